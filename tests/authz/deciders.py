@@ -1,7 +1,7 @@
-"""The server halves of the APIs that authorization services have: each rebuilds the question from the wire, and decides
+"""The server sides of the APIs of authorization services.  Each rebuilds the request from its encoded form, and decides
 by rules.
 
-They are written from the APIs' own descriptions, not from our codecs.
+They are written from the descriptions of the APIs, not from the codecs of the proxy.
 """
 
 from __future__ import annotations
@@ -46,44 +46,44 @@ def _headers(members: Mapping[str, str]) -> tuple[tuple[bytes, bytes], ...]:
     return tuple((name.encode("latin-1"), value.encode()) for name, value in members.items())
 
 
-def _addresses(said: str | None) -> tuple[IPAddress, ...] | None:
-    return None if said is None else tuple(ip_address(text.strip()) for text in said.split(","))
+def _addresses(members: str | None) -> tuple[IPAddress, ...] | None:
+    return None if members is None else tuple(ip_address(text.strip()) for text in members.split(","))
 
 
-def _body(said: Mapping[str, Any]) -> bytes | None:
-    if "body" not in said:
+def _body(members: Mapping[str, Any]) -> bytes | None:
+    if "body" not in members:
         return None
-    text: str = said["body"]
-    return base64.b64decode(text) if said.get("bodyEncoding") == "base64" else text.encode()
+    text: str = members["body"]
+    return base64.b64decode(text) if members.get("bodyEncoding") == "base64" else text.encode()
 
 
 def _request(
-    method: str, origin: Origin, path: str, headers: Mapping[str, str], said: Mapping[str, Any]
+    method: str, origin: Origin, path: str, headers: Mapping[str, str], members: Mapping[str, Any]
 ) -> DecisionRequest:
-    stage = Stage(said["stage"])
+    stage = Stage(members["stage"])
     if stage is Stage.REQUEST and not path:
         path = "*"
     return DecisionRequest(
-        request_id=said["requestId"],
+        request_id=members["requestId"],
         stage=stage,
         method=method,
         origin=origin,
         path=path,
         headers=_headers(headers),
-        client=ClientIdentity(said["client"]["address"], 0, said["client"].get("identity")),
-        body=_body(said),
-        body_truncated=said.get("bodyTruncated", False),
-        body_withheld=said.get("bodyWithheld", False),
-        content_length=said.get("contentLength", 0),
-        addresses=tuple(map(ip_address, said["addresses"])) if "addresses" in said else None,
-        addresses_withheld=said.get("addressesWithheld", False),
+        client=ClientIdentity(members["client"]["address"], 0, members["client"].get("identity")),
+        body=_body(members),
+        body_truncated=members.get("bodyTruncated", False),
+        body_withheld=members.get("bodyWithheld", False),
+        content_length=members.get("contentLength", 0),
+        addresses=tuple(map(ip_address, members["addresses"])) if "addresses" in members else None,
+        addresses_withheld=members.get("addressesWithheld", False),
     )
 
 
-def _described(decision: Decision) -> dict[str, Any]:
-    """What an answer says beside yes and no."""
+def _extra_members(decision: Decision) -> dict[str, Any]:
+    """Encode what a response contains besides the verdict."""
     terms = decision.obligations
-    said: dict[str, Any] = {
+    members: dict[str, Any] = {
         "reason": decision.reason,
         "ruleId": decision.rule_id,
         "ttl": decision.ttl,
@@ -97,7 +97,7 @@ def _described(decision: Decision) -> dict[str, Any]:
         "need": {Verdict.NEED_BODY: "body", Verdict.NEED_ADDRESSES: "addresses"}.get(decision.verdict),
         "ask": True if decision.verdict is Verdict.ASK else None,
     }
-    return {name: value for name, value in said.items() if value is not None}
+    return {name: value for name, value in members.items() if value is not None}
 
 
 class Postman:
@@ -107,17 +107,17 @@ class Postman:
         self._decide = decide
 
     def answer(self, method: str, target: str, fields: Mapping[str, str], content: bytes) -> Reply:
-        """Answer one call.
+        """Respond to one call.
 
         @param fields: by name in lower case.
         """
         if (method, target, fields.get("content-type")) != ("POST", "/validate", "application/json"):
             return Reply(404)
-        said = json.loads(content)
-        origin, path = _split(said["url"])
-        request = _request(said["method"], origin, path, json.loads(said["headers"]), said)
+        members = json.loads(content)
+        origin, path = _split(members["url"])
+        request = _request(members["method"], origin, path, json.loads(members["headers"]), members)
         decision = self._decide(request)
-        return _reply({"allowed": decision.allowed, **_described(decision)}, 200 if decision.allowed else 403)
+        return _reply({"allowed": decision.allowed, **_extra_members(decision)}, 200 if decision.allowed else 403)
 
 
 class AuthZen:
@@ -127,19 +127,19 @@ class AuthZen:
         self._decide = decide
 
     def answer(self, method: str, target: str, fields: Mapping[str, str], content: bytes) -> Reply:
-        """Answer one call; see L{Postman.answer}."""
+        """Respond to one call; see L{Postman.answer}."""
         if (method, target, fields.get("content-type")) != ("POST", "/access/v1/evaluation", "application/json"):
             return Reply(404)
-        said = json.loads(content)
-        subject, resource, context = said["subject"], said["resource"], said["context"]
+        members = json.loads(content)
+        subject, resource, context = members["subject"], members["resource"], members["context"]
         if not all(isinstance(entity["type"], str) and isinstance(entity["id"], str) for entity in (subject, resource)):
             return Reply(400)
         place = resource["properties"]
         origin = Origin(place["scheme"], Authority(place["host"], place["port"]))
         query = f"?{place['query']}" if "query" in place else ""
         path = place["path"] + query
-        decision = self._decide(_request(said["action"]["name"], origin, path, context["headers"], context))
-        reply = _reply({"decision": decision.allowed, "context": _described(decision)})
+        decision = self._decide(_request(members["action"]["name"], origin, path, context["headers"], context))
+        reply = _reply({"decision": decision.allowed, "context": _extra_members(decision)})
         return attrs.evolve(reply, fields=(*reply.fields, (b"X-Request-ID", fields["x-request-id"].encode())))
 
 
@@ -150,16 +150,18 @@ class Opa:
         self._decide = decide
 
     def answer(self, method: str, target: str, fields: Mapping[str, str], content: bytes) -> Reply:
-        """Answer one call; see L{Postman.answer}."""
+        """Respond to one call; see L{Postman.answer}."""
         if method != "POST" or not target.startswith("/v1/data/"):
             return Reply(404)
         if target != "/v1/data/egress/decision":
             return _reply({"decision_id": "4ca636c1"})
-        said = json.loads(content)["input"]
-        origin = Origin(said["scheme"], Authority(said["host"], said["port"]))
-        query = f"?{said['query']}" if "query" in said else ""
-        decision = self._decide(_request(said["method"], origin, said["path"] + query, said["headers"], said))
-        return _reply({"result": {"allow": decision.allowed, **_described(decision)}, "decision_id": "4ca636c1"})
+        members = json.loads(content)["input"]
+        origin = Origin(members["scheme"], Authority(members["host"], members["port"]))
+        query = f"?{members['query']}" if "query" in members else ""
+        decision = self._decide(
+            _request(members["method"], origin, members["path"] + query, members["headers"], members)
+        )
+        return _reply({"result": {"allow": decision.allowed, **_extra_members(decision)}, "decision_id": "4ca636c1"})
 
 
 class ExtAuthz:
@@ -169,7 +171,7 @@ class ExtAuthz:
         self._decide = decide
 
     def answer(self, method: str, target: str, fields: Mapping[str, str], content: bytes) -> Reply:
-        """Answer one call; see L{Postman.answer}."""
+        """Respond to one call; see L{Postman.answer}."""
         if not target.startswith("/check/"):
             return Reply(404)
         scheme = fields["x-forwarded-proto"]
@@ -207,7 +209,7 @@ DECIDERS: dict[AuthzApi, Any] = {
     AuthzApi.OPA: Opa,
     AuthzApi.EXT_AUTHZ: ExtAuthz,
 }
-"""The server half of each API."""
+"""The server side of each API."""
 
 PATHS = {
     AuthzApi.POSTMAN: "",
@@ -215,11 +217,11 @@ PATHS = {
     AuthzApi.OPA: "/v1/data/egress/decision",
     AuthzApi.EXT_AUTHZ: "/check",
 }
-"""What stands behind host and port in C{--authz-url} for each."""
+"""The path in C{--authz-url} for each API."""
 
 
 class DeciderResource(Resource):
-    """One of them as a web resource, for tests with real sockets."""
+    """An API as a web resource, for tests with real sockets."""
 
     isLeaf = True
 

@@ -1,4 +1,4 @@
-"""A server in memory, for the tests of what asks an authorization service."""
+"""An authorization server in memory, for the tests of its clients."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from zope.interface import implementer
 
 @implementer(ITCPTransport)
 class Transport(StringTransport):  # type: ignore[misc]
-    """One connection, seen from the server.
+    """One connection, at its server end.
 
-    @ivar protocol: what the client has at its end.
+    @ivar protocol: the protocol of the client.
     """
 
     protocol: Any = None
@@ -32,28 +32,28 @@ class Transport(StringTransport):  # type: ignore[misc]
         self.no_delay = enabled
 
     def take(self) -> bytes:
-        """What the client has sent since the last time."""
+        """Return the data that the client sent since the last call."""
         sent: bytes = self.value()
         self.clear()
         return sent
 
     def answer(self, data: bytes) -> None:
-        """Send to the client."""
+        """Send data to the client."""
         self.protocol.dataReceived(data)
 
     def close(self, error: Exception | None = None) -> None:
-        """End the connection."""
+        """Close the connection."""
         self.protocol.connectionLost(Failure(error or ConnectionDone()))
 
 
 @implementer(IStreamClientEndpoint)
 class Endpoint:
-    """Connects at once, or as a test says.
+    """Connects immediately, or as a test directs.
 
-    @ivar connections: every connection that was made.
-    @ivar failing: what the next attempts fail with.
-    @ivar waiting: the attempts that are under way, when C{slow}.
-    @ivar cancelled: how many of them were given up.
+    @ivar connections: all connections.
+    @ivar failing: the error of the next attempts.
+    @ivar waiting: the attempts in progress, if C{slow}.
+    @ivar cancelled: the number of cancelled attempts.
     """
 
     def __init__(self) -> None:
@@ -82,16 +82,16 @@ class Endpoint:
 
     @property
     def last(self) -> Transport:
-        """The connection that was made last."""
+        """The latest connection."""
         return self.connections[-1]
 
 
 def refused() -> Exception:
-    """What connecting to nobody fails with."""
+    """The error of a connection that is refused."""
     return ConnectRefused()
 
 
 def http(body: bytes = b"", status: bytes = b"200 OK", fields: bytes = b"", length: int | None = None) -> bytes:
-    """An answer."""
+    """Encode an HTTP response."""
     size = len(body) if length is None else length
     return b"HTTP/1.1 %b\r\n%bContent-Length: %d\r\n\r\n%b" % (status, fields, size, body)

@@ -27,7 +27,7 @@ NOON = 1_700_049_600.0
 
 
 class ApprovalsTestCase(SynchronousTestCase):
-    """Base: somebody who can be asked."""
+    """Base: an approver is configured."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -54,7 +54,7 @@ class ApprovalsTestCase(SynchronousTestCase):
 
 
 class AnswerTests(ApprovalsTestCase):
-    """What becomes of a request that is held."""
+    """The results of a pending request."""
 
     def test_allowed_once(self) -> None:
         held = self.hold()
@@ -68,7 +68,7 @@ class AnswerTests(ApprovalsTestCase):
         )
         self.assertEqual((self.listed(), self.approvals.pending), ({"held": [], "permissions": []}, 0))
         self.assertEqual((self.counts(), self.clock.getDelayedCalls()), ({"allowed": 1}, []))
-        # The next one is asked about again.
+        # The next request waits again.
         self.assertNoResult(self.hold())
 
     def test_denied(self) -> None:
@@ -101,15 +101,15 @@ class AnswerTests(ApprovalsTestCase):
             (self.approvals.answer(name, ApprovalAnswer(True)), self.counts()), ((0, None), {"timed-out": 1})
         )
 
-    def test_the_client_goes_away(self) -> None:
+    def test_client_disconnects(self) -> None:
         held = self.hold()
         held.cancel()
         self.failureResultOf(held, CancelledError)
         self.assertEqual((self.listed()["held"], self.clock.getDelayedCalls()), ([], []))
         self.assertEqual(self.counts(), {"gone": 1})
 
-    def test_one_client_goes_away_as_another_has_its_answer(self) -> None:
-        """Nobody else waits any longer for that."""
+    def test_client_disconnects_during_answer_to_another(self) -> None:
+        """No other request is affected."""
         first, second, third = self.hold(), self.hold(), self.hold()
         first.addCallback(lambda _: second.cancel())
         self.assertEqual(self.approvals.answer(self.the_id(), ApprovalAnswer(True)), (3, None))
@@ -117,7 +117,7 @@ class AnswerTests(ApprovalsTestCase):
         self.assertTrue(self.successResultOf(third).allowed)
         self.assertEqual((self.approvals.pending, self.clock.getDelayedCalls()), (0, []))
 
-    def test_stopped(self) -> None:
+    def test_stop_denies_pending_requests(self) -> None:
         held, other = self.hold(), self.hold(path="/other")
         self.approvals.close()
         for each in (held, other):
@@ -126,7 +126,7 @@ class AnswerTests(ApprovalsTestCase):
         self.assertEqual((late.verdict, self.clock.getDelayedCalls()), (Verdict.DENY, []))
         self.assertIn("is being stopped", late.reason)
 
-    def test_nobody_can_be_asked(self) -> None:
+    def test_without_approver(self) -> None:
         self.approvals = self.make(is_open=False)
         decision = self.successResultOf(self.hold())
         self.assertEqual(decision.verdict, Verdict.DENY)
@@ -135,35 +135,38 @@ class AnswerTests(ApprovalsTestCase):
         )
         self.assertEqual(self.counts(), {"refused": 1})
 
-    def test_too_many(self) -> None:
+    def test_limit(self) -> None:
         for number in range(3):
             self.assertNoResult(self.hold(path=f"/{number % 2}"))
         decision = self.successResultOf(self.hold())
         self.assertEqual((decision.verdict, decision.rule_id), (Verdict.DENY, "r"))
         self.assertIn("3 requests wait for one already", decision.reason)
 
-    def test_too_many_of_one_client(self) -> None:
-        """It has three quarters; the rest is for others. A /64 of IPv6 is one client."""
+    def test_limit_of_one_client(self) -> None:
+        """One client can have three quarters of the limit; the rest is for others.  An IPv6 /64 is one client."""
         self.approvals = self.make(limit=8)
         first = [self.hold(path=f"/{number}", client=ClientIdentity(f"2001:db8::{number}", 1)) for number in range(6)]
         for waiting in first:
             self.assertNoResult(waiting)
         decision = self.successResultOf(self.hold(client=ClientIdentity("2001:db8::7", 1)))
         self.assertIn("6 requests of this client wait for one already", decision.reason)
-        others = [self.hold(client=ClientIdentity("192.0.2.9", 1)), self.hold(client=ClientIdentity("192.0.2.8", 1))]
+        others = [
+            self.hold(client=ClientIdentity("192.0.2.9", 1)),
+            self.hold(client=ClientIdentity("192.0.2.8", 1)),
+        ]
         for waiting in others:
             self.assertNoResult(waiting)
         self.assertIn("8 requests wait", self.successResultOf(self.hold(client=ClientIdentity("192.0.2.7", 1))).reason)
-        # Whoever leaves makes room for its own.
+        # A request that ends frees capacity for its client.
         first[0].addErrback(lambda _: None)
         first[0].cancel()
         self.assertNoResult(self.hold(client=ClientIdentity("2001:db8::7", 1)))
 
 
-class TogetherTests(ApprovalsTestCase):
-    """The same question is one, and no other is."""
+class PendingApprovalTests(ApprovalsTestCase):
+    """Equal requests share one pending approval; different requests do not."""
 
-    def test_together(self) -> None:
+    def test_equal_requests_share_an_approval(self) -> None:
         first, second = self.hold(), self.hold(request_id="2", headers=((b"X", b"y"),))
         self.clock.advance(10)
         third = self.hold()
@@ -173,15 +176,15 @@ class TogetherTests(ApprovalsTestCase):
             (one["method"], one["url"], one["stage"], one["client"]), ("GET", "http://a.test/", "request", "192.0.2.1")
         )
         self.assertEqual((one["ruleId"], one["reason"], one["decidedBy"]), ("r", "look at this", "policy x"))
-        # Each has its own time.
+        # Each request has its own timeout.
         self.clock.advance(290)
         self.assertEqual(self.successResultOf(first).verdict, Verdict.DENY)
         self.assertEqual(self.successResultOf(second).verdict, Verdict.DENY)
         self.assertEqual(self.approvals.answer(one["id"], ApprovalAnswer(True)), (1, None))
         self.assertTrue(self.successResultOf(third).allowed)
 
-    def test_apart(self) -> None:
-        """What a person has not seen is not allowed with it."""
+    def test_different_requests_do_not_share_an_approval(self) -> None:
+        """An answer allows only what the approver saw."""
         self.approvals = self.make(limit=10)
         held = [
             self.hold(),
@@ -200,7 +203,7 @@ class TogetherTests(ApprovalsTestCase):
             self.assertNoResult(other)
 
     def test_ids(self) -> None:
-        """The same in every process that has the key; nobody else can tell."""
+        """Ids are equal in all processes with the same key, and unpredictable without it."""
         ids = []
         for key in (b"k" * 32, b"k" * 32, b"j" * 32, b""):
             self.approvals = self.make(key=key)
@@ -209,8 +212,8 @@ class TogetherTests(ApprovalsTestCase):
         self.assertEqual(ids[0], ids[1])
         self.assertEqual(len(set(ids)), 3)
 
-    def test_a_list_that_can_be_read(self) -> None:
-        """However many and however long they are; the oldest come first."""
+    def test_list_is_bounded(self) -> None:
+        """The list is bounded in number and length; the oldest requests come first."""
         self.approvals = self.make(limit=10)
         self.patch(module, "MAX_LISTED", 2)
         for number in range(3):
@@ -219,8 +222,10 @@ class TogetherTests(ApprovalsTestCase):
         self.assertEqual([one["url"][13:15] for one in listed], ["/0", "/1"])
         self.assertLess(len(str(listed)), 5000)
 
-    def test_a_list_that_fits_on_a_line_between_processes(self) -> None:
-        """Whatever clients call themselves and ask for: the line ends where a frame is too long, and its worker too."""
+    def test_list_fits_in_one_message_between_processes(self) -> None:
+        """The list fits in one frame of the channel between processes, whatever clients send.  A longer frame would end
+        the worker.
+        """
         self.approvals = self.make(limit=2 * module.MAX_LISTED)
         long = "\U0001f600" * 12_000
         for number in range(module.MAX_LISTED + 1):
@@ -230,14 +235,14 @@ class TogetherTests(ApprovalsTestCase):
             self.approvals.enqueue(request, attrs.evolve(ASK, reason=long, rule_id=long, decided_by=long))
         self.assertLess(len(json.dumps(self.listed()["held"])), Channel.MAX_LENGTH)
 
-    def test_what_is_shown(self) -> None:
+    def test_listed_members(self) -> None:
         self.hold(path="/?token=hunter2")
         listed = self.approvals.listed(lambda url: url.replace("hunter2", "REDACTED"))
         self.assertNotIn("hunter2", str(listed))
 
 
 class PermissionTests(ApprovalsTestCase):
-    """What is allowed for a time."""
+    """Grants: requests that are allowed for a period of time."""
 
     def permit(self, seconds: float = 60, **changes: Any) -> str:
         held = self.hold(**changes)
@@ -247,7 +252,7 @@ class PermissionTests(ApprovalsTestCase):
         self.assertTrue(self.successResultOf(held).allowed)
         return permission.grant_id
 
-    def test_until_then(self) -> None:
+    def test_until_expiry(self) -> None:
         self.permit()
         decision = self.successResultOf(self.hold(path="/?q=1"))
         self.assertEqual(
@@ -268,12 +273,12 @@ class PermissionTests(ApprovalsTestCase):
         self.assertNoResult(self.hold())
         self.assertEqual(self.listed()["permissions"], [])
 
-    def test_another_is_asked_about(self) -> None:
+    def test_other_request_waits(self) -> None:
         self.permit()
         self.assertNoResult(self.hold(path="/other"))
         self.assertNoResult(self.hold(client=ClientIdentity("192.0.2.2", 1)))
 
-    def test_what_is_held_goes_too(self) -> None:
+    def test_grant_resolves_pending_requests(self) -> None:
         held = [self.hold(path="/?q=1"), self.hold(path="/?q=2"), self.hold(path="/other")]
         number, _ = self.approvals.answer(self.listed()["held"][0]["id"], ApprovalAnswer(True, 60))
         self.assertEqual(number, 2)
@@ -281,13 +286,13 @@ class PermissionTests(ApprovalsTestCase):
             self.assertEqual(self.successResultOf(each).reason, "allowed by a person until 2023-11-15 12:01:00 UTC")
         self.assertNoResult(held[2])
 
-    def test_taken_back(self) -> None:
+    def test_revoke(self) -> None:
         name = self.permit()
         self.assertTrue(self.approvals.revoke(name))
         self.assertFalse(self.approvals.revoke(name))
         self.assertNoResult(self.hold())
 
-    def test_in_another_process(self) -> None:
+    def test_grant_of_another_process(self) -> None:
         key = b"k" * 32
         self.approvals = self.make(key=key)
         self.permit()
@@ -298,8 +303,8 @@ class PermissionTests(ApprovalsTestCase):
         self.assertTrue(self.successResultOf(held).allowed)
         self.assertTrue(self.successResultOf(self.hold()).allowed)
 
-    def test_bounded(self) -> None:
-        """The one that ends first is forgotten: that one is asked about again."""
+    def test_number_of_grants_is_limited(self) -> None:
+        """The grant that expires first is dropped: the next request waits again."""
         self.patch(module, "MAX_GRANTS", 2)
         for number in range(3):
             self.permit(60 + number, path=f"/{number}")
@@ -308,7 +313,7 @@ class PermissionTests(ApprovalsTestCase):
 
 
 class AuthorizerTests(ApprovalsTestCase):
-    """Who stands before another authorizer."""
+    """The wrapper of another authorizer."""
 
     def authorizer(self, result: Any) -> ApprovalAuthorizer:
         return ApprovalAuthorizer(Scripted(lambda: result), self.approvals)
@@ -319,7 +324,7 @@ class AuthorizerTests(ApprovalsTestCase):
     def test_interface(self) -> None:
         verifyObject(IAuthorizer, self.authorizer(None))
 
-    def test_others_pass(self) -> None:
+    def test_other_decisions_pass(self) -> None:
         for decision in (ALLOW, DENY, attrs.evolve(ALLOW, verdict=Verdict.NEED_BODY)):
             self.assertIs(self.successResultOf(self.decide(succeed(decision))), decision)
             later: Deferred[Decision] = Deferred()
@@ -328,7 +333,7 @@ class AuthorizerTests(ApprovalsTestCase):
             self.assertIs(self.successResultOf(asked), decision)
         self.assertEqual(self.approvals.pending, 0)
 
-    def test_asked(self) -> None:
+    def test_approval_required(self) -> None:
         later: Deferred[Decision] = Deferred()
         at_once, afterwards = self.decide(succeed(ASK)), self.decide(later)
         self.assertEqual(self.approvals.pending, 1)
@@ -337,7 +342,7 @@ class AuthorizerTests(ApprovalsTestCase):
         for each in (at_once, afterwards):
             self.assertTrue(self.successResultOf(each).allowed)
 
-    def test_given_up(self) -> None:
+    def test_cancel(self) -> None:
         later: Deferred[Decision] = Deferred()
         asked = self.decide(later)
         later.callback(ASK)
@@ -351,7 +356,7 @@ class AuthorizerTests(ApprovalsTestCase):
         later.errback(ValueError())
         self.failureResultOf(asked, ValueError)
 
-    def test_closed(self) -> None:
+    def test_close(self) -> None:
         held = self.decide(succeed(ASK))
         self.successResultOf(self.authorizer(succeed(None)).close())
         self.assertEqual(self.successResultOf(held).verdict, Verdict.DENY)

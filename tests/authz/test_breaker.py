@@ -17,7 +17,7 @@ CLOSED, OPEN, HALF_OPEN = State.CLOSED, State.OPEN, State.HALF_OPEN
 
 
 class BreakerTestCase(SynchronousTestCase):
-    """A breaker that opens after three outages, and a time."""
+    """Base: a breaker that opens after three failures, and a clock."""
 
     def setUp(self) -> None:
         self.now = 1000.0
@@ -25,7 +25,7 @@ class BreakerTestCase(SynchronousTestCase):
         self.breaker = Breaker(MOST, LULL, lambda: self.jitter)
 
     def outages(self, number: int = 1, client: str = "a") -> bool:
-        """So many questions of a client have no answer.
+        """Record consecutive failures of one client.
 
         @return: whether the last of them opened the breaker.
         """
@@ -49,9 +49,9 @@ class BreakerTestCase(SynchronousTestCase):
 
 
 class StateTests(BreakerTestCase):
-    """What happens in which state."""
+    """The states after sequences of events."""
 
-    def test_steps(self) -> None:
+    def test_transitions(self) -> None:
         breaker = lambda: self.breaker  # noqa: E731
         outage: Callable[[], Any] = self.outages
         events: dict[str, Callable[[], Any]] = {
@@ -86,23 +86,23 @@ class StateTests(BreakerTestCase):
                 for event in script.split():
                     events[event]()
                 self.assertIs(self.breaker.state, expected)
-                # So that whoever looks need not look at more when all is well.
+                # In the usual case, it is enough to read this one attribute.
                 self.assertEqual(self.breaker.outages == 0, script in ("", "answer") or script.endswith("answer"))
 
-    def test_illegal_steps(self) -> None:
+    def test_illegal_transitions(self) -> None:
         self.assertRaises(AssertionError, self.breaker.reached, self.now)
         self.half_opened()
         self.assertRaises(AssertionError, self.breaker.reached, self.now)
 
-    def test_the_table_has_every_state(self) -> None:
+    def test_table_has_every_state(self) -> None:
         self.assertEqual(set(TRANSITIONS), set(State))
 
-    def test_it_may_never_open(self) -> None:
+    def test_breaker_that_never_opens(self) -> None:
         self.breaker = Breaker(None, LULL, lambda: 0.5)
         self.assertFalse(self.outages(10_000))
         self.assertIs(self.breaker.state, CLOSED)
 
-    def test_how_often_it_opened(self) -> None:
+    def test_number_of_openings(self) -> None:
         self.half_opened()
         self.admit()
         self.outages()
@@ -113,9 +113,9 @@ class StateTests(BreakerTestCase):
 
 
 class SeriesTests(BreakerTestCase):
-    """Which outages are in a row."""
+    """Consecutive failures."""
 
-    def test_since_when(self) -> None:
+    def test_time_of_first_failure(self) -> None:
         self.outages()
         self.now += 5
         self.outages()
@@ -124,17 +124,17 @@ class SeriesTests(BreakerTestCase):
         self.outages()
         self.assertEqual(self.breaker.since, 1005)
 
-    def test_a_lull(self) -> None:
-        for lull, expected in ((LULL, OPEN), (LULL + 1, CLOSED)):
-            with self.subTest(lull):
+    def test_interval_between_failures(self) -> None:
+        for interval, expected in ((LULL, OPEN), (LULL + 1, CLOSED)):
+            with self.subTest(interval):
                 self.setUp()
                 self.outages(MOST - 1)
-                self.now += lull
+                self.now += interval
                 self.outages()
                 self.assertIs(self.breaker.state, expected)
         self.assertEqual((self.breaker.outages, self.breaker.since), (1, self.now))
 
-    def test_whoever_asks(self) -> None:
+    def test_failures_of_several_clients(self) -> None:
         for now in (0.0, 1000.0):
             with self.subTest(now):
                 self.setUp()
@@ -143,7 +143,7 @@ class SeriesTests(BreakerTestCase):
                     self.outages(1, client)
                 self.assertTrue(self.outages(1, "c"))
 
-    def test_questions_of_an_earlier_term(self) -> None:
+    def test_failures_of_an_earlier_term_are_ignored(self) -> None:
         before = self.breaker.term
         self.opened()
         late = lambda: self.breaker.outage(self.now, "a", before)  # noqa: E731
@@ -160,12 +160,12 @@ class SeriesTests(BreakerTestCase):
         self.assertEqual((self.breaker.state, self.breaker.outages), (CLOSED, 0))
         self.assertEqual(self.breaker.retry_at, retry_at)
 
-    def test_a_late_answer_is_an_answer(self) -> None:
+    def test_late_response_closes(self) -> None:
         self.opened()
         self.answer()
         self.assertIs(self.breaker.state, CLOSED)
 
-    def test_a_probe_that_a_late_answer_overtakes(self) -> None:
+    def test_late_response_during_a_probe(self) -> None:
         self.half_opened()
         self.admit()
         probe = self.breaker.term
@@ -175,12 +175,12 @@ class SeriesTests(BreakerTestCase):
 
 
 class DelayTests(BreakerTestCase):
-    """When it is tried again."""
+    """The delays between probes."""
 
     def delay(self) -> float:
         return self.breaker.retry_at - self.now
 
-    def test_it_grows_up_to_a_bound(self) -> None:
+    def test_delay_doubles_up_to_a_limit(self) -> None:
         self.opened()
         delays = [self.delay()]
         for _ in range(2):
@@ -195,7 +195,7 @@ class DelayTests(BreakerTestCase):
         delays.append(self.delay())
         self.assertEqual(delays, [FIRST_DELAY, 2, 4, 8, LAST_DELAY])
 
-    def test_it_begins_anew(self) -> None:
+    def test_delay_starts_again(self) -> None:
         self.opened()
         self.breaker.unreached(self.now)
         self.answer()
@@ -212,13 +212,13 @@ class DelayTests(BreakerTestCase):
 
 
 class ProbeTests(BreakerTestCase):
-    """Which question is put while it is half open."""
+    """The probe in the half-open state."""
 
-    def test_one_at_a_time(self) -> None:
+    def test_one_probe_at_a_time(self) -> None:
         self.half_opened()
         self.assertEqual([self.admit(client) for client in "abc"], [True, False, False])
 
-    def test_one_that_is_abandoned_makes_room(self) -> None:
+    def test_abandoned_probe_is_replaced(self) -> None:
         self.half_opened()
         self.admit()
         first = self.breaker.term
@@ -226,31 +226,31 @@ class ProbeTests(BreakerTestCase):
         self.assertFalse(self.admit())
         self.breaker.abandoned(first)
         self.assertTrue(self.admit())
-        # What is known of the first comes too late.
+        # The result of the first probe is too late.
         self.assertFalse(self.breaker.outage(self.now, "a", first))
         self.assertIs(self.breaker.state, HALF_OPEN)
 
-    def test_whoever_opened_it_lets_others_go_first(self) -> None:
+    def test_opening_client_waits_for_others(self) -> None:
         self.opened("bad")
         self.assertFalse(self.admit("good"))
         self.breaker.reached(self.now)
         self.assertFalse(self.admit("bad"))
         self.assertTrue(self.admit("good"))
 
-    def test_but_not_for_ever(self) -> None:
+    def test_opening_client_waits_a_limited_time(self) -> None:
         self.opened("bad")
         self.admit("good")
         self.breaker.reached(self.now)
         self.now += FIRST_DELAY
         self.assertTrue(self.admit("bad"))
 
-    def test_nobody_else_is_there(self) -> None:
+    def test_opening_client_without_others(self) -> None:
         self.opened("only")
         self.admit("only")
         self.breaker.reached(self.now)
         self.assertTrue(self.admit("only"))
 
-    def test_others_of_an_earlier_time(self) -> None:
+    def test_others_of_an_earlier_opening(self) -> None:
         self.opened("bad")
         self.admit("good")
         self.answer("bad")
@@ -258,7 +258,7 @@ class ProbeTests(BreakerTestCase):
         self.breaker.reached(self.now)
         self.assertTrue(self.admit("bad"))
 
-    def test_a_probe_makes_a_suspect(self) -> None:
+    def test_failed_probe_changes_the_opening_client(self) -> None:
         self.half_opened("a")
         self.assertTrue(self.admit("b"))
         self.outages(1, "b")
@@ -266,7 +266,7 @@ class ProbeTests(BreakerTestCase):
         self.breaker.reached(self.now)
         self.assertEqual([self.admit(client) for client in "ba"], [False, True])
 
-    def test_an_authorizer_that_is_not_there_makes_none(self) -> None:
+    def test_unreachable_authorizer_has_no_opening_client(self) -> None:
         self.opened("a")
         self.admit("b")
         self.breaker.unreached(self.now)
@@ -275,21 +275,21 @@ class ProbeTests(BreakerTestCase):
 
 
 class HarmTests(BreakerTestCase):
-    """One client's questions have no answers, and another's have."""
+    """The requests of one client fail, and those of another succeed."""
 
-    def bad_name(self) -> None:
-        """Give one client a bad name."""
+    def exempt(self) -> None:
+        """Make one client exempt: its failures do not open the breaker."""
         self.outages(1, "bad")
         self.answer("good")
 
-    def test_they_open_it_when_nobody_else_has_answers(self) -> None:
+    def test_failures_of_one_client_open(self) -> None:
         self.outages(1, "bad")
         self.answer("bad")
         self.answer("good")
         self.assertTrue(self.outages(MOST, "bad"))
 
-    def test_but_not_when_somebody_has_had_some(self) -> None:
-        self.bad_name()
+    def test_failures_of_an_exempt_client_do_not_open(self) -> None:
+        self.exempt()
         self.now += LULL
         self.outages(100, "bad")
         self.assertIs(self.breaker.state, CLOSED)
@@ -297,31 +297,31 @@ class HarmTests(BreakerTestCase):
         self.outages(1, "bad")
         self.assertIs(self.breaker.state, OPEN)
 
-    def test_it_is_not_lost_by_outages_of_several(self) -> None:
-        self.bad_name()
+    def test_exemption_survives_failures_of_several(self) -> None:
+        self.exempt()
         self.outages(1, "bad")
         self.outages(1, "other")
         self.answer("good")
         self.assertFalse(self.outages(MOST, "bad"))
 
-    def test_each_answer_renews_it(self) -> None:
+    def test_each_response_renews_the_exemption(self) -> None:
         for _ in range(5):
-            self.bad_name()
+            self.exempt()
             self.now += LULL
         self.outages(MOST, "bad")
         self.assertIs(self.breaker.state, CLOSED)
 
-    def test_outages_of_others_open_it(self) -> None:
+    def test_failures_of_others_open(self) -> None:
         for clients in ("good good good", "bad bad good", "good bad bad", "bad good bad", "bad bad bad bad good"):
             with self.subTest(clients):
                 self.setUp()
-                self.bad_name()
+                self.exempt()
                 for client in clients.split():
                     self.assertIs(self.breaker.state, CLOSED)
                     self.outages(1, client)
                 self.assertIs(self.breaker.state, OPEN)
 
-    def test_an_answer_that_gives_no_bad_name(self) -> None:
+    def test_responses_without_exemption(self) -> None:
         def to_several() -> None:
             self.outages(1, "bad")
             self.outages(1, "other")
@@ -342,7 +342,7 @@ class HarmTests(BreakerTestCase):
                 self.answer("good")
                 self.assertTrue(self.outages(MOST, "bad"))
 
-    def test_the_answer_to_a_probe(self) -> None:
+    def test_response_to_a_probe(self) -> None:
         self.opened("bad")
         self.breaker.reached(self.now)
         self.admit("bad")
@@ -354,7 +354,7 @@ class HarmTests(BreakerTestCase):
 
 
 class PropertyTests(SynchronousTestCase):
-    """Whatever happens, in whatever order."""
+    """Invariants for every sequence of events."""
 
     EVENTS = st.lists(
         st.one_of(
@@ -367,9 +367,9 @@ class PropertyTests(SynchronousTestCase):
     )
 
     @given(EVENTS, st.integers(1, 4), st.floats(0.0, 1.0))
-    def test_invariants(self, events: list[tuple[str, Any]], most: int, jitter: float) -> None:
-        """Never a question while it is open, never two while it is half open, and all after an answer."""
-        breaker = Breaker(most, LULL, lambda: jitter)
+    def test_invariants(self, events: list[tuple[str, Any]], max_failures: int, jitter: float) -> None:
+        """No request is sent while the breaker is open, at most one while it is half-open, and all after a response."""
+        breaker = Breaker(max_failures, LULL, lambda: jitter)
         now = 0.0
         asked: list[tuple[str, int]] = []
         probes: set[int] = set()
@@ -386,7 +386,7 @@ class PropertyTests(SynchronousTestCase):
                     probes.add(breaker.term)
                 self.assertLessEqual(len(probes), 1)
             elif what == "check":
-                # The owner checks only while it is open.
+                # The owner checks the connection only while the breaker is open.
                 if before is OPEN and value:
                     breaker.reached(now)
                 elif before is OPEN:
@@ -409,4 +409,4 @@ class PropertyTests(SynchronousTestCase):
                 self.assertIn(breaker.state, TRANSITIONS[before])
                 probes.clear()
             if breaker.state is not CLOSED:
-                self.assertGreaterEqual(breaker.outages, most)
+                self.assertGreaterEqual(breaker.outages, max_failures)

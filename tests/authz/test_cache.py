@@ -20,14 +20,14 @@ from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Ver
 from egress.model.errors import AuthorizerUnavailable
 from egress.model.statistics import CacheStats
 from tests.authz.protocols.test_request_json import REQUEST
-from tests.authz.test_decision_store import said
+from tests.authz.test_decision_store import decision_with
 
 
 @implementer(IAuthorizer)
 class Scripted:
-    """An authorizer whose answers a test gives.
+    """An authorizer whose decisions a test controls.
 
-    @ivar at_once: what it answers without waiting.
+    @ivar at_once: the decision to return immediately.
     """
 
     name = "scripted"
@@ -56,17 +56,17 @@ class Scripted:
 
 
 class CacheTestCase(SynchronousTestCase):
-    """An authorizer, and what stands before it."""
+    """Base: an authorizer, and the cache."""
 
-    may_wait = 3
+    max_waiting = 3
 
     def setUp(self) -> None:
         self.clock = Clock()
         self.authorizer = Scripted()
-        kept = DecisionStore(4, 100.0, 50.0)
-        self.cache = CachingAuthorizer(self.clock, self.authorizer, kept, self.may_wait)
+        store = DecisionStore(4, 100.0, 50.0)
+        self.cache = CachingAuthorizer(self.clock, self.authorizer, store, self.max_waiting)
 
-    def ask(self, **changes: Any) -> Deferred[Decision]:
+    def decide(self, **changes: Any) -> Deferred[Decision]:
         return self.cache.decide(attrs.evolve(REQUEST, **changes))
 
     def answer(self, result: Decision | Exception, number: int = -1) -> None:
@@ -81,157 +81,162 @@ class CacheTestCase(SynchronousTestCase):
 
 
 class ReuseTests(CacheTestCase):
-    """What was answered is not asked again, where the authorizer says so."""
+    """A decision is reused as the authorizer permits."""
 
     def test_interface(self) -> None:
         verifyObject(IAuthorizer, self.cache)
         self.assertEqual((self.cache.name, self.cache.needs_body), ("scripted", True))
 
     def test_fresh(self) -> None:
-        self.authorizer.at_once = said(Verdict.DENY, ttl=10)
-        self.assertEqual([self.source(self.ask()), self.source(self.ask(request_id="id-2"))], [None, "cache"])
+        self.authorizer.at_once = decision_with(Verdict.DENY, ttl=10)
+        self.assertEqual([self.source(self.decide()), self.source(self.decide(request_id="id-2"))], [None, "cache"])
         self.clock.advance(10)
-        self.assertIsNone(self.source(self.ask()))
+        self.assertIsNone(self.source(self.decide()))
         self.assertEqual(len(self.authorizer.asked), 2)
         self.assertEqual(self.cache.reuse(), CacheStats(hits=1, misses=2, stale=0, shared=0, entries=1))
 
-    def test_only_as_directed(self) -> None:
-        for decision in (said(), said(ttl=0), said(Verdict.ASK, ttl=5), said(Verdict.NEED_BODY, ttl=5)):
+    def test_reuse_only_as_directed(self) -> None:
+        for decision in (
+            decision_with(),
+            decision_with(ttl=0),
+            decision_with(Verdict.ASK, ttl=5),
+            decision_with(Verdict.NEED_BODY, ttl=5),
+        ):
             with self.subTest(decision):
                 self.authorizer.at_once = decision
-                self.assertEqual([self.source(self.ask()), self.source(self.ask())], [None, None])
+                self.assertEqual([self.source(self.decide()), self.source(self.decide())], [None, None])
 
-    def test_who_asks_counts(self) -> None:
-        self.authorizer.at_once = said(ttl=10)
-        self.ask()
-        self.assertIsNone(self.source(self.ask(client=ClientIdentity("192.0.2.9", 1))))
-        self.assertIsNone(self.source(self.ask(client=ClientIdentity("192.0.2.1", 1, "ci"))))
-        self.assertEqual(self.source(self.ask(client=ClientIdentity("192.0.2.1", 4321))), "cache")
+    def test_client_is_part_of_the_key(self) -> None:
+        self.authorizer.at_once = decision_with(ttl=10)
+        self.decide()
+        self.assertIsNone(self.source(self.decide(client=ClientIdentity("192.0.2.9", 1))))
+        self.assertIsNone(self.source(self.decide(client=ClientIdentity("192.0.2.1", 1, "ci"))))
+        self.assertEqual(self.source(self.decide(client=ClientIdentity("192.0.2.1", 4321))), "cache")
 
     def test_clear(self) -> None:
-        self.authorizer.at_once = said(ttl=10)
-        self.ask()
+        self.authorizer.at_once = decision_with(ttl=10)
+        self.decide()
         self.cache.clear()
-        self.assertIsNone(self.source(self.ask()))
+        self.assertIsNone(self.source(self.decide()))
 
-    def test_clear_while_a_question_is_under_way(self) -> None:
-        """An answer from before is not kept, nor waited for."""
-        first = self.ask()
+    def test_clear_during_a_call(self) -> None:
+        """The result of an earlier call is not cached, and later requests do not wait for it."""
+        first = self.decide()
         self.cache.clear()
-        second = self.ask()
+        second = self.decide()
         self.assertEqual(len(self.authorizer.asked), 2)
-        self.answer(said(ttl=10), 0)
+        self.answer(decision_with(ttl=10), 0)
         self.assertIsNone(self.source(first))
         self.assertEqual(self.cache.reuse().entries, 0)
-        third = self.ask()
-        self.answer(said(ttl=10), 1)
+        third = self.decide()
+        self.answer(decision_with(ttl=10), 1)
         self.assertEqual([self.source(second), self.source(third)], [None, "shared"])
         self.assertEqual(self.cache.reuse().entries, 1)
 
 
 class StaleTests(CacheTestCase):
-    """While there are no answers."""
+    """Stale decisions, while the authorizer fails."""
 
     def setUp(self) -> None:
         super().setUp()
-        self.authorizer.at_once = said(ttl=10, stale_if_error=20)
-        self.ask()
+        self.authorizer.at_once = decision_with(ttl=10, stale_if_error=20)
+        self.decide()
         self.clock.advance(15)
 
-    def test_outages(self) -> None:
+    def test_failures(self) -> None:
         for kind in AuthzFailure:
             with self.subTest(kind):
                 self.authorizer.at_once = AuthorizerUnavailable("down", kind)
-                asked = self.ask()
+                asked = self.decide()
                 if kind in (AuthzFailure.GIVEN_UP, AuthzFailure.REQUEST):
                     self.failureResultOf(asked, AuthorizerUnavailable)
                 else:
                     self.assertEqual(self.source(asked), "stale")
 
-    def test_not_for_ever(self) -> None:
+    def test_expiry(self) -> None:
         self.authorizer.at_once = AuthorizerUnavailable("down")
         self.clock.advance(14.9)
-        self.assertEqual(self.source(self.ask()), "stale")
+        self.assertEqual(self.source(self.decide()), "stale")
         self.clock.advance(0.1)
-        self.failureResultOf(self.ask(), AuthorizerUnavailable)
+        self.failureResultOf(self.decide(), AuthorizerUnavailable)
         self.assertEqual(self.cache.reuse().stale, 1)
 
-    def test_a_later_answer_counts(self) -> None:
-        self.authorizer.at_once = said(Verdict.DENY)
-        self.ask()
+    def test_later_decision_overrides(self) -> None:
+        self.authorizer.at_once = decision_with(Verdict.DENY)
+        self.decide()
         self.authorizer.at_once = AuthorizerUnavailable("down")
-        self.failureResultOf(self.ask(), AuthorizerUnavailable)
+        self.failureResultOf(self.decide(), AuthorizerUnavailable)
 
-    def test_another_fault_is_none_of_its_business(self) -> None:
+    def test_other_exceptions_pass(self) -> None:
         self.authorizer.at_once = RuntimeError("x")
-        self.failureResultOf(self.ask(), RuntimeError)
+        self.failureResultOf(self.decide(), RuntimeError)
 
-    def test_together(self) -> None:
+    def test_concurrent_requests(self) -> None:
         self.authorizer.at_once = None
-        asked = [self.ask(), self.ask()]
+        asked = [self.decide(), self.decide()]
         self.answer(AuthorizerUnavailable("down"))
         self.assertEqual([self.source(one) for one in asked], ["stale", "stale"])
         self.assertEqual(self.cache.reuse().stale, 2)
 
 
 class SharedTests(CacheTestCase):
-    """One call for identical questions."""
+    """One call for identical concurrent requests."""
 
     def test_shared(self) -> None:
-        asked = [self.ask(), self.ask(request_id="2", client=ClientIdentity("192.0.2.1", 999)), self.ask()]
+        asked = [self.decide(), self.decide(request_id="2", client=ClientIdentity("192.0.2.1", 999)), self.decide()]
         self.assertEqual(len(self.authorizer.asked), 1)
-        self.answer(said(ttl=10))
+        self.answer(decision_with(ttl=10))
         self.assertEqual([self.source(one) for one in asked], [None, "shared", "shared"])
         self.assertEqual(self.cache.reuse(), CacheStats(hits=0, misses=1, stale=0, shared=2, entries=1))
 
-    def test_different_questions(self) -> None:
-        self.ask()
-        self.ask(path="/other")
-        self.ask(client=ClientIdentity("192.0.2.9", 1))
-        self.ask(body=b"x")
+    def test_different_requests(self) -> None:
+        self.decide()
+        self.decide(path="/other")
+        self.decide(client=ClientIdentity("192.0.2.9", 1))
+        self.decide(body=b"x")
         self.assertEqual(len(self.authorizer.asked), 4)
 
-    def test_not_shared(self) -> None:
-        """A service that says nothing of reuse sees each request, and from then on at once."""
+    def test_decision_that_is_not_reusable(self) -> None:
+        """A service that permits no reuse receives each request, and from then on without delay."""
         for verdict in (Verdict.ALLOW, Verdict.DENY):
             with self.subTest(verdict):
                 self.setUp()
-                asked = [self.ask(request_id=str(number)) for number in range(3)]
-                self.answer(said(verdict))
+                asked = [self.decide(request_id=str(number)) for number in range(3)]
+                self.answer(decision_with(verdict))
                 self.assertEqual([request.request_id for request, _ in self.authorizer.asked], ["0", "1", "2"])
-                self.answer(said(verdict, "second"), 1)
-                self.answer(said(verdict, "third"), 2)
+                self.answer(decision_with(verdict, "second"), 1)
+                self.answer(decision_with(verdict, "third"), 2)
                 found = [self.successResultOf(one) for one in asked]
                 self.assertEqual([one.reason for one in found], ["why", "second", "third"])
                 self.assertEqual([one.source for one in found], [None] * 3)
-                self.ask()
-                self.ask()
+                self.decide()
+                self.decide()
                 self.assertEqual(len(self.authorizer.asked), 5)
 
-    def test_waiting_again(self) -> None:
-        """An origin whose latest answer may be reused is one whose questions wait for each other."""
-        self.ask()
-        self.answer(said())
-        self.ask()
-        self.answer(said(ttl=1))
+    def test_sharing_resumes(self) -> None:
+        """If the latest decision on an origin is reusable, its requests wait for each other again."""
+        self.decide()
+        self.answer(decision_with())
+        self.decide()
+        self.answer(decision_with(ttl=1))
         self.clock.advance(1)
-        self.ask()
-        self.ask()
+        self.decide()
+        self.decide()
         self.assertEqual(len(self.authorizer.asked), 3)
 
-    def test_neither_content_nor_a_person_is_shared(self) -> None:
+    def test_need_and_ask_are_not_shared(self) -> None:
         for verdict in (Verdict.NEED_BODY, Verdict.ASK):
             with self.subTest(verdict):
                 self.setUp()
-                self.ask()
-                second = self.ask()
-                self.answer(said(verdict, ttl=10))
+                self.decide()
+                second = self.decide()
+                self.answer(decision_with(verdict, ttl=10))
                 self.assertNoResult(second)
-                self.answer(said(verdict, ttl=10), 1)
+                self.answer(decision_with(verdict, ttl=10), 1)
                 self.assertIsNone(self.source(second))
 
-    def test_an_outage_is_for_all(self) -> None:
-        asked = [self.ask(), self.ask(), self.ask()]
+    def test_failure_is_shared(self) -> None:
+        asked = [self.decide(), self.decide(), self.decide()]
         error = AuthorizerUnavailable("down", AuthzFailure.OPEN, 7)
         self.answer(error)
         found = [self.failureResultOf(one, AuthorizerUnavailable).value for one in asked]
@@ -241,105 +246,105 @@ class SharedTests(CacheTestCase):
         self.assertEqual(len({id(one) for one in found}), 3)
         self.assertEqual(len(self.authorizer.asked), 1)
 
-    def test_another_fault_is_for_all(self) -> None:
-        asked = [self.ask(), self.ask()]
+    def test_other_exceptions_are_shared(self) -> None:
+        asked = [self.decide(), self.decide()]
         self.answer(RuntimeError("x"))
         for one in asked:
             self.failureResultOf(one, RuntimeError)
 
-    def test_at_once(self) -> None:
+    def test_immediate_decision(self) -> None:
         self.authorizer.at_once = AuthorizerUnavailable("down")
-        self.failureResultOf(self.ask(), AuthorizerUnavailable)
+        self.failureResultOf(self.decide(), AuthorizerUnavailable)
         self.authorizer.at_once = None
-        self.ask()
+        self.decide()
         self.assertEqual(len(self.authorizer.asked), 2)
 
-    def test_so_many_wait(self) -> None:
+    def test_number_of_waiting_requests_is_limited(self) -> None:
         for _ in range(5):
-            self.ask()
+            self.decide()
         self.assertEqual(len(self.authorizer.asked), 2)
-        self.answer(said(ttl=10), 0)
+        self.answer(decision_with(ttl=10), 0)
         self.clock.advance(10)
         for _ in range(4):
-            self.ask()
+            self.decide()
         self.assertEqual(len(self.authorizer.asked), 3)
 
-    def test_places_are_bounded(self) -> None:
-        self.authorizer.at_once = said()
+    def test_number_of_origins_is_limited(self) -> None:
+        self.authorizer.at_once = decision_with()
         for number in range(_MAX_PLACES + 5):
-            self.ask(origin=Origin("http", Authority(f"h{number}.test", 80)))
+            self.decide(origin=Origin("http", Authority(f"h{number}.test", 80)))
         self.assertEqual(len(self.cache._not_shared), _MAX_PLACES)
 
 
 class CancelTests(CacheTestCase):
-    """A client goes away."""
+    """A client disconnects."""
 
     def test_one_of_several(self) -> None:
         for gone in (0, 1):
             with self.subTest(gone):
                 self.setUp()
-                asked = [self.ask(), self.ask()]
+                asked = [self.decide(), self.decide()]
                 asked[gone].cancel()
                 self.failureResultOf(asked[gone], CancelledError)
                 self.assertEqual(self.authorizer.cancelled, 0)
-                self.answer(said(ttl=10))
+                self.answer(decision_with(ttl=10))
                 self.assertEqual(self.source(asked[1 - gone]), None if gone else "shared")
 
-    def test_the_last(self) -> None:
-        asked = [self.ask(), self.ask()]
+    def test_last_of_several(self) -> None:
+        asked = [self.decide(), self.decide()]
         for one in asked:
             one.cancel()
             self.failureResultOf(one, CancelledError)
         self.assertEqual(self.authorizer.cancelled, 1)
-        self.ask()
+        self.decide()
         self.assertEqual(len(self.authorizer.asked), 2)
 
-    def test_there_is_room_again(self) -> None:
-        self.ask()
+    def test_cancel_frees_capacity(self) -> None:
+        self.decide()
         for _ in range(10):
             self.failureResultOf(self.cancelled(), CancelledError)
         self.assertEqual(len(self.authorizer.asked), 1)
 
     def cancelled(self) -> Deferred[Decision]:
-        asked = self.ask()
+        asked = self.decide()
         asked.cancel()
         return asked
 
-    def test_after_it_asked_for_itself(self) -> None:
-        self.ask()
-        second = self.ask()
-        self.answer(said())
+    def test_during_its_own_call(self) -> None:
+        self.decide()
+        second = self.decide()
+        self.answer(decision_with())
         second.cancel()
         self.assertEqual(self.authorizer.cancelled, 1)
         self.failureResultOf(second)
 
-    def test_one_that_asks_alone(self) -> None:
-        self.ask()
-        self.answer(said())
-        alone = self.ask()
+    def test_without_sharing(self) -> None:
+        self.decide()
+        self.answer(decision_with())
+        alone = self.decide()
         alone.cancel()
         self.assertEqual(self.authorizer.cancelled, 1)
         self.failureResultOf(alone, CancelledError)
 
-    def test_by_what_another_does_with_its_answer(self) -> None:
-        first, second, third = self.ask(), self.ask(), self.ask()
+    def test_during_the_result_of_another(self) -> None:
+        first, second, third = self.decide(), self.decide(), self.decide()
 
         def cancel_second(decision: object) -> object:
             second.cancel()
             return decision
 
         first.addCallback(cancel_second)
-        self.answer(said(ttl=10))
+        self.answer(decision_with(ttl=10))
         self.failureResultOf(second, CancelledError)
         self.assertEqual(self.source(third), "shared")
 
     def test_after_a_reload(self) -> None:
-        """The flight that is given up is the old one; the new one goes on."""
-        old = self.ask()
+        """Only the old call is cancelled; the new one continues."""
+        old = self.decide()
         self.cache.clear()
-        new = self.ask()
+        new = self.decide()
         old.cancel()
         self.failureResultOf(old, CancelledError)
-        joined = self.ask()
-        self.answer(said(ttl=10), 1)
+        joined = self.decide()
+        self.answer(decision_with(ttl=10), 1)
         self.assertEqual([self.source(new), self.source(joined)], [None, "shared"])

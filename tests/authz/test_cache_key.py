@@ -17,7 +17,7 @@ from tests.authz.protocols.test_request_json import REQUEST
 
 A, B = ip_address("192.0.2.7"), ip_address("2001:db8::1")
 
-# Each changes one part of the question.
+# Each of these changes one part of the request.
 CHANGES: dict[str, dict[str, Any]] = {
     "method": {"method": "GET"},
     "path": {"path": "/a/c?c=d"},
@@ -54,32 +54,32 @@ class PartsTests(SynchronousTestCase):
                 self.assertIsNone(known_parts(("method", part)))
 
     def test_too_long(self) -> None:
-        """They are kept for each origin, and looked at for each question."""
+        """The lists are stored for each origin, and read for each request."""
         parts = [f"header:x-{number:03}" for number in range(300)]
         self.assertEqual(known_parts(parts), tuple(parts))
         self.assertIsNone(known_parts([*parts, "header:" + "x" * 500]))
 
 
 class KeyTests(SynchronousTestCase):
-    """What tells questions apart."""
+    """Which requests have equal keys."""
 
     def test_each_part(self) -> None:
-        """A part counts where it is named, and nowhere else."""
+        """A part matters only if it is named."""
         for part, changes in CHANGES.items():
             for named in ALL:
                 with self.subTest(part, named=named):
                     same = key_of(REQUEST, (named,)) == key_of(changed(**changes), (named,))
                     self.assertEqual(same, named != part)
 
-    def test_addresses_that_were_not_looked_up(self) -> None:
-        """They are neither known nor unknown."""
+    def test_withheld_addresses(self) -> None:
+        """Withheld addresses differ from known and from unknown ones."""
         keys = {
             key_of(changed(**each), ("addresses",)) for each in ({}, {"addresses": (A,)}, {"addresses_withheld": True})
         }
         self.assertEqual(len(keys), 3)
         self.assertEqual(key_of(REQUEST, ("path",)), key_of(changed(addresses_withheld=True), ("path",)))
 
-    def test_always(self) -> None:
+    def test_parts_of_every_key(self) -> None:
         for changes in (
             {"stage": Stage.TUNNEL},
             {"origin": Origin("http", Authority("example.com", 8443))},
@@ -90,12 +90,12 @@ class KeyTests(SynchronousTestCase):
                 self.assertNotEqual(key_of(REQUEST, ()), key_of(changed(**changes), ()))
                 self.assertNotEqual(place_of(REQUEST), place_of(changed(**changes)))
 
-    def test_never(self) -> None:
-        """Neither the id nor the client's port is asked about."""
+    def test_parts_of_no_key(self) -> None:
+        """Neither the request id nor the port of the client matters."""
         other = changed(request_id="id-2", client=ClientIdentity("192.0.2.1", 9999, partition=b"x"))
         self.assertEqual(key_of(REQUEST, ALL), key_of(other, ALL))
 
-    def test_nothing_and_empty(self) -> None:
+    def test_absent_and_empty_values(self) -> None:
         for one, other in (
             ({"path": "/a"}, {"path": "/a?"}),
             ({"client": ClientIdentity("192.0.2.1", 1)}, {"client": ClientIdentity("192.0.2.1", 1, "")}),
@@ -108,8 +108,8 @@ class KeyTests(SynchronousTestCase):
         parts = ("header:accept",)
         self.assertNotEqual(key_of(changed(headers=()), parts), key_of(changed(headers=((b"accept", b""),)), parts))
 
-    def test_contents(self) -> None:
-        """What the authorizer has not seen is not what it has seen."""
+    def test_content(self) -> None:
+        """Withheld content differs from content that the authorizer received."""
         seen = [
             changed(content_length=3, body_withheld=True),
             changed(content_length=4, body_withheld=True),
@@ -122,8 +122,8 @@ class KeyTests(SynchronousTestCase):
         self.assertEqual(len({key_of(request, ("body",)) for request in seen}), len(seen))
         self.assertEqual(len({key_of(request, ("path",)) for request in seen}), 1)
 
-    def test_what_content_is(self) -> None:
-        """A decision on content depends on the fields by which servers read it."""
+    def test_fields_that_define_the_content(self) -> None:
+        """A decision on content depends on the fields with which servers read it."""
         given = [
             (),
             ((b"Content-Type", b"application/json"),),
@@ -150,14 +150,14 @@ class KeyTests(SynchronousTestCase):
                 one = key_of(changed(headers=((b"X-Team", b"a"),)), parts)
                 self.assertEqual(one == key_of(changed(headers=headers), parts), same)
 
-    def test_in_turns(self) -> None:
+    def test_order_of_addresses(self) -> None:
         one, other = changed(addresses=(A, B)), changed(addresses=(B, A))
         self.assertEqual(key_of(one, ALL), key_of(other, ALL))
 
-    def test_lists_of_parts_are_apart(self) -> None:
+    def test_lists_of_parts_are_separate(self) -> None:
         self.assertNotEqual(key_of(REQUEST, ("method",)), key_of(REQUEST, ("method", "identity")))
 
-    def test_nothing_is_kept(self) -> None:
+    def test_key_is_a_hash(self) -> None:
         self.assertEqual(len(key_of(changed(body=b"x" * 1_000_000), ALL)), 32)
 
     def test_any_text(self) -> None:
@@ -167,7 +167,7 @@ class KeyTests(SynchronousTestCase):
         st.lists(st.tuples(st.binary(max_size=3), st.binary(max_size=3)), max_size=3),
         st.lists(st.tuples(st.binary(max_size=3), st.binary(max_size=3)), max_size=3),
     )
-    def test_no_two_lists_are_one_text(self, one: list[Any], other: list[Any]) -> None:
+    def test_different_lists_have_different_texts(self, one: list[Any], other: list[Any]) -> None:
         lowered = [[(name.lower(), value) for name, value in headers] for headers in (one, other)]
         keys = [key_of(changed(headers=tuple(headers)), ALL) for headers in (one, other)]
         self.assertEqual(keys[0] == keys[1], lowered[0] == lowered[1])

@@ -28,7 +28,7 @@ REQUEST = DecisionRequest(
 
 @implementer(IAuthorizer)
 class Scripted:
-    """An authorizer that does what a test says."""
+    """An authorizer that behaves as a test directs."""
 
     name = "scripted"
     needs_body = True
@@ -51,15 +51,15 @@ def raises() -> None:
 
 
 class Truthy(Decision):
-    """A look-alike that calls itself allowed."""
+    """A subclass whose C{allowed} is always true."""
 
     @property
     def allowed(self) -> bool:
         return True
 
 
-class ChainTests(SynchronousTestCase):
-    """Nothing but a decision is a decision."""
+class FailClosedTests(SynchronousTestCase):
+    """Only a decision is a decision."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -78,7 +78,7 @@ class ChainTests(SynchronousTestCase):
                 self.assertIs(self.successResultOf(self.chain(partial(succeed, decision)).decide(REQUEST)), decision)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_a_late_decision_passes(self) -> None:
+    def test_late_decision_passes(self) -> None:
         waiting: Deferred[Decision] = Deferred()
         asked = self.chain(lambda: waiting).decide(REQUEST)
         self.clock.advance(6)
@@ -86,7 +86,7 @@ class ChainTests(SynchronousTestCase):
         self.assertIs(self.successResultOf(asked), ALLOW)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_everything_else_is_no_decision(self) -> None:
+    def test_other_results_fail(self) -> None:
         look_alike = Truthy(Verdict.DENY, "no", "x")
         for name, behaviour, kind, logged in (
             ("raises", raises, AuthzFailure.FAILURE, 1),
@@ -117,7 +117,7 @@ class ChainTests(SynchronousTestCase):
         self.assertIs(error.kind, AuthzFailure.TIMEOUT)
         self.assertEqual(len(cancelled), 1)
 
-    def test_the_deadline_holds_whatever_the_authorizer_does(self) -> None:
+    def test_authorizer_that_ignores_cancellation(self) -> None:
         def refuses(_: object) -> None:
             raise RuntimeError("cannot be cancelled")
 
@@ -134,7 +134,7 @@ class ChainTests(SynchronousTestCase):
                 self.assertEqual(self.clock.getDelayedCalls(), [])
                 self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), logged)
 
-    def test_a_coroutine_decides(self) -> None:
+    def test_coroutine(self) -> None:
         async def decide() -> Decision:
             return ALLOW
 

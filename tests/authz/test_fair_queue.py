@@ -9,19 +9,19 @@ from twisted.trial.unittest import SynchronousTestCase
 from egress.authz.fair_queue import FairQueue
 
 
-def lines(*items: str) -> FairQueue[str]:
-    """The first character of each item is its client."""
+def queue_of(*items: str) -> FairQueue[str]:
+    """Make a queue.  The first character of each item is its client."""
     made: FairQueue[str] = FairQueue()
     for item in items:
         made.add(item[0], item)
     return made
 
 
-class WaitingLinesTests(SynchronousTestCase):
-    """Each client has a line, and the lines take turns."""
+class FairQueueTests(SynchronousTestCase):
+    """Clients take turns."""
 
     def test_turns(self) -> None:
-        waiting = lines("a1", "a2", "a3", "b1", "c1", "c2")
+        waiting = queue_of("a1", "a2", "a3", "b1", "c1", "c2")
         taken = []
         while waiting:
             self.assertEqual(waiting.next, waiting.next)
@@ -30,15 +30,15 @@ class WaitingLinesTests(SynchronousTestCase):
         self.assertRaises(IndexError, waiting.take)
         self.assertRaises(IndexError, lambda: waiting.next)
 
-    def test_one_who_comes_again(self) -> None:
-        """Whoever was served stands behind those who were not."""
-        waiting = lines("a1", "b1")
+    def test_client_that_returns(self) -> None:
+        """A client that was served comes after those that were not."""
+        waiting = queue_of("a1", "b1")
         self.assertEqual(waiting.take(), "a1")
         waiting.add("a", "a2")
         self.assertEqual((waiting.take(), waiting.take()), ("b1", "a2"))
 
     def test_removed(self) -> None:
-        waiting = lines("a1", "a2", "b1")
+        waiting = queue_of("a1", "a2", "b1")
         waiting.remove("a", "a1")
         waiting.remove("b", "b1")
         self.assertEqual((len(waiting), waiting.take(), len(waiting)), (1, "a2", 0))
@@ -56,11 +56,13 @@ class WaitingLinesTests(SynchronousTestCase):
             ((), "a", None),
         ):
             with self.subTest(items, client=client):
-                self.assertEqual(lines(*items).displaced_by(client), expected)
+                self.assertEqual(queue_of(*items).displaced_by(client), expected)
 
     @given(st.lists(st.tuples(st.sampled_from("abcde"), st.booleans()), max_size=60))
     def test_shares(self, steps: list[tuple[str, bool]]) -> None:
-        """Room for six: no client is without a place while another has two, and nobody loses an item to an equal."""
+        """In a queue of six, no client is without a place while another has two, and no client loses an item to one
+        with as many.
+        """
         waiting: FairQueue[str] = FairQueue()
         kept: dict[str, int] = {}
         for number, (client, take) in enumerate(steps):

@@ -17,7 +17,7 @@ from tests.authz.test_fail_closed import ALLOW, DENY, REQUEST, Scripted
 
 
 class ObservingTests(SynchronousTestCase):
-    """Nothing is refused, but for what is firm."""
+    """Only enforced denials are denied in observe mode."""
 
     def decide(self, decision: Decision) -> Decision:
         return self.successResultOf(ObservingAuthorizer(Scripted(lambda: succeed(decision))).decide(REQUEST))
@@ -27,8 +27,8 @@ class ObservingTests(SynchronousTestCase):
         verifyObject(IAuthorizer, observing)
         self.assertEqual((observing.name, observing.needs_body), ("scripted", True))
 
-    def test_passed_on(self) -> None:
-        """What is allowed keeps its terms, and content that is wanted is got."""
+    def test_passed_unchanged(self) -> None:
+        """An allow keeps its obligations, and a need for content stays."""
         for verdict in (Verdict.ALLOW, *NEEDS):
             decision = attrs.evolve(ALLOW, verdict=verdict, obligations=Obligations(max_bytes=5))
             self.assertIs(self.decide(decision), decision)
@@ -39,12 +39,12 @@ class ObservingTests(SynchronousTestCase):
         self.assertEqual((found.verdict, found.observed, found.obligations), (Verdict.ALLOW, "deny", NO_OBLIGATIONS))
         self.assertEqual((found.reason, found.rule_id, found.decided_by), ("no", "no-writes", "x"))
 
-    def test_asked(self) -> None:
+    def test_approval(self) -> None:
         found = self.decide(attrs.evolve(DENY, verdict=Verdict.ASK, enforce_in_observe=True))
         self.assertEqual((found.verdict, found.observed), (Verdict.ALLOW, "deny"))
 
-    def test_addresses_that_were_withheld(self) -> None:
-        """With them, a denial may be firm; so it asks for them, as the name is looked up anyway."""
+    def test_withheld_addresses(self) -> None:
+        """With the addresses, the denial may be one to enforce, and the name is resolved anyway."""
         request = attrs.evolve(REQUEST, addresses_withheld=True)
         for verdict, expected in (
             (Verdict.DENY, Verdict.NEED_ADDRESSES),
@@ -61,17 +61,17 @@ class ObservingTests(SynchronousTestCase):
         observing = ObservingAuthorizer(Scripted(lambda: succeed(firm)))
         self.assertIs(self.successResultOf(observing.decide(request)), firm)
 
-    def test_firm(self) -> None:
+    def test_enforced_denial(self) -> None:
         decision = attrs.evolve(DENY, enforce_in_observe=True)
         self.assertIs(self.decide(decision), decision)
 
-    def test_outage(self) -> None:
+    def test_failure(self) -> None:
         script = Scripted(lambda: fail(AuthorizerUnavailable("it is down")))
         found = self.successResultOf(ObservingAuthorizer(script).decide(REQUEST))
         self.assertEqual(found, Decision(Verdict.ALLOW, "it is down", "scripted", observed="unavailable"))
 
-    def test_other_failures_fail(self) -> None:
-        """What is no outage of the authorizer is a defect, or nobody waits for it."""
+    def test_other_failures_pass(self) -> None:
+        """Other exceptions are defects or cancellations."""
         for error in (RuntimeError, CancelledError):
             observing = ObservingAuthorizer(Scripted(lambda error=error: fail(error())))  # type: ignore[misc]
             self.failureResultOf(observing.decide(REQUEST), error)

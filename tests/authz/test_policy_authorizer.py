@@ -18,7 +18,7 @@ from egress.policy.rules import RuleSet
 from tests.proxy.fakes import ProxyTestCase, content_of, request, response, status_of
 
 
-class LocalAuthorizerTests(SynchronousTestCase):
+class PolicyAuthorizerTests(SynchronousTestCase):
     """Rules as an authorizer."""
 
     def test_interface(self) -> None:
@@ -29,7 +29,7 @@ class LocalAuthorizerTests(SynchronousTestCase):
         self.assertEqual(authorizer.name, "policy starter")
         self.assertFalse(authorizer.needs_body)
 
-    def test_decides_at_once(self) -> None:
+    def test_immediate_decision(self) -> None:
         rules = RuleSet("policy test", (Rule("gets", Verdict.ALLOW, "a read", methods=frozenset({"GET"})),))
         authorizer = PolicyAuthorizer(rules)
         origin = Origin("https", Authority("example.com", 443))
@@ -41,8 +41,8 @@ class LocalAuthorizerTests(SynchronousTestCase):
                 self.assertIs(decision.allowed, allowed)
 
     def test_time(self) -> None:
-        """The clock is looked at for each question."""
-        times = iter([1772442000.0, 1772482000.0])  # nine and twenty o'clock
+        """The time is read for each request."""
+        times = iter([1772442000.0, 1772482000.0])  # 09:00 and 20:07 UTC
         rules = parse_policy(
             'version = 1\n[[rules]]\naction = "allow"\ntimes = ["08:00-18:00"]', "policy.toml", "policy test"
         )
@@ -76,7 +76,7 @@ def _chunks(*pieces: bytes) -> bytes:
 
 
 class EmbeddedTests(ProxyTestCase):
-    """Rules that look at content, in a proxy without an authorization service."""
+    """Rules that read content, in a proxy without an authorization service."""
 
     NO_DROPS = """
         version = 1
@@ -89,12 +89,12 @@ class EmbeddedTests(ProxyTestCase):
     """
 
     def by(self, policy: str, **options: Any) -> None:
-        """Have a policy decide."""
+        """Use a policy."""
         self.build(**options)
         self.proxy.parts.authorizer = PolicyAuthorizer(parse_policy(policy, "p.toml", "policy p.toml"))
 
     def verdict(self, *sent: bytes) -> str:
-        """Send a request on a connection of its own, piece by piece, and say what became of it."""
+        """Send a request on a connection of its own, piece by piece, and return its result."""
         self.client = self.connect()
         before = len(self.records)
         for piece in sent:
@@ -105,7 +105,7 @@ class EmbeddedTests(ProxyTestCase):
         return record.rule_id or record.outcome
 
     def test_denial_on_json(self) -> None:
-        """It holds however the content comes, unless it is sure that it is about something else."""
+        """A denial applies however the content is sent, unless the content certainly does not match."""
         self.by(self.NO_DROPS)
         for sent, expected in (
             ([request("POST", _URL, _JSON, body=b'{"action":"drop"}')], "no-drops"),
@@ -113,14 +113,15 @@ class EmbeddedTests(ProxyTestCase):
             ([request("POST", _URL, _CHUNKED, _JSON) + _chunks(b'{"act', b'ion":"drop"}')], "no-drops"),
             ([request("POST", _URL, _CHUNKED, _JSON), _chunks(b'{"action":"drop"}')], "no-drops"),
             ([request("POST", _URL, _CHUNKED, _JSON) + _chunks(b'{"action":"keep"}')], "default"),
-            # Without any content there is nothing that could be dropped.
+            # Without content, there is nothing to drop.
             ([request("POST", _URL, _CHUNKED, _JSON) + _chunks()], "default"),
             ([request("POST")], "default"),
             ([request("POST", "http://origin.test/a", "Content-Length: 0")], "default"),
             ([request("GET", body=b'{"action":"drop"}')], "no-drops"),
             ([request("DELETE", "http://origin.test/a", _CHUNKED) + _chunks(b'{"action":"drop"}')], "no-drops"),
             ([request("POST", _URL, _JSON, body=b"action=drop")], "no-drops"),
-            # Without the type, or with another one, each server reads it as it likes; nothing is read for that.
+            # Without the type, or with another type, each server reads the content in its own way, so the rule does not
+            # read it.
             ([request("POST", body=b'{"action":"keep"}')[:-17]], "no-drops"),
             ([request("POST", _URL, f"{_JSON}; charset=utf-7", body=b'{"action":"keep"}')], "no-drops"),
             ([request("POST", "http://origin.test/a", "Content-Encoding: gzip", body=b"?")], "no-drops"),
@@ -129,7 +130,7 @@ class EmbeddedTests(ProxyTestCase):
                 self.assertEqual(self.verdict(*sent), expected)
 
     def test_expecting_a_100(self) -> None:
-        """It comes when the content is wanted for the decision, and what is denied goes nowhere."""
+        """The proxy sends the 100 when a rule needs the content, and nothing of a denied request is forwarded."""
         self.by(self.NO_DROPS)
         self.client.feed(request("POST", _URL, "Expect: 100-continue", "Content-Length: 17", _JSON))
         self.assertEqual(self.client.take(), b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -137,8 +138,8 @@ class EmbeddedTests(ProxyTestCase):
         self.assertEqual(status_of(self.client.written), 403)
         self.assertEqual(self.dialer.dialled, [])
 
-    def test_over_the_limit(self) -> None:
-        """What is read to its half is refused, or else unreadable: then the denial holds."""
+    def test_body_over_the_limit(self) -> None:
+        """Content that is only partly read is denied, or else unreadable: then the denial applies."""
         large = b'{"padding":"%b","action":"keep"}' % (b"x" * 100)
         for sent in (
             request("POST", _URL, _JSON, body=large),
@@ -150,8 +151,8 @@ class EmbeddedTests(ProxyTestCase):
             self.by(self.NO_DROPS, limits=Limits(body=64), oversize_body=OversizeBody.TRUNCATE)
             self.assertEqual(self.verdict(sent), "no-drops")
 
-    def test_size_of_uploads(self) -> None:
-        """A length that is announced is enough; else the content is read to know it, up to the limit."""
+    def test_upload_size(self) -> None:
+        """An announced length is enough; otherwise the content is read, up to the limit."""
         self.by('version = 1\n[[rules]]\nid = "small"\naction = "allow"\nmax_body = 8\n', limits=Limits(body=16))
         chunked = request("POST", "http://origin.test/a", _CHUNKED)
         for sent, expected in (
@@ -162,14 +163,14 @@ class EmbeddedTests(ProxyTestCase):
             (chunked + _chunks(b"1234", b"56789"), "default"),
             (chunked + _chunks(), "small"),
             (chunked + _chunks(b"x" * 17), "content-too-large"),
-            # It is not even begun to be read.
+            # The proxy does not start to read it.
             (request("POST", "http://origin.test/a", "Content-Length: 1000000000"), "default"),
         ):
             with self.subTest(sent):
                 self.assertEqual(self.verdict(sent), expected)
 
-    def test_conditions_see_what_the_client_sent(self) -> None:
-        """And never what rules have put into requests: not in the next one, and not when the question is put again."""
+    def test_conditions_see_the_client_request(self) -> None:
+        """They never see what rules added to requests: not in the next request, nor in a repeated decision."""
         self.by(
             """
             version = 1

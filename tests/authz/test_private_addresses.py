@@ -20,7 +20,7 @@ ALLOW = parse_policy('version = 1\n[[rules]]\nid = "all"\naction = "allow"\n', "
 
 
 class PrivateAddressesTests(SynchronousTestCase):
-    """Internal networks are closed, where the policy says so and the addresses are known."""
+    """Private addresses are denied, if the policy says so and the addresses are known."""
 
     def decide(
         self,
@@ -47,7 +47,7 @@ class PrivateAddressesTests(SynchronousTestCase):
             (("1.1.1.1", "192.168.0.1"), "example.com"),
             (("::ffff:10.0.0.1",), "example.com"),
             ((), "10.0.0.1"),
-            # Whatever a caller says of a host that is an address.
+            # If the host is an address, the addresses in the request do not matter.
             (("1.1.1.1",), "10.0.0.1"),
         ):
             with self.subTest(addresses, host=host):
@@ -57,8 +57,8 @@ class PrivateAddressesTests(SynchronousTestCase):
                 self.assertTrue(decision.enforce_in_observe)
                 self.assertIn("private address", decision.reason)
 
-    def test_reuse(self) -> None:
-        """What the rules say of public addresses is no decision on others, to which the name may lead later."""
+    def test_cache_key(self) -> None:
+        """A decision on public addresses is no decision on others, to which the name may resolve later."""
         for text, expected in (
             ("ttl = 60\ndefault = 'allow'", ("addresses", "method")),
             (
@@ -73,7 +73,7 @@ class PrivateAddressesTests(SynchronousTestCase):
         rules = parse_policy("version = 1\nttl = 60\ndefault = 'allow'", "test", "policy test")
         self.assertEqual(self.decide("1.1.1.1", rules=rules, blocks=False).cache_key, ("method",))
 
-    def test_looked_up_only_where_it_is_not_denied_by_name(self) -> None:
+    def test_addresses_are_needed_unless_denied_by_name(self) -> None:
         deny = parse_policy("version = 1\ndefault = 'deny'", "test", "policy test")
         ask = parse_policy("version = 1\n[[rules]]\naction = 'ask'\nreason = 'x'", "test", "policy test")
         json = parse_policy("version = 1\n[[rules]]\naction = 'allow'\njson = { a = 1 }", "test", "policy test")
@@ -89,7 +89,7 @@ class PrivateAddressesTests(SynchronousTestCase):
                 self.assertIs(decision.verdict, expected)
                 self.assertEqual(decision.rule_id == RULE, expected is Verdict.NEED_ADDRESSES)
 
-    def test_left_to_the_rules(self) -> None:
+    def test_other_requests_pass(self) -> None:
         for decision in (
             self.decide(),
             self.decide("1.1.1.1"),

@@ -12,8 +12,8 @@ from tests.authz.test_fail_closed import REQUEST
 from tests.proxy.fakes import ScriptedAuthorizer
 
 
-class AuditedTests(SynchronousTestCase):
-    """Nobody is asked while the audit log is broken."""
+class RequireAuditTests(SynchronousTestCase):
+    """No request is authorized while the audit log is broken."""
 
     def setUp(self) -> None:
         self.fault: str | None = None
@@ -26,11 +26,11 @@ class AuditedTests(SynchronousTestCase):
         self.successResultOf(self.authorizer.check_ready())
         self.successResultOf(self.authorizer.close())
 
-    def test_whole(self) -> None:
+    def test_working_log(self) -> None:
         self.assertTrue(self.successResultOf(self.authorizer.decide(REQUEST)).allowed)
         self.successResultOf(self.authorizer.check_audit())
 
-    def test_broken(self) -> None:
+    def test_broken_log(self) -> None:
         self.fault = "No space left on device"
         error = self.failureResultOf(self.authorizer.decide(REQUEST), AuditUnavailable).value
         self.assertNotIn("device", error.reason, "the client learns nothing of the machine")
@@ -38,7 +38,7 @@ class AuditedTests(SynchronousTestCase):
         error = self.failureResultOf(self.authorizer.check_audit(), AuditUnavailable).value
         self.assertEqual(error.reason, "the audit log cannot be written: No space left on device")
 
-    def test_whole_again(self) -> None:
+    def test_repaired_log(self) -> None:
         self.fault = "No space left on device"
         self.failureResultOf(self.authorizer.decide(REQUEST))
         self.fault = None

@@ -32,8 +32,8 @@ hosts = ["elsewhere.test"]
 """
 
 
-class CredentialedTests(SynchronousTestCase):
-    """Names become values, where they may."""
+class SecretInjectionTests(SynchronousTestCase):
+    """The names of secrets are replaced with values, where that is permitted."""
 
     def setUp(self) -> None:
         self.authorizer = ScriptedAuthorizer()
@@ -42,58 +42,58 @@ class CredentialedTests(SynchronousTestCase):
         vault = Vault(table, Clock(), lambda _: self.command, {"USER_NAME": "s3cr3t"})
         self.credentialed = SecretInjectingAuthorizer(self.authorizer, vault)
 
-    def ask(self, value: bytes, decision: Decision | None = None) -> Deferred[Decision]:
-        """Set a field to a template, and another to a value."""
-        terms = Obligations(set_headers=((b"X", b"y"),), max_bytes=7, secret_headers=((b"Authorization", value),))
-        self.authorizer.answers = [attrs.evolve(decision or allow(), obligations=terms)]
+    def decide(self, value: bytes, decision: Decision | None = None) -> Deferred[Decision]:
+        """Decide with a template in one field and a value in another."""
+        obligations = Obligations(set_headers=((b"X", b"y"),), max_bytes=7, secret_headers=((b"Authorization", value),))
+        self.authorizer.answers = [attrs.evolve(decision or allow(), obligations=obligations)]
         return self.credentialed.decide(REQUEST)
 
     def refused(self, value: bytes, says: str) -> None:
-        error = self.failureResultOf(self.ask(value), AuthorizerUnavailable).value
+        error = self.failureResultOf(self.decide(value), AuthorizerUnavailable).value
         self.assertIn(says, error.reason)
         self.assertNotIn("s3cr3t", error.reason)
 
     def test_filled_in(self) -> None:
-        decision = self.successResultOf(self.ask(b"Basic ${secret:user}:${secret:user}!"))
+        decision = self.successResultOf(self.decide(b"Basic ${secret:user}:${secret:user}!"))
         self.assertEqual(decision.obligations.set_headers, ((b"X", b"y"), (b"Authorization", b"Basic s3cr3t:s3cr3t!")))
         self.assertEqual(decision.obligations.secret_headers, ())
         self.assertEqual((decision.obligations.max_bytes, decision.allowed), (7, True))
         self.assertNotIn("s3cr3t", repr(decision))
         self.assertIsNone(validate(decision.obligations))
 
-    def test_nothing_to_fill_in(self) -> None:
+    def test_without_secrets(self) -> None:
         self.assertEqual(self.successResultOf(self.credentialed.decide(REQUEST)), allow())
         self.assertEqual(
-            self.successResultOf(self.ask(b"plain")).obligations.set_headers[1], (b"Authorization", b"plain")
+            self.successResultOf(self.decide(b"plain")).obligations.set_headers[1], (b"Authorization", b"plain")
         )
         plain = attrs.evolve(allow(), obligations=Obligations(set_headers=((b"X", b"y"),)))
         self.authorizer.answers = [plain]
         self.assertIs(self.successResultOf(self.credentialed.decide(REQUEST)), plain)
 
-    def test_no_other_text_is_a_template(self) -> None:
-        """A client may have written what stands in an ordinary field, in a reason or in the name of a rule."""
+    def test_other_text_is_no_template(self) -> None:
+        """An ordinary field, a reason or a rule id may contain text of a client."""
         mark = "${secret:user}"
-        for terms in (Obligations(set_headers=((b"X-User-Agent", mark.encode()),)), Obligations(max_bytes=1)):
+        for obligations in (Obligations(set_headers=((b"X-User-Agent", mark.encode()),)), Obligations(max_bytes=1)):
             for more in (Obligations(), Obligations(secret_headers=((b"Authorization", mark.encode()),))):
-                whole = attrs.evolve(terms, secret_headers=more.secret_headers)
+                whole = attrs.evolve(obligations, secret_headers=more.secret_headers)
                 said = attrs.evolve(allow(), reason=f"for {mark}", rule_id=mark, obligations=whole)
-                with self.subTest(terms=terms, more=more):
+                with self.subTest(obligations=obligations, more=more):
                     self.authorizer.answers = [said]
                     decision = self.successResultOf(self.credentialed.decide(REQUEST))
                     self.assertEqual((decision.reason, decision.rule_id), (said.reason, mark))
                     kept = [value for name, value in decision.obligations.set_headers if name == b"X-User-Agent"]
-                    self.assertEqual(kept, [value for _, value in terms.set_headers])
-                    if terms.set_headers:
-                        # Nor is it sent as it is: an older service may mean a template by it.
+                    self.assertEqual(kept, [value for _, value in obligations.set_headers])
+                    if obligations.set_headers:
+                        # It is not sent unchanged either: an older service may mean a template by it.
                         self.assertIn("no template", validate(decision.obligations) or "")
 
-    def test_later(self) -> None:
-        asked = self.ask(b"${secret:user}${secret:slow}")
+    def test_value_that_takes_time(self) -> None:
+        asked = self.decide(b"${secret:user}${secret:slow}")
         self.assertNoResult(asked)
         self.command.callback(b"42\n")
         self.assertEqual(self.successResultOf(asked).obligations.set_headers[1][1], b"s3cr3t42")
 
-    def test_an_authorizer_that_takes_its_time(self) -> None:
+    def test_authorizer_that_takes_time(self) -> None:
         pending = self.authorizer.pending()
         asked = self.credentialed.decide(REQUEST)
         pending.callback(attrs.evolve(allow(), obligations=Obligations(secret_headers=((b"X", b"${secret:user}"),))))
@@ -105,25 +105,25 @@ class CredentialedTests(SynchronousTestCase):
         for value in (b"${secret:}", b"${secret:user", b"${secret:user}${secret:a b}"):
             self.refused(value, "not understood")
 
-    def test_a_denial_gets_none(self) -> None:
-        decision = self.successResultOf(self.ask(b"${secret:far}", deny()))
+    def test_denial_has_no_secrets(self) -> None:
+        decision = self.successResultOf(self.decide(b"${secret:far}", deny()))
         self.assertEqual(decision.obligations.secret_headers[0][1], b"${secret:far}")
 
-    def test_what_cannot_be_kept_is_left_to_others(self) -> None:
-        for terms in (Obligations(secret_headers=((b"Host", b"${secret:user}"),)), None):
-            decision = attrs.evolve(allow(), obligations=terms)  # type: ignore[arg-type]
+    def test_invalid_obligations_pass(self) -> None:
+        for obligations in (Obligations(secret_headers=((b"Host", b"${secret:user}"),)), None):
+            decision = attrs.evolve(allow(), obligations=obligations)  # type: ignore[arg-type]
             self.authorizer.answers = [decision]
             self.assertIs(self.successResultOf(self.credentialed.decide(REQUEST)), decision)
 
-    def test_a_failure_passes(self) -> None:
+    def test_failure_passes(self) -> None:
         self.authorizer.answers = [AuthorizerUnavailable("down")]
         self.failureResultOf(self.credentialed.decide(REQUEST), AuthorizerUnavailable)
 
-    def test_closed(self) -> None:
-        asked = self.ask(b"${secret:slow}")
+    def test_close(self) -> None:
+        asked = self.decide(b"${secret:slow}")
         self.successResultOf(self.credentialed.close())
         self.failureResultOf(asked, AuthorizerUnavailable)
 
-    def test_question(self) -> None:
+    def test_request(self) -> None:
         self.credentialed.decide(REQUEST)
         self.assertEqual([type(asked) for asked in self.authorizer.asked], [DecisionRequest])

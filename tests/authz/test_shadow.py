@@ -23,7 +23,7 @@ from tests.authz.test_fail_closed import ALLOW, DENY, REQUEST, Scripted
 
 @implementer(IShadowSink)
 class Sink:
-    """Keeps what it is told."""
+    """Collects the comparisons."""
 
     def __init__(self) -> None:
         self.told: list[ShadowComparison] = []
@@ -37,7 +37,7 @@ class Sink:
 
 
 class ShadowTests(SynchronousTestCase):
-    """The second is asked, and changes nothing."""
+    """The shadow authorizer is called, and has no effect."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -61,8 +61,8 @@ class ShadowTests(SynchronousTestCase):
         verifyObject(IAuthorizer, shadowed)
         self.assertEqual((shadowed.name, shadowed.needs_body), ("scripted", True))
 
-    def test_asked_later(self) -> None:
-        """The first has answered, and the reactor has turned, before the second is asked."""
+    def test_called_later(self) -> None:
+        """The shadow authorizer is called after the decision, in a later turn of the reactor."""
         shadowed = self.make(lambda: succeed(ALLOW), lambda: (self.slow(), succeed(DENY))[1])
         self.assertIs(self.successResultOf(shadowed.decide(REQUEST)), ALLOW)
         self.assertEqual(self.asked, [])
@@ -70,7 +70,7 @@ class ShadowTests(SynchronousTestCase):
         self.assertEqual(len(self.asked), 1)
         self.assertEqual(self.sink.told, [ShadowComparison(REQUEST, ALLOW, DENY, ShadowResult.STRICTER)])
 
-    def test_whatever_the_second_does(self) -> None:
+    def test_every_result_of_the_shadow(self) -> None:
         def raising() -> None:
             raise RuntimeError("a defect")
 
@@ -88,7 +88,7 @@ class ShadowTests(SynchronousTestCase):
             self.assertEqual(self.agreements(), [agreement])
 
     def test_nothing_to_compare(self) -> None:
-        """No decision of the first, and none yet."""
+        """The first authorizer made no decision, or needs more of the request."""
         for verdict in NEEDS:
             more = attrs.evolve(ALLOW, verdict=verdict)
             self.assertIs(self.successResultOf(self.make(partial(succeed, more), self.slow).decide(REQUEST)), more)
@@ -97,8 +97,8 @@ class ShadowTests(SynchronousTestCase):
         self.clock.advance(0)
         self.assertEqual((self.asked, self.sink.told), ([], []))
 
-    def test_addresses_are_asked_for_where_nothing_is_enforced(self) -> None:
-        """Of a question that is put again, the second answer is compared."""
+    def test_withheld_addresses_in_observe_mode(self) -> None:
+        """If a decision is repeated, only the second one is compared."""
         asked = attrs.evolve(REQUEST, addresses_withheld=True)
         firm = attrs.evolve(DENY, enforce_in_observe=True)
         for observing, decision, compared in (
@@ -116,8 +116,8 @@ class ShadowTests(SynchronousTestCase):
                     self.clock.advance(0)
                     self.assertEqual(len(self.sink.told), expected)
 
-    def test_bounded(self) -> None:
-        """So many at once, so many that wait, and the others are skipped; as answers come, it goes on."""
+    def test_queue_is_bounded(self) -> None:
+        """Beyond the concurrency limit and the queue, comparisons are skipped; results free capacity."""
         shadowed = self.make(lambda: succeed(ALLOW), self.slow)
         for _ in range(AT_ONCE):
             shadowed.decide(REQUEST)
@@ -142,8 +142,8 @@ class ShadowTests(SynchronousTestCase):
         self.assertEqual(self.agreements().count(ShadowResult.SAME), AT_ONCE + 256)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_content_is_bounded(self) -> None:
-        """What is kept for the second is let go with its answer."""
+    def test_queued_content_is_bounded(self) -> None:
+        """The content of a request is released with its shadow decision."""
         request: DecisionRequest = attrs.evolve(REQUEST, body=bytes(10 * 1024 * 1024))
         shadowed = self.make(lambda: succeed(ALLOW), self.slow)
         for _ in range(2):
@@ -156,7 +156,7 @@ class ShadowTests(SynchronousTestCase):
         self.assertEqual(len(self.asked), 2)
 
     def test_close(self) -> None:
-        """What is under way is given up, what waits forgotten, and nobody is told any more."""
+        """Calls in progress are cancelled, the queue is cleared, and no more comparisons are written."""
         shadowed = self.make(lambda: succeed(ALLOW), self.slow)
         shadowed.decide(REQUEST)
         self.clock.advance(0)
@@ -172,7 +172,7 @@ class ShadowTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def make_closing(self, shadowed: ShadowedAuthorizer) -> Deferred[None]:
-        # Both scripted authorizers answer closing as they answer questions.
+        # The method close() of both scripted authorizers has the same result as decide().
         shadowed._shadow = Scripted(lambda: fail(RuntimeError("it fails at the end, too")))
         shadowed._authorizer = Scripted(lambda: succeed(None))
         return shadowed.close()

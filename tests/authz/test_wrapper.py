@@ -12,9 +12,9 @@ from tests.proxy.fakes import ScriptedAuthorizer
 
 
 class WrapperTests(SynchronousTestCase):
-    """All is passed on that is not overridden."""
+    """Calls that are not overridden are forwarded."""
 
-    def test_all(self) -> None:
+    def test_forwarding(self) -> None:
         script = ScriptedAuthorizer()
         wrapper = Wrapper(script)
         verifyObject(IAuthorizer, wrapper)

@@ -34,7 +34,7 @@ DENIED = {**ALLOWED, "method": "POST"}
 
 
 def post(content: bytes, *fields: str, target: str = "/validate", method: str = "POST") -> bytes:
-    """A request with a question."""
+    """Encode an HTTP request with an authorization request."""
     lines = [f"{method} {target} HTTP/1.1", "Host: authz", f"Content-Length: {len(content)}", *fields, "", ""]
     return "\r\n".join(lines).encode() + content
 
@@ -44,7 +44,7 @@ class CallerReactor(WithoutThreads, MemoryReactorClock):
 
 
 class CallerTestCase(SynchronousTestCase):
-    """A service, and those who ask it."""
+    """Base: a service, and its callers."""
 
     def setUp(self) -> None:
         at_once(self)
@@ -54,11 +54,11 @@ class CallerTestCase(SynchronousTestCase):
         self.policy.write_text(POLICY, "utf-8")
 
     def write(self, record: ExchangeRecord) -> None:
-        """Take one record (L{IAuditSink.write})."""
+        """Receive one record (L{IAuditSink.write})."""
         self.records.append(record)
 
     def close(self) -> None:
-        """Nothing is open (L{IAuditSink.close})."""
+        """Do nothing: there are no open files (L{IAuditSink.close})."""
 
     def serve(self, authorizer: IAuthorizer | None = None, **config: Any) -> EgressAuthzService:
         """Start a service."""
@@ -77,9 +77,9 @@ class CallerTestCase(SynchronousTestCase):
         return Wire(self.reactor, address).connect(factory.buildProtocol(address))
 
     def ask(self, question: object = None, *fields: str, wire: Wire | None = None) -> tuple[int, dict[str, Any]]:
-        """Put a question.
+        """Send an authorization request.
 
-        @return: the status, and what the answer has.
+        @return: the status code, and the members of the response.
         """
         wire = wire or self.connect()
         content = json.dumps(ALLOWED if question is None else question).encode()
@@ -87,11 +87,11 @@ class CallerTestCase(SynchronousTestCase):
         return self.answer(wire.take())
 
     def answer(self, data: bytes) -> tuple[int, dict[str, Any]]:
-        """Read one answer."""
+        """Decode one response."""
         found: dict[str, Any] = json.loads(content_of(data))
         return status_of(data), found
 
     def number(self, name: str) -> float:
-        """One of the service's numbers."""
+        """Return the value of a metric of the service."""
         lines = self.service.metrics.render()[0].decode().splitlines()
         return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{name} "))

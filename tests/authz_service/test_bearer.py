@@ -8,7 +8,7 @@ from egress.authz_service.bearer import Bearer
 
 
 class BearerTests(SynchronousTestCase):
-    """One token, shown once."""
+    """One token, sent once."""
 
     def test_admits(self) -> None:
         bearer = Bearer("s3cret")
@@ -29,5 +29,5 @@ class BearerTests(SynchronousTestCase):
             with self.subTest(shown):
                 self.assertIs(bearer.admits(shown), expected)
 
-    def test_not_shown(self) -> None:
+    def test_repr_contains_no_token(self) -> None:
         self.assertNotIn("s3cret", repr(Bearer("s3cret")))

@@ -9,13 +9,13 @@ from egress.config.listener import Listener
 from egress.config.model import ConfigError
 
 
-class PdpConfigTests(SynchronousTestCase):
+class AuthzServiceConfigTests(SynchronousTestCase):
     """A configuration is checked when it is made."""
 
     def test_text(self) -> None:
         self.assertEqual(AuthzServiceConfig(listen=("tcp:1",)).listen, (Listener("tcp:1"),))
 
-    def test_refused(self) -> None:
+    def test_invalid(self) -> None:
         for wrong in (
             {"body_limit": 0},
             {"connections": 0},
@@ -28,10 +28,10 @@ class PdpConfigTests(SynchronousTestCase):
             with self.subTest(wrong):
                 self.assertRaises(ConfigError, AuthzServiceConfig, **wrong)
 
-    def test_token_is_not_shown(self) -> None:
+    def test_repr_contains_no_token(self) -> None:
         self.assertNotIn("s3cret", repr(AuthzServiceConfig(token="s3cret")))
 
-    def test_asks_at(self) -> None:
+    def test_listeners_with_authentication(self) -> None:
         for config, expected in (
             (AuthzServiceConfig(listen=("tcp:1",)), False),
             (AuthzServiceConfig(listen=("tcp:1",), token="t"), True),
@@ -40,6 +40,6 @@ class PdpConfigTests(SynchronousTestCase):
         ):
             self.assertIs(config.asks_at(config.listen[0]), expected)
 
-    def test_question_limit(self) -> None:
-        """A body of the limit fits, in base64 and in a text that is escaped four times over."""
+    def test_request_limit(self) -> None:
+        """A body of the maximum length fits, in base64 and in a text that is escaped four times."""
         self.assertGreater(AuthzServiceConfig(body_limit=1000).question_limit, 4000 + 2 * 64 * 1024)

@@ -17,9 +17,9 @@ QUESTION = post(json.dumps(ALLOWED).encode())
 
 
 class ConnectionTests(CallerTestCase):
-    """How long a connection lasts."""
+    """The lifetime of a connection."""
 
-    def test_kept(self) -> None:
+    def test_reuse(self) -> None:
         self.serve()
         wire = self.connect()
         for _ in range(3):
@@ -29,7 +29,7 @@ class ConnectionTests(CallerTestCase):
         self.assertTrue(wire.disconnected)
         self.assertEqual(wire.take(), b"")
 
-    def test_several_at_once(self) -> None:
+    def test_pipelined_requests(self) -> None:
         self.serve()
         self.assertEqual(self.connect().feed(QUESTION + QUESTION).take().count(b'"allowed":true'), 2)
 
@@ -43,20 +43,20 @@ class ConnectionTests(CallerTestCase):
             wire.feed(b"%x\r\n%b\r\n" % (len(piece), piece))
         self.assertEqual(status_of(wire.feed(b"0\r\n\r\n").take()), 200)
 
-    def test_closed_when_asked(self) -> None:
+    def test_closed_on_request(self) -> None:
         self.serve()
         wire = self.connect().feed(post(json.dumps(ALLOWED).encode(), "Connection: close"))
         self.assertIn(b"\r\nConnection: close", wire.take())
         self.assertTrue(wire.disconnected)
 
-    def test_silent(self) -> None:
+    def test_idle_timeout(self) -> None:
         self.serve()
         wire = self.connect()
         self.reactor.advance(75)
         self.assertTrue(wire.disconnected)
 
-    def test_drips(self) -> None:
-        """Another byte now and then is no reason to wait any longer."""
+    def test_slow_request(self) -> None:
+        """A byte now and then does not extend the timeout."""
         self.serve()
         for begun in (b"POST /val", QUESTION[:-1]):
             with self.subTest(begun):
@@ -71,8 +71,8 @@ class ConnectionTests(CallerTestCase):
                 self.assertTrue(wire.disconnected)
         self.assertEqual(self.number('egressauthz_rejected_total{kind="slow"}'), 2)
 
-    def test_does_not_close(self) -> None:
-        """Who keeps its side open is cut."""
+    def test_caller_that_does_not_close(self) -> None:
+        """A connection that the caller keeps open is aborted."""
         self.serve()
         wire = self.connect()
         wire._unsent = 1
@@ -82,7 +82,7 @@ class ConnectionTests(CallerTestCase):
         self.reactor.advance(0)
         self.assertTrue(wire.aborted)
 
-    def test_no_http(self) -> None:
+    def test_not_http(self) -> None:
         self.serve()
         begun = b"POST /validate HTTP/1.1\r\n"
         for data, status in (
@@ -100,13 +100,13 @@ class ConnectionTests(CallerTestCase):
                 self.assertTrue(wire.disconnected)
 
     def test_whole_server(self) -> None:
-        """C{OPTIONS *} is answered by the desk, like everything else."""
+        """The resource responds to C{OPTIONS *}, too."""
         self.serve()
         wire = self.connect().feed(b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n")
         self.assertEqual(status_of(wire.take()), 404)
 
-    def test_endless(self) -> None:
-        """What goes on long after it is too long is cut."""
+    def test_endless_request(self) -> None:
+        """A request that continues long after its limit is aborted."""
         self.serve(body_limit=1)
         wire = self.connect().feed(b"POST /validate HTTP/1.1\r\nHost: a\r\nContent-Length: 999999999\r\n\r\n")
         piece = b"x" * (1024 * 1024)
@@ -121,9 +121,9 @@ class _Silent(Fake):
 
 
 class RoomTests(CallerTestCase):
-    """How many connections there are."""
+    """The limit of connections."""
 
-    def test_room(self) -> None:
+    def test_limit(self) -> None:
         self.serve(_Silent(None), connections=2)
         first, second = self.connect().feed(QUESTION), self.connect().feed(QUESTION)
         third = self.connect()
@@ -136,7 +136,7 @@ class RoomTests(CallerTestCase):
         self.reactor.advance(0)
         self.assertEqual((second.disconnected, fourth.disconnected), (False, False))
 
-    def test_an_idle_one_makes_room(self) -> None:
+    def test_idle_connection_is_replaced(self) -> None:
         self.serve(connections=2)
         first, second = self.connect().feed(QUESTION), self.connect()
         third = self.connect()
@@ -145,7 +145,7 @@ class RoomTests(CallerTestCase):
         self.assertEqual(status_of(third.feed(QUESTION).take()), 200)
         self.assertEqual(self.number("egressauthz_connections"), 2)
 
-    def test_strangers_do_not_keep_out_those_with_the_token(self) -> None:
+    def test_unauthenticated_connections_do_not_block_callers_with_the_token(self) -> None:
         self.serve(connections=3, token="hunter2")
         shown = post(json.dumps(ALLOWED).encode(), "Authorization: Bearer hunter2")
         known = self.connect()
@@ -160,7 +160,7 @@ class RoomTests(CallerTestCase):
 
 
 class MemoryTests(CallerTestCase):
-    """How much of what callers send is kept."""
+    """The limit of memory for requests."""
 
     def site(self) -> CallerSite:
         (site,) = self.service._sites
@@ -170,8 +170,8 @@ class MemoryTests(CallerTestCase):
         """Send all but the last byte of a request."""
         return self.connect().feed(post(content, *fields)[:-1])
 
-    def test_let_go(self) -> None:
-        """Nothing is left of what was answered, nor of what was given up."""
+    def test_release(self) -> None:
+        """The memory of a request is released after its response, and after its end."""
         self.serve()
         first, second = self.begin(b"x" * 1000), self.begin(b"x" * 2000)
         self.assertEqual(self.site().held, 999 + 1999)
@@ -181,15 +181,15 @@ class MemoryTests(CallerTestCase):
         self.connect().feed(QUESTION + QUESTION).lose()
         self.assertEqual(self.site().held, 0)
 
-    def test_strangers(self) -> None:
-        """Without the token not a byte is kept."""
+    def test_unauthenticated(self) -> None:
+        """Without the token, no content is buffered."""
         self.serve(token="t")
         stranger, caller = self.begin(b"x" * 1000), self.begin(b"x" * 1000, "Authorization: Bearer t")
         self.assertEqual(self.site().held, 999)
         self.assertEqual(status_of(stranger.feed(b"x").take()), 401)
         self.assertEqual(status_of(caller.feed(b"x").take()), 400)
 
-    def test_too_many_long_ones(self) -> None:
+    def test_too_many_large_requests(self) -> None:
         self.serve()
         site = self.site()
         site.limits = attrs.evolve(site.limits, held=1500)
@@ -213,8 +213,8 @@ class DrainTests(CallerTestCase):
         self.assertTrue(kept.disconnected)
         self.assertIsNone(self.successResultOf(stopped))
 
-    def test_question_under_way(self) -> None:
-        """It is answered, and then the connection ends."""
+    def test_request_in_progress(self) -> None:
+        """It gets a response, and then the connection closes."""
         answer: Deferred[Decision] = Deferred()
         self.serve(Fake(answer))
         waiting = self.connect().feed(QUESTION)
@@ -231,7 +231,7 @@ class DrainTests(CallerTestCase):
         self.assertIn(b"\r\nConnection: close", begun.take())
         self.assertIsNone(self.successResultOf(stopped))
 
-    def test_too_long(self) -> None:
+    def test_drain_timeout(self) -> None:
         self.serve()
         begun = self.connect().feed(QUESTION[:30])
         stopped = self.service.stopService()
@@ -241,7 +241,7 @@ class DrainTests(CallerTestCase):
         self.assertTrue(begun.disconnected, "the time for a question is over before the one for stopping")
         self.assertIsNone(self.successResultOf(stopped))
 
-    def test_cut(self) -> None:
+    def test_abort(self) -> None:
         self.serve(Fake(Deferred()), drain_timeout=2.0)
         waiting = self.connect().feed(QUESTION)
         stopped = self.service.stopService()

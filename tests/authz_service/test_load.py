@@ -20,7 +20,7 @@ PAGE = Path(__file__).parent.parent.parent / "docs" / "how-to" / "egressauthz.md
 
 
 class LoadTests(SynchronousTestCase):
-    """The command line over the environment over the file."""
+    """Options override the environment, which overrides the file."""
 
     def setUp(self) -> None:
         self.directory = Path(self.mktemp()).absolute()
@@ -38,11 +38,11 @@ class LoadTests(SynchronousTestCase):
             self.load(*given, **environ)
         return str(caught.exception)
 
-    def test_nothing(self) -> None:
+    def test_defaults(self) -> None:
         self.assertEqual(self.load(), AuthzServiceConfig())
         self.assertEqual(self.load(EGRESS_LISTEN="tcp:1", EGRESS_POLICY="/nowhere"), AuthzServiceConfig())
 
-    def test_everything(self) -> None:
+    def test_all_options(self) -> None:
         for name, text in (("policy.toml", "version = 1\n"), ("token", "s3cret\n")):
             (self.directory / name).write_text(text, "utf-8")
         self.assertEqual(
@@ -91,7 +91,7 @@ class LoadTests(SynchronousTestCase):
         self.assertIsNone(self.load("token-file=none", EGRESSAUTHZ_TOKEN="s3cret").token)
         self.assertNotIn("not one word", self.refused(EGRESSAUTHZ_TOKEN="not one word"))
 
-    def test_refused(self) -> None:
+    def test_invalid(self) -> None:
         for given, words in (
             ("listen=tcp:1:https=allow", "--listen 'tcp:1:https=allow': leave https out"),
             ("listen=tcp:1:client-auth=none", "--listen 'tcp:1:client-auth=none': leave client-auth out"),
@@ -106,13 +106,13 @@ class LoadTests(SynchronousTestCase):
 
 
 class DocumentationTests(SynchronousTestCase):
-    """The page has the table as it is, no other option, and all numbers."""
+    """The page contains the current table, no other options, and all metrics."""
 
     def test_table(self) -> None:
         self.assertIn(reference(), PAGE.read_text("utf-8"), f"put this into the page:\n{reference()}")
 
     def test_no_other_option(self) -> None:
-        """What it names is an option of the service, of the proxy, or of the runner."""
+        """All options on the page are options of the service, of the proxy, or of the runner."""
         named = set(re.findall(r"(?<![\w-])--([a-z][a-z-]*)", PAGE.read_text("utf-8")))
         own = {option.name for option in AUTHZ_SERVICE_OPTIONS}
         self.assertLessEqual(named - own, {*BY_NAME, "egress-proxy-authz-url"})

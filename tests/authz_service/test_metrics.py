@@ -12,8 +12,8 @@ from egress.model.statistics import PolicyReloadStats
 from tests.observability.records import ALLOWED
 
 
-class PdpMetricsTests(SynchronousTestCase):
-    """Counting questions."""
+class AuthzServiceMetricsTests(SynchronousTestCase):
+    """Counts of authorization requests."""
 
     def setUp(self) -> None:
         self.metrics = AuthzServiceMetrics()
@@ -27,7 +27,7 @@ class PdpMetricsTests(SynchronousTestCase):
         verifyObject(IAuditSink, self.metrics)
         self.metrics.close()
 
-    def test_questions(self) -> None:
+    def test_requests(self) -> None:
         for verdict in ("allow", "deny", "deny", "refused"):
             seconds = None if verdict == "refused" else 0.0002
             self.metrics.write(attrs.evolve(ALLOWED, verdict=verdict, decision_seconds=seconds))
@@ -38,11 +38,11 @@ class PdpMetricsTests(SynchronousTestCase):
         self.assertIn('egressauthz_decision_seconds_bucket{le="0.00025"} 3.0', lines)
         self.assertFalse([line for line in lines if "refused" in line and not line.startswith("#")])
 
-    def test_refused(self) -> None:
+    def test_rejected(self) -> None:
         self.metrics.refuse("token")
         self.assertIn('egressauthz_rejected_total{kind="token"} 1.0', self.lines())
 
-    def test_watched(self) -> None:
+    def test_sources(self) -> None:
         self.metrics.watch_connections(lambda: 3)
         self.metrics.watch_audit_lost(lambda: 4)
         self.metrics.watch_policy(lambda: PolicyReloadStats(7))

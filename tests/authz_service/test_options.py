@@ -14,20 +14,20 @@ class TableTests(SynchronousTestCase):
     """The options of the service."""
 
     def test_fields(self) -> None:
-        """Each sets one field, and each field has its option."""
+        """Each option sets one field, and each field has its option."""
         fields = [field for option in AUTHZ_SERVICE_OPTIONS for field in option.fields]
         self.assertEqual(
             sorted(fields), sorted([*(field.name for field in attrs.fields(AuthzServiceConfig)), "config"])
         )
 
     def test_variables(self) -> None:
-        """None is one of the proxy's, which may run beside it."""
+        """No variable is one of the proxy, which may run on the same machine."""
         names = {variable.name for option in AUTHZ_SERVICE_OPTIONS for variable in option.environment}
         self.assertEqual({name for name in names if not name.startswith("EGRESSAUTHZ_")}, set())
         self.assertIn("EGRESSAUTHZ_TOKEN", names)
 
     def test_shared(self) -> None:
-        """What has the name of an option of the proxy is read like it."""
+        """An option with the name of an option of the proxy is parsed in the same way."""
         shared = [option for option in AUTHZ_SERVICE_OPTIONS if option.name in BY_NAME]
         self.assertGreater(len(shared), 10)
         for option in shared:

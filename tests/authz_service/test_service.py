@@ -23,7 +23,7 @@ ALL_DENIED = 'version = 1\n[[rules]]\nid = "closed"\naction = "deny"\nreason = "
 
 
 class ServiceTests(CallerTestCase):
-    """The parts together."""
+    """The composed service."""
 
     def test_listens(self) -> None:
         service = self.serve()
@@ -47,14 +47,14 @@ class ServiceTests(CallerTestCase):
         self.assertEqual(self.ask({**ALLOWED, "addresses": ["10.0.0.1"]})[0], 403)
         self.assertEqual(self.ask()[0], 200)
 
-    def test_bad_policy(self) -> None:
+    def test_invalid_policy(self) -> None:
         self.policy.write_text("garbage", "utf-8")
         with self.assertRaises(ConfigError) as caught:
             self.serve()
         self.assertIn("--policy: ", str(caught.exception))
 
-    def test_followed(self) -> None:
-        """An edited policy counts within seconds, on connections that are kept; one that cannot be used does not."""
+    def test_policy_reload(self) -> None:
+        """A changed policy applies within seconds, also on open connections; an invalid one does not."""
         self.serve()
         wire = self.connect()
         self.assertEqual(self.ask(wire=wire)[0], 200)
@@ -78,7 +78,7 @@ class ServiceTests(CallerTestCase):
         self.successResultOf(service.reload())
         self.assertEqual(self.ask()[0], 403)
 
-    def test_private_addresses_of_a_policy_that_changes(self) -> None:
+    def test_private_addresses_of_a_reloaded_policy(self) -> None:
         self.serve()
         question = {**ALLOWED, "addresses": ["10.0.0.1"]}
         self.assertEqual(self.ask(question)[0], 200)
@@ -88,7 +88,7 @@ class ServiceTests(CallerTestCase):
         self.assertEqual(self.ask()[0], 200)
 
     def test_secrets_of_a_policy(self) -> None:
-        """The service knows none: it passes on their names, to callers that are known."""
+        """The service knows no values: it sends their names, to authenticated callers only."""
         self.policy.write_text(
             'version = 1\n[[rules]]\nid = "key"\naction = "allow"\nhosts = ["example.com"]\n'
             'set_headers = { X-Key = "${secret:key}" }\n',
@@ -98,8 +98,8 @@ class ServiceTests(CallerTestCase):
         status, answer = self.ask(None, "Authorization: Bearer t")
         self.assertEqual((status, answer["setSecretHeaders"]), (200, {"x-key": "${secret:key}"}))
 
-    def test_content_that_is_withheld(self) -> None:
-        """Rules that look at content ask for it, once it is known that there is some."""
+    def test_withheld_content(self) -> None:
+        """Rules that read content request it, once they know that there is content."""
         self.policy.write_text(
             'version = 1\ndefault = "allow"\n[[rules]]\nid = "drop"\naction = "deny"\nreason = "no"\n'
             'json = { "action" = ["drop"] }\n',
@@ -113,7 +113,7 @@ class ServiceTests(CallerTestCase):
         self.assertEqual(self.ask({**question, "body": '{"action":"keep"}'})[0], 200)
 
     def test_own_authorizer(self) -> None:
-        """An application may decide, and then there is no policy."""
+        """An application can provide the authorizer; then there is no policy."""
         fake = Fake(Decision(Verdict.DENY, "never", "fake", "r"))
         error = self.assertRaises(ConfigError, self.serve, fake, policy=Path("/nowhere"))
         self.assertEqual((error.option, error.value), ("policy", "/nowhere"))
@@ -149,7 +149,7 @@ class ServiceTests(CallerTestCase):
         self.assertIn("--audit-log", str(caught.exception))
 
     def test_audit_log_that_cannot_be_written(self) -> None:
-        """A full disk: what happens then is the operator's choice."""
+        """On a full disk, for example, the audit_failure setting applies."""
         for failure, status in ((AuditFailure.CONTINUE, 200), (AuditFailure.DENY, 503)):
             with self.subTest(failure):
                 self.reactor.tcpServers.clear()
@@ -182,7 +182,7 @@ class ServiceTests(CallerTestCase):
             self.assertIn(words, content_of(answer))
 
     def test_stopped(self) -> None:
-        """It looks at nothing any more."""
+        """A stopped service does not check the policy any more."""
         service = self.serve()
         self.successResultOf(service.stopService())
         self.policy.write_text(ALL_DENIED, "utf-8")
@@ -191,7 +191,7 @@ class ServiceTests(CallerTestCase):
 
 
 class TlsTests(CallerTestCase):
-    """Callers that come by TLS."""
+    """Callers over TLS."""
 
     def listen(self, *settings: str, **config: Any) -> None:
         directory = Path(self.mktemp()).absolute()
@@ -216,21 +216,21 @@ class TlsTests(CallerTestCase):
         return status_of(end.take())
 
     def test_tls(self) -> None:
-        """Nobody has shown who it is, so secrets are not told."""
+        """The caller is not authenticated, so the names of secrets are not sent."""
         self.listen()
         end = self.over_tls()
         self.assertEqual((self.status(end), self.status(end)), (403, 403))
 
     def test_certificate(self) -> None:
-        """A certificate is as good as a token; where one is asked for, nobody comes in without."""
+        """A certificate is equivalent to a token; where one is required, no connection works without it."""
         self.listen("client-ca={ca}")
         self.assertEqual(self.status(self.over_tls(self.ca.issue("proxy", usage=CLIENT))), 200)
-        # In TLS 1.3 the client is done before the server has refused.
+        # In TLS 1.3 the handshake of the client is complete before the server rejects it.
         stranger = self.over_tls()
         self.assertRaises(SSL.Error, stranger.read)
         self.assertEqual(self.number("egressauthz_requests_total"), 0)
 
-    def test_no_room(self) -> None:
+    def test_connection_limit(self) -> None:
         self.listen(connections=1)
         end = self.over_tls()
         self.connect(9443)
@@ -249,7 +249,7 @@ class TlsTests(CallerTestCase):
         self.reactor.advance(0)
         self.assertIsNone(self.successResultOf(stopped))
 
-    def test_certificates_that_cannot_be_used(self) -> None:
+    def test_invalid_certificates(self) -> None:
         bad = Path(self.mktemp()).absolute()
         bad.write_text("garbage", "utf-8")
         with self.assertRaises(ConfigError) as caught:

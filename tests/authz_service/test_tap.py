@@ -39,7 +39,7 @@ class FakeService(Service):
 
 
 class StartMessageTests(SynchronousTestCase):
-    """What is printed once the service listens."""
+    """The message at startup."""
 
     def test_message(self) -> None:
         config = AuthzServiceConfig(token="s3cret", metrics_port=9090)
@@ -57,7 +57,7 @@ class StartMessageTests(SynchronousTestCase):
         )
 
     def test_exposed(self) -> None:
-        """Whoever reaches it can ask: that is said, unless callers must show something."""
+        """The message warns that every client can send requests, unless authentication is required."""
         for address, listen, token, url, warned in (
             (LOOPBACK, "tcp:1", None, "http://127.0.0.1:9000", False),
             (IPv4Address("TCP", "0.0.0.0", 9000), "tcp:1", None, "http://127.0.0.1:9000", True),
@@ -79,7 +79,7 @@ class StartMessageTests(SynchronousTestCase):
 
 
 class MakeServiceTests(SynchronousTestCase):
-    """What C{twistd} calls."""
+    """The function that C{twistd} calls."""
 
     def setUp(self) -> None:
         self.patch(os, "environ", {"EGRESSAUTHZ_LISTEN": "tcp:9001"})
@@ -117,13 +117,13 @@ class MakeServiceTests(SynchronousTestCase):
             makeService(self.options(nodaemon=foreground))
             self.assertEqual(len(self.interruptible), expected)
 
-    def test_wrong_value(self) -> None:
+    def test_invalid_value(self) -> None:
         self.refuse(
             self.options("--metrics-port", "x"),
             "egressauthz: --metrics-port 'x': write a TCP port from 1 to 65535",
         )
 
-    def test_fault_that_the_service_finds(self) -> None:
+    def test_error_of_the_service(self) -> None:
         def refuse(reactor: object, config: AuthzServiceConfig) -> FakeService:
             raise ConfigError("--policy", "", "rule 3\nhas no reason")
 

@@ -19,7 +19,7 @@ from tests.proxy.fakes import content_of, status_of
 
 @implementer(IAuthorizer)
 class Fake:
-    """An authorizer that answers what a test says."""
+    """An authorizer with the results of a test."""
 
     name = "fake"
     needs_body = False
@@ -41,13 +41,13 @@ class Fake:
 
 
 def secret(verdict: Verdict = Verdict.ALLOW) -> Decision:
-    """A decision that names a secret of proxies."""
+    """A decision that names a secret of the proxies."""
     terms = Obligations(secret_headers=((b"Authorization", b"Bearer ${secret:api}"),))
     return Decision(verdict, "with credentials", "fake", "credentials", obligations=terms)
 
 
-class AnswerTests(CallerTestCase):
-    """Questions and what is answered."""
+class ResponseTests(CallerTestCase):
+    """Requests and their responses."""
 
     def test_decisions(self) -> None:
         self.serve()
@@ -56,7 +56,7 @@ class AnswerTests(CallerTestCase):
             self.ask(DENIED), (403, {"allowed": False, "reason": "writes are not allowed", "ruleId": "no-writes"})
         )
 
-    def test_what_an_answer_looks_like(self) -> None:
+    def test_response_fields(self) -> None:
         self.serve()
         wire = self.connect().feed(post(json.dumps(ALLOWED).encode()))
         head = wire.take().partition(b"\r\n\r\n")[0].lower()
@@ -65,7 +65,7 @@ class AnswerTests(CallerTestCase):
         self.assertNotIn(b"\r\nconnection", head)
 
     def test_record(self) -> None:
-        """One for each question; who asks is not the client of the request."""
+        """There is one record for each request; the caller is not the client of the request."""
         self.serve()
         self.ask({**DENIED, "requestId": "id-7", "client": {"address": "192.0.2.1", "identity": "runner"}})
         (record,) = self.records
@@ -79,8 +79,8 @@ class AnswerTests(CallerTestCase):
         self.assertEqual(self.records[1].client, ClientIdentity("unknown", 0))
         self.assertEqual(len({record.request_id for record in self.records}), 2)
 
-    def test_no_question(self) -> None:
-        """As in the documented sample, it is a denial."""
+    def test_invalid_request(self) -> None:
+        """The response is a denial, as in the documented sample."""
         self.serve()
         question: Any
         for question in ({"method": "GET"}, {"url": "https://a.example/"}, [], {**ALLOWED, "stage": 5}):
@@ -90,13 +90,13 @@ class AnswerTests(CallerTestCase):
         self.assertEqual(len(self.records), 4)
         self.assertEqual(self.number('egressauthz_rejected_total{kind="question"}'), 4)
 
-    def test_deep(self) -> None:
+    def test_deep_json(self) -> None:
         self.serve()
         wire = self.connect().feed(post(b'{"url":' + b"[" * 100_000))
         self.assertEqual(self.answer(wire.take())[0], 400)
 
-    def test_where_it_stands(self) -> None:
-        """With a slash too many it is the same: URLs are put together in many ways."""
+    def test_path(self) -> None:
+        """Additional slashes are accepted, because callers compose URLs in different ways."""
         self.serve()
         content = json.dumps(ALLOWED).encode()
         for target, status in (
@@ -114,9 +114,9 @@ class AnswerTests(CallerTestCase):
                 self.assertEqual(status_of(wire.take()), status)
 
     def refused(self, data: bytes, status: int, kind: str) -> bytes:
-        """Send what is no question.
+        """Send an HTTP request that is rejected.
 
-        @return: the answer's head.
+        @return: the head of the response.
         """
         before = self.number(f'egressauthz_rejected_total{{kind="{kind}"}}')
         answer = self.connect().feed(data).take()
@@ -159,7 +159,7 @@ class AnswerTests(CallerTestCase):
                 head = self.refused(post(content, f"Content-Type: {content_type}"), 415, "type")
                 self.assertIn(b"\r\nAccept: application/json", head)
 
-    def test_codings(self) -> None:
+    def test_content_codings(self) -> None:
         self.serve()
         head = self.refused(post(b"x", "Content-Encoding: gzip"), 415, "type")
         self.assertIn(b"\r\nAccept-Encoding: identity", head)
@@ -175,8 +175,8 @@ class AnswerTests(CallerTestCase):
                 self.assertIn(b"\r\nWWW-Authenticate: Bearer ", head)
         self.assertEqual(self.ask(None, "Authorization: Bearer s3cret")[0], 200)
 
-    def test_too_long(self) -> None:
-        """The answer comes all the same, and the connection ends."""
+    def test_too_large(self) -> None:
+        """The caller receives the response, and the connection closes."""
         self.serve(body_limit=1)
         limit = self.service._config.question_limit
         for fields, content in (
@@ -187,13 +187,13 @@ class AnswerTests(CallerTestCase):
                 head = "\r\n".join(["POST /validate HTTP/1.1", "Host: a", *fields, "", ""]).encode()
                 self.assertIn(b"\r\nConnection: close", self.refused(head + content, 413, "size"))
 
-    def test_as_long_as_may_be(self) -> None:
+    def test_largest_permitted(self) -> None:
         self.serve(body_limit=1000)
         self.assertEqual(self.ask({**ALLOWED, "body": "\u00e9" * 500})[0], 200)
 
 
-class OutageTests(CallerTestCase):
-    """No decision is not taken for a denial, and never for a permission."""
+class FailureTests(CallerTestCase):
+    """A failure is neither a denial nor an allow."""
 
     def outage(self, authorizer: Fake, question: object = None) -> str:
         self.serve(authorizer)
@@ -213,8 +213,8 @@ class OutageTests(CallerTestCase):
         self.flushLoggedErrors(RuntimeError)
         self.assertNotIn("secret", self.records[0].reason)
 
-    def test_defect_that_nothing_stands_before(self) -> None:
-        """The desk itself takes a failure for nothing else either."""
+    def test_defect_without_fail_closed_wrapper(self) -> None:
+        """The resource itself fails closed, too."""
         self.patch(EgressAuthzService, "_with_deadline", lambda service, authorizer: authorizer)
         self.outage(Fake(fail(RuntimeError("secret detail"))))
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
@@ -223,23 +223,23 @@ class OutageTests(CallerTestCase):
     def test_no_decision(self) -> None:
         self.outage(Fake(True))
 
-    def test_content_that_is_not_there(self) -> None:
+    def test_need_for_content_that_is_not_withheld(self) -> None:
         self.outage(Fake(Decision(Verdict.NEED_BODY, "show it", "fake")))
 
-    def test_addresses_that_nobody_can_look_up(self) -> None:
-        """As of a Postman runner, which does not say that it could."""
+    def test_need_for_addresses_that_are_not_withheld(self) -> None:
+        """A Postman runner, for example, does not offer to look them up."""
         self.outage(Fake(Decision(Verdict.NEED_ADDRESSES, "resolve it", "fake")))
 
-    def test_silence(self) -> None:
-        """There is a deadline for what an application decides by."""
+    def test_deadline(self) -> None:
+        """The authorizer of an application has a deadline."""
         self.serve(Fake(Deferred()))
         wire = self.connect().feed(post(json.dumps(ALLOWED).encode()))
         self.assertEqual(wire.take(), b"")
         self.reactor.advance(15)
         self.assertEqual(status_of(wire.take()), 503)
 
-    def test_caller_goes_away(self) -> None:
-        """The question is given up, and on record."""
+    def test_caller_disconnects(self) -> None:
+        """The request is cancelled, and recorded in the audit log."""
         cancelled: list[object] = []
         self.serve(Fake(Deferred(cancelled.append)))
         wire = self.connect().feed(post(json.dumps(ALLOWED).encode()))
@@ -248,31 +248,31 @@ class OutageTests(CallerTestCase):
         (record,) = self.records
         self.assertEqual((record.verdict, record.status), ("unavailable", None))
 
-    def test_decision_for_nobody(self) -> None:
-        """Who decides although nobody waits is heard by nobody."""
+    def test_decision_after_disconnect(self) -> None:
+        """The decision is discarded."""
         answer: Deferred[Decision] = Deferred(lambda waiting: waiting.callback(secret()))
         self.serve(Fake(answer))
         wire = self.connect().feed(post(json.dumps(ALLOWED).encode()))
         wire.lose()
         self.assertEqual(len(self.records), 1)
 
-    def test_defect_in_writing(self) -> None:
-        """What cannot be written as an answer is none."""
+    def test_defect_in_encoding(self) -> None:
+        """A decision that cannot be encoded is a failure."""
         self.serve(Fake(Decision(Verdict.ALLOW, object(), "fake")))  # type: ignore[arg-type]
         self.assertEqual(self.ask()[0], 500)
         self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
 
 
 class TermsTests(CallerTestCase):
-    """What else a decision says."""
+    """The obligations of a decision."""
 
     def test_secrets_have_names(self) -> None:
-        """They are told to callers that have proven who they are; without, there is no permission."""
+        """The names are sent to authenticated callers only; without authentication, the request is denied."""
         self.serve(Fake(secret()), token="t")
         _, answer = self.ask(None, "Authorization: Bearer t")
         self.assertEqual(answer["setSecretHeaders"], {"authorization": "Bearer ${secret:api}"})
 
-    def test_strangers(self) -> None:
+    def test_unauthenticated(self) -> None:
         for verdict, reason in (
             (Verdict.ALLOW, "the rule sets header fields"),
             (Verdict.ASK, "the rule sets header fields"),
@@ -311,7 +311,7 @@ class TermsTests(CallerTestCase):
 
 
 class InterfaceTests(SynchronousTestCase):
-    """The fake is what it says."""
+    """The fake implements the interface."""
 
     def test_fake(self) -> None:
         self.assertTrue(IAuthorizer.providedBy(Fake(None)))

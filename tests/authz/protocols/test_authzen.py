@@ -23,10 +23,10 @@ def decoded(answer: Any, status: int = 200, **changes: Any) -> Decision:
     return CODEC.decode(AuthzResponse(status, (), content), attrs.evolve(REQUEST, **changes))
 
 
-class QuestionTests(SynchronousTestCase):
+class RequestTests(SynchronousTestCase):
     """Subject, action, resource, context."""
 
-    def test_question(self) -> None:
+    def test_request(self) -> None:
         asked = CODEC.encode(attrs.evolve(REQUEST, body=b"abc", content_length=3))
         self.assertEqual((asked.method, asked.url), (b"POST", b"http://pdp.test/access/v1/evaluation"))
         self.assertEqual(asked.fields, ((b"X-Request-Id", b"id-1"),))
@@ -57,15 +57,15 @@ class QuestionTests(SynchronousTestCase):
             },
         )
 
-    def test_a_name_is_no_address(self) -> None:
-        """Who calls itself by the address of another is not taken for it."""
+    def test_identity_is_not_an_address(self) -> None:
+        """A client whose name is the address of another is not mistaken for it."""
         asked = CODEC.encode(attrs.evolve(REQUEST, client=ClientIdentity("192.0.2.1", 1, "192.0.2.9")))
         self.assertEqual(
             json.loads(asked.content)["subject"],
             {"type": "client", "id": "192.0.2.9", "properties": {"address": "192.0.2.1"}},
         )
 
-    def test_at(self) -> None:
+    def test_endpoint_path(self) -> None:
         for path, expected in (
             ("", "/access/v1/evaluation"),
             ("/pdp/", "/pdp/access/v1/evaluation"),
@@ -75,7 +75,7 @@ class QuestionTests(SynchronousTestCase):
                 self.assertEqual(CODEC.endpoint_path(path), expected)
 
 
-class AnswerTests(SynchronousTestCase):
+class ResponseTests(SynchronousTestCase):
     """A decision, and its context."""
 
     def test_decisions(self) -> None:
@@ -108,7 +108,7 @@ class AnswerTests(SynchronousTestCase):
             with self.subTest(context):
                 self.assertEqual(decoded({"decision": False, "context": context}).reason, expected)
 
-    def test_no_decision(self) -> None:
+    def test_invalid(self) -> None:
         for answer, status, words in (
             ({"decision": False}, 403, "answered with status 403"),
             ({"decision": True}, 201, "answered with status 201"),

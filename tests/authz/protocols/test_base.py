@@ -1,4 +1,4 @@
-"""Tests for L{egress.authz.protocols.base}: whichever API is spoken, the same is decided."""
+"""Tests for L{egress.authz.protocols.base}: the decision is the same with every API."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def codec_of(api: AuthzApi) -> Codec:
 
 
 def through(api: AuthzApi, request: DecisionRequest, decide: Any) -> Decision:
-    """Put a question to a server half, by way of bytes."""
+    """Send a request to a server side, in encoded form."""
     codec = codec_of(api)
     asked = codec.encode(request)
     fields = joined((*codec.fields, *asked.fields))
@@ -136,7 +136,7 @@ def through(api: AuthzApi, request: DecisionRequest, decide: Any) -> Decision:
 
 
 class ParityTests(SynchronousTestCase):
-    """The same verdict by the same rule, whichever API is spoken."""
+    """The verdict and the rule are the same with every API."""
 
     @settings(max_examples=300, deadline=None)
     @given(requests())
@@ -146,7 +146,7 @@ class ParityTests(SynchronousTestCase):
             try:
                 decision = through(api, request, RULES.decide)
             except AuthorizerUnavailable:
-                # A check looks like a request, so it cannot be about what is none.
+                # A check resembles the request, so it cannot express one without a path.
                 self.assertIs(api, AuthzApi.EXT_AUTHZ)
                 odd = request.stage is Stage.TUNNEL or request.path == "*"
                 self.assertTrue(odd or ".." in request.path or "%2e%2e" in request.path or not request.path.isascii())
@@ -155,8 +155,8 @@ class ParityTests(SynchronousTestCase):
 
     @settings(max_examples=100, deadline=None)
     @given(requests())
-    def test_questions(self, request: DecisionRequest) -> None:
-        """What the service sees is what was asked."""
+    def test_requests(self, request: DecisionRequest) -> None:
+        """The service receives the same request that the proxy authorizes."""
         seen: list[DecisionRequest] = []
 
         def decide(rebuilt: DecisionRequest) -> Decision:
@@ -168,8 +168,8 @@ class ParityTests(SynchronousTestCase):
             through(api, request, decide)
             self.assertEqual(seen.pop(), attrs.evolve(request, headers=headers))
 
-    def test_answers(self) -> None:
-        """All that an answer can say."""
+    def test_responses(self) -> None:
+        """All members of a response."""
         request = DecisionRequest(
             "id-1",
             Stage.REQUEST,
@@ -209,9 +209,9 @@ class ParityTests(SynchronousTestCase):
 
 
 class PathTests(SynchronousTestCase):
-    """What an API has at the end of its path."""
+    """The suffix of the path of an API."""
 
-    def test_ending(self) -> None:
+    def test_suffix(self) -> None:
         for path, expected in (("", "/x"), ("/", "/x"), ("/a/", "/a/x"), ("/a/x/", "/a/x"), ("/ax", "/ax/x")):
             with self.subTest(path):
                 self.assertEqual(ending_in(path, "/x"), expected)

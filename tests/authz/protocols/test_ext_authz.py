@@ -24,10 +24,10 @@ def decoded(status: int, fields: Headers = (), content: bytes = b"") -> Decision
     return CODEC.decode(AuthzResponse(status, fields, content), REQUEST)
 
 
-class QuestionTests(SynchronousTestCase):
-    """The check looks like the request."""
+class RequestTests(SynchronousTestCase):
+    """The check resembles the request."""
 
-    def test_question(self) -> None:
+    def test_request(self) -> None:
         asked = CODEC.encode(REQUEST)
         self.assertEqual((asked.method, asked.url, asked.content), (b"POST", b"http://authz.test/check/a/b?c=d", b""))
         self.assertEqual(
@@ -58,7 +58,7 @@ class QuestionTests(SynchronousTestCase):
                 self.assertEqual(asked.content, content)
                 self.assertEqual(dict(asked.fields).get(b"X-Envoy-Auth-Partial-Body"), partial)
 
-    def test_nobody_speaks_in_our_name(self) -> None:
+    def test_reserved_fields(self) -> None:
         names = (
             *(b"X-Forwarded-For", b"x_forwarded_method", b"X-Forwarded-Client-Cert", b"X-Egress-Identity"),
             *(b"X-Original-URL", b"X-Original_Method", b"X-Rewrite-URL", b"X-Real-IP"),
@@ -73,7 +73,9 @@ class QuestionTests(SynchronousTestCase):
         self.assertEqual(dict(asked.fields)[b"Authorization"], b"Bearer x")
 
     def test_addresses(self) -> None:
-        """Where they are known: of an address itself, and where names are resolved before the question."""
+        """The addresses are included if they are known: for a host that is an address, and where names are resolved
+        before the request.
+        """
         for addresses, expected in (
             (None, []),
             ((ip_address("192.0.2.1"), ip_address("2001:db8::1")), [b"192.0.2.1, 2001:db8::1"]),
@@ -81,7 +83,7 @@ class QuestionTests(SynchronousTestCase):
             request = attrs.evolve(REQUEST, addresses=addresses, headers=((b"X-Egress-Addresses", b"8.8.8.8"),))
             fields = CODEC.encode(request).fields
             self.assertEqual([value for name, value in fields if name == b"X-Egress-Addresses"], expected)
-        # There is no way to ask for them.
+        # A check cannot request them.
         asked = attrs.evolve(REQUEST, addresses_withheld=True)
         self.assertIs(CODEC.decode(AuthzResponse(403, ((b"need", b"addresses"),), b""), asked).verdict, Verdict.DENY)
 
@@ -89,7 +91,7 @@ class QuestionTests(SynchronousTestCase):
         asked = CODEC.encode(attrs.evolve(REQUEST, client=ClientIdentity("192.0.2.1", 1, "ci")))
         self.assertEqual(dict(asked.fields)[b"X-Egress-Identity"], b"ci")
 
-    def test_what_a_check_cannot_say(self) -> None:
+    def test_unsupported_requests(self) -> None:
         for changes, words in (
             ({"stage": Stage.TUNNEL, "method": "CONNECT", "path": ""}, "a tunnel"),
             ({"path": "*", "method": "OPTIONS"}, "a request-target"),
@@ -108,19 +110,19 @@ class QuestionTests(SynchronousTestCase):
                 self.assertIn(words, error.reason)
                 self.assertIs(error.kind, AuthzFailure.REQUEST)
 
-    def test_a_path_beyond_ascii(self) -> None:
+    def test_path_with_other_characters(self) -> None:
         asked = PLAIN.encode(attrs.evolve(REQUEST, path="/\u00e4%2f\\|?q=\u20ac%"))
         self.assertEqual(asked.url, b"http://authz.test/%C3%A4%2f\\|?q=%E2%82%AC%")
         self.assertEqual(dict(asked.fields)[b"X-Forwarded-Uri"], b"/%C3%A4%2f\\|?q=%E2%82%AC%")
 
-    def test_dots_that_lead_nowhere_else(self) -> None:
+    def test_dots_that_are_permitted(self) -> None:
         for codec, path in ((PLAIN, "/../a"), (CODEC, "/a..b/...?x=/../y")):
             with self.subTest(path):
                 self.assertTrue(codec.encode(attrs.evolve(REQUEST, path=path)).url.endswith(path.encode()))
 
 
-class AnswerTests(SynchronousTestCase):
-    """The status decides."""
+class ResponseTests(SynchronousTestCase):
+    """The status code is the decision."""
 
     def test_statuses(self) -> None:
         for status, expected in ((200, Verdict.ALLOW), (401, Verdict.DENY), (403, Verdict.DENY)):
@@ -144,7 +146,7 @@ class AnswerTests(SynchronousTestCase):
             with self.subTest(fields=fields):
                 self.assertEqual(decoded(403, fields, content).reason, expected)
 
-    def test_described(self) -> None:
+    def test_members(self) -> None:
         fields = (
             (b"X-Egress-Rule-Id", b"r1"),
             (b"x-egress-ttl", b"5.5"),
@@ -157,19 +159,19 @@ class AnswerTests(SynchronousTestCase):
         self.assertEqual(decision.cache_key, ("method", "path", "header:x-a"))
         self.assertIsNone(decoded(200, ((b"X-Egress-Ttl", b"soon"),)).ttl)
 
-    def test_firm(self) -> None:
+    def test_enforced_denial(self) -> None:
         for value, expected in ((b"true", True), (b"1", True), (b"False", False)):
             with self.subTest(value):
                 self.assertIs(decoded(403, ((b"X-Egress-Firm", value),)).enforce_in_observe, expected)
 
     def test_fields_for_the_request(self) -> None:
-        """Those that were named beforehand, and no others."""
+        """Only the configured fields are copied."""
         fields = ((b"X-USER", b"alice"), (b"X-Team", b"a"), (b"x-team", b"b"), (b"X-Other", b"c"))
         self.assertEqual(decoded(200, fields).obligations.set_headers, ((b"x-team", b"a, b"), (b"x-user", b"alice")))
         self.assertEqual(PLAIN.decode(AuthzResponse(200, fields, b""), REQUEST).obligations.set_headers, ())
 
     def test_secrets(self) -> None:
-        """Only fields of their own are templates; what a service reflects under another name is none."""
+        """Only fields with the prefix are templates; a field that a service reflects under another name is not."""
         fields = ((b"X-Egress-Secret-X-User", b"Bearer ${secret:key}"), (b"x-team", b"a"))
         terms = decoded(200, fields).obligations
         self.assertEqual(terms.secret_headers, ((b"x-user", b"Bearer ${secret:key}"),))
@@ -193,7 +195,7 @@ class AnswerTests(SynchronousTestCase):
         self.assertIn("the field host, which no decision can touch", error.reason)
 
     def test_no_need(self) -> None:
-        """There is no way to say it, whatever the content says."""
+        """A check cannot request the content, whatever its content is."""
         answer = AuthzResponse(403, (TEXT,), b'{"need": "body"}')
         changes: dict[str, Any] = {"body_withheld": True}
         self.assertIs(CODEC.decode(answer, attrs.evolve(REQUEST, **changes)).verdict, Verdict.DENY)

@@ -23,10 +23,10 @@ def decoded(answer: Any, status: int = 200, **changes: Any) -> Decision:
     return CODEC.decode(AuthzResponse(status, (), content), attrs.evolve(REQUEST, **changes))
 
 
-class QuestionTests(SynchronousTestCase):
-    """Everything is in the input."""
+class RequestTests(SynchronousTestCase):
+    """The input contains all members."""
 
-    def test_question(self) -> None:
+    def test_request(self) -> None:
         asked = CODEC.encode(REQUEST)
         self.assertEqual((asked.method, asked.url), (b"POST", b"http://opa.test/v1/data/egress/decision"))
         self.assertEqual(
@@ -48,7 +48,7 @@ class QuestionTests(SynchronousTestCase):
             },
         )
 
-    def test_at(self) -> None:
+    def test_endpoint_path(self) -> None:
         for path in ("/v1/data/egress", "/v1/data/egress/decision/", "/behind/v1/data/a"):
             with self.subTest(path):
                 self.assertEqual(CODEC.endpoint_path(path), path.rstrip("/"))
@@ -57,8 +57,8 @@ class QuestionTests(SynchronousTestCase):
                 self.assertIn("name the rule", str(self.assertRaises(ValueError, CODEC.endpoint_path, path)))
 
 
-class AnswerTests(SynchronousTestCase):
-    """A result, which is a boolean or an object."""
+class ResponseTests(SynchronousTestCase):
+    """The result is a boolean or an object."""
 
     def test_decisions(self) -> None:
         for result, expected in (
@@ -80,18 +80,18 @@ class AnswerTests(SynchronousTestCase):
         self.assertEqual((decision.rule_id, decision.ttl, decision.cache_key), ("r", 5.0, ("path",)))
         self.assertEqual((decision.obligations.max_bytes, decision.decided_by), (10, "who"))
 
-    def test_firm(self) -> None:
-        """Adding OPA's id takes nothing away."""
+    def test_enforced_denial(self) -> None:
+        """The id of OPA does not change the decision."""
         answer = {"result": {"allow": False, "firm": True}, "decision_id": "4ca636c1"}
         self.assertTrue(decoded(answer).enforce_in_observe)
 
-    def test_the_longest_reason(self) -> None:
+    def test_longest_reason(self) -> None:
         answer = {"result": {"allow": False, "reason": "x" * 600}, "decision_id": "y" * 600}
         reason = decoded(answer).reason
         self.assertEqual(len(reason), 500)
         self.assertTrue(reason.endswith("y" * 64 + ")"))
 
-    def test_an_id_that_is_none(self) -> None:
+    def test_invalid_id(self) -> None:
         self.assertNotIn("OPA", decoded({"result": True, "decision_id": 5}).reason)
 
     def test_need(self) -> None:
@@ -104,7 +104,7 @@ class AnswerTests(SynchronousTestCase):
                 self.assertIs(decoded({"result": result}, addresses_withheld=True).verdict, Verdict.NEED_ADDRESSES)
                 self.assertRaises(AuthorizerUnavailable, decoded, {"result": result})
 
-    def test_no_decision(self) -> None:
+    def test_invalid(self) -> None:
         for answer, status, words in (
             ({"code": "internal_error"}, 500, "answered with status 500"),
             ({"result": True}, 404, "answered with status 404"),

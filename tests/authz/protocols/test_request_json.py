@@ -1,4 +1,6 @@
-"""Tests for L{egress.authz.protocols.request_json}; the contract's own tests look at contents and fields."""
+"""Tests for L{egress.authz.protocols.request_json}.  The tests of the C{/validate} contract cover content and fields,
+too.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +28,8 @@ REQUEST = DecisionRequest(
 )
 
 
-class QuestionTests(SynchronousTestCase):
-    """What is said of a request."""
+class RequestTests(SynchronousTestCase):
+    """The members of a request."""
 
     def content(self, **changes: Any) -> dict[str, Any]:
         said: dict[str, Any] = {}
@@ -41,13 +43,13 @@ class QuestionTests(SynchronousTestCase):
             ({"body": b"abc", "content_length": None}, {"body": "abc"}),
             ({"body_withheld": True, "content_length": 9}, {"bodyWithheld": True, "contentLength": 9}),
             ({"body_withheld": True, "content_length": None}, {"bodyWithheld": True}),
-            # What is there is not withheld.
+            # Content that is present is not withheld.
             ({"body": b"abc", "body_withheld": True, "content_length": 3}, {"body": "abc", "contentLength": 3}),
         ):
             with self.subTest(changes):
                 self.assertEqual(self.content(**changes), expected)
 
-    def test_circumstances(self) -> None:
+    def test_context(self) -> None:
         for changes, expected in (
             ({}, {"client": {"address": "192.0.2.1"}, "stage": "request"}),
             (

@@ -24,7 +24,7 @@ def concluded(allowed: bool | None = True, withheld: bool = False, unresolved: b
 
 
 class VerdictTests(SynchronousTestCase):
-    """Yes, no, and what is neither yet."""
+    """Allow, deny, and verdicts that are not yet a decision."""
 
     def test_verdicts(self) -> None:
         for allowed, withheld, fields, expected in (
@@ -60,7 +60,7 @@ class VerdictTests(SynchronousTestCase):
                 error = self.assertRaises(InvalidResponse, concluded, allowed, withheld, **fields)
                 self.assertIn(words, str(error))
 
-    def test_needs_with_another_decision(self) -> None:
+    def test_need_that_is_not_possible(self) -> None:
         for allowed, fields in ((True, {}), (False, {"ask": True})):
             with self.subTest(allowed=allowed):
                 error = self.assertRaises(
@@ -68,8 +68,8 @@ class VerdictTests(SynchronousTestCase):
                 )
                 self.assertIn("both decides and needs", str(error))
 
-    def test_firm(self) -> None:
-        """A denial that holds in observe mode, too; whatever that says but no is read to the safe side."""
+    def test_enforced_denial(self) -> None:
+        """The denial is enforced in observe mode, too, for every value except false."""
         for value, expected in ((True, True), (False, False), (None, True), ("false", True), (0, True)):
             for more in ({}, {"ttl": 5}):
                 with self.subTest(value, more=more):
@@ -80,7 +80,7 @@ class VerdictTests(SynchronousTestCase):
 
 
 class TermsTests(SynchronousTestCase):
-    """What restricts or changes a request must be understood."""
+    """Members that restrict or change the request must be valid."""
 
     def test_all(self) -> None:
         decision = concluded(
@@ -102,16 +102,16 @@ class TermsTests(SynchronousTestCase):
         )
         self.assertIsInstance(decision.obligations.max_bytes, int)
 
-    def test_none(self) -> None:
+    def test_absent(self) -> None:
         self.assertIs(concluded().obligations, NO_OBLIGATIONS)
 
-    def test_a_person_is_asked_on_terms(self) -> None:
+    def test_obligations_of_an_ask(self) -> None:
         self.assertEqual(concluded(False, ask=True, maxBytes=0).obligations.max_bytes, 0)
 
-    def test_the_longest_time(self) -> None:
+    def test_longest_time(self) -> None:
         self.assertEqual(concluded(expiresIn=1e12).obligations.expires_in, 86400 * 365)
 
-    def test_refused(self) -> None:
+    def test_invalid(self) -> None:
         fields: tuple[Any, ...] = (
             *(None, [], "x", {"x": 1}, {"x": None}, {"x": ["a"]}, {"x": "a\r\nb"}, {"x": "\0"}, {"x": "\x7f"}),
             *({"": "a"}, {"a b": "c"}, {"x:": "a"}, {"\u00e4": "a"}, {"x": "\udcff"}, {"X-A": "a", "x-a": "a"}),
@@ -133,13 +133,13 @@ class TermsTests(SynchronousTestCase):
                         error = self.assertRaises(InvalidResponse, concluded, allowed, True, **{name: value})
                         self.assertRegex(str(error), rf"'{name}'|field|control characters|under 1 s")
 
-    def test_no_value_in_a_message(self) -> None:
+    def test_message_contains_no_value(self) -> None:
         error = self.assertRaises(InvalidResponse, concluded, setHeaders={"x": "hunter2\n"})
         self.assertNotIn("hunter2", str(error))
         self.assertNotIn("hunter2", repr(concluded(setHeaders={"x": "hunter2"})))
 
     def test_templates(self) -> None:
-        """Text of a client in C{setHeaders} is no template, and a field is set in one way."""
+        """Text of a client in C{setHeaders} is no template, and a field is set in one way only."""
         error = self.assertRaises(InvalidResponse, concluded, setHeaders={"x": "curl ${secret:KEY}"})
         self.assertIn("use setSecretHeaders", str(error))
         both = {"setHeaders": {"X-A": "a"}, "setSecretHeaders": {"x_a": "${secret:KEY}"}}
@@ -152,7 +152,7 @@ class TermsTests(SynchronousTestCase):
 
 
 class DescriptionTests(SynchronousTestCase):
-    """What describes a decision, or lets it be reused, is left out where it is not understood."""
+    """Members that describe the decision, or permit caching, are ignored if they are invalid."""
 
     def test_all(self) -> None:
         decision = concluded(
@@ -163,7 +163,7 @@ class DescriptionTests(SynchronousTestCase):
             Decision(Verdict.DENY, "why", "who", "r1", 5.0, 60.5, ("method", "header:X-A")),
         )
 
-    def test_left_out(self) -> None:
+    def test_ignored(self) -> None:
         for name, value in (
             *(("ttl", None), ("ttl", "5"), ("ttl", True), ("ttl", -1), ("ttl", 1e12), ("ttl", 10**400), ("ttl", [])),
             *(("staleIfError", None), ("staleIfError", -1), ("staleIfError", float("inf"))),
@@ -173,15 +173,15 @@ class DescriptionTests(SynchronousTestCase):
                 given: dict[str, Any] = {name: value}
                 self.assertEqual(concluded(**given), concluded())
 
-    def test_a_key_that_is_none_ends_the_reuse(self) -> None:
+    def test_invalid_key_prevents_caching(self) -> None:
         key: Any
         for key in (None, "method", {}, [1], ["method", None]):
             with self.subTest(key):
                 decision = concluded(ttl=5, staleIfError=5, cacheKey=key)
                 self.assertEqual((decision.ttl, decision.stale_if_error, decision.cache_key), (None, None, None))
 
-    def test_a_key_without_parts(self) -> None:
-        """The decision holds for the whole origin."""
+    def test_key_without_parts(self) -> None:
+        """The decision applies to the whole origin."""
         self.assertEqual(concluded(ttl=5, cacheKey=[]).cache_key, ())
 
     def test_printable(self) -> None:
@@ -202,8 +202,8 @@ class DescriptionTests(SynchronousTestCase):
         st.sampled_from([True, False, None]),
         st.booleans(),
     )
-    def test_anything(self, fields: dict[str, Any], allowed: bool | None, withheld: bool) -> None:
-        """It allows only what is allowed, and never raises anything else."""
+    def test_any_members(self, fields: dict[str, Any], allowed: bool | None, withheld: bool) -> None:
+        """Only C{allowed: true} allows, and every error is an InvalidResponse."""
         try:
             decision = decision_from(allowed, fields, "who", withheld)
         except InvalidResponse:
@@ -213,9 +213,9 @@ class DescriptionTests(SynchronousTestCase):
 
 
 class ObjectTests(SynchronousTestCase):
-    """JSON, read strictly."""
+    """A strict JSON parser."""
 
-    def test_refused(self) -> None:
+    def test_rejected(self) -> None:
         for content, words in (
             (b"", "is not JSON"),
             (b"[]", "is not a JSON object"),

@@ -8,9 +8,9 @@ from egress.authz.protocols.strict_json import InvalidJson, parse_members
 
 
 class MembersTests(SynchronousTestCase):
-    """An object with one reading, or none."""
+    """Only unambiguous objects are accepted."""
 
-    def test_read(self) -> None:
+    def test_parsed(self) -> None:
         self.assertEqual(
             parse_members(b' {"a": [1, 2.5, "b", null, true], "c": {"d": -3}} '),
             {
@@ -19,7 +19,7 @@ class MembersTests(SynchronousTestCase):
             },
         )
 
-    def test_refused(self) -> None:
+    def test_rejected(self) -> None:
         for content, words in (
             (b"", "is not JSON"),
             (b"{", "is not JSON"),

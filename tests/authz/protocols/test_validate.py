@@ -37,8 +37,8 @@ def question(**changes: Any) -> dict[str, Any]:
     return decoded
 
 
-class QuestionTests(SynchronousTestCase):
-    """The documented fields, all strings, and ours beside them."""
+class RequestTests(SynchronousTestCase):
+    """The documented members, which are strings, and the additional ones."""
 
     def test_all_fields(self) -> None:
         self.assertEqual(
@@ -55,7 +55,7 @@ class QuestionTests(SynchronousTestCase):
             },
         )
 
-    def test_what_there_is_not_is_absent(self) -> None:
+    def test_absent_values_are_omitted(self) -> None:
         for name, changes, field in (
             ("no query", {"path": "/"}, "queryParams"),
             ("empty query", {"path": "/?"}, "queryParams"),
@@ -106,7 +106,7 @@ class QuestionTests(SynchronousTestCase):
         self.assertNotIn("bodyTruncated", question())
 
     @given(st.binary(min_size=1, max_size=40))
-    def test_any_body_can_be_read_back(self, body: bytes) -> None:
+    def test_any_body_can_be_decoded(self, body: bytes) -> None:
         asked = question(body=body)
         text = asked["body"]
         found = base64.b64decode(text) if asked.get("bodyEncoding") == "base64" else text.encode("utf-8")
@@ -148,10 +148,10 @@ NO_DECISION: dict[str, tuple[int, bytes]] = {
 }
 
 
-class AnswerTests(SynchronousTestCase):
-    """Allow only on a 200 that says exactly C{true}."""
+class ResponseTests(SynchronousTestCase):
+    """Only a 200 with exactly C{allowed: true} allows."""
 
-    def test_no_decision(self) -> None:
+    def test_invalid(self) -> None:
         for name, (status, body) in NO_DECISION.items():
             with self.subTest(name):
                 error = self.assertRaises(AuthorizerUnavailable, decode_response, status, body, "x")
@@ -170,12 +170,12 @@ class AnswerTests(SynchronousTestCase):
                 self.assertIs(decision.verdict, Verdict.DENY)
                 self.assertTrue(decision.reason)
 
-    def test_extra_fields(self) -> None:
+    def test_extra_members(self) -> None:
         body = b'{"allowed": false, "reason": "closed", "ruleId": "r1", "ttl": 30}'
         decision = decode_response(403, body, "x")
         self.assertEqual((decision.reason, decision.rule_id, decision.ttl), ("closed", "r1", 30.0))
 
-    def test_unusable_extras_are_ignored(self) -> None:
+    def test_invalid_extra_members_are_ignored(self) -> None:
         for name, extras in (
             ("types", {"reason": 1, "ruleId": None, "ttl": "30"}),
             ("negative", {"reason": "", "ruleId": [], "ttl": -1}),
@@ -188,13 +188,13 @@ class AnswerTests(SynchronousTestCase):
                 self.assertTrue(decision.reason)
                 self.assertEqual((decision.rule_id, decision.ttl), (None, None))
 
-    def test_a_reason_is_one_bounded_line(self) -> None:
+    def test_reason_is_one_bounded_line(self) -> None:
         body = json.dumps({"allowed": False, "reason": "a\r\nb\x00\u2028" + "x" * 1000}).encode()
         reason = decode_response(200, body, "x").reason
         self.assertTrue(reason.startswith("a b x"))
         self.assertEqual(len(reason), 500)
 
-    def test_a_reason_can_be_shown(self) -> None:
+    def test_reason_is_printable(self) -> None:
         body = rb'{"allowed": false, "reason": "a\ud800b \u202ec", "ruleId": "\udfff"}'
         decision = decode_response(403, body, "x")
         self.assertEqual((decision.reason, decision.rule_id), ("a b  c", None))
@@ -209,19 +209,19 @@ class AnswerTests(SynchronousTestCase):
 class CodecTests(SynchronousTestCase):
     """The contract as a codec."""
 
-    def test_at(self) -> None:
+    def test_endpoint_path(self) -> None:
         for path in ("", "/", "/validate", "/validate/"):
             with self.subTest(path):
                 self.assertEqual(ValidateCodec.endpoint_path(path), "/validate")
         self.assertEqual(ValidateCodec.endpoint_path("/base/"), "/base/validate")
 
-    def test_question(self) -> None:
+    def test_request(self) -> None:
         asked = ValidateCodec("http://authz.test/validate", "who").encode(REQUEST)
         self.assertEqual((asked.method, asked.url, asked.fields), (b"POST", b"http://authz.test/validate", ()))
         self.assertEqual(asked.content, encode_request(REQUEST))
         self.assertNotIn("request body", repr(asked))
 
-    def test_answer(self) -> None:
+    def test_response(self) -> None:
         codec = ValidateCodec("http://authz.test/validate", "who")
         self.assertEqual(codec.decode(AuthzResponse(200, (), b'{"allowed": true}'), REQUEST).decided_by, "who")
         need = AuthzResponse(200, (), b'{"need": "body"}')
@@ -230,7 +230,7 @@ class CodecTests(SynchronousTestCase):
         self.assertRaises(AuthorizerUnavailable, codec.decode, need, REQUEST)
 
     def test_addresses(self) -> None:
-        """Those that can be looked up are said to be withheld, and can be asked for."""
+        """Addresses that can be looked up are withheld, and can be requested."""
         codec = ValidateCodec("http://authz.test/validate", "who")
         unresolved = attrs.evolve(REQUEST, addresses=None, addresses_withheld=True)
         need = AuthzResponse(200, (), b'{"allowed": false, "need": "addresses"}')
@@ -244,7 +244,7 @@ class CodecTests(SynchronousTestCase):
             sent = json.loads(codec.encode(asked).content)
             self.assertEqual((sent.get("addresses"), sent.get("addressesWithheld")), expected)
 
-    def test_only_a_200_needs_the_content(self) -> None:
+    def test_need_requires_status_200(self) -> None:
         for status, answer, expected in (
             (200, b'{"need": "body"}', Verdict.NEED_BODY),
             (403, b'{"allowed": false, "need": "body"}', Verdict.NEED_BODY),

@@ -83,7 +83,7 @@ methods = ["GET", "OPTIONS"]
 
 
 def asked(**fields: Any) -> dict[str, Any]:
-    """A question as a Postman runner puts it."""
+    """An authorization request as a Postman runner sends it."""
     return {"url": "https://example.com/a?b=c", "method": "POST", "headers": "{}", **fields}
 
 
@@ -91,11 +91,11 @@ def read(question: object) -> DecisionRequest:
     return decode_request(json.dumps(question).encode(), "new")
 
 
-class QuestionTests(SynchronousTestCase):
-    """What is read, and as what."""
+class RequestTests(SynchronousTestCase):
+    """The decoded requests."""
 
     def test_documented(self) -> None:
-        """The documented example of the contract, whose queryParams are those of its URL."""
+        """The documented example of the contract, whose queryParams equal the query of its URL."""
         question = {
             "url": "https://example.com/api/endpoint?param=value",
             "method": "POST",
@@ -122,7 +122,7 @@ class QuestionTests(SynchronousTestCase):
         )
 
     def test_urls(self) -> None:
-        """A host has one spelling, as in the proxy; the path is taken byte for byte."""
+        """A host has one canonical form, as in the proxy; the path is preserved byte for byte."""
         for url, origin, path in (
             ("HTTP://EXAMPLE.com.:80", "http://example.com", "/"),
             ("https://b\u00fccher.example:8443/%7e?", "https://xn--bcher-kva.example:8443", "/%7e?"),
@@ -144,7 +144,7 @@ class QuestionTests(SynchronousTestCase):
             self.assertEqual(read(asked(headers=nothing)).headers, ())
 
     def test_query(self) -> None:
-        """Named apart, it may be spelt otherwise, but not be another."""
+        """The separate query may be encoded differently, but must be the same query."""
         for named in ("b=c", "", None, "b=%63", "%62=c"):
             self.assertEqual(read(asked(queryParams=named)).query, "b=c")
         self.assertEqual(read(asked(url="http://a.example/?q=a+b", queryParams="q=a%20b")).query, "q=a+b")
@@ -180,7 +180,7 @@ class QuestionTests(SynchronousTestCase):
             with self.subTest(client):
                 self.assertEqual(read(asked(client=client)).client, ClientIdentity(address, 0, identity))
 
-    def test_addresses_that_were_not_looked_up(self) -> None:
+    def test_withheld_addresses(self) -> None:
         self.assertFalse(read(asked()).addresses_withheld)
         self.assertTrue(read(asked(addressesWithheld=True)).addresses_withheld)
         self.assertFalse(read(asked(url="http://192.0.2.1/", addressesWithheld=True)).addresses_withheld)
@@ -201,10 +201,10 @@ class QuestionTests(SynchronousTestCase):
         self.assertEqual(read(asked()).request_id, "new")
         self.assertEqual(read(asked(requestId="a-1")).request_id, "a-1")
 
-    def test_what_it_does_not_know(self) -> None:
+    def test_unknown_members(self) -> None:
         self.assertEqual(read(asked(somethingElse={"a": [1]})), read(asked()))
 
-    def test_no_refusal_quotes_a_url(self) -> None:
+    def test_no_message_quotes_a_url(self) -> None:
         for url in MARKED_URLS:
             for method in ("GET", "CONNECT"):
                 with self.subTest(url, method=method):
@@ -213,7 +213,7 @@ class QuestionTests(SynchronousTestCase):
                     except InvalidRequest as error:
                         self.assertNotIn(MARK, error.reason)
 
-    def test_refused(self) -> None:
+    def test_invalid(self) -> None:
         for fields, words in (
             ({"url": None}, "'url' is missing"),
             ({"url": ""}, "'url' is missing"),
@@ -279,7 +279,7 @@ class QuestionTests(SynchronousTestCase):
                     read(asked(**fields))
                 self.assertIn(words, caught.exception.reason)
 
-    def test_no_question(self) -> None:
+    def test_malformed(self) -> None:
         for content in (b"", b"[]", b'{"url": 1, "url": 2}'):
             with self.assertRaises(InvalidRequest) as caught:
                 decode_request(content, "new")
@@ -328,9 +328,9 @@ TUNNELS = REQUESTS.map(
 def _known(
     asked: DecisionRequest, kept: str, length: int | None, addresses: tuple[IPAddress, ...] | None
 ) -> DecisionRequest:
-    """A question with all that a proxy can say besides.
+    """An authorization request with all members that a proxy sends.
 
-    @param kept: what of the body is there.
+    @param kept: the part of the body that is included.
     """
     asked = attrs.evolve(asked, addresses=addresses)
     if asked.stage is Stage.TUNNEL or kept == "all":
@@ -355,7 +355,7 @@ QUESTIONS = st.builds(
 
 
 class ParityTests(SynchronousTestCase):
-    """A proxy's question, put to our service, is decided on as the proxy's own policy would have it."""
+    """The service decides on a request of the proxy as the embedded policy of the proxy does."""
 
     @given(QUESTIONS)
     def test_verdict_and_rule(self, request: DecisionRequest) -> None:
@@ -363,8 +363,8 @@ class ParityTests(SynchronousTestCase):
         self.assertEqual(RULES.decide(found), RULES.decide(request))
 
     @given(QUESTIONS)
-    def test_everything_but_the_fields(self, request: DecisionRequest) -> None:
-        """Nothing is lost but in how many lines fields were sent and in which case, and half a character at a cut."""
+    def test_request_round_trip(self, request: DecisionRequest) -> None:
+        """Only the number of field lines, the case of field names and a partial character at the limit change."""
         found = decode_request(encode_request(request), "new")
         body = found.body if request.body_truncated else request.body
         self.assertEqual(attrs.evolve(found, headers=()), attrs.evolve(request, headers=(), body=body))
@@ -375,10 +375,10 @@ class ParityTests(SynchronousTestCase):
             self.assertLess(len(request.body) - len(body), 4)
 
     def test_every_rule_decides(self) -> None:
-        """What is generated above meets most of the rules."""
+        """The generated requests match most of the rules."""
         met = set()
 
-        # The same ones each time, and enough of them: it is about what is generated, not about what is found.
+        # The requests are the same each time, and enough of them: this test is about the generator.
         @settings(max_examples=400, derandomize=True, database=None)
         @given(QUESTIONS)
         def look(request: DecisionRequest) -> None:
@@ -415,8 +415,8 @@ DECISIONS = st.builds(
 )
 
 
-class AnswerTests(SynchronousTestCase):
-    """A decision as an answer."""
+class ResponseTests(SynchronousTestCase):
+    """A decision as a response."""
 
     def answer(self, verdict: Verdict = Verdict.ALLOW, **fields: Any) -> tuple[int, dict[str, Any]]:
         status, content = encode_response(Decision(verdict, "because", "policy", **fields))
@@ -428,8 +428,8 @@ class AnswerTests(SynchronousTestCase):
         self.assertEqual(self.answer(Verdict.DENY), (403, {"allowed": False, "reason": "because"}))
         self.assertEqual(json.loads(encode_rejection("no")), {"allowed": False, "reason": "no"})
 
-    def test_no_outcome_yet(self) -> None:
-        """None allows, whoever reads it."""
+    def test_undecided(self) -> None:
+        """A response with a need or an ask never allows, whichever caller reads it."""
         self.assertEqual(
             self.answer(Verdict.NEED_ADDRESSES), (200, {"allowed": False, "reason": "because", "need": "addresses"})
         )
@@ -465,19 +465,19 @@ class AnswerTests(SynchronousTestCase):
             },
         )
 
-    def test_firm(self) -> None:
-        """Of a denial it is said, of nothing else."""
+    def test_enforced_denial(self) -> None:
+        """Only a denial contains this member."""
         self.assertIs(self.answer(Verdict.DENY, enforce_in_observe=True)[1]["firm"], True)
         for verdict in (Verdict.ALLOW, Verdict.ASK, *NEEDS):
             self.assertNotIn("firm", self.answer(verdict, enforce_in_observe=True)[1])
 
     def test_no_parts(self) -> None:
-        """A decision that depends on no part says so; one that depends on all says nothing."""
+        """A decision that depends on no part has an empty list; one that depends on all parts has no list."""
         self.assertEqual(self.answer(cache_key=())[1]["cacheKey"], [])
 
     @given(DECISIONS)
     def test_round_trip(self, decision: Decision) -> None:
-        """What a proxy reads is what was decided, with all of its terms."""
+        """The proxy decodes the same decision, with all of its obligations."""
         withheld = decision.verdict is Verdict.NEED_BODY
         unresolved = decision.verdict is Verdict.NEED_ADDRESSES
         self.assertEqual(decode_response(*encode_response(decision), "policy", withheld, unresolved), decision)

@@ -46,14 +46,14 @@ class _Body(Protocol):
 
 
 class AgentTestCase(SynchronousTestCase):
-    """An agent, and a server in memory."""
+    """Base: an agent, and a server in memory."""
 
     def setUp(self) -> None:
         self.clock = Clock()
         self.endpoint = Endpoint()
         self.agent = KeepAliveAgent(self.clock, self.endpoint)
 
-    def ask(self, body: bytes = b"question") -> Deferred[Any]:
+    def request(self, body: bytes = b"question") -> Deferred[Any]:
         return self.agent.request(
             b"POST", b"http://authz.test:81/a/validate", Headers({"X-One": ["1", "2"]}), _Content(body)
         )
@@ -63,16 +63,16 @@ class AgentTestCase(SynchronousTestCase):
 
 
 class RequestTests(AgentTestCase):
-    """One question, one answer."""
+    """One request, one response."""
 
     def test_interfaces(self) -> None:
         verifyObject(IAgent, self.agent)
-        asked = self.ask()
+        asked = self.request()
         self.server().answer(http(b"{}"))
         verifyObject(IResponse, self.successResultOf(asked))
 
-    def test_what_is_sent(self) -> None:
-        self.ask()
+    def test_request(self) -> None:
+        self.request()
         self.assertEqual(
             self.server().take(),
             b"POST /a/validate HTTP/1.1\r\nHost: authz.test:81\r\nX-One: 1\r\nX-One: 2\r\n"
@@ -87,15 +87,15 @@ class RequestTests(AgentTestCase):
             b"GET / HTTP/1.1\r\nHost: authz.test\r\nAccept-Encoding: identity\r\nContent-Length: 0\r\n\r\n",
         )
 
-    def test_no_compression_is_asked_for(self) -> None:
+    def test_no_compression(self) -> None:
         self.agent.request(b"GET", b"http://authz.test/", Headers({"Accept-Encoding": ["gzip"]}))
         self.assertNotIn(b"gzip", self.server().take())
 
-    def test_a_host_field_of_the_caller(self) -> None:
+    def test_host_field_of_the_caller(self) -> None:
         self.agent.request(b"GET", b"http://authz.test/", Headers({"Host": ["other.test"]}))
         self.assertEqual(self.server().take().count(b"Host: "), 1)
 
-    def test_answers(self) -> None:
+    def test_responses(self) -> None:
         for name, data, expected in (
             ("length", http(b"answer"), b"answer"),
             ("empty", http(), b""),
@@ -104,7 +104,7 @@ class RequestTests(AgentTestCase):
         ):
             for pieces in ([data], [data[index : index + 1] for index in range(len(data))]):
                 with self.subTest(name, pieces=len(pieces)):
-                    asked = self.ask()
+                    asked = self.request()
                     for piece in pieces:
                         self.server().answer(piece)
                     response = self.successResultOf(asked)
@@ -114,8 +114,8 @@ class RequestTests(AgentTestCase):
                     assert body.reason is not None
                     self.assertIsInstance(body.reason.value, ResponseDone)
 
-    def test_parts_of_an_answer(self) -> None:
-        asked = self.ask()
+    def test_response_in_pieces(self) -> None:
+        asked = self.request()
         self.server().answer(http(status=b"403 No", fields=b"A: b\r\nA: c\r\n"))
         response = self.successResultOf(asked)
         self.assertEqual((response.version, response.code, response.phrase), ((b"HTTP", 1, 1), 403, b"No"))
@@ -124,23 +124,23 @@ class RequestTests(AgentTestCase):
         self.assertIs(response.previousResponse, response)
 
     def test_until_close(self) -> None:
-        asked = self.ask()
+        asked = self.request()
         self.server().answer(b"HTTP/1.0 200 OK\r\n\r\nanswer")
         self.assertNoResult(asked)
         self.server().close()
         self.assertEqual(self.successResultOf(asked).version, (b"HTTP", 1, 0))
 
     def test_until_close_must_end_cleanly(self) -> None:
-        asked = self.ask()
+        asked = self.request()
         self.server().answer(b"HTTP/1.0 200 OK\r\n\r\nanswer")
         self.server().close(ConnectionLost())
         self.failureResultOf(asked, TruncatedResponse)
 
 
-class FaultTests(AgentTestCase):
-    """No answer is made up."""
+class ErrorTests(AgentTestCase):
+    """An invalid response is an error."""
 
-    def test_faults_of_the_answer(self) -> None:
+    def test_invalid_responses(self) -> None:
         for name, data, error in (
             ("no HTTP", b"SSH-2.0", MalformedResponse),
             ("malformed chunks", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n", MalformedResponse),
@@ -157,12 +157,12 @@ class FaultTests(AgentTestCase):
             ("head too large", b"HTTP/1.1 200 OK\r\nA: " + b"b" * 20_000, MalformedResponse),
         ):
             with self.subTest(name):
-                asked = self.ask()
+                asked = self.request()
                 self.server().answer(data)
                 self.failureResultOf(asked, error)
                 self.assertTrue(self.server().aborted)
 
-    def test_cut_short(self) -> None:
+    def test_truncated(self) -> None:
         for name, data in (
             ("before anything", b""),
             ("in the head", b"HTTP/1.1 200"),
@@ -170,23 +170,23 @@ class FaultTests(AgentTestCase):
             ("in the chunks", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nanswer\r\n"),
         ):
             with self.subTest(name):
-                asked = self.ask()
+                asked = self.request()
                 if data:
                     self.server().answer(data)
                 self.server().close()
                 self.failureResultOf(asked, TruncatedResponse)
 
-    def test_another_reason(self) -> None:
-        asked = self.ask()
+    def test_other_reason(self) -> None:
+        asked = self.request()
         self.server().close(RuntimeError("TLS"))
         self.failureResultOf(asked, RuntimeError)
 
     def test_refused(self) -> None:
         self.endpoint.failing = refused()
-        self.failureResultOf(self.ask(), ConnectRefused)
+        self.failureResultOf(self.request(), ConnectRefused)
 
     def test_cancelling_drops_the_connection(self) -> None:
-        asked = self.ask()
+        asked = self.request()
         asked.cancel()
         self.failureResultOf(asked, CancelledError)
         self.assertTrue(self.server().aborted)
@@ -194,10 +194,10 @@ class FaultTests(AgentTestCase):
 
 
 class KeepAliveTests(AgentTestCase):
-    """Connections are used again, and nothing on them is taken for an answer that is none."""
+    """Connections are reused, and only for valid responses."""
 
     def answered(self, data: bytes = b"") -> Transport:
-        asked = self.ask()
+        asked = self.request()
         self.server().answer(data or http(b"{}"))
         self.successResultOf(asked)
         return self.server()
@@ -207,14 +207,14 @@ class KeepAliveTests(AgentTestCase):
             self.answered()
         self.assertEqual(len(self.endpoint.connections), 1)
 
-    def test_two_at_once(self) -> None:
-        first, second = self.ask(), self.ask()
+    def test_two_concurrent_requests(self) -> None:
+        first, second = self.request(), self.request()
         self.assertEqual(len(self.endpoint.connections), 2)
         for connection in self.endpoint.connections:
             connection.answer(http(b"{}"))
         self.successResultOf(first)
         self.successResultOf(second)
-        self.ask()
+        self.request()
         self.assertEqual(len(self.endpoint.connections), 2)
 
     def test_no_reuse(self) -> None:
@@ -232,21 +232,21 @@ class KeepAliveTests(AgentTestCase):
                 self.assertEqual(len(self.endpoint.connections), before + 2)
                 self.setUp()
 
-    def test_unasked_bytes_end_an_idle_connection(self) -> None:
+    def test_unexpected_bytes_close_an_idle_connection(self) -> None:
         transport = self.answered()
         transport.answer(http(b'{"allowed": true}'))
         self.assertTrue(transport.aborted)
-        self.ask()
+        self.request()
         self.assertEqual(len(self.endpoint.connections), 2)
 
-    def test_an_idle_connection_that_ends_is_forgotten(self) -> None:
+    def test_idle_connection_that_closes_is_removed(self) -> None:
         self.answered().close()
-        self.ask()
+        self.request()
         self.assertEqual(len(self.endpoint.connections), 2)
 
-    def test_a_stale_connection_is_replaced_once(self) -> None:
+    def test_stale_connection_is_replaced_once(self) -> None:
         self.answered()
-        asked = self.ask()
+        asked = self.request()
         self.server().close()
         self.assertEqual(len(self.endpoint.connections), 2)
         self.assertIn(b"question", self.server().take())
@@ -255,7 +255,7 @@ class KeepAliveTests(AgentTestCase):
         self.failureResultOf(asked, TruncatedResponse)
         self.assertEqual((len(self.endpoint.connections), self.agent.retries), (2, 1))
 
-    def test_nothing_else_is_sent_twice(self) -> None:
+    def test_no_other_request_is_sent_twice(self) -> None:
         for name, kept, end, error in (
             ("a new connection", False, lambda server: server.close(), TruncatedResponse),
             ("an answer that has begun", True, lambda server: (server.answer(b"H"), server.close()), TruncatedResponse),
@@ -266,41 +266,41 @@ class KeepAliveTests(AgentTestCase):
                 self.setUp()
                 if kept:
                     self.answered()
-                asked = self.ask()
+                asked = self.request()
                 end(self.server())
                 asked.cancel()
                 self.failureResultOf(asked, error)
                 self.assertEqual((len(self.endpoint.connections), self.agent.retries), (1, 0))
 
-    def test_a_connection_that_was_refused_is_not_tried_again(self) -> None:
+    def test_refused_connection_is_not_retried(self) -> None:
         self.answered()
-        asked = self.ask()
+        asked = self.request()
         self.endpoint.failing = refused()
         self.server().close()
         self.failureResultOf(asked, ConnectRefused)
-        self.failureResultOf(self.ask(), ConnectRefused)
+        self.failureResultOf(self.request(), ConnectRefused)
         self.assertEqual(self.agent.retries, 1)
 
-    def test_one_that_is_cancelled_while_it_is_sent_again(self) -> None:
+    def test_cancel_while_it_is_sent_again(self) -> None:
         self.answered()
-        asked = self.ask()
+        asked = self.request()
         self.endpoint.slow = True
         self.server().close()
         asked.cancel()
         self.failureResultOf(asked, CancelledError)
         self.assertEqual(self.endpoint.cancelled, 1)
 
-    def test_a_reused_connection_that_breaks_later_is_not_replaced(self) -> None:
+    def test_reused_connection_that_breaks_later_is_not_replaced(self) -> None:
         self.answered()
-        asked = self.ask()
+        asked = self.request()
         self.server().answer(b"HTTP/1.1 200")
         self.server().close()
         self.failureResultOf(asked, TruncatedResponse)
         self.assertEqual(len(self.endpoint.connections), 1)
 
-    def test_as_many_are_kept_as_were_busy(self) -> None:
+    def test_number_of_idle_connections(self) -> None:
         for _ in range(2):
-            waiting = [self.ask() for _ in range(MAX_CONNECTIONS)]
+            waiting = [self.request() for _ in range(MAX_CONNECTIONS)]
             for connection in self.endpoint.connections:
                 connection.answer(http(b"{}"))
             for asked in waiting:
@@ -309,47 +309,47 @@ class KeepAliveTests(AgentTestCase):
 
     def test_close(self) -> None:
         idle = self.answered()
-        busy_answer = self.ask()
+        busy_answer = self.request()
         self.agent.close()
         self.assertFalse(idle.disconnecting)
         idle.answer(http(b"{}"))
         self.successResultOf(busy_answer)
         self.assertTrue(idle.disconnecting)
 
-    def test_close_ends_what_is_idle(self) -> None:
+    def test_close_closes_idle_connections(self) -> None:
         idle = self.answered()
         self.agent.close()
         self.assertTrue(idle.disconnecting)
 
-    def test_a_connection_that_was_idle_for_long_is_not_trusted(self) -> None:
+    def test_old_idle_connection_is_not_reused(self) -> None:
         for seconds, connections in ((MAX_IDLE_SECONDS - 1, 1), (MAX_IDLE_SECONDS, 2)):
-            for use in (self.ask, self.agent.probe):
+            for use in (self.request, self.agent.probe):
                 with self.subTest(use=use, seconds=seconds):
                     self.setUp()
                     old = self.answered()
                     self.clock.advance(seconds)
-                    self.ask() if use == self.ask else self.agent.probe()
+                    self.request() if use == self.request else self.agent.probe()
                     self.assertEqual(len(self.endpoint.connections), connections)
                     self.assertEqual(old.disconnecting, connections == 2)
 
-    def test_being_reached_does_not_make_it_younger(self) -> None:
+    def test_probe_does_not_extend_the_idle_time(self) -> None:
         self.answered()
         self.clock.advance(MAX_IDLE_SECONDS - 1)
         self.agent.probe()
         self.clock.advance(1)
-        self.ask()
+        self.request()
         self.assertEqual(len(self.endpoint.connections), 2)
 
-    def test_reach(self) -> None:
+    def test_probe(self) -> None:
         self.successResultOf(self.agent.probe())
         self.successResultOf(self.agent.probe())
-        self.ask()
+        self.request()
         self.assertEqual(len(self.endpoint.connections), 1)
         self.setUp()
         self.endpoint.failing = refused()
         self.failureResultOf(self.agent.probe(), ConnectRefused)
 
-    def test_a_transport_without_tcp(self) -> None:
+    def test_transport_without_tcp(self) -> None:
         self.successResultOf(self.agent.probe())
         protocol = self.server().protocol.__class__(self.agent)
         protocol.makeConnection(StringTransport())
@@ -357,16 +357,16 @@ class KeepAliveTests(AgentTestCase):
 
 
 class QueueTests(AgentTestCase):
-    """So many connections, and so many questions that wait for one."""
+    """The limit of connections, and the queue."""
 
     def fill(self) -> list[Deferred[Any]]:
-        asked = [self.ask() for _ in range(MAX_CONNECTIONS)]
+        asked = [self.request() for _ in range(MAX_CONNECTIONS)]
         self.assertEqual(len(self.endpoint.connections), MAX_CONNECTIONS)
         return asked
 
-    def test_the_next_question_waits_for_an_answer(self) -> None:
+    def test_request_waits_for_a_connection(self) -> None:
         self.fill()
-        first, second = self.ask(b"first"), self.ask(b"second")
+        first, second = self.request(b"first"), self.request(b"second")
         self.assertEqual(len(self.endpoint.connections), MAX_CONNECTIONS)
         connection = self.endpoint.connections[3]
         for asked, content in ((first, b"first"), (second, b"second")):
@@ -378,7 +378,7 @@ class QueueTests(AgentTestCase):
         self.successResultOf(first)
         self.successResultOf(second)
 
-    def test_a_connection_that_ends_makes_room(self) -> None:
+    def test_closed_connection_frees_capacity(self) -> None:
         for name, end in (
             ("lost", lambda connection: connection.close()),
             ("closed by the answer", lambda connection: connection.answer(http(fields=b"Connection: close\r\n"))),
@@ -387,22 +387,22 @@ class QueueTests(AgentTestCase):
             with self.subTest(name):
                 self.setUp()
                 asked = self.fill()[0].addErrback(lambda _: None)
-                self.ask(b"next")
+                self.request(b"next")
                 end(self.endpoint.connections[0])
                 self.successResultOf(asked)
                 self.assertEqual(len(self.endpoint.connections), MAX_CONNECTIONS + 1)
                 self.assertTrue(self.server().take().endswith(b"next"))
 
-    def test_a_question_that_is_cancelled_makes_room(self) -> None:
+    def test_cancelled_request_frees_capacity(self) -> None:
         asked = self.fill()
-        self.ask(b"next")
+        self.request(b"next")
         asked[0].cancel()
         self.failureResultOf(asked[0], CancelledError)
         self.assertTrue(self.server().take().endswith(b"next"))
 
-    def test_a_waiting_question_can_be_cancelled(self) -> None:
+    def test_cancel_in_the_queue(self) -> None:
         self.fill()
-        first, second = self.ask(b"first"), self.ask(b"second")
+        first, second = self.request(b"first"), self.request(b"second")
         first.cancel()
         self.failureResultOf(first, CancelledError)
         connection = self.endpoint.connections[0]
@@ -411,29 +411,29 @@ class QueueTests(AgentTestCase):
         self.assertTrue(connection.take().endswith(b"second"))
         self.assertNoResult(second)
 
-    def test_connecting_takes_room(self) -> None:
+    def test_connecting_counts(self) -> None:
         self.endpoint.slow = True
-        asked = [self.ask() for _ in range(MAX_CONNECTIONS + 1)]
+        asked = [self.request() for _ in range(MAX_CONNECTIONS + 1)]
         self.assertEqual(len(self.endpoint.waiting), MAX_CONNECTIONS)
         asked[0].cancel()
         self.failureResultOf(asked[0], CancelledError)
         self.assertEqual(len(self.endpoint.waiting), MAX_CONNECTIONS + 1)
 
-    def test_nobody_waits_for_a_server_that_is_gone(self) -> None:
+    def test_queue_fails_when_the_server_is_gone(self) -> None:
         self.endpoint.slow = True
-        asked = [self.ask() for _ in range(MAX_CONNECTIONS + MAX_WAITING)]
+        asked = [self.request() for _ in range(MAX_CONNECTIONS + MAX_WAITING)]
         self.endpoint.slow = False
         self.endpoint.failing = refused()
-        # Each of those that wait tries for itself, without recursion.
+        # Each request in the queue tries to connect, without recursion.
         self.endpoint.waiting[0].errback(refused())
         failed = [one for one in asked if one.called]
         self.assertEqual(len(failed), 1 + MAX_WAITING)
         for one in failed:
             self.failureResultOf(one, ConnectRefused)
 
-    def test_so_many_connections(self) -> None:
+    def test_limit_of_connections(self) -> None:
         self.agent = KeepAliveAgent(self.clock, self.endpoint, connections=2)
-        asked = [self.ask() for _ in range(3)]
+        asked = [self.request() for _ in range(3)]
         self.assertEqual(len(self.endpoint.connections), 2)
         self.endpoint.connections[0].answer(http())
         self.endpoint.connections[0].answer(http())
@@ -441,15 +441,15 @@ class QueueTests(AgentTestCase):
 
     def test_the_queue_is_bounded(self) -> None:
         self.fill()
-        waiting = [self.ask() for _ in range(MAX_WAITING)]
-        self.failureResultOf(self.ask(), TooManyRequests)
+        waiting = [self.request() for _ in range(MAX_WAITING)]
+        self.failureResultOf(self.request(), TooManyRequests)
         waiting[0].cancel()
         self.failureResultOf(waiting[0], CancelledError)
-        self.assertNoResult(self.ask())
+        self.assertNoResult(self.request())
 
 
 class TlsTests(AgentTestCase):
-    """Over TLS nothing is said before the handshake."""
+    """Over TLS nothing is sent before the handshake."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -460,33 +460,33 @@ class TlsTests(AgentTestCase):
         return self.server()
 
     def test_interface(self) -> None:
-        self.ask()
+        self.request()
         verifyObject(IHandshakeListener, self.server().protocol)
 
-    def test_the_question_waits_for_the_handshake(self) -> None:
-        asked = self.ask()
+    def test_request_waits_for_the_handshake(self) -> None:
+        asked = self.request()
         self.assertEqual(self.server().take(), b"")
         self.shaken()
         self.assertTrue(self.server().take().endswith(b"question"))
         self.server().answer(http())
         self.successResultOf(asked)
 
-    def test_reaching_takes_a_handshake(self) -> None:
+    def test_probe_waits_for_the_handshake(self) -> None:
         reached = self.agent.probe()
         self.assertNoResult(reached)
         self.shaken()
         self.successResultOf(reached)
 
-    def test_no_handshake(self) -> None:
-        for use in (self.ask, self.agent.probe):
+    def test_failed_handshake(self) -> None:
+        for use in (self.request, self.agent.probe):
             with self.subTest(use=use):
                 asked: Deferred[Any] = use()
                 self.server().close(RuntimeError("TLS"))
                 self.failureResultOf(asked, RuntimeError)
                 self.assertEqual(self.server().take(), b"")
 
-    def test_a_handshake_that_is_reported_after_the_certificate_was_turned_down(self) -> None:
-        asked = self.ask()
+    def test_handshake_that_is_reported_after_a_rejected_certificate(self) -> None:
+        asked = self.request()
         self.server().disconnecting = True
         self.shaken()
         self.assertEqual(self.server().take(), b"")
@@ -494,7 +494,7 @@ class TlsTests(AgentTestCase):
         self.failureResultOf(asked, RuntimeError)
 
     def test_cancelled_in_the_handshake(self) -> None:
-        asked = self.ask()
+        asked = self.request()
         asked.cancel()
         self.failureResultOf(asked, CancelledError)
         self.assertTrue(self.server().aborted)
@@ -502,8 +502,8 @@ class TlsTests(AgentTestCase):
         self.server().close()
         self.assertEqual(self.server().take(), b"")
 
-    def test_closing_waits_for_nobody(self) -> None:
-        asked = self.ask()
+    def test_close_does_not_wait(self) -> None:
+        asked = self.request()
         self.shaken().answer(http(fields=b"Connection: close\r\n"))
         self.successResultOf(asked)
         self.assertTrue(self.server().aborted)

@@ -48,7 +48,7 @@ NAME = "the authorization service http://authz.test/validate"
 
 
 class RemoteTestCase(SynchronousTestCase):
-    """An authorizer, and its service in memory."""
+    """Base: an authorizer, and its service in memory."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -66,14 +66,14 @@ class RemoteTestCase(SynchronousTestCase):
     def tearDown(self) -> None:
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def ask(self) -> Deferred[Any]:
+    def decide(self) -> Deferred[Any]:
         return self.authorizer.decide(REQUEST)
 
     def server(self) -> Transport:
         return self.endpoint.last
 
     def assert_unavailable(self, asked: Deferred[Any], kind: AuthzFailure | None = None) -> str:
-        """There is no decision.
+        """Assert that the request failed.
 
         @return: the reason.
         """
@@ -86,13 +86,13 @@ class RemoteTestCase(SynchronousTestCase):
 
 
 class DecisionTests(RemoteTestCase):
-    """Answers that are decisions."""
+    """Responses that are decisions."""
 
     def test_interface(self) -> None:
         verifyObject(IAuthorizer, self.authorizer)
 
-    def test_the_question(self) -> None:
-        asked = self.ask()
+    def test_request(self) -> None:
+        asked = self.decide()
         sent = self.server().take()
         head, _, content = sent.partition(b"\r\n\r\n")
         self.assertTrue(head.startswith(b"POST /validate HTTP/1.1\r\n"))
@@ -111,39 +111,39 @@ class DecisionTests(RemoteTestCase):
             (b"400 Bad Request", b'{"allowed": false}', Verdict.DENY),
         ):
             with self.subTest(status=status, body=body):
-                asked = self.ask()
+                asked = self.decide()
                 self.server().answer(http(body, status))
                 self.assertIs(self.successResultOf(asked).verdict, verdict)
         self.assertEqual(len(self.endpoint.connections), 1)
 
-    def test_nothing_is_left_in_what_is_shared_between_questions(self) -> None:
+    def test_requests_share_no_state(self) -> None:
         sent = []
         for _ in range(2):
-            asked = self.ask()
+            asked = self.decide()
             sent.append(self.server().take())
             self.server().answer(http(ALLOWED))
             self.successResultOf(asked)
         self.assertEqual(sent[0], sent[1])
 
-    def test_what_cannot_be_encoded_is_not_asked(self) -> None:
+    def test_request_that_cannot_be_encoded(self) -> None:
         request = attrs.evolve(REQUEST, path="/\ud800")
         asked = self.authorizer.decide(request)
         self.assertIn("cannot be put", self.assert_unavailable(asked, AuthzFailure.REQUEST))
         self.assertEqual(self.endpoint.connections, [])
 
     def test_no_cookies(self) -> None:
-        asked = self.ask()
+        asked = self.decide()
         self.server().answer(http(ALLOWED, fields=b"Set-Cookie: a=b; Path=/\r\n"))
         self.successResultOf(asked)
         self.server().take()
-        self.ask().addErrback(lambda _: None).cancel()
+        self.decide().addErrback(lambda _: None).cancel()
         self.assertNotIn(b"cookie", self.server().take().lower())
 
-    def test_a_stale_connection_is_replaced(self) -> None:
-        asked = self.ask()
+    def test_stale_connection_is_replaced(self) -> None:
+        asked = self.decide()
         self.server().answer(http(ALLOWED))
         self.successResultOf(asked)
-        asked = self.ask()
+        asked = self.decide()
         self.server().close()
         self.server().answer(http(ALLOWED))
         self.assertTrue(self.successResultOf(asked).allowed)
@@ -154,7 +154,7 @@ ANSWERS: dict[str, bytes] = {
     "500": http(b"oops", b"500 Internal Server Error"),
     "500 that allows": http(ALLOWED, b"500 Internal Server Error"),
     "302": http(b"", b"302 Found", b"Location: http://authz.test/other\r\n"),
-    # The one that would be followed after a POST.
+    # The redirect status that a client would follow after a POST.
     "303": http(b"", b"303 See Other", b"Location: http://authz.test/other\r\n"),
     "302 that allows": http(ALLOWED, b"302 Found", b"Location: http://authz.test/other\r\n"),
     "true as text": http(b'{"allowed": "true"}'),
@@ -183,20 +183,20 @@ CUT: dict[str, bytes] = {
 
 
 class FailClosedTests(RemoteTestCase):
-    """Every way in which there is no decision."""
+    """Every failure is an error without a decision."""
 
-    def test_answers(self) -> None:
+    def test_invalid_responses(self) -> None:
         for name, data in ANSWERS.items():
             with self.subTest(name):
-                asked = self.ask()
+                asked = self.decide()
                 self.server().answer(data)
                 self.assertIn("authorization service", self.assert_unavailable(asked, AuthzFailure.RESPONSE))
 
-    def test_cut(self) -> None:
+    def test_truncated(self) -> None:
         for name, data in CUT.items():
             for error in (None, ConnectionLost()):
                 with self.subTest(name, error=error):
-                    asked = self.ask()
+                    asked = self.decide()
                     if data:
                         self.server().answer(data)
                     self.server().close(error)
@@ -215,10 +215,10 @@ class FailClosedTests(RemoteTestCase):
         ):
             with self.subTest(words):
                 self.endpoint.failing = error
-                self.assertIn(words, self.assert_unavailable(self.ask(), AuthzFailure.CONNECTION))
+                self.assertIn(words, self.assert_unavailable(self.decide(), AuthzFailure.CONNECTION))
                 self.assertIn(words, self.assert_unavailable(self.authorizer.check_ready()))
 
-    def test_an_end_without_tls(self) -> None:
+    def test_close_without_tls(self) -> None:
         authorizer = RemoteAuthorizer(
             cast(IEgressReactor, self.clock),
             NAME,
@@ -229,33 +229,33 @@ class FailClosedTests(RemoteTestCase):
         self.endpoint.failing = ConnectionLost()
         self.assertIn("before its answer was complete", self.assert_unavailable(authorizer.decide(REQUEST)))
 
-    def test_too_many_questions(self) -> None:
-        asked = [self.ask() for _ in range(MAX_CONNECTIONS + MAX_WAITING)]
-        self.assertIn("wait for it already", self.assert_unavailable(self.ask(), AuthzFailure.OVERLOAD))
+    def test_too_many_requests(self) -> None:
+        asked = [self.decide() for _ in range(MAX_CONNECTIONS + MAX_WAITING)]
+        self.assertIn("wait for it already", self.assert_unavailable(self.decide(), AuthzFailure.OVERLOAD))
         self.clock.advance(5)
         for one in asked:
             self.assertIn("within 5 s", self.assert_unavailable(one))
 
-    def test_a_tls_fault_on_the_connection(self) -> None:
-        asked = self.ask()
+    def test_tls_error_on_the_connection(self) -> None:
+        asked = self.decide()
         self.server().close(SSL.Error([("SSL routines", "", "certificate verify failed")]))
         self.assertIn("the certificate has expired", self.assert_unavailable(asked))
 
-    def test_a_connection_that_ends_in_another_way(self) -> None:
-        asked = self.ask()
+    def test_other_errors(self) -> None:
+        asked = self.decide()
         self.server().close(RuntimeError("x"))
         self.assertIn("RuntimeError", self.assert_unavailable(asked))
 
     def test_silence(self) -> None:
-        asked = self.ask()
+        asked = self.decide()
         self.clock.advance(4.9)
         self.assertNoResult(asked)
         self.clock.advance(0.1)
         self.assertIn("within 5 s", self.assert_unavailable(asked, AuthzFailure.TIMEOUT))
         self.assertTrue(self.server().aborted)
 
-    def test_dripping_past_the_deadline(self) -> None:
-        asked = self.ask()
+    def test_slow_response(self) -> None:
+        asked = self.decide()
         data = http(ALLOWED)
         for index in range(40):
             self.server().answer(data[index : index + 1])
@@ -263,15 +263,15 @@ class FailClosedTests(RemoteTestCase):
         self.assertIn("within 5 s", self.assert_unavailable(asked))
         self.assertTrue(self.server().aborted)
 
-    def test_the_deadline_covers_connecting(self) -> None:
+    def test_timeout_includes_connecting(self) -> None:
         self.endpoint.slow = True
-        asked = self.ask()
+        asked = self.decide()
         self.clock.advance(5)
         self.assertIn("within 5 s", self.assert_unavailable(asked))
         self.assertEqual(self.endpoint.cancelled, 1)
 
     def test_cancelling_drops_the_connection(self) -> None:
-        asked = self.ask()
+        asked = self.decide()
         asked.cancel()
         self.failureResultOf(asked, CancelledError)
         self.assertTrue(self.server().aborted)
@@ -281,14 +281,14 @@ WITHHELD = attrs.evolve(REQUEST, method="POST", body_withheld=True, content_leng
 
 
 class OtherApiTests(RemoteTestCase):
-    """What differs from one API to another, on the wire."""
+    """The differences between the APIs in their encoded form."""
 
     def ask_by(self, codec: Codec, request: DecisionRequest = REQUEST, body: AuthzBody = AuthzBody.ALWAYS) -> Any:
         agent = KeepAliveAgent(self.clock, self.endpoint)
         authorizer = RemoteAuthorizer(cast(IEgressReactor, self.clock), NAME, codec, agent, 5.0, body=body)
         return authorizer.decide(request)
 
-    def test_fields_of_one_question(self) -> None:
+    def test_fields_of_one_request(self) -> None:
         asked = self.ask_by(AuthZenCodec("http://authz.test/access/v1/evaluation", NAME))
         sent = self.server().take()
         self.assertIn(b"\r\nX-Request-Id: " + REQUEST.request_id.encode() + b"\r\n", sent)
@@ -297,7 +297,7 @@ class OtherApiTests(RemoteTestCase):
         self.assertTrue(self.successResultOf(asked).allowed)
 
     def test_a_check(self) -> None:
-        """Method, path and host are those of the request; the fields of the answer are read."""
+        """Method, path and host are those of the request; the response is decoded from its fields."""
         asked = self.ask_by(ExtAuthzCodec("http://authz.test/check", NAME, ["x-user"]))
         head, _, _ = self.server().take().partition(b"\r\n\r\n")
         self.assertEqual(head.partition(b"\r\n")[0].split()[0], REQUEST.method.encode())
@@ -306,7 +306,7 @@ class OtherApiTests(RemoteTestCase):
         self.server().answer(http(fields=b"X-User: alice\r\n"))
         self.assertEqual(self.successResultOf(asked).obligations.set_headers, ((b"x-user", b"alice"),))
 
-    def test_the_answer_to_head_has_no_content(self) -> None:
+    def test_response_to_head_has_no_content(self) -> None:
         codec = ExtAuthzCodec("http://authz.test", NAME)
         asked = self.ask_by(codec, attrs.evolve(REQUEST, method="HEAD"))
         self.server().answer(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 5\r\nContent-Type: text/plain\r\n\r\n")
@@ -323,7 +323,7 @@ class OtherApiTests(RemoteTestCase):
         self.server().answer(http(b'{"need": "body"}'))
         self.assertIn("--authz-body never", self.assert_unavailable(asked, AuthzFailure.REQUEST))
 
-    def test_what_cannot_be_said(self) -> None:
+    def test_unsupported_request(self) -> None:
         asked = self.ask_by(ExtAuthzCodec("http://authz.test", NAME), attrs.evolve(REQUEST, path="*"))
         self.assertIn("request-target", self.assert_unavailable(asked, AuthzFailure.REQUEST))
         self.assertEqual(self.endpoint.connections, [])
@@ -336,7 +336,7 @@ class LifeTests(RemoteTestCase):
         self.successResultOf(self.authorizer.check_ready())
         self.assertEqual(self.server().take(), b"")
 
-    def test_readiness_has_a_deadline(self) -> None:
+    def test_readiness_has_a_timeout(self) -> None:
         self.endpoint.slow = True
         ready = self.authorizer.check_ready()
         self.clock.advance(5)
@@ -347,7 +347,7 @@ class LifeTests(RemoteTestCase):
         self.successResultOf(self.authorizer.close())
         self.assertTrue(self.server().disconnecting)
 
-    def test_content_takes_every_call_of_its_interface(self) -> None:
+    def test_body_producer_methods(self) -> None:
         content = _Content(b"x")
         for call in (content.pauseProducing, content.resumeProducing, content.stopProducing):
             call()
@@ -363,7 +363,7 @@ class _Reactor(MemoryReactorClock):
 
 
 class FactoryTests(SynchronousTestCase):
-    """From a configuration to an authorizer."""
+    """The authorizer for a configuration."""
 
     def make(self, url: str, behind: Any = None, **options: Any) -> RemoteAuthorizer:
         config = ProxyConfig(authz_url=url, **options)
@@ -375,7 +375,7 @@ class FactoryTests(SynchronousTestCase):
             with self.subTest(url):
                 self.assertEqual(self.make(url).name, f"the authorization service {url}/validate")
 
-    def test_tls_faults_are_put_into_words(self) -> None:
+    def test_tls_errors_are_described(self) -> None:
         self.assertIsNone(self.make("http://authz.test")._explain_tls)
         explain = self.make("https://authz.test")._explain_tls
         assert explain is not None
@@ -391,21 +391,21 @@ class FactoryTests(SynchronousTestCase):
                 self.assertEqual(len(endpoint.connections) - before, expected)
                 ready.cancel()
 
-    def test_a_connection_for_each_question(self) -> None:
+    def test_one_connection_for_each_concurrent_request(self) -> None:
         endpoint = Endpoint()
         authorizer = self.make("http://authz.test", endpoint, authz_via_upstream=True, authz_max_concurrency=2)
         for _ in range(3):
             authorizer.decide(REQUEST)
         self.assertEqual(len(endpoint.connections), 2)
 
-    def test_any_name_behind_the_upstream_proxy(self) -> None:
+    def test_any_name_through_the_upstream_proxy(self) -> None:
         self.make("http://authz_service", Endpoint(), authz_via_upstream=True)
 
-    def test_one_form_of_the_host(self) -> None:
+    def test_canonical_host(self) -> None:
         name = self.make("HTTP://B\u00fccher.TEST.:80/a").name
         self.assertEqual(name, "the authorization service http://xn--bcher-kva.test/a/validate")
 
-    def test_wrong_urls(self) -> None:
+    def test_invalid_urls(self) -> None:
         for url in (
             *("authz.test", "http://authz.test:0", "http://not a host", "http://authz_service"),
             *("ftp://authz.test", "http://", "http://[::1", "http://authz.test/a b", "http://authz.test/\u00e4"),
@@ -417,7 +417,7 @@ class FactoryTests(SynchronousTestCase):
                 self.assertIn(error.option, ("authz_url", "--authz-url"))
                 self.assertNotIn("secret", str(error))
 
-    def test_where_each_api_is(self) -> None:
+    def test_endpoint_paths(self) -> None:
         for api, url, name in (
             (AuthzApi.AUTHZEN, "http://authz.test", "http://authz.test/access/v1/evaluation"),
             (AuthzApi.OPA, "http://authz.test/v1/data/egress/decision", "http://authz.test/v1/data/egress/decision"),
@@ -427,7 +427,7 @@ class FactoryTests(SynchronousTestCase):
             with self.subTest(api):
                 self.assertEqual(self.make(url, authz_api=api).name, f"the authorization service {name}")
 
-    def test_more_than_the_api_can_say(self) -> None:
+    def test_unsupported_options(self) -> None:
         for option, options in (
             ("--authz-url", {"authz_api": AuthzApi.OPA}),
             ("--authz-body", {"authz_api": AuthzApi.EXT_AUTHZ, "authz_body": AuthzBody.ON_DEMAND}),
@@ -446,14 +446,14 @@ class FactoryTests(SynchronousTestCase):
         options: dict[str, Any] = {"authz_api": AuthzApi.EXT_AUTHZ, "authz_response_headers": ("x-user", "cookie")}
         self.assertEqual(self.make("http://authz.test", **options).name, "the authorization service http://authz.test")
 
-    def test_when_the_content_is_given(self) -> None:
+    def test_when_the_body_is_sent(self) -> None:
         for body, needs in ((AuthzBody.ALWAYS, True), (AuthzBody.ON_DEMAND, False), (AuthzBody.NEVER, False)):
             with self.subTest(body):
                 self.assertIs(self.make("http://authz.test", authz_body=body).needs_body, needs)
 
 
 class TlsTests(SynchronousTestCase):
-    """The whole of it over TLS in memory, real on both sides."""
+    """An authorizer over TLS in memory, with a real implementation on both sides."""
 
     def setUp(self) -> None:
         self.clock = _Reactor()
@@ -467,7 +467,7 @@ class TlsTests(SynchronousTestCase):
         self.authorizer = remote_authorizer(cast(IEgressReactor, self.clock), config, trust, lambda _: below)
 
     def connect(self, factory: Any) -> Deferred[Any]:
-        """What the factory takes for the endpoint below."""
+        """Connect the factory to the server, as the inner endpoint."""
         wire = Wire(self.clock)
         self.wires.append(wire)
         protocol = factory.buildProtocol(None)
@@ -477,7 +477,7 @@ class TlsTests(SynchronousTestCase):
     def server(self, *names: str) -> TlsServer:
         return TlsServer(self.wires[-1], self.ca.issue(*names))
 
-    def test_a_decision(self) -> None:
+    def test_decision(self) -> None:
         asked = self.authorizer.decide(REQUEST)
         server = self.server("authz.test").shake()
         self.assertIn(b"Authorization: Bearer " + TOKEN.encode(), server.take())
@@ -492,7 +492,7 @@ class TlsTests(SynchronousTestCase):
         self.successResultOf(ready)
         self.assertEqual(server.take(), b"")
 
-    def test_the_token_goes_to_nobody_else(self) -> None:
+    def test_token_is_not_sent_to_another_server(self) -> None:
         for use in (lambda: self.authorizer.decide(REQUEST), self.authorizer.check_ready):
             with self.subTest(use=use):
                 asked: Deferred[Any] = use()
@@ -515,16 +515,18 @@ class TlsTests(SynchronousTestCase):
         self.assertTrue(self.wires[-1].aborted)
 
     def test_no_global_reactor(self) -> None:
-        """Neither treq nor TLS brings it in while a question is put; in a fresh interpreter, as trial has one."""
+        """Neither treq nor TLS imports the global reactor for a request.  The test uses a new interpreter, because
+        trial has one.
+        """
         code = (
             "import sys\n"
             "from tests.authz.remote.test_client import TlsTests\n"
-            "case = TlsTests('test_a_decision')\n"
-            "case.setUp(); case.test_a_decision()\n"
+            "case = TlsTests('test_decision')\n"
+            "case.setUp(); case.test_decision()\n"
             "print('twisted.internet.reactor' in sys.modules)\n"
         )
         root = Path(__file__).parent.parent.parent.parent
-        # On purpose without trial, whose runner has a reactor.
+        # It runs without trial on purpose, whose runner has a reactor.
         environment = {**os.environ, "PYTHONPATH": str(root)}
         done = subprocess.run(
             [sys.executable, "-c", code], cwd=self.mktemp_directory(), env=environment, capture_output=True, text=True

@@ -1,4 +1,4 @@
-"""Tests for L{egress.authz.remote.messages}; the agent's tests have them on the wire."""
+"""Tests for L{egress.authz.remote.messages}.  The tests of the agent cover the encoded messages."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from tests.transport.reactors import Recorder
 
 
 class ResponseTests(SynchronousTestCase):
-    """A complete answer, as C{IAgent} gives it."""
+    """A complete response, as C{IAgent} returns it."""
 
-    def test_answer(self) -> None:
+    def test_response(self) -> None:
         head = parse_response_head(
             b"HTTP/1.1 403 No\r\nX-A: 1\r\nX-A: 2\r\nContent-Length: 2\r\n\r\n", HeadLimits(1000, 9, 0), "POST"
         )
@@ -30,7 +30,7 @@ class ResponseTests(SynchronousTestCase):
 
 
 class RequestTests(SynchronousTestCase):
-    """What is asked."""
+    """The head of a request."""
 
     def test_head(self) -> None:
         for headers, host in ((Headers(), b"a.test:81"), (Headers({"Host": ["b.test"]}), b"b.test")):

@@ -13,10 +13,10 @@ from egress.authz.secrets.command import COMMAND_SECONDS, MAX_OUTPUT, CommandFai
 
 
 class Spawner(Clock):
-    """Starts nothing.
+    """Starts no process.
 
-    @ivar fault: what to raise instead.
-    @ivar signals: what the program was sent.
+    @ivar fault: the exception to raise.
+    @ivar signals: the signals that the program received.
     """
 
     def __init__(self) -> None:
@@ -45,12 +45,12 @@ class Spawner(Clock):
         self.closed = True
 
     def end(self, reason: Exception) -> None:
-        """Have the program end."""
+        """End the program."""
         self.protocol.processEnded(Failure(reason))
 
 
 class RunCommandTests(SynchronousTestCase):
-    """What a program printed, or why there is nothing."""
+    """The output of a program, or the reason for its absence."""
 
     def setUp(self) -> None:
         self.spawner = Spawner()
@@ -81,21 +81,21 @@ class RunCommandTests(SynchronousTestCase):
         self.fails(ProcessTerminated(3), "ended with status 3")
         self.fails(ProcessTerminated(None, 9), "was ended by a signal")
 
-    def test_too_long(self) -> None:
+    def test_timeout(self) -> None:
         done = run_command(self.spawner, ("print",))
         self.spawner.advance(COMMAND_SECONDS)
         self.assertIn("10 s", str(self.failureResultOf(done, CommandFailed).value))
         self.assertEqual((self.spawner.signals, self.spawner.closed), (["KILL"], True))
         self.spawner.end(ProcessTerminated(None, 9))
 
-    def test_left_something_behind(self) -> None:
+    def test_child_process_keeps_the_output_open(self) -> None:
         done = run_command(self.spawner, ("print",))
         self.spawner.exited = True
         self.spawner.advance(COMMAND_SECONDS)
         self.failureResultOf(done, CommandFailed)
         self.assertEqual((self.spawner.signals, self.spawner.closed), ([], True))
 
-    def test_too_much(self) -> None:
+    def test_output_limit(self) -> None:
         done = run_command(self.spawner, ("print",))
         self.spawner.protocol.outReceived(b"x" * MAX_OUTPUT)
         self.assertNoResult(done)

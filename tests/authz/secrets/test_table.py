@@ -15,12 +15,12 @@ DIRECTORY = Path("/etc/egress")
 
 
 def parse(text: str) -> dict[str, Secret]:
-    """Read a text."""
+    """Parse a text."""
     return dict(parse_secret_table(text, "secrets.toml", DIRECTORY).secrets)
 
 
 class ParseTests(SynchronousTestCase):
-    """What stands in a file."""
+    """The content of a file."""
 
     def test_sources(self) -> None:
         secrets = parse(
@@ -38,7 +38,7 @@ class ParseTests(SynchronousTestCase):
     def test_empty(self) -> None:
         self.assertEqual(parse(""), {})
 
-    def test_refused(self) -> None:
+    def test_invalid(self) -> None:
         for text, says in (
             ('token = "s3cr3t"', "write a table for each secret"),
             (f'["s3cr3t!"]\nfile = "x"\n{HOSTS}', "write a table for each secret"),
@@ -74,8 +74,8 @@ class ParseTests(SynchronousTestCase):
         self.assertEqual(table.missing(["c", "a", "b", "b"]), ("b", "c"))
 
 
-class WhereToTests(SynchronousTestCase):
-    """A secret goes to its hosts alone."""
+class HostTests(SynchronousTestCase):
+    """A secret is sent only to its hosts."""
 
     def test_hosts(self) -> None:
         (secret,) = parse('[a]\nenv = "A"\nhosts = ["api.test", "*.sub.test:8443"]').values()
@@ -110,6 +110,6 @@ class TemplateTests(SynchronousTestCase):
         for value in (b"", b"secret:a", b"${secret:}", b"${secret:a b}", b"${secret:-a}", b"${SECRET:a}"):
             self.assertEqual(secret_names(value), frozenset())
 
-    def test_filled_once(self) -> None:
+    def test_replaced_once(self) -> None:
         secrets = {"a": b"${secret:b}\\1", "b": b"no"}
         self.assertEqual(filled(b"x ${secret:a} y", secrets), b"x ${secret:b}\\1 y")

@@ -21,7 +21,7 @@ HOSTS = 'hosts = ["api.test"]\n'
 
 
 class VaultTestCase(SynchronousTestCase):
-    """A vault, its clock, and commands that do what the test says."""
+    """Base: a vault, its clock, and commands that behave as a test directs."""
 
     def setUp(self) -> None:
         self.directory = Path(self.mktemp())
@@ -59,13 +59,13 @@ class VaultTestCase(SynchronousTestCase):
         self.assertNotIn("s3cr3t", error.reason)
 
 
-class AnyTests(VaultTestCase):
-    """Which secret, and for whom."""
+class AccessTests(VaultTestCase):
+    """Which secret is available for which origin."""
 
     def test_unknown(self) -> None:
         self.refused(self.vault(""), "the secret a, which --secrets does not have")
 
-    def test_elsewhere(self) -> None:
+    def test_other_origin(self) -> None:
         self.environ["A"] = "s3cr3t"
         vault = self.vault(f'[a]\nenv = "A"\n{HOSTS}')
         self.refused(vault, "may not be sent to evil.test", origin=Origin("https", Authority("evil.test", 443)))
@@ -80,7 +80,7 @@ class AnyTests(VaultTestCase):
             self.environ["A"] = value
             self.refused(vault, says)
 
-    def test_nothing_is_shown(self) -> None:
+    def test_repr_contains_no_value(self) -> None:
         self.environ["A"] = "s3cr3t"
         vault = self.vault(f'[a]\nenv = "A"\n{HOSTS}')
         self.had(vault)
@@ -92,14 +92,14 @@ class FileTests(VaultTestCase):
 
     TEXT = f'[a]\nfile = "token"\n{HOSTS}'
 
-    def test_one_line_feed_is_no_part(self) -> None:
+    def test_final_line_feed_is_removed(self) -> None:
         for data, value in ((b"s3cr3t\n", b"s3cr3t"), (b"s3cr3t\r\n", b"s3cr3t"), (b"s3cr3t", b"s3cr3t")):
             self.write("token", data)
             self.assertEqual(self.had(self.vault(self.TEXT)), value)
         self.write("token", b"s3cr3t\n\n")
         self.refused(self.vault(self.TEXT), "control characters")
 
-    def test_read_again_when_it_changed(self) -> None:
+    def test_changed_file_is_read_again(self) -> None:
         vault = self.vault(self.TEXT)
         self.write("token", b"one")
         self.assertEqual(self.had(vault), b"one")
@@ -130,11 +130,11 @@ class FileTests(VaultTestCase):
         self.clock.advance(1)
         self.assertEqual(self.had(vault), b"two")
 
-    def test_no_file(self) -> None:
+    def test_missing_file(self) -> None:
         (self.directory / "token").mkdir()
         self.refused(self.vault(self.TEXT), "its file is none")
 
-    def test_gone_in_between(self) -> None:
+    def test_file_that_disappears(self) -> None:
         path = self.write("token", b"one")
         state = os.stat(path)
         path.unlink()
@@ -147,7 +147,7 @@ class CommandTests(VaultTestCase):
 
     TEXT = f'[a]\ncommand = ["print", "token"]\nrefresh = "60s"\n{HOSTS}'
 
-    def test_once_for_all_who_wait(self) -> None:
+    def test_one_command_for_all_callers(self) -> None:
         vault = self.vault(self.TEXT)
         waiting = [vault.value("a", ORIGIN) for _ in range(3)]
         ((command, done),) = self.commands
@@ -161,7 +161,7 @@ class CommandTests(VaultTestCase):
         self.commands[1][1].callback(b"new")
         self.assertEqual(self.successResultOf(again), b"new")
 
-    def test_whoever_leaves_stops_nobody(self) -> None:
+    def test_cancel_does_not_affect_others(self) -> None:
         vault = self.vault(self.TEXT)
         one, other = vault.value("a", ORIGIN), vault.value("a", ORIGIN)
         one.addErrback(lambda _: None)
@@ -169,7 +169,7 @@ class CommandTests(VaultTestCase):
         self.commands[0][1].callback(b"s3cr3t")
         self.assertEqual(self.successResultOf(other), b"s3cr3t")
 
-    def test_whoever_leaves_as_another_has_it_stops_nobody(self) -> None:
+    def test_cancel_during_the_result_of_another(self) -> None:
         for result in (b"s3cr3t", b""):
             with self.subTest(result):
                 self.commands.clear()
@@ -206,17 +206,17 @@ class CommandTests(VaultTestCase):
                 vault.value("a", ORIGIN)
                 self.assertEqual(len(self.commands), 2)
 
-    def test_one_that_cannot_run(self) -> None:
+    def test_command_that_raises(self) -> None:
         vault = Vault(self.table(self.TEXT), self.clock, lambda _: 1 // 0)  # type: ignore[arg-type,return-value]
         self.refused(vault, "its command failed")
 
-    def test_closed(self) -> None:
+    def test_close(self) -> None:
         vault = self.vault(self.TEXT)
         waiting = vault.value("a", ORIGIN)
         vault.close()
         self.failed(waiting, "its command failed")
 
-    def test_others_from_now_on(self) -> None:
+    def test_other_table(self) -> None:
         vault = self.vault(self.TEXT)
         before = vault.value("a", ORIGIN)
         vault.use(self.table(self.TEXT.replace("token", "other")))
@@ -229,13 +229,13 @@ class CommandTests(VaultTestCase):
 
 
 class LoadTests(VaultTestCase):
-    """The file that says where secrets are."""
+    """The file with the table of secrets."""
 
-    def test_good(self) -> None:
+    def test_valid(self) -> None:
         table = load_secret_table(self.write("secrets.toml", f'[a]\nfile = "token"\n{HOSTS}'.encode()))
         self.assertEqual(table.secrets["a"].file, self.directory / "token")
 
-    def test_bad(self) -> None:
+    def test_invalid(self) -> None:
         for data, mode, says in (
             (b"", 0o602, "everybody can write"),
             (b"\xff", 0o600, "UTF-8"),
