@@ -433,7 +433,7 @@ def _sound(decision: Decision) -> None:
     assert decision.ttl is None or 0 <= decision.ttl < 1e9
     assert decision.obligations.max_bytes is None or decision.obligations.max_bytes >= 0
     kept = DecisionStore(2, 60.0, 60.0)
-    kept.keep(_ASKED, decision, 0.0)
+    kept.add(_ASKED, decision, 0.0)
     assert (kept.fresh(_ASKED, 0.0) is not None) <= kept.reusable(decision)
 
 

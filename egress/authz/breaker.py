@@ -53,7 +53,7 @@ class Breaker:
     @param interval: seconds after which a failure is not consecutive with the previous one, and after which the
         exemption of one client ends.
     @param jitter: returns a number from 0 to 1, so that many proxies do not probe at the same time.
-    @ivar outages: the number of consecutive failures; it is zero only while the breaker is closed.
+    @ivar failures: the number of consecutive failures; it is zero only while the breaker is closed.
     @ivar since: the time of the first of them.
     @ivar retry_at: while the breaker is open: when to check whether the authorizer can be reached.
     @ivar opened: how often the breaker opened from the closed state.
@@ -63,7 +63,7 @@ class Breaker:
 
     def __init__(self, max_failures: int | None, interval: float, jitter: Callable[[], float]) -> None:
         self.state = State.CLOSED
-        self.outages = 0
+        self.failures = 0
         self.since = 0.0
         self.retry_at = 0.0
         self.opened = 0
@@ -74,8 +74,8 @@ class Breaker:
         self._latest = 0.0
         self._delay = 0.0
         self._probing = False
-        # The client of all consecutive failures, if it is only one; and a client whose failures alone do not open the
-        # breaker.
+        # The client of all consecutive failures, if it is only one; and the exempt client, whose failures do not open
+        # the breaker.
         self._only_client: str | None = None
         self._exempt: str | None = None
         self._exempt_since = -math.inf
@@ -102,16 +102,16 @@ class Breaker:
         self._others_tried = self._others_tried or client != self._opening_client
         return False
 
-    def answered(self, now: float, client: str) -> None:
+    def record_response(self, now: float, client: str) -> None:
         """Record that a request got a response, whenever it was sent: the authorizer works."""
         if self._only_client is not None and client != self._only_client:
             self._exempt, self._exempt_since = self._only_client, now
         self._only_client = None
-        self.outages = 0
+        self.failures = 0
         if self.state is not State.CLOSED:
             self._enter(State.CLOSED)
 
-    def outage(self, now: float, client: str, term: int) -> bool:
+    def record_failure(self, now: float, client: str, term: int) -> bool:
         """Record that a request failed.
 
         @param term: the term in which the request was sent.
@@ -121,16 +121,16 @@ class Breaker:
             return False
         if self.state is State.CLOSED:
             if now - self._latest > self._interval:
-                self.outages = 0
-            if not self.outages:
+                self.failures = 0
+            if not self.failures:
                 self.since = now
                 self._only_client = client
             elif client != self._only_client:
                 self._only_client = None
-            self.outages += 1
+            self.failures += 1
             self._latest = now
             is_exempt = self._only_client == self._exempt and now - self._exempt_since <= self._interval
-            if self.outages < self._max_failures or is_exempt:
+            if self.failures < self._max_failures or is_exempt:
                 return False
             self.opened += 1
             self._delay = FIRST_DELAY

@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-from egress.authz.cache_key import ALL, Place, key_of, place_of
+from egress.authz.cache_key import ALL, CacheScope, key_of, scope_of
 from egress.authz.decision_store import DecisionStore
 from egress.authz.fail_closed import cancel
 from egress.authz.wrapper import Wrapper
@@ -24,7 +24,7 @@ from egress.model.statistics import CacheStats
 
 # A stale decision does not help here: no caller waits for it, or the API cannot express this very request.
 _NOT_STALE: Final = frozenset({AuthzFailure.GIVEN_UP, AuthzFailure.REQUEST})
-_MAX_PLACES: Final = 4096
+_MAX_SCOPES: Final = 4096
 
 
 class _InFlight:
@@ -78,20 +78,20 @@ class CachingAuthorizer(Wrapper):
         self._in_flight: dict[bytes, _InFlight] = {}
         self._waiting = 0
         # Stages and origins whose latest decision was not reusable.
-        self._not_shared: OrderedDict[Place, None] = OrderedDict()
+        self._not_shared: OrderedDict[CacheScope, None] = OrderedDict()
         # Decisions on requests from before the last clear() are not cached.
         self._generation = 0
         self._hits = self._misses = self._stale = self._shared = 0
 
     def decide(self, request: DecisionRequest) -> Deferred[Decision]:
         """Return a cached decision, wait for a call in progress, or make a call; see L{IAuthorizer.decide}."""
-        place = place_of(request)
-        if self._store.knows(place):
+        scope = scope_of(request)
+        if self._store.may_contain(scope):
             found = self._store.fresh(request, self._clock.seconds())
             if found is not None:
                 self._hits += 1
                 return succeed(found)
-        if place in self._not_shared:
+        if scope in self._not_shared:
             return self._call(request)
         key = key_of(request, ALL)
         in_flight = self._in_flight.get(key)
@@ -111,18 +111,18 @@ class CachingAuthorizer(Wrapper):
         )
 
     def _record(self, decision: Decision, request: DecisionRequest, generation: int) -> Decision:
-        place = place_of(request)
+        scope = scope_of(request)
         if self._store.reusable(decision):
-            self._not_shared.pop(place, None)
+            self._not_shared.pop(scope, None)
         else:
-            self._not_shared[place] = None
-            self._not_shared.move_to_end(place)
-            if len(self._not_shared) > _MAX_PLACES:
+            self._not_shared[scope] = None
+            self._not_shared.move_to_end(scope)
+            if len(self._not_shared) > _MAX_SCOPES:
                 self._not_shared.popitem(last=False)
-            if not decision.stale_if_error and not self._store.knows(place):
+            if not decision.stale_if_error and not self._store.may_contain(scope):
                 return decision
         if generation == self._generation:
-            self._store.keep(request, decision, self._clock.seconds())
+            self._store.add(request, decision, self._clock.seconds())
         return decision
 
     def _failed(self, failure: Failure, request: DecisionRequest) -> Decision | Failure:

@@ -10,7 +10,7 @@ from typing import Final
 from egress.model.decision import DecisionRequest, Stage
 
 Parts = tuple[str, ...]
-Place = tuple[bool, str, str, int]
+CacheScope = tuple[bool, str, str, int]
 Value = str | bytes | int | None | tuple["Value", ...]
 
 # The total length of the names in one list, in characters.
@@ -78,7 +78,7 @@ def known_parts(names: Iterable[str] | None) -> Parts | None:
     return tuple(sorted(parts))
 
 
-def place_of(request: DecisionRequest) -> Place:
+def scope_of(request: DecisionRequest) -> CacheScope:
     """Return the stage and the origin, which are part of every key."""
     origin = request.origin
     return (request.stage is Stage.TUNNEL, origin.scheme, origin.authority.host, origin.authority.port)
@@ -91,7 +91,7 @@ def key_of(request: DecisionRequest, parts: Parts) -> bytes:
     is Python's representation of tuples of strings, bytes and numbers.  It can be parsed back, so two different lists
     of values never have the same representation.
     """
-    values: list[Value] = [place_of(request), parts]
+    values: list[Value] = [scope_of(request), parts]
     for part in parts:
         read = _READ.get(part)
         if read is not None:

@@ -23,7 +23,7 @@ from egress.authz.secret_injection import SecretInjectingAuthorizer
 from egress.authz.secrets.command import run_command
 from egress.authz.secrets.table import SecretTable
 from egress.authz.secrets.vault import Vault
-from egress.authz.shadow import AT_ONCE, ShadowedAuthorizer
+from egress.authz.shadow import MAX_CONCURRENCY, ShadowedAuthorizer
 from egress.config.model import AuditFailure, ConfigError, Mode, ProxyConfig
 from egress.interfaces import IAuthorizer
 from egress.observability.audit_log import JsonLinesAudit
@@ -178,7 +178,7 @@ def _add_shadow(dependencies: ChainDependencies, chain: AuthorizerChain, rules: 
             policy=None,
             authz_url=config.shadow_authz_url,
             authz_token=config.shadow_authz_token,
-            authz_max_concurrency=AT_ONCE,
+            authz_max_concurrency=MAX_CONCURRENCY,
         )
         try:
             shadow = remote_authorizer(

@@ -12,7 +12,7 @@ from typing import Final
 
 import attrs
 
-from egress.authz.cache_key import Parts, Place, key_of, known_parts, place_of
+from egress.authz.cache_key import CacheScope, Parts, key_of, known_parts, scope_of
 from egress.model.decision import Decision, DecisionRequest, Verdict
 
 # Lists of parts for one stage and origin.  Each of them makes a lookup slower, and no service needs many.
@@ -54,14 +54,14 @@ class DecisionStore:
         self._decisions: OrderedDict[bytes, _CachedDecision] = OrderedDict()
         # Each list with the number of the first decision that was stored under it.  A list that was dropped starts
         # again: decisions that were stored under it before may have been revoked meanwhile.
-        self._lists: OrderedDict[Place, dict[Parts, int]] = OrderedDict()
+        self._lists: OrderedDict[CacheScope, dict[Parts, int]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._decisions)
 
-    def knows(self, place: Place) -> bool:
+    def may_contain(self, scope: CacheScope) -> bool:
         """Return whether any decision may be stored for a stage and an origin."""
-        return place in self._lists
+        return scope in self._lists
 
     @staticmethod
     def reusable(decision: Decision) -> bool:
@@ -94,10 +94,10 @@ class DecisionStore:
         usable = [cached for _, cached in self._matching(request) if cached.since <= now < cached.stale_until]
         return max(usable, key=lambda cached: cached.number).stale if usable else None
 
-    def keep(self, request: DecisionRequest, decision: Decision, now: float) -> None:
+    def add(self, request: DecisionRequest, decision: Decision, now: float) -> None:
         """Store the decision on a request.  It overrides all earlier ones for it, even if it is not reusable."""
-        place = place_of(request)
-        if place in self._lists:
+        scope = scope_of(request)
+        if scope in self._lists:
             for key, _ in list(self._matching(request)):
                 del self._decisions[key]
         ttl = min(decision.ttl or 0.0, self._max_ttl)
@@ -114,7 +114,7 @@ class DecisionStore:
         if parts is None:
             return
         self._number += 1
-        self._add_list(place, parts)
+        self._add_list(scope, parts)
         key = key_of(request, parts)
         self._decisions[key] = _CachedDecision(
             number=self._number,
@@ -128,19 +128,19 @@ class DecisionStore:
         if len(self._decisions) > self._max_decisions:
             self._decisions.popitem(last=False)
 
-    def _add_list(self, place: Place, parts: Parts) -> None:
-        lists = self._lists.setdefault(place, {})
+    def _add_list(self, scope: CacheScope, parts: Parts) -> None:
+        lists = self._lists.setdefault(scope, {})
         # The latest list comes last.
         lists[parts] = lists.pop(parts, self._number)
         if len(lists) > MAX_LISTS:
             # Decisions that were stored under it are not found any more, and are replaced in time.
             del lists[next(iter(lists))]
-        self._lists.move_to_end(place)
+        self._lists.move_to_end(scope)
         if len(self._lists) > self._max_decisions:
             self._lists.popitem(last=False)
 
     def _matching(self, request: DecisionRequest) -> Iterator[tuple[bytes, _CachedDecision]]:
-        for parts, first_number in self._lists.get(place_of(request), {}).items():
+        for parts, first_number in self._lists.get(scope_of(request), {}).items():
             key = key_of(request, parts)
             cached = self._decisions.get(key)
             if cached is not None and cached.number >= first_number:

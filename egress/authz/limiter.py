@@ -132,7 +132,7 @@ class LimitedAuthorizer(Wrapper):
     def _forward(self, request: DecisionRequest) -> Deferred[Decision]:
         call = self._authorizer.decide(request)
         if call.called and not call.paused and type(call.result) is Decision:
-            if self._breaker.outages:
+            if self._breaker.failures:
                 self._record_response(request.client.limit_key)
             return call
         self._in_flight += 1
@@ -142,7 +142,7 @@ class LimitedAuthorizer(Wrapper):
 
     def _decided(self, decision: Decision, client: str) -> Decision:
         self._in_flight -= 1
-        if self._breaker.outages:
+        if self._breaker.failures:
             self._record_response(client)
         if self._waiting:
             self._drain_queue()
@@ -158,7 +158,7 @@ class LimitedAuthorizer(Wrapper):
             self._refused[kind] += 1
         if kind in _FAILURE_TEXT:
             was = self._breaker.state
-            if self._breaker.outage(self._clock.seconds(), client, term):
+            if self._breaker.record_failure(self._clock.seconds(), client, term):
                 self._latest_kind = kind
                 self._open()
                 if was is State.CLOSED:
@@ -264,7 +264,7 @@ class LimitedAuthorizer(Wrapper):
 
     def _record_response(self, client: str) -> None:
         was = self._breaker.state
-        self._breaker.answered(self._clock.seconds(), client)
+        self._breaker.record_response(self._clock.seconds(), client)
         if was is not State.CLOSED:
             self._stop_checking()
             _log.info("the authorizer answers again")

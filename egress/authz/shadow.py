@@ -15,7 +15,7 @@ from egress.interfaces import IAuthorizer, IShadowSink
 from egress.model.comparison import ShadowComparison, ShadowResult, compare
 from egress.model.decision import NEEDS, Decision, DecisionRequest
 
-AT_ONCE: Final = 32
+MAX_CONCURRENCY: Final = 32
 """The concurrency limit of the shadow authorizer."""
 
 _MAX_QUEUE: Final = 256
@@ -80,13 +80,13 @@ class ShadowedAuthorizer(Wrapper):
         self._schedule()
 
     def _schedule(self) -> None:
-        if self._turn is None and self._waiting and len(self._in_flight) < AT_ONCE:
+        if self._turn is None and self._waiting and len(self._in_flight) < MAX_CONCURRENCY:
             self._turn = self._clock.callLater(0, self._forward_some)
 
     def _forward_some(self) -> None:
         self._turn = None
         for _ in range(_MAX_PER_TURN):
-            if not self._waiting or len(self._in_flight) >= AT_ONCE:
+            if not self._waiting or len(self._in_flight) >= MAX_CONCURRENCY:
                 break
             self._forward(*self._waiting.popleft())
         self._schedule()

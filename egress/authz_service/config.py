@@ -71,7 +71,7 @@ class AuthzServiceConfig:
         contradictions.check(self, contradictions.AUTHZ_SERVICE)
 
     @property
-    def question_limit(self) -> int:
+    def request_limit(self) -> int:
         """The maximum length of an authorization request, in bytes.
 
         One byte of content can need six in JSON, but in text few bytes do; base64 needs four for three.  The rest is

@@ -36,30 +36,30 @@ _TOO_LONG: Final = b"HTTP/1.1 431 Request Header Fields Too Large" + _END
 class ChannelLimits:
     """The limits of connections; sizes in bytes, times in seconds.
 
-    @ivar question: the content of one request.
-    @ivar held: the content of all requests that are in memory at the same time.
+    @ivar request: the content of one request.
+    @ivar buffered: the content of all requests that are in memory at the same time.
     @ivar connections: the number of open connections.
     @ivar idle_timeout: the time between two requests.
     @ivar question_timeout: the time from the first byte of a request to its last.
     """
 
-    question: int
-    held: int
+    request: int
+    buffered: int
     connections: int
     idle_timeout: float
     question_timeout: float
 
 
 class ValidateRequest(Request):
-    """A request whose content is collected in memory, up to the limit, if the caller is authenticated.
+    """A request whose content is collected in memory, up to the limit, if the caller is admitted.
 
-    @ivar excess: whether the content is larger than the limit.
-    @ivar crowded: whether the content of all requests together exceeds its limit.
+    @ivar too_large: whether the content is larger than the limit.
+    @ivar over_budget: whether the content of all requests together exceeds its limit.
     """
 
     channel: CallerChannel
     # These are the values until the head is complete.
-    excess = crowded = _admitted = False
+    too_large = over_budget = _admitted = False
     _received_bytes = _buffered_bytes = 0
 
     def gotLength(self, length: int | None) -> None:
@@ -67,21 +67,21 @@ class ValidateRequest(Request):
         self.content: BytesIO = BytesIO()
         self._admitted = self.channel.site.admits(self)
         # Without authentication, no connection has priority over another.
-        self.channel.known = self._admitted and self.channel.site.asks
+        self.channel.known = self._admitted and self.channel.site.authenticated
 
     def handleContentChunk(self, data: bytes) -> None:
         """Receive a piece of the content (L{twisted.web.iweb.IRequest})."""
         site = self.channel.site
-        limit = site.limits.question
+        limit = site.limits.request
         self._received_bytes += len(data)
         if self._received_bytes > limit:
-            self.excess = True
-        elif site.held + len(data) > site.limits.held:
-            self.crowded = True
-        if self._admitted and not (self.excess or self.crowded):
+            self.too_large = True
+        elif site.buffered + len(data) > site.limits.buffered:
+            self.over_budget = True
+        if self._admitted and not (self.too_large or self.over_budget):
             self.content.write(data)
             self._buffered_bytes += len(data)
-            site.held += len(data)
+            site.buffered += len(data)
             return
         self._release()
         if self._received_bytes > limit + _LINGER:
@@ -89,7 +89,7 @@ class ValidateRequest(Request):
 
     def _release(self) -> None:
         self.content = BytesIO()
-        self.channel.site.held -= self._buffered_bytes
+        self.channel.site.buffered -= self._buffered_bytes
         self._buffered_bytes = 0
 
     def connectionLost(self, reason: Failure) -> None:
@@ -114,7 +114,7 @@ class ValidateRequest(Request):
             "Cache-Control": "no-store",
             "X-Content-Type-Options": "nosniff",
         }
-        if self.excess or self.channel.site.draining:
+        if self.too_large or self.channel.site.draining:
             self.channel.persistent = False
             fields["Connection"] = "close"
         for name, value in fields.items():
@@ -152,11 +152,11 @@ class CallerChannel(BoundedChannel):
 class CallerSite(BoundedSite):
     """The site that listens for callers.
 
-    @ivar held: the bytes of requests in memory now.
+    @ivar buffered: the bytes of requests in memory now.
     @param serve: responds to a request, immediately or later.
     @param admits: returns whether to read the content of a request, from its head.
     @param refused: receives the kind of each rejected request.
-    @param asks: whether callers are authenticated.
+    @param authenticated: whether callers are authenticated.
     """
 
     protocol = CallerChannel
@@ -168,16 +168,16 @@ class CallerSite(BoundedSite):
         serve: Callable[[ValidateRequest], None],
         admits: Callable[[ValidateRequest], bool],
         refused: Callable[[str], object],
-        asks: bool = False,
+        authenticated: bool = False,
     ) -> None:
         bounds = ChannelBounds(limits.connections, limits.idle_timeout, limits.question_timeout)
         super().__init__(clock, bounds, Resource(), ValidateRequest)  # type: ignore[no-untyped-call]
         self.limits = limits
         self.serve = serve
         self.admits = admits
-        self.held = 0
+        self.buffered = 0
         self.refused = refused
-        self.asks = asks
+        self.authenticated = authenticated
         self.draining = False
         self._drained: list[Deferred[None]] = []
 

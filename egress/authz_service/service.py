@@ -144,19 +144,19 @@ class EgressAuthzService(Service):
     def _factory(self, listener: Listener) -> object:
         config = self._config
         limits = ChannelLimits(
-            config.question_limit,
-            max(2 * config.question_limit, _MAX_BUFFERED),
+            config.request_limit,
+            max(2 * config.request_limit, _MAX_BUFFERED),
             config.connections,
             config.idle_timeout,
             config.question_timeout,
         )
-        asks = config.asks_at(listener)
+        authenticated = config.asks_at(listener)
         resource = ValidateResource(
             self._reactor,
             time.time,
             self.authorizer,
             None if config.token is None else Bearer(config.token),
-            asks,
+            authenticated,
             self._report,
             self.metrics.refuse,
             Ids().__next__,
@@ -167,7 +167,7 @@ class EgressAuthzService(Service):
             resource.serve,
             resource.admits,
             self.metrics.refuse,
-            config.token is not None or asks,
+            config.token is not None or authenticated,
         )
         self._sites.append(site)
         return behind_tls(listener, site, self._reactor)

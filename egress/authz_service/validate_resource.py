@@ -144,10 +144,10 @@ class ValidateResource:
         if self._bearer is not None and not self.admits(request):
             fields = {"WWW-Authenticate": self._bearer.challenge}
             raise _Rejection(HTTPStatus.UNAUTHORIZED, "token", "callers show the token of this service", **fields)
-        if request.excess:
+        if request.too_large:
             detail = "the question is too long; the service's --body-limit says how long a body may be"
             raise _Rejection(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "size", detail)
-        if request.crowded:
+        if request.over_budget:
             detail = "the service has too many long questions at once; try again later"
             raise _Rejection(HTTPStatus.SERVICE_UNAVAILABLE, "crowded", detail)
         coding = request.getHeader("Content-Encoding")

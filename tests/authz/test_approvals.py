@@ -328,9 +328,9 @@ class AuthorizerTests(ApprovalsTestCase):
         for decision in (ALLOW, DENY, attrs.evolve(ALLOW, verdict=Verdict.NEED_BODY)):
             self.assertIs(self.successResultOf(self.decide(succeed(decision))), decision)
             later: Deferred[Decision] = Deferred()
-            asked = self.decide(later)
+            call = self.decide(later)
             later.callback(decision)
-            self.assertIs(self.successResultOf(asked), decision)
+            self.assertIs(self.successResultOf(call), decision)
         self.assertEqual(self.approvals.pending, 0)
 
     def test_approval_required(self) -> None:
@@ -344,17 +344,17 @@ class AuthorizerTests(ApprovalsTestCase):
 
     def test_cancel(self) -> None:
         later: Deferred[Decision] = Deferred()
-        asked = self.decide(later)
+        call = self.decide(later)
         later.callback(ASK)
-        asked.cancel()
-        self.failureResultOf(asked, CancelledError)
+        call.cancel()
+        self.failureResultOf(call, CancelledError)
         self.assertEqual(self.approvals.pending, 0)
 
     def test_failures_pass(self) -> None:
         later: Deferred[Decision] = Deferred()
-        asked = self.decide(later)
+        call = self.decide(later)
         later.errback(ValueError())
-        self.failureResultOf(asked, ValueError)
+        self.failureResultOf(call, ValueError)
 
     def test_close(self) -> None:
         held = self.decide(succeed(ASK))

@@ -31,7 +31,7 @@ class BreakerTestCase(SynchronousTestCase):
         """
         opened = False
         for _ in range(number):
-            opened = self.breaker.outage(self.now, client, self.breaker.term)
+            opened = self.breaker.record_failure(self.now, client, self.breaker.term)
         return opened
 
     def opened(self, client: str = "a") -> None:
@@ -42,7 +42,7 @@ class BreakerTestCase(SynchronousTestCase):
         self.breaker.reached(self.now)
 
     def answer(self, client: str = "a") -> None:
-        self.breaker.answered(self.now, client)
+        self.breaker.record_response(self.now, client)
 
     def admit(self, client: str = "a") -> bool:
         return self.breaker.admit(self.now, client)
@@ -87,7 +87,7 @@ class StateTests(BreakerTestCase):
                     events[event]()
                 self.assertIs(self.breaker.state, expected)
                 # In the usual case, it is enough to read this one attribute.
-                self.assertEqual(self.breaker.outages == 0, script in ("", "answer") or script.endswith("answer"))
+                self.assertEqual(self.breaker.failures == 0, script in ("", "answer") or script.endswith("answer"))
 
     def test_illegal_transitions(self) -> None:
         self.assertRaises(AssertionError, self.breaker.reached, self.now)
@@ -132,7 +132,7 @@ class SeriesTests(BreakerTestCase):
                 self.now += interval
                 self.outages()
                 self.assertIs(self.breaker.state, expected)
-        self.assertEqual((self.breaker.outages, self.breaker.since), (1, self.now))
+        self.assertEqual((self.breaker.failures, self.breaker.since), (1, self.now))
 
     def test_failures_of_several_clients(self) -> None:
         for now in (0.0, 1000.0):
@@ -146,7 +146,7 @@ class SeriesTests(BreakerTestCase):
     def test_failures_of_an_earlier_term_are_ignored(self) -> None:
         before = self.breaker.term
         self.opened()
-        late = lambda: self.breaker.outage(self.now, "a", before)  # noqa: E731
+        late = lambda: self.breaker.record_failure(self.now, "a", before)  # noqa: E731
         self.assertFalse(late())
         retry_at = self.breaker.retry_at
         self.breaker.reached(self.now)
@@ -157,7 +157,7 @@ class SeriesTests(BreakerTestCase):
         self.answer()
         for _ in range(MOST):
             self.assertFalse(late())
-        self.assertEqual((self.breaker.state, self.breaker.outages), (CLOSED, 0))
+        self.assertEqual((self.breaker.state, self.breaker.failures), (CLOSED, 0))
         self.assertEqual(self.breaker.retry_at, retry_at)
 
     def test_late_response_closes(self) -> None:
@@ -170,8 +170,8 @@ class SeriesTests(BreakerTestCase):
         self.admit()
         probe = self.breaker.term
         self.answer()
-        self.assertFalse(self.breaker.outage(self.now, "a", probe))
-        self.assertEqual(self.breaker.outages, 0)
+        self.assertFalse(self.breaker.record_failure(self.now, "a", probe))
+        self.assertEqual(self.breaker.failures, 0)
 
 
 class DelayTests(BreakerTestCase):
@@ -227,7 +227,7 @@ class ProbeTests(BreakerTestCase):
         self.breaker.abandoned(first)
         self.assertTrue(self.admit())
         # The result of the first probe is too late.
-        self.assertFalse(self.breaker.outage(self.now, "a", first))
+        self.assertFalse(self.breaker.record_failure(self.now, "a", first))
         self.assertIs(self.breaker.state, HALF_OPEN)
 
     def test_opening_client_waits_for_others(self) -> None:
@@ -395,13 +395,13 @@ class PropertyTests(SynchronousTestCase):
                 client, term = asked.pop(value % len(asked))
                 probes.discard(term)
                 if what == "answer":
-                    breaker.answered(now, client)
-                    self.assertEqual((breaker.state, breaker.outages), (CLOSED, 0))
+                    breaker.record_response(now, client)
+                    self.assertEqual((breaker.state, breaker.failures), (CLOSED, 0))
                 elif what == "leave":
                     breaker.abandoned(term)
                     self.assertIs(breaker.state, before)
                 else:
-                    opened = breaker.outage(now, client, term)
+                    opened = breaker.record_failure(now, client, term)
                     self.assertEqual(opened, before is not OPEN and breaker.state is OPEN)
                     if opened:
                         self.assertTrue(now < breaker.retry_at <= now + LAST_DELAY)
@@ -409,4 +409,4 @@ class PropertyTests(SynchronousTestCase):
                 self.assertIn(breaker.state, TRANSITIONS[before])
                 probes.clear()
             if breaker.state is not CLOSED:
-                self.assertGreaterEqual(breaker.outages, max_failures)
+                self.assertGreaterEqual(breaker.failures, max_failures)

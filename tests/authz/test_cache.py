@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from egress.authz.cache import _MAX_PLACES, CachingAuthorizer
+from egress.authz.cache import _MAX_SCOPES, CachingAuthorizer
 from egress.authz.decision_store import DecisionStore
 from egress.interfaces import IAuthorizer
 from egress.model.authority import Authority, Origin
@@ -76,8 +76,8 @@ class CacheTestCase(SynchronousTestCase):
         else:
             answer.errback(result)
 
-    def source(self, asked: Deferred[Decision]) -> str | None:
-        return self.successResultOf(asked).source
+    def source(self, call: Deferred[Decision]) -> str | None:
+        return self.successResultOf(call).source
 
 
 class ReuseTests(CacheTestCase):
@@ -147,11 +147,11 @@ class StaleTests(CacheTestCase):
         for kind in AuthzFailure:
             with self.subTest(kind):
                 self.authorizer.at_once = AuthorizerUnavailable("down", kind)
-                asked = self.decide()
+                call = self.decide()
                 if kind in (AuthzFailure.GIVEN_UP, AuthzFailure.REQUEST):
-                    self.failureResultOf(asked, AuthorizerUnavailable)
+                    self.failureResultOf(call, AuthorizerUnavailable)
                 else:
-                    self.assertEqual(self.source(asked), "stale")
+                    self.assertEqual(self.source(call), "stale")
 
     def test_expiry(self) -> None:
         self.authorizer.at_once = AuthorizerUnavailable("down")
@@ -173,9 +173,9 @@ class StaleTests(CacheTestCase):
 
     def test_concurrent_requests(self) -> None:
         self.authorizer.at_once = None
-        asked = [self.decide(), self.decide()]
+        call = [self.decide(), self.decide()]
         self.answer(AuthorizerUnavailable("down"))
-        self.assertEqual([self.source(one) for one in asked], ["stale", "stale"])
+        self.assertEqual([self.source(one) for one in call], ["stale", "stale"])
         self.assertEqual(self.cache.reuse().stale, 2)
 
 
@@ -183,10 +183,10 @@ class SharedTests(CacheTestCase):
     """One call for identical concurrent requests."""
 
     def test_shared(self) -> None:
-        asked = [self.decide(), self.decide(request_id="2", client=ClientIdentity("192.0.2.1", 999)), self.decide()]
+        call = [self.decide(), self.decide(request_id="2", client=ClientIdentity("192.0.2.1", 999)), self.decide()]
         self.assertEqual(len(self.authorizer.asked), 1)
         self.answer(decision_with(ttl=10))
-        self.assertEqual([self.source(one) for one in asked], [None, "shared", "shared"])
+        self.assertEqual([self.source(one) for one in call], [None, "shared", "shared"])
         self.assertEqual(self.cache.reuse(), CacheStats(hits=0, misses=1, stale=0, shared=2, entries=1))
 
     def test_different_requests(self) -> None:
@@ -201,12 +201,12 @@ class SharedTests(CacheTestCase):
         for verdict in (Verdict.ALLOW, Verdict.DENY):
             with self.subTest(verdict):
                 self.setUp()
-                asked = [self.decide(request_id=str(number)) for number in range(3)]
+                call = [self.decide(request_id=str(number)) for number in range(3)]
                 self.answer(decision_with(verdict))
                 self.assertEqual([request.request_id for request, _ in self.authorizer.asked], ["0", "1", "2"])
                 self.answer(decision_with(verdict, "second"), 1)
                 self.answer(decision_with(verdict, "third"), 2)
-                found = [self.successResultOf(one) for one in asked]
+                found = [self.successResultOf(one) for one in call]
                 self.assertEqual([one.reason for one in found], ["why", "second", "third"])
                 self.assertEqual([one.source for one in found], [None] * 3)
                 self.decide()
@@ -236,10 +236,10 @@ class SharedTests(CacheTestCase):
                 self.assertIsNone(self.source(second))
 
     def test_failure_is_shared(self) -> None:
-        asked = [self.decide(), self.decide(), self.decide()]
+        call = [self.decide(), self.decide(), self.decide()]
         error = AuthorizerUnavailable("down", AuthzFailure.OPEN, 7)
         self.answer(error)
-        found = [self.failureResultOf(one, AuthorizerUnavailable).value for one in asked]
+        found = [self.failureResultOf(one, AuthorizerUnavailable).value for one in call]
         self.assertEqual(
             [(one.reason, one.kind, one.retry_after) for one in found], [("down", AuthzFailure.OPEN, 7)] * 3
         )
@@ -247,9 +247,9 @@ class SharedTests(CacheTestCase):
         self.assertEqual(len(self.authorizer.asked), 1)
 
     def test_other_exceptions_are_shared(self) -> None:
-        asked = [self.decide(), self.decide()]
+        call = [self.decide(), self.decide()]
         self.answer(RuntimeError("x"))
-        for one in asked:
+        for one in call:
             self.failureResultOf(one, RuntimeError)
 
     def test_immediate_decision(self) -> None:
@@ -271,9 +271,9 @@ class SharedTests(CacheTestCase):
 
     def test_number_of_origins_is_limited(self) -> None:
         self.authorizer.at_once = decision_with()
-        for number in range(_MAX_PLACES + 5):
+        for number in range(_MAX_SCOPES + 5):
             self.decide(origin=Origin("http", Authority(f"h{number}.test", 80)))
-        self.assertEqual(len(self.cache._not_shared), _MAX_PLACES)
+        self.assertEqual(len(self.cache._not_shared), _MAX_SCOPES)
 
 
 class CancelTests(CacheTestCase):
@@ -283,16 +283,16 @@ class CancelTests(CacheTestCase):
         for gone in (0, 1):
             with self.subTest(gone):
                 self.setUp()
-                asked = [self.decide(), self.decide()]
-                asked[gone].cancel()
-                self.failureResultOf(asked[gone], CancelledError)
+                call = [self.decide(), self.decide()]
+                call[gone].cancel()
+                self.failureResultOf(call[gone], CancelledError)
                 self.assertEqual(self.authorizer.cancelled, 0)
                 self.answer(decision_with(ttl=10))
-                self.assertEqual(self.source(asked[1 - gone]), None if gone else "shared")
+                self.assertEqual(self.source(call[1 - gone]), None if gone else "shared")
 
     def test_last_of_several(self) -> None:
-        asked = [self.decide(), self.decide()]
-        for one in asked:
+        call = [self.decide(), self.decide()]
+        for one in call:
             one.cancel()
             self.failureResultOf(one, CancelledError)
         self.assertEqual(self.authorizer.cancelled, 1)
@@ -306,9 +306,9 @@ class CancelTests(CacheTestCase):
         self.assertEqual(len(self.authorizer.asked), 1)
 
     def cancelled(self) -> Deferred[Decision]:
-        asked = self.decide()
-        asked.cancel()
-        return asked
+        call = self.decide()
+        call.cancel()
+        return call
 
     def test_during_its_own_call(self) -> None:
         self.decide()

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.authz.cache_key import ALL, key_of, known_parts, place_of
+from egress.authz.cache_key import ALL, key_of, known_parts, scope_of
 from egress.model.authority import Authority, Origin
 from egress.model.decision import ClientIdentity, DecisionRequest, Stage
 from tests.authz.protocols.test_request_json import REQUEST
@@ -88,7 +88,7 @@ class KeyTests(SynchronousTestCase):
         ):
             with self.subTest(changes):
                 self.assertNotEqual(key_of(REQUEST, ()), key_of(changed(**changes), ()))
-                self.assertNotEqual(place_of(REQUEST), place_of(changed(**changes)))
+                self.assertNotEqual(scope_of(REQUEST), scope_of(changed(**changes)))
 
     def test_parts_of_no_key(self) -> None:
         """Neither the request id nor the port of the client matters."""

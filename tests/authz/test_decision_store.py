@@ -43,7 +43,7 @@ class TimeTests(StoreTestCase):
 
     def test_fresh(self) -> None:
         decision = decision_with(ttl=10, rule_id="r", obligations=Obligations(max_bytes=5))
-        self.store.keep(REQUEST, decision, 1000)
+        self.store.add(REQUEST, decision, 1000)
         for now in (1000, 1009.9):
             with self.subTest(now):
                 self.assertEqual(self.store.fresh(REQUEST, now), attrs.evolve(decision, source="cache"))
@@ -51,12 +51,12 @@ class TimeTests(StoreTestCase):
         self.assertEqual(len(self.store), 0)
 
     def test_clock_that_is_set_back(self) -> None:
-        self.store.keep(REQUEST, decision_with(ttl=10, stale_if_error=10), 1000)
+        self.store.add(REQUEST, decision_with(ttl=10, stale_if_error=10), 1000)
         self.assertIsNone(self.store.fresh(REQUEST, 999))
         self.assertIsNone(self.store.stale(REQUEST, 999))
 
     def test_stale(self) -> None:
-        self.store.keep(REQUEST, decision_with(ttl=10, stale_if_error=20), 1000)
+        self.store.add(REQUEST, decision_with(ttl=10, stale_if_error=20), 1000)
         self.assertIsNone(self.store.fresh(REQUEST, 1015))
         stale = self.store.stale(REQUEST, 1029.9)
         assert stale is not None
@@ -69,12 +69,12 @@ class TimeTests(StoreTestCase):
         """A service that wants each request, while it responds."""
         for ttl in (None, 0.0):
             with self.subTest(ttl):
-                self.store.keep(REQUEST, decision_with(ttl=ttl, stale_if_error=20), 1000)
+                self.store.add(REQUEST, decision_with(ttl=ttl, stale_if_error=20), 1000)
                 self.assertIsNone(self.store.fresh(REQUEST, 1000))
                 self.assertIsNotNone(self.store.stale(REQUEST, 1019))
 
     def test_limits(self) -> None:
-        self.store.keep(REQUEST, decision_with(ttl=1000, stale_if_error=1000), 0)
+        self.store.add(REQUEST, decision_with(ttl=1000, stale_if_error=1000), 0)
         self.assertIsNotNone(self.store.fresh(REQUEST, 99))
         self.assertIsNone(self.store.fresh(REQUEST, 100))
         self.assertIsNotNone(self.store.stale(REQUEST, 149))
@@ -82,7 +82,7 @@ class TimeTests(StoreTestCase):
 
     def test_expires_in(self) -> None:
         """A reauthorization is never answered with the expired decision."""
-        self.store.keep(REQUEST, decision_with(ttl=90, obligations=Obligations(expires_in=30.0)), 0)
+        self.store.add(REQUEST, decision_with(ttl=90, obligations=Obligations(expires_in=30.0)), 0)
         self.assertIsNotNone(self.store.fresh(REQUEST, 29.9))
         self.assertIsNone(self.store.fresh(REQUEST, 30))
 
@@ -90,7 +90,7 @@ class TimeTests(StoreTestCase):
         """A failure does not extend a lease beyond the time that the authorizer set."""
         for ttl, stale in ((0, 50), (20, 50), (90, 50)):
             with self.subTest(ttl):
-                self.store.keep(
+                self.store.add(
                     REQUEST, decision_with(ttl=ttl, stale_if_error=stale, obligations=Obligations(expires_in=30.0)), 0
                 )
                 self.assertIsNotNone(self.store.stale(REQUEST, 29.9))
@@ -98,7 +98,7 @@ class TimeTests(StoreTestCase):
 
     def test_never_stale(self) -> None:
         store = DecisionStore(4, 100.0, 0.0)
-        store.keep(REQUEST, decision_with(ttl=10, stale_if_error=1000), 0)
+        store.add(REQUEST, decision_with(ttl=10, stale_if_error=1000), 0)
         self.assertIsNone(store.stale(REQUEST, 10))
 
 
@@ -106,7 +106,7 @@ class VerdictTests(StoreTestCase):
     """Which decisions are stored."""
 
     def test_denials(self) -> None:
-        self.store.keep(REQUEST, decision_with(Verdict.DENY, ttl=10), 0)
+        self.store.add(REQUEST, decision_with(Verdict.DENY, ttl=10), 0)
         found = self.store.fresh(REQUEST, 5)
         assert found is not None
         self.assertIs(found.verdict, Verdict.DENY)
@@ -120,7 +120,7 @@ class VerdictTests(StoreTestCase):
             decision_with(ttl=10, stale_if_error=10, cache_key=("path", "phase-of-the-moon")),
         ):
             with self.subTest(decision):
-                self.store.keep(REQUEST, decision, 0)
+                self.store.add(REQUEST, decision, 0)
                 self.assertEqual(len(self.store), 0)
                 self.assertFalse(DecisionStore.reusable(decision))
 
@@ -134,24 +134,24 @@ class KeyTests(StoreTestCase):
     """For which requests a decision is found."""
 
     def test_all_parts(self) -> None:
-        self.store.keep(REQUEST, decision_with(ttl=10), 0)
+        self.store.add(REQUEST, decision_with(ttl=10), 0)
         self.assertIsNotNone(self.store.fresh(changed(request_id="other"), 1))
         self.assertIsNone(self.store.fresh(changed(client=ClientIdentity("192.0.2.9", 1)), 1))
         self.assertIsNone(self.store.fresh(changed(client=ClientIdentity("192.0.2.1", 1, "ci")), 1))
 
     def test_some_parts(self) -> None:
-        self.store.keep(at("/a"), decision_with(ttl=10, cache_key=("path",)), 0)
+        self.store.add(at("/a"), decision_with(ttl=10, cache_key=("path",)), 0)
         self.assertIsNotNone(self.store.fresh(at("/a?x", "192.0.2.9"), 1))
         self.assertIsNone(self.store.fresh(at("/b"), 1))
 
     def test_other_origin(self) -> None:
-        self.store.keep(REQUEST, decision_with(ttl=10, cache_key=()), 0)
+        self.store.add(REQUEST, decision_with(ttl=10, cache_key=()), 0)
         self.assertIsNotNone(self.store.fresh(at("/any"), 1))
         self.assertIsNone(self.store.fresh(changed(origin=Origin("https", Authority("example.org", 8443))), 1))
 
     def test_several_lists(self) -> None:
-        self.store.keep(at("/a"), decision_with(reason="by path", ttl=10, cache_key=("path",)), 0)
-        self.store.keep(at("/b"), decision_with(reason="by client", ttl=10, cache_key=("path", "client")), 0)
+        self.store.add(at("/a"), decision_with(reason="by path", ttl=10, cache_key=("path",)), 0)
+        self.store.add(at("/b"), decision_with(reason="by client", ttl=10, cache_key=("path", "client")), 0)
         for request, expected in (
             (at("/a", "192.0.2.9"), "by path"),
             (at("/b"), "by client"),
@@ -162,8 +162,8 @@ class KeyTests(StoreTestCase):
                 self.assertEqual(found and found.reason, expected)
 
     def test_latest_decision_overrides(self) -> None:
-        self.store.keep(at("/a"), decision_with(ttl=10, cache_key=("path", "client")), 0)
-        self.store.keep(at("/a", "192.0.2.9"), decision_with(Verdict.DENY, ttl=10, cache_key=("path",)), 0)
+        self.store.add(at("/a"), decision_with(ttl=10, cache_key=("path", "client")), 0)
+        self.store.add(at("/a", "192.0.2.9"), decision_with(Verdict.DENY, ttl=10, cache_key=("path",)), 0)
         found, stale = self.store.fresh(at("/a"), 1), self.store.stale(at("/a"), 1)
         assert found is not None and stale is not None
         self.assertEqual((found.verdict, stale.verdict), (Verdict.DENY, Verdict.DENY))
@@ -176,22 +176,22 @@ class KeyTests(StoreTestCase):
             decision_with(ttl=5, cache_key=("?",)),
         ):
             with self.subTest(decision):
-                self.store.keep(at("/a"), decision_with(ttl=10, stale_if_error=20), 0)
-                self.store.keep(at("/a"), decision_with(ttl=10, stale_if_error=20, cache_key=("path",)), 0)
-                self.store.keep(at("/a"), decision, 15)
+                self.store.add(at("/a"), decision_with(ttl=10, stale_if_error=20), 0)
+                self.store.add(at("/a"), decision_with(ttl=10, stale_if_error=20, cache_key=("path",)), 0)
+                self.store.add(at("/a"), decision, 15)
                 self.assertIsNone(self.store.stale(at("/a"), 16))
 
     def test_withheld_content(self) -> None:
-        self.store.keep(WITHHELD, decision_with(ttl=10), 0)
+        self.store.add(WITHHELD, decision_with(ttl=10), 0)
         self.assertIsNotNone(self.store.fresh(WITHHELD, 1))
         self.assertIsNone(self.store.fresh(GIVEN, 1))
         self.assertIsNone(self.store.fresh(attrs.evolve(WITHHELD, content_length=6), 1))
-        self.store.keep(GIVEN, decision_with(ttl=10), 0)
+        self.store.add(GIVEN, decision_with(ttl=10), 0)
         self.assertIsNotNone(self.store.fresh(GIVEN, 1))
         self.assertIsNotNone(self.store.fresh(WITHHELD, 1))
 
     def test_content_that_is_no_part(self) -> None:
-        self.store.keep(GIVEN, decision_with(ttl=10, cache_key=("path",)), 0)
+        self.store.add(GIVEN, decision_with(ttl=10, cache_key=("path",)), 0)
         self.assertIsNotNone(self.store.fresh(WITHHELD, 1))
 
 
@@ -200,9 +200,9 @@ class BoundsTests(StoreTestCase):
 
     def test_least_recently_used_is_replaced(self) -> None:
         for number in range(4):
-            self.store.keep(at(f"/{number}"), decision_with(ttl=10), 0)
+            self.store.add(at(f"/{number}"), decision_with(ttl=10), 0)
         self.store.fresh(at("/0"), 1)
-        self.store.keep(at("/4"), decision_with(ttl=10), 1)
+        self.store.add(at("/4"), decision_with(ttl=10), 1)
         self.assertEqual(len(self.store), 4)
         self.assertIsNone(self.store.fresh(at("/1"), 1))
         for path in ("/0", "/2", "/3", "/4"):
@@ -210,31 +210,31 @@ class BoundsTests(StoreTestCase):
 
     def test_number_of_lists(self) -> None:
         store = DecisionStore(100, 100, 0)
-        store.keep(REQUEST, decision_with(ttl=10, cache_key=("path",)), 0)
+        store.add(REQUEST, decision_with(ttl=10, cache_key=("path",)), 0)
         for number in range(MAX_LISTS):
-            store.keep(at(f"/{number}"), decision_with(ttl=10, cache_key=("path", f"header:x-{number}")), 0)
+            store.add(at(f"/{number}"), decision_with(ttl=10, cache_key=("path", f"header:x-{number}")), 0)
         self.assertIsNone(store.fresh(REQUEST, 1))
-        store.keep(REQUEST, decision_with(ttl=10, cache_key=("path",)), 0)
+        store.add(REQUEST, decision_with(ttl=10, cache_key=("path",)), 0)
         self.assertIsNotNone(store.fresh(REQUEST, 1))
 
     def test_list_that_returns(self) -> None:
         """Decisions that were stored under it before may have been revoked meanwhile."""
         store = DecisionStore(100, 100, 0)
-        store.keep(at("/a"), decision_with(ttl=90, cache_key=("path",)), 0)
+        store.add(at("/a"), decision_with(ttl=90, cache_key=("path",)), 0)
         for number in range(MAX_LISTS):
-            store.keep(at(f"/{number}"), decision_with(ttl=90, cache_key=("path", f"header:x-{number}")), 0)
-        store.keep(at("/a"), decision_with(Verdict.DENY), 1)
-        store.keep(at("/b"), decision_with(ttl=90, cache_key=("path",)), 2)
+            store.add(at(f"/{number}"), decision_with(ttl=90, cache_key=("path", f"header:x-{number}")), 0)
+        store.add(at("/a"), decision_with(Verdict.DENY), 1)
+        store.add(at("/b"), decision_with(ttl=90, cache_key=("path",)), 2)
         self.assertIsNone(store.fresh(at("/a"), 3))
         self.assertIsNotNone(store.fresh(at("/b"), 3))
 
     def test_number_of_origins(self) -> None:
         for number in range(10):
-            self.store.keep(changed(origin=Origin("http", Authority(f"h{number}.test", 80))), decision_with(ttl=10), 0)
+            self.store.add(changed(origin=Origin("http", Authority(f"h{number}.test", 80))), decision_with(ttl=10), 0)
         self.assertEqual((len(self.store), len(self.store._lists)), (4, 4))
 
     def test_clear(self) -> None:
-        self.store.keep(REQUEST, decision_with(ttl=10, stale_if_error=10), 0)
+        self.store.add(REQUEST, decision_with(ttl=10, stale_if_error=10), 0)
         self.store.clear()
         self.assertIsNone(self.store.fresh(REQUEST, 1))
         self.assertIsNone(self.store.stale(REQUEST, 1))
@@ -271,7 +271,7 @@ class BoundsTests(StoreTestCase):
                     self.assertTrue(same)
             elif asks:
                 decision = decision_with(reason=str(number), ttl=ttl, cache_key=parts)
-                store.keep(request, decision, now)
+                store.add(request, decision, now)
                 history.append((request, decision, now))
                 self.assertEqual(store.fresh(request, now) is not None, ttl > 0)
             self.assertLessEqual(len(store), 4)

@@ -80,10 +80,10 @@ class FailClosedTests(SynchronousTestCase):
 
     def test_late_decision_passes(self) -> None:
         waiting: Deferred[Decision] = Deferred()
-        asked = self.chain(lambda: waiting).decide(REQUEST)
+        call = self.chain(lambda: waiting).decide(REQUEST)
         self.clock.advance(6)
         waiting.callback(ALLOW)
-        self.assertIs(self.successResultOf(asked), ALLOW)
+        self.assertIs(self.successResultOf(call), ALLOW)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_other_results_fail(self) -> None:
@@ -108,11 +108,11 @@ class FailClosedTests(SynchronousTestCase):
 
     def test_silence_ends_at_the_deadline(self) -> None:
         cancelled: list[Deferred[Any]] = []
-        asked = self.chain(lambda: Deferred(cancelled.append)).decide(REQUEST)
+        call = self.chain(lambda: Deferred(cancelled.append)).decide(REQUEST)
         self.clock.advance(6.9)
-        self.assertNoResult(asked)
+        self.assertNoResult(call)
         self.clock.advance(0.1)
-        error = self.failureResultOf(asked, AuthorizerUnavailable).value
+        error = self.failureResultOf(call, AuthorizerUnavailable).value
         self.assertIn("within 7 s", error.reason)
         self.assertIs(error.kind, AuthzFailure.TIMEOUT)
         self.assertEqual(len(cancelled), 1)
@@ -128,9 +128,9 @@ class FailClosedTests(SynchronousTestCase):
             ("raises when it is cancelled", lambda: Deferred(refuses), 1),
         ):
             with self.subTest(name):
-                asked = self.chain(behaviour).decide(REQUEST)
+                call = self.chain(behaviour).decide(REQUEST)
                 self.clock.advance(7)
-                self.assertIn("within 7 s", self.failureResultOf(asked, AuthorizerUnavailable).value.reason)
+                self.assertIn("within 7 s", self.failureResultOf(call, AuthorizerUnavailable).value.reason)
                 self.assertEqual(self.clock.getDelayedCalls(), [])
                 self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), logged)
 
@@ -142,9 +142,9 @@ class FailClosedTests(SynchronousTestCase):
 
     def test_cancelling_reaches_the_authorizer(self) -> None:
         cancelled: list[Deferred[Any]] = []
-        asked = self.chain(lambda: Deferred(cancelled.append)).decide(REQUEST)
-        asked.cancel()
-        self.failureResultOf(asked, CancelledError)
+        call = self.chain(lambda: Deferred(cancelled.append)).decide(REQUEST)
+        call.cancel()
+        self.failureResultOf(call, CancelledError)
         self.assertEqual(len(cancelled), 1)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 

@@ -107,9 +107,9 @@ class LimiterTestCase(SynchronousTestCase):
         else:
             waiting.callback(with_)
 
-    def assert_refused(self, asked: Deferred[Any], kind: AuthzFailure) -> AuthorizerUnavailable:
+    def assert_refused(self, call: Deferred[Any], kind: AuthzFailure) -> AuthorizerUnavailable:
         """Assert that a request failed."""
-        error: AuthorizerUnavailable = self.failureResultOf(asked, AuthorizerUnavailable).value
+        error: AuthorizerUnavailable = self.failureResultOf(call, AuthorizerUnavailable).value
         self.assertIs(error.kind, kind)
         return error
 
@@ -120,9 +120,9 @@ class LimiterTestCase(SynchronousTestCase):
     def open(self, kind: AuthzFailure = AuthzFailure.TIMEOUT, client: str = "192.0.2.1") -> None:
         """Open the circuit breaker."""
         for _ in range(MOST):
-            asked = self.decide(client=client)
+            call = self.decide(client=client)
             self.answer(outage(kind))
-            self.assert_refused(asked, kind)
+            self.assert_refused(call, kind)
         self.assertEqual(self.state(), "open")
 
     def half_open(self, client: str = "192.0.2.1") -> None:
@@ -145,11 +145,11 @@ class PassingTests(LimiterTestCase):
             for at_once in (None, decision):
                 with self.subTest(decision=decision, at_once=at_once):
                     self.manual.at_once = at_once
-                    asked = self.decide()
+                    call = self.decide()
                     if at_once is None:
                         self.assertEqual(self.limiter.questions().under_way, 1)
                         self.answer(decision)
-                    self.assertIs(self.successResultOf(asked), decision)
+                    self.assertIs(self.successResultOf(call), decision)
                     self.assertEqual(self.limiter.questions().under_way, 0)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
@@ -159,10 +159,10 @@ class PassingTests(LimiterTestCase):
                 with self.subTest(kind=kind, at_once=at_once):
                     self.setUp()
                     self.manual.at_once = outage(kind) if at_once else None
-                    asked = self.decide()
+                    call = self.decide()
                     if not at_once:
                         self.answer(outage(kind))
-                    self.assertEqual(self.assert_refused(asked, kind).reason, "private")
+                    self.assertEqual(self.assert_refused(call, kind).reason, "private")
                     questions = self.limiter.questions()
                     self.assertEqual((questions.under_way, questions.outages[kind.value]), (0, 1))
                     self.assertEqual(sum(questions.outages.values()), 1)
@@ -179,9 +179,9 @@ class PassingTests(LimiterTestCase):
         self.assertEqual(self.limiter.questions().refused["overload"], 1)
 
     def test_cancelling(self) -> None:
-        asked = self.decide()
-        asked.cancel()
-        self.assert_refused(asked, AuthzFailure.GIVEN_UP)
+        call = self.decide()
+        call.cancel()
+        self.assert_refused(call, AuthzFailure.GIVEN_UP)
         self.assertEqual((self.manual.cancelled, self.limiter.questions().under_way), (1, 0))
         self.assertEqual(sum(self.limiter.questions().outages.values()), 0)
 
@@ -202,24 +202,24 @@ class QueueTests(LimiterTestCase):
         return [self.decide(name) for name in "abcde"]
 
     def test_first_come_first_served(self) -> None:
-        asked = self.fill()
+        calls = self.fill()
         for expected in ("ab", "bc", "cd", "de", "e", ""):
             self.assertEqual("".join(self.under_way()), expected)
             self.assertEqual(self.limiter.questions().under_way, len(expected))
             if expected:
                 self.answer()
-        for one in asked:
+        for one in calls:
             self.successResultOf(one)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_failures_free_capacity(self) -> None:
-        asked = self.fill()
+        calls = self.fill()
         self.answer(outage(AuthzFailure.RESPONSE))
-        self.assert_refused(asked[0], AuthzFailure.RESPONSE)
+        self.assert_refused(calls[0], AuthzFailure.RESPONSE)
         self.assertEqual(self.under_way(), ["b", "c"])
 
     def test_queue_is_bounded(self) -> None:
-        asked = self.fill()
+        calls = self.fill()
         questions = self.limiter.questions()
         self.assertEqual((questions.under_way, questions.waiting), (AT_ONCE, MAY_WAIT))
         error = self.assert_refused(self.decide(), AuthzFailure.OVERLOAD)
@@ -228,7 +228,7 @@ class QueueTests(LimiterTestCase):
         self.assertEqual(self.limiter.questions().refused["overload"], 1)
         self.assertEqual(self.state(), "closed")
         self.answer()
-        self.successResultOf(asked[0])
+        self.successResultOf(calls[0])
         self.assertNoResult(self.decide("f"))
 
     def test_clients_take_turns(self) -> None:
@@ -245,14 +245,14 @@ class QueueTests(LimiterTestCase):
 
     def test_displacement(self) -> None:
         """Only the newest request of the client that has most is displaced."""
-        asked = self.fill()
+        calls = self.fill()
         other = self.decide("other", "2001:db8::1")
-        error = self.assert_refused(asked[4], AuthzFailure.OVERLOAD)
+        error = self.assert_refused(calls[4], AuthzFailure.OVERLOAD)
         self.assertIn("3 wait already, most of them of this client", error.reason)
         self.assertNoResult(other)
         # One network counts as one client, and it has its share now.
         self.assert_refused(self.decide("more", "2001:db8::2"), AuthzFailure.OVERLOAD)
-        for one in (asked[2], asked[3], other):
+        for one in (calls[2], calls[3], other):
             self.assertNoResult(one)
         questions = self.limiter.questions()
         self.assertEqual((questions.waiting, questions.refused["overload"]), (MAY_WAIT, 2))
@@ -267,33 +267,33 @@ class QueueTests(LimiterTestCase):
         self.assert_refused(self.decide(client="192.0.2.2"), AuthzFailure.OVERLOAD)
 
     def test_cancel_in_the_queue(self) -> None:
-        asked = self.fill()
-        asked[2].cancel()
-        self.failureResultOf(asked[2], CancelledError)
+        calls = self.fill()
+        calls[2].cancel()
+        self.failureResultOf(calls[2], CancelledError)
         self.assertEqual(self.limiter.questions().waiting, MAY_WAIT - 1)
         self.answer()
         self.assertEqual(self.under_way(), ["b", "d"])
 
     def test_cancel_after_the_queue(self) -> None:
-        asked = self.fill()
+        calls = self.fill()
         self.answer()
-        asked[2].cancel()
-        self.failureResultOf(asked[2], CancelledError)
+        calls[2].cancel()
+        self.failureResultOf(calls[2], CancelledError)
         self.assertEqual(self.manual.cancelled, 1)
         self.assertEqual(self.under_way(), ["b", "d"])
         self.assertEqual(len(self.clock.getDelayedCalls()), 2)
 
     def test_time_in_the_queue_counts(self) -> None:
-        asked = self.fill()
+        calls = self.fill()
         self.clock.advance(DEADLINE - 1)
         self.answer()
         self.clock.advance(0.9)
-        self.assertNoResult(asked[2])
+        self.assertNoResult(calls[2])
         self.clock.advance(0.1)
-        error = self.assert_refused(asked[2], AuthzFailure.TIMEOUT)
+        error = self.assert_refused(calls[2], AuthzFailure.TIMEOUT)
         self.assertIn("within 5 s; the question waited for its turn 4.0 s of them", error.reason)
         self.assertEqual(self.manual.cancelled, 1)
-        for one in asked[3:]:
+        for one in calls[3:]:
             self.assertIn("waited 5 s for its turn", self.assert_refused(one, AuthzFailure.OVERLOAD).reason)
         questions = self.limiter.questions()
         self.assertEqual((questions.under_way, questions.waiting), (1, 0))
@@ -308,38 +308,38 @@ class QueueTests(LimiterTestCase):
             with self.subTest(answer=answer):
                 self.setUp()
                 self.limiter = self.make(max_queue=1500)
-                asked = [self.decide() for _ in range(AT_ONCE + 1500)]
+                call = [self.decide() for _ in range(AT_ONCE + 1500)]
                 self.manual.at_once = answer
                 self.answer()
-                self.assertEqual(len([one for one in asked if one.called]), 1 + 1500)
-                for one in asked:
+                self.assertEqual(len([one for one in call if one.called]), 1 + 1500)
+                for one in call:
                     one.addErrback(lambda _: None)
 
     def test_queue_has_priority(self) -> None:
-        asked = self.fill()
+        calls = self.fill()
         order: list[str] = []
         self.manual.at_once = ALLOW
-        asked[2].addCallback(lambda _: self.decide("next").addCallback(lambda _: order.append("next")))
-        asked[3].addCallback(lambda _: order.append("d"))
-        asked[4].addCallback(lambda _: order.append("e"))
+        calls[2].addCallback(lambda _: self.decide("next").addCallback(lambda _: order.append("next")))
+        calls[3].addCallback(lambda _: order.append("d"))
+        calls[4].addCallback(lambda _: order.append("e"))
         self.answer()
         self.assertEqual(order, ["d", "e", "next"])
 
     def test_authorizer_that_ignores_cancellation(self) -> None:
         """Its late result is ignored."""
-        asked = self.fill()
+        calls = self.fill()
         self.answer()
         self.manual.asked[2][1].addErrback(lambda _: ALLOW)
-        asked[2].cancel()
-        self.failureResultOf(asked[2], CancelledError)
+        calls[2].cancel()
+        self.failureResultOf(calls[2], CancelledError)
 
     def test_closing(self) -> None:
-        asked = self.fill()
+        calls = self.fill()
         self.limiter.close()
-        for one in asked[2:]:
+        for one in calls[2:]:
             self.assertIn("stops", self.assert_refused(one, AuthzFailure.GIVEN_UP).reason)
         self.assertEqual(self.clock.getDelayedCalls(), [])
-        self.assertNoResult(asked[0])
+        self.assertNoResult(calls[0])
 
 
 class BreakerTests(LimiterTestCase):
@@ -358,9 +358,9 @@ class BreakerTests(LimiterTestCase):
             with self.subTest(kind=kind):
                 self.setUp()
                 for _ in range(MOST):
-                    asked = self.decide()
+                    call = self.decide()
                     self.answer(outage(kind))
-                    self.assert_refused(asked, kind)
+                    self.assert_refused(call, kind)
                 self.assertEqual(self.state(), expected)
 
     def test_results_that_are_responses(self) -> None:
@@ -376,13 +376,13 @@ class BreakerTests(LimiterTestCase):
                 with self.subTest(answer=answer, at_once=at_once):
                     self.setUp()
                     for one in [*[outage()] * (MOST - 1), answer, outage()]:
-                        asked = self.decide() if not at_once else None
-                        if asked is None:
+                        call = self.decide() if not at_once else None
+                        if call is None:
                             self.manual.at_once = one
-                            asked = self.decide()
+                            call = self.decide()
                         else:
                             self.answer(one)
-                        asked.addErrback(lambda _: None)
+                        call.addErrback(lambda _: None)
                     self.assertEqual(self.state(), expected)
 
     def test_rejected_while_it_is_open(self) -> None:
@@ -408,9 +408,9 @@ class BreakerTests(LimiterTestCase):
 
     def test_queue_is_rejected_when_it_opens(self) -> None:
         self.limiter = self.make(at_once=MOST, max_queue=5)
-        asked = [self.decide() for _ in range(MOST + 5)]
+        call = [self.decide() for _ in range(MOST + 5)]
         # All but the last of the first requests are replaced by requests from the queue.
-        first, second, third = asked[-3:]
+        first, second, third = call[-3:]
 
         # A client that disconnects on the first failure, with all of its requests.
         def cancel_third(failure: object) -> object:
@@ -418,7 +418,7 @@ class BreakerTests(LimiterTestCase):
             return failure
 
         first.addErrback(cancel_third)
-        for one, (_, waiting) in zip(asked, self.manual.asked[:MOST], strict=False):
+        for one, (_, waiting) in zip(call, self.manual.asked[:MOST], strict=False):
             waiting.errback(outage())
             self.assert_refused(one, AuthzFailure.TIMEOUT)
         self.assert_refused(first, AuthzFailure.OPEN)
@@ -524,8 +524,8 @@ class BreakerTests(LimiterTestCase):
             for _ in range(20):
                 limiter.decide(attrs.evolve(REQUEST, client=bad)).addErrback(lambda _: None)
             if second % 10 == 9:
-                asked = limiter.decide(attrs.evolve(REQUEST, client=good))
-                asked.addCallbacks(decided.append, lambda _: None)
+                call = limiter.decide(attrs.evolve(REQUEST, client=good))
+                call.addCallbacks(decided.append, lambda _: None)
             self.clock.advance(1)
         self.assertGreater(len(decided), 40)
         self.assertEqual(limiter.questions().opened, 1)
@@ -603,13 +603,13 @@ class CheckTests(LimiterTestCase):
                 self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_closed_before_it_opens(self) -> None:
-        asked = [self.decide() for _ in range(MOST - 1)]
+        call = [self.decide() for _ in range(MOST - 1)]
         self.limiter.close()
-        for _ in asked:
+        for _ in call:
             self.answer(outage())
-        asked.append(self.decide())
+        call.append(self.decide())
         self.answer(outage())
-        for one in asked:
+        for one in call:
             self.assert_refused(one, AuthzFailure.TIMEOUT)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
@@ -635,7 +635,7 @@ class PropertyTests(SynchronousTestCase):
         clock, manual = Clock(), Manual()
         chain = FailClosedAuthorizer(clock, manual, DEADLINE)
         limiter = LimitedAuthorizer(clock, chain, Breaker(2, 60, lambda: 0.5), DEADLINE, at_once, max_queue)
-        asked: list[Deferred[Any]] = []
+        call: list[Deferred[Any]] = []
         for what, value in events:
             put, was_open = len(manual.asked), limiter.questions().states["open"]
             under_way = [waiting for _, waiting in manual.asked if not waiting.called]
@@ -643,12 +643,12 @@ class PropertyTests(SynchronousTestCase):
             if what == "pass":
                 clock.advance(value)
             elif what == "ask":
-                request = attrs.evolve(REQUEST, request_id=str(len(asked)), client=ClientIdentity(value, 1))
-                asked.append(limiter.decide(request).addErrback(lambda failure: failure.trap(*ENDS)))
+                request = attrs.evolve(REQUEST, request_id=str(len(call)), client=ClientIdentity(value, 1))
+                call.append(limiter.decide(request).addErrback(lambda failure: failure.trap(*ENDS)))
             elif what == "check" and checks:
                 checks[-1].callback(None) if value else checks[-1].errback(outage())
-            elif what == "cancel" and asked:
-                asked[value % len(asked)].cancel()
+            elif what == "cancel" and call:
+                call[value % len(call)].cancel()
             elif what in ANSWERS and under_way:
                 answer = ANSWERS[what]
                 chosen = under_way[value % len(under_way)]
@@ -667,6 +667,6 @@ class PropertyTests(SynchronousTestCase):
         clock.pump([DEADLINE] * 2)
         questions = limiter.questions()
         self.assertEqual((questions.under_way, questions.waiting), (0, 0))
-        self.assertEqual([one.called for one in asked], [True] * len(asked))
+        self.assertEqual([one.called for one in call], [True] * len(call))
         limiter.close()
         self.assertEqual(clock.getDelayedCalls(), [])

@@ -77,8 +77,8 @@ class ObservingTests(SynchronousTestCase):
             self.failureResultOf(observing.decide(REQUEST), error)
 
     def test_cancelled(self) -> None:
-        asked: Deferred[Decision] = Deferred()
-        deciding = ObservingAuthorizer(Scripted(lambda: asked)).decide(REQUEST)
+        call: Deferred[Decision] = Deferred()
+        deciding = ObservingAuthorizer(Scripted(lambda: call)).decide(REQUEST)
         deciding.cancel()
-        self.assertTrue(asked.called)
+        self.assertTrue(call.called)
         self.failureResultOf(deciding, CancelledError)

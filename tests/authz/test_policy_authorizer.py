@@ -35,9 +35,11 @@ class PolicyAuthorizerTests(SynchronousTestCase):
         origin = Origin("https", Authority("example.com", 443))
         for method, allowed in (("GET", True), ("POST", False)):
             with self.subTest(method):
-                asked = DecisionRequest("id", Stage.REQUEST, method, origin, "/", (), ClientIdentity("192.0.2.1", 1234))
-                decision = self.successResultOf(authorizer.decide(asked))
-                self.assertEqual(decision, rules.decide(asked))
+                request = DecisionRequest(
+                    "id", Stage.REQUEST, method, origin, "/", (), ClientIdentity("192.0.2.1", 1234)
+                )
+                decision = self.successResultOf(authorizer.decide(request))
+                self.assertEqual(decision, rules.decide(request))
                 self.assertIs(decision.allowed, allowed)
 
     def test_time(self) -> None:
@@ -48,17 +50,17 @@ class PolicyAuthorizerTests(SynchronousTestCase):
         )
         authorizer = PolicyAuthorizer(rules, lambda: next(times))
         origin = Origin("https", Authority("example.com", 443))
-        asked = DecisionRequest("id", Stage.REQUEST, "GET", origin, "/", (), ClientIdentity("192.0.2.1", 1234))
-        self.assertTrue(self.successResultOf(authorizer.decide(asked)).allowed)
-        self.assertFalse(self.successResultOf(authorizer.decide(asked)).allowed)
+        request = DecisionRequest("id", Stage.REQUEST, "GET", origin, "/", (), ClientIdentity("192.0.2.1", 1234))
+        self.assertTrue(self.successResultOf(authorizer.decide(request)).allowed)
+        self.assertFalse(self.successResultOf(authorizer.decide(request)).allowed)
 
     def test_other_rules(self) -> None:
         authorizer = PolicyAuthorizer(load_starter())
         authorizer.use(RuleSet("policy test", (Rule("all", Verdict.ALLOW, "everything"),)))
         self.assertEqual(authorizer.name, "policy test")
         origin = Origin("https", Authority("example.com", 443))
-        asked = DecisionRequest("id", Stage.REQUEST, "PUT", origin, "/", (), ClientIdentity("192.0.2.1", 1234))
-        self.assertEqual(self.successResultOf(authorizer.decide(asked)).rule_id, "all")
+        request = DecisionRequest("id", Stage.REQUEST, "PUT", origin, "/", (), ClientIdentity("192.0.2.1", 1234))
+        self.assertEqual(self.successResultOf(authorizer.decide(request)).rule_id, "all")
 
     def test_always_ready(self) -> None:
         authorizer = PolicyAuthorizer(load_starter())

@@ -88,16 +88,16 @@ class SecretInjectionTests(SynchronousTestCase):
                         self.assertIn("no template", validate(decision.obligations) or "")
 
     def test_value_that_takes_time(self) -> None:
-        asked = self.decide(b"${secret:user}${secret:slow}")
-        self.assertNoResult(asked)
+        call = self.decide(b"${secret:user}${secret:slow}")
+        self.assertNoResult(call)
         self.command.callback(b"42\n")
-        self.assertEqual(self.successResultOf(asked).obligations.set_headers[1][1], b"s3cr3t42")
+        self.assertEqual(self.successResultOf(call).obligations.set_headers[1][1], b"s3cr3t42")
 
     def test_authorizer_that_takes_time(self) -> None:
         pending = self.authorizer.pending()
-        asked = self.credentialed.decide(REQUEST)
+        call = self.credentialed.decide(REQUEST)
         pending.callback(attrs.evolve(allow(), obligations=Obligations(secret_headers=((b"X", b"${secret:user}"),))))
-        self.assertEqual(self.successResultOf(asked).obligations.set_headers, ((b"X", b"s3cr3t"),))
+        self.assertEqual(self.successResultOf(call).obligations.set_headers, ((b"X", b"s3cr3t"),))
 
     def test_refused(self) -> None:
         self.refused(b"${secret:none}", "the secret none")
@@ -120,10 +120,10 @@ class SecretInjectionTests(SynchronousTestCase):
         self.failureResultOf(self.credentialed.decide(REQUEST), AuthorizerUnavailable)
 
     def test_close(self) -> None:
-        asked = self.decide(b"${secret:slow}")
+        call = self.decide(b"${secret:slow}")
         self.successResultOf(self.credentialed.close())
-        self.failureResultOf(asked, AuthorizerUnavailable)
+        self.failureResultOf(call, AuthorizerUnavailable)
 
     def test_request(self) -> None:
         self.credentialed.decide(REQUEST)
-        self.assertEqual([type(asked) for asked in self.authorizer.asked], [DecisionRequest])
+        self.assertEqual([type(call) for call in self.authorizer.asked], [DecisionRequest])

@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from egress.authz.shadow import AT_ONCE, ShadowedAuthorizer
+from egress.authz.shadow import MAX_CONCURRENCY, ShadowedAuthorizer
 from egress.interfaces import IAuthorizer, IShadowSink
 from egress.model.comparison import ShadowComparison, ShadowResult
 from egress.model.decision import NEEDS, Decision, DecisionRequest, Verdict
@@ -119,27 +119,27 @@ class ShadowTests(SynchronousTestCase):
     def test_queue_is_bounded(self) -> None:
         """Beyond the concurrency limit and the queue, comparisons are skipped; results free capacity."""
         shadowed = self.make(lambda: succeed(ALLOW), self.slow)
-        for _ in range(AT_ONCE):
+        for _ in range(MAX_CONCURRENCY):
             shadowed.decide(REQUEST)
         self.clock.advance(0)
         for _ in range(300):
             shadowed.decide(REQUEST)
         self.clock.advance(0)
-        self.assertEqual(len(self.asked), AT_ONCE)
+        self.assertEqual(len(self.asked), MAX_CONCURRENCY)
         skipped = 300 - 256
         self.assertEqual(self.agreements(), [ShadowResult.SKIPPED] * skipped)
         self.asked[0].callback(ALLOW)
         self.clock.advance(0)
-        self.assertEqual(len(self.asked), AT_ONCE + 1)
+        self.assertEqual(len(self.asked), MAX_CONCURRENCY + 1)
         for asked in self.asked[1:]:
             asked.callback(ALLOW)
-        while len(self.asked) < AT_ONCE + 256:
+        while len(self.asked) < MAX_CONCURRENCY + 256:
             before = len(self.asked)
             self.clock.advance(0)
             self.assertLessEqual(len(self.asked) - before, 32, "clients have a turn between")
             for asked in self.asked[before:]:
                 asked.callback(ALLOW)
-        self.assertEqual(self.agreements().count(ShadowResult.SAME), AT_ONCE + 256)
+        self.assertEqual(self.agreements().count(ShadowResult.SAME), MAX_CONCURRENCY + 256)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_queued_content_is_bounded(self) -> None:

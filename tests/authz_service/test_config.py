@@ -42,4 +42,4 @@ class AuthzServiceConfigTests(SynchronousTestCase):
 
     def test_request_limit(self) -> None:
         """A body of the maximum length fits, in base64 and in a text that is escaped four times."""
-        self.assertGreater(AuthzServiceConfig(body_limit=1000).question_limit, 4000 + 2 * 64 * 1024)
+        self.assertGreater(AuthzServiceConfig(body_limit=1000).request_limit, 4000 + 2 * 64 * 1024)

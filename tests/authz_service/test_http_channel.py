@@ -174,32 +174,32 @@ class MemoryTests(CallerTestCase):
         """The memory of a request is released after its response, and after its end."""
         self.serve()
         first, second = self.begin(b"x" * 1000), self.begin(b"x" * 2000)
-        self.assertEqual(self.site().held, 999 + 1999)
+        self.assertEqual(self.site().buffered, 999 + 1999)
         first.feed(b"x")
         second.lose()
-        self.assertEqual(self.site().held, 0)
+        self.assertEqual(self.site().buffered, 0)
         self.connect().feed(QUESTION + QUESTION).lose()
-        self.assertEqual(self.site().held, 0)
+        self.assertEqual(self.site().buffered, 0)
 
     def test_unauthenticated(self) -> None:
         """Without the token, no content is buffered."""
         self.serve(token="t")
         stranger, caller = self.begin(b"x" * 1000), self.begin(b"x" * 1000, "Authorization: Bearer t")
-        self.assertEqual(self.site().held, 999)
+        self.assertEqual(self.site().buffered, 999)
         self.assertEqual(status_of(stranger.feed(b"x").take()), 401)
         self.assertEqual(status_of(caller.feed(b"x").take()), 400)
 
     def test_too_many_large_requests(self) -> None:
         self.serve()
         site = self.site()
-        site.limits = attrs.evolve(site.limits, held=1500)
+        site.limits = attrs.evolve(site.limits, buffered=1500)
         first, second = self.begin(b"x" * 1000), self.begin(b"x" * 1000)
-        self.assertEqual(site.held, 999)
+        self.assertEqual(site.buffered, 999)
         self.assertEqual(status_of(second.feed(b"x").take()), 503)
         self.assertEqual(self.number('egressauthz_rejected_total{kind="crowded"}'), 1)
         self.assertEqual(status_of(second.feed(QUESTION).take()), 200, "there is room for a short one")
         self.assertEqual(status_of(first.feed(b"x").take()), 400)
-        self.assertEqual(site.held, 0)
+        self.assertEqual(site.buffered, 0)
 
 
 class DrainTests(CallerTestCase):

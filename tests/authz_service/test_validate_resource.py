@@ -178,7 +178,7 @@ class ResponseTests(CallerTestCase):
     def test_too_large(self) -> None:
         """The caller receives the response, and the connection closes."""
         self.serve(body_limit=1)
-        limit = self.service._config.question_limit
+        limit = self.service._config.request_limit
         for fields, content in (
             ([f"Content-Length: {limit + 1}"], b"x" * (limit + 1)),
             (["Transfer-Encoding: chunked"], b"%x\r\n" % (limit + 1) + b"x" * (limit + 1) + b"\r\n0\r\n\r\n"),

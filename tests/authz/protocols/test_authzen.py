@@ -27,11 +27,11 @@ class RequestTests(SynchronousTestCase):
     """Subject, action, resource, context."""
 
     def test_request(self) -> None:
-        asked = CODEC.encode(attrs.evolve(REQUEST, body=b"abc", content_length=3))
-        self.assertEqual((asked.method, asked.url), (b"POST", b"http://pdp.test/access/v1/evaluation"))
-        self.assertEqual(asked.fields, ((b"X-Request-Id", b"id-1"),))
+        encoded = CODEC.encode(attrs.evolve(REQUEST, body=b"abc", content_length=3))
+        self.assertEqual((encoded.method, encoded.url), (b"POST", b"http://pdp.test/access/v1/evaluation"))
+        self.assertEqual(encoded.fields, ((b"X-Request-Id", b"id-1"),))
         self.assertEqual(
-            json.loads(asked.content),
+            json.loads(encoded.content),
             {
                 "subject": {"type": "address", "id": "192.0.2.1"},
                 "action": {"name": "POST"},
@@ -59,9 +59,9 @@ class RequestTests(SynchronousTestCase):
 
     def test_identity_is_not_an_address(self) -> None:
         """A client whose name is the address of another is not mistaken for it."""
-        asked = CODEC.encode(attrs.evolve(REQUEST, client=ClientIdentity("192.0.2.1", 1, "192.0.2.9")))
+        encoded = CODEC.encode(attrs.evolve(REQUEST, client=ClientIdentity("192.0.2.1", 1, "192.0.2.9")))
         self.assertEqual(
-            json.loads(asked.content)["subject"],
+            json.loads(encoded.content)["subject"],
             {"type": "client", "id": "192.0.2.9", "properties": {"address": "192.0.2.1"}},
         )
 

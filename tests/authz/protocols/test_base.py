@@ -128,10 +128,10 @@ def codec_of(api: AuthzApi) -> Codec:
 def through(api: AuthzApi, request: DecisionRequest, decide: Any) -> Decision:
     """Send a request to a server side, in encoded form."""
     codec = codec_of(api)
-    asked = codec.encode(request)
-    fields = joined((*codec.fields, *asked.fields))
-    target = asked.url.decode().removeprefix("http://authz.test")
-    reply = DECIDERS[api](decide).answer(asked.method.decode(), target, fields, asked.content)
+    encoded = codec.encode(request)
+    fields = joined((*codec.fields, *encoded.fields))
+    target = encoded.url.decode().removeprefix("http://authz.test")
+    reply = DECIDERS[api](decide).answer(encoded.method.decode(), target, fields, encoded.content)
     return codec.decode(AuthzResponse(reply.status, reply.fields, reply.content), request)
 
 

@@ -28,10 +28,12 @@ class RequestTests(SynchronousTestCase):
     """The check resembles the request."""
 
     def test_request(self) -> None:
-        asked = CODEC.encode(REQUEST)
-        self.assertEqual((asked.method, asked.url, asked.content), (b"POST", b"http://authz.test/check/a/b?c=d", b""))
+        encoded = CODEC.encode(REQUEST)
         self.assertEqual(
-            asked.fields,
+            (encoded.method, encoded.url, encoded.content), (b"POST", b"http://authz.test/check/a/b?c=d", b"")
+        )
+        self.assertEqual(
+            encoded.fields,
             (
                 (b"Host", b"example.com:8443"),
                 (b"Accept", b"a/b"),
@@ -54,9 +56,9 @@ class RequestTests(SynchronousTestCase):
             ({"body": b""}, b"", None),
         ):
             with self.subTest(changes):
-                asked = CODEC.encode(attrs.evolve(REQUEST, **changes))
-                self.assertEqual(asked.content, content)
-                self.assertEqual(dict(asked.fields).get(b"X-Envoy-Auth-Partial-Body"), partial)
+                encoded = CODEC.encode(attrs.evolve(REQUEST, **changes))
+                self.assertEqual(encoded.content, content)
+                self.assertEqual(dict(encoded.fields).get(b"X-Envoy-Auth-Partial-Body"), partial)
 
     def test_reserved_fields(self) -> None:
         names = (
@@ -65,12 +67,12 @@ class RequestTests(SynchronousTestCase):
             *(b"X-Request-ID", b"X_Request_Id", b"X-Envoy-Auth-Partial-Body", b"Forwarded", b"Host"),
             *(b"Content-Length", b"Transfer-Encoding", b"Connection", b"Upgrade", b"Expect", b"Proxy-Authorization"),
         )
-        asked = CODEC.encode(attrs.evolve(REQUEST, headers=tuple((name, b"forged") for name in names)))
-        self.assertNotIn(b"forged", [value for _, value in asked.fields])
+        encoded = CODEC.encode(attrs.evolve(REQUEST, headers=tuple((name, b"forged") for name in names)))
+        self.assertNotIn(b"forged", [value for _, value in encoded.fields])
 
     def test_authorization_is_passed_on(self) -> None:
-        asked = CODEC.encode(attrs.evolve(REQUEST, headers=((b"Authorization", b"Bearer x"),)))
-        self.assertEqual(dict(asked.fields)[b"Authorization"], b"Bearer x")
+        encoded = CODEC.encode(attrs.evolve(REQUEST, headers=((b"Authorization", b"Bearer x"),)))
+        self.assertEqual(dict(encoded.fields)[b"Authorization"], b"Bearer x")
 
     def test_addresses(self) -> None:
         """The addresses are included if they are known: for a host that is an address, and where names are resolved
@@ -84,12 +86,12 @@ class RequestTests(SynchronousTestCase):
             fields = CODEC.encode(request).fields
             self.assertEqual([value for name, value in fields if name == b"X-Egress-Addresses"], expected)
         # A check cannot request them.
-        asked = attrs.evolve(REQUEST, addresses_withheld=True)
-        self.assertIs(CODEC.decode(AuthzResponse(403, ((b"need", b"addresses"),), b""), asked).verdict, Verdict.DENY)
+        encoded = attrs.evolve(REQUEST, addresses_withheld=True)
+        self.assertIs(CODEC.decode(AuthzResponse(403, ((b"need", b"addresses"),), b""), encoded).verdict, Verdict.DENY)
 
     def test_identity(self) -> None:
-        asked = CODEC.encode(attrs.evolve(REQUEST, client=ClientIdentity("192.0.2.1", 1, "ci")))
-        self.assertEqual(dict(asked.fields)[b"X-Egress-Identity"], b"ci")
+        encoded = CODEC.encode(attrs.evolve(REQUEST, client=ClientIdentity("192.0.2.1", 1, "ci")))
+        self.assertEqual(dict(encoded.fields)[b"X-Egress-Identity"], b"ci")
 
     def test_unsupported_requests(self) -> None:
         for changes, words in (
@@ -111,9 +113,9 @@ class RequestTests(SynchronousTestCase):
                 self.assertIs(error.kind, AuthzFailure.REQUEST)
 
     def test_path_with_other_characters(self) -> None:
-        asked = PLAIN.encode(attrs.evolve(REQUEST, path="/\u00e4%2f\\|?q=\u20ac%"))
-        self.assertEqual(asked.url, b"http://authz.test/%C3%A4%2f\\|?q=%E2%82%AC%")
-        self.assertEqual(dict(asked.fields)[b"X-Forwarded-Uri"], b"/%C3%A4%2f\\|?q=%E2%82%AC%")
+        encoded = PLAIN.encode(attrs.evolve(REQUEST, path="/\u00e4%2f\\|?q=\u20ac%"))
+        self.assertEqual(encoded.url, b"http://authz.test/%C3%A4%2f\\|?q=%E2%82%AC%")
+        self.assertEqual(dict(encoded.fields)[b"X-Forwarded-Uri"], b"/%C3%A4%2f\\|?q=%E2%82%AC%")
 
     def test_dots_that_are_permitted(self) -> None:
         for codec, path in ((PLAIN, "/../a"), (CODEC, "/a..b/...?x=/../y")):
@@ -185,8 +187,8 @@ class ResponseTests(SynchronousTestCase):
             with self.subTest(more):
                 self.assertIn(says, self.assertRaises(AuthorizerUnavailable, decoded, 200, more).reason)
         # A client cannot have a service reflect such a field.
-        asked = CODEC.encode(attrs.evolve(REQUEST, headers=((b"X_Egress-Secret-X-User", b"${secret:key}"),)))
-        self.assertNotIn(b"${secret:key}", [value for _, value in asked.fields])
+        encoded = CODEC.encode(attrs.evolve(REQUEST, headers=((b"X_Egress-Secret-X-User", b"${secret:key}"),)))
+        self.assertNotIn(b"${secret:key}", [value for _, value in encoded.fields])
 
     def test_fields_to_remove(self) -> None:
         terms = decoded(200, ((b"x-envoy-auth-headers-to-remove", b"Cookie, x-a"),)).obligations

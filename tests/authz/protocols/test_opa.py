@@ -27,10 +27,10 @@ class RequestTests(SynchronousTestCase):
     """The input contains all members."""
 
     def test_request(self) -> None:
-        asked = CODEC.encode(REQUEST)
-        self.assertEqual((asked.method, asked.url), (b"POST", b"http://opa.test/v1/data/egress/decision"))
+        encoded = CODEC.encode(REQUEST)
+        self.assertEqual((encoded.method, encoded.url), (b"POST", b"http://opa.test/v1/data/egress/decision"))
         self.assertEqual(
-            json.loads(asked.content),
+            json.loads(encoded.content),
             {
                 "input": {
                     "url": "https://example.com:8443/a/b?c=d",

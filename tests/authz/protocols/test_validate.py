@@ -32,7 +32,7 @@ REQUEST = DecisionRequest(
 )
 
 
-def question(**changes: Any) -> dict[str, Any]:
+def encode_members(**changes: Any) -> dict[str, Any]:
     decoded: dict[str, Any] = json.loads(encode_request(attrs.evolve(REQUEST, **changes)))
     return decoded
 
@@ -42,7 +42,7 @@ class RequestTests(SynchronousTestCase):
 
     def test_all_fields(self) -> None:
         self.assertEqual(
-            question(),
+            encode_members(),
             {
                 "url": "https://example.com/api/endpoint?param=value",
                 "method": "POST",
@@ -63,12 +63,12 @@ class RequestTests(SynchronousTestCase):
             ("empty body", {"body": b""}, "body"),
         ):
             with self.subTest(name):
-                self.assertNotIn(field, question(**changes))
+                self.assertNotIn(field, encode_members(**changes))
 
     def test_identity_and_tunnel(self) -> None:
-        asked = question(client=ClientIdentity("192.0.2.1", 1, "runner"), stage=Stage.TUNNEL)
-        self.assertEqual(asked["client"], {"address": "192.0.2.1", "identity": "runner"})
-        self.assertEqual(asked["stage"], "tunnel")
+        document = encode_members(client=ClientIdentity("192.0.2.1", 1, "runner"), stage=Stage.TUNNEL)
+        self.assertEqual(document["client"], {"address": "192.0.2.1", "identity": "runner"})
+        self.assertEqual(document["stage"], "tunnel")
 
     def test_headers(self) -> None:
         headers = (
@@ -85,8 +85,8 @@ class RequestTests(SynchronousTestCase):
         )
 
     def test_binary_body(self) -> None:
-        asked = question(body=b"\x00\xff")
-        self.assertEqual((base64.b64decode(asked["body"]), asked["bodyEncoding"]), (b"\x00\xff", "base64"))
+        document = encode_members(body=b"\x00\xff")
+        self.assertEqual((base64.b64decode(document["body"]), document["bodyEncoding"]), (b"\x00\xff", "base64"))
 
     def test_truncated_body(self) -> None:
         for name, body, expected in (
@@ -99,23 +99,23 @@ class RequestTests(SynchronousTestCase):
             ("whole", "aä".encode(), "aä"),
         ):
             with self.subTest(name):
-                asked = question(body=body, body_truncated=True)
-                self.assertEqual((asked["body"], asked["bodyTruncated"]), (expected, True))
-                self.assertNotIn("bodyEncoding", asked)
-        self.assertEqual(question(body=b"\x80\x80\x80\x80", body_truncated=True)["bodyEncoding"], "base64")
-        self.assertNotIn("bodyTruncated", question())
+                document = encode_members(body=body, body_truncated=True)
+                self.assertEqual((document["body"], document["bodyTruncated"]), (expected, True))
+                self.assertNotIn("bodyEncoding", document)
+        self.assertEqual(encode_members(body=b"\x80\x80\x80\x80", body_truncated=True)["bodyEncoding"], "base64")
+        self.assertNotIn("bodyTruncated", encode_members())
 
     @given(st.binary(min_size=1, max_size=40))
     def test_any_body_can_be_decoded(self, body: bytes) -> None:
-        asked = question(body=body)
-        text = asked["body"]
-        found = base64.b64decode(text) if asked.get("bodyEncoding") == "base64" else text.encode("utf-8")
+        document = encode_members(body=body)
+        text = document["body"]
+        found = base64.b64decode(text) if document.get("bodyEncoding") == "base64" else text.encode("utf-8")
         self.assertEqual(found, body)
 
     def test_text_that_cannot_be_encoded(self) -> None:
         for changes in ({"path": "/\ud800"}, {"client": ClientIdentity("192.0.2.1", 1, "\udcff")}):
             with self.subTest(changes=changes):
-                error = self.assertRaises(AuthorizerUnavailable, question, **changes)
+                error = self.assertRaises(AuthorizerUnavailable, encode_members, **changes)
                 self.assertIs(error.kind, AuthzFailure.REQUEST)
 
 
@@ -216,10 +216,10 @@ class CodecTests(SynchronousTestCase):
         self.assertEqual(ValidateCodec.endpoint_path("/base/"), "/base/validate")
 
     def test_request(self) -> None:
-        asked = ValidateCodec("http://authz.test/validate", "who").encode(REQUEST)
-        self.assertEqual((asked.method, asked.url, asked.fields), (b"POST", b"http://authz.test/validate", ()))
-        self.assertEqual(asked.content, encode_request(REQUEST))
-        self.assertNotIn("request body", repr(asked))
+        document = ValidateCodec("http://authz.test/validate", "who").encode(REQUEST)
+        self.assertEqual((document.method, document.url, document.fields), (b"POST", b"http://authz.test/validate", ()))
+        self.assertEqual(document.content, encode_request(REQUEST))
+        self.assertNotIn("request body", repr(document))
 
     def test_response(self) -> None:
         codec = ValidateCodec("http://authz.test/validate", "who")
@@ -236,12 +236,12 @@ class CodecTests(SynchronousTestCase):
         need = AuthzResponse(200, (), b'{"allowed": false, "need": "addresses"}')
         self.assertIs(codec.decode(need, unresolved).verdict, Verdict.NEED_ADDRESSES)
         self.assertRaises(AuthorizerUnavailable, codec.decode, need, REQUEST)
-        for asked, expected in (
+        for document, expected in (
             (unresolved, (None, True)),
             (attrs.evolve(REQUEST, addresses=(ip_address("192.0.2.1"),)), (["192.0.2.1"], None)),
             (attrs.evolve(REQUEST, addresses=None), (None, None)),
         ):
-            sent = json.loads(codec.encode(asked).content)
+            sent = json.loads(codec.encode(document).content)
             self.assertEqual((sent.get("addresses"), sent.get("addressesWithheld")), expected)
 
     def test_need_requires_status_200(self) -> None:

@@ -82,13 +82,13 @@ methods = ["GET", "OPTIONS"]
 )
 
 
-def asked(**fields: Any) -> dict[str, Any]:
+def request_with(**fields: Any) -> dict[str, Any]:
     """An authorization request as a Postman runner sends it."""
     return {"url": "https://example.com/a?b=c", "method": "POST", "headers": "{}", **fields}
 
 
-def read(question: object) -> DecisionRequest:
-    return decode_request(json.dumps(question).encode(), "new")
+def read(members: object) -> DecisionRequest:
+    return decode_request(json.dumps(members).encode(), "new")
 
 
 class RequestTests(SynchronousTestCase):
@@ -96,7 +96,7 @@ class RequestTests(SynchronousTestCase):
 
     def test_documented(self) -> None:
         """The documented example of the contract, whose queryParams equal the query of its URL."""
-        question = {
+        members = {
             "url": "https://example.com/api/endpoint?param=value",
             "method": "POST",
             "headers": '{"content-type":"application/json","x-pstmn-outbound-identifier":"c9-post"}',
@@ -104,7 +104,7 @@ class RequestTests(SynchronousTestCase):
             "body": "request body content as string",
         }
         self.assertEqual(
-            read(question),
+            read(members),
             DecisionRequest(
                 request_id="new",
                 stage=Stage.REQUEST,
@@ -130,24 +130,24 @@ class RequestTests(SynchronousTestCase):
             ("https://[::ffff:10.0.0.1]?x", "https://10.0.0.1", "/?x"),
         ):
             with self.subTest(url):
-                request = read(asked(url=url))
+                request = read(request_with(url=url))
                 self.assertEqual((str(request.origin), request.path), (origin, path))
 
     def test_whole_server(self) -> None:
-        self.assertEqual(read(asked(url="http://example.com", method="OPTIONS")).path, "*")
+        self.assertEqual(read(request_with(url="http://example.com", method="OPTIONS")).path, "*")
 
     def test_headers(self) -> None:
         for headers in ('{"A":"b","c-d":"\u00e9"}', {"a": "b", "c-d": "\u00e9"}):
-            self.assertEqual(read(asked(headers=headers)).headers, ((b"a", b"b"), (b"c-d", b"\xc3\xa9")))
+            self.assertEqual(read(request_with(headers=headers)).headers, ((b"a", b"b"), (b"c-d", b"\xc3\xa9")))
         nothing: Any
         for nothing in ("{}", "", {}, None):
-            self.assertEqual(read(asked(headers=nothing)).headers, ())
+            self.assertEqual(read(request_with(headers=nothing)).headers, ())
 
     def test_query(self) -> None:
         """The separate query may be encoded differently, but must be the same query."""
         for named in ("b=c", "", None, "b=%63", "%62=c"):
-            self.assertEqual(read(asked(queryParams=named)).query, "b=c")
-        self.assertEqual(read(asked(url="http://a.example/?q=a+b", queryParams="q=a%20b")).query, "q=a+b")
+            self.assertEqual(read(request_with(queryParams=named)).query, "b=c")
+        self.assertEqual(read(request_with(url="http://a.example/?q=a+b", queryParams="q=a%20b")).query, "q=a+b")
 
     def test_body(self) -> None:
         for fields, body, length in (
@@ -163,7 +163,7 @@ class RequestTests(SynchronousTestCase):
             ({"bodyWithheld": True, "contentLength": 9}, None, 9),
         ):
             with self.subTest(fields):
-                request = read(asked(**fields))
+                request = read(request_with(**fields))
                 self.assertEqual((request.body, request.content_length), (body, length))
                 self.assertEqual(request.body_truncated, "bodyTruncated" in fields)
                 self.assertEqual(request.body_withheld, "bodyWithheld" in fields)
@@ -178,16 +178,16 @@ class RequestTests(SynchronousTestCase):
             ({"address": "2001:DB8::0", "identity": "runner \u00e9"}, "2001:db8::", "runner \u00e9"),
         ):
             with self.subTest(client):
-                self.assertEqual(read(asked(client=client)).client, ClientIdentity(address, 0, identity))
+                self.assertEqual(read(request_with(client=client)).client, ClientIdentity(address, 0, identity))
 
     def test_withheld_addresses(self) -> None:
-        self.assertFalse(read(asked()).addresses_withheld)
-        self.assertTrue(read(asked(addressesWithheld=True)).addresses_withheld)
-        self.assertFalse(read(asked(url="http://192.0.2.1/", addressesWithheld=True)).addresses_withheld)
+        self.assertFalse(read(request_with()).addresses_withheld)
+        self.assertTrue(read(request_with(addressesWithheld=True)).addresses_withheld)
+        self.assertFalse(read(request_with(url="http://192.0.2.1/", addressesWithheld=True)).addresses_withheld)
 
     def test_addresses(self) -> None:
-        self.assertIsNone(read(asked()).addresses)
-        found = read(asked(addresses=["192.0.2.1", "2001:db8::1"])).addresses
+        self.assertIsNone(read(request_with()).addresses)
+        found = read(request_with(addresses=["192.0.2.1", "2001:db8::1"])).addresses
         self.assertEqual(found, (ip_address("192.0.2.1"), ip_address("2001:db8::1")))
 
     def test_tunnels(self) -> None:
@@ -198,18 +198,18 @@ class RequestTests(SynchronousTestCase):
                 self.assertEqual(request.authority, Authority("example.com", 8443))
 
     def test_id(self) -> None:
-        self.assertEqual(read(asked()).request_id, "new")
-        self.assertEqual(read(asked(requestId="a-1")).request_id, "a-1")
+        self.assertEqual(read(request_with()).request_id, "new")
+        self.assertEqual(read(request_with(requestId="a-1")).request_id, "a-1")
 
     def test_unknown_members(self) -> None:
-        self.assertEqual(read(asked(somethingElse={"a": [1]})), read(asked()))
+        self.assertEqual(read(request_with(somethingElse={"a": [1]})), read(request_with()))
 
     def test_no_message_quotes_a_url(self) -> None:
         for url in MARKED_URLS:
             for method in ("GET", "CONNECT"):
                 with self.subTest(url, method=method):
                     try:
-                        read(asked(url=url.format("example.com"), method=method))
+                        read(request_with(url=url.format("example.com"), method=method))
                     except InvalidRequest as error:
                         self.assertNotIn(MARK, error.reason)
 
@@ -276,7 +276,7 @@ class RequestTests(SynchronousTestCase):
         ):
             with self.subTest(fields):
                 with self.assertRaises(InvalidRequest) as caught:
-                    read(asked(**fields))
+                    read(request_with(**fields))
                 self.assertIn(words, caught.exception.reason)
 
     def test_malformed(self) -> None:
@@ -326,20 +326,20 @@ TUNNELS = REQUESTS.map(
 
 
 def _known(
-    asked: DecisionRequest, kept: str, length: int | None, addresses: tuple[IPAddress, ...] | None
+    request_with: DecisionRequest, kept: str, length: int | None, addresses: tuple[IPAddress, ...] | None
 ) -> DecisionRequest:
     """An authorization request with all members that a proxy sends.
 
     @param kept: the part of the body that is included.
     """
-    asked = attrs.evolve(asked, addresses=addresses)
-    if asked.stage is Stage.TUNNEL or kept == "all":
-        return attrs.evolve(asked, content_length=len(asked.body or b""))
+    request_with = attrs.evolve(request_with, addresses=addresses)
+    if request_with.stage is Stage.TUNNEL or kept == "all":
+        return attrs.evolve(request_with, content_length=len(request_with.body or b""))
     if kept == "nothing":
-        return attrs.evolve(asked, body=None, body_withheld=True, content_length=length)
-    if not asked.body:
-        return asked
-    return attrs.evolve(asked, body_truncated=True, content_length=None if length is None else 100 + length)
+        return attrs.evolve(request_with, body=None, body_withheld=True, content_length=length)
+    if not request_with.body:
+        return request_with
+    return attrs.evolve(request_with, body_truncated=True, content_length=None if length is None else 100 + length)
 
 
 QUESTIONS = st.builds(

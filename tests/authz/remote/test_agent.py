@@ -67,9 +67,9 @@ class RequestTests(AgentTestCase):
 
     def test_interfaces(self) -> None:
         verifyObject(IAgent, self.agent)
-        asked = self.request()
+        call = self.request()
         self.server().answer(http(b"{}"))
-        verifyObject(IResponse, self.successResultOf(asked))
+        verifyObject(IResponse, self.successResultOf(call))
 
     def test_request(self) -> None:
         self.request()
@@ -104,10 +104,10 @@ class RequestTests(AgentTestCase):
         ):
             for pieces in ([data], [data[index : index + 1] for index in range(len(data))]):
                 with self.subTest(name, pieces=len(pieces)):
-                    asked = self.request()
+                    call = self.request()
                     for piece in pieces:
                         self.server().answer(piece)
-                    response = self.successResultOf(asked)
+                    response = self.successResultOf(call)
                     body = _Body()
                     response.deliverBody(body)
                     self.assertEqual((response.code, body.data, response.length), (200, expected, len(expected)))
@@ -115,26 +115,26 @@ class RequestTests(AgentTestCase):
                     self.assertIsInstance(body.reason.value, ResponseDone)
 
     def test_response_in_pieces(self) -> None:
-        asked = self.request()
+        call = self.request()
         self.server().answer(http(status=b"403 No", fields=b"A: b\r\nA: c\r\n"))
-        response = self.successResultOf(asked)
+        response = self.successResultOf(call)
         self.assertEqual((response.version, response.code, response.phrase), ((b"HTTP", 1, 1), 403, b"No"))
         self.assertEqual(response.headers.getRawHeaders("a"), ["b", "c"])
         response.setPreviousResponse(response)
         self.assertIs(response.previousResponse, response)
 
     def test_until_close(self) -> None:
-        asked = self.request()
+        call = self.request()
         self.server().answer(b"HTTP/1.0 200 OK\r\n\r\nanswer")
-        self.assertNoResult(asked)
+        self.assertNoResult(call)
         self.server().close()
-        self.assertEqual(self.successResultOf(asked).version, (b"HTTP", 1, 0))
+        self.assertEqual(self.successResultOf(call).version, (b"HTTP", 1, 0))
 
     def test_until_close_must_end_cleanly(self) -> None:
-        asked = self.request()
+        call = self.request()
         self.server().answer(b"HTTP/1.0 200 OK\r\n\r\nanswer")
         self.server().close(ConnectionLost())
-        self.failureResultOf(asked, TruncatedResponse)
+        self.failureResultOf(call, TruncatedResponse)
 
 
 class ErrorTests(AgentTestCase):
@@ -157,9 +157,9 @@ class ErrorTests(AgentTestCase):
             ("head too large", b"HTTP/1.1 200 OK\r\nA: " + b"b" * 20_000, MalformedResponse),
         ):
             with self.subTest(name):
-                asked = self.request()
+                call = self.request()
                 self.server().answer(data)
-                self.failureResultOf(asked, error)
+                self.failureResultOf(call, error)
                 self.assertTrue(self.server().aborted)
 
     def test_truncated(self) -> None:
@@ -170,25 +170,25 @@ class ErrorTests(AgentTestCase):
             ("in the chunks", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nanswer\r\n"),
         ):
             with self.subTest(name):
-                asked = self.request()
+                call = self.request()
                 if data:
                     self.server().answer(data)
                 self.server().close()
-                self.failureResultOf(asked, TruncatedResponse)
+                self.failureResultOf(call, TruncatedResponse)
 
     def test_other_reason(self) -> None:
-        asked = self.request()
+        call = self.request()
         self.server().close(RuntimeError("TLS"))
-        self.failureResultOf(asked, RuntimeError)
+        self.failureResultOf(call, RuntimeError)
 
     def test_refused(self) -> None:
         self.endpoint.failing = refused()
         self.failureResultOf(self.request(), ConnectRefused)
 
     def test_cancelling_drops_the_connection(self) -> None:
-        asked = self.request()
-        asked.cancel()
-        self.failureResultOf(asked, CancelledError)
+        call = self.request()
+        call.cancel()
+        self.failureResultOf(call, CancelledError)
         self.assertTrue(self.server().aborted)
         self.server().close()
 
@@ -197,9 +197,9 @@ class KeepAliveTests(AgentTestCase):
     """Connections are reused, and only for valid responses."""
 
     def answered(self, data: bytes = b"") -> Transport:
-        asked = self.request()
+        call = self.request()
         self.server().answer(data or http(b"{}"))
-        self.successResultOf(asked)
+        self.successResultOf(call)
         return self.server()
 
     def test_reuse(self) -> None:
@@ -246,13 +246,13 @@ class KeepAliveTests(AgentTestCase):
 
     def test_stale_connection_is_replaced_once(self) -> None:
         self.answered()
-        asked = self.request()
+        call = self.request()
         self.server().close()
         self.assertEqual(len(self.endpoint.connections), 2)
         self.assertIn(b"question", self.server().take())
         self.assertEqual(self.agent.retries, 1)
         self.server().close()
-        self.failureResultOf(asked, TruncatedResponse)
+        self.failureResultOf(call, TruncatedResponse)
         self.assertEqual((len(self.endpoint.connections), self.agent.retries), (2, 1))
 
     def test_no_other_request_is_sent_twice(self) -> None:
@@ -266,36 +266,36 @@ class KeepAliveTests(AgentTestCase):
                 self.setUp()
                 if kept:
                     self.answered()
-                asked = self.request()
+                call = self.request()
                 end(self.server())
-                asked.cancel()
-                self.failureResultOf(asked, error)
+                call.cancel()
+                self.failureResultOf(call, error)
                 self.assertEqual((len(self.endpoint.connections), self.agent.retries), (1, 0))
 
     def test_refused_connection_is_not_retried(self) -> None:
         self.answered()
-        asked = self.request()
+        call = self.request()
         self.endpoint.failing = refused()
         self.server().close()
-        self.failureResultOf(asked, ConnectRefused)
+        self.failureResultOf(call, ConnectRefused)
         self.failureResultOf(self.request(), ConnectRefused)
         self.assertEqual(self.agent.retries, 1)
 
     def test_cancel_while_it_is_sent_again(self) -> None:
         self.answered()
-        asked = self.request()
+        call = self.request()
         self.endpoint.slow = True
         self.server().close()
-        asked.cancel()
-        self.failureResultOf(asked, CancelledError)
+        call.cancel()
+        self.failureResultOf(call, CancelledError)
         self.assertEqual(self.endpoint.cancelled, 1)
 
     def test_reused_connection_that_breaks_later_is_not_replaced(self) -> None:
         self.answered()
-        asked = self.request()
+        call = self.request()
         self.server().answer(b"HTTP/1.1 200")
         self.server().close()
-        self.failureResultOf(asked, TruncatedResponse)
+        self.failureResultOf(call, TruncatedResponse)
         self.assertEqual(len(self.endpoint.connections), 1)
 
     def test_number_of_idle_connections(self) -> None:
@@ -303,8 +303,8 @@ class KeepAliveTests(AgentTestCase):
             waiting = [self.request() for _ in range(MAX_CONNECTIONS)]
             for connection in self.endpoint.connections:
                 connection.answer(http(b"{}"))
-            for asked in waiting:
-                self.successResultOf(asked)
+            for call in waiting:
+                self.successResultOf(call)
             self.assertEqual(len(self.endpoint.connections), MAX_CONNECTIONS)
 
     def test_close(self) -> None:
@@ -360,20 +360,20 @@ class QueueTests(AgentTestCase):
     """The limit of connections, and the queue."""
 
     def fill(self) -> list[Deferred[Any]]:
-        asked = [self.request() for _ in range(MAX_CONNECTIONS)]
+        call = [self.request() for _ in range(MAX_CONNECTIONS)]
         self.assertEqual(len(self.endpoint.connections), MAX_CONNECTIONS)
-        return asked
+        return call
 
     def test_request_waits_for_a_connection(self) -> None:
         self.fill()
         first, second = self.request(b"first"), self.request(b"second")
         self.assertEqual(len(self.endpoint.connections), MAX_CONNECTIONS)
         connection = self.endpoint.connections[3]
-        for asked, content in ((first, b"first"), (second, b"second")):
+        for call, content in ((first, b"first"), (second, b"second")):
             connection.take()
             connection.answer(http(b"{}"))
             self.assertTrue(connection.take().endswith(content))
-            self.assertNoResult(asked)
+            self.assertNoResult(call)
         connection.answer(http(b"{}"))
         self.successResultOf(first)
         self.successResultOf(second)
@@ -386,18 +386,18 @@ class QueueTests(AgentTestCase):
         ):
             with self.subTest(name):
                 self.setUp()
-                asked = self.fill()[0].addErrback(lambda _: None)
+                call = self.fill()[0].addErrback(lambda _: None)
                 self.request(b"next")
                 end(self.endpoint.connections[0])
-                self.successResultOf(asked)
+                self.successResultOf(call)
                 self.assertEqual(len(self.endpoint.connections), MAX_CONNECTIONS + 1)
                 self.assertTrue(self.server().take().endswith(b"next"))
 
     def test_cancelled_request_frees_capacity(self) -> None:
-        asked = self.fill()
+        call = self.fill()
         self.request(b"next")
-        asked[0].cancel()
-        self.failureResultOf(asked[0], CancelledError)
+        call[0].cancel()
+        self.failureResultOf(call[0], CancelledError)
         self.assertTrue(self.server().take().endswith(b"next"))
 
     def test_cancel_in_the_queue(self) -> None:
@@ -413,31 +413,31 @@ class QueueTests(AgentTestCase):
 
     def test_connecting_counts(self) -> None:
         self.endpoint.slow = True
-        asked = [self.request() for _ in range(MAX_CONNECTIONS + 1)]
+        call = [self.request() for _ in range(MAX_CONNECTIONS + 1)]
         self.assertEqual(len(self.endpoint.waiting), MAX_CONNECTIONS)
-        asked[0].cancel()
-        self.failureResultOf(asked[0], CancelledError)
+        call[0].cancel()
+        self.failureResultOf(call[0], CancelledError)
         self.assertEqual(len(self.endpoint.waiting), MAX_CONNECTIONS + 1)
 
     def test_queue_fails_when_the_server_is_gone(self) -> None:
         self.endpoint.slow = True
-        asked = [self.request() for _ in range(MAX_CONNECTIONS + MAX_WAITING)]
+        call = [self.request() for _ in range(MAX_CONNECTIONS + MAX_WAITING)]
         self.endpoint.slow = False
         self.endpoint.failing = refused()
         # Each request in the queue tries to connect, without recursion.
         self.endpoint.waiting[0].errback(refused())
-        failed = [one for one in asked if one.called]
+        failed = [one for one in call if one.called]
         self.assertEqual(len(failed), 1 + MAX_WAITING)
         for one in failed:
             self.failureResultOf(one, ConnectRefused)
 
     def test_limit_of_connections(self) -> None:
         self.agent = KeepAliveAgent(self.clock, self.endpoint, connections=2)
-        asked = [self.request() for _ in range(3)]
+        call = [self.request() for _ in range(3)]
         self.assertEqual(len(self.endpoint.connections), 2)
         self.endpoint.connections[0].answer(http())
         self.endpoint.connections[0].answer(http())
-        self.successResultOf(asked[2])
+        self.successResultOf(call[2])
 
     def test_the_queue_is_bounded(self) -> None:
         self.fill()
@@ -464,12 +464,12 @@ class TlsTests(AgentTestCase):
         verifyObject(IHandshakeListener, self.server().protocol)
 
     def test_request_waits_for_the_handshake(self) -> None:
-        asked = self.request()
+        call = self.request()
         self.assertEqual(self.server().take(), b"")
         self.shaken()
         self.assertTrue(self.server().take().endswith(b"question"))
         self.server().answer(http())
-        self.successResultOf(asked)
+        self.successResultOf(call)
 
     def test_probe_waits_for_the_handshake(self) -> None:
         reached = self.agent.probe()
@@ -480,30 +480,30 @@ class TlsTests(AgentTestCase):
     def test_failed_handshake(self) -> None:
         for use in (self.request, self.agent.probe):
             with self.subTest(use=use):
-                asked: Deferred[Any] = use()
+                call: Deferred[Any] = use()
                 self.server().close(RuntimeError("TLS"))
-                self.failureResultOf(asked, RuntimeError)
+                self.failureResultOf(call, RuntimeError)
                 self.assertEqual(self.server().take(), b"")
 
     def test_handshake_that_is_reported_after_a_rejected_certificate(self) -> None:
-        asked = self.request()
+        call = self.request()
         self.server().disconnecting = True
         self.shaken()
         self.assertEqual(self.server().take(), b"")
         self.server().close(RuntimeError("TLS"))
-        self.failureResultOf(asked, RuntimeError)
+        self.failureResultOf(call, RuntimeError)
 
     def test_cancelled_in_the_handshake(self) -> None:
-        asked = self.request()
-        asked.cancel()
-        self.failureResultOf(asked, CancelledError)
+        call = self.request()
+        call.cancel()
+        self.failureResultOf(call, CancelledError)
         self.assertTrue(self.server().aborted)
         self.shaken()
         self.server().close()
         self.assertEqual(self.server().take(), b"")
 
     def test_close_does_not_wait(self) -> None:
-        asked = self.request()
+        call = self.request()
         self.shaken().answer(http(fields=b"Connection: close\r\n"))
-        self.successResultOf(asked)
+        self.successResultOf(call)
         self.assertTrue(self.server().aborted)

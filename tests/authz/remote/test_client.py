@@ -72,12 +72,12 @@ class RemoteTestCase(SynchronousTestCase):
     def server(self) -> Transport:
         return self.endpoint.last
 
-    def assert_unavailable(self, asked: Deferred[Any], kind: AuthzFailure | None = None) -> str:
+    def assert_unavailable(self, call: Deferred[Any], kind: AuthzFailure | None = None) -> str:
         """Assert that the request failed.
 
         @return: the reason.
         """
-        error = self.failureResultOf(asked, AuthorizerUnavailable).value
+        error = self.failureResultOf(call, AuthorizerUnavailable).value
         reason = error.reason
         if kind is not None:
             self.assertIs(error.kind, kind)
@@ -92,7 +92,7 @@ class DecisionTests(RemoteTestCase):
         verifyObject(IAuthorizer, self.authorizer)
 
     def test_request(self) -> None:
-        asked = self.decide()
+        call = self.decide()
         sent = self.server().take()
         head, _, content = sent.partition(b"\r\n\r\n")
         self.assertTrue(head.startswith(b"POST /validate HTTP/1.1\r\n"))
@@ -101,7 +101,7 @@ class DecisionTests(RemoteTestCase):
                 self.assertIn(field, head)
         self.assertIn(b'"url":"http://a.test/"', content)
         self.server().answer(http(ALLOWED))
-        self.successResultOf(asked)
+        self.successResultOf(call)
 
     def test_allowed_and_denied(self) -> None:
         for status, body, verdict in (
@@ -111,42 +111,42 @@ class DecisionTests(RemoteTestCase):
             (b"400 Bad Request", b'{"allowed": false}', Verdict.DENY),
         ):
             with self.subTest(status=status, body=body):
-                asked = self.decide()
+                call = self.decide()
                 self.server().answer(http(body, status))
-                self.assertIs(self.successResultOf(asked).verdict, verdict)
+                self.assertIs(self.successResultOf(call).verdict, verdict)
         self.assertEqual(len(self.endpoint.connections), 1)
 
     def test_requests_share_no_state(self) -> None:
         sent = []
         for _ in range(2):
-            asked = self.decide()
+            call = self.decide()
             sent.append(self.server().take())
             self.server().answer(http(ALLOWED))
-            self.successResultOf(asked)
+            self.successResultOf(call)
         self.assertEqual(sent[0], sent[1])
 
     def test_request_that_cannot_be_encoded(self) -> None:
         request = attrs.evolve(REQUEST, path="/\ud800")
-        asked = self.authorizer.decide(request)
-        self.assertIn("cannot be put", self.assert_unavailable(asked, AuthzFailure.REQUEST))
+        call = self.authorizer.decide(request)
+        self.assertIn("cannot be put", self.assert_unavailable(call, AuthzFailure.REQUEST))
         self.assertEqual(self.endpoint.connections, [])
 
     def test_no_cookies(self) -> None:
-        asked = self.decide()
+        call = self.decide()
         self.server().answer(http(ALLOWED, fields=b"Set-Cookie: a=b; Path=/\r\n"))
-        self.successResultOf(asked)
+        self.successResultOf(call)
         self.server().take()
         self.decide().addErrback(lambda _: None).cancel()
         self.assertNotIn(b"cookie", self.server().take().lower())
 
     def test_stale_connection_is_replaced(self) -> None:
-        asked = self.decide()
+        call = self.decide()
         self.server().answer(http(ALLOWED))
-        self.successResultOf(asked)
-        asked = self.decide()
+        self.successResultOf(call)
+        call = self.decide()
         self.server().close()
         self.server().answer(http(ALLOWED))
-        self.assertTrue(self.successResultOf(asked).allowed)
+        self.assertTrue(self.successResultOf(call).allowed)
         self.assertEqual(self.authorizer.retries(), 1)
 
 
@@ -188,19 +188,19 @@ class FailClosedTests(RemoteTestCase):
     def test_invalid_responses(self) -> None:
         for name, data in ANSWERS.items():
             with self.subTest(name):
-                asked = self.decide()
+                call = self.decide()
                 self.server().answer(data)
-                self.assertIn("authorization service", self.assert_unavailable(asked, AuthzFailure.RESPONSE))
+                self.assertIn("authorization service", self.assert_unavailable(call, AuthzFailure.RESPONSE))
 
     def test_truncated(self) -> None:
         for name, data in CUT.items():
             for error in (None, ConnectionLost()):
                 with self.subTest(name, error=error):
-                    asked = self.decide()
+                    call = self.decide()
                     if data:
                         self.server().answer(data)
                     self.server().close(error)
-                    reason = self.assert_unavailable(asked, AuthzFailure.CONNECTION)
+                    reason = self.assert_unavailable(call, AuthzFailure.CONNECTION)
                     self.assertIn("before its answer was complete", reason)
 
     def test_connecting(self) -> None:
@@ -230,50 +230,50 @@ class FailClosedTests(RemoteTestCase):
         self.assertIn("before its answer was complete", self.assert_unavailable(authorizer.decide(REQUEST)))
 
     def test_too_many_requests(self) -> None:
-        asked = [self.decide() for _ in range(MAX_CONNECTIONS + MAX_WAITING)]
+        call = [self.decide() for _ in range(MAX_CONNECTIONS + MAX_WAITING)]
         self.assertIn("wait for it already", self.assert_unavailable(self.decide(), AuthzFailure.OVERLOAD))
         self.clock.advance(5)
-        for one in asked:
+        for one in call:
             self.assertIn("within 5 s", self.assert_unavailable(one))
 
     def test_tls_error_on_the_connection(self) -> None:
-        asked = self.decide()
+        call = self.decide()
         self.server().close(SSL.Error([("SSL routines", "", "certificate verify failed")]))
-        self.assertIn("the certificate has expired", self.assert_unavailable(asked))
+        self.assertIn("the certificate has expired", self.assert_unavailable(call))
 
     def test_other_errors(self) -> None:
-        asked = self.decide()
+        call = self.decide()
         self.server().close(RuntimeError("x"))
-        self.assertIn("RuntimeError", self.assert_unavailable(asked))
+        self.assertIn("RuntimeError", self.assert_unavailable(call))
 
     def test_silence(self) -> None:
-        asked = self.decide()
+        call = self.decide()
         self.clock.advance(4.9)
-        self.assertNoResult(asked)
+        self.assertNoResult(call)
         self.clock.advance(0.1)
-        self.assertIn("within 5 s", self.assert_unavailable(asked, AuthzFailure.TIMEOUT))
+        self.assertIn("within 5 s", self.assert_unavailable(call, AuthzFailure.TIMEOUT))
         self.assertTrue(self.server().aborted)
 
     def test_slow_response(self) -> None:
-        asked = self.decide()
+        call = self.decide()
         data = http(ALLOWED)
         for index in range(40):
             self.server().answer(data[index : index + 1])
             self.clock.advance(0.125)
-        self.assertIn("within 5 s", self.assert_unavailable(asked))
+        self.assertIn("within 5 s", self.assert_unavailable(call))
         self.assertTrue(self.server().aborted)
 
     def test_timeout_includes_connecting(self) -> None:
         self.endpoint.slow = True
-        asked = self.decide()
+        call = self.decide()
         self.clock.advance(5)
-        self.assertIn("within 5 s", self.assert_unavailable(asked))
+        self.assertIn("within 5 s", self.assert_unavailable(call))
         self.assertEqual(self.endpoint.cancelled, 1)
 
     def test_cancelling_drops_the_connection(self) -> None:
-        asked = self.decide()
-        asked.cancel()
-        self.failureResultOf(asked, CancelledError)
+        call = self.decide()
+        call.cancel()
+        self.failureResultOf(call, CancelledError)
         self.assertTrue(self.server().aborted)
 
 
@@ -289,43 +289,43 @@ class OtherApiTests(RemoteTestCase):
         return authorizer.decide(request)
 
     def test_fields_of_one_request(self) -> None:
-        asked = self.ask_by(AuthZenCodec("http://authz.test/access/v1/evaluation", NAME))
+        call = self.ask_by(AuthZenCodec("http://authz.test/access/v1/evaluation", NAME))
         sent = self.server().take()
         self.assertIn(b"\r\nX-Request-Id: " + REQUEST.request_id.encode() + b"\r\n", sent)
         self.assertIn(b"\r\nContent-Type: application/json\r\n", sent)
         self.server().answer(http(b'{"decision": true}'))
-        self.assertTrue(self.successResultOf(asked).allowed)
+        self.assertTrue(self.successResultOf(call).allowed)
 
     def test_a_check(self) -> None:
         """Method, path and host are those of the request; the response is decoded from its fields."""
-        asked = self.ask_by(ExtAuthzCodec("http://authz.test/check", NAME, ["x-user"]))
+        call = self.ask_by(ExtAuthzCodec("http://authz.test/check", NAME, ["x-user"]))
         head, _, _ = self.server().take().partition(b"\r\n\r\n")
         self.assertEqual(head.partition(b"\r\n")[0].split()[0], REQUEST.method.encode())
         self.assertIn(b"\r\nHost: " + REQUEST.origin.netloc.encode() + b"\r\n", head)
         self.assertNotIn(b"authz.test", head)
         self.server().answer(http(fields=b"X-User: alice\r\n"))
-        self.assertEqual(self.successResultOf(asked).obligations.set_headers, ((b"x-user", b"alice"),))
+        self.assertEqual(self.successResultOf(call).obligations.set_headers, ((b"x-user", b"alice"),))
 
     def test_response_to_head_has_no_content(self) -> None:
         codec = ExtAuthzCodec("http://authz.test", NAME)
-        asked = self.ask_by(codec, attrs.evolve(REQUEST, method="HEAD"))
+        call = self.ask_by(codec, attrs.evolve(REQUEST, method="HEAD"))
         self.server().answer(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 5\r\nContent-Type: text/plain\r\n\r\n")
-        self.assertIs(self.successResultOf(asked).verdict, Verdict.DENY)
+        self.assertIs(self.successResultOf(call).verdict, Verdict.DENY)
 
     def test_on_demand(self) -> None:
-        asked = self.ask_by(ValidateCodec("http://authz.test/validate", NAME), WITHHELD, AuthzBody.ON_DEMAND)
+        call = self.ask_by(ValidateCodec("http://authz.test/validate", NAME), WITHHELD, AuthzBody.ON_DEMAND)
         self.assertIn(b'"bodyWithheld":true,"contentLength":7', self.server().take())
         self.server().answer(http(b'{"need": "body"}'))
-        self.assertIs(self.successResultOf(asked).verdict, Verdict.NEED_BODY)
+        self.assertIs(self.successResultOf(call).verdict, Verdict.NEED_BODY)
 
     def test_never(self) -> None:
-        asked = self.ask_by(ValidateCodec("http://authz.test/validate", NAME), WITHHELD, AuthzBody.NEVER)
+        call = self.ask_by(ValidateCodec("http://authz.test/validate", NAME), WITHHELD, AuthzBody.NEVER)
         self.server().answer(http(b'{"need": "body"}'))
-        self.assertIn("--authz-body never", self.assert_unavailable(asked, AuthzFailure.REQUEST))
+        self.assertIn("--authz-body never", self.assert_unavailable(call, AuthzFailure.REQUEST))
 
     def test_unsupported_request(self) -> None:
-        asked = self.ask_by(ExtAuthzCodec("http://authz.test", NAME), attrs.evolve(REQUEST, path="*"))
-        self.assertIn("request-target", self.assert_unavailable(asked, AuthzFailure.REQUEST))
+        call = self.ask_by(ExtAuthzCodec("http://authz.test", NAME), attrs.evolve(REQUEST, path="*"))
+        self.assertIn("request-target", self.assert_unavailable(call, AuthzFailure.REQUEST))
         self.assertEqual(self.endpoint.connections, [])
 
 
@@ -383,10 +383,10 @@ class FactoryTests(SynchronousTestCase):
 
     def test_through_the_upstream_proxy(self) -> None:
         endpoint = Endpoint()
-        for asked, expected in ((True, 1), (False, 0)):
-            with self.subTest(asked=asked):
+        for call, expected in ((True, 1), (False, 0)):
+            with self.subTest(call=call):
                 before = len(endpoint.connections)
-                authorizer = self.make("http://authz.test", endpoint, authz_via_upstream=asked)
+                authorizer = self.make("http://authz.test", endpoint, authz_via_upstream=call)
                 ready = authorizer.check_ready().addErrback(lambda _: None)
                 self.assertEqual(len(endpoint.connections) - before, expected)
                 ready.cancel()
@@ -478,11 +478,11 @@ class TlsTests(SynchronousTestCase):
         return TlsServer(self.wires[-1], self.ca.issue(*names))
 
     def test_decision(self) -> None:
-        asked = self.authorizer.decide(REQUEST)
+        call = self.authorizer.decide(REQUEST)
         server = self.server("authz.test").shake()
         self.assertIn(b"Authorization: Bearer " + TOKEN.encode(), server.take())
         server.send(http(ALLOWED))
-        self.assertTrue(self.successResultOf(asked).allowed)
+        self.assertTrue(self.successResultOf(call).allowed)
         self.assertTrue(self.wires[0].no_delay)
 
     def test_ready_is_after_the_handshake(self) -> None:
@@ -495,23 +495,23 @@ class TlsTests(SynchronousTestCase):
     def test_token_is_not_sent_to_another_server(self) -> None:
         for use in (lambda: self.authorizer.decide(REQUEST), self.authorizer.check_ready):
             with self.subTest(use=use):
-                asked: Deferred[Any] = use()
+                call: Deferred[Any] = use()
                 server = self.server("other.test")
                 self.assertRaises(SSL.Error, server.shake)
                 self.clock.advance(0)
-                reason = self.failureResultOf(asked, AuthorizerUnavailable).value.reason
+                reason = self.failureResultOf(call, AuthorizerUnavailable).value.reason
                 self.assertIn("is for another host: other.test", reason)
 
     def test_closed_in_the_handshake(self) -> None:
-        asked = self.authorizer.decide(REQUEST)
+        call = self.authorizer.decide(REQUEST)
         self.wires[-1].lose()
-        reason = self.failureResultOf(asked, AuthorizerUnavailable).value.reason
+        reason = self.failureResultOf(call, AuthorizerUnavailable).value.reason
         self.assertIn("the TLS handshake with authz.test:443 failed: the connection was closed", reason)
 
     def test_silence_in_the_handshake(self) -> None:
-        asked = self.authorizer.check_ready()
+        call = self.authorizer.check_ready()
         self.clock.advance(5)
-        self.assertIn("within 5 s", self.failureResultOf(asked, AuthorizerUnavailable).value.reason)
+        self.assertIn("within 5 s", self.failureResultOf(call, AuthorizerUnavailable).value.reason)
         self.assertTrue(self.wires[-1].aborted)
 
     def test_no_global_reactor(self) -> None:
