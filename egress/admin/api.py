@@ -46,13 +46,13 @@ class AdminBackend(Protocol):
     def listed(self) -> Deferred[dict[str, Any]]:
         """List the pending approvals and the grants."""
 
-    def answer(self, held_id: str, answer: ApprovalAnswer) -> Deferred[dict[str, Any]]:
+    def answer(self, approval_id: str, answer: ApprovalAnswer) -> Deferred[dict[str, Any]]:
         """Resolve a pending approval.
 
         @return: fires with C{{"answered": N, "permission": ...}}; N is the number of requests that this resolved.
         """
 
-    def revoke(self, permission_id: str) -> Deferred[bool]:
+    def revoke(self, grant_id: str) -> Deferred[bool]:
         """Revoke a grant.
 
         @return: fires with whether it existed; fails with L{Unanswered} when a process did not confirm.
@@ -195,7 +195,7 @@ def _parsed(request: Request, parse: Callable[[object], Any]) -> Any:
         raise _ErrorResponse(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send Content-Type: application/json")
     if getattr(request, "oversize", False):
         raise _ErrorResponse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"send at most {_MAX_CONTENT} bytes")
-    assert request.content is not None  # since the request is complete
+    assert request.content is not None  # because the request is complete
     try:
         return parse(json.loads(request.content.read()))
     except (InvalidApprovalAnswer, InvalidExplainRequest) as error:

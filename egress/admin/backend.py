@@ -27,22 +27,22 @@ class LocalAdminBackend:
         """List the pending approvals and the grants."""
         return succeed(self._approvals.listed(redact_url))
 
-    def answer(self, held_id: str, answer: ApprovalAnswer) -> Deferred[dict[str, Any]]:
+    def answer(self, approval_id: str, answer: ApprovalAnswer) -> Deferred[dict[str, Any]]:
         """Resolve a pending approval."""
-        answered, permission = self._approvals.answer(held_id, answer)
-        return succeed({"answered": answered, "permission": None if permission is None else permission.to_display()})
+        answered, grant = self._approvals.answer(approval_id, answer)
+        return succeed({"answered": answered, "permission": None if grant is None else grant.to_display()})
 
-    def permit(self, permission: Grant) -> int:
+    def permit(self, grant: Grant) -> int:
         """Add a grant that was made in another process."""
-        return self._approvals.grant(permission)
+        return self._approvals.grant(grant)
 
-    def revoke(self, permission_id: str) -> Deferred[bool]:
+    def revoke(self, grant_id: str) -> Deferred[bool]:
         """Revoke a grant."""
-        return succeed(self._approvals.revoke(permission_id))
+        return succeed(self._approvals.revoke(grant_id))
 
-    def explain(self, question: ExplainRequest) -> Deferred[dict[str, Any]]:
+    def explain(self, request: ExplainRequest) -> Deferred[dict[str, Any]]:
         """Explain what the proxy would do with a request."""
-        return maybeDeferred(self._explain, question).addCallback(lambda explanation: explanation.to_json())
+        return maybeDeferred(self._explain, request).addCallback(lambda explanation: explanation.to_json())
 
     # -- requests of the parent process
 
@@ -51,15 +51,15 @@ class LocalAdminBackend:
         found: list[Any] = self._approvals.listed(redact_url)["held"]
         return found
 
-    def answer_over(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+    def answer_for_parent(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Resolve a pending approval for the parent process: C{{"id": ..., "answer": {...}}}."""
-        answered, permission = self._approvals.answer(asked["id"], ApprovalAnswer.parse(asked["answer"]))
-        return {"answered": answered, "permission": None if permission is None else permission.to_json()}
+        answered, grant = self._approvals.answer(request["id"], ApprovalAnswer.parse(request["answer"]))
+        return {"answered": answered, "permission": None if grant is None else grant.to_json()}
 
-    def permit_over(self, permission: Mapping[str, Any]) -> int:
+    def permit_for_parent(self, grant: Mapping[str, Any]) -> int:
         """Add a grant from the parent process."""
-        return self.permit(Grant.from_json(permission))
+        return self.permit(Grant.from_json(grant))
 
-    def explain_over(self, question: Mapping[str, Any]) -> Deferred[dict[str, Any]]:
+    def explain_for_parent(self, request: Mapping[str, Any]) -> Deferred[dict[str, Any]]:
         """Explain a request for the parent process."""
-        return self.explain(ExplainRequest.parse(question))
+        return self.explain(ExplainRequest.parse(request))

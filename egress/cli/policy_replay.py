@@ -31,7 +31,7 @@ from egress.tls.reloadable_trust import ReloadableTrust
 _OPTIONS: Final = ("authz-api", "authz-timeout", "authz-token-file", "authz-client-cert", "ssl-extra-ca-certs")
 _FIELDS: Final = ("authz_url", "authz_api", "authz_timeout", "authz_token", "authz_client_cert", "extra_ca_certs")
 
-_AT_ONCE: Final = 16
+_CONCURRENCY: Final = 16
 
 
 def add_parser(actions: Any) -> None:
@@ -102,7 +102,7 @@ def _ask_service(config: ProxyConfig, audit: Sequence[str]) -> Report:
 
     def ask(reactor: Any) -> Deferred[list[Replayed]]:
         service = remote_authorizer(reactor, config, trust, lambda _: None)
-        return ask_all(FailClosedAuthorizer(reactor, service, None), recording, _AT_ONCE)
+        return authorize_all(FailClosedAuthorizer(reactor, service, None), recording, _CONCURRENCY)
 
     try:
         results = run(ask)
@@ -111,10 +111,10 @@ def _ask_service(config: ProxyConfig, audit: Sequence[str]) -> Report:
     return Report(tuple(results), recording.undecided)
 
 
-def ask_all(authorizer: IAuthorizer, recording: Recording, at_once: int) -> Deferred[list[Replayed]]:
+def authorize_all(authorizer: IAuthorizer, recording: Recording, concurrency: int) -> Deferred[list[Replayed]]:
     """Send all authorization requests, with limited concurrency.
 
-    @param at_once: the concurrency limit.
+    @param concurrency: the concurrency limit.
     @return: fires with the results, in the order of the recording.
     """
     waiting = enumerate(recording.questions.items())
@@ -123,13 +123,13 @@ def ask_all(authorizer: IAuthorizer, recording: Recording, at_once: int) -> Defe
     async def work() -> None:
         # All coroutines take from one iterator.
         for index, (recorded, count) in waiting:
-            results[index] = await _ask(authorizer, recorded, count)
+            results[index] = await _authorize(authorizer, recorded, count)
 
-    workers = [Deferred.fromCoroutine(work()) for _ in range(at_once)]
+    workers = [Deferred.fromCoroutine(work()) for _ in range(concurrency)]
     return gatherResults(workers, consumeErrors=True).addCallback(lambda _: [results[one] for one in sorted(results)])
 
 
-async def _ask(authorizer: IAuthorizer, recorded: Recorded, count: int) -> Replayed:
+async def _authorize(authorizer: IAuthorizer, recorded: Recorded, count: int) -> Replayed:
     decision: Decision | None = None
     reason = ""
     try:

@@ -70,7 +70,7 @@ class WorkerAdminBackend:
 
         return self._request_all(HELD).addCallback(merged)
 
-    def answer(self, held_id: str, answer: ApprovalAnswer) -> Deferred[dict[str, Any]]:
+    def answer(self, approval_id: str, answer: ApprovalAnswer) -> Deferred[dict[str, Any]]:
         """Send an approver's answer for a pending approval to every worker."""
 
         def answered(results: list[tuple[bool, Any]]) -> Any:
@@ -81,7 +81,7 @@ class WorkerAdminBackend:
                 return {"answered": number, "permission": None}
             return self._add_grant(documents[0], number)
 
-        return self._request_all(ANSWER, {"id": held_id, "answer": answer.to_json()}).addCallback(answered)
+        return self._request_all(ANSWER, {"id": approval_id, "answer": answer.to_json()}).addCallback(answered)
 
     def _add_grant(self, document: dict[str, Any], number: int) -> Deferred[dict[str, Any]]:
         grant = Grant.from_json(document)

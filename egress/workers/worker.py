@@ -69,10 +69,10 @@ class Worker:
             NUMBERS: self._metrics,
             CHECKS: readiness.ask,
             HELD: backend.held,
-            ANSWER: backend.answer_over,
-            PERMIT: backend.permit_over,
+            ANSWER: backend.answer_for_parent,
+            PERMIT: backend.permit_for_parent,
             REVOKE: backend.revoke,
-            EXPLAIN: backend.explain_over,
+            EXPLAIN: backend.explain_for_parent,
         }
         self.channel = Channel(self._notified, self._parent_lost, handlers)
 

@@ -43,7 +43,7 @@ class LocalAdminBackendTests(ApprovalsTestCase):
         asked = {"id": self.the_id(), "answer": {"answer": "allow", "for": 60}}
         (one,) = self.backend.held()
         self.assertEqual(one["id"], self.the_id())
-        found = self.backend.answer_over(asked)
+        found = self.backend.answer_for_parent(asked)
         self.assertEqual((found["answered"], found["permission"]["subject"]["method"]), (1, "GET"))
         self.assertTrue(self.successResultOf(held).allowed)
 
@@ -55,11 +55,11 @@ class LocalAdminBackendTests(ApprovalsTestCase):
         self.assertTrue(self.found(self.backend.revoke(name)))
         self.assertTrue(self.successResultOf(held).allowed)
         held = self.hold()
-        self.assertEqual(self.backend.permit_over(found["permission"]), 1)
+        self.assertEqual(self.backend.permit_for_parent(found["permission"]), 1)
         self.assertTrue(self.successResultOf(held).allowed)
 
     def test_explain(self) -> None:
         question = ExplainRequest("GET", "x")
         self.assertEqual(self.found(self.backend.explain(question)), EXPLANATION.to_json())
-        self.assertEqual(self.found(self.backend.explain_over(question.to_json())), EXPLANATION.to_json())
+        self.assertEqual(self.found(self.backend.explain_for_parent(question.to_json())), EXPLANATION.to_json())
         self.assertEqual(self.explained, [question, question])

@@ -119,7 +119,7 @@ class Slow:
         return fail(NotImplementedError())
 
 
-class AskAllTests(SynchronousTestCase):
+class AuthorizeAllTests(SynchronousTestCase):
     """Authorization requests are sent with limited concurrency."""
 
     def test_bounded(self) -> None:
@@ -127,7 +127,7 @@ class AskAllTests(SynchronousTestCase):
         for line in read(*(audit_line("GET", f"http://h{number}.test/") for number in range(5))):
             recording.add(line)
         slow = Slow()
-        asking = replay.ask_all(slow, recording, 2)
+        asking = replay.authorize_all(slow, recording, 2)
         self.assertEqual(len(slow.asked), 2)
         slow.asked[1][1].callback(Decision(Verdict.DENY, "no", "x", "r"))
         self.assertEqual(len(slow.asked), 3)
@@ -151,6 +151,6 @@ class AskAllTests(SynchronousTestCase):
         for line in read(A):
             recording.add(line)
         slow = Slow()
-        asking = replay.ask_all(slow, recording, 2)
+        asking = replay.authorize_all(slow, recording, 2)
         slow.asked[0][1].errback(RuntimeError("a defect"))
         self.failureResultOf(asking)

@@ -145,10 +145,10 @@ class WorkerTests(SynchronousTestCase):
         self.heard()
         for what, name in (
             ("held", "held"),
-            ("answer", "answer_over"),
-            ("permit", "permit_over"),
+            ("answer", "answer_for_parent"),
+            ("permit", "permit_for_parent"),
             ("revoke", "revoke"),
-            ("explain", "explain_over"),
+            ("explain", "explain_for_parent"),
         ):
             about = {} if what == "held" else {"about": "x"}
             self.say(frame(ask=what, number=1, **about))
