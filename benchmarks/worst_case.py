@@ -20,7 +20,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import attrs
 
@@ -148,8 +148,8 @@ def _question(head: RequestHead) -> DecisionRequest:
     target = parse_request_target(head.method, head.target)
     assert target.authority is not None  # the corpus has absolute URLs
     origin = Origin.of(target.scheme or "http", target.authority)
-    fields = tuple(forwarded_fields(head, origin))
-    encode_request(head.method, target.sent, fields, http11=head.http11)
+    lines = forwarded_fields(head, origin)
+    encode_request(head.method, target.sent, lines, http11=head.http11)
     has_body = head.framing.has_body
     return DecisionRequest(
         "id",
@@ -157,7 +157,7 @@ def _question(head: RequestHead) -> DecisionRequest:
         head.method,
         origin,
         target.path,
-        fields,
+        tuple(lines),
         _CLIENT,
         body_withheld=has_body,
         content_length=head.framing.length if has_body else 0,
@@ -266,7 +266,8 @@ def varied(case: Case, rand: random.Random) -> Case:
         parts[at] = ("".join(rand.choices(_ATOMS, k=rand.randint(1, 4))), parts[at][1])
     elif last - first > 1:
         del parts[at]
-    return attrs.evolve(case, **{place: tuple(parts)})
+    changes: dict[str, Any] = {place: tuple(parts)}
+    return attrs.evolve(case, **changes)
 
 
 def search(rules: RuleSet, cases: Sequence[Case], seconds: float, rand: random.Random) -> list[Case]:

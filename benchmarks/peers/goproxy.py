@@ -58,7 +58,7 @@ class Goproxy:
             "GOCACHE": str(setup.native / "go-cache"),
         }
         program = setup.native / "goproxy"
-        command = [
+        command: list[str | Path] = [
             compiled(HERE / "goproxy_main.go", program, ["go", "build"], environment),
             *("-listen", f"127.0.0.1:{setup.port}"),
             *("-ca", authority.certificate),

@@ -8,6 +8,7 @@ elliptic-curve key.  An origin connection belongs to a client connection and end
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from benchmarks.names import DOMAIN
 from benchmarks.peers.base import (
@@ -69,7 +70,7 @@ class Mitmproxy:
         }
         if not intercept:
             values["ignore_hosts"] = rf"\.{re.escape(DOMAIN)}:\d+$"
-        command = [needed("mitmdump", _VARIABLE), "-q", "-s", HERE / "mitmproxy_addon.py"]
+        command: list[str | Path] = [needed("mitmdump", _VARIABLE), "-q", "-s", HERE / "mitmproxy_addon.py"]
         for name, value in values.items():
             command += ["--set", f"{name}={value}"]
         environment = {"BENCHMARK_AUTHZ_URL": setup.authz_url or ""}

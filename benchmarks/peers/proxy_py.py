@@ -8,6 +8,8 @@ bodies, at a cost that grows with the square of their size.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from benchmarks.peers.base import (
     EVERYTHING,
     HERE,
@@ -48,7 +50,7 @@ class ProxyPy:
         """Start it."""
         directory = setup.directory
         authority = new_authority(directory)
-        command = [
+        command: list[str | Path] = [
             needed("proxy", _VARIABLE),
             *("--hostname", "127.0.0.1", "--port", str(setup.port)),
             *("--num-workers", "1", "--num-acceptors", "1"),

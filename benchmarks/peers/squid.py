@@ -128,7 +128,7 @@ class Squid:
         configuration = directory / "squid.conf"
         configuration.write_text(text, encoding="utf-8")
         _give_away(directory)
-        command = [needed("squid"), "-N", "-f", configuration]
+        command: list[str | Path] = [needed("squid"), "-N", "-f", configuration]
         return launch(setup, command, ca=authority.certificate, logs=[directory / "cache.log"])
 
     def _authorizer(self, setup: Setup, intercept: bool) -> str:
