@@ -17,7 +17,10 @@ _log = Logger()
 
 
 def reload_at_hangup(reactor: Any, reload: Callable[[], Deferred[None]]) -> None:
-    """Reload files on each SIGHUP, once the reactor runs.
+    """Reload files on each SIGHUP.
+
+    The handler is installed at once: without it, a SIGHUP between the start and the first turn of the reactor, when the
+    ports are open already, would end the process.  A reload that is requested before the reactor runs happens then.
 
     @param reactor: an C{IReactorCore} and C{IReactorFromThreads}.
     @param reload: reloads the files; see L{read_anew}.
@@ -27,7 +30,7 @@ def reload_at_hangup(reactor: Any, reload: Callable[[], Deferred[None]]) -> None
         # A signal can arrive at any point of the program.
         reactor.callFromThread(read_anew, reload)
 
-    reactor.addSystemEventTrigger("before", "startup", signal.signal, signal.SIGHUP, hung_up)
+    signal.signal(signal.SIGHUP, hung_up)
 
 
 def read_anew(reload: Callable[[], Deferred[None]]) -> Deferred[bool]:

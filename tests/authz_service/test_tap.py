@@ -87,6 +87,7 @@ class MakeServiceTests(SynchronousTestCase):
         self.patch(tap, "EgressAuthzService", self.make)
         self.interruptible: list[Callable[[], object]] = []
         self.patch(tap, "end_when_interrupted", lambda reactor, tidy: self.interruptible.append(tidy))
+        self.patch(tap, "reload_at_hangup", lambda reactor, reload: None)
 
     def make(self, reactor: object, config: AuthzServiceConfig) -> FakeService:
         self.configs.append(config)

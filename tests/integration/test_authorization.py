@@ -237,8 +237,8 @@ class CircuitBreakerTests(IntegrationTestCase):
             self.refused(proxy, "refused the connection")
         self.assertLess(self.refused(proxy, "it could not be reached, or broke off"), 0.5)
         self.assertEqual(self.number('breaker{state="open"}'), 1)
-        self.assertEqual(self.number('outages_total{kind="connection"}'), 2)
-        self.assertEqual(self.number('refused_total{reason="open"}'), 1)
+        self.assertEqual(self.number('failures_total{kind="connection"}'), 2)
+        self.assertEqual(self.number('rejected_total{reason="open"}'), 1)
         status, text = self.page("/health/ready")
         self.assertEqual(status, 503)
         self.assertIn("the authorizer is failing", json.loads(text)["checks"]["authorizer"])
@@ -263,7 +263,7 @@ class CircuitBreakerTests(IntegrationTestCase):
         for _ in range(2):
             self.assertGreater(self.refused(proxy, "did not answer within 0.5 s"), 0.4)
         self.assertLess(self.refused(proxy, "it did not answer in time"), 0.25)
-        self.assertEqual(self.number('outages_total{kind="timeout"}'), 2)
+        self.assertEqual(self.number('failures_total{kind="timeout"}'), 2)
         # One request detects that the service only appears to be available.
         self.wait_until(lambda: self.number('breaker{state="half-open"}'), "half open")
         self.refused(proxy, "did not answer within 0.5 s")
@@ -284,14 +284,15 @@ class CircuitBreakerTests(IntegrationTestCase):
         clients = [threading.Thread(target=lambda: found.append(self.allowed(proxy))) for _ in range(2)]
         for client in clients:
             client.start()
-        self.wait_until(lambda: self.number("questions") == self.number("waiting") == 1, "both have asked")
+        numbers = ("requests_in_progress", "requests_queued")
+        self.wait_until(lambda: all(self.number(name) == 1 for name in numbers), "one is sent, and one waits")
         self.assertLess(self.refused(proxy, "it has 1 questions, and 1 wait already"), 0.25)
         done = self.curl(proxy, "-i", self.origins.http_url("/echo"))
         self.assertIn("\nRetry-After: 1\n", done.stdout)
         for client in clients:
             client.join(30)
         self.assertEqual(found, [True, True])
-        self.assertEqual(self.number('refused_total{reason="overload"}'), 2)
+        self.assertEqual(self.number('rejected_total{reason="overload"}'), 2)
         self.assertEqual(self.origins.requests_seen(), seen + 2)
 
     def test_more_clients_than_the_concurrency_limit(self) -> None:
@@ -313,4 +314,4 @@ class CircuitBreakerTests(IntegrationTestCase):
                 answer += piece
             self.assertTrue(answer.startswith(b"HTTP/1.1 200 "), answer[:500])
         self.assertEqual(self.number('breaker{state="closed"}'), 1)
-        self.assertEqual(self.number('refused_total{reason="overload"}'), 0)
+        self.assertEqual(self.number('rejected_total{reason="overload"}'), 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import http.server
+import os
 import re
 import signal
 import socket
@@ -97,18 +98,20 @@ class StartTests(IntegrationTestCase):
     def test_the_starter_policy_lets_through(self) -> None:
         # A host name outside internal networks, on a port that the starter policy allows.
         ca = TestCA("starter CA")
-        certificate, key = ca.issue("127.0.0.9").write(self.directory)
+        # The port is fixed, so the address is one that no other run of the tests uses.
+        address = f"127.9.{os.getpid() >> 8 & 0xFF}.{os.getpid() & 0xFF}"
+        certificate, key = ca.issue(address).write(self.directory)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate, key)
         handler = functools.partial(QuietHandler, directory=str(self.directory))
-        server = http.server.ThreadingHTTPServer(("127.0.0.9", 8443), handler)
+        server = http.server.ThreadingHTTPServer((address, 8443), handler)
         self.addCleanup(server.server_close)
         self.addCleanup(server.shutdown)
         server.socket = context.wrap_socket(server.socket, server_side=True)
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         self.write("page.txt", "a page\n")
         proxy = self.start_proxy("--ssl-extra-ca-certs", str(ca.write(self.directory)))
-        self.assertEqual(self.fetch(proxy, "https://127.0.0.9:8443/page.txt"), (200, "a page\n"))
+        self.assertEqual(self.fetch(proxy, f"https://{address}:8443/page.txt"), (200, "a page\n"))
         (record,) = self.records(proxy, 1)
         self.assertEqual((record["decidedBy"], record["ruleId"]), ("policy starter", "public"))
 
