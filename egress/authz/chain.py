@@ -56,13 +56,13 @@ class AuthorizerChain:
     """
 
     authorizer: IAuthorizer
-    policy: PolicyAuthorizer | None = None
-    cache: CachingAuthorizer | None = None
-    shadow: PolicyAuthorizer | None = None
-    checks: dict[str, Check] = attrs.field(factory=dict)
-    vault: Vault | None = None
-    rules: RuleSet | None = None
-    without_approver: IAuthorizer = attrs.field(default=attrs.Factory(lambda self: self.authorizer, takes_self=True))
+    policy: PolicyAuthorizer | None
+    cache: CachingAuthorizer | None
+    shadow: PolicyAuthorizer | None
+    checks: dict[str, Check]
+    vault: Vault | None
+    rules: RuleSet | None
+    without_approver: IAuthorizer
 
     def use(self, rules: RuleSet | None) -> None:
         """Use other rules from now on, if rules decide.  Clear the cache in any case."""
@@ -121,24 +121,43 @@ def build_authorizer_chain(
     @param shadow: the rules of the shadow policy, if there is one.
     @raise egress.config.model.ConfigError: if a value cannot be used; it names the value and the remedy.
     """
-    chain = _base(dependencies, own, rules)
-    _add_cache(dependencies, chain)
-    chain.checks["authorizer"] = chain.authorizer.check_ready
-    chain.without_approver = chain.authorizer
-    _add_shadow(dependencies, chain, shadow)
-    _add_approvals(dependencies, chain)
-    _add_secrets(dependencies, chain)
-    _add_observe_mode(dependencies, chain)
-    _add_audit_requirement(dependencies, chain)
-    return chain
+    reactor, config, log = dependencies.reactor, dependencies.config, dependencies.log
+    observe = config.mode is Mode.OBSERVE
+    policy = None if rules is None else PolicyAuthorizer(rules)
+    shadow_policy = None if shadow is None else PolicyAuthorizer(shadow)
+    vault = _vault(dependencies)
+    # Rules always decide, and without waiting.  They are not cached: they are faster than any cache.
+    guarded = _limited(dependencies, own) if policy is None else FailClosedAuthorizer(reactor, policy, None)
+    cache = _cached(dependencies, guarded) if policy is None else None
+    decided: IAuthorizer = guarded if cache is None else cache
+
+    def finished(inner: IAuthorizer) -> IAuthorizer:
+        """Add the wrappers that apply with and without an approver."""
+        if vault is not None:
+            # A decision whose secret is not available is a failure.
+            inner = SecretInjectingAuthorizer(inner, vault)
+        return ObservingAuthorizer(inner) if observe else inner
+
+    checks: dict[str, Check] = {"authorizer": decided.check_ready}
+    authorizer = finished(_approved(dependencies, _compared(dependencies, decided, shadow_policy)))
+    if log is not None and config.audit_failure is AuditFailure.DENY:
+        # Deny every request while the audit log cannot be written.
+        audited = AuditRequiringAuthorizer(authorizer, lambda: log.fault)
+        authorizer = audited
+        checks["audit"] = audited.check_audit
+    dependencies.metrics.set_observing(observe)
+    return AuthorizerChain(authorizer, policy, cache, shadow_policy, checks, vault, rules, finished(decided))
 
 
-def _base(dependencies: ChainDependencies, own: IAuthorizer | None, rules: RuleSet | None) -> AuthorizerChain:
+def _vault(dependencies: ChainDependencies) -> Vault | None:
+    """Return the vault of the secrets that decisions name."""
+    reactor, secrets = dependencies.reactor, dependencies.secrets
+    return None if secrets is None else Vault(secrets, reactor, lambda command: run_command(reactor, command))
+
+
+def _limited(dependencies: ChainDependencies, own: IAuthorizer | None) -> IAuthorizer:
+    """Return the authorizer of the application, or the authorization service, with its limits and circuit breaker."""
     reactor, config = dependencies.reactor, dependencies.config
-    if rules is not None:
-        policy = PolicyAuthorizer(rules)
-        # Rules always decide, and without waiting.
-        return AuthorizerChain(FailClosedAuthorizer(reactor, policy, None), policy, rules=rules)
     retries: Callable[[], int] | None = None
     if own is not None:
         # For authorizers without a deadline of their own.  The timeout of the authorization service passes first, and
@@ -153,87 +172,60 @@ def _base(dependencies: ChainDependencies, own: IAuthorizer | None, rules: RuleS
     breaker = Breaker(config.authz_breaker_failures, _LULL + deadline, random)
     limiter = LimitedAuthorizer(reactor, guarded, breaker, deadline, config.authz_max_concurrency, config.authz_queue)
     dependencies.metrics.set_authorizer_source(limiter.questions, retries)
-    return AuthorizerChain(limiter)
+    return limiter
 
 
-def _add_cache(dependencies: ChainDependencies, chain: AuthorizerChain) -> None:
-    """Cache decisions as the authorizer directs.  Rules are not cached: they are faster than any cache."""
+def _cached(dependencies: ChainDependencies, inner: IAuthorizer) -> CachingAuthorizer | None:
+    """Return the cache of decisions, if decisions are cached as the authorizer directs."""
     config = dependencies.config
-    if chain.policy is None and config.authz_cache is not None:
-        store = DecisionStore(config.authz_cache, config.authz_max_ttl, config.authz_max_stale)
-        cache = CachingAuthorizer(dependencies.reactor, chain.authorizer, store, config.authz_queue)
-        chain.authorizer = chain.cache = cache
-        dependencies.metrics.set_cache_source(cache.reuse)
+    if config.authz_cache is None:
+        return None
+    store = DecisionStore(config.authz_cache, config.authz_max_ttl, config.authz_max_stale)
+    cache = CachingAuthorizer(dependencies.reactor, inner, store, config.authz_queue)
+    dependencies.metrics.set_cache_source(cache.reuse)
+    return cache
 
 
-def _add_shadow(dependencies: ChainDependencies, chain: AuthorizerChain, rules: RuleSet | None) -> None:
-    """Add a shadow authorizer, if the operator wants to compare decisions."""
+def _compared(dependencies: ChainDependencies, inner: IAuthorizer, policy: PolicyAuthorizer | None) -> IAuthorizer:
+    """Compare decisions with those of a shadow policy or a shadow authorization service, if there is one."""
     reactor, config = dependencies.reactor, dependencies.config
-    if rules is not None:
-        chain.shadow = PolicyAuthorizer(rules)
-        shadow: IAuthorizer = chain.shadow
-    elif config.shadow_authz_url is not None:
-        other = attrs.evolve(
-            config,
-            policy=None,
-            authz_url=config.shadow_authz_url,
-            authz_token=config.shadow_authz_token,
-            authz_max_concurrency=MAX_CONCURRENCY,
-        )
-        try:
-            shadow = remote_authorizer(
-                dependencies.sockets, other, dependencies.authz_trust, dependencies.behind_upstream
-            )
-        except ConfigError as error:
-            raise ConfigError("--shadow-authz-url", error.value, error.remedy) from error
-    else:
-        return
+    shadow = _shadow_service(dependencies) if policy is None else policy
+    if shadow is None:
+        return inner
     try:
         shadow_log = ShadowLog(reactor.seconds, time, config.shadow_log)
     except OSError as error:
         raise ConfigError("--shadow-log", config.shadow_log or "", f"cannot be written to: {error.strerror}") from error
     dependencies.metrics.registry.register(shadow_log)
     guarded = FailClosedAuthorizer(reactor, shadow, None)
-    observe = config.mode is Mode.OBSERVE
-    chain.authorizer = ShadowedAuthorizer(reactor, chain.authorizer, guarded, shadow_log, observe)
+    return ShadowedAuthorizer(reactor, inner, guarded, shadow_log, config.mode is Mode.OBSERVE)
 
 
-def _add_approvals(dependencies: ChainDependencies, chain: AuthorizerChain) -> None:
+def _shadow_service(dependencies: ChainDependencies) -> IAuthorizer | None:
+    config = dependencies.config
+    if config.shadow_authz_url is None:
+        return None
+    other = attrs.evolve(
+        config,
+        policy=None,
+        authz_url=config.shadow_authz_url,
+        authz_token=config.shadow_authz_token,
+        authz_max_concurrency=MAX_CONCURRENCY,
+    )
+    try:
+        return remote_authorizer(dependencies.sockets, other, dependencies.authz_trust, dependencies.behind_upstream)
+    except ConfigError as error:
+        raise ConfigError("--shadow-authz-url", error.value, error.remedy) from error
+
+
+def _approved(dependencies: ChainDependencies, inner: IAuthorizer) -> IAuthorizer:
     """Wait for an approver where the authorizer requires an approval.
 
     This wrapper is outside every deadline and limit of the authorizer, because an approver takes longer.  In observe
     mode no request waits for an approval.
     """
     approvals = dependencies.approvals
-    if approvals is not None and dependencies.config.mode is Mode.ENFORCE:
-        chain.authorizer = ApprovalAuthorizer(chain.authorizer, approvals)
-        dependencies.metrics.set_approvals_source(lambda: approvals.pending, approvals.counts)
-
-
-def _add_secrets(dependencies: ChainDependencies, chain: AuthorizerChain) -> None:
-    """Replace the names of secrets in decisions with their values.  A decision whose secret is not available is a
-    failure.
-    """
-    reactor = dependencies.reactor
-    if dependencies.secrets is not None:
-        chain.vault = Vault(dependencies.secrets, reactor, lambda command: run_command(reactor, command))
-        chain.authorizer = SecretInjectingAuthorizer(chain.authorizer, chain.vault)
-        # A decision whose secret is not available is a failure with and without an approver.
-        chain.without_approver = SecretInjectingAuthorizer(chain.without_approver, chain.vault)
-
-
-def _add_observe_mode(dependencies: ChainDependencies, chain: AuthorizerChain) -> None:
-    """Allow requests that would be denied, if the proxy is in observe mode."""
-    if dependencies.config.mode is Mode.OBSERVE:
-        chain.authorizer = ObservingAuthorizer(chain.authorizer)
-        chain.without_approver = ObservingAuthorizer(chain.without_approver)
-    dependencies.metrics.set_observing(dependencies.config.mode is Mode.OBSERVE)
-
-
-def _add_audit_requirement(dependencies: ChainDependencies, chain: AuthorizerChain) -> None:
-    """Deny every request while the audit log cannot be written, if the operator chose that."""
-    log = dependencies.log
-    if log is not None and dependencies.config.audit_failure is AuditFailure.DENY:
-        audited = AuditRequiringAuthorizer(chain.authorizer, lambda: log.fault)
-        chain.authorizer = audited
-        chain.checks["audit"] = audited.check_audit
+    if approvals is None or dependencies.config.mode is Mode.OBSERVE:
+        return inner
+    dependencies.metrics.set_approvals_source(lambda: approvals.pending, approvals.counts)
+    return ApprovalAuthorizer(inner, approvals)
