@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from datetime import datetime, timezone
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
-import attrs
 from twisted.application.service import Service
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, DeferredLock, fail, succeed
 from twisted.logger import Logger
 
+from egress import parts
 from egress.admin.api import admin_site
 from egress.admin.backend import LocalAdminBackend
 from egress.admin.explain import Explainer
@@ -21,32 +20,26 @@ from egress.authz.approvals import Approvals
 from egress.authz.chain import ChainDependencies, build_authorizer_chain
 from egress.authz.policy_watch import PolicyWatch
 from egress.client_auth.authenticator import AT_ONCE
-from egress.config.contradictions import OWN_AUTHORIZER, RULES_DECIDE, check
-from egress.config.model import ConfigError, Limits, Mode, ProxyConfig
+from egress.config.model import ProxyConfig
 from egress.interfaces import IAuditSink, IAuthorizer
-from egress.model.no_proxy import HostPattern
-from egress.observability.audit_log import JsonLinesAudit, open_audit
+from egress.observability.audit_log import JsonLinesAudit
 from egress.observability.health import Check, NotReady, ops_site
 from egress.observability.metrics import Metrics
-from egress.proxy.context import ProxyContext
 from egress.proxy.listeners import listener_factories
 from egress.resources import LoadedResources, load_resources, read_policy
 from egress.runtime.ports import PortBinder, described, metrics_endpoint, remove_left_behind, settled
 from egress.runtime.reload import Reloader
-from egress.runtime.rlimits import clamp_to, soft_limit
+from egress.runtime.role import WHOLE, Role
 from egress.runtime.threads import Pools
-from egress.tls.ca_source import CaSource, ca_source, dry_run_ca
+from egress.tls.ca_source import ca_source
 from egress.tls.ca_watch import CaWatch
 from egress.tls.host_contexts import HostContexts
-from egress.tls.issuer import CaError, CertificateAuthority
+from egress.tls.issuer import CertificateAuthority
 from egress.tls.reloadable_trust import ReloadableTrust
 from egress.transport.reactor import IEgressReactor
 from egress.transport.write_through import write_through
-from egress.upstream.address_guard import AddressGuard, is_local_address
-from egress.upstream.connector import Dialer
-from egress.upstream.pool import OriginPool
 from egress.upstream.proxy_endpoint import UpstreamEndpoint
-from egress.upstream.resolver import resolver_for
+from egress.upstream.resolver import Resolver, resolver_for
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress, IListeningPort, IStreamClientEndpoint, IStreamServerEndpoint
@@ -60,10 +53,6 @@ _log = Logger()
 
 # How long a stopping proxy waits for connections that it has aborted, in seconds.
 ABORT_SECONDS = 1.0
-
-# Extra seconds beyond the authorizer's own longest deadline when a lease is renewed: the authorizer's deadline passes
-# first, and its wrappers turn that into the configured outcome.
-RENEWAL_MARGIN = 1.0
 
 
 class EgressProxyService(Service):
@@ -86,69 +75,36 @@ class EgressProxyService(Service):
         config: ProxyConfig,
         authorizer: IAuthorizer | None = None,
         audit: IAuditSink | None = None,
-        endpoints: Sequence[IStreamServerEndpoint] | None = None,
-        approval_key: bytes = b"",
         *,
-        dry: bool = False,
+        role: Role = WHOLE,
     ) -> None:
         """Compose a proxy; it listens once it is started.
 
         @param authorizer: the authorizer; C{None}: the one that C{config} selects.
         @param audit: receives every audit record, in addition to C{config.audit_log}.
-        @param endpoints: in a worker process: the endpoints of C{config.listen}, opened by a parent that also
-            serves the metrics.
-        @param approval_key: in a worker process: the key that all workers derive the ids of pending approvals with.
-        @param dry: whether the proxy only explains requests and is never started: it makes no CA, reads no key and
-            opens no log.
+        @param role: whether this process is the whole proxy, a worker or a dry run.
         @raise ConfigError: naming the invalid value and the fix.
         """
-        self._reactor = reactor
-        sockets = write_through(reactor)
-        self._sockets = sockets
-        check(config, RULES_DECIDE if authorizer is None else OWN_AUTHORIZER)
-        if dry:
-            # An explanation is not compared with the shadow authorizer.
-            config = attrs.evolve(
-                config, shadow_authz_url=None, shadow_authz_token=None, shadow_policy=None, shadow_log=None
-            )
-        elif endpoints is None and config.workers != 1:
-            raise ConfigError("workers", str(config.workers), "an application is one process: leave it at 1")
-        self._config = config = attrs.evolve(config, limits=_limits(config, log=endpoints is None and not dry))
-        self._endpoints = endpoints
+        config = parts.effective_config(config, role, own_authorizer=authorizer is not None)
+        self._reactor, self._config, self._role = reactor, config, role
+        self._sockets = sockets = write_through(reactor)
         self._ports = PortBinder(self._bound)
         self._embedded = authorizer is None and config.authz_url is None
-        self._policy_watch: PolicyWatch | None = None
-        resources = load_resources(config, embedded=self._embedded)
-        rules = resources.rules
-        if config.mode is Mode.OBSERVE and endpoints is None:
-            _log.warn("NOTHING IS ENFORCED: --mode observe lets through what would be refused")
+        resources = self._load_resources()
+        self._pools = Pools(reactor, lookups=config.limits.lookups, passwords=AT_ONCE)
         self._trust, self._authz_trust = ReloadableTrust(resources.trust), ReloadableTrust(resources.authz_trust)
         source = ca_source(config)
-        authority, ca_note = dry_run_ca(config, source) if dry else (_certificate_authority(config, source), None)
-        self._guard = AddressGuard(
-            config.allow_address,
-            is_local=is_local_address,
-            block_private=rules is not None and rules.blocks_private,
-            deny=config.deny_address,
-            ports=config.allow_ports,
-        )
-        self._pools = Pools(reactor, lookups=config.limits.lookups, passwords=AT_ONCE)
+        authority, ca_note = parts.certificate_authority(config, source, role)
+        self._guard = parts.address_guard(config, resources.rules)
         resolver = resolver_for(reactor, config, self._pools.lookups)
-        self._dialer = Dialer(
-            sockets,
-            config.limits,
-            self._guard,
-            self._trust.connection_creator,
-            config.upstream_http,
-            config.upstream_https,
-            config.bypass,
-            resolver,
-        )
+        self._dialer = parts.dialer(sockets, config, self._guard, self._trust, resolver)
         self.metrics = Metrics()
-        log = None if config.audit_log is None or dry else _audit(config.audit_log)
-        approval_timeout, is_open = config.approval_timeout, config.admin is not None
-        self._approvals = approvals = Approvals(
-            reactor, time.time, approval_timeout, config.approval_queue, is_open=is_open, key=approval_key
+        log = parts.audit_log(config, role)
+        self._sinks: list[IAuditSink] = [sink for sink in (self.metrics, audit, log) if sink is not None]
+        self._approvals = Approvals(
+            *(reactor, time.time, config.approval_timeout, config.approval_queue),
+            is_open=config.admin is not None,
+            key=role.approval_key,
         )
         dependencies = ChainDependencies(
             reactor=reactor,
@@ -159,56 +115,50 @@ class EgressProxyService(Service):
             metrics=self.metrics,
             log=log,
             secrets=resources.secrets,
-            approvals=approvals,
+            approvals=self._approvals,
         )
-        self._chain = build_authorizer_chain(dependencies, authorizer, rules, resources.shadow)
+        self._chain = build_authorizer_chain(dependencies, authorizer, resources.rules, resources.shadow)
         self.authorizer = self._chain.authorizer
-        self._sinks: list[IAuditSink] = [self.metrics]
-        if audit is not None:
-            self._sinks.append(audit)
-        if log is not None:
-            self._sinks.append(log)
-            self.metrics.set_audit_lost_source(lambda: log.lost)
         contexts = HostContexts(authority, config.limits.leaf_contexts, time.time, self._pools.keys, config.client_tls)
-        # In a worker the parent logs the reminders, not the worker.
-        self._ca = CaWatch(reactor, source, authority, contexts.follow, reminds=endpoints is None)
-        self._context = ProxyContext(
-            clock=reactor,
-            limits=config.limits,
+        # In a worker the supervisor logs the reminders, not the worker.
+        self._ca = CaWatch(reactor, source, authority, contexts.follow, reminds=not role.is_worker)
+        self._context = parts.proxy_context(
+            *(reactor, config),
             authorizer=self.authorizer,
             dialer=self._dialer,
-            pool=OriginPool(reactor, config.limits),
             host_contexts=contexts,
             report=self._report,
-            passthrough=tuple(HostPattern.parse(text, suffix=False) for text in config.passthrough),
-            opaque_ports=config.opaque_ports,
-            upgrade_protocols=frozenset(config.upgrade_protocols),
-            oversize_body=config.over_body_limit,
-            renewal_timeout=2 * config.authz_timeout + RENEWAL_MARGIN,
-            resolve=config.resolve,
         )
-        self.explain = Explainer(
-            config, self._context, self._dialer, self._guard, self._chain, approvals, ca_note
-        ).explain
+        explainer = Explainer(config, self._context, self._dialer, self._guard, self._chain, self._approvals, ca_note)
+        self.explain = explainer.explain
         self.admin_backend = LocalAdminBackend(self._approvals, self.explain)
         self._factories = listener_factories(config, self._context, self._pools.passwords)
         lock = DeferredLock()
         self._reloader = Reloader(lock, self._pools.files, self._load_resources, self._use_resources)
         self._policy_reloader = Reloader(lock, self._pools.files, lambda: read_policy(self._config), self._use_policy)
+        self._policy_watch = self._watch(resources.rules)
         self.checks: dict[str, Check] = {**self._chain.checks, "ca": self._check_ca}
-        if rules is not None:
-            self._rules = rules
-            self._policy_watch = watch = PolicyWatch(
-                reactor, rules, lambda: self._rules.files, self._policy_reloader.begin
-            )
-            self.metrics.set_policy_source(lambda: watch.state)
-        self.metrics.set_connections_source(lambda: self._context.sessions.clients)
-        self.metrics.set_rejected_source(lambda: self._context.rejected)
-        self.metrics.set_lookups_source(lambda: resolver.busy, lambda: resolver.waiting)
-        bodies = self._context.contents
-        self.metrics.set_body_memory_source(lambda: bodies.held, lambda: bodies.waiting)
-        self.metrics.set_host_contexts_source(lambda: len(contexts))
-        self.metrics.set_ca_expiry_source(lambda: self.certificate_authority.not_after.timestamp())
+        self._set_metric_sources(log, resolver, contexts)
+
+    def _watch(self, rules: RuleSet | None) -> PolicyWatch | None:
+        """Return the watch of the policy files, if a policy decides."""
+        if rules is None:
+            return None
+        self._rules = rules
+        return PolicyWatch(self._reactor, rules, lambda: self._rules.files, self._policy_reloader.begin)
+
+    def _set_metric_sources(self, log: JsonLinesAudit | None, resolver: Resolver, contexts: HostContexts) -> None:
+        metrics, context, watch = self.metrics, self._context, self._policy_watch
+        if log is not None:
+            metrics.set_audit_lost_source(lambda: log.lost)
+        if watch is not None:
+            metrics.set_policy_source(lambda: watch.state)
+        metrics.set_connections_source(lambda: context.sessions.clients)
+        metrics.set_rejected_source(lambda: context.rejected)
+        metrics.set_lookups_source(lambda: resolver.busy, lambda: resolver.waiting)
+        metrics.set_body_memory_source(lambda: context.contents.held, lambda: context.contents.waiting)
+        metrics.set_host_contexts_source(lambda: len(contexts))
+        metrics.set_ca_expiry_source(lambda: self.certificate_authority.not_after.timestamp())
 
     @property
     def certificate_authority(self) -> CertificateAuthority:
@@ -296,17 +246,17 @@ class EgressProxyService(Service):
     def _listen(self) -> None:
         if self._ports.begun:
             return
-        endpoints = self._endpoints
+        endpoints = self._role.endpoints
         if endpoints is None:
             endpoints = [described(self._sockets, listener.endpoint) for listener in self._config.listen]
         bindings: list[tuple[IStreamServerEndpoint, object]] = list(zip(endpoints, self._factories, strict=True))
         metrics = metrics_endpoint(self._reactor, self._config.metrics_interface, self._config.metrics_port)
-        if metrics is not None and self._endpoints is None:
+        if metrics is not None and not self._role.is_worker:
             bindings.append((metrics, ops_site(self._reactor, self.metrics, self.checks)))
         elif self._config.metrics_port is not None:
             self._guard.add_listener(ip_address(self._config.metrics_interface), self._config.metrics_port)
         admin, settings = admin_endpoint(self._reactor, self._config), self._config.admin
-        if admin is not None and self._endpoints is None:
+        if admin is not None and not self._role.is_worker:
             bindings.append((admin, admin_site(self._reactor, self.admin_backend, self._config.admin_token)))
         elif settings is not None and settings.address is not None:
             self._guard.add_listener(settings.address, settings.port)
@@ -367,29 +317,3 @@ def admin_endpoint(reactor: IEgressReactor, config: ProxyConfig) -> IStreamServe
     if config.admin.path is not None:
         remove_left_behind(config.admin.path)
     return described(reactor, config.admin.endpoint)
-
-
-def _limits(config: ProxyConfig, *, log: bool) -> Limits:
-    limits = clamp_to(config.limits, soft_limit())
-    if log and limits.connections < config.limits.connections:
-        _log.info(
-            "the limit of open files leaves room for {connections} connections, {each} of one client, not {wanted}",
-            connections=limits.connections,
-            each=limits.connections_per_client,
-            wanted=config.limits.connections,
-        )
-    return limits
-
-
-def _certificate_authority(config: ProxyConfig, source: CaSource) -> CertificateAuthority:
-    try:
-        return source.load_or_create(datetime.now(timezone.utc))
-    except CaError as error:
-        raise ConfigError("--ca-dir" if config.ca_cert is None else "--ca-cert", "", str(error)) from error
-
-
-def _audit(target: str) -> JsonLinesAudit:
-    try:
-        return open_audit(target)
-    except OSError as error:
-        raise ConfigError("--audit-log", target, f"cannot be written to: {error.strerror}") from error

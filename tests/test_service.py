@@ -33,6 +33,7 @@ from egress.model.no_proxy import Bypass
 from egress.model.record import ExchangeRecord
 from egress.observability.health import NotReady
 from egress.proxy.factory import ProxyFactory
+from egress.runtime.role import DRY_RUN, Role
 from egress.service import EgressProxyService
 from egress.tls.ca_rotation import Rotation
 from egress.tls.ca_store import CaDirectory
@@ -182,8 +183,8 @@ class ConstructionTests(ServiceTestCase):
         error = self.assertRaises(ConfigError, self.make, workers=2)
         self.assertEqual((error.option, error.value), ("workers", "2"))
         config = ProxyConfig(ca_dir=self.ca_dir, workers=2)
-        EgressProxyService(self.reactor, config, endpoints=())  # type: ignore[arg-type]
-        EgressProxyService(self.reactor, config, dry=True)  # type: ignore[arg-type]
+        EgressProxyService(self.reactor, config, role=Role(()))  # type: ignore[arg-type]
+        EgressProxyService(self.reactor, config, role=DRY_RUN)  # type: ignore[arg-type]
 
     def test_authorizer_wrappers(self) -> None:
         """The embedded policy always decides immediately, so it needs no limiter."""
@@ -369,13 +370,13 @@ class DescriptorLimitTests(ServiceTestCase):
     """The connection limit fits the limit of open files."""
 
     def test_lowered_limit(self) -> None:
-        with mock.patch("egress.service.soft_limit", return_value=1024), capturedLogs() as events:
+        with mock.patch("egress.parts.soft_limit", return_value=1024), capturedLogs() as events:
             service = self.make()
         self.assertEqual(service._context.limits.connections, 384)
         self.assertEqual([(event["connections"], event["wanted"]) for event in events], [(384, 16384)])
 
     def test_sufficient_limit(self) -> None:
-        with mock.patch("egress.service.soft_limit", return_value=1048576), capturedLogs() as events:
+        with mock.patch("egress.parts.soft_limit", return_value=1048576), capturedLogs() as events:
             service = self.make()
         self.assertEqual((service._context.limits, events), (Limits(), []))
 
@@ -446,7 +447,7 @@ class CaTests(ServiceTestCase):
         endpoint = TCP4ServerEndpoint(self.reactor, 8080)
         config = ProxyConfig(ca_dir=self.ca_dir)
         for endpoints, expected in ((None, 1), ([endpoint], 0)):
-            service = EgressProxyService(self.reactor, config, endpoints=endpoints)  # type: ignore[arg-type]
+            service = EgressProxyService(self.reactor, config, role=Role(endpoints))  # type: ignore[arg-type]
             with capturedLogs() as events:
                 service.startService()
             service.stopService()
@@ -515,7 +516,7 @@ class ListeningTests(ServiceTestCase):
         """A worker does not serve it, and blocks requests to it."""
         endpoint = TCP4ServerEndpoint(self.reactor, 8080)
         config = ProxyConfig(ca_dir=self.ca_dir, admin="tcp:9099", admin_token="hunter2")
-        service = EgressProxyService(self.reactor, config, endpoints=[endpoint])  # type: ignore[arg-type]
+        service = EgressProxyService(self.reactor, config, role=Role([endpoint]))  # type: ignore[arg-type]
         service.startService()
         self.assertEqual([server[0] for server in self.reactor.tcpServers], [8080])
         self.assertIn("proxy itself", service._guard.refusal(ip_address("127.0.0.1"), 9099) or "")
@@ -559,7 +560,7 @@ class ListeningTests(ServiceTestCase):
     def test_worker(self) -> None:
         endpoint = TCP4ServerEndpoint(self.reactor, 8082, interface="127.0.0.1")
         config = ProxyConfig(ca_dir=self.ca_dir, metrics_port=9090, allow_address=(ip_network("127.0.0.0/8"),))
-        service = EgressProxyService(self.reactor, config, endpoints=[endpoint])  # type: ignore[arg-type]
+        service = EgressProxyService(self.reactor, config, role=Role([endpoint]))  # type: ignore[arg-type]
         service.startService()
         # The parent binds the ports, and serves the metrics.
         self.assertEqual([server[0] for server in self.reactor.tcpServers], [8082])

@@ -21,6 +21,7 @@ from egress.config.model import ConfigError, ProxyConfig
 from egress.config.option import Option
 from egress.config.options import OPTIONS
 from egress.model.explanation import MAX_BODY, ExplainRequest, Explanation, InvalidExplainRequest
+from egress.runtime.role import DRY_RUN
 from egress.service import EgressProxyService
 
 # Exit statuses.  1 is a denial, so an error is 2, as for an invalid command line.
@@ -105,7 +106,7 @@ def _run(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> 
 
 def explained(reactor: Any, config: ProxyConfig, question: ExplainRequest) -> Deferred[Explanation]:
     """Make a proxy that never listens, and have it explain the request."""
-    proxy = EgressProxyService(reactor, config, dry=True)
+    proxy = EgressProxyService(reactor, config, role=DRY_RUN)
 
     def close(result: Any) -> Deferred[Any]:
         return proxy.stopService().addCallback(lambda _: result)

@@ -25,6 +25,7 @@ from egress.config.model import ConfigError
 from egress.observability.health import Readiness
 from egress.observability.worker_aggregation import to_json
 from egress.runtime.global_reactor import global_reactor
+from egress.runtime.role import Role
 from egress.runtime.signals import read_anew
 from egress.service import ABORT_SECONDS, EgressProxyService
 from egress.transport.write_through import write_through
@@ -151,8 +152,7 @@ def main() -> None:
         proxy = EgressProxyService(
             reactor,
             spec.config,
-            endpoints=inherited,
-            approval_key=spec.approval_key,
+            role=Role(inherited, spec.approval_key),
         )
     except ConfigError as error:
         send_frame(control, notification(FAILED, str(error)))

@@ -19,6 +19,7 @@ from egress.model.decision import Decision, Obligations, Verdict
 from egress.model.errors import AuthorizerUnavailable
 from egress.model.explanation import ExplainRequest, Explanation, RuleTried
 from egress.model.no_proxy import Bypass
+from egress.runtime.role import DRY_RUN
 from egress.service import EgressProxyService
 from egress.tls.ca_store import CaDirectory
 from tests.authz.test_fail_closed import REQUEST
@@ -89,7 +90,7 @@ class ExplainTestCase(SynchronousTestCase):
                 **options,
             }
         )
-        return EgressProxyService(self.reactor, config, authorizer, dry=True)  # type: ignore[arg-type]
+        return EgressProxyService(self.reactor, config, authorizer, role=DRY_RUN)  # type: ignore[arg-type]
 
     def ask(
         self,

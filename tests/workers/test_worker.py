@@ -21,6 +21,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.config.model import ConfigError, ProxyConfig
 from egress.observability.metrics import Metrics
+from egress.runtime.role import Role
 from egress.workers import worker as worker_module
 from egress.workers.ipc import FIRST_LISTENER, WorkerSpec
 from egress.workers.worker import Worker, endpoints, main
@@ -203,9 +204,10 @@ class MainTests(SynchronousTestCase):
         log.info("one")
         log.info("")
 
-    def make(self, reactor: object, config: ProxyConfig, endpoints: Any, approval_key: bytes) -> FakeProxy:
+    def make(self, reactor: object, config: ProxyConfig, role: Role) -> FakeProxy:
         self.assertIs(reactor, self.reactor)
-        self.assertEqual(approval_key, b"k")
+        self.assertEqual(role.approval_key, b"k")
+        endpoints: Any = role.endpoints
         self.assertEqual([endpoint.fileno for endpoint in endpoints], [FIRST_LISTENER, FIRST_LISTENER + 1])
         if self.error is not None:
             raise self.error
