@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
@@ -149,7 +148,6 @@ def proxy_context(
         opaque_ports=config.opaque_ports,
         upgrade_protocols=frozenset(config.upgrade_protocols),
         oversize_body=config.over_body_limit,
-        wall_clock=time.time,
         renewal_timeout=2 * config.authz_timeout + RENEWAL_MARGIN,
         resolve=config.resolve,
     )

@@ -61,8 +61,8 @@ class AuthzServiceMetrics:
         self._connections = Gauge(
             "egressauthz_connections", "Connections of callers that are open.", registry=self.registry
         )
-        self._lost = SourceCounter("egress_audit_lines_lost", "Audit log lines that could not be written.")
-        self.registry.register(self._lost)
+        text = "Audit log lines that could not be written."
+        self._lost = SourceCounter("egress_audit_lines_lost", text, registry=self.registry)
 
     def watch_connections(self, source: Callable[[], float]) -> None:
         """Set the source of the number of open connections."""

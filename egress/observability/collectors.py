@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
+from prometheus_client.registry import Collector, CollectorRegistry
 
 from egress.model.statistics import CacheStats, PolicyReloadStats, Questions
 
@@ -16,10 +16,11 @@ class SourceCounter(Collector):
     @ivar source: returns the value.
     """
 
-    def __init__(self, name: str, text: str) -> None:
+    def __init__(self, name: str, text: str, registry: CollectorRegistry) -> None:
         self._name = name
         self._text = text
         self.source: Callable[[], float] = float
+        registry.register(self)
 
     def collect(self) -> Iterator[Metric]:
         """Return the current value as a metric (C{Collector.collect})."""

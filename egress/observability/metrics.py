@@ -48,10 +48,10 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = process_registry()
         gauge = partial(Gauge, registry=self.registry)
+        counter = partial(SourceCounter, registry=self.registry)
         self._exchanges = ExchangeCounters()
         self.registry.register(self._exchanges)
         self._client_connections = gauge("egress_client_connections", "Client connections that are open.")
-        counter = self._counter
         self._rejected = counter("egress_client_connections_rejected", "Client connections that a limit closed.")
         self._lookups = gauge("egress_dns_lookups", "Names that are being looked up.")
         self._lookups_waiting = gauge("egress_dns_lookups_queued", "Names that wait to be looked up.")
@@ -61,11 +61,6 @@ class Metrics:
         self._ca_end = gauge("egress_ca_not_after_seconds", "When the CA certificate ends, in seconds since 1970.")
         self._observing = gauge("egress_observe_mode", "1 while nothing is enforced (--mode observe), otherwise 0.")
         self._audit_lost = counter("egress_audit_lines_lost", "Audit log lines that could not be written.")
-
-    def _counter(self, name: str, text: str) -> SourceCounter:
-        counter = SourceCounter(name, text)
-        self.registry.register(counter)
-        return counter
 
     def set_connections_source(self, source: Callable[[], float]) -> None:
         """Set the function that returns the number of open client connections at each scrape."""

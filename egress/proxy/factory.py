@@ -93,7 +93,7 @@ class ProxyFactory(ServerFactory):
         self._context.rejected += 1
         now = self._context.clock.seconds()
         if len(self._error_times) == MAX_REJECTED and now - self._error_times[0] < LINGER_SECONDS:
-            return RejectedConnection(self._context, None, _ignore)
+            return RejectedConnection(self._context, None, self._closed)
         self._error_times.append(now)
         if len(self._lingering) >= max_lingering(self._context.limits):
             # The oldest one had the most time to read its response.
@@ -105,8 +105,5 @@ class ProxyFactory(ServerFactory):
         return rejected
 
     def _closed(self, rejected: RejectedConnection) -> None:
+        # An aborted connection is not among the lingering ones.
         self._lingering.pop(rejected, None)
-
-
-def _ignore(_: RejectedConnection) -> None:
-    """Do nothing: an aborted connection is not in the set of lingering ones."""

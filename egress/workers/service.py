@@ -110,9 +110,9 @@ class WorkerPool(Service):
         workers.labels("configured").set(config.workers)
         workers.labels("running").set_function(lambda: len(self._running()))
         self._restarts = Counter("egress_worker_restarts", "Workers started in place of others.", registry=registry)
-        lost = SourceCounter("egress_audit_lines_lost", "Audit log lines that could not be written.")
+        text = "Audit log lines that could not be written."
+        lost = SourceCounter("egress_audit_lines_lost", text, registry=registry)
         lost.source = lambda: 0 if self._audit is None else self._audit.lost
-        registry.register(lost)
         self._totals = WorkerMetrics(registry)
 
     @property
