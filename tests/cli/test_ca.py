@@ -22,7 +22,8 @@ from egress.tls.ca_store import CaDirectory
 from egress.tls.issuer import pin_of, read_certificates
 from tests.certificates import TestCA, key_pem_of
 
-NOW = datetime.now(timezone.utc)
+# Certificates have whole seconds.
+NOW = datetime.now(timezone.utc).replace(microsecond=0)
 
 
 class CaCommandTestCase(SynchronousTestCase):
