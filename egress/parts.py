@@ -11,7 +11,7 @@ from twisted.logger import Logger
 from egress.config.contradictions import OWN_AUTHORIZER, RULES_DECIDE, check
 from egress.config.model import ConfigError, Limits, Mode, ProxyConfig
 from egress.model.no_proxy import HostPattern
-from egress.observability.audit_log import JsonLinesAudit, open_audit
+from egress.observability.audit_log import JsonLinesAudit, configured_audit
 from egress.proxy.context import ProxyContext
 from egress.runtime.rlimits import clamp_to, soft_limit
 from egress.runtime.role import Role
@@ -118,12 +118,7 @@ def audit_log(config: ProxyConfig, role: Role) -> JsonLinesAudit | None:
 
     @raise ConfigError: if it cannot be written.
     """
-    if config.audit_log is None or role.is_dry_run:
-        return None
-    try:
-        return open_audit(config.audit_log)
-    except OSError as error:
-        raise ConfigError("--audit-log", config.audit_log, f"cannot be written to: {error.strerror}") from error
+    return None if config.audit_log is None or role.is_dry_run else configured_audit(config.audit_log)
 
 
 def proxy_context(

@@ -23,6 +23,7 @@ from egress.client_auth.authenticator import AT_ONCE
 from egress.config.model import ProxyConfig
 from egress.interfaces import IAuditSink, IAuthorizer
 from egress.observability.audit_log import JsonLinesAudit
+from egress.observability.audit_sinks import AuditSinks
 from egress.observability.health import Check, NotReady, ops_site
 from egress.observability.metrics import Metrics
 from egress.proxy.listeners import listener_factories
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
 
     from egress.authz.secrets.table import SecretTable
     from egress.model.authority import Authority
-    from egress.model.record import ExchangeRecord
     from egress.policy.rules import RuleSet
 
 _log = Logger()
@@ -100,7 +100,7 @@ class EgressProxyService(Service):
         self._dialer = parts.dialer(sockets, config, self._guard, self._trust, resolver)
         self.metrics = Metrics()
         log = parts.audit_log(config, role)
-        self._sinks: list[IAuditSink] = [sink for sink in (self.metrics, audit, log) if sink is not None]
+        self._sinks = AuditSinks(self.metrics, audit, log)
         self._approvals = Approvals(
             *(reactor, time.time, config.approval_timeout, config.approval_queue),
             is_open=config.admin is not None,
@@ -127,7 +127,7 @@ class EgressProxyService(Service):
             authorizer=self.authorizer,
             dialer=self._dialer,
             host_contexts=contexts,
-            report=self._report,
+            report=self._sinks.write,
         )
         explainer = Explainer(config, self._context, self._dialer, self._guard, self._chain, self._approvals, ca_note)
         self.explain = explainer.explain
@@ -206,13 +206,6 @@ class EgressProxyService(Service):
         self._rules = rules
         if self._policy_watch is not None:
             self._policy_watch.used(rules, followed=followed)
-
-    def _report(self, record: ExchangeRecord) -> None:
-        for sink in self._sinks:
-            try:
-                sink.write(record)
-            except Exception:  # noqa: BLE001 - the faults of a sink are not the client's
-                _log.failure("an audit sink failed")
 
     def _behind_upstream(self, authority: Authority) -> IStreamClientEndpoint | None:
         """Return the endpoint of the authorization service, when it is reached through the upstream proxy."""
@@ -302,8 +295,7 @@ class EgressProxyService(Service):
         def closed(_: object) -> None:
             self._context.flows.close()
             self._pools.stop()
-            for sink in self._sinks:
-                sink.close()
+            self._sinks.close()
 
         draining = self._context.sessions.drain()
         draining.addTimeout(self._config.limits.drain_timeout, self._reactor)

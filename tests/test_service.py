@@ -269,7 +269,7 @@ class AuditFailureTests(ServiceTestCase):
     def ask(self, **options: Any) -> tuple[EgressProxyService, Deferred[Decision]]:
         service = self.make(_Never(), audit_log="/dev/full", **options)
         self.addCleanup(service.stopService)
-        service._report(ALLOWED)
+        service._sinks.write(ALLOWED)
         self.assertEqual(len(self.flushLoggedErrors()), 0, "it is said, not raised")
         return service, service.authorizer.decide(REQUEST)
 

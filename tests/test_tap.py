@@ -22,6 +22,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from egress import __version__, tap
 from egress.config.model import ConfigError, Mode, ProxyConfig
 from egress.tap import Options, makeService, start_message
+from tests.tap import TapTestCase
 
 LOOPBACK = IPv4Address("TCP", "127.0.0.1", 8080)
 CERTIFICATE = Path("/var/lib/ca/ca.pem")
@@ -178,17 +179,17 @@ class StartMessageTests(SynchronousTestCase):
         self.assertNotIn("Tunnelled", self.message())
 
 
-class MakeServiceTests(SynchronousTestCase):
+class MakeServiceTests(TapTestCase):
     """The function that C{twistd} calls."""
 
+    tap = tap
+
     def setUp(self) -> None:
+        super().setUp()
         self.patch(os, "environ", {"EGRESS_LISTEN": "tcp:8081"})
         self.configs: list[ProxyConfig] = []
         self.patch(tap, "EgressProxyService", self.make)
         self.patch(tap, "WorkerPool", self.make_workers)
-        self.interruptible: list[Callable[[], object]] = []
-        self.patch(tap, "end_when_interrupted", lambda reactor, tidy: self.interruptible.append(tidy))
-        self.patch(tap, "reload_at_hangup", lambda reactor, reload: None)
 
     def make(self, reactor: object, config: ProxyConfig) -> FakeProxy:
         self.configs.append(config)
@@ -198,20 +199,10 @@ class MakeServiceTests(SynchronousTestCase):
         self.assertEqual(config.workers, 2)
         return FakeProxy()
 
-    def options(self, *arguments: str, **parent: Any) -> Options:
-        options = Options()
-        options.parseOptions(arguments)
-        options.parent = parent  # type: ignore[assignment]
-        return options
-
-    def refuse(self, options: Options, expected: str) -> None:
-        with self.assertRaises(SystemExit) as caught:
-            makeService(options)
-        self.assertEqual(caught.exception.code, expected)
-
     def test_service(self) -> None:
         service = makeService(self.options("--metrics-port", "9090", "--ca-dir", "/var/lib/ca"))
         self.assertTrue(IService.providedBy(service))
+        self.assertEqual([reload.__name__ for reload in self.reloads], ["reload"])
         (config,) = self.configs
         self.assertEqual(config, ProxyConfig(listen=("tcp:8081",), metrics_port=9090, ca_dir=Path("/var/lib/ca")))
 

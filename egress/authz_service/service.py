@@ -19,8 +19,9 @@ from egress.authz_service.http_channel import CallerSite, ChannelLimits
 from egress.authz_service.metrics import AuthzServiceMetrics
 from egress.authz_service.validate_resource import ValidateResource
 from egress.config.contradictions import OWN_AUTHORIZER, check
-from egress.config.model import MIB, AuditFailure, ConfigError
-from egress.observability.audit_log import JsonLinesAudit, open_audit
+from egress.config.model import MIB, AuditFailure
+from egress.observability.audit_log import JsonLinesAudit, configured_audit
+from egress.observability.audit_sinks import AuditSinks
 from egress.observability.health import Check, Readiness, ops_site_of
 from egress.proxy.context import Ids
 from egress.proxy.listeners import behind_tls
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from egress.authz_service.config import AuthzServiceConfig
     from egress.config.listener import Listener
     from egress.interfaces import IAuditSink, IAuthorizer
-    from egress.model.record import ExchangeRecord
     from egress.policy.rules import RuleSet
     from egress.transport.reactor import IEgressReactor
 
@@ -78,8 +78,8 @@ class EgressAuthzService(Service):
         self._config = config
         self.metrics = AuthzServiceMetrics()
         self.checks: dict[str, Check] = {}
-        log = None if config.audit_log is None else _audit(config.audit_log)
-        self._sinks: list[IAuditSink] = [self.metrics, *filter(None, (audit, log))]
+        log = None if config.audit_log is None else configured_audit(config.audit_log)
+        self._sinks = AuditSinks(self.metrics, audit, log)
         self._watch: PolicyWatch | None = None
         self._reads = Threads(reactor, "files", 1)
         self.authorizer = self._policy_authorizer() if authorizer is None else self._with_deadline(authorizer)
@@ -157,7 +157,7 @@ class EgressAuthzService(Service):
             self.authorizer,
             None if config.token is None else Bearer(config.token),
             authenticated,
-            self._report,
+            self._sinks.write,
             self.metrics.refuse,
             Ids().__next__,
         )
@@ -171,13 +171,6 @@ class EgressAuthzService(Service):
         )
         self._sites.append(site)
         return behind_tls(listener, site, self._reactor)
-
-    def _report(self, record: ExchangeRecord) -> None:
-        for sink in self._sinks:
-            try:
-                sink.write(record)
-            except Exception:  # noqa: BLE001 - the faults of a sink are not the caller's
-                _log.failure("an audit sink failed")
 
     # -- start
 
@@ -233,16 +226,8 @@ class EgressAuthzService(Service):
 
         def closed(_: object) -> None:
             self._reads.stop()
-            for sink in self._sinks:
-                sink.close()
+            self._sinks.close()
 
         draining = settled([site.drain() for site in self._sites])
         draining.addTimeout(self._config.drain_timeout, self._reactor)
         return settled([self._binding.stop(), draining.addBoth(drained)]).addCallback(closed)
-
-
-def _audit(target: str) -> JsonLinesAudit:
-    try:
-        return open_audit(target)
-    except OSError as error:
-        raise ConfigError("--audit-log", target, f"cannot be written to: {error.strerror}") from error

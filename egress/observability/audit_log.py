@@ -21,6 +21,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from egress.interfaces import IAuditSink
+from egress.model.converters import ConfigError
 from egress.model.record import ExchangeRecord
 from egress.model.redact import redact_url
 from egress.runtime.safe_files import open_log
@@ -297,3 +298,14 @@ def open_audit(target: str) -> JsonLinesAudit:
     @raise OSError: when it cannot be opened.
     """
     return JsonLinesAudit(target)
+
+
+def configured_audit(target: str) -> JsonLinesAudit:
+    """Open the audit log of a configuration.
+
+    @raise ConfigError: if it cannot be opened; it names the option and the fix.
+    """
+    try:
+        return open_audit(target)
+    except OSError as error:
+        raise ConfigError("--audit-log", target, f"cannot be written to: {error.strerror}") from error

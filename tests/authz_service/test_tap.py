@@ -7,7 +7,6 @@ import os
 import sys
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any
 
 from twisted.application.service import IService, IServiceMaker, Service
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
@@ -22,6 +21,7 @@ from egress.authz_service.config import AuthzServiceConfig
 from egress.authz_service.options import AUTHZ_SERVICE_OPTIONS
 from egress.authz_service.tap import Options, makeService, start_message
 from egress.config.model import ConfigError
+from tests.tap import TapTestCase
 
 LOOPBACK = IPv4Address("TCP", "127.0.0.1", 9000)
 
@@ -78,37 +78,27 @@ class StartMessageTests(SynchronousTestCase):
         self.assertNotIn("For a proxy", message)
 
 
-class MakeServiceTests(SynchronousTestCase):
+class MakeServiceTests(TapTestCase):
     """The function that C{twistd} calls."""
 
+    tap = tap
+
     def setUp(self) -> None:
+        super().setUp()
         self.patch(os, "environ", {"EGRESSAUTHZ_LISTEN": "tcp:9001"})
         self.configs: list[AuthzServiceConfig] = []
         self.patch(tap, "EgressAuthzService", self.make)
-        self.interruptible: list[Callable[[], object]] = []
-        self.patch(tap, "end_when_interrupted", lambda reactor, tidy: self.interruptible.append(tidy))
-        self.patch(tap, "reload_at_hangup", lambda reactor, reload: None)
 
     def make(self, reactor: object, config: AuthzServiceConfig) -> FakeService:
         self.configs.append(config)
         return FakeService()
-
-    def options(self, *arguments: str, **parent: Any) -> Options:
-        options = Options()
-        options.parseOptions(arguments)
-        options.parent = parent  # type: ignore[assignment]
-        return options
-
-    def refuse(self, options: Options, expected: str) -> None:
-        with self.assertRaises(SystemExit) as caught:
-            makeService(options)
-        self.assertEqual(caught.exception.code, expected)
 
     def test_service(self) -> None:
         out = io.StringIO()
         self.patch(sys, "stdout", out)
         service = makeService(self.options("--metrics-port", "9090"))
         self.assertTrue(IService.providedBy(service))
+        self.assertEqual([reload.__name__ for reload in self.reloads], ["reload"])
         self.assertEqual(self.configs, [AuthzServiceConfig(listen=("tcp:9001",), metrics_port=9090)])
         service.startService()
         self.assertEqual(out.getvalue(), start_message((LOOPBACK,), "the policy", self.configs[0]))
