@@ -16,7 +16,7 @@ LEFT = "left"
 IDEMPOTENT = frozenset({"GET", "HEAD"})
 
 # An intercepted tunnel that ends before a request has an audit record without an id.
-_WITHOUT_REQUEST = frozenset({"client-left", "client-tls-failed"})
+_WITHOUT_REQUEST = frozenset({"tunnel-without-request", "client-tls-failed"})
 
 # The warm-up share of a run, and the minimum number of samples for a trend.
 _WARM_UP = 0.1
@@ -212,7 +212,7 @@ def _clients(asked: Sequence[Asked], seen: Sequence[Seen], records: Sequence[Rec
         yield "no client got a response of an origin"
     known = {one.id for one in asked}
     for record in records:
-        if not record.id and record.verdict == "refused" and record.outcome in _WITHOUT_REQUEST:
+        if not record.id and record.verdict == "rejected" and record.outcome in _WITHOUT_REQUEST:
             continue
         if record.id not in known:
             yield f"{record.id or record.request}: an audit record of a request that no client sent ({record.outcome})"

@@ -157,7 +157,7 @@ class _Trace:
             return self._end("allow", decision.reason, decision.decided_by, decision.rule_id)
         except EgressError as error:
             if not self._steps or self._steps[-1].outcome != _NO:
-                outcome = _NO if outcome_of(error).verdict in ("deny", "refused") else _FAILED
+                outcome = _NO if outcome_of(error).verdict in ("deny", "rejected") else _FAILED
                 self._step(name, outcome, error.reason)
             raise
 
@@ -394,6 +394,6 @@ class _Trace:
 
     def _fault(self, error: EgressError) -> Explanation:
         outcome = outcome_of(error)
-        verdict = "deny" if outcome.verdict in ("deny", "refused") else "none"
+        verdict = "deny" if outcome.verdict in ("deny", "rejected") else "none"
         status = None if outcome.status is None else outcome.status.value
         return self._end(verdict, error.reason, "proxy", None, status, outcome.code)

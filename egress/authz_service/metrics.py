@@ -78,7 +78,7 @@ class AuthzServiceMetrics:
 
     def write(self, record: ExchangeRecord) -> None:
         """Count one authorization request (L{IAuditSink.write})."""
-        if record.verdict != "refused":
+        if record.verdict != "rejected":
             self._tally.questions[record.verdict] += 1
         if record.decision_seconds is not None:
             self._tally.seconds.observe(record.decision_seconds)

@@ -38,7 +38,7 @@ DECIDED: Final = "decided"
 """The outcome of an authorization request in the audit log.  The outcome of the exchange itself is in the log of the
 proxy.
 """
-BAD_QUESTION: Final = "bad-question"
+BAD_REQUEST: Final = "bad-request"
 
 _JSON: Final = "application/json"
 _PROBLEM: Final = "application/problem+json"
@@ -190,7 +190,7 @@ class ValidateResource:
         if isinstance(error, CancelledError):
             # The caller disconnected.
             reason = "the caller went away"
-            self._record(received, "unavailable", "client-gone", reason, None, None)
+            self._record(received, "unavailable", "client-disconnected", reason, None, None)
             return
         if not isinstance(error, EgressError):
             _log.failure("{id} failed", failure, id=received.request.request_id)
@@ -246,8 +246,8 @@ class ValidateResource:
                 stage="request",
                 method="",
                 url="",
-                verdict="refused",
-                outcome=BAD_QUESTION,
+                verdict="rejected",
+                outcome=BAD_REQUEST,
                 reason=error.reason,
                 decided_by="egressauthz",
                 rule_id=None,

@@ -31,7 +31,7 @@ PLAIN_TEXT: Final = b"text/plain; charset=utf-8"
 _TITLES: Final = {
     "deny": "Denied by the egress policy",
     "unavailable": "No decision could be had",
-    "refused": "The request was refused",
+    "rejected": "The request was rejected",
     "failed": "The request could not be forwarded",
 }
 

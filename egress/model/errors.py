@@ -277,7 +277,7 @@ class Outcome:
 
 
 def _client(status: HTTPStatus | None, code: str, stage: str = "request") -> Outcome:
-    return Outcome(status, code, stage, "http_request_error", "refused")
+    return Outcome(status, code, stage, "http_request_error", "rejected")
 
 
 def _origin(status: HTTPStatus, code: str, stage: str, proxy_error: str) -> Outcome:
@@ -292,7 +292,7 @@ OUTCOMES: Final[dict[type[EgressError], Outcome]] = {
     RequestTimeout: _client(_S.REQUEST_TIMEOUT, "request-timeout"),
     ContentTooLarge: _client(_S.REQUEST_ENTITY_TOO_LARGE, "content-too-large"),
     ContentMemoryExhausted: Outcome(
-        _S.SERVICE_UNAVAILABLE, "no-room-for-content", "request", "proxy_internal_error", "refused"
+        _S.SERVICE_UNAVAILABLE, "content-memory-exhausted", "request", "proxy_internal_error", "rejected"
     ),
     TargetTooLong: _client(_S.REQUEST_URI_TOO_LONG, "target-too-long"),
     HeadTooLarge: _client(_S.REQUEST_HEADER_FIELDS_TOO_LARGE, "head-too-large"),
@@ -300,15 +300,15 @@ OUTCOMES: Final[dict[type[EgressError], Outcome]] = {
     ServerNameMismatch: _client(_S.MISDIRECTED_REQUEST, "server-name-mismatch", "sni"),
     TooManyConnections: _client(_S.TOO_MANY_REQUESTS, "too-many-connections", "connection"),
     VersionNotSupported: _client(_S.HTTP_VERSION_NOT_SUPPORTED, "version-not-supported"),
-    MaxForwardsReached: _client(_S.OK, "last-hop"),
+    MaxForwardsReached: _client(_S.OK, "max-forwards-reached"),
     UnsupportedRequest: _client(_S.NOT_IMPLEMENTED, "unsupported-request"),
     ClientUnauthenticated: _client(_S.PROXY_AUTHENTICATION_REQUIRED, "client-auth-required", "client-auth"),
     CredentialsRejected: _client(_S.PROXY_AUTHENTICATION_REQUIRED, "client-credentials-rejected", "client-auth"),
     ClientCheckBusy: _client(_S.TOO_MANY_REQUESTS, "client-auth-busy", "client-auth"),
-    TunnelNotUnderstood: _client(None, "tunnel-not-understood", "tunnel"),
+    TunnelNotUnderstood: _client(None, "tunnel-protocol-unknown", "tunnel"),
     ClientTlsFailed: _client(None, "client-tls-failed", "client-tls"),
-    ClientLeft: _client(None, "client-left", "client"),
-    ClientGone: _client(None, "client-gone", "client"),
+    ClientLeft: _client(None, "tunnel-without-request", "client"),
+    ClientGone: _client(None, "client-disconnected", "client"),
     Denied: Outcome(_S.FORBIDDEN, "denied", "authz", "http_request_denied", "deny"),
     AddressForbidden: Outcome(_S.FORBIDDEN, "address-forbidden", "address", "destination_ip_prohibited", "deny"),
     PortForbidden: Outcome(_S.FORBIDDEN, "port-forbidden", "address", "http_request_denied", "deny"),
@@ -322,14 +322,14 @@ OUTCOMES: Final[dict[type[EgressError], Outcome]] = {
         _S.SERVICE_UNAVAILABLE, "audit-unavailable", "audit", "proxy_internal_error", "unavailable"
     ),
     LimitReached: Outcome(_S.FORBIDDEN, "limit-reached", "limit", "http_request_denied", "deny"),
-    LeaseRevoked: Outcome(_S.FORBIDDEN, "permission-revoked", "renewal", "http_request_denied", "deny"),
+    LeaseRevoked: Outcome(_S.FORBIDDEN, "lease-revoked", "renewal", "http_request_denied", "deny"),
     LeaseExpired: Outcome(
-        _S.SERVICE_UNAVAILABLE, "permission-expired", "renewal-unavailable", "proxy_internal_error", "unavailable"
+        _S.SERVICE_UNAVAILABLE, "lease-expired", "renewal-unavailable", "proxy_internal_error", "unavailable"
     ),
     NameNotResolved: _origin(_S.BAD_GATEWAY, "name-not-resolved", "dns", "dns_error"),
     ResolutionTimeout: _origin(_S.GATEWAY_TIMEOUT, "resolution-timeout", "dns", "dns_timeout"),
     TooManyLookups: _client(_S.TOO_MANY_REQUESTS, "too-many-lookups", "dns"),
-    ResolverBusy: Outcome(_S.SERVICE_UNAVAILABLE, "resolver-busy", "dns", "proxy_internal_error", "refused"),
+    ResolverBusy: Outcome(_S.SERVICE_UNAVAILABLE, "resolver-busy", "dns", "proxy_internal_error", "rejected"),
     DialFailed: _origin(_S.BAD_GATEWAY, "origin-unreachable", "origin", "destination_unavailable"),
     DialTimeout: _origin(_S.GATEWAY_TIMEOUT, "origin-connect-timeout", "origin", "connection_timeout"),
     OriginTlsFailed: _origin(_S.BAD_GATEWAY, "origin-tls-failed", "origin-tls", "tls_protocol_error"),
@@ -343,8 +343,8 @@ OUTCOMES: Final[dict[type[EgressError], Outcome]] = {
     UpstreamFailed: _origin(_S.BAD_GATEWAY, "upstream-unreachable", "upstream", "destination_unavailable"),
     UpstreamTimeout: _origin(_S.GATEWAY_TIMEOUT, "upstream-timeout", "upstream", "connection_timeout"),
     UpstreamRefused: _origin(_S.BAD_GATEWAY, "upstream-refused", "upstream", "proxy_configuration_error"),
-    Overloaded: Outcome(_S.SERVICE_UNAVAILABLE, "overloaded", "connection", "proxy_internal_error", "refused"),
-    InternalFault: Outcome(_S.INTERNAL_SERVER_ERROR, "internal-fault", "proxy", "proxy_internal_error", "failed"),
+    Overloaded: Outcome(_S.SERVICE_UNAVAILABLE, "overloaded", "connection", "proxy_internal_error", "rejected"),
+    InternalFault: Outcome(_S.INTERNAL_SERVER_ERROR, "internal-error", "proxy", "proxy_internal_error", "failed"),
 }
 
 

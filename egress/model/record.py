@@ -17,7 +17,7 @@ class ExchangeRecord:
     @ivar stage: C{"request"} or C{"tunnel"}.
     @ivar method: the request's method; C{""} if it could not be parsed.
     @ivar url: the requested URL, not yet redacted: the sinks redact it.
-    @ivar verdict: C{"allow"}, C{"deny"}, C{"unavailable"} (no decision), C{"refused"} (rejected by the proxy without an
+    @ivar verdict: C{"allow"}, C{"deny"}, C{"unavailable"} (no decision), C{"rejected"} (by the proxy without an
         authorization request) or C{"failed"} (a failure before the authorization request).  An allowed request keeps
         C{"allow"} if it fails later; C{outcome} has the failure.
     @ivar outcome: C{"forwarded"}, or the code of the error (L{egress.model.errors.Outcome.code}).

@@ -24,7 +24,7 @@ _EXCHANGE_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 
 
 # Only these label values exist: labels that a client or an authorizer chooses would grow without bound.
 _OTHER: Final = "other"
-_VERDICTS: Final = frozenset({"allow", "deny", "unavailable", "refused", "failed"})
+_VERDICTS: Final = frozenset({"allow", "deny", "unavailable", "rejected", "failed"})
 _OUTCOMES: Final = frozenset({"forwarded", *(outcome.code for outcome in OUTCOMES.values())})
 _KNOWN: Final = frozenset((verdict, outcome) for verdict in _VERDICTS for outcome in _OUTCOMES)
 _OBSERVED: Final = ("deny", "unavailable")

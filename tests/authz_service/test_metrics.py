@@ -28,15 +28,15 @@ class AuthzServiceMetricsTests(SynchronousTestCase):
         self.metrics.close()
 
     def test_requests(self) -> None:
-        for verdict in ("allow", "deny", "deny", "refused"):
-            seconds = None if verdict == "refused" else 0.0002
+        for verdict in ("allow", "deny", "deny", "rejected"):
+            seconds = None if verdict == "rejected" else 0.0002
             self.metrics.write(attrs.evolve(ALLOWED, verdict=verdict, decision_seconds=seconds))
         lines = self.lines()
         self.assertIn('egressauthz_requests_total{verdict="allow"} 1.0', lines)
         self.assertIn('egressauthz_requests_total{verdict="deny"} 2.0', lines)
         self.assertIn('egressauthz_decision_seconds_bucket{le="0.0001"} 0.0', lines)
         self.assertIn('egressauthz_decision_seconds_bucket{le="0.00025"} 3.0', lines)
-        self.assertFalse([line for line in lines if "refused" in line and not line.startswith("#")])
+        self.assertFalse([line for line in lines if "rejected" in line and not line.startswith("#")])
 
     def test_rejected(self) -> None:
         self.metrics.refuse("token")

@@ -86,7 +86,7 @@ class ResponseTests(CallerTestCase):
         for question in ({"method": "GET"}, {"url": "https://a.example/"}, [], {**ALLOWED, "stage": 5}):
             status, answer = self.ask(question)
             self.assertEqual((status, answer["allowed"], set(answer)), (400, False, {"allowed", "reason"}))
-        self.assertEqual({(record.verdict, record.outcome) for record in self.records}, {("refused", "bad-question")})
+        self.assertEqual({(record.verdict, record.outcome) for record in self.records}, {("rejected", "bad-request")})
         self.assertEqual(len(self.records), 4)
         self.assertEqual(self.number('egressauthz_rejected_total{kind="question"}'), 4)
 

@@ -83,7 +83,7 @@ class JudgeTests(SynchronousTestCase):
         self.assert_found("a: an origin received it, and its audit records are", "the audit record has allow")
 
     def test_seen_and_recorded_as_denied(self) -> None:
-        self.records[0] = Record("qa", "a", "refused", "client-gone")
+        self.records[0] = Record("qa", "a", "rejected", "client-disconnected")
         self.assert_found("a: an origin received it, and its audit records are")
 
     def test_sent_twice(self) -> None:
@@ -123,14 +123,14 @@ class JudgeTests(SynchronousTestCase):
         self.assert_found("d: denied GET, problem (403 denied), has 2 audit records")
 
     def test_record_without_a_request(self) -> None:
-        self.records.append(Record("qz", "z", "refused", "bad-request"))
+        self.records.append(Record("qz", "z", "rejected", "bad-request"))
         self.assert_found("z: an audit record of a request that no client sent")
 
     def test_tunnel_without_a_request(self) -> None:
         """The tunnel has a record that belongs to no request."""
-        self.records.append(Record("qz", "", "refused", "client-left"))
+        self.records.append(Record("qz", "", "rejected", "tunnel-without-request"))
         self.assertEqual(self.judged().failures, [])
-        self.records[-1] = Record("qz", "", "refused", "bad-request")
+        self.records[-1] = Record("qz", "", "rejected", "bad-request")
         self.assert_found("qz: an audit record of a request that no client sent")
 
     def test_invented_decision(self) -> None:

@@ -43,29 +43,30 @@ class ClientsThatLeaveTests(InterceptTestCase):
         for version in (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION):
             self.setUp()
             self.session(version=version).close()
-            self.one("client-left", "no request after the TLS handshake", "was closed", "--passthrough origin.test")
+            words = "no request after the TLS handshake", "was closed", "--passthrough origin.test"
+            self.one("tunnel-without-request", *words)
 
     def test_aborted_after_the_handshake(self) -> None:
         self.session(b"http/1.1")
         self.client.lose(ConnectionLost())
-        self.one("client-left", "was cut", "it offered the protocols http/1.1")
+        self.one("tunnel-without-request", "was cut", "it offered the protocols http/1.1")
 
     def test_incomplete_request(self) -> None:
         self.session().send(b"GET / HT")
         self.client.lose(ConnectionLost())
-        self.one("client-left", "no request")
+        self.one("tunnel-without-request", "no request")
 
     def test_http_2_only(self) -> None:
         """As gRPC does."""
         self.session(b"h2").close()
-        self.one("client-left", "it offered the protocols h2, and the proxy speaks http/1.1 alone")
+        self.one("tunnel-without-request", "it offered the protocols h2, and the proxy speaks http/1.1 alone")
 
     def test_idle(self) -> None:
         self.session()
         self.clock.advance(30)
         self.clock.advance(75)
         self.client.lose()
-        self.one("client-left", "no request after the TLS handshake")
+        self.one("tunnel-without-request", "no request after the TLS handshake")
 
     def test_alerts_in_the_handshake(self) -> None:
         """A client that does not trust the CA sends an alert."""
@@ -105,13 +106,13 @@ class ClientsThatLeaveTests(InterceptTestCase):
         """As clients do that open connections in advance."""
         self.tunnel()
         self.client.lose()
-        self.one("client-left", "no request inside the CONNECT")
+        self.one("tunnel-without-request", "no request inside the CONNECT")
 
     def test_plain_http(self) -> None:
         self.tunnel()
         self.client.feed(b"GET / HTTP/1.1\r\n")
         self.client.lose()
-        self.one("client-left", "no request inside the CONNECT")
+        self.one("tunnel-without-request", "no request inside the CONNECT")
 
     def test_a_request_has_the_record(self) -> None:
         """When there was a request, the tunnel has no record of its own."""

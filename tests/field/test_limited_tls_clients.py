@@ -177,6 +177,6 @@ class FirstRsaClientTests(InterceptTestCase):
         self.patch(self.proxy.parts.host_contexts._rsa_key, "_make", broken)  # type: ignore[attr-defined]
         self.begin()
         self.begun[0]()
-        self.assertEqual(self.outcomes(), ["internal-fault"])
+        self.assertEqual(self.outcomes(), ["internal-error"])
         self.assertTrue(self.client.aborted)
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)

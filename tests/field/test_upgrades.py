@@ -115,7 +115,7 @@ class MaxForwardsTests(ProxyTestCase):
                 received = self.client.take()
                 self.assertEqual((status_of(received), content_of(received)), (200, b""))
                 self.assertEqual((self.dialer.dialled, self.authorizer.asked), ([], []))
-                self.assertEqual([record.outcome for record in self.records], ["last-hop"])
+                self.assertEqual([record.outcome for record in self.records], ["max-forwards-reached"])
                 self.client.feed(request())
                 self.origin.feed(response())
                 self.assertEqual(status_of(self.client.take()), 200, "the connection is kept")

@@ -252,7 +252,7 @@ class AnswerTests(ApprovalsTestCase):
         self.held()
         waiting.kill()
         self.wait_until(lambda: not self.listed()["held"], "nothing held")
-        self.assertEqual(self.records(proxy, 1)[0]["outcome"], "client-gone")
+        self.assertEqual(self.records(proxy, 1)[0]["outcome"], "client-disconnected")
 
     def test_stopping(self) -> None:
         """Pending approvals are denied immediately, and the proxy stops without waiting."""

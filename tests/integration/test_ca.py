@@ -145,7 +145,7 @@ class RotationTests(CaTestCase):
         self.assertEqual(load.failures, [])
         proxy.process.wait_for("signs from now on")
         # The connections that only inspected a certificate have closed.
-        self.assertEqual({record["outcome"] for record in proxy.records()}, {"forwarded", "client-left"})
+        self.assertEqual({record["outcome"] for record in proxy.records()}, {"forwarded", "tunnel-without-request"})
 
     def test_shown(self) -> None:
         """C{egress ca show} reports the same CA as the proxy."""

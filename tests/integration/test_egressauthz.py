@@ -145,7 +145,7 @@ class EgressAuthzTests(IntegrationTestCase):
         self.assertEqual(self.ask(service, json.dumps(question))[0], 403)
         self.assertEqual(self.ask(service, "garbage")[1]["allowed"], False)
         self.wait_until(lambda: len(service.records()) == 3)
-        self.assertEqual([line["verdict"] for line in service.records()], ["allow", "deny", "refused"])
+        self.assertEqual([line["verdict"] for line in service.records()], ["allow", "deny", "rejected"])
 
     def test_upload_in_chunks(self) -> None:
         question = json.dumps({"url": "https://example.com/", "method": "PUT", "headers": "{}", "body": "x" * 300_000})

@@ -321,7 +321,7 @@ class DisconnectTests(StreamingTestCase):
                     leave(client)
                     self.assertTrue(left.acquire(timeout=PATIENCE), f"{name}, {leave.__name__}")
         self.proxy.process.stop()
-        self.assertEqual([record["outcome"] for record in self.proxy.records()], ["client-gone"] * 4)
+        self.assertEqual([record["outcome"] for record in self.proxy.records()], ["client-disconnected"] * 4)
 
     def test_a_client_that_half_closes(self) -> None:
         """A client that sends no more still gets its response (RFC 9112 section 9.6)."""
@@ -357,7 +357,7 @@ class DisconnectTests(StreamingTestCase):
             service.send('HTTP/1.1 200 OK\r\nContent-Length: 17\r\n\r\n{"allowed": true}')
         proxy.process.stop()
         (record,) = proxy.records()
-        self.assertEqual(record["outcome"], "client-gone")
+        self.assertEqual(record["outcome"], "client-disconnected")
         self.assertEqual(origin.connections, [])
 
     def test_an_incomplete_request(self) -> None:

@@ -247,7 +247,7 @@ class ExpiryTests(ObligationsTestCase):
         self.asked(3)
         self.assertEqual(client.read_to_end(), b"")
         (record,) = self.records(proxy, 1)
-        self.assertEqual((record["outcome"], record["reason"]), ("permission-revoked", "time is over"))
+        self.assertEqual((record["outcome"], record["reason"]), ("lease-revoked", "time is over"))
         self.assertEqual(record["verdict"], "allow")
 
     def echo(self, origin: RawOrigin, wire: Wire) -> None:
@@ -298,5 +298,5 @@ class ExpiryTests(ObligationsTestCase):
         self.decide(max_bytes=-1)
         head, content = client.read_message()
         self.assertIn("HTTP/1.1 503", head)
-        self.assertIn(b"urn:egressproxy:permission-expired", content)
-        self.assertEqual(self.records(proxy, 1)[0]["outcome"], "permission-expired")
+        self.assertIn(b"urn:egressproxy:lease-expired", content)
+        self.assertEqual(self.records(proxy, 1)[0]["outcome"], "lease-expired")

@@ -121,7 +121,7 @@ class TunnelTests(IntegrationTestCase):
                 client.send(first)
                 self.assertEqual(client.read_to_end(), b"")
         self.assertEqual(self.origins.requests_seen(), seen)
-        self.assertEqual({record["outcome"] for record in self.records(proxy, 2)}, {"tunnel-not-understood"})
+        self.assertEqual({record["outcome"] for record in self.records(proxy, 2)}, {"tunnel-protocol-unknown"})
 
     def test_another_server_name(self) -> None:
         proxy = self.start_proxy(*self.allow_all())

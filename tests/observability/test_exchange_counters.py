@@ -41,7 +41,7 @@ class ExchangeCountersTests(SynchronousTestCase):
             self.tally.count(record)
         for name, labels, expected in (
             ("egress_decisions_total", {"verdict": "allow", "outcome": "forwarded"}, 2),
-            ("egress_decisions_total", {"verdict": "refused", "outcome": "bad-request"}, 1),
+            ("egress_decisions_total", {"verdict": "rejected", "outcome": "bad-request"}, 1),
             ("egress_responses_total", {"status": "2xx"}, 2),
             ("egress_responses_total", {"status": "none"}, 1),
             ("egress_decision_seconds_count", {}, 2),

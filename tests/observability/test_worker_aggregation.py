@@ -64,7 +64,7 @@ class WorkerMetricsTests(SynchronousTestCase):
         numbers = self.numbers()
         for name, expected in (
             (FORWARDED, 3),
-            ('egress_decisions_total{outcome="bad-request",verdict="refused"}', 1),
+            ('egress_decisions_total{outcome="bad-request",verdict="rejected"}', 1),
             ("egress_exchange_seconds_count", 4),
             ('egress_exchange_seconds_bucket{le="+Inf"}', 4),
             ('egress_decision_seconds_bucket{le="0.01"}', 0),

@@ -69,7 +69,7 @@ class CollectingTests(ProxyTestCase):
         self.assertEqual(self.outcomes(), [])
         self.clock.advance(1)
         data = self.client.take()
-        self.assertEqual((status_of(data), self.outcomes()), (503, ["no-room-for-content"]))
+        self.assertEqual((status_of(data), self.outcomes()), (503, ["content-memory-exhausted"]))
         self.assertIn(b"Retry-After: 1\r\n", data)
         for claim in claims:
             claim.end()
@@ -94,7 +94,7 @@ class CollectingTests(ProxyTestCase):
         self.assertEqual(self.contents.waiting, 0)
         self.client.lose()
         self.clock.advance(0)
-        self.assertEqual(self.outcomes(), ["client-gone", "client-gone"])
+        self.assertEqual(self.outcomes(), ["client-disconnected", "client-disconnected"])
 
     def test_short_content_of_unknown_length_releases_the_rest(self) -> None:
         self.client.feed(CHUNKED + b"3\r\nabc\r\n")

@@ -90,7 +90,7 @@ class AuthenticatedTestCase(ProxyTestCase):
         problem = json.loads(content_of(answer))
         self.assertEqual((problem["stage"], problem["type"]), ("client-auth", f"urn:egressproxy:{outcome}"))
         record = self.records[-1]
-        self.assertEqual((record.outcome, record.verdict, record.status), (outcome, "refused", status))
+        self.assertEqual((record.outcome, record.verdict, record.status), (outcome, "rejected", status))
         self.assertEqual((record.client.identity, record.client.address), (None, "198.51.100.7"))
         self.assertEqual((self.authorizer.asked, self.dialer.checked), ([], []))
         return answer.decode()
@@ -251,7 +251,7 @@ class WaitingTests(AuthenticatedTestCase):
     def test_the_client_disconnects(self) -> None:
         self.client.lose()
         self.assertEqual(self.gate.cancelled, 1)
-        self.assertEqual(self.outcomes(), ["client-gone"])
+        self.assertEqual(self.outcomes(), ["client-disconnected"])
         self.assertEqual((self.records[0].method, self.records[0].url), ("GET", URL))
 
     def test_a_late_result(self) -> None:
@@ -260,7 +260,7 @@ class WaitingTests(AuthenticatedTestCase):
         other = self.connect()
         other.feed(request("GET", URL, credentials(b"Bearer slow")))
         other.lose()
-        self.assertEqual((self.outcomes(), self.authorizer.asked), (["client-gone"], []))
+        self.assertEqual((self.outcomes(), self.authorizer.asked), (["client-disconnected"], []))
         self.waiting.errback(CredentialsRejected("no"))
 
     def test_the_client_half_closes(self) -> None:
@@ -304,7 +304,7 @@ class ContentTests(AuthenticatedTestCase):
         self.client.end()
         self.assertTrue(self.client.disconnected)
         self.assertEqual(self.gate.cancelled, 1)
-        self.assertEqual(self.outcomes(), ["client-gone"])
+        self.assertEqual(self.outcomes(), ["client-disconnected"])
 
 
 class ConnectTests(AuthenticatedTestCase):

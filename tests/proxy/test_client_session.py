@@ -477,7 +477,7 @@ class CloseTests(ProxyTestCase):
         self.client.feed(request("POST", "http://origin.test/", "Content-Length: 10"))
         self.client.end()
         self.assertTrue(self.client.disconnected)
-        self.assertEqual(self.outcomes(), ["client-gone"])
+        self.assertEqual(self.outcomes(), ["client-disconnected"])
         self.assertEqual(self.dialer.dialled, [])
 
     def test_a_half_close_between_requests(self) -> None:
@@ -528,7 +528,7 @@ class CloseTests(ProxyTestCase):
         self.proxy.parts.sessions.abort()
         self.clock.advance(0)
         self.assertTrue(self.client.aborted)
-        self.assertEqual(self.outcomes(), ["client-gone"])
+        self.assertEqual(self.outcomes(), ["client-disconnected"])
 
 
 class IdentityTests(ProxyTestCase):
@@ -609,7 +609,7 @@ class InternalErrorTests(ProxyTestCase):
         self.patch(self.dialer, "check", broken)
         self.client.feed(request())
         self.assertEqual(status_of(self.client.take()), 500)
-        self.assertEqual(self.outcomes(), ["internal-fault"])
+        self.assertEqual(self.outcomes(), ["internal-error"])
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 
     def test_an_error_in_the_reader(self) -> None:
@@ -619,7 +619,7 @@ class InternalErrorTests(ProxyTestCase):
         self.patch(session_of(self.client)._reader, "next_event", broken)
         self.client.feed(request())
         self.assertTrue(self.client.disconnected)
-        self.assertEqual(self.outcomes(), ["internal-fault"])
+        self.assertEqual(self.outcomes(), ["internal-error"])
         self.flushLoggedErrors(RuntimeError)
 
     def test_an_error_after_the_end_of_an_exchange_aborts_the_connection(self) -> None:
@@ -653,7 +653,7 @@ class InternalErrorTests(ProxyTestCase):
         self.client.feed(request())
         self.client.lose(ConnectionLost())
         self.clock.advance(0)
-        self.assertEqual(self.outcomes(), ["client-gone"])
+        self.assertEqual(self.outcomes(), ["client-disconnected"])
         self.assertTrue(self.origin.disconnected)
 
 

@@ -193,7 +193,7 @@ class TlsTests(InterceptTestCase):
                     self.tunnel()
                     self.client.feed(hello)
                 self.assertTrue(self.client.disconnected)
-                self.assertEqual(self.outcomes(), ["internal-fault"])
+                self.assertEqual(self.outcomes(), ["internal-error"])
                 self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 
     def test_the_client_closes(self) -> None:
@@ -202,7 +202,7 @@ class TlsTests(InterceptTestCase):
         tls.close()
         self.clock.advance(0)
         self.assertTrue(self.client.disconnected)
-        self.assertEqual(self.outcomes(), ["client-gone"])
+        self.assertEqual(self.outcomes(), ["client-disconnected"])
 
     def test_the_proxy_closes(self) -> None:
         tls = self.intercept()
@@ -245,7 +245,7 @@ class TlsTests(InterceptTestCase):
         tls.send(inner())
         self.client.end()
         self.assertTrue(self.client.disconnected)
-        self.assertEqual(self.outcomes(), ["client-gone"])
+        self.assertEqual(self.outcomes(), ["client-disconnected"])
 
     def test_backpressure(self) -> None:
         tls = self.intercept()
@@ -357,7 +357,8 @@ class UnknownProtocolTests(InterceptTestCase):
         self.client.feed(b"SSH-2.0-OpenSSH_9.6\r\n")
         (record,) = self.records
         self.assertEqual(
-            (record.outcome, record.verdict, record.url), ("tunnel-not-understood", "refused", "https://origin.test:22")
+            (record.outcome, record.verdict, record.url),
+            ("tunnel-protocol-unknown", "rejected", "https://origin.test:22"),
         )
         self.assertTrue(self.client.aborted)
         self.assertEqual((self.authorizer.asked, self.dialer.checked), ([], []))
@@ -367,12 +368,12 @@ class UnknownProtocolTests(InterceptTestCase):
         self.clock.advance(15)
         self.clock.advance(0)
         self.assertTrue(self.client.disconnected)
-        self.assertEqual(self.outcomes(), ["client-left"])
+        self.assertEqual(self.outcomes(), ["tunnel-without-request"])
 
     def test_the_client_disconnects(self) -> None:
         self.tunnel()
         self.client.lose()
-        self.assertEqual(self.outcomes(), ["client-left"])
+        self.assertEqual(self.outcomes(), ["tunnel-without-request"])
 
     def test_the_client_disconnects_inside_a_message(self) -> None:
         """Inside a method, and inside the first TLS message."""
@@ -397,7 +398,7 @@ class UnknownProtocolTests(InterceptTestCase):
         self.tunnel()
         self.client.end()
         self.assertTrue(self.client.disconnected)
-        self.assertEqual(self.outcomes(), ["client-left"])
+        self.assertEqual(self.outcomes(), ["tunnel-without-request"])
 
     def test_a_connect_after_a_request(self) -> None:
         self.client.feed(request() + connect("origin.test:80") + inner())
@@ -596,7 +597,7 @@ class PassthroughTests(ProxyTestCase):
         self.clock.advance(0)
         self.assertTrue(origin.aborted and self.client.aborted)
         (record,) = self.records
-        self.assertEqual((record.outcome, record.reason, record.status), ("permission-revoked", "enough", 200))
+        self.assertEqual((record.outcome, record.reason, record.status), ("lease-revoked", "enough", 200))
 
     def test_revoked_while_dialling(self) -> None:
         self.dialer.pending(self.dialer.dials)
@@ -605,7 +606,7 @@ class PassthroughTests(ProxyTestCase):
         self.client.feed(connect())
         self.clock.advance(1)
         self.assertEqual(self.client.take(), ESTABLISHED, "the reason is sent inside the tunnel")
-        self.assertEqual((self.outcomes(), self.dialer.cancelled), (["permission-revoked"], 1))
+        self.assertEqual((self.outcomes(), self.dialer.cancelled), (["lease-revoked"], 1))
 
     def test_ended_before_expiry(self) -> None:
         self.allow_on(expires_in=60)
@@ -703,7 +704,7 @@ class PassthroughTests(ProxyTestCase):
         self.patch(self.dialer, "check", broken)
         self.client.feed(connect())
         self.clock.advance(0)
-        self.assertEqual((self.outcomes(), self.dialer.dialled), (["internal-fault"], []))
+        self.assertEqual((self.outcomes(), self.dialer.dialled), (["internal-error"], []))
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 
     def test_an_error_at_the_start_of_the_relay(self) -> None:
@@ -713,7 +714,7 @@ class PassthroughTests(ProxyTestCase):
         self.patch(Relay, "begin", broken)
         self.client.feed(connect())
         self.assertTrue(self.client.aborted)
-        self.assertEqual(self.outcomes(), ["internal-fault"])
+        self.assertEqual(self.outcomes(), ["internal-error"])
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 
     def test_an_error_after_a_refusal(self) -> None:
@@ -732,14 +733,14 @@ class PassthroughTests(ProxyTestCase):
         self.authorizer.pending()
         self.client.feed(connect())
         self.client.lose()
-        self.assertEqual((self.authorizer.cancelled, self.outcomes()), (1, ["client-gone"]))
+        self.assertEqual((self.authorizer.cancelled, self.outcomes()), (1, ["client-disconnected"]))
         self.assertEqual(self.records[0].status, None)
 
     def test_the_client_disconnects_while_dialling(self) -> None:
         self.dialer.pending(self.dialer.dials)
         self.client.feed(connect())
         self.client.lose()
-        self.assertEqual((self.dialer.cancelled, self.outcomes()), (1, ["client-gone"]))
+        self.assertEqual((self.dialer.cancelled, self.outcomes()), (1, ["client-disconnected"]))
 
     def test_the_client_half_closes_during_authorization(self) -> None:
         self.authorizer.pending()
@@ -747,14 +748,14 @@ class PassthroughTests(ProxyTestCase):
         session_of(self.client).readConnectionLost()
         self.clock.advance(0)
         self.assertTrue(self.client.disconnected)
-        self.assertEqual(self.outcomes(), ["client-gone"])
+        self.assertEqual(self.outcomes(), ["client-disconnected"])
 
     def test_an_authorizer_that_decides_when_cancelled(self) -> None:
         decision: Deferred[object] = Deferred(lambda _: decision.callback(allow()))
         self.authorizer.answers = [decision]
         self.client.feed(connect())
         self.client.lose()
-        self.assertEqual((self.dialer.dialled, self.outcomes()), ([], ["client-gone"]))
+        self.assertEqual((self.dialer.dialled, self.outcomes()), ([], ["client-disconnected"]))
 
     def test_the_client_disconnects(self) -> None:
         origin = self.relay()
@@ -821,4 +822,4 @@ class PassthroughTests(ProxyTestCase):
         self.client.feed(connect())
         self.proxy.parts.sessions.abort()
         self.clock.advance(0)
-        self.assertEqual(self.outcomes(), ["client-gone"])
+        self.assertEqual(self.outcomes(), ["client-disconnected"])

@@ -253,7 +253,7 @@ class RequestOrderTests(ProxyTestCase):
             self.dialer.pending(self.dialer.checks)
             client.feed(request())
             client.lose()
-            self.assertEqual(self.outcomes()[-1], "client-gone")
+            self.assertEqual(self.outcomes()[-1], "client-disconnected")
         self.assertEqual(self.dialer.cancelled, 2)
 
     # -- pooled connections
@@ -328,7 +328,7 @@ class RequestOrderTests(ProxyTestCase):
         self.client.feed(request())
         self.clock.advance(5)
         self.assertEqual(self.asked(), [(None, True), (None, True), ((LOCAL,), False)])
-        self.assertEqual(self.outcomes(), ["permission-revoked"])
+        self.assertEqual(self.outcomes(), ["lease-revoked"])
 
     def test_observed_decisions_stay_recorded(self) -> None:
         """Also if the addresses that the authorizer needs are not available."""
@@ -453,4 +453,4 @@ class TunnelOrderTests(ProxyTestCase):
         self.client.feed(connect())
         self.clock.advance(5)
         self.assertEqual(self.asked(), [(None, True), (None, True), ((LOCAL,), False)])
-        self.assertEqual(self.outcomes(), ["permission-revoked"])
+        self.assertEqual(self.outcomes(), ["lease-revoked"])

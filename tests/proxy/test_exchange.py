@@ -221,14 +221,14 @@ class DialTests(ProxyTestCase):
         self.dialer.pending(self.dialer.checks)
         self.client.feed(request())
         self.client.lose()
-        self.assertEqual((self.dialer.cancelled, self.outcomes()), (1, ["client-gone"]))
+        self.assertEqual((self.dialer.cancelled, self.outcomes()), (1, ["client-disconnected"]))
         self.assertEqual(self.records[0].verdict, "allow")
 
     def test_the_client_disconnects_during_authorization(self) -> None:
         decision = self.authorizer.pending()
         self.client.feed(request())
         self.client.lose(ConnectionLost())
-        self.assertEqual((self.authorizer.cancelled, self.outcomes()), (1, ["client-gone"]))
+        self.assertEqual((self.authorizer.cancelled, self.outcomes()), (1, ["client-disconnected"]))
         self.assertEqual(self.records[0].status, None)
         self.assertTrue(decision.called)
         self.assertEqual(self.dialer.dialled, [])
@@ -237,7 +237,7 @@ class DialTests(ProxyTestCase):
         self.dialer.pending(self.dialer.dials)
         self.client.feed(request())
         self.client.lose()
-        self.assertEqual((self.dialer.cancelled, self.outcomes()), (1, ["client-gone"]))
+        self.assertEqual((self.dialer.cancelled, self.outcomes()), (1, ["client-disconnected"]))
         self.assertEqual(self.records[0].verdict, "allow")
 
     def test_an_authorizer_that_fails_when_cancelled(self) -> None:
@@ -247,7 +247,7 @@ class DialTests(ProxyTestCase):
         self.authorizer.answers = [decision]
         self.client.feed(request())
         self.client.lose()
-        self.assertEqual(self.outcomes(), ["client-gone"])
+        self.assertEqual(self.outcomes(), ["client-disconnected"])
         self.assertFalse(self.client.aborted)
 
     def test_an_authorizer_that_ignores_cancellation(self) -> None:
@@ -258,7 +258,7 @@ class DialTests(ProxyTestCase):
         self.client.feed(request())
         self.client.lose()
         self.assertEqual(self.dialer.dialled, [])
-        self.assertEqual(self.outcomes(), ["client-gone"])
+        self.assertEqual(self.outcomes(), ["client-disconnected"])
 
 
 class ContentTests(ProxyTestCase):
@@ -414,7 +414,7 @@ class TwoPhaseTests(ProxyTestCase):
         self.authorizer.answers = [MORE]
         self.client.feed(request("POST", body=b"x" * 11))
         self.assertEqual((status_of(self.client.written), self.outcomes()), (413, ["content-too-large"]))
-        self.assertEqual((self.records[0].verdict, self.records[0].decided_by), ("refused", "script"))
+        self.assertEqual((self.records[0].verdict, self.records[0].decided_by), ("rejected", "script"))
         client = self.connect()
         self.authorizer.answers = [MORE]
         client.feed(request("POST", body=b"abc")[:-2])
@@ -454,13 +454,14 @@ class TwoPhaseTests(ProxyTestCase):
         self.clock.advance(1)
         self.client.lose()
         (record,) = self.records
-        self.assertEqual((record.verdict, record.outcome, record.decision_seconds), ("refused", "client-gone", 0))
+        self.assertEqual((record.verdict, record.outcome), ("rejected", "client-disconnected"))
+        self.assertEqual(record.decision_seconds, 0)
 
     def test_an_internal_error_while_content_is_collected(self) -> None:
         self.authorizer.answers = [MORE]
         self.patch(BodyCollector, "_watch", lambda _: 1 // 0)
         self.client.feed(request("POST", body=b"abc"))
-        self.assertEqual(self.outcomes(), ["internal-fault"])
+        self.assertEqual(self.outcomes(), ["internal-error"])
         self.flushLoggedErrors(ZeroDivisionError)
 
 
@@ -715,7 +716,7 @@ class ObligationTests(ProxyTestCase):
         self.clock.advance(60)
         self.assertTrue(self.client.aborted and self.origin.aborted)
         (record,) = self.records
-        self.assertEqual((record.verdict, record.outcome), ("allow", "permission-revoked"))
+        self.assertEqual((record.verdict, record.outcome), ("allow", "lease-revoked"))
         self.assertEqual((record.reason, record.decision_seconds), ("enough", 0))
 
     def test_a_websocket_that_would_be_revoked(self) -> None:
@@ -736,7 +737,7 @@ class ObligationTests(ProxyTestCase):
         self.client.feed(request("POST", body=b"abc"))
         self.clock.advance(60)
         self.assertEqual([asked.body for asked in self.authorizer.asked], [b"abc", b"abc"])
-        self.assertEqual((status_of(self.client.take()), self.outcomes()), (503, ["permission-expired"]))
+        self.assertEqual((status_of(self.client.take()), self.outcomes()), (503, ["lease-expired"]))
         self.assertTrue(self.origin.aborted)
         self.assertFalse(self.client.disconnected)
 
@@ -747,7 +748,7 @@ class ObligationTests(ProxyTestCase):
         self.client.feed(request())
         self.clock.advance(5)
         self.assertEqual((status_of(self.client.take()), self.dialer.cancelled), (403, 1))
-        self.assertEqual(self.outcomes(), ["permission-revoked"])
+        self.assertEqual(self.outcomes(), ["lease-revoked"])
 
     def test_an_exchange_that_ends_before_expiry(self) -> None:
         self.allow_on(expires_in=60)
@@ -987,7 +988,7 @@ class TimeoutTests(ProxyTestCase):
         self.clock.advance(300)
         self.clock.advance(0)
         self.assertTrue(self.client.aborted)
-        self.assertEqual(self.outcomes(), ["client-gone"])
+        self.assertEqual(self.outcomes(), ["client-disconnected"])
 
     def test_a_client_that_has_stopped_reading_before_its_response(self) -> None:
         self.client.feed(request())
@@ -995,7 +996,7 @@ class TimeoutTests(ProxyTestCase):
         self.clock.advance(300)
         self.clock.advance(0)
         self.assertTrue(self.client.aborted)
-        self.assertEqual((self.outcomes(), self.records[0].status), (["client-gone"], None))
+        self.assertEqual((self.outcomes(), self.records[0].status), (["client-disconnected"], None))
 
 
 class EndTests(ProxyTestCase):
@@ -1018,5 +1019,5 @@ class EndTests(ProxyTestCase):
         exchange.resume_response()
         exchange.body_data(b"x")
         exchange.upgraded_data(b"x")
-        self.assertEqual(self.outcomes(), ["client-gone"])
+        self.assertEqual(self.outcomes(), ["client-disconnected"])
         self.assertNotIn(b"x", self.origin.written[-1:])

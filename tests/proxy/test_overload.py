@@ -22,7 +22,7 @@ class RejectedConnectionTests(ProxyTestCase):
         (record,) = self.records
         self.assertEqual(
             (record.request_id, record.client.address, record.verdict, record.status),
-            ("id-1", "198.51.100.7", "refused", 503),
+            ("id-1", "198.51.100.7", "rejected", 503),
         )
 
     def test_closed_after_the_request_arrives(self) -> None:

@@ -60,7 +60,7 @@ class TransactionTests(SynchronousTestCase):
         self.transaction.report(ClientGone("gone"), None, 0, 0)
         self.assertEqual(self.proxy.authorizer.cancelled, 1)
         (record,) = self.proxy.records
-        self.assertEqual((record.decision_seconds, record.verdict, record.decided_by), (2, "refused", "script"))
+        self.assertEqual((record.decision_seconds, record.verdict, record.decided_by), (2, "rejected", "script"))
         self.assertEqual((self.decisions, self.faults), ([], []))
 
     def test_errors_are_passed_on(self) -> None:
@@ -142,7 +142,7 @@ class TransactionTests(SynchronousTestCase):
     def test_no_authorization_request(self) -> None:
         self.transaction.report(BadRequest("no"), 400, 0, 0)
         (record,) = self.proxy.records
-        self.assertEqual((record.verdict, record.decided_by, record.decision_seconds), ("refused", "proxy", None))
+        self.assertEqual((record.verdict, record.decided_by, record.decision_seconds), ("rejected", "proxy", None))
         self.assertEqual((record.outcome, record.reason, record.url), ("bad-request", "no", "http://origin.test/a"))
 
     def test_no_decision_and_no_destination(self) -> None:
@@ -161,5 +161,5 @@ class ReportRefusalTests(SynchronousTestCase):
         self.assertEqual((record.method, record.url), ("POST", "http://origin.test/"))
         self.assertEqual(
             (record.verdict, record.outcome, record.reason, record.status, record.decided_by),
-            ("refused", "unsupported-request", "gzip", 501, "proxy"),
+            ("rejected", "unsupported-request", "gzip", 501, "proxy"),
         )

@@ -23,10 +23,10 @@ MAX_LINE: Final = 1024 * 1024
 """The maximum length of a line in bytes: the longest line that the proxy writes has a target of some KiB."""
 
 _NOTED: Final = 10
-_VERDICTS: Final = frozenset({*(verdict.value for verdict in Verdict), "unavailable", "refused", "failed"})
+_VERDICTS: Final = frozenset({*(verdict.value for verdict in Verdict), "unavailable", "rejected", "failed"})
 # These lines have no decision, and possibly no destination.  If an authorization service needed the content or the
 # addresses, a later line of its log has the decision.
-_UNDECIDED: Final = frozenset({"refused", "failed", *(verdict.value for verdict in NEEDS)})
+_UNDECIDED: Final = frozenset({"rejected", "failed", *(verdict.value for verdict in NEEDS)})
 _URL: Final = re.compile(r"(https?)://([^/?#]*)(/?[^#]*)")
 # Destinations that the proxy rejects.
 _FORBIDDEN: Final = re.compile(r"[\x00-\x20\x7f\\#\ud800-\udfff]")
