@@ -48,7 +48,7 @@ _SETTLE = 0.1
 _REUSED = '"ttl": 3600'
 
 _FORWARDED = 'egress_decisions_total{outcome="forwarded",verdict="allow"}'
-_HITS = 'egress_authorizer_cache_total{result="hit"}'
+_HITS = 'egress_authorizer_cache_lookups_total{result="hit"}'
 _SAME = 'egress_shadow_decisions_total{result="same"}'
 _OBSERVED = 'egress_observed_total{verdict="deny"}'
 _ANSWERED = 'egressauthz_requests_total{verdict="allow"}'

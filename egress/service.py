@@ -28,7 +28,7 @@ from egress.observability.health import Check, NotReady, ops_site
 from egress.observability.metrics import Metrics
 from egress.proxy.listeners import listener_factories
 from egress.resources import LoadedResources, load_resources, read_policy
-from egress.runtime.ports import PortBinder, described, metrics_endpoint, remove_left_behind, settled
+from egress.runtime.ports import PortBinder, described, metrics_endpoint, remove_stale_socket, settled
 from egress.runtime.reload import Reloader
 from egress.runtime.role import WHOLE, Role
 from egress.runtime.threads import Pools
@@ -307,5 +307,5 @@ def admin_endpoint(reactor: IEgressReactor, config: ProxyConfig) -> IStreamServe
     if config.admin is None:
         return None
     if config.admin.path is not None:
-        remove_left_behind(config.admin.path)
+        remove_stale_socket(config.admin.path)
     return described(reactor, config.admin.endpoint)

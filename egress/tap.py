@@ -28,7 +28,7 @@ from egress.observability.audit_log import STDOUT
 from egress.runtime.global_reactor import global_reactor
 from egress.runtime.program import Program
 from egress.runtime.rlimits import raise_limit
-from egress.runtime.signals import end_when_interrupted, reload_at_hangup
+from egress.runtime.signals import end_when_interrupted, reload_on_sighup
 from egress.runtime.startup import endpoint_of, facts_of, start_fault
 from egress.runtime.terminal import Terminal
 from egress.runtime.twistd_options import CommandLine, exit_with
@@ -105,7 +105,7 @@ def start_message(
         for address, listener in zip(addresses, config.listen, strict=False)
         if isinstance(address, (IPv4Address, IPv6Address))
     ]
-    unauthenticated = [address for address, listener in tcp if not config.asks_at(listener)]
+    unauthenticated = [address for address, listener in tcp if not config.requires_auth_at(listener)]
     exposed = [address for address in unauthenticated if not ip_address(address.host.partition("%")[0]).is_loopback]
     if exposed:
         where = ", ".join(endpoint_of(address) for address in exposed)
@@ -162,7 +162,7 @@ def makeService(options: Options) -> IService:
         exit_with(_PROGRAM, str(error))
     if terminal.foreground:
         end_when_interrupted(reactor, terminal.tidy)
-    reload_at_hangup(reactor, proxy.reload)
+    reload_on_sighup(reactor, proxy.reload)
 
     def message(addresses: Sequence[IAddress]) -> str:
         certificate = ca_source(config).certificate_path

@@ -27,7 +27,7 @@ def frame(**message: Any) -> bytes:
 
 def tell(word: str, text: str = "") -> bytes:
     """Encode a notification."""
-    return frame(tell=word, text=text)
+    return frame(notification=word, text=text)
 
 
 def frames(data: bytes) -> list[Any]:

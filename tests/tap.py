@@ -24,7 +24,7 @@ class TapTestCase(SynchronousTestCase):
         self.interruptible: list[Callable[[], object]] = []
         self.reloads: list[Callable[[], Deferred[None]]] = []
         self.patch(self.tap, "end_when_interrupted", lambda reactor, tidy: self.interruptible.append(tidy))
-        self.patch(self.tap, "reload_at_hangup", lambda reactor, reload: self.reloads.append(reload))
+        self.patch(self.tap, "reload_on_sighup", lambda reactor, reload: self.reloads.append(reload))
 
     def options(self, *arguments: str, **parent: Any) -> Any:
         """Parse the options of the plugin, below those of C{twistd}."""

@@ -355,7 +355,7 @@ class ReloadTests(ServiceTestCase):
         service.stopService()
         policy.write_text("garbage")
         self.reactor.pump([POLICY_LOOK_EVERY, POLICY_LOOK_EVERY])
-        self.assertIn(b"egress_policy_current 1.0", service.metrics.render()[0])
+        self.assertIn(b"egress_policy_last_reload_successful 1.0", service.metrics.render()[0])
 
     def test_an_authorizer_of_the_application_stays(self) -> None:
         service = self.make(_Never())
@@ -408,7 +408,7 @@ class CaTests(ServiceTestCase):
         leaf = client.get_peer_certificate(as_cryptography=True)
         assert leaf is not None
         leaf.verify_directly_issued_by(second.certificate)
-        end = service.metrics.registry.get_sample_value("egress_ca_not_after_seconds")
+        end = service.metrics.registry.get_sample_value("egress_ca_not_after_timestamp_seconds")
         self.assertEqual(end, second.not_after.timestamp())
 
     def test_not_watched_before_nor_after(self) -> None:
@@ -510,7 +510,7 @@ class ListeningTests(ServiceTestCase):
         self.assertIsNotNone(service._guard.refusal(ip_address("127.0.0.1"), 9099))
         browser = Browser(self.reactor.tcpServers[2][1])
         browser.ask("/approvals", extra="Authorization: Bearer hunter2\r\n")
-        self.assertEqual(browser.answer()[2], b'{"held": [], "permissions": []}\n')
+        self.assertEqual(browser.answer()[2], b'{"pending": [], "grants": []}\n')
 
     def test_the_admin_api_of_a_parent(self) -> None:
         """A worker does not serve it, and blocks requests to it."""

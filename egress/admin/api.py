@@ -49,7 +49,7 @@ class AdminBackend(Protocol):
     def answer(self, approval_id: str, answer: ApprovalAnswer) -> Deferred[dict[str, Any]]:
         """Resolve a pending approval.
 
-        @return: fires with C{{"answered": N, "permission": ...}}; N is the number of requests that this resolved.
+        @return: fires with C{{"resolved": N, "grant": ...}}; N is the number of requests that this resolved.
         """
 
     def revoke(self, grant_id: str) -> Deferred[bool]:
@@ -129,7 +129,7 @@ class AdminResource(Resource):
 
     def _resolve(self, name: str, answer: ApprovalAnswer) -> Deferred[dict[str, Any]]:
         def answered(found: dict[str, Any]) -> dict[str, Any]:
-            if found["answered"] == 0:
+            if found["resolved"] == 0:
                 raise _ErrorResponse(
                     HTTPStatus.NOT_FOUND, "nobody waits for this any more: it was answered, or has ended"
                 )

@@ -29,10 +29,10 @@ class LocalAdminBackend:
 
     def answer(self, approval_id: str, answer: ApprovalAnswer) -> Deferred[dict[str, Any]]:
         """Resolve a pending approval."""
-        answered, grant = self._approvals.answer(approval_id, answer)
-        return succeed({"answered": answered, "permission": None if grant is None else grant.to_display()})
+        resolved, grant = self._approvals.answer(approval_id, answer)
+        return succeed({"resolved": resolved, "grant": None if grant is None else grant.to_display()})
 
-    def permit(self, grant: Grant) -> int:
+    def add_grant(self, grant: Grant) -> int:
         """Add a grant that was made in another process."""
         return self._approvals.grant(grant)
 
@@ -46,19 +46,19 @@ class LocalAdminBackend:
 
     # -- requests of the parent process
 
-    def held(self) -> list[Any]:
+    def pending_approvals(self) -> list[Any]:
         """List the pending approvals; the parent process knows the grants."""
-        found: list[Any] = self._approvals.listed(redact_url)["held"]
+        found: list[Any] = self._approvals.listed(redact_url)["pending"]
         return found
 
-    def answer_for_parent(self, request: Mapping[str, Any]) -> dict[str, Any]:
+    def resolve_for_parent(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Resolve a pending approval for the parent process: C{{"id": ..., "answer": {...}}}."""
-        answered, grant = self._approvals.answer(request["id"], ApprovalAnswer.parse(request["answer"]))
-        return {"answered": answered, "permission": None if grant is None else grant.to_json()}
+        resolved, grant = self._approvals.answer(request["id"], ApprovalAnswer.parse(request["answer"]))
+        return {"resolved": resolved, "grant": None if grant is None else grant.to_json()}
 
-    def permit_for_parent(self, grant: Mapping[str, Any]) -> int:
+    def add_grant_for_parent(self, grant: Mapping[str, Any]) -> int:
         """Add a grant from the parent process."""
-        return self.permit(Grant.from_json(grant))
+        return self.add_grant(Grant.from_json(grant))
 
     def explain_for_parent(self, request: Mapping[str, Any]) -> Deferred[dict[str, Any]]:
         """Explain a request for the parent process."""

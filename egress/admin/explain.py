@@ -165,7 +165,7 @@ class _Trace:
         config, name = self._of.config, self._request.client
         if name is not None:
             self._step("client", _OK, f"{name}, as its credentials would prove")
-        elif config.listen and all(map(config.asks_at, config.listen)):
+        elif config.listen and all(map(config.requires_auth_at, config.listen)):
             raise ClientUnauthenticated("clients have to say who they are here; name one with --client")
 
     def _read(self) -> tuple[RequestHead, RequestTarget, Origin]:

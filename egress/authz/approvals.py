@@ -31,12 +31,12 @@ _KEY_BYTES: Final = 32
 
 # The results of requests that require an approval.  Metrics use them as labels.
 ALLOWED: Final = "allowed"
-STANDING: Final = "standing"
+GRANTED: Final = "granted"
 DENIED: Final = "denied"
 TIMED_OUT: Final = "timed-out"
-REFUSED: Final = "refused"
-GONE: Final = "gone"
-_OUTCOMES: Final = (ALLOWED, STANDING, DENIED, TIMED_OUT, REFUSED, GONE)
+REJECTED: Final = "rejected"
+CLIENT_DISCONNECTED: Final = "client-disconnected"
+_OUTCOMES: Final = (ALLOWED, GRANTED, DENIED, TIMED_OUT, REJECTED, CLIENT_DISCONNECTED)
 
 
 @attrs.define(eq=False)
@@ -118,7 +118,7 @@ class Approvals:
     def grant_for(self, request: DecisionRequest, decision: Decision) -> Grant | None:
         """Find a grant that matches a request and has not expired."""
         scope = GrantScope.of(request, decision.rule_id)
-        grant = self._grants.get(self._id("permission", scope))
+        grant = self._grants.get(self._id("grant", scope))
         if grant is None or grant.until <= self._wall_clock():
             return None
         return grant
@@ -132,7 +132,7 @@ class Approvals:
         resolved = self.resolve_without_approver(request, decision)
         if resolved is None:
             return self._wait(request, decision)
-        self._counts[STANDING if resolved.allowed else REFUSED] += 1
+        self._counts[GRANTED if resolved.allowed else REJECTED] += 1
         return succeed(resolved)
 
     def resolve_without_approver(self, request: DecisionRequest, decision: Decision) -> Decision | None:
@@ -160,7 +160,7 @@ class Approvals:
         scope = GrantScope.of(request, decision.rule_id)
         # An approval covers exactly what the approver saw: requests under one id have the same path, query and content.
         content = hashlib.sha256(request.body or b"").digest()
-        approval_id = self._id("held", scope, request.path, content, request.content_length)
+        approval_id = self._id("pending", scope, request.path, content, request.content_length)
         now = self._wall_clock()
         pending = self._pending.get(approval_id)
         if pending is None:
@@ -187,7 +187,7 @@ class Approvals:
 
     def _cancelled(self, pending: _Pending, waiting: _Waiting) -> None:
         if waiting in pending.waiting:
-            self._counts[GONE] += 1
+            self._counts[CLIENT_DISCONNECTED] += 1
             self._remove(pending, waiting)
 
     def _expired(self, pending: _Pending, waiting: _Waiting) -> None:
@@ -217,8 +217,8 @@ class Approvals:
         """
         self._forget_expired()
         return {
-            "held": [_shown(pending, show) for pending in list(self._pending.values())[:MAX_LISTED]],
-            "permissions": [each.to_display() for each in sorted(self._grants.values(), key=lambda each: each.until)],
+            "pending": [_shown(pending, show) for pending in list(self._pending.values())[:MAX_LISTED]],
+            "grants": [each.to_display() for each in sorted(self._grants.values(), key=lambda each: each.until)],
         }
 
     def answer(self, approval_id: str, answer: ApprovalAnswer) -> tuple[int, Grant | None]:
@@ -236,7 +236,7 @@ class Approvals:
             return self._resolve(pending, ALLOWED, lambda decision: allowed_once(decision, answer)), None
         until = self._wall_clock() + answer.seconds
         scope = pending.scope
-        grant = Grant(self._id("permission", scope), scope, until, answer.by, answer.reason)
+        grant = Grant(self._id("grant", scope), scope, until, answer.by, answer.reason)
         return self.grant(grant), grant
 
     def grant(self, grant: Grant) -> int:
@@ -267,7 +267,7 @@ class Approvals:
         self._closed = True
         why = "a person was asked, and had not answered when the proxy was stopped"
         for pending in list(self._pending.values()):
-            self._resolve(pending, REFUSED, lambda decision: denied(decision, why))
+            self._resolve(pending, REJECTED, lambda decision: denied(decision, why))
 
 
 def _shown(pending: _Pending, show: Callable[[str], str]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from egress.model.errors import AuthorizerUnavailable
 from egress.model.statistics import CacheStats
 
 # A stale decision does not help here: no caller waits for it, or the API cannot express this very request.
-_NOT_STALE: Final = frozenset({AuthzFailure.GIVEN_UP, AuthzFailure.REQUEST})
+_NOT_STALE: Final = frozenset({AuthzFailure.CANCELLED, AuthzFailure.REQUEST})
 _MAX_SCOPES: Final = 4096
 
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 # The breaker does not count failures as consecutive when more time than this, plus the time limit of one request, lies
 # between them.
-_LULL: Final = 60.0
+_RESET_AFTER: Final = 60.0
 
 
 @attrs.define
@@ -169,9 +169,9 @@ def _limited(dependencies: ChainDependencies, own: IAuthorizer | None) -> IAutho
         remote = remote_authorizer(dependencies.sockets, config, dependencies.authz_trust, dependencies.behind_upstream)
         guarded = FailClosedAuthorizer(reactor, remote, None)
         retries = remote.retries
-    breaker = Breaker(config.authz_breaker_failures, _LULL + deadline, random)
+    breaker = Breaker(config.authz_breaker_failures, _RESET_AFTER + deadline, random)
     limiter = LimitedAuthorizer(reactor, guarded, breaker, deadline, config.authz_max_concurrency, config.authz_queue)
-    dependencies.metrics.set_authorizer_source(limiter.questions, retries)
+    dependencies.metrics.set_authorizer_source(limiter.stats, retries)
     return limiter
 
 

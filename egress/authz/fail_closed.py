@@ -82,16 +82,16 @@ class FailClosedAuthorizer(Wrapper):
         if type(decision) is Decision:
             return decision
         _log.error("the authorizer answered with {kind}, not with a Decision", kind=type(decision).__name__)
-        raise AuthorizerUnavailable("the authorizer gave no decision", AuthzFailure.FAILURE)
+        raise AuthorizerUnavailable("the authorizer gave no decision", AuthzFailure.EXCEPTION)
 
     def _failed(self, failure: Failure) -> Failure:
         error = failure.value
         if isinstance(error, AuthorizerUnavailable):
             return failure
         if isinstance(error, CancelledError):
-            raise AuthorizerUnavailable("the authorizer gave the question up", AuthzFailure.GIVEN_UP)
+            raise AuthorizerUnavailable("the authorizer gave the question up", AuthzFailure.CANCELLED)
         _log.failure("the authorizer failed", failure=failure)
-        raise AuthorizerUnavailable("the authorizer failed; the operator's log has the details", AuthzFailure.FAILURE)
+        raise AuthorizerUnavailable("the authorizer failed; the operator's log has the details", AuthzFailure.EXCEPTION)
 
     def check_ready(self) -> Deferred[None]:
         """See L{IAuthorizer.check_ready}."""

@@ -22,7 +22,7 @@ from egress.interfaces import IAuthorizer
 from egress.model.authz_failure import AuthzFailure
 from egress.model.decision import Decision, DecisionRequest
 from egress.model.errors import AuthorizerUnavailable
-from egress.model.statistics import Questions
+from egress.model.statistics import AuthorizerStats
 
 _log = Logger()
 
@@ -33,12 +33,12 @@ _FAILURE_TEXT: Final = {
 }
 # These kinds of failure prove that the authorizer responds, so they do not open the circuit breaker: the requests of
 # one client may cause them.
-_RESPONDED: Final = frozenset({AuthzFailure.RESPONSE, AuthzFailure.FAILURE})
+_RESPONDED: Final = frozenset({AuthzFailure.RESPONSE, AuthzFailure.EXCEPTION})
 _COUNTED: Final = (
     AuthzFailure.CONNECTION,
     AuthzFailure.TIMEOUT,
     AuthzFailure.RESPONSE,
-    AuthzFailure.FAILURE,
+    AuthzFailure.EXCEPTION,
     AuthzFailure.REQUEST,
 )
 _REFUSED: Final = (AuthzFailure.OVERLOAD, AuthzFailure.OPEN)
@@ -151,7 +151,7 @@ class LimitedAuthorizer(Wrapper):
     def _failed(self, failure: Failure, client: str, term: int) -> Failure:
         self._in_flight -= 1
         error = failure.value
-        kind = error.kind if isinstance(error, AuthorizerUnavailable) else AuthzFailure.GIVEN_UP
+        kind = error.kind if isinstance(error, AuthorizerUnavailable) else AuthzFailure.CANCELLED
         if kind in self._failures:
             self._failures[kind] += 1
         elif kind in self._refused:
@@ -300,13 +300,13 @@ class LimitedAuthorizer(Wrapper):
 
     # -- statistics and the end
 
-    def questions(self) -> Questions:
+    def stats(self) -> AuthorizerStats:
         """Return the counts of requests by result."""
-        return Questions(
-            under_way=self._in_flight,
-            waiting=len(self._waiting),
-            outages={kind.value: number for kind, number in self._failures.items()},
-            refused={kind.value: number for kind, number in self._refused.items()},
+        return AuthorizerStats(
+            in_flight=self._in_flight,
+            queued=len(self._waiting),
+            failures={kind.value: number for kind, number in self._failures.items()},
+            rejected={kind.value: number for kind, number in self._refused.items()},
             states={state.value: state is self._breaker.state for state in State},
             opened=self._breaker.opened,
         )
@@ -322,5 +322,5 @@ class LimitedAuthorizer(Wrapper):
         self._closed = True
         self._stop_checking()
         while self._waiting:
-            self._waiting.take().reject(AuthorizerUnavailable("the proxy stops", AuthzFailure.GIVEN_UP))
+            self._waiting.take().reject(AuthorizerUnavailable("the proxy stops", AuthzFailure.CANCELLED))
         return self._authorizer.close()

@@ -42,7 +42,7 @@ class AuthzServiceConfig:
     @ivar metrics_interface: the address of that port.
     @ivar connections: the maximum number of open connections of callers.
     @ivar idle_timeout: seconds for which a connection stays open between two requests.
-    @ivar question_timeout: seconds from the first byte of an authorization request to its last; also for a decision, if
+    @ivar request_timeout: seconds from the first byte of an authorization request to its last; also for a decision, if
         it is not rules that decide.
     @ivar drain_timeout: seconds in which a stopping service completes requests in progress.
     """
@@ -60,7 +60,7 @@ class AuthzServiceConfig:
     metrics_interface: str = "127.0.0.1"
     connections: int = attrs.field(default=4096, validator=_positive)
     idle_timeout: float = attrs.field(default=75.0, validator=_positive)
-    question_timeout: float = attrs.field(default=15.0, validator=_positive)
+    request_timeout: float = attrs.field(default=15.0, validator=_positive)
     drain_timeout: float = attrs.field(default=20.0, validator=_positive)
 
     def __attrs_post_init__(self) -> None:
@@ -79,7 +79,7 @@ class AuthzServiceConfig:
         """
         return 4 * self.body_limit + MIB // 2
 
-    def asks_at(self, listener: Listener) -> bool:
+    def requires_auth_at(self, listener: Listener) -> bool:
         """Return whether a listener requires a token or a certificate."""
         certificates = listener.tls is not None and listener.tls.client_ca is not None
         return certificates or self.token is not None

@@ -40,14 +40,14 @@ class ChannelLimits:
     @ivar buffered: the content of all requests that are in memory at the same time.
     @ivar connections: the number of open connections.
     @ivar idle_timeout: the time between two requests.
-    @ivar question_timeout: the time from the first byte of a request to its last.
+    @ivar request_timeout: the time from the first byte of a request to its last.
     """
 
     request: int
     buffered: int
     connections: int
     idle_timeout: float
-    question_timeout: float
+    request_timeout: float
 
 
 class ValidateRequest(Request):
@@ -144,7 +144,7 @@ class CallerChannel(BoundedChannel):
     def timeoutConnection(self) -> None:
         """Close the connection, with a 408 response during a request (L{twisted.protocols.policies})."""
         if self._inside:
-            self.site.refused("slow")
+            self.site.rejected("request-timeout")
             cast("Any", self.transport).write(_TOO_SLOW)
         super().timeoutConnection()  # type: ignore[no-untyped-call]
 
@@ -155,7 +155,7 @@ class CallerSite(BoundedSite):
     @ivar buffered: the bytes of requests in memory now.
     @param serve: responds to a request, immediately or later.
     @param admits: returns whether to read the content of a request, from its head.
-    @param refused: receives the kind of each rejected request.
+    @param rejected: receives the kind of each rejected request.
     @param authenticated: whether callers are authenticated.
     """
 
@@ -167,23 +167,23 @@ class CallerSite(BoundedSite):
         limits: ChannelLimits,
         serve: Callable[[ValidateRequest], None],
         admits: Callable[[ValidateRequest], bool],
-        refused: Callable[[str], object],
+        rejected: Callable[[str], object],
         authenticated: bool = False,
     ) -> None:
-        bounds = ChannelBounds(limits.connections, limits.idle_timeout, limits.question_timeout)
+        bounds = ChannelBounds(limits.connections, limits.idle_timeout, limits.request_timeout)
         super().__init__(clock, bounds, Resource(), ValidateRequest)  # type: ignore[no-untyped-call]
         self.limits = limits
         self.serve = serve
         self.admits = admits
         self.buffered = 0
-        self.refused = refused
+        self.rejected = rejected
         self.authenticated = authenticated
         self.draining = False
         self._drained: list[Deferred[None]] = []
 
     def connection_rejected(self) -> None:
         """See L{BoundedSite.connection_rejected}."""
-        self.refused("connections")
+        self.rejected("too-many-connections")
 
     def remove_channel(self, channel: BoundedChannel) -> None:
         """See L{BoundedSite.remove_channel}."""

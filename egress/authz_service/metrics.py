@@ -23,17 +23,17 @@ from egress.observability.metrics import process_registry
 _BUCKETS: Final = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5, 10.0)
 
 
-class _Tally(Collector):
+class _RequestCounters(Collector):
     def __init__(self) -> None:
-        self.questions: Counter[str] = Counter()
-        self.refused: Counter[str] = Counter()
+        self.requests: Counter[str] = Counter()
+        self.rejected: Counter[str] = Counter()
         self.seconds = Distribution(_BUCKETS)
 
     def collect(self) -> Iterator[Metric]:
         """Return the counts as metrics (C{Collector.collect})."""
         for name, text, label, counts in (
-            ("egressauthz_requests", "Questions that were answered, by verdict.", "verdict", self.questions),
-            ("egressauthz_rejected", "What was no question, or not a caller's to ask, by kind.", "kind", self.refused),
+            ("egressauthz_requests", "Authorization requests with a response, by verdict.", "verdict", self.requests),
+            ("egressauthz_rejected", "Rejected requests and connections, by kind.", "kind", self.rejected),
         ):
             family = CounterMetricFamily(name, text, labels=[label])
             for kind, number in counts.items():
@@ -41,7 +41,7 @@ class _Tally(Collector):
             yield family
         yield HistogramMetricFamily(
             "egressauthz_decision_seconds",
-            "What a decision took.",
+            "Duration of a decision.",
             buckets=self.seconds.buckets(),
             sum_value=self.seconds.sum,
         )
@@ -56,39 +56,39 @@ class AuthzServiceMetrics:
 
     def __init__(self) -> None:
         self.registry = process_registry()
-        self._tally = _Tally()
-        self.registry.register(self._tally)
+        self._counters = _RequestCounters()
+        self.registry.register(self._counters)
         self._connections = Gauge(
-            "egressauthz_connections", "Connections of callers that are open.", registry=self.registry
+            "egressauthz_connections", "Open connections of callers.", registry=self.registry
         )
         text = "Audit log lines that could not be written."
         self._lost = SourceCounter("egress_audit_lines_lost", text, registry=self.registry)
 
-    def watch_connections(self, source: Callable[[], float]) -> None:
+    def set_connections_source(self, source: Callable[[], float]) -> None:
         """Set the source of the number of open connections."""
         self._connections.set_function(source)
 
-    def watch_audit_lost(self, source: Callable[[], float]) -> None:
+    def set_audit_lost_source(self, source: Callable[[], float]) -> None:
         """Set the source of the number of lost audit records."""
         self._lost.source = source
 
-    def watch_policy(self, source: Callable[[], PolicyReloadStats]) -> None:
+    def set_policy_source(self, source: Callable[[], PolicyReloadStats]) -> None:
         """Set the source of the statistics of policy reloads."""
         self.registry.register(PolicyReloadCollector(source))
 
     def write(self, record: ExchangeRecord) -> None:
         """Count one authorization request (L{IAuditSink.write})."""
         if record.verdict != "rejected":
-            self._tally.questions[record.verdict] += 1
+            self._counters.requests[record.verdict] += 1
         if record.decision_seconds is not None:
-            self._tally.seconds.observe(record.decision_seconds)
+            self._counters.seconds.observe(record.decision_seconds)
 
-    def refuse(self, kind: str) -> None:
+    def reject(self, kind: str) -> None:
         """Count a request that is not a valid authorization request.
 
         @param kind: one of a few values.
         """
-        self._tally.refused[kind] += 1
+        self._counters.rejected[kind] += 1
 
     def close(self) -> None:
         """Do nothing: there are no open files (L{IAuditSink.close})."""

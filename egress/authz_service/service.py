@@ -89,13 +89,13 @@ class EgressAuthzService(Service):
         self._binding = PortBinder()
         self._sites: list[CallerSite] = []
         self._factories = [self._factory(listener) for listener in config.listen]
-        self.metrics.watch_connections(lambda: sum(len(site.channels) for site in self._sites))
+        self.metrics.set_connections_source(lambda: sum(len(site.channels) for site in self._sites))
 
     # -- the authorizer
 
     def _with_deadline(self, authorizer: IAuthorizer) -> IAuthorizer:
         """Call the authorizer of an application within a deadline."""
-        return FailClosedAuthorizer(self._reactor, authorizer, self._config.question_timeout)
+        return FailClosedAuthorizer(self._reactor, authorizer, self._config.request_timeout)
 
     def _policy_authorizer(self) -> IAuthorizer:
         config = self._config
@@ -105,7 +105,7 @@ class EgressAuthzService(Service):
         self._reloader = Reloader(lock, threads, self._read, self._use)
         followed = Reloader(lock, threads, self._read, self._use_followed)
         self._watch = watch = PolicyWatch(self._reactor, rules, lambda: self._rules.files, followed.begin)
-        self.metrics.watch_policy(lambda: watch.state)
+        self.metrics.set_policy_source(lambda: watch.state)
         return PrivateAddresses(
             FailClosedAuthorizer(self._reactor, self._local, None),
             lambda: self._rules.blocks_private,
@@ -113,7 +113,7 @@ class EgressAuthzService(Service):
         )
 
     def _add_audit(self, log: JsonLinesAudit) -> None:
-        self.metrics.watch_audit_lost(lambda: log.lost)
+        self.metrics.set_audit_lost_source(lambda: log.lost)
         if self._config.audit_failure is AuditFailure.DENY:
             audited = AuditRequiringAuthorizer(self.authorizer, lambda: log.fault)
             self.authorizer = audited
@@ -148,9 +148,9 @@ class EgressAuthzService(Service):
             max(2 * config.request_limit, _MAX_BUFFERED),
             config.connections,
             config.idle_timeout,
-            config.question_timeout,
+            config.request_timeout,
         )
-        authenticated = config.asks_at(listener)
+        authenticated = config.requires_auth_at(listener)
         resource = ValidateResource(
             self._reactor,
             time.time,
@@ -158,7 +158,7 @@ class EgressAuthzService(Service):
             None if config.token is None else Bearer(config.token),
             authenticated,
             self._sinks.write,
-            self.metrics.refuse,
+            self.metrics.reject,
             Ids().__next__,
         )
         site = CallerSite(
@@ -166,7 +166,7 @@ class EgressAuthzService(Service):
             limits,
             resource.serve,
             resource.admits,
-            self.metrics.refuse,
+            self.metrics.reject,
             config.token is not None or authenticated,
         )
         self._sites.append(site)

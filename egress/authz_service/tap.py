@@ -22,7 +22,7 @@ from egress.observability.audit_log import STDOUT
 from egress.runtime.global_reactor import global_reactor
 from egress.runtime.program import Program
 from egress.runtime.rlimits import raise_limit
-from egress.runtime.signals import end_when_interrupted, reload_at_hangup
+from egress.runtime.signals import end_when_interrupted, reload_on_sighup
 from egress.runtime.startup import endpoint_of, facts_of, start_fault
 from egress.runtime.terminal import Terminal
 from egress.runtime.twistd_options import CommandLine, exit_with
@@ -61,7 +61,7 @@ def start_message(addresses: Sequence[IAddress], authorizer: str, config: AuthzS
     exposed = [
         endpoint_of(address)
         for address, listener in tcp
-        if not config.asks_at(listener) and not ip_address(address.host.partition("%")[0]).is_loopback
+        if not config.requires_auth_at(listener) and not ip_address(address.host.partition("%")[0]).is_loopback
     ]
     if exposed:
         where = ", ".join(exposed)
@@ -98,7 +98,7 @@ def makeService(options: Options) -> IService:
         exit_with(_PROGRAM, str(error))
     if terminal.foreground:
         end_when_interrupted(reactor, terminal.tidy)
-    reload_at_hangup(reactor, service.reload)
+    reload_on_sighup(reactor, service.reload)
 
     def message(addresses: Sequence[IAddress]) -> str:
         return start_message(addresses, service.authorizer.name, config)

@@ -86,7 +86,7 @@ class ValidateResource:
     @param bearer: checks the token of callers; C{None}: none is required.
     @param trusted: whether callers are authenticated in another way, by a certificate.
     @param report: receives the record of each request.
-    @param refused: receives the kind of each rejected request.
+    @param rejected: receives the kind of each rejected request.
     @param new_id: makes ids for requests that contain none.
     @param wall_clock: returns seconds since the epoch.
     """
@@ -99,7 +99,7 @@ class ValidateResource:
         bearer: Bearer | None,
         trusted: bool,
         report: Callable[[ExchangeRecord], object],
-        refused: Callable[[str], object],
+        rejected: Callable[[str], object],
         new_id: Callable[[], str],
     ) -> None:
         self._clock = clock
@@ -108,7 +108,7 @@ class ValidateResource:
         self._bearer = bearer
         self._trusted = trusted or bearer is not None
         self._report = report
-        self._refused = refused
+        self._rejected = rejected
         self._new_id = new_id
 
     def serve(self, request: ValidateRequest) -> None:
@@ -122,7 +122,7 @@ class ValidateResource:
         try:
             decision_request = decode_request(request.content.getvalue(), self._new_id())
         except InvalidRequest as error:
-            self._refused("question")
+            self._rejected("bad-request")
             self._record_bad(error, now, started)
             request.answer(HTTPStatus.BAD_REQUEST, encode_rejection(error.reason), _JSON)
             return
@@ -137,23 +137,24 @@ class ValidateResource:
 
     def _check(self, request: ValidateRequest) -> None:
         if b"/" + request.path.strip(b"/") != PATH:
-            raise _Rejection(HTTPStatus.NOT_FOUND, "path", "there is nothing here; questions go to POST /validate")
+            raise _Rejection(HTTPStatus.NOT_FOUND, "not-found", "there is nothing here; questions go to POST /validate")
         if request.method != b"POST":
             detail = "a question is put with POST"
-            raise _Rejection(HTTPStatus.METHOD_NOT_ALLOWED, "method", detail, Allow="POST")
+            raise _Rejection(HTTPStatus.METHOD_NOT_ALLOWED, "method-not-allowed", detail, Allow="POST")
         if self._bearer is not None and not self.admits(request):
             fields = {"WWW-Authenticate": self._bearer.challenge}
-            raise _Rejection(HTTPStatus.UNAUTHORIZED, "token", "callers show the token of this service", **fields)
+            raise _Rejection(HTTPStatus.UNAUTHORIZED, "unauthorized", "callers show the token of this service", **fields)
         if request.too_large:
             detail = "the question is too long; the service's --body-limit says how long a body may be"
-            raise _Rejection(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "size", detail)
+            raise _Rejection(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "content-too-large", detail)
         if request.over_budget:
             detail = "the service has too many long questions at once; try again later"
-            raise _Rejection(HTTPStatus.SERVICE_UNAVAILABLE, "crowded", detail)
+            raise _Rejection(HTTPStatus.SERVICE_UNAVAILABLE, "overloaded", detail)
         coding = request.getHeader("Content-Encoding")
         if coding is not None and coding.strip().lower() not in ("", "identity"):
             detail = "a question comes without a content coding"
-            raise _Rejection(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "type", detail, **{"Accept-Encoding": "identity"})
+            fields = {"Accept-Encoding": "identity"}
+            raise _Rejection(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", detail, **fields)
         _check_type(request.getHeader("Content-Type"))
 
     # -- the decision
@@ -264,7 +265,7 @@ class ValidateResource:
         )
 
     def _reject(self, request: ValidateRequest, rejection: _Rejection) -> None:
-        self._refused(rejection.kind)
+        self._rejected(rejection.kind)
         for name, value in rejection.fields.items():
             request.responseHeaders.setRawHeaders(name, [value])
         _problem(request, rejection.status, rejection.detail)
@@ -277,7 +278,7 @@ def _check_type(given: str | None) -> None:
     charset = _CHARSET.search(given)
     if not _JSON_TYPE.fullmatch(given.strip()) or (charset is not None and charset[1].lower() not in _CHARSETS):
         detail = "a question is JSON in UTF-8, of the type application/json"
-        raise _Rejection(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "type", detail, Accept=_JSON)
+        raise _Rejection(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", detail, Accept=_JSON)
 
 
 def _problem(request: ValidateRequest, status: HTTPStatus, detail: str) -> None:

@@ -80,12 +80,13 @@ def _watch(api: AdminApi, as_json: bool, out: TextIO, sleep: Any = time.sleep) -
     seen: set[str] = set()
     try:
         while True:
-            held = api.call("GET", "/approvals")["held"]
-            for one in held:
+            pending = api.call("GET", "/approvals")["pending"]
+            for one in pending:
                 if one["id"] not in seen:
-                    out.write(json.dumps(one) + "\n" if as_json else "\n".join([*_held(one, time.time()), ""]) + "\n")
+                    text = json.dumps(one) if as_json else "\n".join([*_pending(one, time.time()), ""])
+                    out.write(text + "\n")
             # A pending approval that ends and comes again is printed again.
-            seen = {one["id"] for one in held}
+            seen = {one["id"] for one in pending}
             out.flush()
             sleep(_EVERY)
     except KeyboardInterrupt:
@@ -95,17 +96,17 @@ def _watch(api: AdminApi, as_json: bool, out: TextIO, sleep: Any = time.sleep) -
 def in_lines(found: Mapping[str, Any], now: float) -> str:
     """Format the pending approvals and the grants as text."""
     lines: list[str] = []
-    for one in found["held"]:
-        lines += [*_held(one, now), ""]
-    if not found["held"]:
+    for one in found["pending"]:
+        lines += [*_pending(one, now), ""]
+    if not found["pending"]:
         lines += ["Nothing waits for a person.", ""]
-    if found["permissions"]:
+    if found["grants"]:
         lines.append("Allowed for a time:")
-        lines += [plain(_permission(one, now)) for one in found["permissions"]]
+        lines += [plain(_grant(one, now)) for one in found["grants"]]
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
-def _held(one: Mapping[str, Any], now: float) -> Sequence[str]:
+def _pending(one: Mapping[str, Any], now: float) -> Sequence[str]:
     many = f" ({one['count']} requests)" if one["count"] > 1 else ""
     rule = f"rule {one['ruleId']}: " if one["ruleId"] else ""
     length = one["contentLength"]
@@ -119,7 +120,7 @@ def _held(one: Mapping[str, Any], now: float) -> Sequence[str]:
     return [plain(line) for line in lines]
 
 
-def _permission(one: Mapping[str, Any], now: float) -> str:
+def _grant(one: Mapping[str, Any], now: float) -> str:
     end = datetime.fromtimestamp(one["until"], timezone.utc)
     who = f" by {one['by']}" if one["by"] else ""
     client = _client(one["client"], one["identity"])
@@ -145,13 +146,13 @@ def _span(seconds: float) -> str:
 
 def _allow(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> None:
     found = _answer(given, environ, {"answer": "allow", "for": given.seconds})
-    permission = found["permission"]
-    if permission is None:
+    grant = found["grant"]
+    if grant is None:
         print(f"{given.id}: {_requests(found)} allowed once", file=out)
         return
-    end = datetime.fromtimestamp(permission["until"], timezone.utc)
+    end = datetime.fromtimestamp(grant["until"], timezone.utc)
     print(f"{given.id}: {_requests(found)} allowed, and the same until {end:%Y-%m-%d %H:%M:%S} UTC", file=out)
-    print(f"To take it back: egress approvals revoke {permission['id']}", file=out)
+    print(f"To take it back: egress approvals revoke {grant['id']}", file=out)
 
 
 def _deny(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> None:
@@ -159,7 +160,7 @@ def _deny(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) ->
 
 
 def _requests(found: Mapping[str, Any]) -> str:
-    number = found["answered"]
+    number = found["resolved"]
     return "one request" if number == 1 else f"{number} requests"
 
 

@@ -364,7 +364,7 @@ class ProxyConfig:
         """Return the file with the secrets of a listener's clients; C{None} if the listener accepts every client."""
         return listener.client_auth if listener.sets_auth else self.client_auth
 
-    def asks_at(self, listener: Listener) -> bool:
+    def requires_auth_at(self, listener: Listener) -> bool:
         """Tell whether a listener requires client authentication, by credentials or by certificate."""
         certificates = listener.tls is not None and listener.tls.client_ca is not None
         return certificates or self.auth_at(listener) is not None

@@ -11,9 +11,9 @@ class AuthzFailure(enum.Enum):
     @cvar CONNECTION: the authorizer could not be reached, or the connection was lost.
     @cvar TIMEOUT: the authorizer did not respond before the timeout.
     @cvar RESPONSE: the authorizer's response is not a valid decision.
-    @cvar FAILURE: the authorizer raised an unexpected exception.
+    @cvar EXCEPTION: the authorizer raised an unexpected exception.
     @cvar REQUEST: the request cannot be expressed as an authorization request.
-    @cvar GIVEN_UP: the exchange that waited for the decision has ended.
+    @cvar CANCELLED: the exchange that waited for the decision has ended.
     @cvar OVERLOAD: the queue is full, or the authorization request waited in it for too long.
     @cvar OPEN: the circuit breaker is open, so the authorization request was not sent.
     """
@@ -21,9 +21,9 @@ class AuthzFailure(enum.Enum):
     CONNECTION = "connection"
     TIMEOUT = "timeout"
     RESPONSE = "response"
-    FAILURE = "failure"
+    EXCEPTION = "exception"
     REQUEST = "request"
-    GIVEN_UP = "given-up"
+    CANCELLED = "cancelled"
     OVERLOAD = "overload"
     OPEN = "open"
 

@@ -57,9 +57,9 @@ class ShadowComparison:
     request: DecisionRequest
     first: Decision
     second: Decision | None
-    agreement: ShadowResult
+    result: ShadowResult
 
     @property
     def differs(self) -> bool:
         """Whether both authorizers decided, and their verdicts differ."""
-        return self.agreement in (ShadowResult.STRICTER, ShadowResult.LAXER)
+        return self.result in (ShadowResult.STRICTER, ShadowResult.LAXER)

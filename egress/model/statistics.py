@@ -8,21 +8,21 @@ import attrs
 
 
 @attrs.frozen
-class Questions:
+class AuthorizerStats:
     """Current statistics of the authorization requests to an authorizer.
 
-    @ivar under_way: the number of authorization requests in flight.
-    @ivar waiting: the number of queued authorization requests.
-    @ivar outages: the number of failures, by kind.
-    @ivar refused: the number of authorization requests that were rejected before they were sent, by reason.
+    @ivar in_flight: the number of authorization requests in flight.
+    @ivar queued: the number of queued authorization requests.
+    @ivar failures: the number of failures, by kind.
+    @ivar rejected: the number of authorization requests that were rejected before they were sent, by reason.
     @ivar states: the states of the circuit breaker; the current state is true.
     @ivar opened: how often the circuit breaker opened.
     """
 
-    under_way: int
-    waiting: int
-    outages: Mapping[str, int]
-    refused: Mapping[str, int]
+    in_flight: int
+    queued: int
+    failures: Mapping[str, int]
+    rejected: Mapping[str, int]
     states: Mapping[str, bool]
     opened: int
 

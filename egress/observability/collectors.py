@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from egress.model.statistics import CacheStats, PolicyReloadStats, Questions
+from egress.model.statistics import CacheStats, PolicyReloadStats, AuthorizerStats
 
 
 class SourceCounter(Collector):
@@ -34,41 +34,39 @@ class AuthorizerCollector(Collector):
     @param retries: returns how many authorization requests were retried; C{None}: they are never retried.
     """
 
-    def __init__(self, source: Callable[[], Questions], retries: Callable[[], int] | None) -> None:
+    def __init__(self, source: Callable[[], AuthorizerStats], retries: Callable[[], int] | None) -> None:
         self._source = source
         self._retries = retries
 
     def collect(self) -> Iterator[Metric]:
         """Return the metrics (C{Collector.collect})."""
-        questions = self._source()
+        stats = self._source()
         yield GaugeMetricFamily(
-            "egress_authorizer_requests_in_progress",
-            "Questions that are with the authorizer.",
-            value=questions.under_way,
+            "egress_authorizer_requests_in_progress", "Authorization requests in progress.", value=stats.in_flight
         )
         yield GaugeMetricFamily(
-            "egress_authorizer_requests_queued", "Questions that wait for their turn.", value=questions.waiting
+            "egress_authorizer_requests_queued", "Queued authorization requests.", value=stats.queued
         )
         # One sample for each state, so that the sum over several processes is the number of processes in each state.
         breaker = GaugeMetricFamily(
-            "egress_authorizer_breaker", "Processes whose circuit breaker is in a state.", labels=["state"]
+            "egress_authorizer_breaker", "Processes whose circuit breaker is in this state.", labels=["state"]
         )
-        for state, current in questions.states.items():
+        for state, current in stats.states.items():
             breaker.add_metric([state], int(current))
         yield breaker
         for name, text, label, numbers in (
-            ("failures", "Authorization requests without a decision, by kind of failure.", "kind", questions.outages),
-            ("rejected", "Authorization requests that were not sent, by reason.", "reason", questions.refused),
+            ("failures", "Authorization requests without a decision, by kind of failure.", "kind", stats.failures),
+            ("rejected", "Authorization requests that were not sent, by reason.", "reason", stats.rejected),
         ):
             counter = CounterMetricFamily(f"egress_authorizer_{name}", text, labels=[label])
             for key, number in numbers.items():
                 counter.add_metric([key], number)
             yield counter
         yield CounterMetricFamily(
-            "egress_authorizer_breaker_opened", "How often the circuit breaker opened.", value=questions.opened
+            "egress_authorizer_breaker_opened", "Number of times that the circuit breaker opened.", value=stats.opened
         )
         if self._retries is not None:
-            text = "Questions that were sent once more, since a kept connection was closed."
+            text = "Authorization requests that were retried because an idle connection had closed."
             yield CounterMetricFamily("egress_authorizer_retries", text, value=self._retries())
 
 
@@ -85,7 +83,7 @@ class CacheCollector(Collector):
         """Return the metrics (C{Collector.collect})."""
         reuse = self._source()
         counter = CounterMetricFamily(
-            "egress_authorizer_cache", "Questions, by where their decision came from.", labels=["result"]
+            "egress_authorizer_cache_lookups", "Authorization requests, by result of the cache lookup.", labels=["result"]
         )
         for result, number in (
             ("hit", reuse.hits),
@@ -96,7 +94,7 @@ class CacheCollector(Collector):
             counter.add_metric([result], number)
         yield counter
         yield GaugeMetricFamily(
-            "egress_authorizer_cache_entries", "Decisions that are kept for reuse.", value=reuse.entries
+            "egress_authorizer_cache_entries", "Cached decisions.", value=reuse.entries
         )
 
 
@@ -109,15 +107,15 @@ class PolicyReloadCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """Return the metrics (C{Collector.collect})."""
         state = self._source()
-        yield GaugeMetricFamily("egress_policy_rules", "Rules of the policy in use.", value=state.rules)
+        yield GaugeMetricFamily("egress_policy_rules", "Rules of the active policy.", value=state.rules)
         yield GaugeMetricFamily(
-            "egress_policy_current",
-            "1 while the policy in use is the one in its files, 0 while that cannot be used.",
+            "egress_policy_last_reload_successful",
+            "1 if the last reload of the policy was successful, otherwise 0.",
             value=state.current,
         )
-        yield CounterMetricFamily("egress_policy_reloads", "How often the policy was read again.", value=state.reads)
+        yield CounterMetricFamily("egress_policy_reloads", "Successful reloads of the policy.", value=state.reads)
         yield CounterMetricFamily(
-            "egress_policy_reload_failures", "How often what was in its files could not be used.", value=state.failures
+            "egress_policy_reload_failures", "Failed reloads of the policy.", value=state.failures
         )
 
 
@@ -134,8 +132,8 @@ class ApprovalCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Return the metrics (C{Collector.collect})."""
-        yield GaugeMetricFamily("egress_approvals_pending", "Requests that wait for a person.", value=self._held())
-        text = "Requests that a person was to be asked about, by what became of them."
+        yield GaugeMetricFamily("egress_approvals_pending", "Requests with a pending approval.", value=self._held())
+        text = "Requests that required an approval, by outcome."
         counter = CounterMetricFamily("egress_approvals", text, labels=["outcome"])
         for outcome, number in self._counts().items():
             counter.add_metric([outcome], number)

@@ -82,30 +82,30 @@ class ExchangeCounters(Collector):
     def collect(self) -> Iterator[Metric]:
         """Return the metrics (C{Collector.collect})."""
         decisions = CounterMetricFamily(
-            "egress_decisions", "Exchanges, by verdict and by what became of them.", labels=["verdict", "outcome"]
+            "egress_decisions", "Exchanges, by verdict and outcome.", labels=["verdict", "outcome"]
         )
         for what, number in self._decisions.items():
             decisions.add_metric(what, number)
         yield decisions
         responses = CounterMetricFamily(
-            "egress_responses", "Answers to clients, by class of status code.", labels=["status"]
+            "egress_responses", "Responses to clients, by class of status code.", labels=["status"]
         )
         for status, number in self._responses.items():
             responses.add_metric([status], number)
         yield responses
         observed = CounterMetricFamily(
-            "egress_observed", "Exchanges that observe mode let pass, by what they would have got.", labels=["verdict"]
+            "egress_observed", "Exchanges that observe mode forwarded, by the verdict that it did not enforce.", labels=["verdict"]
         )
         for verdict, number in self._observed.items():
             observed.add_metric([verdict], number)
         yield observed
         for name, text, distribution in (
-            ("egress_decision_seconds", "What the authorizer took to decide.", self._decision_seconds),
-            ("egress_exchange_seconds", "From the request head to the end of the exchange.", self._exchange_seconds),
+            ("egress_decision_seconds", "Duration of a decision.", self._decision_seconds),
+            ("egress_exchange_seconds", "Duration of an exchange, from the request head to the end.", self._exchange_seconds),
         ):
             yield HistogramMetricFamily(name, text, buckets=distribution.buckets(), sum_value=distribution.sum)
         for name, text, size in (
-            ("egress_sent_bytes", "Content bytes of clients that went to origins.", self._sent),
-            ("egress_received_bytes", "Content bytes of origins that went to clients.", self._received),
+            ("egress_sent_bytes", "Content bytes from clients to origins.", self._sent),
+            ("egress_received_bytes", "Content bytes from origins to clients.", self._received),
         ):
             yield CounterMetricFamily(name, text, value=size)

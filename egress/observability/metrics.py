@@ -17,7 +17,7 @@ from zope.interface import implementer
 from egress import __version__
 from egress.interfaces import IAuditSink
 from egress.model.record import ExchangeRecord
-from egress.model.statistics import CacheStats, PolicyReloadStats, Questions
+from egress.model.statistics import CacheStats, PolicyReloadStats, AuthorizerStats
 from egress.observability.collectors import (
     ApprovalCollector,
     AuthorizerCollector,
@@ -32,7 +32,7 @@ def process_registry() -> CollectorRegistry:
     """Make a registry with the metrics of a process: its resources and its versions."""
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
-    Info("egress_build", "The versions that run.", registry=registry).info(
+    Info("egress_build", "Versions of the program, of Python and of Twisted.", registry=registry).info(
         {"version": __version__, "python": platform.python_version(), "twisted": twisted.__version__}
     )
     return registry
@@ -51,15 +51,15 @@ class Metrics:
         counter = partial(SourceCounter, registry=self.registry)
         self._exchanges = ExchangeCounters()
         self.registry.register(self._exchanges)
-        self._client_connections = gauge("egress_client_connections", "Client connections that are open.")
-        self._rejected = counter("egress_client_connections_rejected", "Client connections that a limit closed.")
-        self._lookups = gauge("egress_dns_lookups", "Names that are being looked up.")
-        self._lookups_waiting = gauge("egress_dns_lookups_queued", "Names that wait to be looked up.")
-        self._body_memory = gauge("egress_body_memory_bytes", "Memory held for bodies that are put to an authorizer.")
-        self._bodies_waiting = gauge("egress_bodies_queued", "Requests whose bodies wait for memory.")
-        self._leaf_contexts = gauge("egress_host_contexts", "TLS contexts kept for intercepted hosts.")
-        self._ca_end = gauge("egress_ca_not_after_seconds", "When the CA certificate ends, in seconds since 1970.")
-        self._observing = gauge("egress_observe_mode", "1 while nothing is enforced (--mode observe), otherwise 0.")
+        self._client_connections = gauge("egress_client_connections", "Open client connections.")
+        self._rejected = counter("egress_client_connections_rejected", "Client connections that were rejected at a limit.")
+        self._lookups = gauge("egress_dns_lookups_in_progress", "DNS lookups in progress.")
+        self._lookups_queued = gauge("egress_dns_lookups_queued", "Queued DNS lookups.")
+        self._body_memory = gauge("egress_body_memory_bytes", "Memory for request bodies that the authorizer inspects.")
+        self._bodies_queued = gauge("egress_bodies_queued", "Requests whose bodies wait for memory.")
+        self._host_contexts = gauge("egress_host_contexts", "Cached TLS contexts of intercepted hosts.")
+        self._ca_expiry = gauge("egress_ca_not_after_timestamp_seconds", "Expiry of the CA certificate, in seconds since the epoch.")
+        self._observing = gauge("egress_observe_mode", "1 in observe mode, which enforces no decision; otherwise 0.")
         self._audit_lost = counter("egress_audit_lines_lost", "Audit log lines that could not be written.")
 
     def set_connections_source(self, source: Callable[[], float]) -> None:
@@ -70,25 +70,25 @@ class Metrics:
         """Set the function that returns the number of client connections rejected at a limit."""
         self._rejected.source = source
 
-    def set_lookups_source(self, under_way: Callable[[], float], waiting: Callable[[], float]) -> None:
+    def set_lookups_source(self, in_progress: Callable[[], float], queued: Callable[[], float]) -> None:
         """Set the functions that return the number of DNS lookups in progress, and of those that wait."""
-        self._lookups.set_function(under_way)
-        self._lookups_waiting.set_function(waiting)
+        self._lookups.set_function(in_progress)
+        self._lookups_queued.set_function(queued)
 
-    def set_body_memory_source(self, held: Callable[[], float], waiting: Callable[[], float]) -> None:
+    def set_body_memory_source(self, held: Callable[[], float], queued: Callable[[], float]) -> None:
         """Set the functions that return the memory of buffered bodies and the number of bodies that wait for it."""
         self._body_memory.set_function(held)
-        self._bodies_waiting.set_function(waiting)
+        self._bodies_queued.set_function(queued)
 
     def set_host_contexts_source(self, source: Callable[[], float]) -> None:
         """Set the function that returns the number of cached TLS contexts."""
-        self._leaf_contexts.set_function(source)
+        self._host_contexts.set_function(source)
 
     def set_ca_expiry_source(self, source: Callable[[], float]) -> None:
         """Set the function that returns the expiry of the CA."""
-        self._ca_end.set_function(source)
+        self._ca_expiry.set_function(source)
 
-    def set_authorizer_source(self, source: Callable[[], Questions], retries: Callable[[], int] | None) -> None:
+    def set_authorizer_source(self, source: Callable[[], AuthorizerStats], retries: Callable[[], int] | None) -> None:
         """Set the function that returns the statistics of authorization requests.
 
         @param retries: returns how many were retried; C{None}: they are never retried.

@@ -50,7 +50,7 @@ class ShadowLog(Collector):
 
     def write(self, comparison: ShadowComparison) -> None:
         """Process one comparison (L{IShadowSink.write})."""
-        self._counts[comparison.agreement] += 1
+        self._counts[comparison.result] += 1
         second = comparison.second
         if second is None or not comparison.differs:
             return
@@ -76,8 +76,8 @@ class ShadowLog(Collector):
     def _log(self, comparison: ShadowComparison, second: Decision, url: str) -> None:
         request, first = comparison.request, comparison.first
         _log.warn(
-            "the shadow is {agreement}: {method} {url} is {first}, and would be {second} ({request_id})",
-            agreement=comparison.agreement.value,
+            "the shadow is {result}: {method} {url} is {first}, and would be {second} ({request_id})",
+            result=comparison.result.value,
             method=request.method,
             url=url,
             first=_in_words(first),
@@ -93,7 +93,7 @@ class ShadowLog(Collector):
             "stage": request.stage.value,
             "method": request.method,
             "url": url,
-            "agreement": comparison.agreement.value,
+            "result": comparison.result.value,
             "verdict": first.verdict.value,
             "ruleId": first.rule_id,
             "reason": first.reason,
@@ -111,11 +111,11 @@ class ShadowLog(Collector):
         """Return the metrics (C{Collector.collect})."""
         counter = CounterMetricFamily(
             "egress_shadow_decisions",
-            "Questions to the shadow, by how its decision relates to the one that counted.",
+            "Authorization requests to the shadow authorizer, by comparison of its decision with the enforced one.",
             labels=["result"],
         )
-        for agreement, number in self._counts.items():
-            counter.add_metric([agreement.value], number)
+        for result, number in self._counts.items():
+            counter.add_metric([result.value], number)
         yield counter
 
     def close(self) -> None:

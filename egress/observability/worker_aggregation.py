@@ -14,7 +14,7 @@ from egress.observability.health import OK
 # Types that only increase while a process lives; after its end, its part of the sum remains.
 _COUNTED: Final = frozenset({"counter", "histogram"})
 # Gauges of which the minimum matters: the earliest expiry, and the process that lags behind.
-_LEAST: Final = frozenset({"egress_ca_not_after_seconds", "egress_policy_current", "egress_policy_rules"})
+_LEAST: Final = frozenset({"egress_ca_not_after_timestamp_seconds", "egress_policy_last_reload_successful", "egress_policy_rules"})
 # Values that are the same in every process, whatever the number of processes.
 _COMMON: Final = frozenset({"egress_observe_mode"})
 # Metrics of one process, whose sum over processes has no meaning.

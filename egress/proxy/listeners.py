@@ -39,7 +39,7 @@ def listener_factories(
     """
     # Listeners with the same password file share an authenticator.
     authenticators: dict[Path, ClientAuthenticator] = {}
-    allow_unverified_names = not any(map(config.asks_at, config.listen))
+    allow_unverified_names = not any(map(config.requires_auth_at, config.listen))
     return [
         _factory(config, listener, context, in_thread, authenticators, allow_unverified_names)
         for listener in config.listen

@@ -63,7 +63,7 @@ def _connect(path: str) -> None:
         probe.connect(path)
 
 
-def remove_left_behind(path: str, connect: Callable[[str], object] = _connect) -> None:
+def remove_stale_socket(path: str, connect: Callable[[str], object] = _connect) -> None:
     """Remove a UNIX socket and its lock file, if a process with this process's id left them behind.
 
     In a container the next process often has the same id, and would treat itself as the one that listens on the socket.

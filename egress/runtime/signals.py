@@ -16,24 +16,24 @@ from egress.config.model import ConfigError
 _log = Logger()
 
 
-def reload_at_hangup(reactor: Any, reload: Callable[[], Deferred[None]]) -> None:
+def reload_on_sighup(reactor: Any, reload: Callable[[], Deferred[None]]) -> None:
     """Reload files on each SIGHUP.
 
     The handler is installed at once: without it, a SIGHUP between the start and the first turn of the reactor, when the
     ports are open already, would end the process.  A reload that is requested before the reactor runs happens then.
 
     @param reactor: an C{IReactorCore} and C{IReactorFromThreads}.
-    @param reload: reloads the files; see L{read_anew}.
+    @param reload: reloads the files; see L{reload_and_log}.
     """
 
     def hung_up(number: int, frame: object) -> None:
         # A signal can arrive at any point of the program.
-        reactor.callFromThread(read_anew, reload)
+        reactor.callFromThread(reload_and_log, reload)
 
     signal.signal(signal.SIGHUP, hung_up)
 
 
-def read_anew(reload: Callable[[], Deferred[None]]) -> Deferred[bool]:
+def reload_and_log(reload: Callable[[], Deferred[None]]) -> Deferred[bool]:
     """Reload the files, or log why the previous content remains in use.
 
     @param reload: reloads the files; its Deferred fails with L{ConfigError} if one of them cannot be used.

@@ -12,7 +12,7 @@ from egress.admin.api import Unanswered
 from egress.authz.approvals import MAX_GRANTS
 from egress.model.approval import ApprovalAnswer, Grant
 from egress.model.explanation import ExplainRequest
-from egress.workers.ipc import ANSWER, EXPLAIN, HELD, PERMIT, REVOKE
+from egress.workers.ipc import ADD_GRANT, EXPLAIN, PENDING_APPROVALS, RESOLVE_APPROVAL, REVOKE
 from egress.workers.supervisor import WorkerSlot
 
 _log = Logger()
@@ -41,13 +41,13 @@ class WorkerAdminBackend:
         return sorted(self._grants.values(), key=lambda each: each.until)
 
     def _request_all(self, what: str, argument: Any = None) -> Deferred[list[tuple[bool, Any]]]:
-        requests = [slot.ask(what, _WITHIN, argument) for slot in self._running()]
+        requests = [slot.request(what, _WITHIN, argument) for slot in self._running()]
         return DeferredList(requests, consumeErrors=True)
 
     def announce_grants(self, slot: WorkerSlot) -> None:
         """Send the current grants to a worker that is about to serve."""
         for grant in self._current():
-            slot.ask(PERMIT, _WITHIN, grant.to_json()).addErrback(
+            slot.request(ADD_GRANT, _WITHIN, grant.to_json()).addErrback(
                 lambda _: _log.warn("worker {number} has not learned what is allowed for a time", number=slot.name)
             )
 
@@ -55,33 +55,34 @@ class WorkerAdminBackend:
         """List the grants and the pending approvals of all workers; equal pending approvals are merged."""
 
         def merged(results: list[tuple[bool, Any]]) -> dict[str, Any]:
-            held: dict[str, dict[str, Any]] = {}
+            pending: dict[str, dict[str, Any]] = {}
             for some in (found for told, found in results if told):
                 for one in some:
-                    other = held.setdefault(one["id"], one)
+                    other = pending.setdefault(one["id"], one)
                     if other is not one:
                         other["count"] += one["count"]
                         other["since"] = min(other["since"], one["since"])
                         other["until"] = max(other["until"], one["until"])
             return {
-                "held": sorted(held.values(), key=lambda one: one["since"]),
-                "permissions": [grant.to_display() for grant in self._current()],
+                "pending": sorted(pending.values(), key=lambda one: one["since"]),
+                "grants": [grant.to_display() for grant in self._current()],
             }
 
-        return self._request_all(HELD).addCallback(merged)
+        return self._request_all(PENDING_APPROVALS).addCallback(merged)
 
     def answer(self, approval_id: str, answer: ApprovalAnswer) -> Deferred[dict[str, Any]]:
         """Send an approver's answer for a pending approval to every worker."""
 
-        def answered(results: list[tuple[bool, Any]]) -> Any:
+        def resolved(results: list[tuple[bool, Any]]) -> Any:
             found = [document for told, document in results if told]
-            number = sum(document["answered"] for document in found)
-            documents = [document["permission"] for document in found if document["permission"] is not None]
+            number = sum(document["resolved"] for document in found)
+            documents = [document["grant"] for document in found if document["grant"] is not None]
             if not documents:
-                return {"answered": number, "permission": None}
+                return {"resolved": number, "grant": None}
             return self._add_grant(documents[0], number)
 
-        return self._request_all(ANSWER, {"id": approval_id, "answer": answer.to_json()}).addCallback(answered)
+        document = {"id": approval_id, "answer": answer.to_json()}
+        return self._request_all(RESOLVE_APPROVAL, document).addCallback(resolved)
 
     def _add_grant(self, document: dict[str, Any], number: int) -> Deferred[dict[str, Any]]:
         grant = Grant.from_json(document)
@@ -91,11 +92,11 @@ class WorkerAdminBackend:
 
         def told(results: list[tuple[bool, Any]]) -> dict[str, Any]:
             return {
-                "answered": number + sum(more for heard, more in results if heard),
-                "permission": grant.to_display(),
+                "resolved": number + sum(more for heard, more in results if heard),
+                "grant": grant.to_display(),
             }
 
-        return self._request_all(PERMIT, document).addCallback(told)
+        return self._request_all(ADD_GRANT, document).addCallback(told)
 
     def revoke(self, grant_id: str) -> Deferred[bool]:
         """Revoke a grant in every worker."""
@@ -114,5 +115,5 @@ class WorkerAdminBackend:
         running = self._running()
         if not running:
             return fail(Unanswered("no worker runs"))
-        asked = running[0].ask(EXPLAIN, _EXPLAINED_WITHIN, question.to_json())
-        return asked.addErrback(lambda _: fail(Unanswered("the worker that was asked did not answer")))
+        response = running[0].request(EXPLAIN, _EXPLAINED_WITHIN, question.to_json())
+        return response.addErrback(lambda _: fail(Unanswered("the worker that was asked did not answer")))

@@ -38,13 +38,13 @@ DRAIN: Final = "drain"
 RELOAD: Final = "reload"
 
 # Requests without an argument.
-NUMBERS: Final = "numbers"
+METRICS: Final = "metrics"
 CHECKS: Final = "checks"
 
 # Requests of the admin API (L{egress.admin.backend}), most of them with an argument.
-HELD: Final = "held"
-ANSWER: Final = "answer"
-PERMIT: Final = "permit"
+PENDING_APPROVALS: Final = "pending-approvals"
+RESOLVE_APPROVAL: Final = "resolve-approval"
+ADD_GRANT: Final = "add-grant"
 REVOKE: Final = "revoke"
 EXPLAIN: Final = "explain"
 
@@ -118,7 +118,7 @@ def receive_spec(line: socket.socket) -> WorkerSpec:
 
 def notification(word: str, text: str = "") -> bytes:
     """Encode a notification."""
-    return _frame({"tell": word, "text": text})
+    return _frame({"notification": word, "text": text})
 
 
 def _frame(message: object) -> bytes:
@@ -164,7 +164,7 @@ class Channel(Int32StringReceiver):
         """Send a notification to the other end."""
         self._send(notification(word, text))
 
-    def ask(self, what: str, argument: Any = None) -> Deferred[Any]:
+    def request(self, what: str, argument: Any = None) -> Deferred[Any]:
         """Send a request to the other end.
 
         @param argument: the argument, in JSON types; C{None}: the request has no argument.
@@ -174,9 +174,9 @@ class Channel(Int32StringReceiver):
             return fail(ConnectionLost())
         self._number += 1
         number = self._number
-        arguments = {} if argument is None else {"about": argument}
+        arguments = {} if argument is None else {"argument": argument}
         try:
-            frame = _frame({"ask": what, "number": number, **arguments})
+            frame = _frame({"request": what, "id": number, **arguments})
         except ValueError as error:
             return fail(error)
         response: Deferred[Any] = Deferred(lambda _: self._forget(number))
@@ -199,19 +199,19 @@ class Channel(Int32StringReceiver):
     def stringReceived(self, string: bytes) -> None:
         """Receive a frame (L{Int32StringReceiver.stringReceived})."""
         message = json.loads(string)
-        if "tell" in message:
-            self._notified(message["tell"], message["text"])
-        elif "ask" in message:
-            self._respond(message["ask"], message["number"], [message["about"]] if "about" in message else [])
+        if "notification" in message:
+            self._notified(message["notification"], message["text"])
+        elif "request" in message:
+            self._respond(message["request"], message["id"], [message["argument"]] if "argument" in message else [])
         else:
             # The response to a cancelled request is ignored.
-            response = self._pending.pop(message["number"], None)
+            response = self._pending.pop(message["id"], None)
             if response is not None:
-                response.callback(message["answer"])
+                response.callback(message["response"])
 
     def _respond(self, what: str, number: int, arguments: Sequence[Any]) -> None:
         response = maybeDeferred(lambda: self._handlers[what](*arguments))
-        response.addCallback(lambda answer: self._send(_frame({"answer": answer, "number": number})))
+        response.addCallback(lambda result: self._send(_frame({"response": result, "id": number})))
         # The other end does not wait indefinitely.
         response.addErrback(lambda failure: _log.failure("no answer to {what}", failure, what=what))
 

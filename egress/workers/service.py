@@ -10,11 +10,11 @@ import os
 import socket
 import stat
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
-from prometheus_client import Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, DeferredLock, fail, maybeDeferred, succeed
 from twisted.internet.defer import TimeoutError as TookTooLong
@@ -39,7 +39,7 @@ from egress.tls.ca_source import ca_source
 from egress.tls.ca_watch import CaWatch
 from egress.tls.issuer import CertificateAuthority
 from egress.workers.admin_backend import WorkerAdminBackend
-from egress.workers.ipc import CHECKS, NUMBERS, WorkerSpec
+from egress.workers.ipc import CHECKS, METRICS, WorkerSpec
 from egress.workers.shared_sockets import MakeSocket, SharedListeners, make_stream
 from egress.workers.supervisor import SocketPair, State, WorkerSlot
 
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 _log = Logger()
 
 # Deadlines of requests to a worker: metrics are returned immediately, a check has five seconds of its own.
-_NUMBERS_WITHIN: Final = 1.0
+_METRICS_WITHIN: Final = 1.0
 _CHECKS_WITHIN: Final = 6.0
 # Time in which a worker must end, beyond the drain timeout, in seconds.
 _GRACE: Final = 3.0
@@ -105,14 +105,9 @@ class WorkerPool(Service):
         self._approval_key = os.urandom(_KEY_BYTES)
         self._metrics = Coalesced(self._scrape)
         self._checks = Coalesced(self._run_checks)
-        registry = process_registry()
-        workers = Gauge("egress_workers", "Processes that serve clients.", ["state"], registry=registry)
-        workers.labels("configured").set(config.workers)
-        workers.labels("running").set_function(lambda: len(self._running()))
-        self._restarts = Counter("egress_worker_restarts", "Workers started in place of others.", registry=registry)
-        text = "Audit log lines that could not be written."
-        lost = SourceCounter("egress_audit_lines_lost", text, registry=registry)
-        lost.source = lambda: 0 if self._audit is None else self._audit.lost
+        registry, self._restarts = parent_metrics(
+            config.workers, lambda: len(self._running()), lambda: 0 if self._audit is None else self._audit.lost
+        )
         self._totals = WorkerMetrics(registry)
 
     @property
@@ -255,14 +250,14 @@ class WorkerPool(Service):
                 _log.failure("worker {number} tells no numbers", failure, number=name)
 
         requests = [
-            slot.ask(NUMBERS, _NUMBERS_WITHIN).addCallback(answered, slot.name).addErrback(failed, slot.name)
+            slot.request(METRICS, _METRICS_WITHIN).addCallback(answered, slot.name).addErrback(failed, slot.name)
             for slot in self._running()
         ]
         return DeferredList(requests).addCallback(lambda _: self._totals.render())
 
     def _run_checks(self) -> Deferred[dict[str, str]]:
         running = self._running()
-        requests = [slot.ask(CHECKS, _CHECKS_WITHIN).addErrback(lambda _: None) for slot in running]
+        requests = [slot.request(CHECKS, _CHECKS_WITHIN).addErrback(lambda _: None) for slot in running]
 
         def found(results: list[tuple[bool, Any]]) -> dict[str, str]:
             names = [slot.name for slot in running]
@@ -293,6 +288,24 @@ class WorkerPool(Service):
                 self._audit.close()
 
         return DeferredList([self._stop_listening(), stopping.addCallback(closed)])
+
+
+def parent_metrics(
+    configured: int, running: Callable[[], float], lost: Callable[[], float]
+) -> tuple[CollectorRegistry, Counter]:
+    """Make the registry of a parent process, with the counter of restarted workers.
+
+    @param configured: the number of configured workers.
+    @param running: returns the number of running workers.
+    @param lost: returns the number of lost audit lines.
+    """
+    registry = process_registry()
+    workers = Gauge("egress_workers", "Configured and running workers.", ["state"], registry=registry)
+    workers.labels("configured").set(configured)
+    workers.labels("running").set_function(running)
+    text = "Audit log lines that could not be written."
+    SourceCounter("egress_audit_lines_lost", text, registry=registry).source = lost
+    return registry, Counter("egress_worker_restarts", "Restarted workers.", registry=registry)
 
 
 def _is_file(path: str) -> bool:

@@ -224,7 +224,7 @@ class WorkerSlot:
             raise WorkerFailed(f"worker {self.name} ended before it was ready: {self._last_output or error}") from error
         except OSError as error:
             raise WorkerFailed(f"worker {self.name} is not ready after {_READY_WITHIN:g} seconds") from error
-        if message["tell"] != READY:
+        if message["notification"] != READY:
             raise WorkerFailed(message["text"])
         self._adopt()
 
@@ -295,10 +295,10 @@ class WorkerSlot:
 
     # -- running
 
-    def ask(self, what: str, seconds: float, argument: Any = None) -> Deferred[Any]:
+    def request(self, what: str, seconds: float, argument: Any = None) -> Deferred[Any]:
         """Send a request to the worker; fails when it does not respond in time."""
         assert self._channel is not None
-        return self._channel.ask(what, argument).addTimeout(seconds, self._reactor)
+        return self._channel.request(what, argument).addTimeout(seconds, self._reactor)
 
     def _notified(self, word: str, text: str) -> None:
         if word == READY and self.state is State.STARTING:

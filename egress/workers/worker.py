@@ -26,22 +26,22 @@ from egress.observability.health import Readiness
 from egress.observability.worker_aggregation import to_json
 from egress.runtime.global_reactor import global_reactor
 from egress.runtime.role import Role
-from egress.runtime.signals import read_anew
+from egress.runtime.signals import reload_and_log
 from egress.service import ABORT_SECONDS, EgressProxyService
 from egress.transport.write_through import write_through
 from egress.workers.ipc import (
-    ANSWER,
+    ADD_GRANT,
     CHECKS,
     CONTROL,
     DRAIN,
     EXPLAIN,
     FAILED,
     FIRST_LISTENER,
-    HELD,
-    NUMBERS,
-    PERMIT,
+    METRICS,
+    PENDING_APPROVALS,
     READY,
     RELOAD,
+    RESOLVE_APPROVAL,
     REVOKE,
     SERVE,
     Channel,
@@ -67,11 +67,11 @@ class Worker:
         readiness = Readiness(reactor, proxy.checks)
         backend = proxy.admin_backend
         handlers: dict[str, Callable[..., object]] = {
-            NUMBERS: self._metrics,
+            METRICS: self._metrics,
             CHECKS: readiness.ask,
-            HELD: backend.held,
-            ANSWER: backend.answer_for_parent,
-            PERMIT: backend.permit_for_parent,
+            PENDING_APPROVALS: backend.pending_approvals,
+            RESOLVE_APPROVAL: backend.resolve_for_parent,
+            ADD_GRANT: backend.add_grant_for_parent,
             REVOKE: backend.revoke,
             EXPLAIN: backend.explain_for_parent,
         }
@@ -106,7 +106,7 @@ class Worker:
         elif word == DRAIN:
             self._end()
         elif word == RELOAD:
-            read_anew(self._proxy.reload)
+            reload_and_log(self._proxy.reload)
 
     def _metrics(self) -> object:
         return to_json(self._proxy.metrics.registry.collect())

@@ -71,17 +71,17 @@ class AdminTests(SynchronousTestCase):
         self.assertEqual(self.backend.asked, [])
 
     def test_list(self) -> None:
-        self.backend.result = succeed({"held": [], "permissions": []})
-        self.assertEqual(self.ask("GET", "/approvals"), (200, {"held": [], "permissions": []}))
+        self.backend.result = succeed({"pending": [], "grants": []})
+        self.assertEqual(self.ask("GET", "/approvals"), (200, {"pending": [], "grants": []}))
 
     def test_answer(self) -> None:
-        self.backend.result = succeed({"answered": 2, "permission": None})
+        self.backend.result = succeed({"resolved": 2, "grant": None})
         found = self.ask("POST", "/approvals/abc", b'{"answer": "deny", "by": "ann"}')
-        self.assertEqual(found, (200, {"answered": 2, "permission": None}))
+        self.assertEqual(found, (200, {"resolved": 2, "grant": None}))
         self.assertEqual(self.backend.asked, [("abc", ApprovalAnswer(False, by="ann"))])
 
     def test_no_such_pending_approval(self) -> None:
-        self.backend.result = succeed({"answered": 0, "permission": None})
+        self.backend.result = succeed({"resolved": 0, "grant": None})
         status, document = self.ask("POST", "/approvals/abc", b'{"answer": "allow"}')
         self.assertEqual(status, 404)
         self.assertIn("nobody waits", document["error"])

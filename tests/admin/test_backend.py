@@ -31,31 +31,31 @@ class LocalAdminBackendTests(ApprovalsTestCase):
 
     def test_secrets(self) -> None:
         self.hold(path="/?access_token=hunter2")
-        self.assertEqual(self.found(self.backend.listed())["held"][0]["url"], "http://a.test/?access_token=REDACTED")
+        self.assertEqual(self.found(self.backend.listed())["pending"][0]["url"], "http://a.test/?access_token=REDACTED")
 
     def test_answers(self) -> None:
         held = self.hold()
         self.assertEqual(
-            self.found(self.backend.answer(self.the_id(), ApprovalAnswer(True))), {"answered": 1, "permission": None}
+            self.found(self.backend.answer(self.the_id(), ApprovalAnswer(True))), {"resolved": 1, "grant": None}
         )
         self.assertTrue(self.successResultOf(held).allowed)
         held = self.hold()
         asked = {"id": self.the_id(), "answer": {"answer": "allow", "for": 60}}
-        (one,) = self.backend.held()
+        (one,) = self.backend.pending_approvals()
         self.assertEqual(one["id"], self.the_id())
-        found = self.backend.answer_for_parent(asked)
-        self.assertEqual((found["answered"], found["permission"]["subject"]["method"]), (1, "GET"))
+        found = self.backend.resolve_for_parent(asked)
+        self.assertEqual((found["resolved"], found["grant"]["subject"]["method"]), (1, "GET"))
         self.assertTrue(self.successResultOf(held).allowed)
 
-        name = found["permission"]["grant_id"]
+        name = found["grant"]["grant_id"]
         self.assertTrue(self.found(self.backend.revoke(name)))
         held = self.hold()
-        shown = self.found(self.backend.answer(self.the_id(), ApprovalAnswer(True, 60)))["permission"]
+        shown = self.found(self.backend.answer(self.the_id(), ApprovalAnswer(True, 60)))["grant"]
         self.assertEqual((shown["id"], shown["url"]), (name, "http://a.test/"))
         self.assertTrue(self.found(self.backend.revoke(name)))
         self.assertTrue(self.successResultOf(held).allowed)
         held = self.hold()
-        self.assertEqual(self.backend.permit_for_parent(found["permission"]), 1)
+        self.assertEqual(self.backend.add_grant_for_parent(found["grant"]), 1)
         self.assertTrue(self.successResultOf(held).allowed)
 
     def test_explain(self) -> None:

@@ -504,7 +504,7 @@ class DecisionTests(ExplainTestCase):
         origin = attrs.evolve(REQUEST.origin, authority=Authority("asked.test", 80))
         client = attrs.evolve(REQUEST.client, address="127.0.0.1")
         service._approvals.enqueue(attrs.evolve(REQUEST, origin=origin, client=client), ask)
-        (one,) = service._approvals.listed(str)["held"]
+        (one,) = service._approvals.listed(str)["pending"]
         service._approvals.answer(one["id"], ApprovalAnswer(True, 60, by="ann"))
         found = self.explain("GET", "http://asked.test/", service=service)
         self.assertEqual((found.verdict, self.outcomes(found)["approval"]), ("allow", "ok"))

@@ -45,7 +45,7 @@ class ApprovalsTestCase(SynchronousTestCase):
         return self.approvals.listed(lambda url: url)
 
     def the_id(self) -> str:
-        (one,) = self.listed()["held"]
+        (one,) = self.listed()["pending"]
         found: str = one["id"]
         return found
 
@@ -66,7 +66,7 @@ class AnswerTests(ApprovalsTestCase):
             decision,
             Decision(Verdict.ALLOW, "allowed once by ann: fine", "a person (ann) for policy x", "r", obligations=TERMS),
         )
-        self.assertEqual((self.listed(), self.approvals.pending), ({"held": [], "permissions": []}, 0))
+        self.assertEqual((self.listed(), self.approvals.pending), ({"pending": [], "grants": []}, 0))
         self.assertEqual((self.counts(), self.clock.getDelayedCalls()), ({"allowed": 1}, []))
         # The next request waits again.
         self.assertNoResult(self.hold())
@@ -105,8 +105,8 @@ class AnswerTests(ApprovalsTestCase):
         held = self.hold()
         held.cancel()
         self.failureResultOf(held, CancelledError)
-        self.assertEqual((self.listed()["held"], self.clock.getDelayedCalls()), ([], []))
-        self.assertEqual(self.counts(), {"gone": 1})
+        self.assertEqual((self.listed()["pending"], self.clock.getDelayedCalls()), ([], []))
+        self.assertEqual(self.counts(), {"client-disconnected": 1})
 
     def test_client_disconnects_during_answer_to_another(self) -> None:
         """No other request is affected."""
@@ -133,7 +133,7 @@ class AnswerTests(ApprovalsTestCase):
         self.assertEqual(
             decision.reason, "a person is to be asked, but nobody can be asked: start with --admin (look at this)"
         )
-        self.assertEqual(self.counts(), {"refused": 1})
+        self.assertEqual(self.counts(), {"rejected": 1})
 
     def test_limit(self) -> None:
         for number in range(3):
@@ -170,7 +170,7 @@ class PendingApprovalTests(ApprovalsTestCase):
         first, second = self.hold(), self.hold(request_id="2", headers=((b"X", b"y"),))
         self.clock.advance(10)
         third = self.hold()
-        (one,) = self.listed()["held"]
+        (one,) = self.listed()["pending"]
         self.assertEqual((one["count"], one["since"], one["until"]), (3, NOON, NOON + 310))
         self.assertEqual(
             (one["method"], one["url"], one["stage"], one["client"]), ("GET", "http://a.test/", "request", "192.0.2.1")
@@ -195,7 +195,7 @@ class PendingApprovalTests(ApprovalsTestCase):
             self.hold(client=ClientIdentity("192.0.2.1", 1, "ann")),
             self.approvals.enqueue(REQUEST, attrs.evolve(ASK, rule_id="other")),
         ]
-        listed = self.listed()["held"]
+        listed = self.listed()["pending"]
         self.assertEqual(len({one["id"] for one in listed}), len(held))
         self.approvals.answer(listed[0]["id"], ApprovalAnswer(True))
         self.successResultOf(held[0])
@@ -218,7 +218,7 @@ class PendingApprovalTests(ApprovalsTestCase):
         self.patch(module, "MAX_LISTED", 2)
         for number in range(3):
             self.hold(path=f"/{number}" + "x" * 9000)
-        listed = self.listed()["held"]
+        listed = self.listed()["pending"]
         self.assertEqual([one["url"][13:15] for one in listed], ["/0", "/1"])
         self.assertLess(len(str(listed)), 5000)
 
@@ -233,7 +233,7 @@ class PendingApprovalTests(ApprovalsTestCase):
                 REQUEST, path=f"/{number}{long}", method=f"M{long}", client=ClientIdentity("192.0.2.1", 1, long)
             )
             self.approvals.enqueue(request, attrs.evolve(ASK, reason=long, rule_id=long, decided_by=long))
-        self.assertLess(len(json.dumps(self.listed()["held"])), Channel.MAX_LENGTH)
+        self.assertLess(len(json.dumps(self.listed()["pending"])), Channel.MAX_LENGTH)
 
     def test_listed_members(self) -> None:
         self.hold(path="/?token=hunter2")
@@ -266,12 +266,12 @@ class PermissionTests(ApprovalsTestCase):
                 source="approval",
             ),
         )
-        (permission,) = self.listed()["permissions"]
+        (permission,) = self.listed()["grants"]
         self.assertEqual((permission["by"], permission["url"]), ("ann", "http://a.test/"))
-        self.assertEqual(self.counts(), {"allowed": 1, "standing": 1})
+        self.assertEqual(self.counts(), {"allowed": 1, "granted": 1})
         self.clock.advance(60)
         self.assertNoResult(self.hold())
-        self.assertEqual(self.listed()["permissions"], [])
+        self.assertEqual(self.listed()["grants"], [])
 
     def test_other_request_waits(self) -> None:
         self.permit()
@@ -280,7 +280,7 @@ class PermissionTests(ApprovalsTestCase):
 
     def test_grant_resolves_pending_requests(self) -> None:
         held = [self.hold(path="/?q=1"), self.hold(path="/?q=2"), self.hold(path="/other")]
-        number, _ = self.approvals.answer(self.listed()["held"][0]["id"], ApprovalAnswer(True, 60))
+        number, _ = self.approvals.answer(self.listed()["pending"][0]["id"], ApprovalAnswer(True, 60))
         self.assertEqual(number, 2)
         for each in held[:2]:
             self.assertEqual(self.successResultOf(each).reason, "allowed by a person until 2023-11-15 12:01:00 UTC")
@@ -308,7 +308,7 @@ class PermissionTests(ApprovalsTestCase):
         self.patch(module, "MAX_GRANTS", 2)
         for number in range(3):
             self.permit(60 + number, path=f"/{number}")
-        self.assertEqual([one["url"][-2:] for one in self.listed()["permissions"]], ["/1", "/2"])
+        self.assertEqual([one["url"][-2:] for one in self.listed()["grants"]], ["/1", "/2"])
         self.assertNoResult(self.hold(path="/0"))
 
 

@@ -148,7 +148,7 @@ class StaleTests(CacheTestCase):
             with self.subTest(kind):
                 self.authorizer.at_once = AuthorizerUnavailable("down", kind)
                 call = self.decide()
-                if kind in (AuthzFailure.GIVEN_UP, AuthzFailure.REQUEST):
+                if kind in (AuthzFailure.CANCELLED, AuthzFailure.REQUEST):
                     self.failureResultOf(call, AuthorizerUnavailable)
                 else:
                     self.assertEqual(self.source(call), "stale")

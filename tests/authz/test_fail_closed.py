@@ -89,14 +89,14 @@ class FailClosedTests(SynchronousTestCase):
     def test_other_results_fail(self) -> None:
         look_alike = Truthy(Verdict.DENY, "no", "x")
         for name, behaviour, kind, logged in (
-            ("raises", raises, AuthzFailure.FAILURE, 1),
-            ("fails", lambda: fail(RuntimeError("secret")), AuthzFailure.FAILURE, 1),
-            ("None", lambda: succeed(None), AuthzFailure.FAILURE, 0),
-            ("True", lambda: succeed(True), AuthzFailure.FAILURE, 0),
-            ("a verdict", lambda: succeed(Verdict.ALLOW), AuthzFailure.FAILURE, 0),
-            ("a look-alike", lambda: succeed(look_alike), AuthzFailure.FAILURE, 0),
-            ("no Deferred", lambda: True, AuthzFailure.FAILURE, 0),
-            ("is cancelled", lambda: fail(CancelledError()), AuthzFailure.GIVEN_UP, 0),
+            ("raises", raises, AuthzFailure.EXCEPTION, 1),
+            ("fails", lambda: fail(RuntimeError("secret")), AuthzFailure.EXCEPTION, 1),
+            ("None", lambda: succeed(None), AuthzFailure.EXCEPTION, 0),
+            ("True", lambda: succeed(True), AuthzFailure.EXCEPTION, 0),
+            ("a verdict", lambda: succeed(Verdict.ALLOW), AuthzFailure.EXCEPTION, 0),
+            ("a look-alike", lambda: succeed(look_alike), AuthzFailure.EXCEPTION, 0),
+            ("no Deferred", lambda: True, AuthzFailure.EXCEPTION, 0),
+            ("is cancelled", lambda: fail(CancelledError()), AuthzFailure.CANCELLED, 0),
             ("is unavailable", lambda: fail(AuthorizerUnavailable("down")), AuthzFailure.CONNECTION, 0),
             ("is silent", lambda: fail(AuthorizerUnavailable("x", AuthzFailure.TIMEOUT)), AuthzFailure.TIMEOUT, 0),
         ):

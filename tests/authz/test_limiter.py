@@ -114,7 +114,7 @@ class LimiterTestCase(SynchronousTestCase):
         return error
 
     def state(self) -> str:
-        (state,) = [state for state, current in self.limiter.questions().states.items() if current]
+        (state,) = [state for state, current in self.limiter.stats().states.items() if current]
         return state
 
     def open(self, kind: AuthzFailure = AuthzFailure.TIMEOUT, client: str = "192.0.2.1") -> None:
@@ -147,10 +147,10 @@ class PassingTests(LimiterTestCase):
                     self.manual.at_once = at_once
                     call = self.decide()
                     if at_once is None:
-                        self.assertEqual(self.limiter.questions().under_way, 1)
+                        self.assertEqual(self.limiter.stats().in_flight, 1)
                         self.answer(decision)
                     self.assertIs(self.successResultOf(call), decision)
-                    self.assertEqual(self.limiter.questions().under_way, 0)
+                    self.assertEqual(self.limiter.stats().in_flight, 0)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_failures(self) -> None:
@@ -163,27 +163,27 @@ class PassingTests(LimiterTestCase):
                     if not at_once:
                         self.answer(outage(kind))
                     self.assertEqual(self.assert_refused(call, kind).reason, "private")
-                    questions = self.limiter.questions()
-                    self.assertEqual((questions.under_way, questions.outages[kind.value]), (0, 1))
-                    self.assertEqual(sum(questions.outages.values()), 1)
+                    stats = self.limiter.stats()
+                    self.assertEqual((stats.in_flight, stats.failures[kind.value]), (0, 1))
+                    self.assertEqual(sum(stats.failures.values()), 1)
 
     def test_authorizer_that_raises(self) -> None:
         self.manual.at_once = RuntimeError("x")
-        self.assert_refused(self.decide(), AuthzFailure.FAILURE)
-        self.assertEqual(self.limiter.questions().outages["failure"], 1)
+        self.assert_refused(self.decide(), AuthzFailure.EXCEPTION)
+        self.assertEqual(self.limiter.stats().failures["exception"], 1)
         self.flushLoggedErrors(RuntimeError)
 
     def test_authorizer_that_is_overloaded(self) -> None:
         self.manual.at_once = outage(AuthzFailure.OVERLOAD)
         self.assert_refused(self.decide(), AuthzFailure.OVERLOAD)
-        self.assertEqual(self.limiter.questions().refused["overload"], 1)
+        self.assertEqual(self.limiter.stats().rejected["overload"], 1)
 
     def test_cancelling(self) -> None:
         call = self.decide()
         call.cancel()
-        self.assert_refused(call, AuthzFailure.GIVEN_UP)
-        self.assertEqual((self.manual.cancelled, self.limiter.questions().under_way), (1, 0))
-        self.assertEqual(sum(self.limiter.questions().outages.values()), 0)
+        self.assert_refused(call, AuthzFailure.CANCELLED)
+        self.assertEqual((self.manual.cancelled, self.limiter.stats().in_flight), (1, 0))
+        self.assertEqual(sum(self.limiter.stats().failures.values()), 0)
 
     def test_readiness_and_closing(self) -> None:
         ready = self.limiter.check_ready()
@@ -205,7 +205,7 @@ class QueueTests(LimiterTestCase):
         calls = self.fill()
         for expected in ("ab", "bc", "cd", "de", "e", ""):
             self.assertEqual("".join(self.under_way()), expected)
-            self.assertEqual(self.limiter.questions().under_way, len(expected))
+            self.assertEqual(self.limiter.stats().in_flight, len(expected))
             if expected:
                 self.answer()
         for one in calls:
@@ -220,12 +220,12 @@ class QueueTests(LimiterTestCase):
 
     def test_queue_is_bounded(self) -> None:
         calls = self.fill()
-        questions = self.limiter.questions()
-        self.assertEqual((questions.under_way, questions.waiting), (AT_ONCE, MAY_WAIT))
+        stats = self.limiter.stats()
+        self.assertEqual((stats.in_flight, stats.queued), (AT_ONCE, MAY_WAIT))
         error = self.assert_refused(self.decide(), AuthzFailure.OVERLOAD)
         self.assertEqual(error.reason, "the authorizer is overloaded: it has 2 questions, and 3 wait already")
         self.assertEqual(error.retry_after, 1)
-        self.assertEqual(self.limiter.questions().refused["overload"], 1)
+        self.assertEqual(self.limiter.stats().rejected["overload"], 1)
         self.assertEqual(self.state(), "closed")
         self.answer()
         self.successResultOf(calls[0])
@@ -254,8 +254,8 @@ class QueueTests(LimiterTestCase):
         self.assert_refused(self.decide("more", "2001:db8::2"), AuthzFailure.OVERLOAD)
         for one in (calls[2], calls[3], other):
             self.assertNoResult(one)
-        questions = self.limiter.questions()
-        self.assertEqual((questions.waiting, questions.refused["overload"]), (MAY_WAIT, 2))
+        stats = self.limiter.stats()
+        self.assertEqual((stats.queued, stats.rejected["overload"]), (MAY_WAIT, 2))
         self.answer()
         self.answer()
         self.assertEqual(self.under_way(), ["c", "other"])
@@ -270,7 +270,7 @@ class QueueTests(LimiterTestCase):
         calls = self.fill()
         calls[2].cancel()
         self.failureResultOf(calls[2], CancelledError)
-        self.assertEqual(self.limiter.questions().waiting, MAY_WAIT - 1)
+        self.assertEqual(self.limiter.stats().queued, MAY_WAIT - 1)
         self.answer()
         self.assertEqual(self.under_way(), ["b", "d"])
 
@@ -295,9 +295,9 @@ class QueueTests(LimiterTestCase):
         self.assertEqual(self.manual.cancelled, 1)
         for one in calls[3:]:
             self.assertIn("waited 5 s for its turn", self.assert_refused(one, AuthzFailure.OVERLOAD).reason)
-        questions = self.limiter.questions()
-        self.assertEqual((questions.under_way, questions.waiting), (1, 0))
-        self.assertEqual((questions.outages["timeout"], questions.refused["overload"]), (1, 2))
+        stats = self.limiter.stats()
+        self.assertEqual((stats.in_flight, stats.queued), (1, 0))
+        self.assertEqual((stats.failures["timeout"], stats.rejected["overload"]), (1, 2))
         # The authorizer did not have the full timeout.
         self.assertEqual(self.state(), "closed")
         self.assertEqual(self.clock.getDelayedCalls(), [])
@@ -337,7 +337,7 @@ class QueueTests(LimiterTestCase):
         calls = self.fill()
         self.limiter.close()
         for one in calls[2:]:
-            self.assertIn("stops", self.assert_refused(one, AuthzFailure.GIVEN_UP).reason)
+            self.assertIn("stops", self.assert_refused(one, AuthzFailure.CANCELLED).reason)
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertNoResult(calls[0])
 
@@ -350,9 +350,9 @@ class BreakerTests(LimiterTestCase):
             (AuthzFailure.CONNECTION, "open"),
             (AuthzFailure.TIMEOUT, "open"),
             (AuthzFailure.RESPONSE, "closed"),
-            (AuthzFailure.FAILURE, "closed"),
+            (AuthzFailure.EXCEPTION, "closed"),
             (AuthzFailure.REQUEST, "closed"),
-            (AuthzFailure.GIVEN_UP, "closed"),
+            (AuthzFailure.CANCELLED, "closed"),
             (AuthzFailure.OVERLOAD, "closed"),
         ):
             with self.subTest(kind=kind):
@@ -368,9 +368,9 @@ class BreakerTests(LimiterTestCase):
             (ALLOW, "closed"),
             (DENY, "closed"),
             (outage(AuthzFailure.RESPONSE), "closed"),
-            (outage(AuthzFailure.FAILURE), "closed"),
+            (outage(AuthzFailure.EXCEPTION), "closed"),
             (outage(AuthzFailure.REQUEST), "open"),
-            (outage(AuthzFailure.GIVEN_UP), "open"),
+            (outage(AuthzFailure.CANCELLED), "open"),
         ):
             for at_once in (False, True):
                 with self.subTest(answer=answer, at_once=at_once):
@@ -404,7 +404,7 @@ class BreakerTests(LimiterTestCase):
                 )
                 self.assertEqual(error.retry_after, 1)
                 self.assertEqual(len(self.manual.asked), before)
-                self.assertEqual(self.limiter.questions().refused["open"], 1)
+                self.assertEqual(self.limiter.stats().rejected["open"], 1)
 
     def test_queue_is_rejected_when_it_opens(self) -> None:
         self.limiter = self.make(at_once=MOST, max_queue=5)
@@ -424,8 +424,8 @@ class BreakerTests(LimiterTestCase):
         self.assert_refused(first, AuthzFailure.OPEN)
         self.assert_refused(second, AuthzFailure.OPEN)
         self.failureResultOf(third, CancelledError)
-        questions = self.limiter.questions()
-        self.assertEqual((self.state(), questions.waiting, questions.refused["open"]), ("open", 0, 2))
+        stats = self.limiter.stats()
+        self.assertEqual((self.state(), stats.queued, stats.rejected["open"]), ("open", 0, 2))
 
     def test_probe_decides(self) -> None:
         for answer, expected in ((ALLOW, "closed"), (DENY, "closed"), (outage(), "open")):
@@ -444,7 +444,7 @@ class BreakerTests(LimiterTestCase):
         self.half_open()
         probe = self.decide()
         probe.cancel()
-        self.assert_refused(probe, AuthzFailure.GIVEN_UP)
+        self.assert_refused(probe, AuthzFailure.CANCELLED)
         self.assertEqual(self.state(), "half-open")
         self.decide("next")
         self.assertEqual(self.under_way(), ["next"])
@@ -457,11 +457,11 @@ class BreakerTests(LimiterTestCase):
                 self.manual.asked[-1][1].errback(outage())
                 if self.state() == "closed":
                     slow.append(self.decide())
-            self.assertEqual((self.state(), self.limiter.questions().under_way), ("open", AT_ONCE - 1))
+            self.assertEqual((self.state(), self.limiter.stats().in_flight), ("open", AT_ONCE - 1))
             self.clock.advance(self.clock.getDelayedCalls()[0].getTime() - self.clock.seconds())
             self.manual.checks[-1].callback(None)
             slow.append(self.decide())
-            self.assertEqual(self.limiter.questions().under_way, AT_ONCE)
+            self.assertEqual(self.limiter.stats().in_flight, AT_ONCE)
         self.answer()
         self.assertIs(self.successResultOf(slow[0]), ALLOW)
         self.assertEqual(self.state(), "closed")
@@ -528,11 +528,11 @@ class BreakerTests(LimiterTestCase):
                 call.addCallbacks(decided.append, lambda _: None)
             self.clock.advance(1)
         self.assertGreater(len(decided), 40)
-        self.assertEqual(limiter.questions().opened, 1)
+        self.assertEqual(limiter.stats().opened, 1)
 
     def test_number_of_openings(self) -> None:
         self.open()
-        self.assertEqual(self.limiter.questions().opened, 1)
+        self.assertEqual(self.limiter.stats().opened, 1)
 
 
 class CheckTests(LimiterTestCase):
@@ -637,7 +637,7 @@ class PropertyTests(SynchronousTestCase):
         limiter = LimitedAuthorizer(clock, chain, Breaker(2, 60, lambda: 0.5), DEADLINE, at_once, max_queue)
         call: list[Deferred[Any]] = []
         for what, value in events:
-            put, was_open = len(manual.asked), limiter.questions().states["open"]
+            put, was_open = len(manual.asked), limiter.stats().states["open"]
             under_way = [waiting for _, waiting in manual.asked if not waiting.called]
             checks = [check for check in manual.checks if not check.called]
             if what == "pass":
@@ -653,20 +653,20 @@ class PropertyTests(SynchronousTestCase):
                 answer = ANSWERS[what]
                 chosen = under_way[value % len(under_way)]
                 chosen.errback(answer) if isinstance(answer, Exception) else chosen.callback(answer)
-            questions = limiter.questions()
-            self.assertLessEqual(questions.under_way, at_once)
-            self.assertLessEqual(questions.waiting, max_queue)
-            self.assertEqual(questions.under_way, len([0 for _, waiting in manual.asked if not waiting.called]))
+            stats = limiter.stats()
+            self.assertLessEqual(stats.in_flight, at_once)
+            self.assertLessEqual(stats.queued, max_queue)
+            self.assertEqual(stats.in_flight, len([0 for _, waiting in manual.asked if not waiting.called]))
             if was_open:
                 self.assertEqual(len(manual.asked), put)
-            if not questions.states["closed"]:
-                self.assertEqual(questions.waiting, 0)
+            if not stats.states["closed"]:
+                self.assertEqual(stats.queued, 0)
             for client in {request.client for request, _ in manual.asked}:
                 names = [int(request.request_id) for request, _ in manual.asked if request.client == client]
                 self.assertEqual(names, sorted(names))
         clock.pump([DEADLINE] * 2)
-        questions = limiter.questions()
-        self.assertEqual((questions.under_way, questions.waiting), (0, 0))
+        stats = limiter.stats()
+        self.assertEqual((stats.in_flight, stats.queued), (0, 0))
         self.assertEqual([one.called for one in call], [True] * len(call))
         limiter.close()
         self.assertEqual(clock.getDelayedCalls(), [])

@@ -53,7 +53,7 @@ class ShadowTests(SynchronousTestCase):
         return asked
 
     def agreements(self) -> list[ShadowResult]:
-        return [comparison.agreement for comparison in self.sink.told]
+        return [comparison.result for comparison in self.sink.told]
 
     def test_interface(self) -> None:
         verifyObject(IShadowSink, self.sink)

@@ -20,7 +20,7 @@ class AuthzServiceConfigTests(SynchronousTestCase):
             {"body_limit": 0},
             {"connections": 0},
             {"idle_timeout": 0.0},
-            {"question_timeout": -1.0},
+            {"request_timeout": -1.0},
             {"drain_timeout": 0.0},
             {"listen": ("tcp:1:client-auth=x",)},
             {"listen": ("tcp:1\\",)},
@@ -38,7 +38,7 @@ class AuthzServiceConfigTests(SynchronousTestCase):
             (AuthzServiceConfig(listen=("ssl:1",)), False),
             (AuthzServiceConfig(listen=("ssl:1:client-ca=ca.pem",)), True),
         ):
-            self.assertIs(config.asks_at(config.listen[0]), expected)
+            self.assertIs(config.requires_auth_at(config.listen[0]), expected)
 
     def test_request_limit(self) -> None:
         """A body of the maximum length fits, in base64 and in a text that is escaped four times."""

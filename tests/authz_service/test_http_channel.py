@@ -69,7 +69,7 @@ class ConnectionTests(CallerTestCase):
                 self.reactor.advance(0)
                 self.assertEqual(wire.take()[:12], b"HTTP/1.1 408")
                 self.assertTrue(wire.disconnected)
-        self.assertEqual(self.number('egressauthz_rejected_total{kind="slow"}'), 2)
+        self.assertEqual(self.number('egressauthz_rejected_total{kind="request-timeout"}'), 2)
 
     def test_caller_that_does_not_close(self) -> None:
         """A connection that the caller keeps open is aborted."""
@@ -129,7 +129,7 @@ class RoomTests(CallerTestCase):
         third = self.connect()
         self.reactor.advance(0)
         self.assertTrue(third.aborted, "the others wait for their answers")
-        self.assertEqual(self.number('egressauthz_rejected_total{kind="connections"}'), 1)
+        self.assertEqual(self.number('egressauthz_rejected_total{kind="too-many-connections"}'), 1)
         self.assertEqual(self.number("egressauthz_connections"), 2)
         first.lose()
         fourth = self.connect()
@@ -196,7 +196,7 @@ class MemoryTests(CallerTestCase):
         first, second = self.begin(b"x" * 1000), self.begin(b"x" * 1000)
         self.assertEqual(site.buffered, 999)
         self.assertEqual(status_of(second.feed(b"x").take()), 503)
-        self.assertEqual(self.number('egressauthz_rejected_total{kind="crowded"}'), 1)
+        self.assertEqual(self.number('egressauthz_rejected_total{kind="overloaded"}'), 1)
         self.assertEqual(status_of(second.feed(QUESTION).take()), 200, "there is room for a short one")
         self.assertEqual(status_of(first.feed(b"x").take()), 400)
         self.assertEqual(site.buffered, 0)

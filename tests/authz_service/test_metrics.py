@@ -39,13 +39,13 @@ class AuthzServiceMetricsTests(SynchronousTestCase):
         self.assertFalse([line for line in lines if "rejected" in line and not line.startswith("#")])
 
     def test_rejected(self) -> None:
-        self.metrics.refuse("token")
-        self.assertIn('egressauthz_rejected_total{kind="token"} 1.0', self.lines())
+        self.metrics.reject("unauthorized")
+        self.assertIn('egressauthz_rejected_total{kind="unauthorized"} 1.0', self.lines())
 
     def test_sources(self) -> None:
-        self.metrics.watch_connections(lambda: 3)
-        self.metrics.watch_audit_lost(lambda: 4)
-        self.metrics.watch_policy(lambda: PolicyReloadStats(7))
+        self.metrics.set_connections_source(lambda: 3)
+        self.metrics.set_audit_lost_source(lambda: 4)
+        self.metrics.set_policy_source(lambda: PolicyReloadStats(7))
         lines = self.lines()
         for line in ("egressauthz_connections 3.0", "egress_audit_lines_lost_total 4.0", "egress_policy_rules 7.0"):
             self.assertIn(line, lines)

@@ -66,7 +66,7 @@ class ServiceTests(CallerTestCase):
         self.policy.write_text("garbage", "utf-8")
         self.reactor.pump([LOOK_EVERY, LOOK_EVERY])
         self.assertEqual(self.ask(wire=wire)[1]["ruleId"], "closed")
-        self.assertEqual(self.number("egress_policy_current"), 0)
+        self.assertEqual(self.number("egress_policy_last_reload_successful"), 0)
         self.assertEqual(self.number("egress_policy_reload_failures_total"), 1)
 
     def test_reload(self) -> None:

@@ -88,7 +88,7 @@ class ResponseTests(CallerTestCase):
             self.assertEqual((status, answer["allowed"], set(answer)), (400, False, {"allowed", "reason"}))
         self.assertEqual({(record.verdict, record.outcome) for record in self.records}, {("rejected", "bad-request")})
         self.assertEqual(len(self.records), 4)
-        self.assertEqual(self.number('egressauthz_rejected_total{kind="question"}'), 4)
+        self.assertEqual(self.number('egressauthz_rejected_total{kind="bad-request"}'), 4)
 
     def test_deep_json(self) -> None:
         self.serve()
@@ -133,7 +133,7 @@ class ResponseTests(CallerTestCase):
         self.serve()
         for method in ("GET", "HEAD", "PUT", "OPTIONS", "BREW"):
             with self.subTest(method):
-                self.assertIn(b"\r\nAllow: POST", self.refused(post(b"", method=method), 405, "method"))
+                self.assertIn(b"\r\nAllow: POST", self.refused(post(b"", method=method), 405, "method-not-allowed"))
 
     def test_head_has_no_content(self) -> None:
         self.serve()
@@ -156,12 +156,12 @@ class ResponseTests(CallerTestCase):
         self.records.clear()
         for content_type in ("text/plain", "application/jsonx", "application/json; charset=utf-16", "", "multipart/x"):
             with self.subTest(content_type):
-                head = self.refused(post(content, f"Content-Type: {content_type}"), 415, "type")
+                head = self.refused(post(content, f"Content-Type: {content_type}"), 415, "unsupported-media-type")
                 self.assertIn(b"\r\nAccept: application/json", head)
 
     def test_content_codings(self) -> None:
         self.serve()
-        head = self.refused(post(b"x", "Content-Encoding: gzip"), 415, "type")
+        head = self.refused(post(b"x", "Content-Encoding: gzip"), 415, "unsupported-media-type")
         self.assertIn(b"\r\nAccept-Encoding: identity", head)
         wire = self.connect().feed(post(json.dumps(ALLOWED).encode(), "Content-Encoding: identity"))
         self.assertEqual(status_of(wire.take()), 200)
@@ -171,7 +171,7 @@ class ResponseTests(CallerTestCase):
         content = json.dumps(ALLOWED).encode()
         for field in ("X: y", "Authorization: Bearer other", "Authorization: Basic s3cret"):
             with self.subTest(field):
-                head = self.refused(post(content, field), 401, "token")
+                head = self.refused(post(content, field), 401, "unauthorized")
                 self.assertIn(b"\r\nWWW-Authenticate: Bearer ", head)
         self.assertEqual(self.ask(None, "Authorization: Bearer s3cret")[0], 200)
 
@@ -185,7 +185,7 @@ class ResponseTests(CallerTestCase):
         ):
             with self.subTest(fields):
                 head = "\r\n".join(["POST /validate HTTP/1.1", "Host: a", *fields, "", ""]).encode()
-                self.assertIn(b"\r\nConnection: close", self.refused(head + content, 413, "size"))
+                self.assertIn(b"\r\nConnection: close", self.refused(head + content, 413, "content-too-large"))
 
     def test_largest_permitted(self) -> None:
         self.serve(body_limit=1000)

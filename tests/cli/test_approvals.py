@@ -82,7 +82,7 @@ class ApprovalsCommandTests(SynchronousTestCase):
 
     def test_lines(self) -> None:
         self.assertEqual(
-            in_lines({"held": [HELD], "permissions": [PERMISSION]}, 130.0).splitlines(),
+            in_lines({"pending": [HELD], "grants": [PERMISSION]}, 130.0).splitlines(),
             [
                 "abc  GET https://a.test/x",
                 "  from    192.0.2.1",
@@ -94,7 +94,7 @@ class ApprovalsCommandTests(SynchronousTestCase):
             ],
         )
         other = {**HELD, "count": 2, "identity": "ci", "ruleId": None, "contentLength": 7, "until": 9000.0}
-        text = in_lines({"held": [other], "permissions": []}, 130.0)
+        text = in_lines({"pending": [other], "grants": []}, 130.0)
         for part in (
             "GET https://a.test/x (2 requests)",
             "ci at 192.0.2.1, with 7 bytes",
@@ -102,9 +102,9 @@ class ApprovalsCommandTests(SynchronousTestCase):
             "2 h more",
         ):
             self.assertIn(part, text)
-        self.assertIn("with content\n", in_lines({"held": [{**HELD, "contentLength": None}], "permissions": []}, 0))
+        self.assertIn("with content\n", in_lines({"pending": [{**HELD, "contentLength": None}], "grants": []}, 0))
         permission = {**PERMISSION, "by": "", "url": "https://a.test/a"}
-        text = in_lines({"held": [], "permissions": [permission]}, 0)
+        text = in_lines({"pending": [], "grants": [permission]}, 0)
         self.assertTrue(text.startswith("Nothing waits for a person.\n\nAllowed for a time:\n"))
         self.assertTrue(
             text.endswith("OPTIONS https://a.test/a  from ci at 192.0.2.1  until 1970-01-01 01:06 UTC (66 min)\n")
@@ -113,11 +113,11 @@ class ApprovalsCommandTests(SynchronousTestCase):
     def test_control_characters(self) -> None:
         """Clients choose their URLs and names."""
         held = {**HELD, "url": "https://a.test/\x9b2J", "identity": "\x1b[31mroot"}
-        text = in_lines({"held": [held], "permissions": [{**PERMISSION, "identity": "\u202ex"}]}, 0)
+        text = in_lines({"pending": [held], "grants": [{**PERMISSION, "identity": "\u202ex"}]}, 0)
         self.assertTrue(text.replace("\n", "").isprintable())
 
     def test_list(self) -> None:
-        found: dict[str, Any] = {"held": [HELD], "permissions": []}
+        found: dict[str, Any] = {"pending": [HELD], "grants": []}
         status, out, _ = self.run_approvals(answer=found)
         self.assertEqual((status, out.splitlines()[0]), (0, "abc  GET https://a.test/x"))
         self.assertEqual(json.loads(self.run_approvals("--json", answer=found)[1]), found)
@@ -127,7 +127,7 @@ class ApprovalsCommandTests(SynchronousTestCase):
         """Each pending approval is printed once, and again when it comes again."""
         other = {**HELD, "id": "def"}
         for held in ([HELD], [HELD, other], [other], [HELD, other]):
-            self.api.answers.append({"held": held})
+            self.api.answers.append({"pending": held})
         self.api.answers.append(KeyboardInterrupt())
         out = io.StringIO()
         slept: list[float] = []
@@ -135,20 +135,20 @@ class ApprovalsCommandTests(SynchronousTestCase):
         self.assertEqual([json.loads(line)["id"] for line in out.getvalue().splitlines()], ["abc", "def", "abc"])
         self.assertEqual(slept, [1.0] * 4)
         self.patch(time, "sleep", lambda _: None)
-        self.api.answers += [{"held": [HELD]}, KeyboardInterrupt()]
+        self.api.answers += [{"pending": [HELD]}, KeyboardInterrupt()]
         out = io.StringIO()
         self.assertEqual(cli.main(["approvals", "--watch"], {}, out), 0)
         self.assertEqual(out.getvalue().splitlines()[0], "abc  GET https://a.test/x")
 
     def test_allow(self) -> None:
-        status, out, _ = self.run_approvals("allow", "abc", answer={"answered": 1, "permission": None})
+        status, out, _ = self.run_approvals("allow", "abc", answer={"resolved": 1, "grant": None})
         self.assertEqual((status, out), (0, "abc: one request allowed once\n"))
         document = {"answer": "allow", "for": None, "reason": None, "by": "bob"}
         self.assertEqual(self.api.asked, [("POST", "/approvals/abc", document)])
 
     def test_allow_for_a_time(self) -> None:
         arguments = ("allow", "abc", "--for", "1h", "--reason", "fine", "--by", "ann")
-        _, out, _ = self.run_approvals(*arguments, answer={"answered": 2, "permission": PERMISSION})
+        _, out, _ = self.run_approvals(*arguments, answer={"resolved": 2, "grant": PERMISSION})
         self.assertEqual(
             out,
             "abc: 2 requests allowed, and the same until 1970-01-01 01:06:40 UTC\n"
@@ -158,7 +158,7 @@ class ApprovalsCommandTests(SynchronousTestCase):
         self.assertEqual(self.api.asked, [("POST", "/approvals/abc", document)])
 
     def test_deny(self) -> None:
-        found = self.run_approvals("deny", "abc", "--reason", "no", answer={"answered": 1, "permission": None})
+        found = self.run_approvals("deny", "abc", "--reason", "no", answer={"resolved": 1, "grant": None})
         self.assertEqual(found, (0, "abc: one request denied\n", ""))
         self.assertEqual(self.api.asked, [("POST", "/approvals/abc", {"answer": "deny", "reason": "no", "by": "bob"})])
 

@@ -130,8 +130,8 @@ class ApprovalsTestCase(IntegrationTestCase):
 
     def held(self, count: int = 1) -> dict[str, Any]:
         """Wait until one pending approval has this many requests, and return it."""
-        self.wait_until(lambda: sum(one["count"] for one in self.listed()["held"]) == count, f"{count} held")
-        (one,) = self.listed()["held"]
+        self.wait_until(lambda: sum(one["count"] for one in self.listed()["pending"]) == count, f"{count} held")
+        (one,) = self.listed()["pending"]
         found: dict[str, Any] = one
         return found
 
@@ -155,7 +155,7 @@ class AnswerTests(ApprovalsTestCase):
         waiting = self.begin(proxy, url)
         one = self.held()
         self.assertEqual((one["method"], one["url"], one["ruleId"]), ("GET", url, "ask-first"))
-        self.assertEqual(json.loads(self.approvals("--json"))["held"], [one])
+        self.assertEqual(json.loads(self.approvals("--json"))["pending"], [one])
         text = self.approvals()
         for part in (one["id"], f"GET {url}", "rule ask-first: a person looks at this", "127.0.0.1"):
             self.assertIn(part, text)
@@ -251,7 +251,7 @@ class AnswerTests(ApprovalsTestCase):
         waiting = self.begin(proxy, self.origins.https_url("/echo"))
         self.held()
         waiting.kill()
-        self.wait_until(lambda: not self.listed()["held"], "nothing held")
+        self.wait_until(lambda: not self.listed()["pending"], "nothing held")
         self.assertEqual(self.records(proxy, 1)[0]["outcome"], "client-disconnected")
 
     def test_stopping(self) -> None:
@@ -307,7 +307,7 @@ class WorkersTests(ApprovalsTestCase):
         self.wait_until(lambda: self.serves(proxy), "a worker that serves")
         for _ in range(4):
             self.assertEqual(self.fetch(proxy, url)[0], 200)
-        (permission,) = self.listed()["permissions"]
+        (permission,) = self.listed()["grants"]
         self.approvals("revoke", permission["id"])
         waiting = [self.begin(proxy, url) for _ in range(4)]
         self.approvals("deny", self.held(4)["id"])

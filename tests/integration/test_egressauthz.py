@@ -180,7 +180,7 @@ class EgressAuthzTests(IntegrationTestCase):
             for path in ("/metrics", "/health/ready", "/health/live")
         }
         self.assertIn('egressauthz_requests_total{verdict="allow"} 1.0', pages["/metrics"])
-        self.assertIn("egress_policy_current 1.0", pages["/metrics"])
+        self.assertIn("egress_policy_last_reload_successful 1.0", pages["/metrics"])
         self.assertIn('"ready"', pages["/health/ready"])
         self.assertIn('"live"', pages["/health/live"])
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.model.statistics import CacheStats, PolicyReloadStats, Questions
+from egress.model.statistics import CacheStats, PolicyReloadStats, AuthorizerStats
 from egress.observability.metrics import Metrics
 
-QUESTIONS = Questions(
-    under_way=3,
-    waiting=2,
-    outages={"timeout": 5, "connection": 0},
-    refused={"overload": 1, "open": 7},
+STATS = AuthorizerStats(
+    in_flight=3,
+    queued=2,
+    failures={"timeout": 5, "connection": 0},
+    rejected={"overload": 1, "open": 7},
     states={"closed": False, "open": True},
     opened=4,
 )
@@ -22,7 +22,7 @@ class AuthorizerCollectorTests(SynchronousTestCase):
 
     def test_metrics(self) -> None:
         metrics = Metrics()
-        metrics.set_authorizer_source(lambda: QUESTIONS, lambda: 6)
+        metrics.set_authorizer_source(lambda: STATS, lambda: 6)
         lines = metrics.render()[0].decode("utf-8").splitlines()
         self.assertEqual(
             [line for line in lines if line.startswith("egress_authorizer_")],
@@ -42,7 +42,7 @@ class AuthorizerCollectorTests(SynchronousTestCase):
 
     def test_without_retries(self) -> None:
         metrics = Metrics()
-        metrics.set_authorizer_source(lambda: QUESTIONS, None)
+        metrics.set_authorizer_source(lambda: STATS, None)
         self.assertNotIn(b"retries", metrics.render()[0])
 
     def test_no_metrics_without_an_authorizer(self) -> None:
@@ -57,10 +57,10 @@ class CacheCollectorTests(SynchronousTestCase):
         metrics.set_cache_source(lambda: CacheStats(hits=1, misses=2, stale=3, shared=4, entries=5))
         text = metrics.render()[0].decode()
         for line in (
-            'egress_authorizer_cache_total{result="hit"} 1.0',
-            'egress_authorizer_cache_total{result="miss"} 2.0',
-            'egress_authorizer_cache_total{result="stale"} 3.0',
-            'egress_authorizer_cache_total{result="shared"} 4.0',
+            'egress_authorizer_cache_lookups_total{result="hit"} 1.0',
+            'egress_authorizer_cache_lookups_total{result="miss"} 2.0',
+            'egress_authorizer_cache_lookups_total{result="stale"} 3.0',
+            'egress_authorizer_cache_lookups_total{result="shared"} 4.0',
             "egress_authorizer_cache_entries 5.0",
         ):
             with self.subTest(line):
@@ -78,7 +78,7 @@ class PolicyReloadCollectorTests(SynchronousTestCase):
             [line for line in lines if line.startswith("egress_policy_")],
             [
                 "egress_policy_rules 3.0",
-                "egress_policy_current 0.0",
+                "egress_policy_last_reload_successful 0.0",
                 "egress_policy_reloads_total 5.0",
                 "egress_policy_reload_failures_total 2.0",
             ],

@@ -38,7 +38,7 @@ class MetricsTests(SynchronousTestCase):
         self.assertEqual(self.value("egress_client_connections"), 4)
         self.assertEqual(self.value("egress_host_contexts"), 5)
         self.assertEqual(self.value("egress_audit_lines_lost_total"), 7)
-        self.assertEqual(self.value("egress_ca_not_after_seconds"), 1.5e9)
+        self.assertEqual(self.value("egress_ca_not_after_timestamp_seconds"), 1.5e9)
 
     def test_observing(self) -> None:
         self.assertEqual(self.value("egress_observe_mode"), 0)

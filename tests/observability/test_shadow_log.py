@@ -86,7 +86,7 @@ class ShadowLogTests(SynchronousTestCase):
         entry = json.loads(line)
         self.assertRegex(entry["time"], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")
         self.assertEqual(
-            (entry["agreement"], entry["verdict"], entry["shadowVerdict"], entry["shadowRuleId"], entry["requestId"]),
+            (entry["result"], entry["verdict"], entry["shadowVerdict"], entry["shadowRuleId"], entry["requestId"]),
             ("stricter", "allow", "deny", "r1", "1"),
         )
 

@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from egress.observability.metrics import Metrics, process_registry
 from egress.observability.worker_aggregation import WorkerMetrics, from_json, merge_checks, to_json
 from tests.observability.records import ALLOWED, REFUSED
-from tests.observability.test_collectors import QUESTIONS
+from tests.observability.test_collectors import STATS
 
 FORWARDED = 'egress_decisions_total{outcome="forwarded",verdict="allow"}'
 
@@ -76,10 +76,10 @@ class WorkerMetricsTests(SynchronousTestCase):
                 self.assertEqual(numbers[name], expected)
 
     def test_authorizer_metrics(self) -> None:
-        well = attrs.evolve(QUESTIONS, states={"closed": True, "open": False}, outages={"timeout": 1})
-        for name, questions in (("1", QUESTIONS), ("2", well), ("3", QUESTIONS)):
+        well = attrs.evolve(STATS, states={"closed": True, "open": False}, failures={"timeout": 1})
+        for name, stats in (("1", STATS), ("2", well), ("3", STATS)):
             worker = self.worker()
-            worker.set_authorizer_source(lambda found=questions: found, lambda: 6)  # type: ignore[misc]
+            worker.set_authorizer_source(lambda found=stats: found, lambda: 6)  # type: ignore[misc]
             self.update(name, worker)
         self.totals.fold("3")
         numbers = self.numbers()
@@ -106,7 +106,7 @@ class WorkerMetricsTests(SynchronousTestCase):
         numbers = self.numbers()
         self.assertEqual(numbers["egress_observe_mode"], 1)
         # A replaced CA is in use until the last process has reloaded.
-        self.assertEqual(numbers["egress_ca_not_after_seconds"], 1e9)
+        self.assertEqual(numbers["egress_ca_not_after_timestamp_seconds"], 1e9)
         created = [worker.registry.get_sample_value("made_created") or 0.0 for worker in (first, second)]
         self.assertEqual(numbers["made_created"], min(created))
         (build,) = [value for name, value in numbers.items() if name.startswith("egress_build_info")]

@@ -178,7 +178,7 @@ class ListenerTests(ProxyTestCase):
             ("ssl:1:client-ca=x:client-auth=none", {}, True),
         ):
             config = ProxyConfig(listen=(listen,), **options)  # type: ignore[arg-type]
-            self.assertEqual(config.asks_at(config.listen[0]), asks, listen)
+            self.assertEqual(config.requires_auth_at(config.listen[0]), asks, listen)
             self.assertIsInstance(config.listen[0], Listener)
 
 

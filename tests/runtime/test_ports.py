@@ -15,7 +15,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.runtime.ports import PortBinder, described, metrics_endpoint, remove_left_behind, settled
+from egress.runtime.ports import PortBinder, described, metrics_endpoint, remove_stale_socket, settled
 
 
 class Port:
@@ -62,7 +62,7 @@ class StaleSocketTests(SynchronousTestCase):
             if fault is not None:
                 raise fault
 
-        remove_left_behind(str(self.path), connect)
+        remove_stale_socket(str(self.path), connect)
         self.assertEqual(self.path.exists(), self.lock.is_symlink())
         return self.path.exists()
 
@@ -88,7 +88,7 @@ class StaleSocketTests(SynchronousTestCase):
         self.assertFalse(self.tidy(os.getpid(), FileNotFoundError()))
 
     def test_no_files(self) -> None:
-        remove_left_behind(str(self.path), self.tried.append)
+        remove_stale_socket(str(self.path), self.tried.append)
         self.assertEqual((self.path.exists(), self.tried), (True, []))
 
 

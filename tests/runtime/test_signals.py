@@ -13,7 +13,7 @@ from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.config.model import ConfigError
-from egress.runtime.signals import end_when_interrupted, read_anew, reload_at_hangup
+from egress.runtime.signals import end_when_interrupted, reload_and_log, reload_on_sighup
 
 
 class _Reactor(MemoryReactorClock):
@@ -33,7 +33,7 @@ class HangupTests(SynchronousTestCase):
         done: list[str] = []
         before = signal.getsignal(signal.SIGHUP)
         self.addCleanup(signal.signal, signal.SIGHUP, before)
-        reload_at_hangup(reactor, lambda: succeed(done.append("read")))  # type: ignore[func-returns-value]
+        reload_on_sighup(reactor, lambda: succeed(done.append("read")))  # type: ignore[func-returns-value]
         signal.raise_signal(signal.SIGHUP)
         self.assertEqual(done, [], "a signal may come in the middle of anything")
         for call in reactor.from_threads:
@@ -46,14 +46,14 @@ class ReadAnewTests(SynchronousTestCase):
 
     def logged(self, reload: Callable[[], Deferred[None]]) -> tuple[bool, LogLevel, str]:
         with capturedLogs() as events:
-            result = self.successResultOf(read_anew(reload))
+            result = self.successResultOf(reload_and_log(reload))
         (event,) = events
         return result, event["log_level"], event["log_format"].format(**event)
 
     def test_read(self) -> None:
         reading: Deferred[None] = Deferred()
         with capturedLogs() as events:
-            result = read_anew(lambda: reading)
+            result = reload_and_log(lambda: reading)
             self.assertEqual(events, [], "it is not done yet")
             reading.callback(None)
         self.assertTrue(self.successResultOf(result))

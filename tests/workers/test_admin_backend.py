@@ -37,7 +37,7 @@ class FakeSlot:
         self.asked: list[tuple[str, Any]] = []
         self.answers: dict[str, Any] = {}
 
-    def ask(self, what: str, seconds: float, argument: Any = None) -> Deferred[Any]:
+    def request(self, what: str, seconds: float, argument: Any = None) -> Deferred[Any]:
         self.asked.append((what, argument))
         answer = self.answers[what]
         if isinstance(answer, Exception):
@@ -59,13 +59,13 @@ class WorkerAdminBackendTests(SynchronousTestCase):
         self.slots[0].answers[what], self.slots[1].answers[what] = first, second
 
     def permit(self, name: str = "p", until: float = 60) -> dict[str, Any]:
-        self.say("answer", {"answered": 1, "permission": permission(name, until)}, {"answered": 0, "permission": None})
-        self.say("permit", 0, 2)
+        self.say("resolve-approval", {"resolved": 1, "grant": permission(name, until)}, {"resolved": 0, "grant": None})
+        self.say("add-grant", 0, 2)
         return self.successResultOf(self.backend.answer("a", ApprovalAnswer(True, 60)))
 
     def permissions(self) -> list[str]:
-        self.say("held", [], [])
-        return [one["id"] for one in self.successResultOf(self.backend.listed())["permissions"]]
+        self.say("pending-approvals", [], [])
+        return [one["id"] for one in self.successResultOf(self.backend.listed())["grants"]]
 
     def test_equal_pending_approvals_are_merged(self) -> None:
         self.say(
@@ -74,24 +74,24 @@ class WorkerAdminBackendTests(SynchronousTestCase):
             [held("a", 2, 3, 40), held("c", 1, 4, 9)],
         )
         found = self.successResultOf(self.backend.listed())
-        self.assertEqual(found["held"], [held("b", 1, 1, 9), held("a", 3, 3, 50), held("c", 1, 4, 9)])
+        self.assertEqual(found["pending"], [held("b", 1, 1, 9), held("a", 3, 3, 50), held("c", 1, 4, 9)])
 
     def test_worker_that_does_not_respond(self) -> None:
-        self.say("held", ValueError(), [held("a", 1, 5, 9)])
-        self.assertEqual(len(self.successResultOf(self.backend.listed())["held"]), 1)
+        self.say("pending-approvals", ValueError(), [held("a", 1, 5, 9)])
+        self.assertEqual(len(self.successResultOf(self.backend.listed())["pending"]), 1)
 
     def test_answer_reaches_every_worker(self) -> None:
-        self.say("answer", {"answered": 1, "permission": None}, {"answered": 2, "permission": None})
+        self.say("resolve-approval", {"resolved": 1, "grant": None}, {"resolved": 2, "grant": None})
         found = self.successResultOf(self.backend.answer("a", ApprovalAnswer(False, by="ann")))
-        self.assertEqual(found, {"answered": 3, "permission": None})
-        told = ("answer", {"id": "a", "answer": ApprovalAnswer(False, by="ann").to_json()})
+        self.assertEqual(found, {"resolved": 3, "grant": None})
+        told = ("resolve-approval", {"id": "a", "answer": ApprovalAnswer(False, by="ann").to_json()})
         self.assertEqual([slot.asked for slot in self.slots], [[told], [told]])
 
     def test_grant_reaches_every_worker(self) -> None:
         shown = Grant.from_json(permission()).to_display()
-        self.assertEqual(self.permit(), {"answered": 3, "permission": shown})
+        self.assertEqual(self.permit(), {"resolved": 3, "grant": shown})
         for slot in self.slots:
-            self.assertEqual(slot.asked[1:], [("permit", permission())])
+            self.assertEqual(slot.asked[1:], [("add-grant", permission())])
         self.assertEqual(self.permissions(), ["p"])
         self.clock.advance(60)
         self.assertEqual(self.permissions(), [])
@@ -99,10 +99,10 @@ class WorkerAdminBackendTests(SynchronousTestCase):
     def test_worker_that_starts_later_gets_grants(self) -> None:
         self.permit()
         third = FakeSlot("3")
-        third.answers["permit"] = 0
+        third.answers["add-grant"] = 0
         self.backend.announce_grants(third)  # type: ignore[arg-type]
-        self.assertEqual(third.asked, [("permit", permission())])
-        third.answers["permit"] = ValueError()
+        self.assertEqual(third.asked, [("add-grant", permission())])
+        third.answers["add-grant"] = ValueError()
         with capturedLogs() as events:
             self.backend.announce_grants(third)  # type: ignore[arg-type]
         self.assertEqual(events[0]["number"], "3")

@@ -103,7 +103,7 @@ class ChannelTests(SynchronousTestCase):
         channel = self.open()
         channel.send("drain")
         channel.send("failed", "why")
-        self.assertEqual(self.heard(), [{"tell": "drain", "text": ""}, {"tell": "failed", "text": "why"}])
+        self.assertEqual(self.heard(), [{"notification": "drain", "text": ""}, {"notification": "failed", "text": "why"}])
         channel.dataReceived(tell("ready") + tell("failed", "why"))
         self.assertEqual(self.told, [("ready", ""), ("failed", "why")])
         self.assertEqual(frames(frame() + frame(x=1)), [{}, {"x": 1}])
@@ -111,64 +111,64 @@ class ChannelTests(SynchronousTestCase):
 
     def test_request(self) -> None:
         channel = self.open()
-        first, second = channel.ask("numbers"), channel.ask("checks")
-        self.assertEqual(self.heard(), [{"ask": "numbers", "number": 1}, {"ask": "checks", "number": 2}])
-        channel.dataReceived(frame(answer={"a": "ok"}, number=2) + frame(answer=[1], number=1))
+        first, second = channel.request("metrics"), channel.request("checks")
+        self.assertEqual(self.heard(), [{"request": "metrics", "id": 1}, {"request": "checks", "id": 2}])
+        channel.dataReceived(frame(response={"a": "ok"}, id=2) + frame(response=[1], id=1))
         self.assertEqual((self.successResultOf(first), self.successResultOf(second)), ([1], {"a": "ok"}))
 
     def test_request_with_an_argument(self) -> None:
-        channel = self.open(revoke=lambda about: [about])
-        channel.ask("revoke", "x")
-        self.assertEqual(self.heard(), [{"ask": "revoke", "number": 1, "about": "x"}])
-        channel.dataReceived(frame(ask="revoke", number=2, about={"a": 1}))
-        self.assertEqual(self.heard(), [{"answer": [{"a": 1}], "number": 2}])
+        channel = self.open(revoke=lambda argument: [argument])
+        channel.request("revoke", "x")
+        self.assertEqual(self.heard(), [{"request": "revoke", "id": 1, "argument": "x"}])
+        channel.dataReceived(frame(request="revoke", id=2, argument={"a": 1}))
+        self.assertEqual(self.heard(), [{"response": [{"a": 1}], "id": 2}])
 
     def test_response_after_cancellation(self) -> None:
         channel = self.open()
-        asked = channel.ask("numbers")
+        asked = channel.request("metrics")
         asked.cancel()
         self.failureResultOf(asked, CancelledError)
-        channel.dataReceived(frame(answer=[], number=1))
-        channel.dataReceived(frame(answer=[], number=7))
+        channel.dataReceived(frame(response=[], id=1))
+        channel.dataReceived(frame(response=[], id=7))
 
     def test_responding(self) -> None:
         later: Deferred[str] = Deferred()
-        channel = self.open(numbers=lambda: [1], checks=lambda: later, broken=lambda: fail(RuntimeError("no")))
-        channel.dataReceived(frame(ask="checks", number=1) + frame(ask="numbers", number=2))
-        channel.dataReceived(frame(ask="broken", number=3) + frame(ask="unknown", number=4))
-        self.assertEqual(self.heard(), [{"answer": [1], "number": 2}])
+        channel = self.open(metrics=lambda: [1], checks=lambda: later, broken=lambda: fail(RuntimeError("no")))
+        channel.dataReceived(frame(request="checks", id=1) + frame(request="metrics", id=2))
+        channel.dataReceived(frame(request="broken", id=3) + frame(request="unknown", id=4))
+        self.assertEqual(self.heard(), [{"response": [1], "id": 2}])
         later.callback("ok")
-        self.assertEqual(self.heard(), [{"answer": "ok", "number": 1}])
+        self.assertEqual(self.heard(), [{"response": "ok", "id": 1}])
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError, KeyError)), 2)
 
     def test_response_that_is_too_long(self) -> None:
         """It is not sent: it would make the other end close the channel."""
-        channel = self.open(held=lambda: "x" * Channel.MAX_LENGTH, numbers=lambda: [1])
-        channel.dataReceived(frame(ask="held", number=1) + frame(ask="numbers", number=2))
-        self.assertEqual(self.heard(), [{"answer": [1], "number": 2}])
+        channel = self.open(explain=lambda: "x" * Channel.MAX_LENGTH, metrics=lambda: [1])
+        channel.dataReceived(frame(request="explain", id=1) + frame(request="metrics", id=2))
+        self.assertEqual(self.heard(), [{"response": [1], "id": 2}])
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
-        self.failureResultOf(channel.ask("held", "x" * Channel.MAX_LENGTH), ValueError)
+        self.failureResultOf(channel.request("explain", "x" * Channel.MAX_LENGTH), ValueError)
         self.assertEqual(self.heard(), [])
 
     def test_closed(self) -> None:
         later: Deferred[str] = Deferred()
-        channel = self.open(numbers=lambda: later, checks=lambda: succeed("ok"))
-        asked = channel.ask("checks")
-        channel.dataReceived(frame(ask="numbers", number=1))
+        channel = self.open(metrics=lambda: later, checks=lambda: succeed("ok"))
+        asked = channel.request("checks")
+        channel.dataReceived(frame(request="metrics", id=1))
         channel.close()
         self.failureResultOf(asked, ConnectionDone)
         self.assertEqual(self.lost, [None])
         self.transport.clear()
         channel.send("drain")
         later.callback("too late")
-        self.failureResultOf(channel.ask("checks"), ConnectionLost)
+        self.failureResultOf(channel.request("checks"), ConnectionLost)
         self.assertEqual(self.heard(), [])
 
     def test_request_before_the_connection(self) -> None:
         channel = Channel(lambda word, text: None, lambda: None)
         channel.send("drain")
         channel.close()
-        self.failureResultOf(channel.ask("checks"), ConnectionLost)
+        self.failureResultOf(channel.request("checks"), ConnectionLost)
 
     def test_frame_that_is_too_long(self) -> None:
         self.open().dataReceived(b"\xff" * 8)

@@ -74,7 +74,7 @@ class ReloadTests(WorkersTestCase):
     """Either all workers reload the files, or none does."""
 
     def heard(self) -> list[str]:
-        return [told["tell"] for index in range(2) for told in self.reactor.heard(index)]
+        return [told["notification"] for index in range(2) for told in self.reactor.heard(index)]
 
     def test_all(self) -> None:
         policy = self.directory / "policy.toml"
@@ -101,7 +101,7 @@ class StartingTests(WorkersTestCase):
         self.assertEqual(self.successResultOf(workers.listening()), (IPv4Address("TCP", "", 8080),))
         self.assertEqual([server[0] for server in self.reactor.tcpServers], [9090])
         for index in range(2):
-            self.assertEqual(self.reactor.heard(index), [{"tell": "serve", "text": ""}])
+            self.assertEqual(self.reactor.heard(index), [{"notification": "serve", "text": ""}])
 
     def test_without_privileges(self) -> None:
         workers = self.make(metrics_port=None)
@@ -127,9 +127,9 @@ class StartingTests(WorkersTestCase):
         browser = Browser(self.reactor.tcpServers[0][1])
         browser.ask("/approvals", extra="Authorization: Bearer hunter2\r\n")
         for index in range(2):
-            self.assertEqual(self.reactor.heard(index), [{"ask": "held", "number": 1}])
-            self.reactor.say(frame(answer=[], number=1), index)
-        self.assertEqual(browser.answer()[2], b'{"held": [], "permissions": []}\n')
+            self.assertEqual(self.reactor.heard(index), [{"request": "pending-approvals", "id": 1}])
+            self.reactor.say(frame(response=[], id=1), index)
+        self.assertEqual(browser.answer()[2], b'{"pending": [], "grants": []}\n')
 
     def test_authorizer_name_and_ca(self) -> None:
         workers = self.make()
@@ -212,11 +212,11 @@ class MetricsTests(WorkersTestCase):
     def answer(self, index: int, *records: Any) -> None:
         """Make a worker respond with its metrics."""
         (asked,) = self.reactor.heard(index)
-        self.assertEqual(asked["ask"], "numbers")
+        self.assertEqual(asked["request"], "metrics")
         metrics = Metrics()
         for record in records:
             metrics.write(record)
-        self.reactor.say(frame(answer=to_json(metrics.registry.collect()), number=asked["number"]), index)
+        self.reactor.say(frame(response=to_json(metrics.registry.collect()), id=asked["id"]), index)
 
     def page(self, browser: Browser) -> dict[str, float]:
         status, _, body = browser.answer()
@@ -278,7 +278,7 @@ class MetricsTests(WorkersTestCase):
         self.start()
         browser = self.ask("/metrics")
         self.answer(0, ALLOWED)
-        self.reactor.say(frame(answer=[[]], number=1), 1)
+        self.reactor.say(frame(response=[[]], id=1), 1)
         self.assertEqual(self.page(browser)[FORWARDED], 1)
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
 
@@ -294,14 +294,14 @@ class ChecksTests(WorkersTestCase):
         self.start()
         browser = self.ask("/health/ready")
         for index in range(2):
-            self.assertEqual(self.reactor.heard(index), [{"ask": "checks", "number": 1}])
-            self.reactor.say(frame(answer={"authorizer": "ok", "ca": "ok"}, number=1), index)
+            self.assertEqual(self.reactor.heard(index), [{"request": "checks", "id": 1}])
+            self.reactor.say(frame(response={"authorizer": "ok", "ca": "ok"}, id=1), index)
         self.assertEqual(self.checks(browser), (200, {"authorizer": "ok", "ca": "ok", "workers": "ok"}))
 
     def test_one_worker_is_not_ready(self) -> None:
         self.start()
         browser = self.ask("/health/ready")
-        self.reactor.say(frame(answer={"authorizer": "took too long"}, number=1), 0)
+        self.reactor.say(frame(response={"authorizer": "took too long"}, id=1), 0)
         self.reactor.advance(6)
         self.assertEqual(
             self.checks(browser), (503, {"authorizer": "worker 1: took too long", "workers": "worker 2: no answer"})
@@ -311,7 +311,7 @@ class ChecksTests(WorkersTestCase):
         self.start()
         self.reactor.die(0)
         browser = self.ask("/health/ready")
-        self.reactor.say(frame(answer={"authorizer": "ok"}, number=1), 1)
+        self.reactor.say(frame(response={"authorizer": "ok"}, id=1), 1)
         self.assertEqual(self.checks(browser), (200, {"authorizer": "ok", "workers": "ok"}))
 
     def test_no_worker_runs(self) -> None:
@@ -377,7 +377,7 @@ class StoppingTests(WorkersTestCase):
         stopped = workers.stopService()
         self.assertEqual((self.network.open(), workers._ports), ([], []))
         for index in range(2):
-            self.assertEqual(self.reactor.heard(index), [{"tell": "drain", "text": ""}])
+            self.assertEqual(self.reactor.heard(index), [{"notification": "drain", "text": ""}])
             self.assertNoResult(stopped)
             self.reactor.die(index, status=0)
         self.successResultOf(stopped)

@@ -130,7 +130,7 @@ class StartingTests(SlotTestCase):
         self.assertEqual((self.slot.state, self.reactor.heard()), (State.STARTING, []))
         self.slot.serve()
         self.assertIs(self.slot.state, State.RUNNING)
-        self.assertEqual(self.reactor.heard(), [{"tell": "serve", "text": ""}])
+        self.assertEqual(self.reactor.heard(), [{"notification": "serve", "text": ""}])
 
     def test_reloading(self) -> None:
         """A worker that is not ready yet may have read the files before they changed, so it is notified, too."""
@@ -138,7 +138,7 @@ class StartingTests(SlotTestCase):
         self.started()
         self.slot.reload()
         self.slot.serve()
-        self.assertEqual([each["tell"] for each in self.reactor.heard()], ["reload", "serve"])
+        self.assertEqual([each["notification"] for each in self.reactor.heard()], ["reload", "serve"])
 
     def have_it_fail(self, said: bytes = b"", silent: bool = False) -> str:
         """Make the first worker fail."""
@@ -205,7 +205,7 @@ class DyingTests(SlotTestCase):
         self.assertEqual(self.reactor.spec(), SPEC)
         self.reactor.say(tell("ready"))
         self.assertIs(self.slot.state, State.RUNNING)
-        self.assertEqual(self.reactor.heard(), [{"tell": "serve", "text": ""}])
+        self.assertEqual(self.reactor.heard(), [{"notification": "serve", "text": ""}])
 
     def test_repeated_restarts_back_off(self) -> None:
         self.serving()
@@ -303,8 +303,8 @@ class RunningTests(SlotTestCase):
 
     def test_request(self) -> None:
         self.serving()
-        asked, slow = self.slot.ask("numbers", 1.0), self.slot.ask("checks", 2.0)
-        self.reactor.say(frame(answer=[1], number=1))
+        asked, slow = self.slot.request("metrics", 1.0), self.slot.request("checks", 2.0)
+        self.reactor.say(frame(response=[1], id=1))
         self.assertEqual(self.successResultOf(asked), [1])
         self.reactor.advance(2)
         self.failureResultOf(slow, TookTooLong)
@@ -321,13 +321,13 @@ class RunningTests(SlotTestCase):
             nothing,
             nothing,
             pair,  # type: ignore[arg-type]
-            serves=lambda slot: asked.append(slot.ask("permit", 1.0, {"a": 1})),
+            serves=lambda slot: asked.append(slot.request("add-grant", 1.0, {"a": 1})),
         )
         self.started()
         self.slot.serve()
         self.assertEqual(
             self.reactor.heard(),
-            [{"ask": "permit", "about": {"a": 1}, "number": 1}, {"tell": "serve", "text": ""}],
+            [{"request": "add-grant", "argument": {"a": 1}, "id": 1}, {"notification": "serve", "text": ""}],
         )
         self.reactor.advance(1)
         self.failureResultOf(asked[0], TookTooLong)
@@ -347,7 +347,7 @@ class StoppingTests(SlotTestCase):
     def test_drained(self) -> None:
         self.serving()
         stopped = self.stop()
-        self.assertEqual(self.reactor.heard(), [{"tell": "drain", "text": ""}])
+        self.assertEqual(self.reactor.heard(), [{"notification": "drain", "text": ""}])
         self.assertNoResult(stopped)
         self.reactor.die(status=0)
         self.successResultOf(stopped)
@@ -382,7 +382,7 @@ class StoppingTests(SlotTestCase):
         self.delayed()
         stopped = self.stop()
         self.reactor.say(tell("ready"))
-        self.assertEqual(self.reactor.heard(), [{"tell": "drain", "text": ""}])
+        self.assertEqual(self.reactor.heard(), [{"notification": "drain", "text": ""}])
         self.reactor.die(status=0)
         self.successResultOf(stopped)
 

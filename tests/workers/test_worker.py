@@ -33,7 +33,7 @@ class FakeBackend:
     """An admin backend that records its calls."""
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        return lambda *about: [name, *about]
+        return lambda *arguments: [name, *arguments]
 
 
 class FakeProxy:
@@ -100,7 +100,7 @@ class WorkerTests(SynchronousTestCase):
         self.worker.channel.dataReceived(data)
 
     def test_ready_and_then_serving(self) -> None:
-        self.assertEqual((self.heard(), self.proxy.done), ([{"tell": "ready", "text": ""}], []))
+        self.assertEqual((self.heard(), self.proxy.done), ([{"notification": "ready", "text": ""}], []))
         self.say(tell("serve"))
         self.assertEqual((self.heard(), self.proxy.done), ([], ["start"]))
 
@@ -109,7 +109,7 @@ class WorkerTests(SynchronousTestCase):
         self.proxy.result = fail(CannotListenError("127.0.0.1", 8080, OSError(9, "Bad file descriptor")))
         self.say(tell("serve"))
         (told,) = self.heard()
-        self.assertEqual(told["tell"], "failed")
+        self.assertEqual(told["notification"], "failed")
         self.assertIn("Bad file descriptor", told["text"])
         self.assertEqual(self.reactor.stops, 1)
 
@@ -136,24 +136,24 @@ class WorkerTests(SynchronousTestCase):
     def test_requests(self) -> None:
         self.proxy.metrics.write(ALLOWED)
         self.heard()
-        self.say(frame(ask="checks", number=1) + frame(ask="numbers", number=2))
+        self.say(frame(request="checks", id=1) + frame(request="metrics", id=2))
         checks, numbers = self.heard()
-        self.assertEqual(checks, {"answer": {"ca": "ok"}, "number": 1})
-        found = {sample[0]: sample[2] for metric in numbers["answer"] for sample in metric[3]}
+        self.assertEqual(checks, {"response": {"ca": "ok"}, "id": 1})
+        found = {sample[0]: sample[2] for metric in numbers["response"] for sample in metric[3]}
         self.assertEqual(found["egress_sent_bytes_total"], ALLOWED.bytes_sent)
 
     def test_admin_requests(self) -> None:
         self.heard()
         for what, name in (
-            ("held", "held"),
-            ("answer", "answer_for_parent"),
-            ("permit", "permit_for_parent"),
+            ("pending-approvals", "pending_approvals"),
+            ("resolve-approval", "resolve_for_parent"),
+            ("add-grant", "add_grant_for_parent"),
             ("revoke", "revoke"),
             ("explain", "explain_for_parent"),
         ):
-            about = {} if what == "held" else {"about": "x"}
-            self.say(frame(ask=what, number=1, **about))
-            self.assertEqual(self.heard(), [{"answer": [name, *about.values()], "number": 1}])
+            argument = {} if what == "pending-approvals" else {"argument": "x"}
+            self.say(frame(request=what, id=1, **argument))
+            self.assertEqual(self.heard(), [{"response": [name, *argument.values()], "id": 1}])
 
     def test_parent_ends(self) -> None:
         self.worker.channel.connectionLost(Failure(ConnectionDone()))
@@ -219,7 +219,7 @@ class MainTests(SynchronousTestCase):
         self.assertEqual(self.ran, [*ignored, "installed", "run", "SIGTERM terminated"])
         self.assertTrue(self.line.closed)
         (transport,) = self.reactor.transports
-        self.assertEqual(frames(transport.value()), [{"tell": "ready", "text": ""}])
+        self.assertEqual(frames(transport.value()), [{"notification": "ready", "text": ""}])
         self.assertEqual(self.logged.getvalue(), "[worker#info] one\n")
 
     def test_invalid_configuration(self) -> None:
@@ -227,7 +227,7 @@ class MainTests(SynchronousTestCase):
         with self.assertRaises(SystemExit) as caught:
             main()
         self.assertEqual(caught.exception.code, 1)
-        self.assertEqual(frames(self.line.sent), [{"tell": "failed", "text": "--ca-dir: gone"}])
+        self.assertEqual(frames(self.line.sent), [{"notification": "failed", "text": "--ca-dir: gone"}])
 
     def test_leaving(self) -> None:
         left: list[int] = []

@@ -221,7 +221,7 @@ def _validated(data: bytes) -> bytes:
 
 
 def _unavailable(reason: str) -> AuthorizerUnavailable:
-    return AuthorizerUnavailable(reason, AuthzFailure.FAILURE)
+    return AuthorizerUnavailable(reason, AuthzFailure.EXCEPTION)
 
 
 def _no_value(cached: _CachedSecret, why: str) -> AuthorizerUnavailable:
