@@ -219,7 +219,7 @@ class ConstructionTests(ServiceTestCase):
         self.reactor.advance(0.1)
         for one in asked[:3]:
             self.failureResultOf(one, AuthorizerUnavailable)
-        self.assertIn("failing", self.failureResultOf(service.checks["authorizer"]()).value.reason)
+        self.assertIn("circuit breaker is open", self.failureResultOf(service.checks["authorizer"]()).value.reason)
         self.successResultOf(service.authorizer.close())
 
     def test_an_authorizer_failure_is_detected_before_a_lease_expires(self) -> None:
@@ -658,7 +658,7 @@ class ApprovalTests(ServiceTestCase):
         _, asked = self.ask()
         decision = self.successResultOf(asked)
         self.assertFalse(decision.allowed)
-        self.assertIn("start with --admin", decision.reason)
+        self.assertIn("start the proxy with --admin", decision.reason)
 
     def test_pending(self) -> None:
         service, asked = self.ask(admin="unix:/a", approval_timeout=7)

@@ -141,20 +141,20 @@ class Approvals:
         @return: C{None} if the request has to wait for one.
         """
         if not self._open:
-            why = "nobody can be asked: start with --admin"
+            why = "there is no approver: start the proxy with --admin"
         elif self._closed:
-            why = "nobody can be asked: the proxy is being stopped"
+            why = "the proxy is stopping"
         else:
             grant = self.grant_for(request, decision)
             if grant is not None:
-                return permitted(decision, grant)
+                return allowed_by_grant(decision, grant)
             if self.pending >= self._limit:
-                why = f"{self._limit} requests wait for one already"
+                why = f"the limit of {self._limit} pending requests is reached"
             elif self._waiting_by_client[request.client.limit_key] >= self._client_limit:
-                why = f"{self._client_limit} requests of this client wait for one already"
+                why = f"the limit of {self._client_limit} pending requests of this client is reached"
             else:
                 return None
-        return denied(decision, f"a person is to be asked, but {why}")
+        return denied(decision, f"an approval is required, but {why}")
 
     def _wait(self, request: DecisionRequest, decision: Decision) -> Deferred[Decision]:
         scope = GrantScope.of(request, decision.rule_id)
@@ -193,7 +193,7 @@ class Approvals:
     def _expired(self, pending: _Pending, waiting: _Waiting) -> None:
         self._counts[TIMED_OUT] += 1
         self._remove(pending, waiting)
-        why = f"a person was asked, and did not answer within {self._timeout:g} s"
+        why = f"no approver answered within {self._timeout:g} s"
         waiting.answer.callback(denied(waiting.decision, why))
 
     def _resolve(self, pending: _Pending, outcome: str, decide: Callable[[Decision], Decision]) -> int:
@@ -231,7 +231,7 @@ class Approvals:
         if pending is None:
             return 0, None
         if not answer.allow:
-            return self._resolve(pending, DENIED, lambda decision: refused(decision, answer)), None
+            return self._resolve(pending, DENIED, lambda decision: denied_by_approver(decision, answer)), None
         if answer.seconds is None:
             return self._resolve(pending, ALLOWED, lambda decision: allowed_once(decision, answer)), None
         until = self._wall_clock() + answer.seconds
@@ -249,7 +249,9 @@ class Approvals:
         if len(self._grants) > MAX_GRANTS:
             del self._grants[min(self._grants.values(), key=lambda each: each.until).grant_id]
         covered = [pending for pending in self._pending.values() if pending.scope == grant.subject]
-        return sum(self._resolve(pending, ALLOWED, lambda decision: permitted(decision, grant)) for pending in covered)
+        return sum(
+            self._resolve(pending, ALLOWED, lambda decision: allowed_by_grant(decision, grant)) for pending in covered
+        )
 
     def revoke(self, grant_id: str) -> bool:
         """Revoke a grant.
@@ -265,7 +267,7 @@ class Approvals:
     def close(self) -> None:
         """Deny all pending requests, and accept no more."""
         self._closed = True
-        why = "a person was asked, and had not answered when the proxy was stopped"
+        why = "the proxy stopped before an approver answered"
         for pending in list(self._pending.values()):
             self._resolve(pending, REJECTED, lambda decision: denied(decision, why))
 
@@ -306,7 +308,7 @@ def denied(decision: Decision, why: str) -> Decision:
     )
 
 
-def refused(decision: Decision, answer: ApprovalAnswer) -> Decision:
+def denied_by_approver(decision: Decision, answer: ApprovalAnswer) -> Decision:
     """Deny a request that an approver denied.  The denial is enforced in observe mode, too."""
     why = f"denied by {answer.who}" + (f": {answer.reason}" if answer.reason else "")
     return attrs.evolve(denied(decision, ""), reason=why, decided_by=_by(decision, answer.by), enforce_in_observe=True)
@@ -318,11 +320,11 @@ def allowed_once(decision: Decision, answer: ApprovalAnswer) -> Decision:
     return _allowed(decision, reason, answer.by)
 
 
-def permitted(decision: Decision, grant: Grant) -> Decision:
+def allowed_by_grant(decision: Decision, grant: Grant) -> Decision:
     """Allow a request that a grant covers."""
     until = datetime.fromtimestamp(grant.until, timezone.utc)
     why = f": {grant.reason}" if grant.reason else ""
-    reason = f"allowed by {grant.by or 'a person'} until {until:%Y-%m-%d %H:%M:%S} UTC{why}"
+    reason = f"allowed by {grant.by or 'an approver'} until {until:%Y-%m-%d %H:%M:%S} UTC{why}"
     return attrs.evolve(_allowed(decision, reason, grant.by), source="approval")
 
 
@@ -340,7 +342,7 @@ def _allowed(decision: Decision, reason: str, by: str) -> Decision:
 
 
 def _by(decision: Decision, name: str) -> str:
-    return f"a person ({name}) for {decision.decided_by}" if name else f"a person for {decision.decided_by}"
+    return f"an approver ({name}) for {decision.decided_by}" if name else f"an approver for {decision.decided_by}"
 
 
 class ApprovalAuthorizer(Wrapper):

@@ -85,7 +85,7 @@ class Breaker:
 
     def _enter(self, state: State) -> None:
         if state not in TRANSITIONS[self.state]:
-            raise AssertionError(f"{self.state.name} does not lead to {state.name}")
+            raise AssertionError(f"invalid transition from {self.state.name} to {state.name}")
         self.state = state
         self.term += 1
         self._probing = False

@@ -23,7 +23,7 @@ def cancel(call: Deferred[Any]) -> None:
     try:
         call.cancel()
     except Exception:  # noqa: BLE001 - the faults of an authorizer are not the client's
-        _log.failure("the authorizer failed when it was cancelled")
+        _log.failure("cancelling an authorization request failed")
 
 
 class FailClosedAuthorizer(Wrapper):
@@ -81,15 +81,15 @@ class FailClosedAuthorizer(Wrapper):
     def _validated(self, decision: object) -> Decision:
         if type(decision) is Decision:
             return decision
-        _log.error("the authorizer answered with {kind}, not with a Decision", kind=type(decision).__name__)
-        raise AuthorizerUnavailable("the authorizer gave no decision", AuthzFailure.EXCEPTION)
+        _log.error("the authorizer returned {kind} instead of a Decision", kind=type(decision).__name__)
+        raise AuthorizerUnavailable("the authorizer returned no decision", AuthzFailure.EXCEPTION)
 
     def _failed(self, failure: Failure) -> Failure:
         error = failure.value
         if isinstance(error, AuthorizerUnavailable):
             return failure
         if isinstance(error, CancelledError):
-            raise AuthorizerUnavailable("the authorizer gave the question up", AuthzFailure.CANCELLED)
+            raise AuthorizerUnavailable("the authorizer cancelled the request", AuthzFailure.CANCELLED)
         _log.failure("the authorizer failed", failure=failure)
         raise AuthorizerUnavailable("the authorizer failed; the operator's log has the details", AuthzFailure.EXCEPTION)
 

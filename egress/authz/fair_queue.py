@@ -37,7 +37,7 @@ class FairQueue(Generic[T]):
         """
         for items in self._by_client.values():
             return items[0]
-        raise IndexError("nothing waits")
+        raise IndexError("the queue is empty")
 
     def take(self) -> T:
         """Remove the item whose turn it is.  The turn passes to the next client.

@@ -28,8 +28,8 @@ _log = Logger()
 
 # The text that other clients see.  They do not see the reasons of the authorizer, which may describe the request.
 _FAILURE_TEXT: Final = {
-    AuthzFailure.CONNECTION: "it could not be reached, or broke off",
-    AuthzFailure.TIMEOUT: "it did not answer in time",
+    AuthzFailure.CONNECTION: "the connection failed",
+    AuthzFailure.TIMEOUT: "the request timed out",
 }
 # These kinds of failure prove that the authorizer responds, so they do not open the circuit breaker: the requests of
 # one client may cause them.
@@ -41,7 +41,7 @@ _COUNTED: Final = (
     AuthzFailure.EXCEPTION,
     AuthzFailure.REQUEST,
 )
-_REFUSED: Final = (AuthzFailure.OVERLOAD, AuthzFailure.OPEN)
+_REJECTED: Final = (AuthzFailure.OVERLOAD, AuthzFailure.OPEN)
 
 
 class _Waiting:
@@ -115,7 +115,7 @@ class LimitedAuthorizer(Wrapper):
         self._waiting: FairQueue[_Waiting] = FairQueue()
         self._draining = False
         self._failures = dict.fromkeys(_COUNTED, 0)
-        self._refused = dict.fromkeys(_REFUSED, 0)
+        self._rejected = dict.fromkeys(_REJECTED, 0)
         self._latest_kind = AuthzFailure.CONNECTION
         self._checking: Deferred[None] | None = None
         self._timer: IDelayedCall | None = None
@@ -154,15 +154,15 @@ class LimitedAuthorizer(Wrapper):
         kind = error.kind if isinstance(error, AuthorizerUnavailable) else AuthzFailure.CANCELLED
         if kind in self._failures:
             self._failures[kind] += 1
-        elif kind in self._refused:
-            self._refused[kind] += 1
+        elif kind in self._rejected:
+            self._rejected[kind] += 1
         if kind in _FAILURE_TEXT:
             was = self._breaker.state
             if self._breaker.record_failure(self._clock.seconds(), client, term):
                 self._latest_kind = kind
                 self._open()
                 if was is State.CLOSED:
-                    _log.warn("the authorizer gives no answers and is left alone: {what}", what=_FAILURE_TEXT[kind])
+                    _log.warn("authorizer circuit breaker opened: {what}", what=_FAILURE_TEXT[kind])
         elif kind in _RESPONDED:
             self._record_response(client)
         else:
@@ -176,7 +176,7 @@ class LimitedAuthorizer(Wrapper):
         client = request.client.limit_key
         displaced = None
         if len(self._waiting) >= self._max_queue:
-            full = f"it has {self._in_flight} questions, and {len(self._waiting)} wait already"
+            full = f"{self._in_flight} requests are in progress and {len(self._waiting)} are queued"
             displaced = self._waiting.displaced_by(client)
             if displaced is None:
                 return fail(self._overload(full))
@@ -186,11 +186,11 @@ class LimitedAuthorizer(Wrapper):
         self._waiting.add(client, waiting)
         if displaced is not None:
             # This is the last step, because the callback may call decide() again.
-            displaced.result.errback(self._overload(f"{full}, most of them of this client"))
+            displaced.result.errback(self._overload(f"{full}, most of them from this client"))
         return waiting.result
 
     def _overload(self, why: str) -> AuthorizerUnavailable:
-        self._refused[AuthzFailure.OVERLOAD] += 1
+        self._rejected[AuthzFailure.OVERLOAD] += 1
         return AuthorizerUnavailable(f"the authorizer is overloaded: {why}", AuthzFailure.OVERLOAD, 1)
 
     def _drain_queue(self) -> None:
@@ -222,12 +222,12 @@ class LimitedAuthorizer(Wrapper):
     def _expired(self, waiting: _Waiting) -> None:
         if waiting.call is None:
             kind = AuthzFailure.OVERLOAD
-            reason = f"the authorizer is overloaded: the question waited {self._deadline:g} s for its turn"
-            self._refused[kind] += 1
+            reason = f"the authorizer is overloaded: the request was queued for {self._deadline:g} s"
+            self._rejected[kind] += 1
         else:
             # Part of the time was spent in the queue, so the failure does not count for the breaker.
             kind = AuthzFailure.TIMEOUT
-            waited = f"the question waited for its turn {waiting.dequeued_at - waiting.since:.1f} s of them"
+            waited = f"the request was queued for {waiting.dequeued_at - waiting.since:.1f} s of this time"
             reason = f"the authorizer did not decide within {self._deadline:g} s; {waited}"
             self._failures[kind] += 1
         self._cancel(waiting)
@@ -240,18 +240,18 @@ class LimitedAuthorizer(Wrapper):
         # The concurrency limit is not reached: the calls that opened the breaker, and each probe, have ended.
         if self._breaker.admit(now, request.client.limit_key):
             return self._forward(request)
-        self._refused[AuthzFailure.OPEN] += 1
+        self._rejected[AuthzFailure.OPEN] += 1
         return fail(self._refusal(now))
 
     def _refusal(self, now: float) -> AuthorizerUnavailable:
-        failing = f"it has given no answers for {max(0.0, now - self._breaker.since):.0f} s"
         if self._breaker.state is State.OPEN:
             seconds = max(1, math.ceil(self._breaker.retry_at - now))
-            retry = f"tried again in {seconds} s"
+            retry = f"next attempt in {seconds} s"
         else:
-            seconds, retry = 1, "being tried now"
+            seconds, retry = 1, "an attempt is in progress"
         reason = (
-            f"the authorizer is failing: {failing}, most recently {_FAILURE_TEXT[self._latest_kind]}; it is {retry}"
+            f"the authorizer circuit breaker is {self._breaker.state.value}: no response for "
+            f"{max(0.0, now - self._breaker.since):.0f} s, last failure: {_FAILURE_TEXT[self._latest_kind]}; {retry}"
         )
         return AuthorizerUnavailable(reason, AuthzFailure.OPEN, seconds)
 
@@ -259,7 +259,7 @@ class LimitedAuthorizer(Wrapper):
         self._retry()
         refusal = self._refusal(self._clock.seconds())
         while self._waiting:
-            self._refused[AuthzFailure.OPEN] += 1
+            self._rejected[AuthzFailure.OPEN] += 1
             self._waiting.take().reject(refusal)
 
     def _record_response(self, client: str) -> None:
@@ -267,7 +267,7 @@ class LimitedAuthorizer(Wrapper):
         self._breaker.record_response(self._clock.seconds(), client)
         if was is not State.CLOSED:
             self._stop_checking()
-            _log.info("the authorizer answers again")
+            _log.info("authorizer circuit breaker closed: the authorizer responds again")
 
     def _retry(self) -> None:
         if not self._closed:
@@ -306,7 +306,7 @@ class LimitedAuthorizer(Wrapper):
             in_flight=self._in_flight,
             queued=len(self._waiting),
             failures={kind.value: number for kind, number in self._failures.items()},
-            rejected={kind.value: number for kind, number in self._refused.items()},
+            rejected={kind.value: number for kind, number in self._rejected.items()},
             states={state.value: state is self._breaker.state for state in State},
             opened=self._breaker.opened,
         )
@@ -322,5 +322,5 @@ class LimitedAuthorizer(Wrapper):
         self._closed = True
         self._stop_checking()
         while self._waiting:
-            self._waiting.take().reject(AuthorizerUnavailable("the proxy stops", AuthzFailure.CANCELLED))
+            self._waiting.take().reject(AuthorizerUnavailable("the proxy is stopping", AuthzFailure.CANCELLED))
         return self._authorizer.close()

@@ -64,7 +64,7 @@ class PolicyWatch:
         """Start to check the files, if there are any."""
         if not self._loop.running and tuple(self._files()):
             running = self._loop.start(LOOK_EVERY, now=False)
-            running.addErrback(lambda failure: _log.failure("the policy is watched no more", failure))
+            running.addErrback(lambda failure: _log.failure("the policy is no longer checked for changes", failure))
 
     def stop(self) -> None:
         """Stop checking."""
@@ -92,7 +92,7 @@ class PolicyWatch:
             # The state of a file before its first read is unknown.
             self._seen = seen if seen.keys() == set(self._files()) else None
             if not quiet:
-                _log.info("the policy was read anew, since a file of it has changed")
+                _log.info("policy reloaded because a file changed")
 
         return self._reload().addCallbacks(loaded, self._reload_failed)
 
@@ -109,7 +109,7 @@ class PolicyWatch:
         if message != self._last_error:
             self._last_error = message
             self.state = attrs.evolve(self.state, failures=self.state.failures + 1, current=False)
-            _log.error("the policy remains the one that was read before: {error}", error=message)
+            _log.error("policy reload failed, keeping the previous policy: {error}", error=message)
         return None
 
 

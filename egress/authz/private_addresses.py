@@ -47,7 +47,7 @@ class PrivateAddresses(Wrapper):
         # If the host is an address, the addresses in the request are ignored.
         for address in (literal,) if literal is not None else request.addresses or ():
             if self._blocks() and is_private(address) and not self._is_allowed(address):
-                reason = f"{request.authority.host} leads to {address}, a private address"
+                reason = f"{request.authority.host} resolves to {address}, a private address"
                 return succeed(Decision(Verdict.DENY, reason, self.name, RULE, enforce_in_observe=True))
         call = self._authorizer.decide(request)
         return call.addCallback(self._require_addresses, request) if self._blocks() else call
@@ -59,7 +59,7 @@ class PrivateAddresses(Wrapper):
         request.
         """
         if request.addresses_withheld and decision.verdict not in _WITHOUT_ADDRESSES:
-            reason = "the policy closes private addresses, and wants to see the addresses first"
+            reason = "the policy denies private addresses, so it needs the addresses of the host"
             return Decision(Verdict.NEED_ADDRESSES, reason, self.name, RULE)
         parts = decision.cache_key
         if parts is None or _PART in parts:

@@ -27,7 +27,9 @@ class AuditRequiringAuthorizer(Wrapper):
     def decide(self, request: DecisionRequest) -> Deferred[Decision]:
         """Forward the request, or fail; see L{IAuthorizer.decide}."""
         if self._fault() is not None:
-            return fail(AuditUnavailable("the audit log cannot be written, and nothing may leave without its record"))
+            return fail(
+                AuditUnavailable("the audit log cannot be written, and --audit-failure deny requires an audit record")
+            )
         return self._authorizer.decide(request)
 
     def check_audit(self) -> Deferred[None]:

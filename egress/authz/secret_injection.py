@@ -49,9 +49,7 @@ class SecretInjectingAuthorizer(Wrapper):
         values = [value for _, value in obligations.secret_headers]
         names = sorted({name for value in values for name in secret_names(value)})
         if any(SECRET_MARK in filled(value, dict.fromkeys(names, b"")) for value in values):
-            raise AuthorizerUnavailable(
-                "the decision names a secret in a way that is not understood", AuthzFailure.RESPONSE
-            )
+            raise AuthorizerUnavailable("the decision contains an invalid reference to a secret", AuthzFailure.RESPONSE)
 
         def inject(secrets: list[bytes]) -> Decision:
             by_name = dict(zip(names, secrets, strict=True))

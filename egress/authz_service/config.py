@@ -17,9 +17,9 @@ from egress.model.converters import positive as _positive
 
 def _without_clients(instance: object, attribute: attrs.Attribute[Any], value: tuple[Listener, ...]) -> None:
     if any(listener.sets_auth for listener in value):
-        raise ConfigError("listen", "", "leave client-auth out: who may ask is shown by a token, or a certificate")
+        raise ConfigError("listen", "", "remove client-auth: callers authenticate with a token or a certificate")
     if any(listener.https is not None for listener in value):
-        raise ConfigError("listen", "", "leave https out: it is for the clients of a proxy")
+        raise ConfigError("listen", "", "remove https: it applies only to clients of a proxy")
 
 
 _KINDS: Final = checked(

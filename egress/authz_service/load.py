@@ -26,9 +26,9 @@ def load_authz_service_config(
     given = gather(AUTHZ_SERVICE_OPTIONS, arguments, environ, context)
     read = {field: value.read() for field, value in given.items()}
     if any(listener.sets_auth for listener in read.get("listen", ())):
-        raise given["listen"].refuse("leave client-auth out: who may ask is shown by a token, or a certificate")
+        raise given["listen"].refuse("remove client-auth: callers authenticate with a token or a certificate")
     if any(listener.https is not None for listener in read.get("listen", ())):
-        raise given["listen"].refuse("leave https out: it is for the clients of a proxy")
+        raise given["listen"].refuse("remove https: it applies only to clients of a proxy")
     return made(lambda fields: AuthzServiceConfig(**fields), given, AUTHZ_SERVICE_OPTIONS, read)
 
 

@@ -58,9 +58,7 @@ class AuthzServiceMetrics:
         self.registry = process_registry()
         self._counters = _RequestCounters()
         self.registry.register(self._counters)
-        self._connections = Gauge(
-            "egressauthz_connections", "Open connections of callers.", registry=self.registry
-        )
+        self._connections = Gauge("egressauthz_connections", "Open connections of callers.", registry=self.registry)
         text = "Audit log lines that could not be written."
         self._lost = SourceCounter("egress_audit_lines_lost", text, registry=self.registry)
 

@@ -203,8 +203,8 @@ class EgressAuthzService(Service):
         ]
         metrics = metrics_endpoint(self._reactor, config.metrics_interface, config.metrics_port)
         if metrics is not None:
-            ask = Readiness(self._reactor, self.checks).ask
-            pairs.append((metrics, ops_site_of(self._reactor, self.metrics.render, ask)))
+            readiness = Readiness(self._reactor, self.checks)
+            pairs.append((metrics, ops_site_of(self._reactor, self.metrics.render, readiness.run)))
         self._binding.listen(pairs, len(config.listen))
 
     # -- stop

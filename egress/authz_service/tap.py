@@ -49,7 +49,7 @@ def start_message(addresses: Sequence[IAddress], authorizer: str, config: AuthzS
     """
     facts = [("listens on", ", ".join(map(endpoint_of, addresses))), ("decides", authorizer)]
     if config.token is not None:
-        facts.append(("callers", "show a token"))
+        facts.append(("callers", "must send the token"))
     if config.metrics_port is not None:
         facts.append(("metrics", f"http://{Authority(config.metrics_interface, config.metrics_port)}/metrics"))
     lines = facts_of(_PROGRAM, facts)
@@ -65,7 +65,7 @@ def start_message(addresses: Sequence[IAddress], authorizer: str, config: AuthzS
     ]
     if exposed:
         where = ", ".join(exposed)
-        lines += [f"Open to the network: {where}. Whoever reaches it can find out what the policy says.", ""]
+        lines += [f"Open to the network: {where}. Everybody who can connect can query the policy.", ""]
     if tcp:
         address, listener = tcp[0]
         lines += [f"For a proxy: --authz-url {_url(address, listener.tls is not None)}", ""]

@@ -47,7 +47,7 @@ _CHARSET: Final = re.compile(r";\s*charset\s*=\s*\"?([^\s;\"]+)", re.IGNORECASE)
 _CHARSETS: Final = frozenset({"utf-8", "utf8", "us-ascii"})
 
 _WITHHELD: Final = (
-    "the rule sets header fields, which this service tells only to callers that show its token or a certificate"
+    "the rule sets header fields, which this service sends only to callers with its token or a certificate"
 )
 
 
@@ -83,7 +83,7 @@ class _ReceivedRequest:
 class ValidateResource:
     """Responds to authorization requests.
 
-    @param bearer: checks the token of callers; C{None}: none is required.
+    @param bearer: checks the token of callers; C{None}: callers need no token.
     @param trusted: whether callers are authenticated in another way, by a certificate.
     @param report: receives the record of each request.
     @param rejected: receives the kind of each rejected request.
@@ -126,7 +126,7 @@ class ValidateResource:
             self._record_bad(error, now, started)
             request.answer(HTTPStatus.BAD_REQUEST, encode_rejection(error.reason), _JSON)
             return
-        self._ask(request, _ReceivedRequest(decision_request, now, started))
+        self._decide(request, _ReceivedRequest(decision_request, now, started))
 
     def admits(self, request: ValidateRequest) -> bool:
         """Return whether the head of a request has the token, if one is required."""
@@ -137,29 +137,33 @@ class ValidateResource:
 
     def _check(self, request: ValidateRequest) -> None:
         if b"/" + request.path.strip(b"/") != PATH:
-            raise _Rejection(HTTPStatus.NOT_FOUND, "not-found", "there is nothing here; questions go to POST /validate")
+            raise _Rejection(
+                HTTPStatus.NOT_FOUND, "not-found", "not found: send authorization requests to POST /validate"
+            )
         if request.method != b"POST":
-            detail = "a question is put with POST"
+            detail = "send authorization requests with POST"
             raise _Rejection(HTTPStatus.METHOD_NOT_ALLOWED, "method-not-allowed", detail, Allow="POST")
         if self._bearer is not None and not self.admits(request):
             fields = {"WWW-Authenticate": self._bearer.challenge}
-            raise _Rejection(HTTPStatus.UNAUTHORIZED, "unauthorized", "callers show the token of this service", **fields)
+            raise _Rejection(
+                HTTPStatus.UNAUTHORIZED, "unauthorized", "the token of this service is missing or invalid", **fields
+            )
         if request.too_large:
-            detail = "the question is too long; the service's --body-limit says how long a body may be"
+            detail = "the authorization request is too long; --body-limit of the service limits the length of a body"
             raise _Rejection(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "content-too-large", detail)
         if request.over_budget:
-            detail = "the service has too many long questions at once; try again later"
+            detail = "too many long authorization requests are in progress; try again later"
             raise _Rejection(HTTPStatus.SERVICE_UNAVAILABLE, "overloaded", detail)
         coding = request.getHeader("Content-Encoding")
         if coding is not None and coding.strip().lower() not in ("", "identity"):
-            detail = "a question comes without a content coding"
+            detail = "an authorization request must not have a content coding"
             fields = {"Accept-Encoding": "identity"}
             raise _Rejection(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", detail, **fields)
         _check_type(request.getHeader("Content-Type"))
 
     # -- the decision
 
-    def _ask(self, request: ValidateRequest, received: _ReceivedRequest) -> None:
+    def _decide(self, request: ValidateRequest, received: _ReceivedRequest) -> None:
         waiting = maybeDeferred(self._authorizer.decide, received.request)
         if not waiting.called:
             # The caller may disconnect before the decision.
@@ -172,9 +176,9 @@ class ValidateResource:
     def _validated(self, decision: Decision, decision_request: DecisionRequest) -> Decision:
         """Check a decision, and deny if it contains fields that this caller may not see."""
         if decision.verdict is Verdict.NEED_BODY and not decision_request.body_withheld:
-            raise AuthorizerUnavailable("the authorizer wants content that is not there, or has it already")
+            raise AuthorizerUnavailable("the authorizer needs content that was not withheld")
         if decision.verdict is Verdict.NEED_ADDRESSES and not decision_request.addresses_withheld:
-            raise AuthorizerUnavailable("the authorizer wants addresses that nobody can look up, or has them already")
+            raise AuthorizerUnavailable("the authorizer needs addresses that were not withheld")
         if not (decision.obligations.set_headers or decision.obligations.secret_headers) or self._trusted:
             return decision
         # An approver must not allow it either: the request would then be sent without these fields.
@@ -190,11 +194,11 @@ class ValidateResource:
         error = failure.value
         if isinstance(error, CancelledError):
             # The caller disconnected.
-            reason = "the caller went away"
+            reason = "the caller disconnected"
             self._record(received, "unavailable", "client-disconnected", reason, None, None)
             return
         if not isinstance(error, EgressError):
-            _log.failure("{id} failed", failure, id=received.request.request_id)
+            _log.failure("authorization request {id} failed", failure, id=received.request.request_id)
             error = AuthorizerUnavailable("the authorizer failed; the operator's log has the details")
         status = HTTPStatus.SERVICE_UNAVAILABLE
         self._record(received, "unavailable", outcome_of(error).code, error.reason, status.value, None)
@@ -277,7 +281,7 @@ def _check_type(given: str | None) -> None:
         return
     charset = _CHARSET.search(given)
     if not _JSON_TYPE.fullmatch(given.strip()) or (charset is not None and charset[1].lower() not in _CHARSETS):
-        detail = "a question is JSON in UTF-8, of the type application/json"
+        detail = "an authorization request must be JSON in UTF-8, with the type application/json"
         raise _Rejection(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", detail, Accept=_JSON)
 
 
@@ -288,5 +292,5 @@ def _problem(request: ValidateRequest, status: HTTPStatus, detail: str) -> None:
 
 
 def _failed(request: ValidateRequest, failure: Failure) -> None:
-    _log.failure("a question cannot be answered", failure)
+    _log.failure("responding to an authorization request failed", failure)
     _problem(request, HTTPStatus.INTERNAL_SERVER_ERROR, "the service failed; the operator's log has the details")

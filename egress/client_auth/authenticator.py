@@ -66,7 +66,7 @@ def load_secrets(path: Path) -> tuple[ClientSecrets, _Stamp]:
         with path.open("rb") as file:
             state = os.fstat(file.fileno())
             if state.st_mode & stat.S_IWOTH:
-                raise SecretsError(f"{path}: everybody can write to it, and so become a client; chmod o-w it")
+                raise SecretsError(f"{path}: other users can write to it, and so add clients; run chmod o-w on it")
             data = file.read(_MAX_BYTES + 1)
     except OSError as error:
         raise SecretsError(f"{path}: cannot be read: {error.strerror}") from error
@@ -137,12 +137,12 @@ class ClientAuthenticator:
         except SecretsError as error:
             self._log_error(error.reason)
         else:
-            _log.info("{path}: read again, {number} clients", path=str(self._path), number=len(secrets))
+            _log.info("{path}: reloaded, {number} clients", path=str(self._path), number=len(secrets))
             self._secrets = secrets
             self._cached.clear()
 
     def _log_error(self, reason: str) -> None:
-        _log.error("the clients remain as they were: {reason}", reason=reason)
+        _log.error("client reload failed, keeping the previous clients: {reason}", reason=reason)
 
     # -- cached identities
 
@@ -164,14 +164,12 @@ class ClientAuthenticator:
     def check(self, presented: bytes | None, address: str) -> Deferred[str]:
         """See L{IClientAuthenticator.check}."""
         if presented is None:
-            return fail(ClientUnauthenticated("this proxy serves known clients alone: send credentials for it"))
+            return fail(ClientUnauthenticated("this proxy requires authentication: send credentials"))
         self._reload_if_changed()
         credentials = parse_credentials(presented) if len(presented) <= _MAX_PRESENTED else None
         if credentials is None:
             return fail(
-                ClientUnauthenticated(
-                    "the credentials for this proxy cannot be read: send a name and password, or a token"
-                )
+                ClientUnauthenticated("the proxy credentials are malformed: send a name and password, or a token")
             )
         key = self._digest(presented)
         name = self._secrets.by_token(credentials)
@@ -187,9 +185,11 @@ class ClientAuthenticator:
         if job is None:
             queue = self._queues.get(address_key)
             if queue is not None and len(queue) >= QUEUE:
-                return fail(ClientCheckBusy("too many credentials of your address are being checked: try again"))
+                return fail(
+                    ClientCheckBusy("too many authentications from your address are in progress: try again later")
+                )
             if len(self._jobs) >= QUEUES:
-                return fail(ClientCheckBusy("too many credentials are being checked: try again"))
+                return fail(ClientCheckBusy("too many authentications are in progress: try again later"))
             job = self._jobs[key] = _Job(key, address_key, credentials)
             self._queues.setdefault(address_key, deque()).append(job)
         waiting: Deferred[str] = Deferred(lambda cancelled: self._cancel(job, cancelled))
@@ -237,12 +237,12 @@ class ClientAuthenticator:
             self._next()
 
         self._in_thread(lambda: secrets.by_password(job.credentials)).addBoth(over).addErrback(
-            lambda failure: _log.failure("a check of credentials failed", failure)
+            lambda failure: _log.failure("a credential check failed", failure)
         )
 
 
 def _rejected() -> CredentialsRejected:
-    return CredentialsRejected("these credentials are those of no client of this proxy")
+    return CredentialsRejected("the proxy credentials do not match any client")
 
 
 def _fault(found: bool | Failure) -> EgressError:

@@ -101,17 +101,17 @@ def is_name(text: str) -> bool:
 def _password_hash(text: str) -> PasswordHash:
     match = _PARAMETERS.fullmatch(text)
     if match is None:
-        raise ValueError("what follows scrypt is N:r:p:salt:hash, the last two hexadecimal")
+        raise ValueError("write scrypt:N:r:p:salt:hash, with salt and hash in hexadecimal")
     n, r, p = (int(match[number]) for number in (1, 2, 3))
     if len(match[4]) < 2 * SALT_BYTES or len(match[4]) % 2 or len(match[5]) != 2 * HASH_BYTES:
-        raise ValueError(f"a salt has {SALT_BYTES} bytes or more, and a hash {HASH_BYTES}")
+        raise ValueError(f"the salt must have at least {SALT_BYTES} bytes, and the hash {HASH_BYTES}")
     made = PasswordHash(n, r, p, bytes.fromhex(match[4]), bytes.fromhex(match[5]))
     if n < 2 or n & (n - 1):
-        raise ValueError("N is a power of two")
+        raise ValueError("N must be a power of two")
     if made.cost < _MIN_COST:
-        raise ValueError("these parameters make it cheap to guess; use 32768:8:1")
+        raise ValueError("these parameters make the hash too weak; use 32768:8:1")
     if made.cost > _MAX_COST or 128 * n * r > _MAX_MEMORY:
-        raise ValueError("these parameters make each check too expensive; use 32768:8:1")
+        raise ValueError("these parameters make a check too expensive; use 32768:8:1")
     return made
 
 
@@ -183,17 +183,17 @@ def _read_line(line: str, passwords: dict[str, PasswordHash], tokens: dict[bytes
     scheme, _, hashed = rest.partition(":")
     # No error quotes the line: it may contain a secret in clear text.
     if not is_name(name):
-        raise ValueError("begins with no name; write name:scheme:hash, with a name of up to 128 characters")
+        raise ValueError("the name is missing or invalid; write name:scheme:hash, with a name of up to 128 characters")
     if scheme == "scrypt":
         if name in passwords:
-            raise ValueError("this client has a password already; leave one of the lines out")
+            raise ValueError("this client already has a password; remove one of the lines")
         passwords[name] = _password_hash(hashed)
     elif scheme == "sha256":
         if not _HASH.fullmatch(hashed):
-            raise ValueError("what follows sha256 is the hash of a token, 64 hexadecimal digits")
+            raise ValueError("write sha256:hash, with the hash of the token in 64 hexadecimal digits")
         digest = bytes.fromhex(hashed)
         if digest in tokens:
-            raise ValueError("this token stands on another line already; give each client one of its own")
+            raise ValueError("another line has the same token; use a different token for each client")
         tokens[digest] = name
     else:
-        raise ValueError("the scheme is scrypt or sha256; make the line with: egress client NAME")
+        raise ValueError("unknown scheme; use scrypt or sha256, or generate the line with: egress client NAME")

@@ -15,7 +15,9 @@ def refusal_by_upstream(upstream: UpstreamProxy, status: int, reason: bytes) -> 
     """The error for a refusal by the upstream proxy, with its status code."""
     status_text = f"{status} {quoted(reason)}" if reason else str(status)
     hint = "; check the credentials in --upstream-proxy" if status == 407 else ""
-    return UpstreamRefused(f"the upstream proxy {upstream.authority} refused with {status_text}{hint}", status)
+    return UpstreamRefused(
+        f"the upstream proxy {upstream.authority} refused the connection with {status_text}{hint}", status
+    )
 
 
 class ConnectHandshake:
@@ -69,4 +71,6 @@ class ConnectHandshake:
         return rest
 
     def _not_http(self) -> UpstreamFailed:
-        return UpstreamFailed(f"the upstream proxy {self._upstream.authority} did not answer the CONNECT with HTTP/1")
+        return UpstreamFailed(
+            f"the upstream proxy {self._upstream.authority} did not respond to the CONNECT with HTTP/1"
+        )

@@ -30,7 +30,7 @@ PLAIN_TEXT: Final = b"text/plain; charset=utf-8"
 
 _TITLES: Final = {
     "deny": "Denied by the egress policy",
-    "unavailable": "No decision could be had",
+    "unavailable": "No authorization decision",
     "rejected": "The request was rejected",
     "failed": "The request could not be forwarded",
 }
@@ -162,7 +162,7 @@ def encode_error_response(
     """
     outcome = outcome_of(error)
     if outcome.status is None:
-        raise ValueError(f"{outcome.code} cannot be answered")
+        raise ValueError(f"{outcome.code} has no response")
     if isinstance(error, MaxForwardsReached):
         # RFC 9110 section 9.3.7: a 200 without content.
         persistence = b"keep-alive" if keep_alive else b"close"

@@ -72,7 +72,7 @@ def parse_fields(block: bytes, limit: int, *, response: bool = False) -> Headers
     except httptools.HttpParserError as error:
         raise MalformedFields(str(error)) from error
     if not collector.complete or _BLOCK.fullmatch(block) is None:
-        raise MalformedFields("a line is not NAME: VALUE, or the lines do not end")
+        raise MalformedFields("a line is not NAME: VALUE, or the end of the fields is missing")
     if len(collector.fields) > limit:
         raise TooManyFields(f"more than {limit} fields")
     return tuple(collector.fields)

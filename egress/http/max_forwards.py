@@ -21,10 +21,10 @@ def decrement_max_forwards(headers: Headers) -> Headers:
     if not values:
         return headers
     if len(values) > 1 or _NUMBER.fullmatch(values[0]) is None:
-        raise BadRequest("Max-Forwards is not one number")
+        raise BadRequest("Max-Forwards is not a single number")
     remaining = int(values[0])
     if not remaining:
-        raise MaxForwardsReached("Max-Forwards is 0: the proxy answers in the origin's place")
+        raise MaxForwardsReached("Max-Forwards is 0: the proxy responds instead of the origin")
     decremented = b"%d" % (remaining - 1)
     return tuple(_with_value(header, decremented) for header in headers)
 

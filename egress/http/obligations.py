@@ -71,13 +71,13 @@ def validate(obligations: object, *, templates: bool = False) -> str | None:
     @return: the error, without a value; C{None} if they are valid.
     """
     if not isinstance(obligations, Obligations):
-        return "terms that are none"
+        return "not an Obligations object"
     fault = _fields_fault(obligations)
     if fault is None and any(SECRET_MARK in value for _, value in obligations.set_headers):
         # Not expanded, because a client may have written it; not sent unchanged, because it may be a mistake.
-        fault = "a value with ${secret:...} in a field that is no template (use setSecretHeaders for secrets)"
+        fault = "a value contains ${secret:...}, which only setSecretHeaders can contain"
     if fault is None and not templates and obligations.secret_headers:
-        fault = "a field with a secret, which nothing has filled in (see --secrets)"
+        fault = "a field requires a secret, but --secrets is not set"
     return fault or _bounds_fault(obligations.max_bytes, obligations.expires_in)
 
 
@@ -86,47 +86,47 @@ def _fields_fault(obligations: Obligations) -> str | None:
         isinstance(each, tuple)
         for each in (obligations.set_headers, obligations.secret_headers, obligations.remove_headers)
     ):
-        return "fields that are no tuple"
+        return "the fields are not a tuple"
     fields = (*obligations.set_headers, *obligations.secret_headers)
     if len(fields) + len(obligations.remove_headers) > MAX_FIELDS:
         return f"more than {MAX_FIELDS} fields to set or remove"
     for pair in fields:
         if not (isinstance(pair, tuple) and len(pair) == 2 and all(isinstance(part, bytes) for part in pair)):
-            return "a field to set that is no name and value"
+            return "a field to set is not a pair of name and value"
     names = [name for name, _ in fields]
     for name in [*names, *obligations.remove_headers]:
         fault = _name_fault(name)
         if fault is not None:
             return fault
     if len(set(map(canonical_name, names))) < len(names):
-        return "a field to set twice"
+        return "a field is set twice"
     return _values_fault([value for _, value in fields])
 
 
 def _name_fault(name: object) -> str | None:
     if not isinstance(name, bytes) or len(name) > MAX_NAME or not _NAME.fullmatch(name):
-        return "a field name that is none"
+        return "a field name is invalid"
     canonical = canonical_name(name)
     if canonical in UNTOUCHABLE or canonical.startswith(b"proxy-"):
-        return f"the field {canonical.decode('ascii')}, which no decision can touch"
+        return f"the field {canonical.decode('ascii')} cannot be set or removed"
     return None
 
 
 def _values_fault(values: list[bytes]) -> str | None:
     if any(len(value) > MAX_VALUE for value in values) or sum(map(len, values)) > MAX_VALUES:
-        return f"values over {MAX_VALUE} bytes, or {MAX_VALUES} together"
+        return f"the values exceed {MAX_VALUE} bytes each, or {MAX_VALUES} bytes in total"
     if not all(map(is_value, values)):
-        return "a value with control characters"
+        return "a value contains control characters"
     return None
 
 
 def _bounds_fault(max_bytes: object, expires_in: object) -> str | None:
     if max_bytes is not None and (not isinstance(max_bytes, int) or isinstance(max_bytes, bool) or max_bytes < 0):
-        return "a number of bytes that is none"
+        return "max_bytes is not a non-negative integer"
     if expires_in is None:
         return None
     if not isinstance(expires_in, (int, float)) or isinstance(expires_in, bool) or not math.isfinite(expires_in):
-        return "a time that is none"
+        return "expires_in is not a number"
     if expires_in < MIN_EXPIRY:
-        return f"a time under {MIN_EXPIRY:g} s"
+        return f"expires_in is less than {MIN_EXPIRY:g} s"
     return None

@@ -61,7 +61,7 @@ CLEAR_TEXT: Final = frozenset({"http"})
 
 _NEEDS_CONNECT: Final = (
     "an https URL in clear text is accepted only on loopback, unix: and ssl: listeners, and on those with https=allow; "
-    "have the client use CONNECT"
+    "configure the client to use CONNECT"
 )
 
 
@@ -78,14 +78,14 @@ def parse_request_target(
     @raise InvalidTarget: if it is not exactly one of the four forms, or has another scheme.
     """
     if not raw or _FORBIDDEN.search(raw):
-        raise InvalidTarget("the request-target has a character that must be percent-encoded")
+        raise InvalidTarget("the request-target contains a character that must be percent-encoded")
     if method == "CONNECT":
         return RequestTarget(TargetForm.AUTHORITY, "", authority=Authority.parse(_host_text(raw), bare_ipv6=True))
     if raw[:1] == b"/":
         return RequestTarget(TargetForm.ORIGIN, _path_text(raw), sent=raw)
     if raw == b"*":
         if method != "OPTIONS":
-            raise InvalidTarget("the request-target * is for OPTIONS alone")
+            raise InvalidTarget("the request-target * is valid only for OPTIONS")
         return RequestTarget(TargetForm.ASTERISK, "*", sent=raw)
     return _parse_absolute(method, raw, schemes, canonical)
 
@@ -116,10 +116,10 @@ def _parse_absolute(method: str, raw: bytes, schemes: Container[str], canonical:
     if scheme not in schemes:
         if scheme in DEFAULT_PORTS:
             raise InvalidTarget(_NEEDS_CONNECT)
-        raise InvalidTarget("the request-target is a URL of a scheme that this proxy does not serve")
+        raise InvalidTarget("this proxy does not support the URL scheme of the request-target")
     if b"\\" in hostport:
         # Some servers and clients read it as a slash, and so another host.
-        raise InvalidTarget("the request-target has a backslash before its path")
+        raise InvalidTarget("the request-target contains a backslash before its path")
     if not canonical:
         hostport = hostport.rpartition(b"@")[2]
     authority = Authority.parse(_host_text(hostport), DEFAULT_PORTS[scheme])

@@ -47,7 +47,7 @@ class Upgrade:
         """
         switched_to = [value.lower() for name, value in head.headers if name.lower() == b"upgrade"]
         if switched_to != [self.protocol.lower()] or b"upgrade" not in head.connection_options:
-            return "the origin switched to a protocol that it was not asked for"
+            return "the origin switched to a protocol that the client did not request"
         if self.key and _values(head.headers, b"sec-websocket-accept") != [accept_of(self.key)]:
             return "the origin's Sec-WebSocket-Accept does not belong to the request's Sec-WebSocket-Key"
         return None
@@ -78,11 +78,11 @@ def requested_upgrade(head: RequestHead, allowed: Collection[str] = ()) -> Upgra
         if name.lower() != WEBSOCKET and name.lower().decode("latin-1") not in allowed:
             quoted_name = name[:_MAX_QUOTED].decode("latin-1")
             raise UnsupportedRequest(
-                f"the request asks for an upgrade to {quoted_name!a}, which is not relayed; "
+                f"the proxy does not relay an upgrade to {quoted_name!a}; "
                 "the operator can allow it with --upgrade-protocols"
             )
     if len({name.lower() for name in requested}) > 1:
-        raise BadRequest("the request asks for an upgrade to several protocols, of which one would be relayed unread")
+        raise BadRequest("the request offers an upgrade to several protocols, one of which is relayed unread")
     if not requested or len(offered) > len(requested):
         return None
     if requested[0].lower() != WEBSOCKET:
@@ -94,10 +94,10 @@ def requested_upgrade(head: RequestHead, allowed: Collection[str] = ()) -> Upgra
 
 def _websocket_key(headers: Headers) -> bytes:
     if _values(headers, b"sec-websocket-version") != [_WEBSOCKET_VERSION]:
-        raise BadRequest("the WebSocket handshake has no Sec-WebSocket-Version 13, the only one there is")
+        raise BadRequest("the WebSocket handshake must have Sec-WebSocket-Version: 13")
     keys = _values(headers, b"sec-websocket-key")
     if len(keys) != 1 or _WEBSOCKET_KEY.fullmatch(keys[0]) is None:
-        raise BadRequest("the WebSocket handshake has no Sec-WebSocket-Key of 16 bytes in Base64")
+        raise BadRequest("the WebSocket handshake must have a Sec-WebSocket-Key of 16 bytes in Base64")
     return keys[0]
 
 

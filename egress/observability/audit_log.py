@@ -284,7 +284,7 @@ class JsonLinesAudit:
             return
         self._logged = now
         _log.error(
-            "audit log: {lines} lines lost, {total} in all: {error}",
+            "audit log: {lines} lines lost, {total} in total: {error}",
             lines=self._unlogged,
             total=self.lost,
             error=error,

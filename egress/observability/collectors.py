@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from egress.model.statistics import CacheStats, PolicyReloadStats, AuthorizerStats
+from egress.model.statistics import AuthorizerStats, CacheStats, PolicyReloadStats
 
 
 class SourceCounter(Collector):
@@ -83,7 +83,9 @@ class CacheCollector(Collector):
         """Return the metrics (C{Collector.collect})."""
         reuse = self._source()
         counter = CounterMetricFamily(
-            "egress_authorizer_cache_lookups", "Authorization requests, by result of the cache lookup.", labels=["result"]
+            "egress_authorizer_cache_lookups",
+            "Authorization requests, by result of the cache lookup.",
+            labels=["result"],
         )
         for result, number in (
             ("hit", reuse.hits),
@@ -93,9 +95,7 @@ class CacheCollector(Collector):
         ):
             counter.add_metric([result], number)
         yield counter
-        yield GaugeMetricFamily(
-            "egress_authorizer_cache_entries", "Cached decisions.", value=reuse.entries
-        )
+        yield GaugeMetricFamily("egress_authorizer_cache_entries", "Cached decisions.", value=reuse.entries)
 
 
 class PolicyReloadCollector(Collector):

@@ -94,14 +94,20 @@ class ExchangeCounters(Collector):
             responses.add_metric([status], number)
         yield responses
         observed = CounterMetricFamily(
-            "egress_observed", "Exchanges that observe mode forwarded, by the verdict that it did not enforce.", labels=["verdict"]
+            "egress_observed",
+            "Exchanges that observe mode forwarded, by the verdict that it did not enforce.",
+            labels=["verdict"],
         )
         for verdict, number in self._observed.items():
             observed.add_metric([verdict], number)
         yield observed
         for name, text, distribution in (
             ("egress_decision_seconds", "Duration of a decision.", self._decision_seconds),
-            ("egress_exchange_seconds", "Duration of an exchange, from the request head to the end.", self._exchange_seconds),
+            (
+                "egress_exchange_seconds",
+                "Duration of an exchange, from the request head to the end.",
+                self._exchange_seconds,
+            ),
         ):
             yield HistogramMetricFamily(name, text, buckets=distribution.buckets(), sum_value=distribution.sum)
         for name, text, size in (

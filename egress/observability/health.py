@@ -44,15 +44,15 @@ class NotReady(Exception):
 class Coalesced(Generic[T]):
     """Coalesces concurrent calls: calls that arrive during a call share its result, so frequent calls cost no more.
 
-    @param ask: makes the call; its Deferred fires within bounded time.
+    @param function: makes the call; its Deferred fires within bounded time.
     """
 
-    def __init__(self, ask: Callable[[], Deferred[T]]) -> None:
-        self._ask = ask
+    def __init__(self, function: Callable[[], Deferred[T]]) -> None:
+        self._function = function
         self._running = False
         self._waiting: list[Deferred[T]] = []
 
-    def ask(self) -> Deferred[T]:
+    def call(self) -> Deferred[T]:
         """Make the call, or join the one in progress.
 
         @return: fires with the result.  Cancelling it does not cancel the call.
@@ -61,7 +61,7 @@ class Coalesced(Generic[T]):
         self._waiting.append(waiting)
         if not self._running:
             self._running = True
-            self._ask().addBoth(self._done)
+            self._function().addBoth(self._done)
         return waiting
 
     def _done(self, result: T | Failure) -> None:
@@ -83,13 +83,13 @@ class Readiness:
         self._deadline = deadline
         self._shared = Coalesced(self._run_all)
 
-    def ask(self) -> Deferred[dict[str, str]]:
+    def run(self) -> Deferred[dict[str, str]]:
         """Run the checks, or join the run in progress.
 
         @return: fires with the result of each check: C{"ok"}, or the reason why it failed.  Cancelling it does not
             cancel the checks, which end by their deadline.
         """
-        return self._shared.ask()
+        return self._shared.call()
 
     def _run_all(self) -> Deferred[dict[str, str]]:
         return DeferredList([self._run(name) for name in self._checks]).addCallback(self._found)
@@ -105,7 +105,7 @@ class Readiness:
         if isinstance(failure.value, NotReady):
             return str(failure.value)
         if isinstance(failure.value, (defer.TimeoutError, CancelledError)):
-            return f"no answer within {self._deadline:g} seconds"
+            return f"no result within {self._deadline:g} seconds"
         _log.failure("the health check {name} failed", failure, name=name)
         # The text of an unexpected error may contain details that clients must not see; the log has it.
         return f"failed with {type(failure.value).__name__}"
@@ -117,18 +117,18 @@ class Readiness:
 class OpsResource(Resource):
     """Serves every path of the site; an error response has one sentence of text.
 
-    @param numbers: renders the page with the metrics.
-    @param ask: runs the readiness checks.
+    @param metrics: renders the page with the metrics.
+    @param checks: runs the readiness checks.
     """
 
     isLeaf = True
 
     def __init__(
-        self, numbers: Callable[[], Page | Deferred[Page]], ask: Callable[[], Deferred[dict[str, str]]]
+        self, metrics: Callable[[], Page | Deferred[Page]], checks: Callable[[], Deferred[dict[str, str]]]
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._numbers = numbers
-        self._ask = ask
+        self._metrics = metrics
+        self._checks = checks
         self._pages: dict[bytes, Callable[[Request], None]] = {
             b"/metrics": self._render_metrics,
             b"/health/live": self._render_live,
@@ -140,16 +140,16 @@ class OpsResource(Resource):
         page = self._pages.get(request.path)
         if page is None:
             paths = ", ".join(path.decode("ascii") for path in self._pages)
-            _respond(request, HTTPStatus.NOT_FOUND, f"There is nothing here. There are {paths}.\n".encode())
+            _respond(request, HTTPStatus.NOT_FOUND, f"Not found. The paths are {paths}.\n".encode())
         elif request.method not in (b"GET", b"HEAD"):
             request.responseHeaders.setRawHeaders("Allow", ["GET, HEAD"])
-            _respond(request, HTTPStatus.METHOD_NOT_ALLOWED, b"This can only be read: use GET or HEAD.\n")
+            _respond(request, HTTPStatus.METHOD_NOT_ALLOWED, b"Use GET or HEAD.\n")
         else:
             page(request)
         return NOT_DONE_YET
 
     def _render_metrics(self, request: Request) -> None:
-        self._wait_for(request, maybeDeferred(self._numbers), lambda page: _respond(request, HTTPStatus.OK, *page))
+        self._wait_for(request, maybeDeferred(self._metrics), lambda page: _respond(request, HTTPStatus.OK, *page))
 
     def _render_live(self, request: Request) -> None:
         _respond_json(request, HTTPStatus.OK, {"status": "live"})
@@ -160,13 +160,13 @@ class OpsResource(Resource):
             status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
             _respond_json(request, status, {"status": "ready" if ready else "not ready", "checks": found})
 
-        self._wait_for(request, self._ask(), respond)
+        self._wait_for(request, self._checks(), respond)
 
     def _wait_for(self, request: Request, result: Deferred[T], respond: Callable[[T], None]) -> None:
         def failed(failure: Failure) -> None:
             if not failure.check(CancelledError):  # type: ignore[no-untyped-call]
-                _log.failure("{path} cannot be answered", failure, path=quoted(request.path))
-                _respond(request, HTTPStatus.INTERNAL_SERVER_ERROR, b"This failed; the log says why.\n")
+                _log.failure("the request for {path} failed", failure, path=quoted(request.path))
+                _respond(request, HTTPStatus.INTERNAL_SERVER_ERROR, b"The request failed; the log has the details.\n")
 
         # When the client disconnects meanwhile, there is no connection to respond on.
         request.notifyFinish().addErrback(lambda _: result.cancel())
@@ -204,18 +204,18 @@ def ops_site(reactor: IReactorTime, metrics: Metrics, checks: Mapping[str, Check
     @param checks: the readiness checks, by name.
     @param deadline: seconds for each check.
     """
-    return ops_site_of(reactor, metrics.render, Readiness(reactor, checks, deadline).ask)
+    return ops_site_of(reactor, metrics.render, Readiness(reactor, checks, deadline).run)
 
 
 def ops_site_of(
     reactor: IReactorTime,
-    numbers: Callable[[], Page | Deferred[Page]],
-    ask: Callable[[], Deferred[dict[str, str]]],
+    metrics: Callable[[], Page | Deferred[Page]],
+    checks: Callable[[], Deferred[dict[str, str]]],
 ) -> Site:
     """Make the same site with another source of metrics and checks.
 
-    @param numbers: renders the page with the metrics.
-    @param ask: runs the checks: fires with the result of each, C{"ok"} or the reason why it failed.
+    @param metrics: renders the page with the metrics.
+    @param checks: runs the checks: fires with the result of each, C{"ok"} or the reason why it failed.
     """
-    root = OpsResource(numbers, ask)
+    root = OpsResource(metrics, checks)
     return BoundedSite(reactor, ChannelBounds(), root, OpsRequest)

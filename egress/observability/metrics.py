@@ -17,7 +17,7 @@ from zope.interface import implementer
 from egress import __version__
 from egress.interfaces import IAuditSink
 from egress.model.record import ExchangeRecord
-from egress.model.statistics import CacheStats, PolicyReloadStats, AuthorizerStats
+from egress.model.statistics import AuthorizerStats, CacheStats, PolicyReloadStats
 from egress.observability.collectors import (
     ApprovalCollector,
     AuthorizerCollector,
@@ -52,13 +52,13 @@ class Metrics:
         self._exchanges = ExchangeCounters()
         self.registry.register(self._exchanges)
         self._client_connections = gauge("egress_client_connections", "Open client connections.")
-        self._rejected = counter("egress_client_connections_rejected", "Client connections that were rejected at a limit.")
+        self._rejected = counter("egress_client_connections_rejected", "Client connections rejected at a limit.")
         self._lookups = gauge("egress_dns_lookups_in_progress", "DNS lookups in progress.")
         self._lookups_queued = gauge("egress_dns_lookups_queued", "Queued DNS lookups.")
         self._body_memory = gauge("egress_body_memory_bytes", "Memory for request bodies that the authorizer inspects.")
         self._bodies_queued = gauge("egress_bodies_queued", "Requests whose bodies wait for memory.")
         self._host_contexts = gauge("egress_host_contexts", "Cached TLS contexts of intercepted hosts.")
-        self._ca_expiry = gauge("egress_ca_not_after_timestamp_seconds", "Expiry of the CA certificate, in seconds since the epoch.")
+        self._ca_expiry = gauge("egress_ca_not_after_timestamp_seconds", "Expiry of the CA certificate.")
         self._observing = gauge("egress_observe_mode", "1 in observe mode, which enforces no decision; otherwise 0.")
         self._audit_lost = counter("egress_audit_lines_lost", "Audit log lines that could not be written.")
 

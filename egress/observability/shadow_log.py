@@ -76,7 +76,7 @@ class ShadowLog(Collector):
     def _log(self, comparison: ShadowComparison, second: Decision, url: str) -> None:
         request, first = comparison.request, comparison.first
         _log.warn(
-            "the shadow is {result}: {method} {url} is {first}, and would be {second} ({request_id})",
+            "the shadow authorizer is {result}: {method} {url}: enforced {first}; shadow {second} ({request_id})",
             result=comparison.result.value,
             method=request.method,
             url=url,

@@ -14,7 +14,9 @@ from egress.observability.health import OK
 # Types that only increase while a process lives; after its end, its part of the sum remains.
 _COUNTED: Final = frozenset({"counter", "histogram"})
 # Gauges of which the minimum matters: the earliest expiry, and the process that lags behind.
-_LEAST: Final = frozenset({"egress_ca_not_after_timestamp_seconds", "egress_policy_last_reload_successful", "egress_policy_rules"})
+_LEAST: Final = frozenset(
+    {"egress_ca_not_after_timestamp_seconds", "egress_policy_last_reload_successful", "egress_policy_rules"}
+)
 # Values that are the same in every process, whatever the number of processes.
 _COMMON: Final = frozenset({"egress_observe_mode"})
 # Metrics of one process, whose sum over processes has no meaning.
@@ -146,10 +148,10 @@ def merge_checks(found: Mapping[str, Mapping[str, str] | None]) -> dict[str, str
     @param found: by worker, the results of its checks; C{None} for a worker that did not respond.
     @return: by check C{"ok"}, or the reasons with the workers that reported them.
     """
-    workers = OK if found else "none runs"
+    workers = OK if found else "no worker is running"
     silent = [worker for worker, checks in found.items() if checks is None]
     if silent:
-        workers = f"{_name(silent)}: no answer"
+        workers = f"{_name(silent)}: no response"
     merged: dict[str, str] = {}
     names = dict.fromkeys(name for checks in found.values() if checks is not None for name in checks)
     for name in names:

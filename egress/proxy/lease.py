@@ -38,21 +38,21 @@ def validated_decision(decision: object, request: DecisionRequest) -> Decision:
     if not (
         isinstance(decision, Decision) and isinstance(decision.reason, str) and isinstance(decision.decided_by, str)
     ):
-        raise AuthorizerUnavailable("the authorizer gave an answer that is no decision")
+        raise AuthorizerUnavailable("the authorizer returned an invalid decision")
     if decision.verdict not in _FINAL:
         if decision.verdict not in NEEDS:
-            raise AuthorizerUnavailable("the authorizer gave an answer that is no decision")
+            raise AuthorizerUnavailable("the authorizer returned an invalid decision")
         if decision.verdict is Verdict.NEED_BODY and not request.body_withheld:
-            raise AuthorizerUnavailable("the authorizer asked for content where none was withheld")
+            raise AuthorizerUnavailable("the authorizer needs content that was not withheld")
         if decision.verdict is Verdict.NEED_ADDRESSES and not request.addresses_withheld:
-            raise AuthorizerUnavailable("the authorizer asked for addresses where none were withheld")
+            raise AuthorizerUnavailable("the authorizer needs addresses that were not withheld")
     obligations: Obligations = decision.obligations
     if obligations is not NO_OBLIGATIONS and decision.allowed:
         fault = validate(obligations)
         if fault is None and request.stage is Stage.TUNNEL and (obligations.set_headers or obligations.remove_headers):
-            fault = "fields to set or remove for a tunnel, in which nothing is read"
+            fault = "header fields cannot be set or removed in a tunnel"
         if fault is not None:
-            raise AuthorizerUnavailable(f"the authorizer's decision has {fault}")
+            raise AuthorizerUnavailable(f"the authorizer's decision is invalid: {fault}")
     return decision
 
 
@@ -119,7 +119,7 @@ class Lease:
         max_bytes = self._max_bytes
         if max_bytes is None or self.used + count <= max_bytes:
             return True
-        self._fail(LimitReached(f"more content than the {max_bytes} bytes that are allowed"))
+        self._fail(LimitReached(f"more content than the {max_bytes} bytes that the decision allows"))
         return False
 
     def consume(self, count: int) -> bool:
@@ -157,9 +157,9 @@ class Lease:
             return
         self._clear()
         if decision.verdict is Verdict.NEED_BODY:
-            self._fail(_expired("the authorizer asked for content that has been passed on"))
+            self._fail(_expired("the authorizer needs content that was already forwarded"))
         elif decision.verdict is Verdict.NEED_ADDRESSES:
-            self._fail(_expired("the authorizer asked for addresses that are not known yet"))
+            self._fail(_expired("the authorizer needs addresses that are not known yet"))
         elif not decision.allowed:
             self._fail(LeaseRevoked(decision.reason))
         else:
@@ -177,11 +177,11 @@ class Lease:
             self._fail(_expired(error.reason))
             return
         if not isinstance(error, CancelledError):
-            _log.failure("{id} was not renewed", failure=failure, id=self._request.request_id)
+            _log.failure("renewing the lease of {id} failed", failure=failure, id=self._request.request_id)
         self._fail(_expired("the authorizer failed"))
 
     def _log_failure(self, failure: Failure) -> None:
-        _log.failure("{id} failed at its end", failure=failure, id=self._request.request_id)
+        _log.failure("ending {id} failed", failure=failure, id=self._request.request_id)
 
     def _renewal_timed_out(self) -> None:
         self._timer = None
@@ -209,7 +209,7 @@ class Lease:
 
 
 def _expired(why: str) -> LeaseExpired:
-    return LeaseExpired(f"the permission ran out, and there was no decision on more: {why}")
+    return LeaseExpired(f"the lease expired, and there was no decision on its renewal: {why}")
 
 
 def lease_for(

@@ -218,7 +218,7 @@ class Transaction:
             return
         if not isinstance(error, EgressError):
             if not isinstance(error, CancelledError):
-                _log.failure("{request_id} failed", failure=failure, request_id=self.request_id)
+                _log.failure("request {request_id} failed", failure=failure, request_id=self.request_id)
             if self._decision_started is not None:
                 error = AuthorizerUnavailable("the authorizer failed; the operator's log has the details")
             else:
@@ -227,7 +227,7 @@ class Transaction:
 
     def _failed_at_end(self, failure: Failure) -> None:
         """Handle an error in the cleanup: notify the owner, so that no client waits forever."""
-        _log.failure("{request_id} failed at its end", failure=failure, request_id=self.request_id)
+        _log.failure("ending request {request_id} failed", failure=failure, request_id=self.request_id)
         self._failed(internal_fault())
 
     def report(self, result: EgressError | None, status: int | None, sent: int, received: int) -> None:

@@ -139,7 +139,7 @@ class TunnelBinding:
             raise BadRequest("a tunnel inside a tunnel is not supported")
         scheme, authority = self.origin.scheme, self.origin.authority
         if target.scheme not in (None, scheme):
-            raise MisdirectedRequest(f"the request is for {target.scheme}, the tunnel carries {scheme}")
+            raise MisdirectedRequest(f"the request is for {target.scheme}, but the tunnel carries {scheme}")
         named_authorities = [] if target.authority is None else [target.authority]
         if head.host is not None:
             named_authorities.append(
@@ -174,7 +174,7 @@ def named_origin(target: RequestTarget) -> Origin:
     """
     if target.authority is None or target.scheme is None:
         raise BadRequest(
-            "this is a proxy: it takes requests for http://... URLs and CONNECT; set it as http_proxy and "
+            "this is a proxy: it accepts requests for http://... URLs and CONNECT; configure it as http_proxy and "
             "https_proxy of your client"
         )
     return Origin.of(target.scheme, target.authority)

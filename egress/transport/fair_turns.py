@@ -74,7 +74,7 @@ class RoundRobin:
             try:
                 job()
             except Exception:  # noqa: BLE001 - a job of one connection must not stop those of the others
-                _log.failure("work that was left for a later turn failed")
+                _log.failure("postponed work failed")
             if seconds() >= end and self._waiting:
                 self._schedule()
                 return

@@ -61,7 +61,7 @@ class AddressGuard:
         if self._is_ourselves(address, port):
             return f"{address} port {port} is the proxy itself"
         if _within(address, self._deny):
-            return f"{address} is in a range that the operator closed with --deny-address"
+            return f"{address} is in a range of --deny-address"
         if _within(address, self._allow):
             return None
         what = forbidden(address)
@@ -69,13 +69,13 @@ class AddressGuard:
             what = "a private address"
         if what is None:
             return None
-        return f"{address} is {what}; the operator can open it with --allow-address"
+        return f"{address} is {what}; the operator can allow it with --allow-address"
 
     def port_refusal(self, port: int) -> str | None:
         """Classify a port; see L{IAddressGuard.port_refusal}."""
         if not self._ports or any(port in ports for ports in self._ports):
             return None
-        return f"port {port} is not among those that the operator opened with --allow-ports"
+        return f"port {port} is not listed in --allow-ports"
 
     def name_refusal(self, authority: Authority) -> str | None:
         """Classify a name that an upstream proxy resolves; see L{IAddressGuard.name_refusal}."""

@@ -89,7 +89,7 @@ class _UpstreamConnectProtocol(DialedProtocol):
         if self._handshake is None:
             self._inner.connectionLost(reason)
         else:
-            self._failed(UpstreamFailed("the upstream proxy closed the connection instead of answering the CONNECT"))
+            self._failed(UpstreamFailed("the upstream proxy closed the connection before it responded to the CONNECT"))
 
 
 class _Dial:
@@ -191,10 +191,10 @@ class _Dial:
         elif isinstance(error, ConnectRefused):
             self._unreachable(f"{where} refused the connection")
         elif isinstance(error, NoRouteError):
-            self._unreachable(f"there is no route to {where}")
+            self._unreachable(f"{where} cannot be reached: no route")
         else:
             text = error if isinstance(error, ConnectError) else type(error).__name__
-            self._unreachable(f"{where} cannot be connected to: {text}")
+            self._unreachable(f"{where} cannot be reached: {text}")
 
     def _unreachable(self, text: str) -> None:
         self.fail(UpstreamFailed(f"the upstream proxy {text}") if self._route.upstream else DialFailed(text))
@@ -205,11 +205,11 @@ class _Dial:
     def _timed_out(self, *, connecting: bool) -> None:
         upstream = self._route.upstream
         if upstream is not None:
-            self.fail(UpstreamTimeout(f"the upstream proxy {upstream.authority} did not answer in time"))
+            self.fail(UpstreamTimeout(f"the upstream proxy {upstream.authority} did not respond in time"))
         elif connecting:
-            self.fail(DialTimeout(f"{self._route.origin.authority} did not take a connection in time"))
+            self.fail(DialTimeout(f"{self._route.origin.authority} did not accept a connection in time"))
         else:
-            self.fail(DialTimeout(f"the TLS handshake with {self._route.origin.authority} was not over in time"))
+            self.fail(DialTimeout(f"the TLS handshake with {self._route.origin.authority} was not complete in time"))
 
     def _ready(self) -> None:
         if self._timer.active():
@@ -219,7 +219,7 @@ class _Dial:
             self.done.callback(None)
 
     def _lost(self, reason: Failure) -> None:
-        self.fail(OriginDisconnected(f"{self._route.origin.authority} closed the connection at once"))
+        self.fail(OriginDisconnected(f"{self._route.origin.authority} closed the connection immediately"))
 
     def fail(self, error: EgressError) -> None:
         """Fail with an error, and drop the connection that exists so far."""

@@ -106,7 +106,7 @@ class _Datagrams(DatagramProtocol):
     def connectionRefused(self) -> None:
         """Fail the query, because the port is closed."""
         if self.query is not None:
-            self.query.fail("it refuses datagrams")
+            self.query.fail("its UDP port is closed")
 
     def close(self) -> None:
         """Close the socket."""
@@ -130,7 +130,7 @@ class _Stream(Int16StringReceiver):
 
     def lengthLimitExceeded(self, length: int) -> None:
         """Fail the query, because the response is too long."""
-        self.factory.query.fail("its answer is too long")
+        self.factory.query.fail("its response is too long")
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
         """Fail the query, unless it is over, because the connection is closed."""
@@ -148,7 +148,7 @@ class _StreamFactory(ClientFactory):
 
     def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
         """Fail the query, because the connection failed."""
-        self.query.fail("it takes no connection")
+        self.query.fail("it did not accept the connection")
 
 
 class DnsLookups:
@@ -208,7 +208,7 @@ class DnsLookups:
             if not silent:
                 # All servers responded, and would send the same responses again.
                 raise NameNotResolved(f"no DNS server could resolve {text} ({why})")
-        raise ResolutionTimeout(f"no DNS server answered for {text} in time")
+        raise ResolutionTimeout(f"no DNS server responded for {text} in time")
 
     def _ordered_servers(self) -> list[DnsServer]:
         """Return the servers; those that recently timed out come last."""
@@ -219,7 +219,7 @@ class DnsLookups:
         message_id = secrets.randbits(16)
         data = build_query(name, kind, message_id)
         if data is None:
-            raise Unusable("an alias that is not a name")
+            raise Unusable("an alias is not a valid name")
         message = await self._over_udp(server, name, kind, data, message_id).addTimeout(self._attempt, self._reactor)
         if message.trunc:
             # RFC 7766 section 5: the truncated response is not used.

@@ -91,7 +91,7 @@ def read(message: dns.Message, name: bytes, kind: int) -> Answer:
             break
         current = aliases[current]
     else:
-        raise Unusable("a loop of aliases")
+        raise Unusable("the aliases form a loop")
     # A recursive server has followed the alias to its end.
     followed = current == name.lower() or message.recAv or message.rCode == dns.ENAME
     return Answer() if followed else Answer((), current)

@@ -51,6 +51,6 @@ class UpstreamEndpoint:
         """See L{IStreamClientEndpoint.connect}."""
         inner = protocolFactory.buildProtocol(None)  # type: ignore[arg-type]
         if inner is None:
-            return fail(ConnectError(string="the factory made no protocol"))  # type: ignore[no-untyped-call]
+            return fail(ConnectError(string="the factory built no protocol"))  # type: ignore[no-untyped-call]
         bridge = _ProtocolAdapter(inner)
         return self._dialer.dial(self._route, bridge).addCallback(lambda _: bridge.attach())

@@ -153,7 +153,7 @@ class Resolver:
             self._turns.leave(ticket)
         running = look_up.running = maybeDeferred(self._look_ups, host)
         running.addBoth(self._found, host, look_up, client).addErrback(
-            lambda failure: _log.failure("the end of a lookup failed", failure)
+            lambda failure: _log.failure("a callback of a DNS lookup failed", failure)
         )
 
     def _give_up(self, host: str, look_up: _Lookup, done: Deferred[Addresses]) -> None:
@@ -194,8 +194,8 @@ class Resolver:
             if isinstance(result.value, EgressError):
                 return result.value
             if not isinstance(result.value, CancelledError):
-                _log.failure("a lookup failed", result)
-            return NameNotResolved(f"the name {host} could not be looked up")
+                _log.failure("a DNS lookup failed", result)
+            return NameNotResolved(f"the lookup of {host} failed")
         if len(result) > MAX_ADDRESSES:
             return NameNotResolved(f"the name {host} has more than {MAX_ADDRESSES} addresses")
         addresses = interleave(result)
@@ -209,8 +209,8 @@ class Resolver:
 
 def _queue_full_error(error: NoSlot) -> EgressError:
     if error.of_client:
-        return TooManyLookups("too many names are being looked up for your address: try again")
-    return ResolverBusy("too many names are being looked up: try again")
+        return TooManyLookups("too many DNS lookups for your address are in progress: try again later")
+    return ResolverBusy("too many DNS lookups are in progress: try again later")
 
 
 def _require_addresses(addresses: Addresses, authority: Authority) -> Addresses:

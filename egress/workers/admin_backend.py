@@ -48,7 +48,7 @@ class WorkerAdminBackend:
         """Send the current grants to a worker that is about to serve."""
         for grant in self._current():
             slot.request(ADD_GRANT, _WITHIN, grant.to_json()).addErrback(
-                lambda _: _log.warn("worker {number} has not learned what is allowed for a time", number=slot.name)
+                lambda _: _log.warn("worker {number} did not receive the current grants", number=slot.name)
             )
 
     def listed(self) -> Deferred[dict[str, Any]]:
@@ -105,7 +105,7 @@ class WorkerAdminBackend:
         def told(results: list[tuple[bool, Any]]) -> Any:
             if not all(heard for heard, _ in results):
                 # The worker may be about to end, or continue to allow; the client that revokes must know.
-                return fail(Unanswered("a worker did not answer, and may go on allowing it: try again"))
+                return fail(Unanswered("a worker did not respond and may still apply the grant: try again"))
             return was or any(known for _, known in results)
 
         return self._request_all(REVOKE, grant_id).addCallback(told)
@@ -114,6 +114,6 @@ class WorkerAdminBackend:
         """Have one of the workers explain a request: they are all alike."""
         running = self._running()
         if not running:
-            return fail(Unanswered("no worker runs"))
+            return fail(Unanswered("no worker is running"))
         response = running[0].request(EXPLAIN, _EXPLAINED_WITHIN, question.to_json())
-        return response.addErrback(lambda _: fail(Unanswered("the worker that was asked did not answer")))
+        return response.addErrback(lambda _: fail(Unanswered("the worker did not respond")))

@@ -87,7 +87,7 @@ def receive_frame(line: socket.socket) -> bytes:
     """
     (length,) = _LENGTH.unpack(_receive(line, _LENGTH.size))
     if length > _MAX_LENGTH:
-        raise ChannelLost(f"a frame of {length} bytes")
+        raise ChannelLost(f"a frame of {length} bytes is too long")
     return _receive(line, length)
 
 
@@ -100,7 +100,7 @@ def _receive(line: socket.socket, size: int) -> bytes:
         except ConnectionError as error:
             raise ChannelLost(str(error)) from error
         if not piece:
-            raise ChannelLost("it has ended")
+            raise ChannelLost("the channel closed")
         received += piece
     return bytes(received)
 
@@ -128,7 +128,7 @@ def _frame(message: object) -> bytes:
     """
     frame = json.dumps(message).encode("ascii")
     if len(frame) > _MAX_LENGTH:
-        raise ValueError(f"a message of {len(frame)} bytes")
+        raise ValueError(f"a message of {len(frame)} bytes is too long")
     return frame
 
 
@@ -213,7 +213,7 @@ class Channel(Int32StringReceiver):
         response = maybeDeferred(lambda: self._handlers[what](*arguments))
         response.addCallback(lambda result: self._send(_frame({"response": result, "id": number})))
         # The other end does not wait indefinitely.
-        response.addErrback(lambda failure: _log.failure("no answer to {what}", failure, what=what))
+        response.addErrback(lambda failure: _log.failure("the request {what} failed", failure, what=what))
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Close the channel (L{twisted.internet.interfaces.IProtocol})."""

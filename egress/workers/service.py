@@ -94,7 +94,7 @@ class WorkerPool(Service):
         if config.audit_log is not None and not _is_file(config.audit_log):
             if config.audit_failure is AuditFailure.DENY:
                 # A worker does not learn whether its lines were written.
-                raise ConfigError("--audit-failure", "deny", "with several workers, have the audit log in a file")
+                raise ConfigError("--audit-failure", "deny", "with several workers, write the audit log to a file")
             # Several processes can append to a file without mixing their lines, but not to anything else: the workers
             # send their lines to the parent.
             self._audit = JsonLinesAudit(config.audit_log)
@@ -152,7 +152,7 @@ class WorkerPool(Service):
             return
         metrics = metrics_endpoint(self._reactor, self._config.metrics_interface, self._config.metrics_port)
         if metrics is not None:
-            site = ops_site_of(self._reactor, self._metrics.ask, self._checks.ask)
+            site = ops_site_of(self._reactor, self._metrics.call, self._checks.call)
             metrics.listen(site).addCallbacks(self._ports.append, self._fail)
         admin = admin_endpoint(self._reactor, self._config)
         if admin is not None and self._result is None:
@@ -213,7 +213,7 @@ class WorkerPool(Service):
             if line:
                 _log.info("worker {number}: {text}", number=worker, text=line.decode("utf-8", "replace"))
         elif line is None:
-            self._audit.lose(OSError("a worker ended in the middle of a line"))
+            self._audit.lose(OSError("a worker exited in the middle of a line"))
         else:
             self._audit.write_line(line + b"\n")
 
@@ -245,9 +245,9 @@ class WorkerPool(Service):
             # For a slow worker the earlier counters remain.
             self._totals.mark_unresponsive(name)
             if isinstance(failure.value, TookTooLong):
-                _log.warn("worker {number} does not tell its numbers in time", number=name)
+                _log.warn("worker {number}: metrics request timed out", number=name)
             else:
-                _log.failure("worker {number} tells no numbers", failure, number=name)
+                _log.failure("worker {number}: metrics request failed", failure, number=name)
 
         requests = [
             slot.request(METRICS, _METRICS_WITHIN).addCallback(answered, slot.name).addErrback(failed, slot.name)

@@ -84,10 +84,10 @@ class SharedListeners:
         for description in descriptions:
             if not description.startswith(_KINDS):
                 raise ConfigError(
-                    "--listen", description, "several workers listen on tcp:, tcp6: and unix: endpoints alone"
+                    "--listen", description, "several workers support only tcp:, tcp6: and unix: endpoints"
                 )
         if not hasattr(socket, "SO_REUSEPORT"):
-            raise ConfigError("--workers", str(workers), "this system has no SO_REUSEPORT: use 1")
+            raise ConfigError("--workers", str(workers), "this system does not support SO_REUSEPORT: use 1")
         self._descriptions = descriptions
         self._workers = workers
         self._make_socket = make_socket
@@ -201,7 +201,7 @@ class SharedListeners:
         lock = FilesystemLock(f"{address}.lock")  # type: ignore[no-untyped-call]
         try:
             if not lock.lock():  # type: ignore[no-untyped-call]
-                raise _fault(None, address, "another process listens there")
+                raise _fault(None, address, "another process listens on this socket")
         except OSError as error:
             raise _fault(None, address, error) from error
         self._release.append(lock.unlock)

@@ -135,8 +135,8 @@ class _Watch(ProcessProtocol):
 
 def _how(error: Any) -> str:
     if error.signal is not None:
-        return f"was ended by {signal.Signals(error.signal).name}"
-    return f"ended with status {error.exitCode}"
+        return f"was killed by {signal.Signals(error.signal).name}"
+    return f"exited with status {error.exitCode}"
 
 
 def worker_environment(environ: Mapping[str, str], path: Sequence[str]) -> dict[str, str]:
@@ -194,7 +194,7 @@ class WorkerSlot:
 
     def _step(self, state: State) -> None:
         if state not in _STEPS[self.state]:
-            raise AssertionError(f"from {self.state.value} to {state.value}")
+            raise AssertionError(f"invalid transition from {self.state.value} to {state.value}")
         self.state = state
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
@@ -221,7 +221,9 @@ class WorkerSlot:
             message = json.loads(receive_frame(self._line))
         except ChannelLost as error:
             self._read_stderr_tail()
-            raise WorkerFailed(f"worker {self.name} ended before it was ready: {self._last_output or error}") from error
+            raise WorkerFailed(
+                f"worker {self.name} exited before it was ready: {self._last_output or error}"
+            ) from error
         except OSError as error:
             raise WorkerFailed(f"worker {self.name} is not ready after {_READY_WITHIN:g} seconds") from error
         if message["notification"] != READY:
@@ -235,7 +237,7 @@ class WorkerSlot:
         # The worker receives messages in this order.
         self._serves(self)
         self._channel.send(SERVE)
-        _log.info("worker {number} runs as process {pid}", number=self.name, pid=self._process.pid)
+        _log.info("worker {number} started as process {pid}", number=self.name, pid=self._process.pid)
 
     def _read_stderr_tail(self) -> None:
         # A long traceback takes several reads; its last line has the error.
@@ -327,7 +329,7 @@ class WorkerSlot:
         delay = min(_FIRST_DELAY * 2 ** (self._failures - 1), _LAST_DELAY) if self._failures else _FIRST_RESTART
         self._failures += 1
         _log.error(
-            "worker {number} {how}{said}; the next one starts in {delay:g} seconds",
+            "worker {number} {how}{said}; restarting in {delay:g} seconds",
             number=self.name,
             how=how,
             said=f" ({self._last_output})" if self._last_output and self.state is State.STARTING else "",
@@ -359,7 +361,7 @@ class WorkerSlot:
         return self._stopped
 
     def _overdue(self) -> None:
-        _log.error("worker {number} does not end, and is killed", number=self.name)
+        _log.error("worker {number} did not exit in time, killing it", number=self.name)
         self.kill()
         self._timer = self._reactor.callLater(_END_WITHIN, self._close)
 

@@ -68,7 +68,7 @@ class Worker:
         backend = proxy.admin_backend
         handlers: dict[str, Callable[..., object]] = {
             METRICS: self._metrics,
-            CHECKS: readiness.ask,
+            CHECKS: readiness.run,
             PENDING_APPROVALS: backend.pending_approvals,
             RESOLVE_APPROVAL: backend.resolve_for_parent,
             ADD_GRANT: backend.add_grant_for_parent,

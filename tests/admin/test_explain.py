@@ -492,7 +492,7 @@ class DecisionTests(ExplainTestCase):
         """An explanation notifies no approver."""
         found = self.explain("GET", "http://asked.test/")
         self.assertEqual((found.verdict, found.status), ("deny", 403))
-        self.assertIn("start with --admin", found.reason)
+        self.assertIn("start the proxy with --admin", found.reason)
 
         service = self.service(admin="unix:/a")
         found = self.explain("GET", "http://asked.test/", service=service)

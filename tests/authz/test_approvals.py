@@ -64,7 +64,9 @@ class AnswerTests(ApprovalsTestCase):
         decision = self.successResultOf(held)
         self.assertEqual(
             decision,
-            Decision(Verdict.ALLOW, "allowed once by ann: fine", "a person (ann) for policy x", "r", obligations=TERMS),
+            Decision(
+                Verdict.ALLOW, "allowed once by ann: fine", "an approver (ann) for policy x", "r", obligations=TERMS
+            ),
         )
         self.assertEqual((self.listed(), self.approvals.pending), ({"pending": [], "grants": []}, 0))
         self.assertEqual((self.counts(), self.clock.getDelayedCalls()), ({"allowed": 1}, []))
@@ -77,7 +79,7 @@ class AnswerTests(ApprovalsTestCase):
         decision = self.successResultOf(held)
         self.assertEqual(
             decision,
-            Decision(Verdict.DENY, "denied by a person", "a person for policy x", "r", enforce_in_observe=True),
+            Decision(Verdict.DENY, "denied by a person", "an approver for policy x", "r", enforce_in_observe=True),
         )
         self.assertEqual(self.counts(), {"denied": 1})
         other = self.hold()
@@ -92,7 +94,7 @@ class AnswerTests(ApprovalsTestCase):
         self.clock.advance(1)
         decision = self.successResultOf(held)
         self.assertEqual((decision.verdict, decision.rule_id), (Verdict.DENY, "r"))
-        self.assertEqual(decision.reason, "a person was asked, and did not answer within 300 s (look at this)")
+        self.assertEqual(decision.reason, "no approver answered within 300 s (look at this)")
         self.assertEqual(
             (decision.decided_by, decision.enforce_in_observe, decision.obligations.max_bytes),
             ("policy x", False, None),
@@ -121,17 +123,18 @@ class AnswerTests(ApprovalsTestCase):
         held, other = self.hold(), self.hold(path="/other")
         self.approvals.close()
         for each in (held, other):
-            self.assertIn("when the proxy was stopped", self.successResultOf(each).reason)
+            self.assertIn("the proxy stopped before an approver answered", self.successResultOf(each).reason)
         late = self.successResultOf(self.hold())
         self.assertEqual((late.verdict, self.clock.getDelayedCalls()), (Verdict.DENY, []))
-        self.assertIn("is being stopped", late.reason)
+        self.assertIn("the proxy is stopping", late.reason)
 
     def test_without_approver(self) -> None:
         self.approvals = self.make(is_open=False)
         decision = self.successResultOf(self.hold())
         self.assertEqual(decision.verdict, Verdict.DENY)
         self.assertEqual(
-            decision.reason, "a person is to be asked, but nobody can be asked: start with --admin (look at this)"
+            decision.reason,
+            "an approval is required, but there is no approver: start the proxy with --admin (look at this)",
         )
         self.assertEqual(self.counts(), {"rejected": 1})
 
@@ -140,7 +143,7 @@ class AnswerTests(ApprovalsTestCase):
             self.assertNoResult(self.hold(path=f"/{number % 2}"))
         decision = self.successResultOf(self.hold())
         self.assertEqual((decision.verdict, decision.rule_id), (Verdict.DENY, "r"))
-        self.assertIn("3 requests wait for one already", decision.reason)
+        self.assertIn("the limit of 3 pending requests is reached", decision.reason)
 
     def test_limit_of_one_client(self) -> None:
         """One client can have three quarters of the limit; the rest is for others.  An IPv6 /64 is one client."""
@@ -149,14 +152,14 @@ class AnswerTests(ApprovalsTestCase):
         for waiting in first:
             self.assertNoResult(waiting)
         decision = self.successResultOf(self.hold(client=ClientIdentity("2001:db8::7", 1)))
-        self.assertIn("6 requests of this client wait for one already", decision.reason)
+        self.assertIn("the limit of 6 pending requests of this client is reached", decision.reason)
         others = [
             self.hold(client=ClientIdentity("192.0.2.9", 1)),
             self.hold(client=ClientIdentity("192.0.2.8", 1)),
         ]
         for waiting in others:
             self.assertNoResult(waiting)
-        self.assertIn("8 requests wait", self.successResultOf(self.hold(client=ClientIdentity("192.0.2.7", 1))).reason)
+        self.assertIn("the limit of 8", self.successResultOf(self.hold(client=ClientIdentity("192.0.2.7", 1))).reason)
         # A request that ends frees capacity for its client.
         first[0].addErrback(lambda _: None)
         first[0].cancel()
@@ -260,7 +263,7 @@ class PermissionTests(ApprovalsTestCase):
             Decision(
                 Verdict.ALLOW,
                 "allowed by ann until 2023-11-15 12:01:00 UTC: fine",
-                "a person (ann) for policy x",
+                "an approver (ann) for policy x",
                 "r",
                 obligations=TERMS,
                 source="approval",
@@ -283,7 +286,7 @@ class PermissionTests(ApprovalsTestCase):
         number, _ = self.approvals.answer(self.listed()["pending"][0]["id"], ApprovalAnswer(True, 60))
         self.assertEqual(number, 2)
         for each in held[:2]:
-            self.assertEqual(self.successResultOf(each).reason, "allowed by a person until 2023-11-15 12:01:00 UTC")
+            self.assertEqual(self.successResultOf(each).reason, "allowed by an approver until 2023-11-15 12:01:00 UTC")
         self.assertNoResult(held[2])
 
     def test_revoke(self) -> None:

@@ -223,7 +223,7 @@ class QueueTests(LimiterTestCase):
         stats = self.limiter.stats()
         self.assertEqual((stats.in_flight, stats.queued), (AT_ONCE, MAY_WAIT))
         error = self.assert_refused(self.decide(), AuthzFailure.OVERLOAD)
-        self.assertEqual(error.reason, "the authorizer is overloaded: it has 2 questions, and 3 wait already")
+        self.assertEqual(error.reason, "the authorizer is overloaded: 2 requests are in progress and 3 are queued")
         self.assertEqual(error.retry_after, 1)
         self.assertEqual(self.limiter.stats().rejected["overload"], 1)
         self.assertEqual(self.state(), "closed")
@@ -248,7 +248,7 @@ class QueueTests(LimiterTestCase):
         calls = self.fill()
         other = self.decide("other", "2001:db8::1")
         error = self.assert_refused(calls[4], AuthzFailure.OVERLOAD)
-        self.assertIn("3 wait already, most of them of this client", error.reason)
+        self.assertIn("3 are queued, most of them from this client", error.reason)
         self.assertNoResult(other)
         # One network counts as one client, and it has its share now.
         self.assert_refused(self.decide("more", "2001:db8::2"), AuthzFailure.OVERLOAD)
@@ -291,10 +291,10 @@ class QueueTests(LimiterTestCase):
         self.assertNoResult(calls[2])
         self.clock.advance(0.1)
         error = self.assert_refused(calls[2], AuthzFailure.TIMEOUT)
-        self.assertIn("within 5 s; the question waited for its turn 4.0 s of them", error.reason)
+        self.assertIn("within 5 s; the request was queued for 4.0 s of this time", error.reason)
         self.assertEqual(self.manual.cancelled, 1)
         for one in calls[3:]:
-            self.assertIn("waited 5 s for its turn", self.assert_refused(one, AuthzFailure.OVERLOAD).reason)
+            self.assertIn("queued for 5 s", self.assert_refused(one, AuthzFailure.OVERLOAD).reason)
         stats = self.limiter.stats()
         self.assertEqual((stats.in_flight, stats.queued), (1, 0))
         self.assertEqual((stats.failures["timeout"], stats.rejected["overload"]), (1, 2))
@@ -337,7 +337,7 @@ class QueueTests(LimiterTestCase):
         calls = self.fill()
         self.limiter.close()
         for one in calls[2:]:
-            self.assertIn("stops", self.assert_refused(one, AuthzFailure.CANCELLED).reason)
+            self.assertIn("stopping", self.assert_refused(one, AuthzFailure.CANCELLED).reason)
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertNoResult(calls[0])
 
@@ -387,8 +387,8 @@ class BreakerTests(LimiterTestCase):
 
     def test_rejected_while_it_is_open(self) -> None:
         for kind, words in (
-            (AuthzFailure.TIMEOUT, "it did not answer in time"),
-            (AuthzFailure.CONNECTION, "it could not be reached, or broke off"),
+            (AuthzFailure.TIMEOUT, "the request timed out"),
+            (AuthzFailure.CONNECTION, "the connection failed"),
         ):
             with self.subTest(kind=kind):
                 self.setUp()
@@ -399,8 +399,8 @@ class BreakerTests(LimiterTestCase):
                 # The reason of the failure may describe the request of another client.
                 self.assertEqual(
                     error.reason,
-                    f"the authorizer is failing: it has given no answers for 0 s, most recently {words}; "
-                    "it is tried again in 1 s",
+                    f"the authorizer circuit breaker is open: no response for 0 s, last failure: {words}; "
+                    "next attempt in 1 s",
                 )
                 self.assertEqual(error.retry_after, 1)
                 self.assertEqual(len(self.manual.asked), before)
@@ -434,7 +434,7 @@ class BreakerTests(LimiterTestCase):
                 self.half_open()
                 probe = self.decide("probe")
                 error = self.assert_refused(self.decide(), AuthzFailure.OPEN)
-                self.assertIn("it is being tried now", error.reason)
+                self.assertIn("an attempt is in progress", error.reason)
                 self.assertEqual((self.under_way(), error.retry_after), (["probe"], 1))
                 self.answer(answer)
                 probe.addErrback(lambda _: None)
@@ -557,7 +557,7 @@ class CheckTests(LimiterTestCase):
             self.clock.advance(0.01)
             self.manual.checks[number].errback(outage(AuthzFailure.CONNECTION))
             self.assertEqual(self.state(), "open")
-        self.assertIn("could not be reached", self.assert_refused(self.decide(), AuthzFailure.OPEN).reason)
+        self.assertIn("the connection failed", self.assert_refused(self.decide(), AuthzFailure.OPEN).reason)
 
     def test_check_without_result(self) -> None:
         """A check that ignores cancellation ends at the deadline, too."""
@@ -585,7 +585,9 @@ class CheckTests(LimiterTestCase):
 
     def test_readiness(self) -> None:
         self.open()
-        self.assertIn("failing", self.assert_refused(self.limiter.check_ready(), AuthzFailure.OPEN).reason)
+        self.assertIn(
+            "circuit breaker is open", self.assert_refused(self.limiter.check_ready(), AuthzFailure.OPEN).reason
+        )
         self.clock.advance(FIRST_DELAY)
         self.manual.checks[-1].callback(None)
         # Only a request can show whether it decides.

@@ -91,8 +91,8 @@ class LoadTests(SynchronousTestCase):
 
     def test_invalid(self) -> None:
         for given, words in (
-            ("listen=tcp:1:https=allow", "--listen 'tcp:1:https=allow': leave https out"),
-            ("listen=tcp:1:client-auth=none", "--listen 'tcp:1:client-auth=none': leave client-auth out"),
+            ("listen=tcp:1:https=allow", "--listen 'tcp:1:https=allow': remove https"),
+            ("listen=tcp:1:client-auth=none", "--listen 'tcp:1:client-auth=none': remove client-auth"),
             ("audit-failure=deny", "--audit-failure 'deny': there is no audit log"),
             ("policy=nowhere.toml", "--policy 'nowhere.toml': name a file that can be read"),
         ):

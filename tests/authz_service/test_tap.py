@@ -49,7 +49,7 @@ class StartMessageTests(SynchronousTestCase):
                 f"egressauthz {__version__}",
                 "  listens on  127.0.0.1:9000",
                 "  decides     the policy",
-                "  callers     show a token",
+                "  callers     must send the token",
                 "  metrics     http://127.0.0.1:9090/metrics",
                 "",
                 "For a proxy: --authz-url http://127.0.0.1:9000",

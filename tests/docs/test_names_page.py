@@ -25,8 +25,8 @@ from egress.observability.audit_log import audit_line
 from egress.observability.metrics import Metrics
 from egress.observability.shadow_log import ShadowLog
 from egress.workers.service import parent_metrics
+from tests.authz.test_fail_closed import REQUEST
 from tests.observability.records import ALLOWED
-from tests.observability.test_shadow_log import REQUEST
 
 ROOT = Path(__file__).parent.parent.parent
 PAGE = ROOT / "docs" / "reference" / "names.md"
@@ -154,8 +154,8 @@ class RecordsTests(SynchronousTestCase):
         decision = Decision(Verdict.ALLOW, "", "")
         log.write(ShadowComparison(REQUEST, decision, decision, ShadowResult.STRICTER))
         log.close()
-        introduction = section("Shadow records").partition("\n\n")[2].partition("\n\n")[0]
-        documented = [*CODE.findall(introduction), *(name for first in rows("Shadow records") for name in CODE.findall(first))]
+        documented = CODE.findall(section("Shadow records").partition(" The keys ")[2].partition(" have ")[0])
+        documented += [name for first in rows("Shadow records") for name in CODE.findall(first)]
         self.assertEqual(sorted(documented), sorted(json.loads(path.read_text("utf-8"))))
 
 

@@ -100,7 +100,7 @@ class RequestTests(SynchronousTestCase):
         ):
             with self.subTest(lines):
                 error = self.assertRaises(UnsupportedRequest, requested_upgrade, request_head(*lines), ("other",))
-                self.assertIn(f" {named}, ", error.reason)
+                self.assertIn(f" {named}; ", error.reason)
 
     def test_several(self) -> None:
         for value in ("tcp, spdy/3.1", "websocket, tcp", "tcp, h2c, websocket"):
@@ -142,7 +142,7 @@ class ResponseTests(SynchronousTestCase):
             ("Upgrade: websocket",),
         ):
             with self.subTest(lines):
-                self.assertIn("not asked for", str(SOCKET.validate(response_head(*lines, accept))))
+                self.assertIn("did not request", str(SOCKET.validate(response_head(*lines, accept))))
 
     def test_another_key(self) -> None:
         for lines in (

@@ -43,27 +43,27 @@ Behaviour = Callable[[socket.socket], None]
 
 GOOD: Behaviour = _send(_answer(ALLOWED))
 
-_CUT = "closed the connection before its answer was complete"
+_CUT = "closed the connection before its response was complete"
 
 # Each case with the reason in the client's response, so that cases cannot be confused.
 CASES: dict[str, tuple[Behaviour, str]] = {
-    "timeout": (_silence, "did not answer within 1 s"),
+    "timeout": (_silence, "did not respond within 1 s"),
     "reset mid-answer": (_reset, "failed: "),
-    "dripping past the deadline": (_drip, "did not answer within 1 s"),
+    "dripping past the deadline": (_drip, "did not respond within 1 s"),
     "500": (_send(_answer(b"oops", "500 Internal Server Error")), "status 500"),
     "500 that allows": (_send(_answer(ALLOWED, "500 Internal Server Error")), "status 500"),
     "302": (_send(_answer(b"", "302 Found", "Location: /elsewhere")), "status 302"),
     "201 that allows": (_send(_answer(ALLOWED, "201 Created")), "status 201"),
     "403 that allows": (_send(_answer(ALLOWED, "403 Forbidden")), "status 403"),
-    "true as text": (_send(_answer(b'{"allowed": "true"}')), "no boolean"),
-    "true as a number": (_send(_answer(b'{"allowed": 1}')), "no boolean"),
-    "null": (_send(_answer(b'{"allowed": null}')), "no boolean"),
+    "true as text": (_send(_answer(b'{"allowed": "true"}')), "not a boolean"),
+    "true as a number": (_send(_answer(b'{"allowed": 1}')), "not a boolean"),
+    "null": (_send(_answer(b'{"allowed": null}')), "not a boolean"),
     "no JSON": (_send(_answer(b"allowed")), "not JSON"),
     "nothing": (_send(_answer(b"")), "not JSON"),
     "two values": (_send(_answer(ALLOWED + ALLOWED)), "not JSON"),
-    "no allowed": (_send(_answer(b'{"denied": false}')), "does not say whether it is allowed"),
+    "no allowed": (_send(_answer(b'{"denied": false}')), "'allowed' is missing"),
     "a list": (_send(_answer(b"[" + ALLOWED + b"]")), "not a JSON object"),
-    "a key twice": (_send(_answer(b'{"allowed": false, "allowed": true}')), "names a key twice"),
+    "a key is repeated": (_send(_answer(b'{"allowed": false, "allowed": true}')), "a key is repeated"),
     "cut short": (_send(_answer(ALLOWED, length=50)), _CUT),
     "cut short in chunks": (
         _send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n11\r\n" + ALLOWED + b"\r\n"),

@@ -171,7 +171,7 @@ class AnswerTests(ApprovalsTestCase):
         self.assertEqual((status, problem["stage"], problem["reason"]), (403, "authz", "denied by ann: not today"))
 
         allowed, denied = self.records(proxy, 3)[1:]
-        decider = f"a person (ann) for policy {self.directory / 'ask.toml'}"
+        decider = f"an approver (ann) for policy {self.directory / 'ask.toml'}"
         self.assertEqual((allowed["verdict"], allowed["decidedBy"]), ("allow", decider))
         self.assertEqual((allowed["ruleId"], allowed["reason"]), ("ask-first", "allowed once by ann"))
         self.assertEqual((denied["verdict"], denied["decidedBy"], denied["ruleId"]), ("deny", decider, "ask-first"))
@@ -236,15 +236,13 @@ class AnswerTests(ApprovalsTestCase):
     def test_approval_timeout(self) -> None:
         proxy = self.start("--approval-timeout", "500ms")
         problem = self.assert_problem(proxy, self.origins.https_url("/echo"), 403, "authz")
-        self.assertEqual(
-            problem["reason"], "a person was asked, and did not answer within 0.5 s (a person looks at this)"
-        )
+        self.assertEqual(problem["reason"], "no approver answered within 0.5 s (a person looks at this)")
         self.assertEqual(self.records(proxy, 1)[0]["ruleId"], "ask-first")
 
     def test_no_admin_api(self) -> None:
         proxy = self.start_proxy("--policy", str(self.write("ask.toml", POLICY)))
         problem = self.assert_problem(proxy, self.origins.http_url("/echo"), 403, "authz")
-        self.assertIn("start with --admin", problem["reason"])
+        self.assertIn("start the proxy with --admin", problem["reason"])
 
     def test_client_disconnects(self) -> None:
         proxy = self.start()
@@ -264,7 +262,7 @@ class AnswerTests(ApprovalsTestCase):
         self.assertLess(time.monotonic() - began, 8)
         status, content = self.end(waiting)
         self.assertEqual(status, 403)
-        self.assertIn("when the proxy was stopped", content)
+        self.assertIn("the proxy stopped before an approver answered", content)
 
     def test_watching(self) -> None:
         proxy = self.start()
@@ -314,7 +312,7 @@ class WorkersTests(ApprovalsTestCase):
         self.assertEqual({self.end(each)[0] for each in waiting}, {403})
 
     def serves(self, proxy: Proxy) -> bool:
-        return proxy.process.output().count("runs as process") >= 4
+        return proxy.process.output().count("started as process") >= 4
 
 
 class AdminTests(ApprovalsTestCase):

@@ -165,7 +165,7 @@ class EgressAuthzTests(IntegrationTestCase):
         self.policy.write_text(CLOSED, "utf-8")
         self.wait_until(lambda: self.ask(service, question)[1].get("ruleId") == "closed")
         self.policy.write_text("garbage", "utf-8")
-        self.wait_until(lambda: "the policy remains" in service.process.output())
+        self.wait_until(lambda: "policy reload failed" in service.process.output())
         self.assertEqual(self.ask(service, question)[1]["ruleId"], "closed")
         self.policy.write_text(POLICY, "utf-8")
         os.kill(service.process.popen.pid, signal.SIGHUP)
@@ -188,7 +188,12 @@ class EgressAuthzTests(IntegrationTestCase):
         service = self.serve()
         self.wait_until(lambda: "For a proxy" in service.process.output())
         output = service.process.output()
-        for words in (f"127.0.0.1:{service.port}", str(self.policy), "show a token", f"--authz-url {service.url}"):
+        for words in (
+            f"127.0.0.1:{service.port}",
+            str(self.policy),
+            "must send the token",
+            f"--authz-url {service.url}",
+        ):
             self.assertIn(words, output)
         self.assertNotIn(TOKEN, output)
 

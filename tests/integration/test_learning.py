@@ -116,7 +116,7 @@ class LearningTests(IntegrationTestCase):
         self.wait_for(metrics, 'egress_shadow_decisions_total{result="stricter"}', 3)
         entries = [json.loads(line) for line in log.read_text("utf-8").splitlines()]
         self.assertEqual({(entry["verdict"], entry["shadowVerdict"]) for entry in entries}, {("allow", "deny")})
-        output = proxy.process.wait_for("the shadow is stricter")
+        output = proxy.process.wait_for("the shadow authorizer is stricter")
         self.assertNotIn("hunter2", log.read_text("utf-8") + output)
 
     def test_an_unavailable_shadow(self) -> None:

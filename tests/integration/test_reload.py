@@ -63,12 +63,12 @@ class ReloadTests(IntegrationTestCase):
             if time.monotonic() - written > 5:
                 written = time.monotonic()
                 policy.write_text(f"garbage {written}", "utf-8")
-            return proxy.process.output().count("the policy remains") >= serving
+            return proxy.process.output().count("policy reload failed") >= serving
 
         self.wait_until(remains)
         self.assertEqual(self.fetch(proxy, url)[0], 200)
         policy.write_text(DENY, "utf-8")
-        self.wait_until(lambda: proxy.process.output().count("the policy was read anew") >= serving)
+        self.wait_until(lambda: proxy.process.output().count("policy reloaded") >= serving)
         self.assertEqual(self.assert_problem(proxy, url, 403, "authz")["reason"], "closed for today")
 
     def test_an_invalid_policy(self) -> None:

@@ -171,7 +171,7 @@ class SecretTests(ObligationsTestCase):
         client.send(f"GET /a HTTP/1.1\r\nHost: {origin.authority}\r\n\r\n")
         head, content = client.read_message()
         self.assertIn("HTTP/1.1 503", head)
-        self.assertIn(b"the secret from_file cannot be had: others than its owner may use its file", content)
+        self.assertIn(b"the secret from_file is not available: users other than its owner can access its file", content)
         answered += client.received
         self.records(proxy, 4)
         status, numbers = self.fetch_metrics(metrics)

@@ -109,7 +109,7 @@ class UpgradeTests(IntegrationTestCase):
         websocket = f"GET {origin.url}/ HTTP/1.1\r\nHost: {origin.authority}\r\n{UPGRADE}"
         for request, status, word in (
             (self.head(origin, "/", "tcp"), 501, "'tcp'"),
-            (websocket.replace("Version: 13", "Version: 8"), 400, "Version 13"),
+            (websocket.replace("Version: 13", "Version: 8"), 400, "Version: 13"),
             (websocket.replace("Key: d", "Key: "), 400, "16 bytes"),
         ):
             with self.subTest(word):

@@ -165,7 +165,7 @@ class TinyproxyTests(UpstreamTestCase):
         seen = self.origins.requests_seen()
         proxy = self.start_proxy(*self.allow_all(), "--proxy", f"http://{USER}:wrong-secret@{tinyproxy}")
         problem = self.assert_problem(proxy, self.origins.https_url("/echo"), 502, "upstream")
-        self.assertRegex(problem["reason"], "refused with 40[17]")
+        self.assertRegex(problem["reason"], "refused the connection with 40[17]")
         self.assertIn(self.fetch(proxy, self.origins.http_url("/echo"))[0], (401, 502))
         self.assertEqual(self.origins.requests_seen(), seen)
         proxy.process.stop()

@@ -216,7 +216,7 @@ class FailingTests(WorkersTestCase):
         program = "import sys\nif '-m' in sys.orig_argv:\n    raise SystemExit('out of order')\n"
         path = sitecustomize(self.directory, program)
         line = self.start("--listen", "tcp:0:interface=127.0.0.1", PYTHONPATH=path)
-        self.assertRegex(line, r"worker \d ended before it was ready: SystemExit: out of order")
+        self.assertRegex(line, r"worker \d exited before it was ready: SystemExit: out of order")
 
 
 class DyingTests(WorkersTestCase):
@@ -257,8 +257,8 @@ class DyingTests(WorkersTestCase):
         self.assertEqual(numbers["egress_worker_restarts_total"], 1)
         self.assertEqual(numbers['egress_workers{state="running"}'], 2)
         self.assertEqual(numbers['egress_workers{state="configured"}'], 2)
-        output = proxy.process.wait_for("the next one starts")
-        self.assertRegex(output, r"worker \d was ended by SIGKILL; the next one starts in 0\.1 seconds")
+        output = proxy.process.wait_for("restarting in")
+        self.assertRegex(output, r"worker \d was killed by SIGKILL; restarting in 0\.1 seconds")
 
     def test_connections_in_the_backlog(self) -> None:
         proxy = self.start_workers()
@@ -295,7 +295,7 @@ class DyingTests(WorkersTestCase):
         self.assertEqual(self.numbers(port)[FORWARDED], 20)
         status, text = self.page(port, "/health/ready")
         self.assertEqual(status, 503)
-        self.assertRegex(json.loads(text)["checks"]["workers"], r"worker \d: no answer")
+        self.assertRegex(json.loads(text)["checks"]["workers"], r"worker \d: no response")
         os.kill(silent, signal.SIGCONT)
         self.wait_until(lambda: self.page(port, "/health/ready")[0] == 200, "ready again")
         self.assertEqual(self.numbers(port)[FORWARDED], 20)
@@ -435,7 +435,7 @@ class StoppingTests(WorkersTestCase):
         while any(map(runs, workers)) and time.monotonic() < deadline:
             time.sleep(0.05)
         self.assertEqual([pid for pid in workers if runs(pid)], [])
-        self.assertNotIn("the next one starts", proxy.process.output())
+        self.assertNotIn("restarting in", proxy.process.output())
 
     def test_kill_of_the_parent(self) -> None:
         proxy = self.start_workers()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.model.statistics import CacheStats, PolicyReloadStats, AuthorizerStats
+from egress.model.statistics import AuthorizerStats, CacheStats, PolicyReloadStats
 from egress.observability.metrics import Metrics
 
 STATS = AuthorizerStats(

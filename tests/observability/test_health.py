@@ -91,7 +91,7 @@ class PageTests(SiteTests):
             with self.subTest(method):
                 status, fields, body = self.get("/metrics", method)
                 self.assertEqual((status, fields["allow"]), (405, "get, head"))
-                self.assertIn(b"use GET or HEAD", body)
+                self.assertIn(b"Use GET or HEAD", body)
 
     def test_content_is_discarded(self) -> None:
         browser = Browser(self.site())
@@ -125,7 +125,7 @@ class OtherSourcesTests(SynchronousTestCase):
         self.asked: list[Deferred[Any]] = []
 
     def browser(self) -> Browser:
-        return Browser(ops_site_of(Clock(), Coalesced(self.ask).ask, Coalesced(self.ask).ask))
+        return Browser(ops_site_of(Clock(), Coalesced(self.ask).call, Coalesced(self.ask).call))
 
     def ask(self) -> Deferred[Any]:
         self.asked.append(Deferred())
@@ -144,18 +144,18 @@ class OtherSourcesTests(SynchronousTestCase):
             browser.ask(path)
             self.asked[-1].errback(RuntimeError("the token is hunter2"))
             status, _, body = browser.answer()
-            self.assertEqual((status, body), (500, b"This failed; the log says why.\n"))
+            self.assertEqual((status, body), (500, b"The request failed; the log has the details.\n"))
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 2)
 
     def test_failure_after_the_client_disconnected(self) -> None:
         shared = Coalesced(self.ask)
         for _ in range(2):
-            asking = shared.ask()
+            asking = shared.call()
             asking.cancel()
             self.failureResultOf(asking, CancelledError)
         self.asked[0].errback(RuntimeError())
         # The next request starts a new call.
-        answer = shared.ask()
+        answer = shared.call()
         self.asked[1].callback("ok")
         self.assertEqual(self.successResultOf(answer), "ok")
 
@@ -208,7 +208,7 @@ class ReadyTests(SiteTests):
         self.clock.advance(5)
         status, _, body = browser.answer()
         self.assertEqual(status, 503)
-        self.assertEqual(json.loads(body)["checks"], {"authorizer": "no answer within 5 seconds", "ca": "ok"})
+        self.assertEqual(json.loads(body)["checks"], {"authorizer": "no result within 5 seconds", "ca": "ok"})
         self.assertEqual(len(cancelled), 1)
 
     def test_concurrent_requests_share_one_run(self) -> None:

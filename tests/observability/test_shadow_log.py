@@ -61,7 +61,8 @@ class ShadowLogTests(SynchronousTestCase):
         (line,) = self.logged()
         self.assertEqual(
             line,
-            "the shadow is stricter: GET http://a.test/x?token=REDACTED is allow: yes, and would be deny by r1: no (1)",
+            "the shadow authorizer is stricter: GET http://a.test/x?token=REDACTED: "
+            "enforced allow: yes; shadow deny by r1: no (1)",
         )
 
     def test_rate_limit(self) -> None:

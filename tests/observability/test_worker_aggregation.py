@@ -186,9 +186,9 @@ class MergeChecksTests(SynchronousTestCase):
                     "workers": "ok",
                 },
             ),
-            ({"1": good, "2": None}, {"authorizer": "ok", "ca": "ok", "workers": "worker 2: no answer"}),
-            ({"1": None, "2": None}, {"workers": "workers 1, 2: no answer"}),
-            ({}, {"workers": "none runs"}),
+            ({"1": good, "2": None}, {"authorizer": "ok", "ca": "ok", "workers": "worker 2: no response"}),
+            ({"1": None, "2": None}, {"workers": "workers 1, 2: no response"}),
+            ({}, {"workers": "no worker is running"}),
         ):
             with self.subTest(found):
                 self.assertEqual(merge_checks(found), expected)

@@ -207,7 +207,7 @@ class RequestOrderTests(ProxyTestCase):
         self.authorizer.answers = [ADDRESSES, ADDRESSES]
         self.client.feed(request())
         self.assertEqual((status_of(self.client.written), len(self.authorizer.asked)), (503, 2))
-        self.assertIn("none were withheld", self.records[0].reason)
+        self.assertIn("that were not withheld", self.records[0].reason)
 
     def test_addresses_are_needed_without_a_look_up(self) -> None:
         through = Route(ORIGIN, (), UPSTREAM, False, False)

@@ -48,30 +48,30 @@ class ValidatedDecisionTests(SynchronousTestCase):
 
     def test_need_body_is_valid_if_content_is_withheld(self) -> None:
         self.assertIs(validated_decision(MORE, WITHHELD), MORE)
-        self.unsound(MORE, QUESTION, "none was withheld")
+        self.unsound(MORE, QUESTION, "not withheld")
 
     def test_need_addresses_is_valid_if_addresses_are_withheld(self) -> None:
         withheld = attrs.evolve(QUESTION, addresses_withheld=True)
         self.assertIs(validated_decision(ADDRESSES, withheld), ADDRESSES)
-        self.unsound(ADDRESSES, QUESTION, "addresses where none were withheld")
-        self.unsound(ADDRESSES, WITHHELD, "addresses where none were withheld")
-        self.unsound(MORE, withheld, "content where none was withheld")
+        self.unsound(ADDRESSES, QUESTION, "addresses that were not withheld")
+        self.unsound(ADDRESSES, WITHHELD, "addresses that were not withheld")
+        self.unsound(MORE, withheld, "content that was not withheld")
 
     def test_invalid_decisions(self) -> None:
         no_reason = attrs.evolve(allow(), reason=None)  # type: ignore[arg-type]
         by_a_number = attrs.evolve(allow(), decided_by=1)  # type: ignore[arg-type]
         for answer in (None, "allow", ASK, no_reason, by_a_number):
-            self.unsound(answer, WITHHELD, "no decision")
+            self.unsound(answer, WITHHELD, "invalid decision")
 
     def test_obligations(self) -> None:
         fields = on(set_headers=((b"X", b"y"),), max_bytes=1)
         self.assertIs(validated_decision(fields, QUESTION), fields)
-        self.unsound(fields, TUNNEL, "for a tunnel")
-        self.unsound(on(remove_headers=(b"x",)), TUNNEL, "for a tunnel")
+        self.unsound(fields, TUNNEL, "in a tunnel")
+        self.unsound(on(remove_headers=(b"x",)), TUNNEL, "in a tunnel")
         bounds = on(max_bytes=1, expires_in=1)
         self.assertIs(validated_decision(bounds, TUNNEL), bounds)
-        self.unsound(on(set_headers=((b"Host", b"y"),)), QUESTION, "no decision can touch")
-        self.unsound(on(max_bytes="1"), TUNNEL, "number of bytes")
+        self.unsound(on(set_headers=((b"Host", b"y"),)), QUESTION, "cannot be set or removed")
+        self.unsound(on(max_bytes="1"), TUNNEL, "max_bytes")
 
 
 class LeaseTests(SynchronousTestCase):
@@ -125,7 +125,7 @@ class LeaseTests(SynchronousTestCase):
         )
         self.assertEqual(self.faults, [])
         self.clock.advance(5)
-        self.ended(LeaseExpired, "none were withheld")
+        self.ended(LeaseExpired, "not withheld")
 
     def test_a_renewal_with_addresses_times_out(self) -> None:
         lease = self.lease(attrs.evolve(QUESTION, addresses_withheld=True), expires_in=5)
@@ -208,9 +208,9 @@ class LeaseTests(SynchronousTestCase):
         for answer, says in (
             (AuthorizerUnavailable("down"), "down"),
             (CancelledError(), "failed"),
-            (lambda: None, "no decision"),
-            (ASK, "no decision"),
-            (on(max_bytes=-1), "number of bytes"),
+            (lambda: None, "invalid decision"),
+            (ASK, "invalid decision"),
+            (on(max_bytes=-1), "max_bytes"),
         ):
             with self.subTest(says):
                 self.faults.clear()
@@ -231,7 +231,7 @@ class LeaseTests(SynchronousTestCase):
         self.lease(WITHHELD, expires_in=5)
         self.authorizer.answers = [MORE]
         self.clock.advance(5)
-        self.ended(LeaseExpired, "passed on")
+        self.ended(LeaseExpired, "already forwarded")
 
     def test_a_renewal_times_out(self) -> None:
         self.lease(expires_in=5)

@@ -34,7 +34,7 @@ class RefusalTests(SynchronousTestCase):
     def test_refusal_text(self) -> None:
         self.assertEqual(
             guard().refusal(ip_address("127.0.0.1"), 80),
-            "127.0.0.1 is a loopback address; the operator can open it with --allow-address",
+            "127.0.0.1 is a loopback address; the operator can allow it with --allow-address",
         )
 
     def test_defaults(self) -> None:
@@ -91,7 +91,7 @@ class RefusalTests(SynchronousTestCase):
         }.items():
             with self.subTest(text):
                 refusal = closed.refusal(ip_address(text), 80)
-                expected = f"{ip_address(text)} is in a range that the operator closed with --deny-address"
+                expected = f"{ip_address(text)} is in a range of --deny-address"
                 self.assertEqual(refusal, expected if refused else None)
         self.assertIn("loopback", str(closed.refusal(ip_address("127.0.0.1"), 80)), "the guard's own hold as well")
 
@@ -100,7 +100,7 @@ class RefusalTests(SynchronousTestCase):
         some = AddressGuard(is_local=is_local, ports=(range(80, 81), range(8000, 9000)))
         for port, refused in {80: False, 8000: False, 8999: False, 81: True, 9000: True, 7999: True}.items():
             with self.subTest(port):
-                expected = f"port {port} is not among those that the operator opened with --allow-ports"
+                expected = f"port {port} is not listed in --allow-ports"
                 self.assertEqual(some.port_refusal(port), expected if refused else None)
 
 

@@ -253,10 +253,10 @@ class DirectTests(DialTestCase):
     def test_error_messages(self) -> None:
         for error, kind, text in (
             (Refused(), DialFailed, "origin.test:80 refused the connection"),
-            (NoRouteError(), DialFailed, "there is no route to origin.test:80"),
-            (ConnectError(string="odd"), DialFailed, "origin.test:80 cannot be connected to: "),
-            (RuntimeError("x"), DialFailed, "origin.test:80 cannot be connected to: RuntimeError"),
-            (ConnectTimeout(), DialTimeout, "origin.test:80 did not take a connection in time"),
+            (NoRouteError(), DialFailed, "origin.test:80 cannot be reached: no route"),
+            (ConnectError(string="odd"), DialFailed, "origin.test:80 cannot be reached: "),
+            (RuntimeError("x"), DialFailed, "origin.test:80 cannot be reached: RuntimeError"),
+            (ConnectTimeout(), DialTimeout, "origin.test:80 did not accept a connection in time"),
         ):
             with self.subTest(text):
                 self.reactor.attempts.clear()
@@ -368,7 +368,9 @@ class TlsTests(DialTestCase):
         self.reactor.advance(14.9)
         self.assertNoResult(dialled)
         self.reactor.advance(0.2)
-        self.assertIn("the TLS handshake with origin.test:443 was not over in time", self.failed(dialled, DialTimeout))
+        self.assertIn(
+            "the TLS handshake with origin.test:443 was not complete in time", self.failed(dialled, DialTimeout)
+        )
         self.reactor.advance(0)
 
     def test_cancelled_during_the_handshake(self) -> None:
@@ -485,12 +487,12 @@ class UpstreamTests(DialTestCase):
     def test_proxy_closes_the_connection(self) -> None:
         dialled, wire = self.tunnel()
         wire.lose()
-        self.assertIn("closed the connection instead", self.failed(dialled, UpstreamFailed))
+        self.assertIn("closed the connection before it responded", self.failed(dialled, UpstreamFailed))
 
     def test_connect_response_timeout(self) -> None:
         dialled, _ = self.tunnel()
         self.reactor.advance(15)
-        self.assertIn("proxy.test:3128 did not answer in time", self.failed(dialled, UpstreamTimeout))
+        self.assertIn("proxy.test:3128 did not respond in time", self.failed(dialled, UpstreamTimeout))
         self.reactor.advance(0)
 
     def test_proxy_refuses_the_connection(self) -> None:

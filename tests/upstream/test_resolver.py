@@ -133,7 +133,7 @@ class ResolverTests(SynchronousTestCase):
     def test_unexpected_error(self) -> None:
         self.patch(self.reactor, "resolveHostName", lambda *arguments: 1 / 0)
         error = self.failureResultOf(self.resolver.resolve(Authority("a.test", 80)), NameNotResolved).value
-        self.assertIn("could not be looked up", error.reason)
+        self.assertIn("the lookup of", error.reason)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.assertEqual(self.resolver.busy, 0)
 

@@ -69,7 +69,7 @@ class WorkerAdminBackendTests(SynchronousTestCase):
 
     def test_equal_pending_approvals_are_merged(self) -> None:
         self.say(
-            "held",
+            "pending-approvals",
             [held("a", 1, 5, 50), held("b", 1, 1, 9)],
             [held("a", 2, 3, 40), held("c", 1, 4, 9)],
         )

@@ -103,7 +103,9 @@ class ChannelTests(SynchronousTestCase):
         channel = self.open()
         channel.send("drain")
         channel.send("failed", "why")
-        self.assertEqual(self.heard(), [{"notification": "drain", "text": ""}, {"notification": "failed", "text": "why"}])
+        self.assertEqual(
+            self.heard(), [{"notification": "drain", "text": ""}, {"notification": "failed", "text": "why"}]
+        )
         channel.dataReceived(tell("ready") + tell("failed", "why"))
         self.assertEqual(self.told, [("ready", ""), ("failed", "why")])
         self.assertEqual(frames(frame() + frame(x=1)), [{}, {"x": 1}])

@@ -304,7 +304,7 @@ class ChecksTests(WorkersTestCase):
         self.reactor.say(frame(response={"authorizer": "took too long"}, id=1), 0)
         self.reactor.advance(6)
         self.assertEqual(
-            self.checks(browser), (503, {"authorizer": "worker 1: took too long", "workers": "worker 2: no answer"})
+            self.checks(browser), (503, {"authorizer": "worker 1: took too long", "workers": "worker 2: no response"})
         )
 
     def test_one_worker_runs(self) -> None:
@@ -318,7 +318,7 @@ class ChecksTests(WorkersTestCase):
         self.start()
         self.reactor.die(0)
         self.reactor.die(1)
-        self.assertEqual(self.checks(self.ask("/health/ready")), (503, {"workers": "none runs"}))
+        self.assertEqual(self.checks(self.ask("/health/ready")), (503, {"workers": "no worker is running"}))
         self.assertEqual(self.ask("/health/live").answer()[0], 200)
 
 

@@ -154,7 +154,7 @@ class StartingTests(SlotTestCase):
         self.assertEqual(self.have_it_fail(tell("failed", "--policy: no")), "--policy: no")
 
     def test_worker_ends_before_it_is_ready(self) -> None:
-        self.assertEqual(self.have_it_fail(), "worker 2 ended before it was ready: it has ended")
+        self.assertEqual(self.have_it_fail(), "worker 2 exited before it was ready: the channel closed")
 
     def test_last_line_of_stderr(self) -> None:
         spawn = self.reactor.spawnProcess
@@ -165,7 +165,7 @@ class StartingTests(SlotTestCase):
             return process
 
         self.patch(self.reactor, "spawnProcess", dying)
-        self.assertEqual(self.have_it_fail(), "worker 2 ended before it was ready: ImportError: no")
+        self.assertEqual(self.have_it_fail(), "worker 2 exited before it was ready: ImportError: no")
 
     def test_ready_timeout(self) -> None:
         self.assertEqual(self.have_it_fail(silent=True), "worker 2 is not ready after 60 seconds")
@@ -198,7 +198,7 @@ class DyingTests(SlotTestCase):
         self.serving()
         with capturedLogs() as events:
             self.reactor.die()
-        self.assertIn("was ended by SIGKILL", events[-1]["how"])
+        self.assertIn("was killed by SIGKILL", events[-1]["how"])
         self.assertEqual((self.slot.state, self.left, self.restarted), (State.WAITING, [None], []))
         self.assertEqual(self.delayed(), 0.1)
         self.assertEqual((self.slot.state, self.restarted), (State.STARTING, [None]))
@@ -232,7 +232,7 @@ class DyingTests(SlotTestCase):
         self.reactor.say(tell("failed", "--ca-dir: gone"))
         with capturedLogs() as events:
             self.reactor.die(status=1, signal=None)
-        self.assertEqual((events[-1]["how"], events[-1]["said"]), ("ended with status 1", " (--ca-dir: gone)"))
+        self.assertEqual((events[-1]["how"], events[-1]["said"]), ("exited with status 1", " (--ca-dir: gone)"))
 
     def test_restarted_worker_that_does_not_become_ready(self) -> None:
         self.serving()

@@ -63,18 +63,18 @@ class AuthZenCodec:
     def decode(self, response: AuthzResponse, request: DecisionRequest) -> Decision:
         """See L{Codec.decode}.  A denial has status 200; every other status is an error of the call."""
         if response.status != 200:
-            raise invalid_response(f"answered with status {response.status}")
+            raise invalid_response(f"responded with status {response.status}")
         try:
             members = parse_object(response.content)
             context = members.get("context", {})
             if type(members.get("decision")) is not bool:
-                raise InvalidResponse("has no 'decision' that is a boolean")
+                raise InvalidResponse("'decision' is missing or not a boolean")
             if not isinstance(context, dict):
-                raise InvalidResponse("has a 'context' that is no object")
+                raise InvalidResponse("'context' is not an object")
             if "reason" not in context and "reason_user" in context:
                 context["reason"] = _user_reason(context)
             return decision_from(
                 members["decision"], context, self._decided_by, request.body_withheld, request.addresses_withheld
             )
         except InvalidResponse as error:
-            raise invalid_response(f"gave an answer that {error}") from error
+            raise invalid_response(f"sent an invalid response: {error}") from error

@@ -88,6 +88,4 @@ def invalid_response(what: str) -> AuthorizerUnavailable:
 
 def unsupported_request(why: str) -> AuthorizerUnavailable:
     """Make the error for a request that an API cannot express."""
-    return AuthorizerUnavailable(
-        f"the request has {why} that cannot be put to an authorization service", AuthzFailure.REQUEST
-    )
+    return AuthorizerUnavailable(f"the API of the authorization service cannot express {why}", AuthzFailure.REQUEST)

@@ -91,17 +91,17 @@ class ExtAuthzCodec:
         A tunnel has no path, and C{*} is not a path: the check of either would look like the check of another request.
         """
         if request.stage is Stage.TUNNEL:
-            raise unsupported_request("a tunnel to open")
+            raise unsupported_request("a tunnel")
         target = request.path
         if not target.isascii() and not self._prefixed:
             # Behind a prefix, some servers decode letters of other scripts to dots, which could lead out of the prefix.
             target = quote(target, safe=_VISIBLE)
         if not _TARGET.fullmatch(target):
-            raise unsupported_request("a request-target")
+            raise unsupported_request("this request-target")
         if not _TOKEN.fullmatch(request.method):
-            raise unsupported_request("a method")
+            raise unsupported_request("this method")
         if self._prefixed and _LEADS_OUT.search(request.path.partition("?")[0]):
-            raise unsupported_request("a path that leads out of the one of the checks")
+            raise unsupported_request("a path that leaves the path of --authz-url")
         host = request.origin.netloc.encode("ascii")
         path = target.encode("ascii")
         fields: list[Header] = [(b"Host", host)]
@@ -128,13 +128,13 @@ class ExtAuthzCodec:
     def decode(self, response: AuthzResponse, request: DecisionRequest) -> Decision:
         """See L{Codec.decode}.  The status code is the decision."""
         if response.status != 200 and response.status not in _DENYING:
-            raise invalid_response(f"answered with status {response.status}")
+            raise invalid_response(f"responded with status {response.status}")
         by_name = _by_name(response.fields)
         try:
             fields = self._to_members(by_name, response.content)
             return decision_from(response.status == 200, fields, self._decided_by, request.body_withheld)
         except InvalidResponse as error:
-            raise invalid_response(f"gave an answer that {error}") from error
+            raise invalid_response(f"sent an invalid response: {error}") from error
 
     def _to_members(self, by_name: dict[bytes, bytes], content: bytes) -> dict[str, Any]:
         """Convert the fields of a response to the members that the other APIs use."""
@@ -155,7 +155,7 @@ class ExtAuthzCodec:
             fields["cacheKey"] = _list(_text(by_name[b"x-egress-cache-key"]))
         secret = {name.removeprefix(_SECRET) for name in by_name if name.startswith(_SECRET)}
         if not secret <= self._copied:
-            raise InvalidResponse("sets a field to a secret that --authz-response-headers does not have")
+            raise InvalidResponse("a secret field is not listed in --authz-response-headers")
         if secret:
             fields["setSecretHeaders"] = {
                 name.decode("ascii"): _text(by_name[_SECRET + name]) for name in sorted(secret)

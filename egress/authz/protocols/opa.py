@@ -24,9 +24,9 @@ def _allowed(result: dict[str, Any]) -> bool | None:
     values = {name: result[name] for name in _YES if name in result}
     for name, value in values.items():
         if type(value) is not bool:
-            raise InvalidResponse(f"has an '{name}' that is no boolean")
+            raise InvalidResponse(f"'{name}' is not a boolean")
     if len(set(values.values())) > 1:
-        raise InvalidResponse("has an 'allow' and an 'allowed' that contradict each other")
+        raise InvalidResponse("'allow' and 'allowed' contradict each other")
     return next(iter(values.values()), None)
 
 
@@ -62,24 +62,24 @@ class OpaCodec:
     def decode(self, response: AuthzResponse, request: DecisionRequest) -> Decision:
         """See L{Codec.decode}.  OPA omits an undefined result from its response."""
         if response.status != 200:
-            raise invalid_response(f"answered with status {response.status}")
+            raise invalid_response(f"responded with status {response.status}")
         try:
             members = parse_object(response.content)
             if "result" not in members:
                 rule = self._rule.replace("/", ".")
                 raise InvalidResponse(
-                    f"has no result: {rule} is undefined for this request, or for all; give it a default"
+                    f"'result' is missing: {rule} is undefined for this request, or for all; define a default value"
                 )
             result = members["result"]
             fields = result if isinstance(result, dict) else {}
             if type(result) is not bool and not isinstance(result, dict):
-                raise InvalidResponse("has a result that is neither a boolean nor an object")
+                raise InvalidResponse("'result' is neither a boolean nor an object")
             allowed = _allowed(fields) if isinstance(result, dict) else result
             decision = decision_from(
                 allowed, fields, self._decided_by, request.body_withheld, request.addresses_withheld
             )
         except InvalidResponse as error:
-            raise invalid_response(f"gave an answer that {error}") from error
+            raise invalid_response(f"sent an invalid response: {error}") from error
         return self._with_decision_id(decision, printable(members.get("decision_id")))
 
     @staticmethod

@@ -28,9 +28,9 @@ _REUSE: Final = frozenset({"ttl", "staleIfError", "cacheKey"})
 _REASONS: Final = {
     Verdict.ALLOW: "the authorization service allowed the request",
     Verdict.DENY: "the authorization service denied the request",
-    Verdict.NEED_BODY: "the authorization service wants the content first",
-    Verdict.NEED_ADDRESSES: "the authorization service wants the addresses first",
-    Verdict.ASK: "the authorization service wants a person to decide",
+    Verdict.NEED_BODY: "the authorization service needs the content",
+    Verdict.NEED_ADDRESSES: "the authorization service needs the addresses",
+    Verdict.ASK: "the authorization service requires an approval",
 }
 
 
@@ -68,7 +68,7 @@ def _raw(text: str) -> bytes:
 
 def _names(value: object) -> tuple[bytes, ...]:
     if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
-        raise InvalidResponse("has a 'removeHeaders' that is no list of names")
+        raise InvalidResponse("'removeHeaders' is not a list of names")
     return tuple(_raw(name).lower() for name in value)
 
 
@@ -77,12 +77,12 @@ def _fields(member: str, fields: Mapping[str, Any]) -> Headers:
         return ()
     value = fields[member]
     if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
-        raise InvalidResponse(f"has a '{member}' that is no object of texts")
+        raise InvalidResponse(f"'{member}' is not an object of strings")
     try:
         return tuple((_raw(name), text.strip(" \t").encode("utf-8")) for name, text in value.items())
     except UnicodeEncodeError:
         # The cause contains the value, which may be a secret.
-        raise InvalidResponse(f"has a value in '{member}' that is no text") from None
+        raise InvalidResponse(f"a value in '{member}' contains an unpaired surrogate") from None
 
 
 def _number(value: object) -> float | None:
@@ -99,14 +99,14 @@ def _number(value: object) -> float | None:
 def _max_bytes(value: object) -> int:
     number = _number(value)
     if number is None or number < 0 or not number.is_integer():
-        raise InvalidResponse("has a 'maxBytes' that is no whole number")
+        raise InvalidResponse("'maxBytes' is not a non-negative integer")
     return int(number)
 
 
 def _expires_in(value: object) -> float:
     number = _number(value)
     if number is None:
-        raise InvalidResponse("has an 'expiresIn' that is no number of seconds")
+        raise InvalidResponse("'expiresIn' is not a number of seconds")
     return min(number, _MAX_SECONDS)
 
 
@@ -125,34 +125,34 @@ def _obligations(fields: Mapping[str, Any]) -> Obligations:
     )
     fault = validate(obligations, templates=True)
     if fault is not None:
-        raise InvalidResponse(f"has {fault}")
+        raise InvalidResponse(fault)
     return obligations
 
 
 def _need(need: object, content: bool, addresses: bool) -> Verdict:
     if need == "body":
         if not content:
-            raise InvalidResponse("needs content that was not withheld")
+            raise InvalidResponse("'need' is \"body\", but no content was withheld")
         return Verdict.NEED_BODY
     if need == "addresses":
         if not addresses:
-            raise InvalidResponse("needs addresses that were not withheld")
+            raise InvalidResponse("'need' is \"addresses\", but no addresses were withheld")
         return Verdict.NEED_ADDRESSES
-    raise InvalidResponse('has a \'need\' that is neither "body" nor "addresses"')
+    raise InvalidResponse('\'need\' is neither "body" nor "addresses"')
 
 
 def _verdict(allowed: bool | None, fields: Mapping[str, Any], content: bool, addresses: bool) -> Verdict:
     ask = fields.get("ask", False)
     if type(ask) is not bool:
-        raise InvalidResponse("has an 'ask' that is no boolean")
+        raise InvalidResponse("'ask' is not a boolean")
     if "need" in fields:
         verdict = _need(fields["need"], content, addresses)
         if allowed or ask:
-            raise InvalidResponse("both decides and needs more of the request")
+            raise InvalidResponse("'need' contradicts 'allowed' or 'ask'")
         return verdict
     if ask:
         if allowed is not False:
-            raise InvalidResponse("asks a person without 'allowed' being false")
+            raise InvalidResponse("'ask' requires that 'allowed' is false")
         return Verdict.ASK
     return Verdict.ALLOW if allowed else Verdict.DENY
 
@@ -174,7 +174,7 @@ def decision_from(
         verdict = _verdict(allowed, fields, withheld, unresolved)
         obligations = _obligations(fields)
     if allowed is None and verdict not in NEEDS:
-        raise InvalidResponse("does not say whether it is allowed")
+        raise InvalidResponse("'allowed' is missing")
     reason = printable(fields.get("reason")) or _REASONS[verdict]
     rule_id = printable(fields.get("ruleId"))
     # Any value except false: an invalid value must not disable enforcement in observe mode.

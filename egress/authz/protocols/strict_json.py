@@ -10,23 +10,23 @@ _MAX_DIGITS: Final = 4000
 
 
 class InvalidJson(ValueError):
-    """The content is not a JSON object, or an ambiguous one.  The text completes a sentence about the content."""
+    """The content is not a JSON object, or an ambiguous one."""
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        raise InvalidJson("names a key twice")
+        raise InvalidJson("a key is repeated")
     return members
 
 
 def _constant(name: str) -> Any:
-    raise InvalidJson(f"has the number {name}")
+    raise InvalidJson(f"{name} is not a JSON number")
 
 
 def _whole(text: str) -> int:
     if len(text) > _MAX_DIGITS:
-        raise InvalidJson(f"has a number of more than {_MAX_DIGITS} digits")
+        raise InvalidJson(f"a number has more than {_MAX_DIGITS} digits")
     return int(text)
 
 
@@ -44,7 +44,7 @@ def parse_members(content: bytes) -> dict[str, Any]:
     except InvalidJson:
         raise
     except (ValueError, RecursionError) as error:
-        raise InvalidJson("is not JSON") from error
+        raise InvalidJson("the content is not JSON") from error
     if not isinstance(found, dict):
-        raise InvalidJson("is not a JSON object")
+        raise InvalidJson("the content is not a JSON object")
     return found

@@ -52,17 +52,17 @@ def decode_response(
     try:
         response = parse_object(body)
     except InvalidResponse as error:
-        what = f"answered with status {status}" if status != 200 else f"gave an answer that {error}"
+        what = f"responded with status {status}" if status != 200 else f"sent an invalid response: {error}"
         raise invalid_response(what) from error
     allowed = response.get("allowed")
     if allowed is not False and status != 200:
-        raise invalid_response(f"answered with status {status}")
+        raise invalid_response(f"responded with status {status}")
     if type(allowed) is not bool and "allowed" in response:
-        raise invalid_response("gave an answer that has an 'allowed' that is no boolean")
+        raise invalid_response("sent an invalid response: 'allowed' is not a boolean")
     try:
         return decision_from(allowed, response, decided_by, withheld, unresolved)
     except InvalidResponse as error:
-        raise invalid_response(f"gave an answer that {error}") from error
+        raise invalid_response(f"sent an invalid response: {error}") from error
 
 
 class ValidateCodec:

@@ -84,11 +84,11 @@ class _RequestMembers:
 
     def flag(self, name: str) -> bool:
         """Return a boolean; an absent member is false."""
-        return bool(self._get(name, bool, "true or false"))
+        return bool(self._get(name, bool, "a boolean"))
 
     def number(self, name: str) -> int | None:
         """Return a whole number that is not negative."""
-        value = self._get(name, int, "a whole number")
+        value = self._get(name, int, "an integer")
         if value is not None and not 0 <= value < _MAX_LENGTH:
             raise InvalidRequest(f"'{name}' is out of range")
         return None if value is None else int(value)
@@ -123,7 +123,7 @@ def _encode_text(name: str, text: str) -> bytes:
     try:
         return text.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise InvalidRequest(f"'{name}' has half a surrogate pair, which is no text") from error
+        raise InvalidRequest(f"'{name}' contains an unpaired surrogate") from error
 
 
 def decode_request(content: bytes, request_id: str) -> DecisionRequest:
@@ -135,7 +135,7 @@ def decode_request(content: bytes, request_id: str) -> DecisionRequest:
     try:
         members = _RequestMembers(parse_members(content))
     except InvalidJson as error:
-        raise InvalidRequest(f"the question {error}") from error
+        raise InvalidRequest(f"invalid authorization request: {error}") from error
     url, method = members.required("url"), members.required("method")
     stage = _stage(members.text("stage"), method)
     target = _target(url, method, stage)
@@ -163,14 +163,14 @@ def decode_request(content: bytes, request_id: str) -> DecisionRequest:
 
 def _stage(given: str | None, method: str) -> Stage:
     if not _TOKEN.fullmatch(method) or len(method) > _MAX_METHOD:
-        raise InvalidRequest("'method' is not the name of a method")
+        raise InvalidRequest("'method' is not a valid method name")
     tunnel = method == "CONNECT"
     try:
         stage = (Stage.TUNNEL if tunnel else Stage.REQUEST) if given is None else Stage(given)
     except ValueError as error:
         raise InvalidRequest("'stage' is neither request nor tunnel") from error
     if (stage is Stage.TUNNEL) is not tunnel:
-        raise InvalidRequest("CONNECT is the method of a tunnel, and of nothing else")
+        raise InvalidRequest("'method' must be CONNECT for a tunnel, and only for a tunnel")
     return stage
 
 
@@ -180,13 +180,13 @@ def _target(url: str, method: str, stage: Stage) -> RequestTarget:
         # The request line of CONNECT contains only an authority, but an authorization request contains a URL.
         target = parse_request_target("GET" if tunnel else method, url.encode("utf-8"), DEFAULT_PORTS, canonical=True)
     except InvalidTarget as error:
-        raise InvalidRequest(f"'url' cannot be contacted: {error.reason}") from error
+        raise InvalidRequest(f"'url' is invalid: {error.reason}") from error
     if target.form is not TargetForm.ABSOLUTE:
         raise InvalidRequest("'url' is not an absolute http:// or https:// URL")
     if not tunnel:
         return target
     if target.path != "/":
-        raise InvalidRequest("'url' has a path, which a tunnel has not")
+        raise InvalidRequest("'url' of a tunnel must not have a path")
     return RequestTarget(TargetForm.ABSOLUTE, "", target.scheme, target.authority)
 
 
@@ -194,7 +194,7 @@ def _check_query(path: str, given: str | None) -> None:
     """Check that the separate query equals that of the URL. The URL is what the proxy contacts."""
     query = path.partition("?")[2]
     if given and given != query and _decoded(given) != _decoded(query):
-        raise InvalidRequest("'queryParams' is not the query of 'url'")
+        raise InvalidRequest("'queryParams' differs from the query of 'url'")
 
 
 def _decoded(query: str) -> bytes:
@@ -207,30 +207,30 @@ def _headers(given: str | dict[str, Any] | None) -> Headers:
         try:
             given = parse_members(_encode_text("headers", given)) if given else {}
         except InvalidJson as error:
-            raise InvalidRequest(f"the text of 'headers' {error}") from error
+            raise InvalidRequest(f"'headers' is invalid: {error}") from error
     return tuple(_field(name, value) for name, value in (given or {}).items())
 
 
 def _field(name: str, value: object) -> tuple[bytes, bytes]:
     if not _TOKEN.fullmatch(name):
-        raise InvalidRequest("'headers' has a name that no field can have")
+        raise InvalidRequest("'headers' contains an invalid field name")
     if not isinstance(value, str) or _NOT_IN_A_VALUE.search(value):
-        raise InvalidRequest("'headers' has a value that no field can have")
+        raise InvalidRequest("'headers' contains an invalid field value")
     return name.lower().encode("ascii"), _encode_text("headers", value)
 
 
 def _body(members: _RequestMembers) -> bytes | None:
     text, encoding = members.text("body"), members.text("bodyEncoding")
     if encoding not in (None, "base64"):
-        raise InvalidRequest("'bodyEncoding' is not base64, the only one there is")
+        raise InvalidRequest("'bodyEncoding' is not base64")
     truncated = members.flag("bodyTruncated")
     if text is None and truncated:
-        raise InvalidRequest("'bodyTruncated' is said of no 'body'")
+        raise InvalidRequest("'bodyTruncated' requires 'body'")
     if not text:
         # If the limit cut the only character, the text is empty, but there is content.
         return b"" if truncated else None
     if members.flag("bodyWithheld"):
-        raise InvalidRequest("'bodyWithheld' is said of a 'body' that is there")
+        raise InvalidRequest("'bodyWithheld' contradicts 'body'")
     if encoding is None:
         return text.encode("utf-8")
     try:
@@ -246,17 +246,17 @@ def _length(given: int | None, body: bytes | None, truncated: bool, withheld: bo
     length = len(body or b"")
     if truncated:
         if given is not None and given < length:
-            raise InvalidRequest("'contentLength' is less than the 'body' that is there")
+            raise InvalidRequest("'contentLength' is less than the length of 'body'")
         return given
     if given not in (None, length):
-        raise InvalidRequest("'contentLength' is not the length of 'body'")
+        raise InvalidRequest("'contentLength' differs from the length of 'body'")
     return length
 
 
 def _client(client: _RequestMembers) -> ClientIdentity:
     address, identity = client.text("address"), client.text("identity")
     if identity is not None and (len(identity) > _MAX_IDENTITY or _UNPRINTABLE.search(identity)):
-        raise InvalidRequest("the 'identity' of 'client' is no name")
+        raise InvalidRequest("'identity' of 'client' is not a valid name")
     client_address = str(address or UNKNOWN_CLIENT)
     if client_address != UNKNOWN_CLIENT and _UNIX_CLIENT.fullmatch(client_address) is None:
         client_address = str(_address(client_address, "client"))
@@ -266,19 +266,17 @@ def _client(client: _RequestMembers) -> ClientIdentity:
 def _address(text: str, name: str) -> IPAddress:
     try:
         if "%" in text:
-            raise ValueError("a zone means something on one machine alone")
+            raise ValueError("a zone is valid only on its own machine")
         return ip_address(text)
     except ValueError as error:
-        raise InvalidRequest(f"'{name}' has something that is no IP address") from error
+        raise InvalidRequest(f"'{name}' contains an invalid IP address") from error
 
 
 def _addresses(given: list[str] | None) -> tuple[IPAddress, ...] | None:
     if given is None:
         return None
     if not 0 < len(given) <= _MAX_ADDRESSES:
-        raise InvalidRequest(
-            f"'addresses' has not 1 to {_MAX_ADDRESSES} addresses; leave it out where they are unknown"
-        )
+        raise InvalidRequest(f"'addresses' must contain 1 to {_MAX_ADDRESSES} addresses; omit it if they are unknown")
     return tuple(_address(text, "addresses") for text in given)
 
 
@@ -286,7 +284,7 @@ def _withheld(members: _RequestMembers, target: RequestTarget) -> bool:
     """Return whether the caller can look up the addresses, and repeat the request with them."""
     withheld = members.flag("addressesWithheld")
     if withheld and members.texts("addresses") is not None:
-        raise InvalidRequest("'addressesWithheld' is said of 'addresses' that are there")
+        raise InvalidRequest("'addressesWithheld' contradicts 'addresses'")
     # A host that is an address needs no lookup.
     return withheld and target.authority is not None and target.authority.ip is None
 
@@ -295,7 +293,7 @@ def _id(given: str | None, default: str) -> str:
     if given is None:
         return default
     if not _ID.fullmatch(given):
-        raise InvalidRequest("'requestId' is not a word of up to 128 visible ASCII characters")
+        raise InvalidRequest("'requestId' must have 1 to 128 visible ASCII characters")
     return given
 
 

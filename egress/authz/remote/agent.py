@@ -121,7 +121,7 @@ class _Connection(Protocol):
             self._fail(error)
         except OriginProtocolError:
             # The message of the reader is about origins.
-            self._fail(MalformedResponse("the answer is not valid HTTP/1"))
+            self._fail(MalformedResponse("the response is not valid HTTP/1"))
 
     def _take(self, event: ResponseHead | bytes | End) -> None:
         if isinstance(event, bytes):
@@ -130,18 +130,18 @@ class _Connection(Protocol):
             self._body.append(event)
         elif isinstance(event, ResponseHead):
             if event.status == 101:
-                raise MalformedResponse("it switched protocols unasked")
+                raise MalformedResponse("the response is 101 Switching Protocols, which was not requested")
             if event.status >= 200:
                 self._check(event.framing.length)
                 if any(name.lower() == b"content-encoding" for name, _ in event.headers):
-                    raise MalformedResponse("the answer is compressed, which was not asked for")
+                    raise MalformedResponse("the response is compressed")
                 self._head = event
         else:
             self._complete()
 
     def _check(self, size: int) -> None:
         if size > MAX_BODY:
-            raise ResponseTooLarge(f"the answer is over {MAX_BODY} bytes")
+            raise ResponseTooLarge(f"the response is over {MAX_BODY} bytes")
 
     def _complete(self) -> None:
         head, pending = self._head, self._pending
@@ -192,7 +192,7 @@ class _Connection(Protocol):
             if self._no_response_byte and self._reused:
                 self._agent.send_again(pending)
             elif isinstance(reason.value, (ConnectionDone, ConnectionLost)):
-                pending.result.errback(TruncatedResponse("it closed the connection before its answer was complete"))
+                pending.result.errback(TruncatedResponse("it closed the connection before its response was complete"))
             else:
                 pending.result.errback(reason)
         self._agent.forget(self)
@@ -276,7 +276,7 @@ class KeepAliveAgent:
             pending.on_cancel = lambda: self._waiting.remove(pending)
             self._waiting.append(pending)
         else:
-            return fail(TooManyRequests(f"{MAX_WAITING} questions wait for it already"))
+            return fail(TooManyRequests(f"the limit of {MAX_WAITING} queued requests is reached"))
         return pending.result
 
     def _can_connect(self) -> bool:

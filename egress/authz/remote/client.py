@@ -169,7 +169,7 @@ class RemoteAuthorizer:
 
     def _checked(self, decision: Decision) -> Decision:
         if decision.verdict is Verdict.NEED_BODY and not self._sends_body:
-            reason = "the authorization service needs the content, which it is not given: --authz-body never"
+            reason = "the authorization service needs the content, but --authz-body is never"
             # The service responded, so no stale decision may replace this result.
             raise AuthorizerUnavailable(reason, AuthzFailure.REQUEST)
         return decision
@@ -183,20 +183,20 @@ class RemoteAuthorizer:
     def _describe(self, failure: Failure) -> str:
         error = failure.value
         if isinstance(error, DeadlinePassed):
-            return f"did not answer within {self._timeout:g} s"
+            return f"did not respond within {self._timeout:g} s"
         if isinstance(error, ConnectTimeout):
-            return f"did not take the connection within {self._timeout:g} s"
+            return f"did not accept the connection within {self._timeout:g} s"
         if isinstance(error, ConnectRefused):
             return "refused the connection"
         if isinstance(error, DNSLookupError):
-            return "has a name that does not resolve"
+            return "has a host name that does not resolve"
         # A plain close reaches this line only during a handshake; during a response the agent raises its own errors.
         if isinstance(error, (SSL.Error, ConnectionClosed)) and self._explain_tls is not None:
-            return f"has a TLS fault: {self._explain_tls(failure).reason}"
+            return f"has a TLS error: {self._explain_tls(failure).reason}"
         if isinstance(error, ConnectionClosed):
-            return "closed the connection before its answer was complete"
+            return "closed the connection before its response was complete"
         if isinstance(error, ConnectError):
-            return f"cannot be connected to: {error}"
+            return f"cannot be reached: {error}"
         if isinstance(error, EgressError):
             return f"failed: {error.reason}"
         return f"failed: {type(error).__name__}"
@@ -226,13 +226,13 @@ def _parse_url(text: str, codec: type[Codec]) -> tuple[str, Authority, str]:
     try:
         parts = urlsplit(text)
         if parts.scheme not in DEFAULT_PORTS or not parts.netloc:
-            raise ValueError("give an http:// or https:// URL")
+            raise ValueError("use an http:// or https:// URL")
         if "@" in parts.netloc:
-            raise ValueError("give credentials with --authz-token-file, not in the URL")
+            raise ValueError("set credentials with --authz-token-file, not in the URL")
         if parts.fragment or parts.query:
-            raise ValueError("give a URL without query and fragment")
+            raise ValueError("use a URL without query and fragment")
         if not _WIRE_PATH.fullmatch(parts.path):
-            raise ValueError("percent-encode what is not plain ASCII in its path")
+            raise ValueError("percent-encode the characters of the path that are not plain ASCII")
         return parts.scheme, Authority.parse(parts.netloc, DEFAULT_PORTS[parts.scheme]), codec.endpoint_path(parts.path)
     except (ValueError, EgressError) as error:
         raise ConfigError("--authz-url", text, str(error)) from error
@@ -243,19 +243,21 @@ def _codec(config: ProxyConfig, url: str, name: str) -> Codec:
     api = config.authz_api
     codec = _CODECS[api]
     if config.authz_body is AuthzBody.ON_DEMAND and not codec.can_want_body:
-        raise ConfigError("--authz-body", "on-demand", f"{api.value} cannot ask for the content: always or never")
+        raise ConfigError("--authz-body", "on-demand", f"{api.value} cannot request the content: use always or never")
     if config.authz_token is not None and not codec.takes_token:
-        raise ConfigError("--authz-token-file", "", f"{api.value} has no room for a token: the request's own is there")
+        raise ConfigError("--authz-token-file", "", f"{api.value} cannot send a token: it sends the client's own")
     if (config.passthrough or config.opaque_ports) and not codec.can_ask_tunnels:
         option = "--passthrough" if config.passthrough else "--opaque-ports"
-        raise ConfigError(option, "", f"{api.value} cannot be asked about tunnels: leave it out")
+        raise ConfigError(option, "", f"{api.value} does not support tunnels: remove this option")
     if api is AuthzApi.EXT_AUTHZ:
         for field in config.authz_response_headers:
             if not settable(field):
                 raise ConfigError("--authz-response-headers", field, "an authorizer cannot set this field")
         return ExtAuthzCodec(url, name, config.authz_response_headers)
     if config.authz_response_headers:
-        raise ConfigError("--authz-response-headers", "", "this is for --authz-api ext-authz; others have setHeaders")
+        raise ConfigError(
+            "--authz-response-headers", "", "this applies only to --authz-api ext-authz; others use setHeaders"
+        )
     return codec(url, name)
 
 
@@ -281,7 +283,7 @@ def remote_authorizer(
     if endpoint is None:
         if "_" in authority.host:
             # Twisted's endpoint does not accept such a name, and would fail only at the first request.
-            raise ConfigError("--authz-url", config.authz_url, "give a host name without an underscore, or an address")
+            raise ConfigError("--authz-url", config.authz_url, "use a host name without an underscore, or an address")
         endpoint = HostnameEndpoint(reactor, authority.host, authority.port, timeout=config.authz_timeout)
     explain: Callable[[Failure], EgressError] | None = None
     if scheme == "https":

@@ -53,12 +53,12 @@ class _Run(ProcessProtocol):
         if isinstance(error, ProcessDone):
             self.end(b"".join(self._pieces))
         elif isinstance(error, ProcessTerminated) and error.signal is None:
-            self.end(CommandFailed(f"ended with status {error.exitCode}"))
+            self.end(CommandFailed(f"exited with status {error.exitCode}"))
         else:
-            self.end(CommandFailed("was ended by a signal"))
+            self.end(CommandFailed("was killed by a signal"))
 
     def _expired(self) -> None:
-        self.end(CommandFailed(f"did not end within {COMMAND_SECONDS:g} s"))
+        self.end(CommandFailed(f"did not exit within {COMMAND_SECONDS:g} s"))
 
     def end(self, result: bytes | CommandFailed | None) -> None:
         """End the program, if it still runs, and report the result.

@@ -116,7 +116,7 @@ def parse_secret_table(text: str, where: str, directory: Path) -> SecretTable:
         document = parse_toml(text)
     except NotToml:
         # The message of the parser may quote the text, which may contain a secret by mistake.
-        raise SecretTableError(f"{where}: is not TOML") from None
+        raise SecretTableError(f"{where}: is not valid TOML") from None
     return SecretTable({name: _secret(where, name, table, directory) for name, table in document.items()})
 
 
@@ -131,9 +131,9 @@ def _secret(where: str, name: str, table: object, directory: Path) -> Secret:
     where = f"{where}, secret {name}"
     for key in table:
         if key not in _KEYS:
-            raise SecretTableError(f"{where}: {key!r} is not known here; use {', '.join(_KEYS)}")
+            raise SecretTableError(f"{where}: unknown key {key!r}; use {', '.join(_KEYS)}")
     if sum(key in table for key in _SOURCES) != 1:
-        raise SecretTableError(f"{where}: say where it comes from, by exactly one of {', '.join(_SOURCES)}")
+        raise SecretTableError(f"{where}: set exactly one of {', '.join(_SOURCES)}")
     plain_http = table.get("plain_http", False)
     if not isinstance(plain_http, bool):
         raise SecretTableError(f"{where}: 'plain_http' must be true or false")
@@ -155,7 +155,7 @@ def _text(where: str, table: dict[str, Any], key: str) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str) or not value or "\0" in value or (key == "env" and "=" in value):
-        raise SecretTableError(f"{where}: {key!r} must be a text")
+        raise SecretTableError(f"{where}: {key!r} must be a string")
     return value
 
 
@@ -176,14 +176,14 @@ def _refresh(where: str, value: object, default: float) -> float:
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None
     seconds = float(match[1]) * _UNITS[match[2]] if match else 0.0
     if not seconds:
-        raise SecretTableError(f'{where}: \'refresh\' must be a time, as in "30s", "5m" or "1h"')
+        raise SecretTableError(f'{where}: \'refresh\' must be a duration, as in "30s", "5m" or "1h"')
     return seconds
 
 
 def _hosts(where: str, value: object) -> tuple[HostPattern, ...]:
     if not isinstance(value, list) or not value:
         raise SecretTableError(
-            f'{where}: \'hosts\' must list where it may be sent, as in ["api.example.com", "*.example.org:8443"]'
+            f'{where}: \'hosts\' must list its permitted destinations, as in ["api.example.com", "*.example.org:8443"]'
         )
     patterns = []
     for text in value:

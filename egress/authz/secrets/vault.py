@@ -69,7 +69,7 @@ def load_secret_table(path: Path) -> SecretTable:
     try:
         with path.open("rb") as file:
             if os.fstat(file.fileno()).st_mode & stat.S_IWOTH:
-                raise SecretTableError(f"{path}: everybody can write to it, and so have programs run; chmod o-w it")
+                raise SecretTableError(f"{path}: other users can write to it, and so run programs; run chmod o-w on it")
             data = file.read(_MAX_TABLE + 1)
     except OSError as error:
         raise SecretTableError(f"{path}: cannot be read: {error.strerror}") from error
@@ -112,7 +112,7 @@ class Vault:
         """
         cached = self._cached.get(name)
         if cached is None:
-            return fail(_unavailable(f"the decision names the secret {name}, which --secrets does not have"))
+            return fail(_unavailable(f"the decision names the secret {name}, which --secrets does not define"))
         refusal = cached.secret.refusal(origin)
         if refusal is not None:
             return fail(_unavailable(refusal))
@@ -147,16 +147,16 @@ class Vault:
             if previous is None or stamp != cached.stamp or now >= cached.until:
                 if not stat.S_ISREG(state.st_mode):
                     # Opening a FIFO would wait for its writer.
-                    raise _Unreadable("its file is none")
+                    raise _Unreadable("its file is not a regular file")
                 data = read_secret(file)
                 if data is None:
-                    raise _Unreadable("its file is missing")
+                    raise _Unreadable("its file does not exist")
                 previous = _validated(data)
                 cached.until = now + cached.secret.refresh
         except OSError as error:
             raise _Unreadable(f"its file cannot be read: {error.strerror}") from error
         except ExposedFile as error:
-            raise _Unreadable("others than its owner may use its file") from error
+            raise _Unreadable("users other than its owner can access its file; run chmod 600 on it") from error
         cached.value, cached.stamp, cached.checked = previous, stamp, now
         return previous
 
@@ -191,12 +191,14 @@ class Vault:
         if isinstance(error, CommandFailed):
             fault = f"its command {error}"
         elif isinstance(error, _Unreadable):
-            fault = f"what its command printed: {error}"
+            fault = f"the output of its command is invalid: {error}"
         else:
             fault = "its command failed"
             if not isinstance(error, CancelledError):
                 # Do not log the traceback: it may contain the value.
-                _log.error("the secret {name}: {kind}", name=cached.secret.name, kind=type(error).__name__)
+                _log.error(
+                    "reading the secret {name} failed: {kind}", name=cached.secret.name, kind=type(error).__name__
+                )
         cached.value, cached.fault, cached.until = None, fault, self._clock.seconds() + _RETRY_DELAY
         waiting, cached.waiting = cached.waiting or [], None
         for each in waiting:
@@ -216,7 +218,7 @@ def _validated(data: bytes) -> bytes:
     if len(value) > MAX_VALUE:
         raise _Unreadable(f"it is over {MAX_VALUE} bytes")
     if not is_value(value):
-        raise _Unreadable("it has line feeds or control characters")
+        raise _Unreadable("it contains line feeds or control characters")
     return value
 
 
@@ -225,4 +227,4 @@ def _unavailable(reason: str) -> AuthorizerUnavailable:
 
 
 def _no_value(cached: _CachedSecret, why: str) -> AuthorizerUnavailable:
-    return _unavailable(f"the secret {cached.secret.name} cannot be had: {why}")
+    return _unavailable(f"the secret {cached.secret.name} is not available: {why}")

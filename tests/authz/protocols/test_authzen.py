@@ -110,15 +110,15 @@ class ResponseTests(SynchronousTestCase):
 
     def test_invalid(self) -> None:
         for answer, status, words in (
-            ({"decision": False}, 403, "answered with status 403"),
-            ({"decision": True}, 201, "answered with status 201"),
-            (b"", 500, "answered with status 500"),
+            ({"decision": False}, 403, "responded with status 403"),
+            ({"decision": True}, 201, "responded with status 201"),
+            (b"", 500, "responded with status 500"),
             (b"{", 200, "is not JSON"),
-            ({}, 200, "no 'decision'"),
-            ({"decision": "true"}, 200, "no 'decision'"),
-            ({"decision": 1}, 200, "no 'decision'"),
-            ({"decision": True, "context": []}, 200, "'context' that is no object"),
-            ({"decision": True, "context": None}, 200, "'context' that is no object"),
+            ({}, 200, "'decision' is missing or not a boolean"),
+            ({"decision": "true"}, 200, "'decision' is missing or not a boolean"),
+            ({"decision": 1}, 200, "'decision' is missing or not a boolean"),
+            ({"decision": True, "context": []}, 200, "'context' is not an object"),
+            ({"decision": True, "context": None}, 200, "'context' is not an object"),
             ({"decision": True, "context": {"ask": "x"}}, 200, "'ask'"),
         ):
             with self.subTest(answer, status=status):

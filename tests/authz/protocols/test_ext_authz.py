@@ -96,16 +96,16 @@ class RequestTests(SynchronousTestCase):
     def test_unsupported_requests(self) -> None:
         for changes, words in (
             ({"stage": Stage.TUNNEL, "method": "CONNECT", "path": ""}, "a tunnel"),
-            ({"path": "*", "method": "OPTIONS"}, "a request-target"),
-            ({"path": "/\u00e4"}, "a request-target"),
-            ({"path": "/a b"}, "a request-target"),
-            ({"path": "/a\r\nHost: x"}, "a request-target"),
-            ({"method": "GET /admin"}, "a method"),
-            ({"path": "/../admin"}, "leads out"),
-            ({"path": "/a/%2e%2E/b"}, "leads out"),
-            ({"path": "/a\\..\\b"}, "leads out"),
-            ({"path": "/a%2f.%2e;x"}, "leads out"),
-            ({"path": "/a/.."}, "leads out"),
+            ({"path": "*", "method": "OPTIONS"}, "this request-target"),
+            ({"path": "/\u00e4"}, "this request-target"),
+            ({"path": "/a b"}, "this request-target"),
+            ({"path": "/a\r\nHost: x"}, "this request-target"),
+            ({"method": "GET /admin"}, "this method"),
+            ({"path": "/../admin"}, "leaves the path"),
+            ({"path": "/a/%2e%2E/b"}, "leaves the path"),
+            ({"path": "/a\\..\\b"}, "leaves the path"),
+            ({"path": "/a%2f.%2e;x"}, "leaves the path"),
+            ({"path": "/a/.."}, "leaves the path"),
         ):
             with self.subTest(changes):
                 error = self.assertRaises(AuthorizerUnavailable, CODEC.encode, attrs.evolve(REQUEST, **changes))
@@ -133,7 +133,7 @@ class ResponseTests(SynchronousTestCase):
         for status in (201, 204, 302, 400, 404, 429, 500, 503):
             with self.subTest(status):
                 error = self.assertRaises(AuthorizerUnavailable, decoded, status)
-                self.assertEqual(error.reason, f"the authorization service answered with status {status}")
+                self.assertEqual(error.reason, f"the authorization service responded with status {status}")
 
     def test_reasons(self) -> None:
         default = "the authorization service denied the request"
@@ -179,7 +179,7 @@ class ResponseTests(SynchronousTestCase):
         self.assertEqual(terms.secret_headers, ((b"x-user", b"Bearer ${secret:key}"),))
         self.assertEqual(terms.set_headers, ((b"x-team", b"a"),))
         for more, says in (
-            (((b"x-user", b"${secret:key}"),), "use setSecretHeaders"),
+            (((b"x-user", b"${secret:key}"),), "only setSecretHeaders"),
             (((b"x-user", b"a"), (b"x-egress-secret-x-user", b"${secret:key}")), "twice"),
             (((b"x-egress-secret-x-other", b"${secret:key}"),), "--authz-response-headers"),
             (((b"x-egress-secret-", b"${secret:key}"),), "--authz-response-headers"),
@@ -194,7 +194,7 @@ class ResponseTests(SynchronousTestCase):
         terms = decoded(200, ((b"x-envoy-auth-headers-to-remove", b"Cookie, x-a"),)).obligations
         self.assertEqual(terms.remove_headers, (b"cookie", b"x-a"))
         error = self.assertRaises(AuthorizerUnavailable, decoded, 200, ((b"x-envoy-auth-headers-to-remove", b"Host"),))
-        self.assertIn("the field host, which no decision can touch", error.reason)
+        self.assertIn("the field host cannot be set or removed", error.reason)
 
     def test_no_need(self) -> None:
         """A check cannot request the content, whatever its content is."""

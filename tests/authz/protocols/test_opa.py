@@ -106,8 +106,8 @@ class ResponseTests(SynchronousTestCase):
 
     def test_invalid(self) -> None:
         for answer, status, words in (
-            ({"code": "internal_error"}, 500, "answered with status 500"),
-            ({"result": True}, 404, "answered with status 404"),
+            ({"code": "internal_error"}, 500, "responded with status 500"),
+            ({"result": True}, 404, "responded with status 404"),
             (b"true", 200, "not a JSON object"),
             ({}, 200, "data.egress.decision is undefined"),
             ({"decision_id": "x"}, 200, "data.egress.decision is undefined"),
@@ -115,10 +115,10 @@ class ResponseTests(SynchronousTestCase):
             ({"result": "true"}, 200, "neither a boolean nor an object"),
             ({"result": 1}, 200, "neither a boolean nor an object"),
             ({"result": ["no"]}, 200, "neither a boolean nor an object"),
-            ({"result": {}}, 200, "does not say whether it is allowed"),
-            ({"result": {"deny": ["x"]}}, 200, "does not say whether it is allowed"),
-            ({"result": {"allow": "true"}}, 200, "'allow' that is no boolean"),
-            ({"result": {"allow": True, "allowed": 1}}, 200, "'allowed' that is no boolean"),
+            ({"result": {}}, 200, "'allowed' is missing"),
+            ({"result": {"deny": ["x"]}}, 200, "'allowed' is missing"),
+            ({"result": {"allow": "true"}}, 200, "'allow' is not a boolean"),
+            ({"result": {"allow": True, "allowed": 1}}, 200, "'allowed' is not a boolean"),
             ({"result": {"allow": True, "allowed": False}}, 200, "contradict each other"),
             ({"result": {"allow": True, "maxBytes": "x"}}, 200, "'maxBytes'"),
         ):

@@ -21,18 +21,18 @@ class MembersTests(SynchronousTestCase):
 
     def test_rejected(self) -> None:
         for content, words in (
-            (b"", "is not JSON"),
-            (b"{", "is not JSON"),
-            (b"\xff", "is not JSON"),
-            (b"\xef\xbb\xbf{}", "is not JSON"),
-            (b"[" * 200_000, "is not JSON"),
-            (b"[]", "is not a JSON object"),
-            (b"null", "is not a JSON object"),
-            (b'{"a": 1, "a": 1}', "names a key twice"),
-            (b'{"a": {"b": 1, "b": 2}}', "names a key twice"),
-            (b'{"a": NaN}', "has the number NaN"),
-            (b'{"a": -Infinity}', "has the number -Infinity"),
-            (b'{"a": ' + b"9" * 4001 + b"}", "has a number of more than 4000 digits"),
+            (b"", "the content is not JSON"),
+            (b"{", "the content is not JSON"),
+            (b"\xff", "the content is not JSON"),
+            (b"\xef\xbb\xbf{}", "the content is not JSON"),
+            (b"[" * 200_000, "the content is not JSON"),
+            (b"[]", "the content is not a JSON object"),
+            (b"null", "the content is not a JSON object"),
+            (b'{"a": 1, "a": 1}', "a key is repeated"),
+            (b'{"a": {"b": 1, "b": 2}}', "a key is repeated"),
+            (b'{"a": NaN}', "NaN is not a JSON number"),
+            (b'{"a": -Infinity}', "-Infinity is not a JSON number"),
+            (b'{"a": ' + b"9" * 4001 + b"}", "a number has more than 4000 digits"),
         ):
             with self.subTest(content[:20]):
                 with self.assertRaises(InvalidJson) as caught:

@@ -128,7 +128,7 @@ class DecisionTests(RemoteTestCase):
     def test_request_that_cannot_be_encoded(self) -> None:
         request = attrs.evolve(REQUEST, path="/\ud800")
         call = self.authorizer.decide(request)
-        self.assertIn("cannot be put", self.assert_unavailable(call, AuthzFailure.REQUEST))
+        self.assertIn("cannot express", self.assert_unavailable(call, AuthzFailure.REQUEST))
         self.assertEqual(self.endpoint.connections, [])
 
     def test_no_cookies(self) -> None:
@@ -160,7 +160,7 @@ ANSWERS: dict[str, bytes] = {
     "true as text": http(b'{"allowed": "true"}'),
     "true as a number": http(b'{"allowed": 1}'),
     "no JSON": http(b"allowed"),
-    "a key twice": http(b'{"allowed": false, "allowed": true}'),
+    "a key is repeated": http(b'{"allowed": false, "allowed": true}'),
     "10 MB": http(b'{"allowed": true, "x": "' + b"x" * 10_000_000 + b'"}'),
     "gzip bomb": http(
         gzip.compress(b'{"allowed": true, "x": "' + b"x" * 1_000_000 + b'"}'), fields=b"Content-Encoding: gzip\r\n"
@@ -201,15 +201,15 @@ class FailClosedTests(RemoteTestCase):
                         self.server().answer(data)
                     self.server().close(error)
                     reason = self.assert_unavailable(call, AuthzFailure.CONNECTION)
-                    self.assertIn("before its answer was complete", reason)
+                    self.assertIn("before its response was complete", reason)
 
     def test_connecting(self) -> None:
         for error, words in (
             (refused(), "refused the connection"),
             (DNSLookupError(), "does not resolve"),
-            (ConnectError(string="unreachable"), "cannot be connected to"),
+            (ConnectError(string="unreachable"), "cannot be reached"),
             (SSL.Error([("SSL routines", "", "certificate verify failed")]), "the certificate has expired"),
-            (ConnectTimeout(), "did not take the connection within 5 s"),
+            (ConnectTimeout(), "did not accept the connection within 5 s"),
             (ConnectionDone(), "the certificate has expired"),
             (RuntimeError(TOKEN), "RuntimeError"),
         ):
@@ -227,11 +227,11 @@ class FailClosedTests(RemoteTestCase):
             5.0,
         )
         self.endpoint.failing = ConnectionLost()
-        self.assertIn("before its answer was complete", self.assert_unavailable(authorizer.decide(REQUEST)))
+        self.assertIn("before its response was complete", self.assert_unavailable(authorizer.decide(REQUEST)))
 
     def test_too_many_requests(self) -> None:
         call = [self.decide() for _ in range(MAX_CONNECTIONS + MAX_WAITING)]
-        self.assertIn("wait for it already", self.assert_unavailable(self.decide(), AuthzFailure.OVERLOAD))
+        self.assertIn("queued requests is reached", self.assert_unavailable(self.decide(), AuthzFailure.OVERLOAD))
         self.clock.advance(5)
         for one in call:
             self.assertIn("within 5 s", self.assert_unavailable(one))
@@ -321,7 +321,7 @@ class OtherApiTests(RemoteTestCase):
     def test_never(self) -> None:
         call = self.ask_by(ValidateCodec("http://authz.test/validate", NAME), WITHHELD, AuthzBody.NEVER)
         self.server().answer(http(b'{"need": "body"}'))
-        self.assertIn("--authz-body never", self.assert_unavailable(call, AuthzFailure.REQUEST))
+        self.assertIn("--authz-body is never", self.assert_unavailable(call, AuthzFailure.REQUEST))
 
     def test_unsupported_request(self) -> None:
         call = self.ask_by(ExtAuthzCodec("http://authz.test", NAME), attrs.evolve(REQUEST, path="*"))

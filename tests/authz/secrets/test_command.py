@@ -78,8 +78,8 @@ class RunCommandTests(SynchronousTestCase):
         self.assertEqual(str(error), says)
 
     def test_status(self) -> None:
-        self.fails(ProcessTerminated(3), "ended with status 3")
-        self.fails(ProcessTerminated(None, 9), "was ended by a signal")
+        self.fails(ProcessTerminated(3), "exited with status 3")
+        self.fails(ProcessTerminated(None, 9), "was killed by a signal")
 
     def test_timeout(self) -> None:
         done = run_command(self.spawner, ("print",))

@@ -63,7 +63,7 @@ class AccessTests(VaultTestCase):
     """Which secret is available for which origin."""
 
     def test_unknown(self) -> None:
-        self.refused(self.vault(""), "the secret a, which --secrets does not have")
+        self.refused(self.vault(""), "the secret a, which --secrets does not define")
 
     def test_other_origin(self) -> None:
         self.environ["A"] = "s3cr3t"
@@ -111,7 +111,7 @@ class FileTests(VaultTestCase):
         self.assertEqual(self.had(vault), b"three")
         self.write("token", b"three").chmod(0o644)
         self.clock.advance(1)
-        self.refused(vault, "others than its owner")
+        self.refused(vault, "users other than its owner")
         self.write("token", b"three")
         self.assertEqual(self.had(vault), b"three")
         (self.directory / "token").unlink()
@@ -132,14 +132,14 @@ class FileTests(VaultTestCase):
 
     def test_missing_file(self) -> None:
         (self.directory / "token").mkdir()
-        self.refused(self.vault(self.TEXT), "its file is none")
+        self.refused(self.vault(self.TEXT), "its file is not a regular file")
 
     def test_file_that_disappears(self) -> None:
         path = self.write("token", b"one")
         state = os.stat(path)
         path.unlink()
         self.patch(os, "stat", lambda _: state)
-        self.refused(self.vault(self.TEXT), "its file is missing")
+        self.refused(self.vault(self.TEXT), "its file does not exist")
 
 
 class CommandTests(VaultTestCase):
@@ -185,7 +185,7 @@ class CommandTests(VaultTestCase):
 
     def test_failures(self) -> None:
         for result, says in (
-            (CommandFailed("ended with status 1"), "its command ended with status 1"),
+            (CommandFailed("exited with status 1"), "its command exited with status 1"),
             (b"", "it is empty"),
             (b"s3cr3t\nmore", "control characters"),
             (RuntimeError("s3cr3t"), "its command failed"),
@@ -237,7 +237,7 @@ class LoadTests(VaultTestCase):
 
     def test_invalid(self) -> None:
         for data, mode, says in (
-            (b"", 0o602, "everybody can write"),
+            (b"", 0o602, "other users can write"),
             (b"\xff", 0o600, "UTF-8"),
             (b"#" * (1024 * 1024 + 1), 0o600, "over"),
             (b"garbage", 0o600, "TOML"),
