@@ -1,4 +1,4 @@
-"""The reference of names contains every metric, record key and error code, as it is in the code."""
+"""The reference of names contains every metric, record key, error code and log event, as it is in the code."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from egress.observability.metrics import Metrics
 from egress.observability.shadow_log import ShadowLog
 from egress.workers.service import parent_metrics
 from tests.authz.test_fail_closed import REQUEST
+from tests.docs import log_events
 from tests.observability.records import ALLOWED
 
 ROOT = Path(__file__).parent.parent.parent
@@ -168,3 +169,11 @@ class ErrorCodesTests(SynchronousTestCase):
         for outcome in OUTCOMES.values():
             expected.setdefault(outcome.verdict, []).append(outcome.code)
         self.assertEqual(documented, expected)
+
+
+class LogEventsTests(SynchronousTestCase):
+    """The table of log events."""
+
+    def test_table(self) -> None:
+        text = PAGE.read_text(encoding="utf-8")
+        self.assertEqual(text, log_events.page(text), "run: python -m tests.docs.log_events")
