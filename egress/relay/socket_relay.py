@@ -53,11 +53,11 @@ class SocketEnd:
         "_reactor",
         "_reading",
         "_relay",
-        "_socket",
         "_writing",
         "ended",
         "moved",
         "peer",
+        "socket",
         "transport",
     )
 
@@ -69,22 +69,22 @@ class SocketEnd:
         self.ended = False
         self._relay = relay
         self._reactor = transport.reactor
-        self._socket: socket.socket = transport.getHandle()
+        self.socket: socket.socket = transport.getHandle()
         self._reading = False
         self._writing = False
 
     def take(self, peer: SocketEnd, flows: Flows) -> None:
         """Take over the socket from its transport."""
         self.peer = peer
-        self._flow = flows.between(self._socket, peer._socket)
+        self._flow = flows.between(self.socket, peer.socket)
         self.transport.pauseProducing()  # type: ignore[no-untyped-call]
         self.transport.unregisterProducer()  # type: ignore[no-untyped-call]
         self.transport.registerProducer(self, True)  # type: ignore[no-untyped-call]
 
     def give_back(self) -> None:
         """Leave the reactor, and return the socket to its transport."""
-        self._read(False)
-        self._write(False)
+        self.watch_reads(False)
+        self.watch_writes(False)
         self._flow.close()
         self.transport.unregisterProducer()  # type: ignore[no-untyped-call]
 
@@ -92,13 +92,14 @@ class SocketEnd:
 
     def fileno(self) -> int:
         """The socket's descriptor."""
-        return self._socket.fileno()
+        return self.socket.fileno()
 
     def logPrefix(self) -> str:
         """See C{ILoggingContext}."""
         return "relay"
 
-    def _read(self, wanted: bool) -> None:
+    def watch_reads(self, wanted: bool) -> None:
+        """Start or stop watching for data."""
         if wanted is not self._reading:
             self._reading = wanted
             if wanted:
@@ -106,7 +107,8 @@ class SocketEnd:
             else:
                 self._reactor.removeReader(self)
 
-    def _write(self, wanted: bool) -> None:
+    def watch_writes(self, wanted: bool) -> None:
+        """Start or stop watching for the ability to take data."""
         if wanted is not self._writing:
             self._writing = wanted
             if wanted:
@@ -159,8 +161,8 @@ class SocketEnd:
                     self._relay.end(self.peer)
                     return
                 if flow.held:
-                    self._read(False)
-                    self.peer._write(True)
+                    self.watch_reads(False)
+                    self.peer.watch_writes(True)
                     return
             if not more or self.moved >= limit:
                 break
@@ -178,16 +180,16 @@ class SocketEnd:
                 # The budget has ended the relay: nothing of this was passed on.
                 return
             more = filled >= MIN_FULL_READ
-        self.peer._write(False)
-        self._read(True)
+        self.peer.watch_writes(False)
+        self.watch_reads(True)
 
     def _end(self) -> None:
         """Handle the end of this end's data: pass it to the other end."""
         self.ended = True
-        self._read(False)
-        self.peer._write(False)
+        self.watch_reads(False)
+        self.peer.watch_writes(False)
         try:
-            self.peer._socket.shutdown(socket.SHUT_WR)
+            self.peer.socket.shutdown(socket.SHUT_WR)
         except OSError:
             self._relay.end(self.peer)
             return
@@ -239,7 +241,7 @@ class SocketRelay:
         self.client.take(self.origin, flows)
         self.origin.take(self.client, flows)
         for end in (self.client, self.origin):
-            end._read(True)
+            end.watch_reads(True)
 
     def max_read(self) -> int:
         """The maximum size of the next read. One byte over the remaining budget reveals excess data, which is not

@@ -49,14 +49,20 @@ class Pipe:
 class Pipes:
     """The pipes of a process: a flow borrows one while it holds data, and returns it empty.
 
+    @param max_pipes: the maximum number of pipes.
     @ivar made: the number of pipes, borrowed or not.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, max_pipes: int = MAX_PIPES) -> None:
         self.made = 0
-        self._max_pipes = MAX_PIPES
+        self._max_pipes = max_pipes
         self._idle: list[Pipe] = []
         self._closed = False
+
+    @property
+    def idle(self) -> int:
+        """The number of pipes that no flow has."""
+        return len(self._idle)
 
     def borrow(self) -> Pipe | None:
         """Return an empty pipe, if one is available."""
@@ -157,12 +163,13 @@ class SplicedFlow:
 class SplicedFlows:
     """Creates flows through pipes.
 
+    @param pipes: the pipes; C{None}: new ones.
     @ivar pipes: the pipes.
     @ivar buffered: creates the fallback flows, for when no pipe is available.
     """
 
-    def __init__(self) -> None:
-        self.pipes = Pipes()
+    def __init__(self, pipes: Pipes | None = None) -> None:
+        self.pipes = Pipes() if pipes is None else pipes
         self.buffered = BufferedFlows()
 
     def between(self, source: socket.socket, sink: socket.socket) -> SplicedFlow:

@@ -6,6 +6,7 @@ import base64
 import os
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
@@ -46,9 +47,16 @@ class AuthenticatorTestCase(SynchronousTestCase):
         self.authenticator = ClientAuthenticator(self.path, self.clock, self.in_thread)
 
     def tearDown(self) -> None:
-        self.assertEqual(self.authenticator._jobs, {})
-        self.assertEqual(dict(self.authenticator._queues), {})
-        self.assertEqual(self.authenticator._busy, set())
+        """Verify that no check has left anything that limits later checks."""
+        self.assertEqual(self.under_way, [])
+        self.write(LINES)
+        addresses = [f"203.0.113.{number}" for number in range(AT_ONCE)]
+        with mock.patch.object(authenticator, "QUEUES", AT_ONCE):
+            later = [self.authenticator.check(basic("alice", address), address) for address in addresses]
+        self.assertEqual(len(self.under_way), AT_ONCE)
+        self.finish_all()
+        for each in later:
+            self.failureResultOf(each, CredentialsRejected)
 
     def in_thread(self, check: Callable[[], bool]) -> Deferred[bool]:
         done: Deferred[bool] = Deferred()
@@ -119,7 +127,8 @@ class CheckTests(AuthenticatorTestCase):
 
     def test_credentials_are_not_stored(self) -> None:
         self.authenticator.check(TOKEN, HERE)
-        self.assertNotIn(b"t0ken", b"".join(self.authenticator._cached))
+        self.assertEqual(self.authenticator.cached_identity(TOKEN), "ci")
+        self.assertNotIn("t0ken", repr(vars(self.authenticator)))
 
     def test_thread_fails(self) -> None:
         waiting = self.authenticator.check(ALICE, HERE)
@@ -269,10 +278,10 @@ class FileTests(AuthenticatorTestCase):
 
     def test_unchanged_file_is_not_read(self) -> None:
         self.authenticator.check(TOKEN, HERE)
-        before = self.authenticator._secrets
         self.clock.advance(100)
-        self.assertEqual(self.authenticator.cached_identity(TOKEN), "ci")
-        self.assertIs(self.authenticator._secrets, before)
+        with mock.patch.object(authenticator, "load_secrets") as load:
+            self.assertEqual(self.authenticator.cached_identity(TOKEN), "ci")
+        load.assert_not_called()
 
     def test_changed_during_a_check(self) -> None:
         waiting = self.authenticator.check(ALICE, HERE)

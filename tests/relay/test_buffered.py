@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 from egress.relay.buffered import BUFFER, SMALL_READ, BufferedFlows, Flows
 from tests.relay.flows import PATTERN, Cases
 from tests.transport.sockets import read_all
@@ -43,9 +45,14 @@ class BufferedFlowTests(Cases.AnyFlow):
         self.assertEqual(sizes[-1], SMALL_READ, "the rest may have to be stored")
 
     def test_the_buffer_is_allocated_on_first_use(self) -> None:
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
         flows = BufferedFlows()
-        flows.between(self.source, self.sink)
-        self.assertIsNone(flows._buffer)
+        flow = flows.between(self.source, self.sink)
+        self.assertLess(tracemalloc.get_traced_memory()[0], BUFFER)
+        self.sender.send(b"x")
+        flow.fill()
+        self.assertGreaterEqual(tracemalloc.get_traced_memory()[0], BUFFER)
 
     def test_the_rest_is_a_copy(self) -> None:
         while not self.flow.held:

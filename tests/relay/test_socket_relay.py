@@ -16,7 +16,7 @@ from zope.interface import implementer
 from egress.model.decision import Obligations
 from egress.model.errors import EgressError, LimitReached
 from egress.proxy.lease import Lease, lease_for
-from egress.relay.buffered import BufferedFlows, Flows
+from egress.relay.buffered import BUFFER, BufferedFlows, Flow, Flows
 from egress.relay.socket_relay import FAIR_SHARE_BYTES, SocketEnd, SocketRelay, relay_between
 from egress.relay.splice import SplicedFlows, can_splice
 from tests.proxy.fakes import Proxy, Wire
@@ -80,7 +80,7 @@ class _Cases:
             self.assertEqual((self.reactor.reading, self.reactor.writing), (set(), set()))
             self.assertEqual((len(self.near_side.lost), len(self.far_side.lost)), (1, 1))
             if isinstance(self.flows, SplicedFlows):
-                self.assertEqual(self.flows.pipes.made, len(self.flows.pipes._idle), "all pipes were returned")
+                self.assertEqual(self.flows.pipes.made, self.flows.pipes.idle, "all pipes were returned")
 
         def _note_active(self) -> None:
             self.active += 1
@@ -233,7 +233,7 @@ class _Cases:
             self.assertEqual(self.ends, [self.pump.origin])
 
         def test_an_end_that_cannot_be_passed_on(self) -> None:
-            self.pump.origin._socket.close()
+            self.far.getHandle().close()
             self.client.shutdown(socket.SHUT_WR)
             self.reactor.removeReader(self.pump.origin)
             self.reactor.settle()
@@ -260,7 +260,7 @@ class _Cases:
             class Endless:
                 held = 0
 
-                def fill(self) -> int:
+                def fill(self, max_bytes: int = BUFFER) -> int:
                     self.held = FAIR_SHARE_BYTES // 4
                     return self.held
 
@@ -272,11 +272,20 @@ class _Cases:
                 def close(self) -> None:
                     pass
 
-            self.pump.client._flow.close()
-            self.pump.client._flow = Endless()  # type: ignore[assignment]
-            self.pump.client.doRead()
+            class EndlessFlows:
+                def between(self, source: socket.socket, sink: socket.socket) -> Flow:
+                    return Endless()
+
+                def close(self) -> None:
+                    pass
+
+            self.pump.stop()
+            pump = relay_between(self.near, self.far, EndlessFlows(), self._note_active, self.ends.append)
+            assert pump is not None
+            self.pump = pump
+            pump.client.doRead()
             self.assertEqual(sum(moved), FAIR_SHARE_BYTES)
-            self.assertIn(self.pump.client, self.reactor.reading)
+            self.assertIn(pump.client, self.reactor.reading)
 
         def test_the_sockets_are_returned(self) -> None:
             self.transfer(DATA, self.client, self.origin)
@@ -340,7 +349,7 @@ class SplicedTests(_Cases.AnySocketRelay):
     def test_an_idle_relay_has_no_pipe(self) -> None:
         self.transfer(DATA, self.client, self.origin)
         assert isinstance(self.flows, SplicedFlows)
-        self.assertEqual((self.flows.pipes.made, len(self.flows.pipes._idle)), (1, 1))
+        self.assertEqual((self.flows.pipes.made, self.flows.pipes.idle), (1, 1))
 
 
 class ReadyTests(SocketsTestCase):
@@ -382,7 +391,7 @@ class ReadyTests(SocketsTestCase):
         self.assertTrue(self.take(near, self.transport()))
         near.write(bytes(1 << 20))
         near.doWrite()
-        self.assertFalse(near._tempDataBuffer)
+        self.assertGreater(len(near.dataBuffer), near.offset)
         self.assertFalse(self.take(self.transport(), near), "the rest is in the other buffer")
 
     def test_not_when_it_is_closing(self) -> None:

@@ -42,7 +42,7 @@ class SplicedFlowTests(Cases.AnyFlow):
     def borrowed(self) -> int:
         """The number of borrowed pipes."""
         assert isinstance(self.flows, SplicedFlows)
-        return self.flows.pipes.made - len(self.flows.pipes._idle)
+        return self.flows.pipes.made - self.flows.pipes.idle
 
     def test_has_a_pipe_only_while_it_holds_data(self) -> None:
         self.assertRaises(BlockingIOError, self.flow.fill)
@@ -58,11 +58,13 @@ class SplicedFlowTests(Cases.AnyFlow):
         self.assertEqual(self.flows.pipes.made, 1)
 
     def test_a_pipe_with_data_is_discarded(self) -> None:
+        assert isinstance(self.flows, SplicedFlows)
+        pipe = self.flows.pipes.borrow()
+        assert pipe is not None
+        self.flows.pipes.give_back(pipe)
         self.sender.send(b"x")
         self.flow.fill()
-        assert isinstance(self.flow, SplicedFlow) and isinstance(self.flows, SplicedFlows)
-        pipe = self.flow._pipe
-        assert pipe is not None
+        self.assertEqual((self.flows.pipes.made, self.flows.pipes.idle), (1, 0), "the flow has this pipe")
         self.flow.close()
         self.flow.close()
         self.assertRaises(OSError, os.fstat, pipe.inlet)
@@ -97,9 +99,7 @@ class NoPipeTests(Cases.AnyFlow):
     """A flow through the buffer, because no pipe is available."""
 
     def make(self) -> Flows:
-        flows = SplicedFlows()
-        flows.pipes._max_pipes = 0
-        return flows
+        return SplicedFlows(Pipes(0))
 
 
 class PipesTests(SynchronousTestCase):

@@ -12,6 +12,7 @@ from twisted.web.server import NOT_DONE_YET, Request
 
 from egress.observability.health import OpsRequest
 from egress.transport.bounded_http import BoundedChannel, BoundedSite, ChannelBounds
+from egress.transport.fair_turns import RoundRobin
 from egress.transport.lingering_close import LINGER_SECONDS
 from tests.proxy.fakes import Wire, status_of
 
@@ -48,6 +49,8 @@ class ChannelTestCase(SynchronousTestCase):
         self.clock = Clock()
         self.page = _Page()
         self.site = BoundedSite(self.clock, ChannelBounds(4), self.page, OpsRequest)
+        # No turn has time for a second job.
+        self.site.turns = RoundRobin(self.clock, -1.0)
 
     def connect(self, host: str = "192.0.2.1") -> Wire:
         wire = Wire(self.clock, IPv4Address("TCP", host, 40000))
@@ -55,7 +58,6 @@ class ChannelTestCase(SynchronousTestCase):
 
     def one_turn(self) -> None:
         """Run one turn of the reactor."""
-        self.patch(self.site.turns, "_time_slice", -1.0)
         due: list[Any] = [call for call in self.clock.getDelayedCalls() if call.getTime() <= self.clock.seconds()]
         for call, func in [(call, call.func) for call in due]:
             call.cancel()

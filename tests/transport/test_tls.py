@@ -110,7 +110,7 @@ class TlsFactoryTests(SynchronousTestCase):
 
     def connect(self) -> tuple[Recorder, Wire, TlsClient]:
         """A session after its handshake."""
-        clock = Clock()
+        self.clock = clock = Clock()
         above = Recorder()
         above.prepare(True, lambda: None, lambda _: None)
         context = leaves().context_for(Authority("origin.test", 443))
@@ -141,10 +141,10 @@ class TlsFactoryTests(SynchronousTestCase):
         client.connection.send(b"end")
         wire.protocol.dataReceived(client.connection.bio_read(1 << 16))
         above.transport.pauseProducing()  # type: ignore[union-attr]
-        wire._clock.advance(0)  # type: ignore[attr-defined]
+        self.clock.advance(0)
         self.assertEqual(above.received.count(b","), MAX_RECORDS, "nobody takes more now")
         above.transport.resumeProducing()  # type: ignore[union-attr]
-        wire._clock.advance(0)  # type: ignore[attr-defined]
+        self.clock.advance(0)
         self.assertEqual(above.received.count(b","), 3 * MAX_RECORDS)
         self.assertTrue(above.received.endswith(b"1,end"))
         self.assertFalse(wire.paused)
@@ -165,7 +165,7 @@ class TlsFactoryTests(SynchronousTestCase):
                     above.transport.abortConnection()  # type: ignore[union-attr]
                 else:
                     wire.lose()
-                wire._clock.advance(0)  # type: ignore[attr-defined]
+                self.clock.advance(0)
                 self.assertEqual(len(above.received), MAX_RECORDS)
                 self.assertEqual(len(above.lost), 1)
 

@@ -122,7 +122,8 @@ class WriteThroughTests(SynchronousTestCase):
         self.protocol.dataReceived = read.append  # type: ignore[method-assign,assignment]
         sizes = (100, HEAD_READ, 100)
         for size in sizes:
-            self.transport._dataReceived(b"x" * size)
+            self.assertEqual(self.peer.send(b"x" * size), size)
+            self.transport.doRead()
         self.assertEqual([len(data) for data in read], list(sizes))
         self.assertEqual(self.transport.bufferSize, BULK_BYTES)
         self.assertEqual(WriteThroughServer.bufferSize, HEAD_READ, "only this connection has larger reads")
@@ -142,10 +143,12 @@ class WriteThroughTests(SynchronousTestCase):
         self.assertTrue(self.drain().endswith(b"still sent, as Twisted does"))
 
     def test_after_half_closing(self) -> None:
-        self.transport._writeDisconnected = True
+        self.transport.loseWriteConnection()
+        self.transport.doWrite()
         self.transport.write(b"too late")
-        with self.assertRaises(BlockingIOError):
-            self.peer.recv(100)
+        self.assertEqual(self.peer.recv(100), b"")
+        self.assertTrue(self.transport.connected)
+        self.assertEqual(self.reactor.writing, set())
 
 
 class _Port(tcp.Port):
