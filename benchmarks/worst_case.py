@@ -25,12 +25,12 @@ from typing import Any, Final
 import attrs
 
 from egress.config.model import Limits
-from egress.http.body import End
 from egress.http.error_response import encode_error_response
-from egress.http.heads import HeadLimits, RequestHead
+from egress.http.events import End, RequestHead
+from egress.http.heads import HeadLimits
 from egress.http.readers import RequestReader
 from egress.http.request_target import parse_request_target
-from egress.http.writers import encode_request, forwarded_fields
+from egress.http.writers import encode_request, forwarded_fields, forwarded_head
 from egress.model.authority import Origin
 from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Stage, Verdict
 from egress.model.errors import Denied, EgressError
@@ -149,7 +149,7 @@ def _question(head: RequestHead) -> DecisionRequest:
     assert target.authority is not None  # the corpus has absolute URLs
     origin = Origin.of(target.scheme or "http", target.authority)
     lines = forwarded_fields(head, origin)
-    encode_request(head.method, target.sent, lines, http11=head.http11)
+    encode_request(forwarded_head(head, target.sent, lines))
     has_body = head.framing.has_body
     return DecisionRequest(
         "id",

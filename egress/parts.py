@@ -12,14 +12,17 @@ from egress.config.contradictions import OWN_AUTHORIZER, RULES_DECIDE, check
 from egress.config.model import ConfigError, Limits, Mode, ProxyConfig
 from egress.model.no_proxy import HostPattern
 from egress.observability.audit_log import JsonLinesAudit, configured_audit
-from egress.proxy.context import ProxyContext
+from egress.proxy.context import AuthzContext, OriginContext, ProxyContext, TunnelContext, head_limits
+from egress.proxy.tls_intercept import TlsIntercept
 from egress.runtime.rlimits import clamp_to, soft_limit
 from egress.runtime.role import Role
 from egress.tls.ca_source import CaSource, dry_run_ca
 from egress.tls.issuer import CaError, CertificateAuthority
+from egress.transport.fair_turns import RoundRobin
 from egress.transport.reactor import IEgressReactor
 from egress.upstream.address_guard import AddressGuard, is_local_address
 from egress.upstream.connector import Dialer
+from egress.upstream.origins import Origins
 from egress.upstream.pool import OriginPool
 from egress.upstream.resolver import Resolver
 
@@ -131,18 +134,23 @@ def proxy_context(
     report: Callable[[ExchangeRecord], None],
 ) -> ProxyContext:
     """Return the collaborators that all sessions share."""
+    turns = RoundRobin(reactor)
     return ProxyContext(
         clock=reactor,
         limits=config.limits,
-        authorizer=authorizer,
-        dialer=dialer,
-        pool=OriginPool(reactor, config.limits),
-        host_contexts=host_contexts,
-        report=report,
-        passthrough=tuple(HostPattern.parse(text, suffix=False) for text in config.passthrough),
-        opaque_ports=config.opaque_ports,
+        turns=turns,
+        authz=AuthzContext(reactor, authorizer, report, renewal_timeout=2 * config.authz_timeout + RENEWAL_MARGIN),
+        origins=OriginContext(
+            dialer=dialer,
+            pool=OriginPool(reactor, config.limits),
+            streams=Origins(dialer, head_limits(config.limits), reactor, turns),
+            resolve=config.resolve,
+        ),
+        tunnels=TunnelContext(
+            interception=TlsIntercept(host_contexts, reactor, turns),
+            passthrough=tuple(HostPattern.parse(text, suffix=False) for text in config.passthrough),
+            opaque_ports=config.opaque_ports,
+        ),
         upgrade_protocols=frozenset(config.upgrade_protocols),
         oversize_body=config.over_body_limit,
-        renewal_timeout=2 * config.authz_timeout + RENEWAL_MARGIN,
-        resolve=config.resolve,
     )

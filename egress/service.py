@@ -154,7 +154,7 @@ class EgressProxyService(Service):
         if watch is not None:
             metrics.set_policy_source(lambda: watch.state)
         metrics.set_connections_source(lambda: context.sessions.clients)
-        metrics.set_rejected_source(lambda: context.rejected)
+        metrics.set_rejected_source(lambda: context.sessions.rejected)
         metrics.set_lookups_source(lambda: resolver.busy, lambda: resolver.waiting)
         metrics.set_body_memory_source(lambda: context.contents.held, lambda: context.contents.waiting)
         metrics.set_host_contexts_source(lambda: len(contexts))
@@ -188,7 +188,7 @@ class EgressProxyService(Service):
             self._chain.use(None)
         self._trust.replace(resources.trust)
         self._authz_trust.replace(resources.authz_trust)
-        self._context.pool.clear()
+        self._context.origins.pool.clear()
 
     def _use_policy(self, policy: tuple[RuleSet, SecretTable | None]) -> None:
         """Use a policy whose files changed, and the secrets that it may name."""
@@ -198,7 +198,7 @@ class EgressProxyService(Service):
         self._use_rules(rules, followed=True)
         if stricter:
             # Idle connections may go to addresses that the new policy blocks.
-            self._context.pool.clear()
+            self._context.origins.pool.clear()
 
     def _use_rules(self, rules: RuleSet, *, followed: bool = False) -> None:
         self._chain.use(rules)
@@ -283,8 +283,7 @@ class EgressProxyService(Service):
         if self._policy_watch is not None:
             self._policy_watch.stop()
         self._approvals.close()
-        self._context.draining = True
-        self._context.pool.close()
+        self._context.origins.pool.close()
 
         def drained(_: object) -> Deferred[None]:
             self._context.sessions.abort()

@@ -24,10 +24,11 @@ from egress.authz.protocols.validate import decode_response, headers_value
 from egress.authz.protocols.validate import encode_request as encode_authz_request
 from egress.authz.protocols.validate_server import InvalidRequest, decode_request
 from egress.config.admin_endpoint import AdminEndpoint, InvalidAdmin
-from egress.http.body import ChunkedBody, End, MalformedBody, encode_chunk
+from egress.http.body import ChunkedBody, MalformedBody, encode_chunk
 from egress.http.connect_handshake import ConnectHandshake
+from egress.http.events import End, RequestHead, ResponseHead
 from egress.http.field_lines import MalformedFields, parse_fields
-from egress.http.heads import HeadLimits, RequestHead, ResponseHead, parse_request_head, parse_response_head
+from egress.http.heads import HeadLimits, parse_request_head, parse_response_head
 from egress.http.hop_by_hop import encode_fields
 from egress.http.obligations import SECRET_MARK
 from egress.http.proxy_authorization import Basic, Bearer, parse_credentials
@@ -35,7 +36,7 @@ from egress.http.readers import RequestReader, ResponseReader
 from egress.http.request_target import TargetForm, parse_request_target
 from egress.http.sniff import detect_protocol
 from egress.http.upgrade import requested_upgrade
-from egress.http.writers import encode_request, encode_response, forwarded_fields, response_framing
+from egress.http.writers import encode_request, encode_response, forwarded_fields, forwarded_head, response_framing
 from egress.model.approval import ApprovalAnswer, InvalidApprovalAnswer
 from egress.model.authority import DEFAULT_PORTS, Authority, Origin, UpstreamProxy, normalize_host
 from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Stage
@@ -132,7 +133,7 @@ def _sent_on(head: RequestHead, content: bytes, end: End | None) -> None:
         fields = forwarded_fields(head, ORIGIN, requested_upgrade(head, ("tcp",)))
     except ClientError:
         return
-    wire = encode_request(head.method, b"/x", fields, http11=head.http11)
+    wire = encode_request(forwarded_head(head, b"/x", fields))
     chunked = (b"Transfer-Encoding", b"chunked") in fields
     if chunked:
         wire += (encode_chunk(content) if content else b"") + b"0\r\n%b\r\n" % encode_fields(
@@ -156,7 +157,7 @@ def requests(data: bytes) -> None:
     for event in whole[0]:
         if isinstance(event, RequestHead):
             head, content = event, b""
-            line = b"%b %b HTTP/1.%d\r\n" % (head.method.encode(), head.target, head.http11)
+            line = b"%b %b HTTP/%b\r\n" % (head.method.encode(), head.target, head.version)
             assert parse_request_head(line + encode_fields(head.headers) + b"\r\n", _WIDER) == head
             with contextlib.suppress(InvalidTarget):
                 parse_request_target(head.method, head.target)
@@ -211,7 +212,7 @@ def responses(data: bytes) -> None:
     for event in whole[0]:
         if isinstance(event, ResponseHead):
             head, content = event, b""
-            line = b"HTTP/1.%d %d %b\r\n" % (head.http11, head.status, head.reason)
+            line = b"HTTP/%b %d %b\r\n" % (head.version, head.status, head.reason)
             assert parse_response_head(line + encode_fields(head.headers) + b"\r\n", _WIDER, method) == head
         elif isinstance(event, bytes):
             content += event

@@ -228,7 +228,7 @@ class ConstructionTests(ServiceTestCase):
             with self.subTest(mode):
                 service = self.make(_Silent(), authz_timeout=5, mode=mode)
                 asked = service.authorizer.decide(REQUEST)
-                self.reactor.advance(service._context.renewal_timeout - 0.1)
+                self.reactor.advance(service._context.authz.renewal_timeout - 0.1)
                 if mode is Mode.OBSERVE:
                     self.assertEqual(self.successResultOf(asked).observed, "unavailable")
                 else:
@@ -294,7 +294,7 @@ class ReloadTests(ServiceTestCase):
         service = self.make(policy=policy)
         trust = service._trust.trust
         policy.write_text('version = 1\nprivate_addresses = "deny"\n[[rules]]\naction = "deny"\nreason = "closed"\n')
-        with mock.patch.object(service._context.pool, "clear") as cleared:
+        with mock.patch.object(service._context.origins.pool, "clear") as cleared:
             self.successResultOf(service.reload())
         self.assertEqual(self.decide(service).reason, "closed")
         self.assertIsNotNone(service._guard.refusal(ip_address("10.0.0.1"), 80))
@@ -339,7 +339,7 @@ class ReloadTests(ServiceTestCase):
         service = self.make(policy=policy)
         service.startService()
         trust = service._trust.trust
-        with mock.patch.object(service._context.pool, "clear") as cleared:
+        with mock.patch.object(service._context.origins.pool, "clear") as cleared:
             self.reactor.pump([POLICY_LOOK_EVERY, POLICY_LOOK_EVERY])
             policy.write_text('version = 1\n[[rules]]\naction = "deny"\nreason = "closed"\n')
             self.reactor.pump([POLICY_LOOK_EVERY, POLICY_LOOK_EVERY])
@@ -387,8 +387,10 @@ class CaTests(ServiceTestCase):
     def test_rsa_key(self) -> None:
         """The key is made in a thread of the proxy, when a client needs it."""
         with mock.patch("egress.tls.host_contexts._new_rsa_key", return_value=rsa_key()):
-            host_contexts = self.make()._context.host_contexts
-        self.assertIs(self.successResultOf(host_contexts.prepared(LeafKey.RSA)), rsa_key())
+            interception = self.make()._context.tunnels.interception
+            prepared = interception.prepared(LeafKey.RSA)
+        assert prepared is not None
+        self.assertIs(self.successResultOf(prepared), rsa_key())
 
     def test_ca_reload(self) -> None:
         """A CA that replaces another while the proxy runs signs, is logged and counted."""
@@ -402,7 +404,7 @@ class CaTests(ServiceTestCase):
         self.reactor.advance(LOOK_EVERY)
         second = service.certificate_authority
         self.assertNotEqual(second.fingerprint, first.fingerprint)
-        context = service._context.host_contexts.context_for(Authority("a.example", 443))
+        context = service._context.tunnels.interception._host_contexts.context_for(Authority("a.example", 443))
         client, server = SSL.Connection(SSL.Context(SSL.TLS_CLIENT_METHOD), None), SSL.Connection(context, None)
         shake_hands(client, server)
         leaf = client.get_peer_certificate(as_cryptography=True)

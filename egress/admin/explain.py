@@ -14,7 +14,7 @@ from egress.admin.explain_text import describe, of_route, of_terms
 from egress.authz.approvals import Approvals
 from egress.authz.chain import AuthorizerChain
 from egress.config.model import OversizeBody, ProxyConfig
-from egress.http.heads import RequestHead
+from egress.http.events import RequestHead
 from egress.http.readers import RequestReader
 from egress.http.request_target import RequestTarget, parse_request_target
 from egress.http.upgrade import Upgrade, requested_upgrade
@@ -40,7 +40,6 @@ from egress.proxy.context import ProxyContext
 from egress.proxy.destination import Destination
 from egress.proxy.tunnel_binding import TunnelBinding, named_origin
 from egress.upstream.connector import Dialer
-from egress.upstream.origin_connection import OriginConnection
 
 _LOCAL: Final = "127.0.0.1"
 # Only the last rules that were evaluated: an explanation of the longest policy must fit into a response.
@@ -127,7 +126,7 @@ class _Trace:
             purpose = Purpose.TUNNEL if stage is Stage.TUNNEL else Purpose.REQUEST
             if stage is Stage.REQUEST and self._upgrade(head) is not None:
                 purpose = Purpose.UPGRADE
-            destination = Destination(self._parts, self._identity(), origin, purpose)
+            destination = Destination(self._parts.origins, self._identity(), origin, purpose)
             if self._check_address(destination, origin.authority):
                 yield self._look_up(destination, origin.authority, first=True)
             name = "decision"
@@ -205,9 +204,9 @@ class _Trace:
 
     def _tunnel(self, authority: Authority) -> Stage:
         parts = self._parts
-        refusal = parts.host_contexts.refusal(authority)
-        if parts.is_passthrough(authority):
-            why = "--opaque-ports" if parts.is_opaque_port(authority) else "--passthrough"
+        refusal = parts.tunnels.interception.refusal(authority)
+        if parts.tunnels.is_passthrough(authority):
+            why = "--opaque-ports" if parts.tunnels.is_opaque_port(authority) else "--passthrough"
             self._step("tunnel", _OK, f"passed through unread ({why}): the tunnel is decided on, not what is inside")
             return Stage.TUNNEL
         if refusal is not None:
@@ -260,7 +259,7 @@ class _Trace:
         tunnel = stage is Stage.TUNNEL
         host: Headers = ((b"Host", str(origin.authority).encode("ascii")),)
         request = DecisionRequest(
-            request_id=self._parts.new_id(),
+            request_id=self._parts.authz.new_id(),
             stage=stage,
             method="CONNECT" if tunnel else head.method,
             origin=origin,
@@ -331,7 +330,7 @@ class _Trace:
         rules = self._of.deciding.rules
         if rules is None:
             return ()
-        traced = rules.trace(request, self._parts.wall_clock())
+        traced = rules.trace(request, self._parts.authz.wall_clock())
         return tuple(
             RuleTried(one.rule_id, one.verdict.value, one.matched, one.failed, one.where, one.doubt) for one in traced
         )
@@ -365,8 +364,7 @@ class _Trace:
     @inlineCallbacks
     def _connect(self, route: Route) -> Generator[Deferred[Any], Any, None]:
         """Connect as the proxy would, TLS included, and close the connection."""
-        connection = OriginConnection(route, self._parts.head_limits, self._parts.clock, self._parts.turns)
-        yield self._of.dialer.dial(route, connection)
+        connection = yield self._parts.origins.streams.open(route)
         transport: Any = connection.transport
         hop = connection.hop
         details = []

@@ -6,58 +6,15 @@ import enum
 import re
 from typing import Final
 
-import attrs
-
+from egress.http.events import END, End
 from egress.http.field_lines import MalformedFields, parse_fields
-from egress.http.hop_by_hop import trailer_fields
+from egress.http.hop_by_hop import encode_fields, trailer_fields
 from egress.model.decision import Headers
-
-
-class BodyKind(enum.Enum):
-    """The way in which the end of the content is marked."""
-
-    NONE = "none"
-    LENGTH = "content-length"
-    CHUNKED = "chunked"
-    UNTIL_CLOSE = "until-close"
-
-
-@attrs.frozen
-class Framing:
-    """The framing of a message's content.
-
-    @ivar length: bytes of content if C{kind} is L{BodyKind.LENGTH}, otherwise 0.
-    """
-
-    kind: BodyKind
-    length: int = 0
-
-    @property
-    def has_body(self) -> bool:
-        """Whether content may follow the head."""
-        return self.kind is not BodyKind.NONE
-
-
-NO_BODY: Final = Framing(BodyKind.NONE)
-CHUNKED: Final = Framing(BodyKind.CHUNKED)
-UNTIL_CLOSE: Final = Framing(BodyKind.UNTIL_CLOSE)
 
 
 class MalformedBody(ValueError):
     """The content does not have the framing that the head announced."""
 
-
-@attrs.frozen
-class End:
-    """The end of the content.
-
-    @ivar trailers: the fields after chunked content, without those that are not allowed there.
-    """
-
-    trailers: Headers = ()
-
-
-END: Final = End()
 
 # A recipient ignores chunk extensions that it does not know (RFC 9112 section 7.1.1), so they are read and dropped.
 # White space around ";" and "=" is "bad" white space, which a recipient removes (RFC 9110 section 5.6.3).
@@ -78,6 +35,11 @@ MAX_CHUNKS: Final = 128
 def encode_chunk(data: bytes) -> bytes:
     """Encode content as one chunk. C{data} must not be empty, which would end the message."""
     return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def encode_last_chunk(trailers: Headers) -> bytes:
+    """Encode the end of chunked content, with its trailers."""
+    return b"0\r\n%b\r\n" % encode_fields(trailers)
 
 
 class LengthBody:

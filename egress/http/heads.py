@@ -7,8 +7,18 @@ from typing import Final
 
 import attrs
 
-from egress.http.body import CHUNKED, NO_BODY, UNTIL_CLOSE, BodyKind, Framing
 from egress.http.connection_auth import names_scheme
+from egress.http.events import (
+    DELIMITED,
+    HTTP_1_0,
+    HTTP_1_1,
+    NO_BODY,
+    UNTIL_CLOSE,
+    BodyKind,
+    Framing,
+    RequestHead,
+    ResponseHead,
+)
 from egress.http.field_lines import MalformedFields, TooManyFields, parse_fields
 from egress.http.hop_by_hop import connection_options
 from egress.model.decision import Headers
@@ -29,59 +39,6 @@ class HeadLimits:
     head: int
     fields: int
     target: int
-
-
-# Created for each request; a frozen class with slots takes twice as long to create.
-@attrs.frozen(slots=False)
-class RequestHead:
-    """A request line and its fields.
-
-    @ivar target: the request-target as sent.
-    @ivar http11: whether the version is 1.1 (otherwise 1.0).
-    @ivar host: the value of the only C{Host} field, or C{None} (HTTP/1.0, and CONNECT).
-    @ivar keep_alive: whether the client lets the connection persist (RFC 9112 section 9.3).
-    @ivar connection_options: the field names that C{Connection} lists.
-    @ivar upgrade: the values of C{Upgrade}, joined by commas, if C{Connection} lists it.
-    @ivar expects_continue: whether the client waits for a C{100 (Continue)}.
-    @ivar proxy_authorization: credentials for this proxy.
-    @ivar accept: the value of C{Accept}, for error responses of the proxy.
-    @ivar has_connection_credentials: whether it carries credentials that an origin ties to the connection (RFC 4559).
-    """
-
-    method: str
-    target: bytes
-    http11: bool
-    headers: Headers
-    framing: Framing
-    host: bytes | None
-    keep_alive: bool
-    connection_options: frozenset[bytes]
-    upgrade: bytes | None
-    expects_continue: bool
-    proxy_authorization: bytes | None
-    accept: bytes | None
-    has_connection_credentials: bool = False
-
-
-# Created for each request; a frozen class with slots takes twice as long to create.
-@attrs.frozen(slots=False)
-class ResponseHead:
-    """A status line and its fields.
-
-    @ivar reason: the reason phrase as sent.
-    @ivar keep_alive: whether the origin lets the connection persist.
-    @ivar connection_options: the field names that C{Connection} lists.
-    @ivar connection_auth: whether it requests or confirms authentication of the connection (RFC 4559).
-    """
-
-    status: int
-    reason: bytes
-    http11: bool
-    headers: Headers
-    framing: Framing
-    keep_alive: bool
-    connection_options: frozenset[bytes]
-    connection_auth: bool = False
 
 
 _EMPTY: Final[frozenset[bytes]] = frozenset()
@@ -136,7 +93,7 @@ def parse_request_head(head: bytes, limits: HeadLimits) -> RequestHead:
     if len(target) > limits.target:
         raise TargetTooLong(f"the request-target is over {limits.target} bytes")
     if major != b"1":
-        raise VersionNotSupported("this proxy speaks HTTP/1.1 to its clients")
+        raise VersionNotSupported("this proxy supports only HTTP/1.1")
     try:
         headers = parse_fields(head[line_end + 2 :], limits.fields)
         return _request_head(method_bytes.decode("ascii"), target, minor != b"0", headers)
@@ -150,7 +107,7 @@ def _request_head(method: str, target: bytes, http11: bool, headers: Headers) ->
     if method.upper() == "TRACE":
         # RFC 9110 section 9.3.8: the response contains the request as received, which may be the one at the upstream
         # proxy.
-        raise UnsupportedRequest("TRACE is not passed on: its answer would show credentials that were added on the way")
+        raise UnsupportedRequest("TRACE is not forwarded: its response would reveal credentials that a proxy added")
     framing = NO_BODY
     host: bytes | None = None
     options = _EMPTY
@@ -171,7 +128,7 @@ def _request_head(method: str, target: bytes, http11: bool, headers: Headers) ->
                 host = value
             case b"content-length":
                 if value != b"0" and value.startswith(b"0"):
-                    raise BadRequest("the Content-Length begins with a zero, which some read as octal")
+                    raise BadRequest("the Content-Length has a leading zero, which some recipients read as octal")
                 framing = Framing(BodyKind.LENGTH, _content_length(value))
             case b"content_length" | b"transfer_encoding":
                 # Gateways that turn fields into variables (RFC 3875 section 4.1.18) do not distinguish the two
@@ -183,8 +140,8 @@ def _request_head(method: str, target: bytes, http11: bool, headers: Headers) ->
                 if value.lower() != b"chunked":
                     # An empty value is not a valid coding; most releases of llhttp reject it themselves.
                     fault = UnsupportedRequest if value else BadRequest
-                    raise fault("the only transfer coding is chunked")
-                framing = CHUNKED
+                    raise fault("the only supported transfer coding is chunked")
+                framing = DELIMITED
             case b"connection" | b"proxy-connection":
                 connection = value if connection is None else connection + b"," + value
             case b"upgrade":
@@ -206,18 +163,18 @@ def _request_head(method: str, target: bytes, http11: bool, headers: Headers) ->
         if http11 and method != "CONNECT":
             raise BadRequest("the request has no Host")
     elif b"@" in host:
-        raise BadRequest("the Host has credentials, which belong into Authorization")
+        raise BadRequest("the Host contains credentials; send them in Authorization")
     if connection is not None:
         options = _options(connection)
     if framing.kind is BodyKind.LENGTH and not framing.length:
         framing = NO_BODY
     if method == "CONNECT" and framing.has_body:
-        raise BadRequest("a CONNECT has no content")
+        raise BadRequest("a CONNECT must not have content")
     keep_alive = b"close" not in options and (http11 or b"keep-alive" in options)
     return RequestHead(
         method,
         target,
-        http11,
+        HTTP_1_1 if http11 else HTTP_1_0,
         headers,
         framing,
         host,
@@ -270,9 +227,9 @@ def _response_head(status: int, reason: bytes, http11: bool, headers: Headers, m
             case b"content_length" | b"transfer_encoding":
                 raise MalformedFields("a field that delimits content is spelt with an underscore")
             case b"transfer-encoding":
-                if not http11 or value.lower() != b"chunked" or framing is CHUNKED:
-                    raise MalformedFields("the only transfer coding is chunked, once and in HTTP/1.1")
-                framing = CHUNKED
+                if not http11 or value.lower() != b"chunked" or framing is DELIMITED:
+                    raise MalformedFields("the only supported transfer coding is chunked, once and in HTTP/1.1")
+                framing = DELIMITED
             case b"connection" | b"proxy-connection":
                 connection = value if connection is None else connection + b"," + value
             case b"www-authenticate":
@@ -288,4 +245,5 @@ def _response_head(status: int, reason: bytes, http11: bool, headers: Headers, m
     keep_alive = (
         b"close" not in options and (http11 or b"keep-alive" in options) and framing.kind is not BodyKind.UNTIL_CLOSE
     )
-    return ResponseHead(status, reason, http11, headers, framing, keep_alive, options, connection_auth)
+    version = HTTP_1_1 if http11 else HTTP_1_0
+    return ResponseHead(status, reason, version, headers, framing, keep_alive, options, connection_auth)

@@ -8,6 +8,7 @@ from typing import Final
 from egress.model.decision import Header, Headers
 
 VIA_NAME: Final = b"egressproxy"
+_VIA: Final = b" " + VIA_NAME
 
 # The maximum number of members of Connection, including empty ones.
 MAX_OPTIONS: Final = 256
@@ -103,13 +104,18 @@ def trailer_fields(headers: Headers) -> Headers:
     return tuple(header for header in headers if header[0].lower().replace(b"_", b"-") not in NO_TRAILERS)
 
 
-def with_via(headers: list[Header], http11: bool) -> list[Header]:
+def with_via(headers: list[Header], version: bytes) -> list[Header]:
     """Add this proxy to C{Via} (RFC 9110 section 7.6.3).
 
-    @param http11: the version in which the message was received.
+    @param version: the version of HTTP in which the message was received.
     """
-    headers.append((b"Via", (b"1.1 " if http11 else b"1.0 ") + VIA_NAME))
+    headers.append((b"Via", version + _VIA))
     return headers
+
+
+def fields_size(headers: list[Header] | Headers) -> int:
+    """The size of fields as HTTP/1 encodes them, in bytes."""
+    return sum([len(name) + len(value) + 4 for name, value in headers])
 
 
 def encode_fields(headers: list[Header] | Headers) -> bytes:

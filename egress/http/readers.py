@@ -12,8 +12,9 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from egress.http.body import END, Body, BodyKind, ChunkedBody, End, Framing, LengthBody, MalformedBody, UntilCloseBody
-from egress.http.heads import HeadLimits, RequestHead, ResponseHead, parse_request_head, parse_response_head
+from egress.http.body import Body, ChunkedBody, LengthBody, MalformedBody, UntilCloseBody
+from egress.http.events import END, BodyKind, End, Framing, RequestHead, ResponseHead
+from egress.http.heads import HeadLimits, parse_request_head, parse_response_head
 from egress.model.errors import (
     BadRequest,
     ClientError,
@@ -25,7 +26,7 @@ from egress.model.errors import (
 )
 
 _BARE = re.compile(rb"(?<!\r)\n|\r[^\n]")
-_BARE_ERROR: Final = "a line of the head ends in a lone carriage return or line feed, not in both"
+_BARE_ERROR: Final = "a line of the head ends with a bare carriage return or line feed instead of CRLF"
 _METHOD_START = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]")
 # A request line without an end after the longest target, method and version is never valid.
 _LINE_SLACK: Final = 80
@@ -125,7 +126,7 @@ class RequestReader:
             # RFC 9112 section 2.2: old clients send an empty line after a POST.
             self._empty_lines += 1
             if self._empty_lines > _MAX_EMPTY_LINES:
-                raise BadRequest("nothing but empty lines")
+                raise BadRequest("the request consists of empty lines")
             self._buffer.data = data = data[2:]
         if not data:
             return None
@@ -149,7 +150,7 @@ class RequestReader:
             raise
         if request.framing.kind is BodyKind.LENGTH:
             self._body = LengthBody(request.framing.length)
-        elif request.framing.kind is BodyKind.CHUNKED:
+        elif request.framing.kind is BodyKind.DELIMITED:
             self._body = ChunkedBody(self._limits.head, self._limits.fields)
         return request
 
@@ -157,10 +158,8 @@ class RequestReader:
         """Reject data that cannot become a request, instead of waiting for more of it."""
         if not _METHOD_START.match(data) and data != b"\r":
             if data[0] == 0x16:
-                raise BadRequest(
-                    "this port speaks plain HTTP to its clients; configure the proxy as http://, not https://"
-                )
-            raise BadRequest("this is not HTTP")
+                raise BadRequest("this listener expects plain HTTP; configure the proxy as http://, not https://")
+            raise BadRequest("the data is not HTTP")
 
     def _check_line(self, data: bytes) -> None:
         """Reject a request line that exceeds the limit, whether it is complete or not."""
@@ -252,8 +251,8 @@ class ResponseReader:
             if len(data) < _FRAME_HEAD and not data[0]:
                 return None
             if _speaks_http2(data):
-                raise OriginHttp2Only("the origin answers in HTTP/2 alone, which the proxy does not speak")
-            raise OriginProtocolError("the origin's answer is not HTTP/1")
+                raise OriginHttp2Only("the origin responds only in HTTP/2, which the proxy does not support")
+            raise OriginProtocolError("the origin's response is not HTTP/1")
         head = self._buffer.take_head(self._limits.head)
         if head is None:
             if len(data) >= self._limits.head:
@@ -269,7 +268,7 @@ class ResponseReader:
     def _begin_body(self, framing: Framing) -> None:
         self._until_close = framing.kind is BodyKind.UNTIL_CLOSE
         self._state = _ResponseState.BODY
-        if framing.kind is BodyKind.CHUNKED:
+        if framing.kind is BodyKind.DELIMITED:
             self._body = ChunkedBody(self._limits.head, self._limits.fields, response=True)
         elif self._until_close:
             self._body = UntilCloseBody()

@@ -10,7 +10,7 @@ from typing import Final
 
 import attrs
 
-from egress.http.heads import RequestHead, ResponseHead
+from egress.http.events import RequestHead, ResponseHead
 from egress.model.decision import Headers
 from egress.model.errors import BadRequest, UnsupportedRequest
 from egress.model.protocol import WEBSOCKET, is_http_or_tls

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from typing import Final
 
-from egress.http.body import CHUNKED, BodyKind, Framing
 from egress.http.connection_auth import PROXY_SUPPORT
-from egress.http.heads import RequestHead, ResponseHead
+from egress.http.events import (
+    DELIMITED,
+    HTTP_1_0,
+    UNTIL_CLOSE,
+    BodyKind,
+    ForwardedHead,
+    Framing,
+    RequestHead,
+    ResponseHead,
+)
 from egress.http.hop_by_hop import accepts_trailers, encode_fields, end_to_end, with_via
 from egress.http.max_forwards import decrement_max_forwards
 from egress.http.upgrade import Upgrade
@@ -44,7 +52,7 @@ def forwarded_fields(head: RequestHead, origin: Origin, upgrade: Upgrade | None 
 
 def _with_framing(fields: list[Header], framing: Framing) -> list[Header]:
     """Set the framing fields for this hop."""
-    if framing.kind is BodyKind.CHUNKED:
+    if framing.kind is BodyKind.DELIMITED:
         fields.append((b"Transfer-Encoding", b"chunked"))
     elif framing.kind is BodyKind.LENGTH:
         for name, _ in fields:
@@ -55,20 +63,24 @@ def _with_framing(fields: list[Header], framing: Framing) -> list[Header]:
     return fields
 
 
-def encode_request(
-    method: str, target: bytes, fields: list[Header], *, http11: bool, proxy_authorization: bytes | None = None
-) -> bytes:
-    """Encode a request head for the origin, or for an upstream proxy.
+def forwarded_head(
+    request: RequestHead, target: bytes, fields: list[Header], *, proxy_authorization: bytes | None = None
+) -> ForwardedHead:
+    """The head of the forwarded request.
 
     @param target: the request-target: origin-form, asterisk-form, or absolute-form for an upstream proxy.
     @param fields: the result of L{forwarded_fields}.
-    @param http11: the version in which the client sent the request, for C{Via}.
     @param proxy_authorization: the upstream proxy's credentials.
     """
-    outgoing = with_via(list(fields), http11)
+    outgoing = with_via(list(fields), request.version)
     if proxy_authorization is not None:
         outgoing.append((b"Proxy-Authorization", proxy_authorization))
-    return b"%b %b HTTP/1.1\r\n%b\r\n" % (method.encode("ascii"), target, encode_fields(outgoing))
+    return ForwardedHead(request.method, target, outgoing, request.framing)
+
+
+def encode_request(head: ForwardedHead) -> bytes:
+    """Encode a request head for the origin, or for an upstream proxy."""
+    return b"%b %b HTTP/1.1\r\n%b\r\n" % (head.method.encode("ascii"), head.target, encode_fields(head.fields))
 
 
 def response_framing(head: ResponseHead, request: RequestHead) -> Framing:
@@ -78,8 +90,8 @@ def response_framing(head: ResponseHead, request: RequestHead) -> Framing:
     persists and truncation is detectable. An HTTP/1.0 client never gets chunks.
     """
     framing = head.framing
-    if framing.kind in (BodyKind.CHUNKED, BodyKind.UNTIL_CLOSE):
-        return CHUNKED if request.http11 else Framing(BodyKind.UNTIL_CLOSE)
+    if framing.kind in (BodyKind.DELIMITED, BodyKind.UNTIL_CLOSE):
+        return UNTIL_CLOSE if request.version == HTTP_1_0 else DELIMITED
     return framing
 
 
@@ -89,8 +101,8 @@ def encode_response(head: ResponseHead, request: RequestHead, framing: Framing, 
     @param framing: the result of L{response_framing}.
     @param keep_alive: whether the client connection stays open afterwards.
     """
-    fields = with_via(_returned_fields(head), head.http11)
-    if framing.kind is BodyKind.CHUNKED:
+    fields = with_via(_returned_fields(head), head.version)
+    if framing.kind is BodyKind.DELIMITED:
         fields.append((b"Transfer-Encoding", b"chunked"))
     elif framing.kind is BodyKind.LENGTH:
         _with_framing(fields, framing)
@@ -98,7 +110,7 @@ def encode_response(head: ResponseHead, request: RequestHead, framing: Framing, 
         fields.append(PROXY_SUPPORT)
     if not keep_alive:
         fields.append((b"Connection", b"close"))
-    elif not request.http11:
+    elif request.version == HTTP_1_0:
         fields.append((b"Connection", b"keep-alive"))
     return _response(head, fields)
 
@@ -108,12 +120,17 @@ def encode_interim(head: ResponseHead) -> bytes:
     return _response(head, _returned_fields(head))
 
 
+def interim_size(head: ResponseHead) -> int:
+    """The size of an interim response in bytes, as HTTP/1 encodes it."""
+    return len(encode_interim(head))
+
+
 def encode_switch(head: ResponseHead, upgrade: Upgrade) -> bytes:
     """Encode a C{101 (Switching Protocols)} for the client.
 
     @param upgrade: the upgrade of the request.
     """
-    fields = with_via(_returned_fields(head), head.http11)
+    fields = with_via(_returned_fields(head), head.version)
     return _response(head, [*fields, (b"Connection", b"Upgrade"), (b"Upgrade", upgrade.protocol)])
 
 

@@ -6,14 +6,12 @@ from typing import TYPE_CHECKING, Final
 
 from egress.config.model import KIB
 from egress.model.errors import ContentMemoryExhausted, EgressError, RequestTimeout
+from egress.proxy.interfaces import IClientStream
 from egress.proxy.memory_budget import Claim
 from egress.proxy.request_body import RequestBody
 
 if TYPE_CHECKING:
-    from egress.proxy.client_session import HttpSession
     from egress.proxy.context import ProxyContext
-
-CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 # Initial memory for content of unknown length; most content is shorter.
 FIRST: Final = 256 * KIB
@@ -29,9 +27,9 @@ class BodyCollector:
     @param client: the client's key for per-client limits.
     """
 
-    def __init__(self, context: ProxyContext, session: HttpSession, content: RequestBody, client: str) -> None:
+    def __init__(self, context: ProxyContext, stream: IClientStream, content: RequestBody, client: str) -> None:
         self._context = context
-        self._session = session
+        self._stream = stream
         self._content = content
         self._client = client
         self._claim: Claim | None = None
@@ -59,14 +57,14 @@ class BodyCollector:
         if self._expects_continue:
             # The decision needs the content here. The origin still gets the expectation.
             self._expects_continue = False
-            self._session.write(CONTINUE)
+            self._stream.send_continue()
         self._watch()
-        self._session.advance()
+        self._stream.read_content()
 
     def _watch(self) -> None:
         remaining = max(0.0, self._deadline - self._context.clock.seconds())
         # While the client waits for the proxy, its silence is not a fault.
-        self._session.watch(min(self._context.limits.head_timeout, remaining) if self.wants_more else remaining)
+        self._stream.watch(min(self._context.limits.head_timeout, remaining) if self.wants_more else remaining)
 
     def take(self, data: bytes) -> None:
         """Store content."""
@@ -86,9 +84,9 @@ class BodyCollector:
     def expired(self) -> EgressError:
         """The error for content that was not collected in time."""
         if self.wants_more:
-            return RequestTimeout("the content was not sent in time")
+            return RequestTimeout("the content was not received in time")
         return ContentMemoryExhausted(
-            "the contents of other requests take all the memory that there is for contents (--body-memory): try again"
+            "the content of other requests uses all memory for content (--body-memory); try again"
         )
 
     def drop(self) -> None:

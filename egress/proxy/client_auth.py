@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container
 from typing import TYPE_CHECKING, Final
+from typing import Protocol as Structure
 
 import attrs
 from cryptography import x509
@@ -15,7 +16,7 @@ from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 
-from egress.http.heads import RequestHead
+from egress.http.events import RequestHead
 from egress.http.request_target import CLEAR_TEXT
 from egress.interfaces import IClientAuthenticator
 from egress.model.decision import ClientIdentity
@@ -24,7 +25,6 @@ from egress.proxy.transaction import internal_fault, report_refusal
 from egress.proxy.tunnel_binding import Peer, client_identity, identified, peer_of, target_for_log
 
 if TYPE_CHECKING:
-    from egress.proxy.client_session import HttpSession
     from egress.proxy.context import ProxyContext
 
 # Timeout for a credential check, including its wait in the queue.
@@ -55,6 +55,23 @@ class ClientAuthPolicy:
 ANONYMOUS: Final = ClientAuthPolicy()
 
 
+class AuthenticatedSession(Structure):
+    """The interface of the session whose client is identified."""
+
+    @property
+    def transport(self) -> object:
+        """The transport."""
+
+    def admitted(self, head: RequestHead, refusal: EgressError | None) -> None:
+        """Process a request after client authentication, which failed if there is a C{refusal}."""
+
+    def advance(self) -> None:
+        """Process buffered events."""
+
+    def break_off(self) -> None:
+        """Close after an internal error."""
+
+
 class ClientAuthentication:
     """Identifies the client of each request of one session.
 
@@ -77,7 +94,11 @@ class ClientAuthentication:
     )
 
     def __init__(
-        self, context: ProxyContext, session: HttpSession, auth_policy: ClientAuthPolicy, client: ClientIdentity | None
+        self,
+        context: ProxyContext,
+        session: AuthenticatedSession,
+        auth_policy: ClientAuthPolicy,
+        client: ClientIdentity | None,
     ) -> None:
         self.waiting: RequestHead | None = None
         self._context = context
@@ -136,13 +157,15 @@ class ClientAuthentication:
 
     def _by_certificate(self, name_of: CertificateName) -> tuple[str, bytes]:
         transport = self._session.transport
-        presented_certificate = transport.getPeerCertificate() if isinstance(transport, TLSMemoryBIOProtocol) else None
+        presented_certificate = None
+        if isinstance(transport, TLSMemoryBIOProtocol):
+            presented_certificate = transport.getPeerCertificate()  # type: ignore[no-untyped-call]
         if presented_certificate is None:
-            raise CredentialsRejected("this port serves clients with a certificate alone, and none was shown")
+            raise CredentialsRejected("this listener requires a client certificate")
         certificate = presented_certificate.to_cryptography()
         name = name_of(certificate)
         if name is None:
-            raise CredentialsRejected("the client's certificate names nobody")
+            raise CredentialsRejected("the client certificate contains no client name")
         return name, certificate.public_bytes(Encoding.DER)
 
     def _identify(self, name: str | None, presented: bytes | None) -> None:
@@ -187,7 +210,7 @@ class ClientAuthentication:
         self._client = self._credentials = None
         error = failure.value
         if isinstance(error, TookTooLong):
-            error = ClientCheckBusy("the credentials were not checked in time: try again")
+            error = ClientCheckBusy("the credentials were not checked in time; try again")
         elif not isinstance(error, EgressError):
             _log.failure("credentials could not be checked", failure)
             error = internal_fault()
@@ -204,13 +227,13 @@ class ClientAuthentication:
         if pending is not None:
             pending.cancel()
         if head is not None:
-            disconnected = ClientGone("the client went away while its credentials were checked")
-            report_refusal(self._context, self.client, disconnected, head.method, target_for_log(None, head))
+            disconnected = ClientGone("the client disconnected while its credentials were checked")
+            report_refusal(self._context.authz, self.client, disconnected, head.method, target_for_log(None, head))
         elif not self._handled_request and isinstance(reason.value, SSL.Error):
             # No request was received, so only the audit record contains the reason: most often, an invalid client
             # certificate.
             failed = ClientTlsFailed(f"the TLS handshake with the proxy itself failed: {_readable(reason.value)}")
-            report_refusal(self._context, self.client, failed, "", "")
+            report_refusal(self._context.authz, self.client, failed, "", "")
 
 
 def _readable(error: SSL.Error) -> str:

@@ -1,4 +1,7 @@
-"""The client side of the proxy: HTTP/1 sessions on the listening port and inside tunnels."""
+"""The client side of the proxy: HTTP/1 sessions on the listening port and inside tunnels.
+
+L{egress.proxy.session_state} lists the states of a session and their successors.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +13,17 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from egress.http.body import End
 from egress.http.error_response import encode_error_response
-from egress.http.heads import RequestHead
+from egress.http.events import End, RequestHead
 from egress.http.readers import RequestReader
 from egress.http.request_target import RequestTarget
-from egress.model.errors import ClientError, EgressError, RequestTimeout, outcome_of
+from egress.model.errors import ClientError, EgressError, RequestTimeout
 from egress.proxy.client_auth import ANONYMOUS, ClientAuthentication, ClientAuthPolicy
 from egress.proxy.exchange import Exchange
+from egress.proxy.http1_stream import Http1Stream
+from egress.proxy.interfaces import IClientConnection, ITunnel, TunnelOpener
 from egress.proxy.outgoing_request import OutgoingRequest
+from egress.proxy.session_state import TRANSITIONS, SessionState
 from egress.proxy.transaction import internal_fault, report_refusal
 from egress.proxy.tunnel_binding import TunnelBinding, destination_of, server_name_error, target_for_log
 from egress.transport.fair_turns import PIECES, Pace
@@ -28,13 +33,12 @@ from egress.transport.watchdog import Watchdog
 from egress.upstream.authenticated_connections import AuthenticatedConnections
 
 if TYPE_CHECKING:
-    from egress.proxy.connect_tunnel import Tunnel
     from egress.proxy.context import ProxyContext
 
 _log = Logger()
 
 
-@implementer(IPushProducer, IHalfCloseableProtocol, IHandshakeListener)
+@implementer(IClientConnection, IPushProducer, IHalfCloseableProtocol, IHandshakeListener)
 class HttpSession(Protocol):
     """An HTTP/1 connection with a client.
 
@@ -45,27 +49,46 @@ class HttpSession(Protocol):
     @param binding: C{None} on the listening port, where requests name their destination; otherwise the binding of the
         tunnel.
     @param auth_policy: the client authentication of the listening port.
+    @param open_tunnel: creates the tunnel of a CONNECT on the listening port.
     @ivar logins: the authenticated origin connections that belong to this client connection only.
+    @ivar backpressured: whether the client reads too slowly.
+    @ivar unused_loss: the reason of the lost connection, if it carried no request.
     """
 
     def __init__(
-        self, context: ProxyContext, binding: TunnelBinding | None = None, auth_policy: ClientAuthPolicy = ANONYMOUS
+        self,
+        context: ProxyContext,
+        *,
+        binding: TunnelBinding | None = None,
+        auth_policy: ClientAuthPolicy = ANONYMOUS,
+        open_tunnel: TunnelOpener | None = None,
     ) -> None:
         self._context = context
         self._binding = binding
+        self._open_tunnel = open_tunnel
         self._reader = RequestReader(context.head_limits)
         self._watchdog = Watchdog(context.clock, self._expired)
-        self.logins = AuthenticatedConnections(context.pool, self.drain)
-        tunnel_client = binding.client if binding is not None else None
-        self._client_auth = ClientAuthentication(context, self, auth_policy, tunnel_client)
+        self.logins = AuthenticatedConnections(context.origins.pool, self.drain)
+        self._client_auth = ClientAuthentication(context, self, auth_policy, binding.client if binding else None)
+        self._state = SessionState.IDLE
         self._exchange: Exchange | None = None
-        self._tunnel: Tunnel | None = None
-        self._sni_error: EgressError | None = None
-        self._advancing = self._paused = self._backpressured = False
-        self._closed = self._half_closed = self._head_started = False
-        self._pace = Pace(context.turns, self.advance)
+        self._tunnel: ITunnel | None = None
         self._lingering: LingeringClose | None = None
-        self.unused: Failure | bool = True  # the reason, once a connection without requests is lost
+        self._sni_error: EgressError | None = None
+        # Flow control, in all states.
+        self.backpressured = self._paused = self._client_ended = self._advancing = False
+        self._pace = Pace(context.turns, self.advance)
+        self._used = False
+        self.unused_loss: Failure | None = None
+
+    def _enter(self, state: SessionState) -> None:
+        if state not in TRANSITIONS[self._state]:
+            raise AssertionError(f"{self._state.name} does not lead to {state.name}")
+        self._state = state
+
+    @property
+    def _closed(self) -> bool:
+        return self._state is SessionState.CLOSING or self._state is SessionState.LOST
 
     def connectionMade(self) -> None:
         """Start to wait for the first request."""
@@ -84,10 +107,9 @@ class HttpSession(Protocol):
         if self._closed:
             if self._lingering is not None:
                 self._lingering.data_received(data)
-            return
-        if self._tunnel is not None:
+        elif self._tunnel is not None:
             self._tunnel.dataReceived(data)
-        elif self._exchange is not None and self._exchange.is_upgraded:
+        elif self._state is SessionState.UPGRADED and self._exchange is not None:
             self._exchange.upgraded_data(data)
         else:
             self._reader.receive(data)
@@ -95,7 +117,7 @@ class HttpSession(Protocol):
 
     def readConnectionLost(self) -> None:
         """Handle the end of the client's data. The client may still wait for a response."""
-        exchange, self._half_closed = self._exchange, True
+        exchange, self._client_ended = self._exchange, True
         if self._lingering is not None:
             self._lingering.read_closed()
         elif self._tunnel is not None:
@@ -112,8 +134,9 @@ class HttpSession(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Handle the loss of the client connection: stop its exchange or tunnel."""
-        self.unused = self.unused and reason
-        self._closed = True
+        self._enter(SessionState.LOST)
+        if not self._used:
+            self.unused_loss = reason
         self._watchdog.stop()
         if self._lingering is not None:
             self._lingering.stop()
@@ -130,7 +153,7 @@ class HttpSession(Protocol):
 
     def pauseProducing(self) -> None:
         """Stop producing: the client reads too slowly."""
-        self._backpressured = True
+        self.backpressured = True
         if self._tunnel is not None:
             self._tunnel.pauseProducing()
         elif self._exchange is not None:
@@ -138,7 +161,7 @@ class HttpSession(Protocol):
 
     def resumeProducing(self) -> None:
         """Produce again: the client reads again."""
-        self._backpressured = False
+        self.backpressured = False
         if self._tunnel is not None:
             self._tunnel.resumeProducing()
         elif self._exchange is not None:
@@ -184,14 +207,14 @@ class HttpSession(Protocol):
             self._fault(error)
             return 0
         if event is None:
-            if exchange is None and self._reader.buffered and not self._head_started:
-                # The first bytes of a head have arrived: the head timeout runs until the head is complete, however
-                # slowly its bytes arrive.
-                self._head_started = True
+            if self._state is SessionState.IDLE and self._reader.buffered:
+                # The head timeout runs until the head is complete, however slowly its bytes arrive.
+                self._enter(SessionState.HEAD)
                 self._watchdog.set(self._context.limits.head_timeout)
             return 0
         if isinstance(event, RequestHead):
-            self._head_started = self.unused = False
+            self._enter(SessionState.REQUEST)
+            self._used = True
             self._watchdog.clear()
             self._client_auth.admit(event)
         elif exchange is not None:
@@ -205,29 +228,16 @@ class HttpSession(Protocol):
     def _can_take_event(self, exchange: Exchange | None) -> bool:
         """Whether the next event can be processed. No new exchange starts while the client does not read responses."""
         if exchange is None:
-            return not self._backpressured and self._client_auth.waiting is None
+            return not self.backpressured and self._state is not SessionState.REQUEST
         return exchange.wants_body
 
     def _update_reading(self) -> None:
         """Pause reading while buffered data cannot be processed, so that the buffer stays bounded."""
-        exchange = self._exchange
-        taken = self._can_take_event(exchange) or (exchange is not None and exchange.is_upgraded)
+        taken = self._state is SessionState.UPGRADED or self._can_take_event(self._exchange)
         if self._pace.queued or (not taken and self._reader.buffered):
             self.pause_reading()
         else:
             self.resume_reading()
-
-    def pause_reading(self) -> None:
-        """Pause reading from the client."""
-        if not self._paused and not self._closed:
-            self._paused = True
-            self.transport.pauseProducing()  # type: ignore[union-attr]
-
-    def resume_reading(self) -> None:
-        """Resume reading from the client."""
-        if self._paused and not self._closed:
-            self._paused = False
-            self.transport.resumeProducing()  # type: ignore[union-attr]
 
     def admitted(self, head: RequestHead, refusal: EgressError | None) -> None:
         """Process a request after client authentication, which failed if there is a C{refusal}."""
@@ -245,81 +255,74 @@ class HttpSession(Protocol):
         except EgressError as error:
             self._refuse(head, error)
             return
-        self._exchange = Exchange(self, self._context, client, outgoing)
-        self._exchange.start()
+        self._enter(SessionState.EXCHANGE)
+        stream = Http1Stream(self, self._context, head)
+        self._exchange = exchange = Exchange(self._context, stream, client, outgoing)
+        exchange.start()
 
     def _connect(self, target: RequestTarget) -> None:
-        from egress.proxy.connect_tunnel import Tunnel  # noqa: PLC0415 - the two modules import each other
-
-        assert target.authority is not None
-        self._tunnel = tunnel = Tunnel(self._context, self, target.authority, self._client_auth.client)
+        assert target.authority is not None and self._open_tunnel is not None
+        tunnel = self._open_tunnel(self._context, self, target.authority, self._client_auth.client)
+        self._enter(SessionState.TUNNEL)
+        self._tunnel = tunnel
         rest = self._reader.take_remaining()
         del self._reader  # no longer needed, and a tunnel may stay open for a long time
         tunnel.begin(rest)
 
-    @property
-    def client_backpressured(self) -> bool:
-        """Whether the client reads too slowly."""
-        return self._backpressured
+    # -- for the exchange or tunnel
+
+    def watch(self, seconds: float | None) -> None:
+        """Set the timeout of the exchange or tunnel; C{None} disables it."""
+        self._watchdog.set(seconds)
 
     def write(self, data: bytes) -> None:
         """Send data to the client."""
         if not self._closed:
             self.transport.write(data)  # type: ignore[union-attr]
 
-    def watch(self, seconds: float | None) -> None:
-        """Set the timeout of the exchange or tunnel; C{None} disables it."""
-        self._watchdog.set(seconds)
+    def pause_reading(self) -> None:
+        """Pause reading from the client."""
+        if not self._paused and not self._closed:
+            self._paused = True
+            self.transport.pauseProducing()  # type: ignore[union-attr]
 
-    def upgraded(self) -> None:
-        """Pass buffered data to the exchange, which has become a relay."""
-        exchange = self._exchange
+    def resume_reading(self) -> None:
+        """Resume reading from the client."""
+        if self._paused and not self._closed:
+            self._paused = False
+            self.transport.resumeProducing()  # type: ignore[union-attr]
+
+    def relay(self) -> None:
+        """Pass all further data to the exchange, which has switched protocols."""
+        self._enter(SessionState.UPGRADED)
         rest = self._reader.take_remaining()
-        if rest and exchange is not None:
-            exchange.upgraded_data(rest)
+        if rest and self._exchange is not None:
+            self._exchange.upgraded_data(rest)
         self.resume_reading()
 
     def may_keep_alive(self, head: RequestHead) -> bool:
         """Whether the connection stays open after the response to a request."""
-        return head.keep_alive and not (self._context.draining or self._half_closed or self.logins.ended)
+        return head.keep_alive and not (self._context.sessions.draining or self._client_ended or self.logins.ended)
 
-    def exchange_over(self, exchange: Exchange, *, keep_alive: bool) -> None:
+    def request_over(self, head: RequestHead) -> bool:
+        """Whether the whole request was read."""
+        return not head.framing.has_body if self._exchange is None else self._exchange.body_over
+
+    def response_over(self, head: RequestHead, *, keep_alive: bool) -> None:
         """Handle a complete response: wait for the next request, or close."""
+        request_over = self.request_over(head)
         self._exchange = None
-        if keep_alive and exchange.body_over and self.may_keep_alive(exchange.head):
-            self._await_next_request()
+        if self._state not in (SessionState.REQUEST, SessionState.EXCHANGE):
+            self.close()
+        elif not (keep_alive and request_over and self.may_keep_alive(head)):
+            self.close(last=request_over and not head.keep_alive)
         else:
-            self.close(last=exchange.body_over and not exchange.head.keep_alive)
-
-    def respond_with_error(self, exchange: Exchange, error: EgressError) -> None:
-        """Send an error response for an exchange that failed."""
-        self._exchange = None
-        self._send_error(exchange.head, error, exchange.request_id, exchange.body_over)
-
-    def _send_error(self, head: RequestHead, error: EgressError, request_id: str, body_over: bool) -> None:
-        if outcome_of(error).status is None:
-            self.abort()
-            return
-        keep_alive = body_over and self.may_keep_alive(head)
-        head_only, date = head.method == "HEAD", self._context.date()
-        self.write(
-            encode_error_response(
-                error, request_id, accept=head.accept, head_only=head_only, keep_alive=keep_alive, date=date
-            )
-        )
-        if keep_alive:
-            self._await_next_request()
-        else:
-            self.close(last=body_over and not head.keep_alive)
-
-    def _await_next_request(self) -> None:
-        """Wait for the next request. A buffered request is processed in a later turn."""
-        self._watchdog.set(self._context.limits.idle_timeout)
-        self._head_started = False
-        if self._reader.buffered:
-            self._wait_for_turn()
-        else:
-            self.resume_reading()
+            self._enter(SessionState.IDLE)
+            self._watchdog.set(self._context.limits.idle_timeout)
+            if self._reader.buffered:
+                self._wait_for_turn()
+            else:
+                self.resume_reading()
 
     def close(self, *, last: bool = False) -> None:
         """Close the connection after all written data is sent.
@@ -328,14 +331,15 @@ class HttpSession(Protocol):
         """
         if self._closed:
             return
-        self._closed = True
+        tunneled = self._state is SessionState.TUNNEL
+        self._enter(SessionState.CLOSING)
         if self._paused:
             # Read what the client still sends, in particular the end of its data.
             self.transport.resumeProducing()  # type: ignore[union-attr]
         self.transport.unregisterProducer()  # type: ignore[union-attr]
         # A slow client may need time to receive the remaining data.
         timeout = self._context.limits.idle_timeout
-        if self._half_closed or (last and self._tunnel is None and not self._reader.buffered):
+        if self._client_ended or (last and not tunneled and not self._reader.buffered):
             self._watchdog.set(timeout)
             self.transport.loseConnection()  # type: ignore[union-attr]
         else:
@@ -344,14 +348,13 @@ class HttpSession(Protocol):
 
     def abort(self) -> None:
         """Abort the connection, so that the client detects that data is missing."""
-        self._closed = True
+        self._enter(SessionState.LOST)
         abort_without_close_notify(self.transport)
 
     def drain(self) -> None:
         """Prepare for shutdown: close now if idle, otherwise after the current exchange."""
-        busy = self._tunnel or self._exchange or self._client_auth.waiting
         # If buffered requests wait for their turn, the response to the first one announces the close.
-        if busy is None and not self._closed and not self._pace.queued:
+        if self._state in (SessionState.IDLE, SessionState.HEAD) and not self._pace.queued:
             self.close(last=True)
 
     def _expired(self) -> None:
@@ -361,8 +364,8 @@ class HttpSession(Protocol):
             self._tunnel.expired()
         elif self._exchange is not None:
             self._exchange.expired()
-        elif self._head_started:
-            self._fault(RequestTimeout("the request head was not sent in time"))
+        elif self._state is SessionState.HEAD:
+            self._fault(RequestTimeout("the request head was not received in time"))
         else:
             self.close(last=True)
 
@@ -376,11 +379,12 @@ class HttpSession(Protocol):
 
     def _fault(self, error: EgressError) -> None:
         """Respond once to input that cannot be parsed, then close."""
-        self.unused = False
+        self._used = True
         if self._exchange is not None:
             self._exchange.fail(error)
             return
-        request_id, date = report_refusal(self._context, self._client_auth.client, error, "", ""), self._context.date()
+        context, client = self._context, self._client_auth.client
+        request_id, date = report_refusal(context.authz, client, error, "", ""), context.date()
         self.write(encode_error_response(error, request_id, accept=None, head_only=False, keep_alive=False, date=date))
         self.close()
 
@@ -389,8 +393,8 @@ class HttpSession(Protocol):
         binding = self._binding
         if binding is not None and error is binding.refusal:
             # Already recorded: the decision of the tunnel.
-            self._send_error(head, error, binding.refusal_id, not head.framing.has_body)
-            return
-        target = target_for_log(binding, head)
-        request_id = report_refusal(self._context, self._client_auth.client, error, head.method, target)
-        self._send_error(head, error, request_id, not head.framing.has_body)
+            request_id = binding.refusal_id
+        else:
+            target, client = target_for_log(binding, head), self._client_auth.client
+            request_id = report_refusal(self._context.authz, client, error, head.method, target)
+        Http1Stream(self, self._context, head).fail(error, request_id)

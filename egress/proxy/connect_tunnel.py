@@ -6,11 +6,9 @@ a session that the client can read: clients show their users only the status cod
 
 from __future__ import annotations
 
-import enum
 from typing import TYPE_CHECKING
 
-from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
-from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -33,13 +31,15 @@ from egress.model.errors import (
 )
 from egress.model.route import Purpose, Route
 from egress.proxy.client_session import HttpSession
-from egress.proxy.client_tls import Handshake, handshake_fault, parse_client_hello, unused_connection_error
 from egress.proxy.destination import Destination
+from egress.proxy.interfaces import IClientConnection, ITunnel
+from egress.proxy.tls_intercept import Handshake, parse_client_hello
 from egress.proxy.transaction import Transaction
 from egress.proxy.tunnel_binding import TunnelBinding
+from egress.proxy.tunnel_errors import handshake_fault, unused_connection_error
+from egress.proxy.tunnel_state import TRANSITIONS, TunnelState
 from egress.relay.relay import Relay
 from egress.transport.tcp import SharedTransport, describe_peer
-from egress.transport.tls import ServerTls, TlsFactory
 
 if TYPE_CHECKING:
     from egress.proxy.context import ProxyContext
@@ -50,28 +50,7 @@ _log = Logger()
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
 
-class TunnelState(enum.Enum):
-    """The state of a tunnel."""
-
-    DECIDING = "passthrough: checking, authorizing and dialling"
-    SNIFFING = "waiting for the client's first bytes"
-    HANDSHAKE = "TLS handshake with the client"
-    SESSION = "an HTTP session"
-    RELAY = "passthrough: relaying"
-    DONE = "ended"
-
-
-_NEXT: dict[TunnelState, frozenset[TunnelState]] = {
-    TunnelState.DECIDING: frozenset({TunnelState.SNIFFING, TunnelState.RELAY, TunnelState.DONE}),
-    TunnelState.SNIFFING: frozenset({TunnelState.HANDSHAKE, TunnelState.SESSION, TunnelState.DONE}),
-    TunnelState.HANDSHAKE: frozenset({TunnelState.SESSION, TunnelState.DONE}),
-    TunnelState.SESSION: frozenset({TunnelState.DONE}),
-    TunnelState.RELAY: frozenset({TunnelState.DONE}),
-    TunnelState.DONE: frozenset(),
-}
-
-
-@implementer(IPushProducer, IHalfCloseableProtocol)
+@implementer(ITunnel)
 class Tunnel(Protocol):
     """The tunnel of one CONNECT.
 
@@ -81,16 +60,24 @@ class Tunnel(Protocol):
         can read this error only before the tunnel is established.
     """
 
-    def __init__(self, context: ProxyContext, outer: HttpSession, authority: Authority, client: ClientIdentity) -> None:
-        self._no_certificate = context.host_contexts.refusal(authority)
-        if self._no_certificate is not None and not context.is_passthrough(authority):
+    def __init__(
+        self, context: ProxyContext, outer: IClientConnection, authority: Authority, client: ClientIdentity
+    ) -> None:
+        self._no_certificate = context.tunnels.interception.refusal(authority)
+        if self._no_certificate is not None and not context.tunnels.is_passthrough(authority):
             raise CertificateNotPermitted(self._no_certificate)
         self._context = context
         self._outer = outer
         self._authority = authority
         self._client = client
         self._transaction = Transaction(
-            context, client, Stage.TUNNEL, "CONNECT", Origin("https", authority), "", self._refuse
+            context.authz,
+            self._refuse,
+            client=client,
+            stage=Stage.TUNNEL,
+            method="CONNECT",
+            origin=Origin("https", authority),
+            path="",
         )
         self._state = TunnelState.DECIDING
         self._buffered = b""
@@ -101,7 +88,7 @@ class Tunnel(Protocol):
         self._relay: Relay | None = None
 
     def _enter(self, state: TunnelState) -> None:
-        if state not in _NEXT[self._state]:
+        if state not in TRANSITIONS[self._state]:
             raise AssertionError(f"{self._state.name} does not lead to {state.name}")
         self._state = state
 
@@ -113,7 +100,7 @@ class Tunnel(Protocol):
         self.makeConnection(self._outer.transport)  # type: ignore[no-untyped-call]
         self._outer.watch(None)
         self._buffered = buffered
-        if self._context.is_passthrough(self._authority):
+        if self._context.tunnels.is_passthrough(self._authority):
             self._outer.pause_reading()
             self._check_destination()
         else:
@@ -122,7 +109,7 @@ class Tunnel(Protocol):
     # -- passthrough
 
     def _check_destination(self) -> None:
-        destination = Destination(self._context, self._client, Origin("https", self._authority), Purpose.TUNNEL)
+        destination = Destination(self._context.origins, self._client, Origin("https", self._authority), Purpose.TUNNEL)
         try:
             resolve_first = destination.begin()
         except EgressError as error:
@@ -161,7 +148,7 @@ class Tunnel(Protocol):
             lease.known_addresses = route.known_addresses
         relay = Relay(self, self.transport, self._context.flows, lease)  # type: ignore[arg-type]
         self._transaction.await_or_fail(
-            self._context.dialer.dial(route, relay.origin), lambda _: self._relaying(relay, route)
+            self._context.origins.dialer.dial(route, relay.origin), lambda _: self._relaying(relay, route)
         )
 
     def _relaying(self, relay: Relay, route: Route) -> None:
@@ -199,7 +186,7 @@ class Tunnel(Protocol):
         self._refusal = error
         status = outcome_of(error).status
         self._transaction.report(error, status.value if status is not None else None, 0, 0)
-        if self._no_certificate is None and not self._context.is_opaque_port(self._authority):
+        if self._no_certificate is None and not self._context.tunnels.is_opaque_port(self._authority):
             self._sniff()
         else:
             self._refuse_connect(error)
@@ -235,14 +222,14 @@ class Tunnel(Protocol):
             session.makeConnection(SharedTransport(self.transport))  # type: ignore[no-untyped-call]
             self._pass_buffered()
         elif inner is TunnelProtocol.UNKNOWN:
-            self._end(TunnelNotUnderstood("what came inside the CONNECT is neither TLS nor HTTP"))
+            self._end(TunnelNotUnderstood("the data in the tunnel is neither TLS nor HTTP"))
             self._outer.abort()
 
     def _new_session(self, scheme: str) -> HttpSession:
         binding = TunnelBinding(
             Origin(scheme, self._authority), self._client, self._refusal, self._transaction.request_id
         )
-        return HttpSession(self._context, binding)
+        return HttpSession(self._context, binding=binding)
 
     @property
     def _hello_started(self) -> bool:
@@ -255,28 +242,25 @@ class Tunnel(Protocol):
         self._enter(TunnelState.HANDSHAKE)
         self._protocols = hello.protocols
         key = hello.key
-        if key is LeafKey.P256:
+        preparing = self._context.tunnels.interception.prepared(key)
+        if preparing is None:
             self._begin_tls(key)
             return
         self._outer.pause_reading()
-        self._transaction.await_or_fail(self._context.host_contexts.prepared(key), lambda _: self._begin_tls(key))
+        self._transaction.await_or_fail(preparing, lambda _: self._begin_tls(key))
 
     def _begin_tls(self, key: LeafKey) -> None:
         self._session = self._new_session("https")
         handshake = Handshake(self, self._session)
         try:
-            context = self._context.host_contexts.context_for(self._authority, key)
+            tls = self._context.tunnels.interception.layer(self._authority, key, handshake)
         except Exception:  # noqa: BLE001
             # Most likely an expired CA. Without a certificate there is no session that could carry an error response.
             _log.failure("no certificate for {authority}", authority=self._authority)
-            self._end(InternalFault("the proxy has no certificate for this host; the operator's log has the details"))
+            self._end(InternalFault("the proxy cannot issue a certificate for this host; see the log of the proxy"))
             self._outer.abort()
             return
         self._outer.resume_reading()
-        inner_factory = Factory.forProtocol(lambda: handshake)
-        factory = TlsFactory(ServerTls(context), False, inner_factory, self._context.clock, self._context.turns)
-        tls = factory.buildProtocol(None)
-        assert tls is not None
         self._inner = tls
         # The TLS layer registers producers on the transport itself.
         self.transport.unregisterProducer()  # type: ignore[union-attr]
@@ -339,11 +323,11 @@ class Tunnel(Protocol):
             self._relay.drop()
             self._end(None)
         elif self._state is TunnelState.DECIDING:
-            self._end(ClientGone("the client went away before anything was asked for in the tunnel"))
+            self._end(ClientGone("the client disconnected before it sent a request in the tunnel"))
         elif self._state is TunnelState.HANDSHAKE or self._hello_started:
             self._end(handshake_fault(reason.value, self._authority, self._protocols))
-        elif session is not None and isinstance(session.unused, Failure):
-            ended, tls = session.unused.value, inner_protocol is not session
+        elif session is not None and session.unused_loss is not None:
+            ended, tls = session.unused_loss.value, inner_protocol is not session
             self._end(unused_connection_error(ended, self._authority, self._protocols, tls=tls))
         elif self._state is TunnelState.SNIFFING:
             self._end(unused_connection_error(None, self._authority, (), tls=False))
@@ -376,7 +360,7 @@ class Tunnel(Protocol):
             self._end(ClientTlsFailed("the client did not finish the TLS handshake in time"))
             self._outer.abort()
         else:
-            self._end(ClientLeft("the client sent nothing inside the CONNECT in time"))
+            self._end(ClientLeft("the client sent no data in the tunnel in time"))
             self._outer.close()
 
     def _end(self, error: EgressError | None) -> None:

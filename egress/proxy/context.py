@@ -1,4 +1,4 @@
-"""The collaborators and settings that all sessions and exchanges of a proxy share."""
+"""What the client connections of a proxy share: collaborators, settings and limits, by who needs them."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ from twisted.internet.interfaces import IReactorTime
 
 from egress.config.model import Limits, OversizeBody, Resolve
 from egress.http.heads import HeadLimits
-from egress.interfaces import IAuthorizer, IDialer, ILeafSource
+from egress.interfaces import IAuthorizer, IDialer
 from egress.model.authority import Authority
 from egress.model.no_proxy import HostPattern
 from egress.model.record import ExchangeRecord
 from egress.proxy.connection_registry import ConnectionRegistry
 from egress.proxy.memory_budget import MemoryBudget
+from egress.proxy.tls_intercept import TlsIntercept
 from egress.relay.buffered import Flows
 from egress.relay.splice import best_flows
 from egress.transport.fair_turns import RoundRobin
+from egress.upstream.origins import Origins
 from egress.upstream.pool import OriginPool
 
 _ID_BYTES = 12
@@ -47,51 +49,49 @@ class Ids:
 
 
 @attrs.define(eq=False)
-class ProxyContext:
-    """The collaborators of a proxy; L{egress.service} creates it.
+class AuthzContext:
+    """What the authorization and the audit of each request need.
 
     @ivar report: is called with the record of each exchange.
-    @ivar wall_clock: seconds since the epoch, for records and C{Date}.
-    @ivar sessions: the open client connections.
-    @ivar upgrade_protocols: in lower case, the protocols besides WebSockets to which connections may be upgraded.
-    @ivar flows: the way in which a relay moves bytes between sockets.
-    @ivar rejected: the number of connections rejected by the connection limits.
     @ivar renewal_timeout: timeout in seconds for the renewal of a lease.
-    @ivar resolve: when names are resolved.
-    @ivar draining: whether the proxy is shutting down: connections are not kept alive.
-    @ivar contents: the memory for content that is collected for decisions.
-    @ivar turns: the scheduler of work that connections defer to a later turn of the reactor.
+    @ivar wall_clock: seconds since the epoch, for records and C{Date}.
+    @ivar new_id: creates the id of a request.
     """
 
     clock: IReactorTime
-    limits: Limits
     authorizer: IAuthorizer
-    dialer: IDialer
-    pool: OriginPool
-    host_contexts: ILeafSource
     report: Callable[[ExchangeRecord], None]
-    passthrough: tuple[HostPattern, ...] = ()
-    opaque_ports: tuple[range, ...] = ()
-    upgrade_protocols: frozenset[str] = frozenset()
-    oversize_body: OversizeBody = OversizeBody.REFUSE
+    renewal_timeout: float = 5.0
     wall_clock: Callable[[], float] = time.time
     new_id: Callable[[], str] = attrs.field(factory=lambda: Ids().__next__)
-    sessions: ConnectionRegistry = attrs.field(factory=ConnectionRegistry)
-    flows: Flows = attrs.field(factory=best_flows)
-    renewal_timeout: float = 5.0
+
+
+@attrs.define(eq=False)
+class OriginContext:
+    """How exchanges and tunnels reach their origins.
+
+    @ivar streams: opens streams to origins.
+    @ivar resolve: when names are resolved.
+    """
+
+    dialer: IDialer
+    pool: OriginPool
+    streams: Origins
     resolve: Resolve = Resolve.AFTER
-    rejected: int = 0
-    draining: bool = False
 
-    def __attrs_post_init__(self) -> None:
-        self.head_limits = HeadLimits(self.limits.head, self.limits.fields, self.limits.target)
-        self.turns = RoundRobin(self.clock)
-        # Content of the maximum length always fits.
-        self.contents = MemoryBudget(self.clock, max(self.limits.body, self.limits.body_memory))
 
-    head_limits: HeadLimits = attrs.field(init=False)
-    turns: RoundRobin = attrs.field(init=False)
-    contents: MemoryBudget = attrs.field(init=False)
+@attrs.frozen(eq=False)
+class TunnelContext:
+    """Which tunnels are intercepted, and how.
+
+    @ivar interception: builds the TLS layers of intercepted tunnels.
+    @ivar passthrough: the hosts whose tunnels are relayed without interception.
+    @ivar opaque_ports: the ports whose tunnels may carry protocols other than TLS and HTTP.
+    """
+
+    interception: TlsIntercept
+    passthrough: tuple[HostPattern, ...] = ()
+    opaque_ports: tuple[range, ...] = ()
 
     def is_passthrough(self, authority: Authority) -> bool:
         """Whether connections to an authority are relayed without interception."""
@@ -101,6 +101,41 @@ class ProxyContext:
         """Whether connections to the authority's port may carry protocols other than TLS and HTTP."""
         return any(authority.port in ports for ports in self.opaque_ports)
 
+
+@attrs.define(eq=False)
+class ProxyContext:
+    """What the client connections of a proxy share; L{egress.service} creates it.
+
+    @ivar turns: the scheduler of work that connections defer to a later turn of the reactor.
+    @ivar upgrade_protocols: in lower case, the protocols besides WebSockets to which connections may be upgraded.
+    @ivar sessions: the open client connections.
+    @ivar flows: the way in which a relay moves bytes between sockets.
+    @ivar contents: the memory for content that is collected for decisions.
+    """
+
+    clock: IReactorTime
+    limits: Limits
+    turns: RoundRobin
+    authz: AuthzContext
+    origins: OriginContext
+    tunnels: TunnelContext
+    upgrade_protocols: frozenset[str] = frozenset()
+    oversize_body: OversizeBody = OversizeBody.REFUSE
+    sessions: ConnectionRegistry = attrs.field(factory=ConnectionRegistry)
+    flows: Flows = attrs.field(factory=best_flows)
+    head_limits: HeadLimits = attrs.field(init=False)
+    contents: MemoryBudget = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.head_limits = head_limits(self.limits)
+        # Content of the maximum length always fits.
+        self.contents = MemoryBudget(self.clock, max(self.limits.body, self.limits.body_memory))
+
     def date(self) -> bytes:
         """The C{Date} value of a response that the proxy generates (RFC 9110 section 6.6.1)."""
-        return formatdate(self.wall_clock(), usegmt=True).encode("ascii")
+        return formatdate(self.authz.wall_clock(), usegmt=True).encode("ascii")
+
+
+def head_limits(limits: Limits) -> HeadLimits:
+    """The limits of request and response heads."""
+    return HeadLimits(limits.head, limits.fields, limits.target)

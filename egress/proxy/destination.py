@@ -14,7 +14,7 @@ from egress.model.errors import EgressError, NameNotResolved, ResolutionTimeout
 from egress.model.route import Purpose, Route
 
 if TYPE_CHECKING:
-    from egress.proxy.context import ProxyContext
+    from egress.proxy.context import OriginContext
 
 
 class Destination:
@@ -31,7 +31,7 @@ class Destination:
 
     __slots__ = ("_client", "_context", "_origin", "_purpose", "addresses", "resolution_error", "route", "withheld")
 
-    def __init__(self, context: ProxyContext, client: ClientIdentity, origin: Origin, purpose: Purpose) -> None:
+    def __init__(self, context: OriginContext, client: ClientIdentity, origin: Origin, purpose: Purpose) -> None:
         self._context = context
         self._client = client
         self._origin = origin

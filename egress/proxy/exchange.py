@@ -1,19 +1,17 @@
 """The state machine of one request: check, authorize, forward, respond, record.
 
-L{TRANSITIONS} lists the states and their successors. Only C{DECIDING} leads towards the origin, and only with a
-decision that allows the request.
+L{egress.proxy.exchange_state} lists the states and their successors.
 """
 
 from __future__ import annotations
 
-import enum
 import functools
 from typing import TYPE_CHECKING, Final
 
 from twisted.internet.defer import succeed
 
 from egress.config.model import OversizeBody
-from egress.http.body import End
+from egress.http.events import End
 from egress.http.obligations import affected_names
 from egress.model.decision import ClientIdentity, Decision, Stage, Verdict
 from egress.model.errors import (
@@ -29,73 +27,52 @@ from egress.model.errors import (
 from egress.model.route import Purpose, Route
 from egress.proxy.body_collector import BodyCollector
 from egress.proxy.destination import Destination
+from egress.proxy.exchange_state import TRANSITIONS, State
 from egress.proxy.forwarder import Forwarder
+from egress.proxy.interfaces import IClientStream
 from egress.proxy.outgoing_request import OutgoingRequest
 from egress.proxy.request_body import RequestBody
 from egress.proxy.transaction import Transaction
-from egress.upstream.origin_connection import OriginConnection
+from egress.upstream.interfaces import IOriginStream
 
 if TYPE_CHECKING:
-    from egress.proxy.client_session import HttpSession
     from egress.proxy.context import ProxyContext
 
 # The idempotent methods (RFC 9110 sections 9.2.1 and 9.2.2).
 IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 
 
-class State(enum.Enum):
-    """The state of an exchange."""
-
-    CHECKING = "checking port, address and name without name resolution"
-    RESOLVING = "resolving the name and checking its addresses"
-    COLLECTING = "reading the content for the authorizer"
-    DECIDING = "waiting for the decision"
-    CONNECTING = "dialling the origin"
-    FORWARDING = "forwarding request and response"
-    SWITCHED = "relaying after an upgrade"
-    DONE = "ended and recorded"
-
-    # C{Enum} implements this in Python, which is slow; each transition looks up the table.
-    __hash__ = object.__hash__
-
-
-TRANSITIONS: Final[dict[State, frozenset[State]]] = {
-    State.CHECKING: frozenset({State.RESOLVING, State.COLLECTING, State.DECIDING, State.DONE}),
-    # RESOLVING precedes authorization, or follows it: the authorizer needs the addresses, the addresses have changed,
-    # or the request is allowed.
-    State.RESOLVING: frozenset({State.COLLECTING, State.DECIDING, State.CONNECTING, State.DONE}),
-    State.COLLECTING: frozenset({State.DECIDING, State.DONE}),
-    # Back to COLLECTING, at most once: the authorizer needs the content. No name is resolved before DECIDING, unless
-    # names are resolved before authorization.
-    State.DECIDING: frozenset({State.COLLECTING, State.RESOLVING, State.CONNECTING, State.DONE}),
-    State.CONNECTING: frozenset({State.FORWARDING, State.DONE}),
-    # Back: a pooled connection was stale, and the request can be retried.
-    State.FORWARDING: frozenset({State.RESOLVING, State.CONNECTING, State.SWITCHED, State.DONE}),
-    State.SWITCHED: frozenset({State.DONE}),
-    State.DONE: frozenset(),
-}
-
-
 class Exchange:
-    """One request of a client session.
+    """One request of a client, and its response.
 
-    The session passes content to it (L{body_data}, L{body_end}) while L{wants_body} is true. It ends exactly once, in
-    L{_finish}.
+    The owner of its client stream passes content to it (L{body_data}, L{body_end}) while L{wants_body} is true. It ends
+    exactly once, in L{_finish}.
+
+    @param stream: the client's side of the exchange.
     """
 
     def __init__(
-        self, session: HttpSession, context: ProxyContext, client: ClientIdentity, outgoing: OutgoingRequest
+        self, context: ProxyContext, stream: IClientStream, client: ClientIdentity, outgoing: OutgoingRequest
     ) -> None:
         self.head = head = outgoing.head
-        self._session = session
+        self._stream = stream
         self._context = context
         self._origin = origin = outgoing.origin
         self._state = State.CHECKING
         self._upgrade = outgoing.upgrade
         self._outgoing = outgoing
         self._content = RequestBody(head.framing, context.limits.body)
-        self._transaction = Transaction(context, client, Stage.REQUEST, head.method, origin, outgoing.path, self.fail)
-        self._destination = Destination(context, client, origin, Purpose.UPGRADE if self._upgrade else Purpose.REQUEST)
+        self._transaction = Transaction(
+            context.authz,
+            self.fail,
+            client=client,
+            stage=Stage.REQUEST,
+            method=head.method,
+            origin=origin,
+            path=outgoing.path,
+        )
+        purpose = Purpose.UPGRADE if self._upgrade else Purpose.REQUEST
+        self._destination = Destination(context.origins, client, origin, purpose)
         self._from_pool = False
         self._fresh = False
         self._forwarder: Forwarder | None = None
@@ -109,7 +86,7 @@ class Exchange:
 
     @property
     def wants_body(self) -> bool:
-        """Whether the session may read more of the request's content."""
+        """Whether the exchange can take more of the request's content."""
         if self._content.over:
             return False
         if self._state is State.FORWARDING:
@@ -131,11 +108,6 @@ class Exchange:
             return self._forwarder is not None and self._forwarder.switched_end()
         return self._content.over
 
-    @property
-    def is_upgraded(self) -> bool:
-        """Whether the connection has switched to another protocol."""
-        return self._state is State.SWITCHED
-
     def _enter(self, state: State) -> None:
         if state not in TRANSITIONS[self._state]:
             raise AssertionError(f"{self._state.name} does not lead to {state.name}")
@@ -145,7 +117,7 @@ class Exchange:
 
     def start(self) -> None:
         """Check the destination, then authorize the request."""
-        pooled = None if self._upgrade else self._session.logins.route(self._outgoing.key)
+        pooled = None if self._upgrade else self._stream.logins.route(self._outgoing.key)
         try:
             resolve_first = self._destination.begin(pooled)
         except EgressError as error:
@@ -158,7 +130,7 @@ class Exchange:
             self._collect_or_authorize()
 
     def _collect_or_authorize(self) -> None:
-        if self._content.over or not self._context.authorizer.needs_body:
+        if self._content.over or not self._context.authz.authorizer.needs_body:
             self._authorize()
         else:
             self._begin_collecting()
@@ -168,7 +140,7 @@ class Exchange:
             self.fail(self._content.too_large())
             return
         self._enter(State.COLLECTING)
-        self._collector = BodyCollector(self._context, self._session, self._content, self._client.limit_key)
+        self._collector = BodyCollector(self._context, self._stream, self._content, self._client.limit_key)
         self._collector.begin(expects_continue=self.head.expects_continue)
 
     @property
@@ -186,7 +158,7 @@ class Exchange:
 
     def _authorize(self) -> None:
         self._enter(State.DECIDING)
-        self._session.watch(None)
+        self._stream.watch(None)
         content, destination = self._content, self._destination
         self._transaction.authorize(
             self._outgoing.fields_for_authorizer,
@@ -218,7 +190,7 @@ class Exchange:
     def _find_addresses(self) -> None:
         """Resolve the addresses that the authorizer needs, then send another authorization request."""
         self._enter(State.RESOLVING)
-        pooled = None if self._upgrade else self._session.logins.route(self._outgoing.key)
+        pooled = None if self._upgrade else self._stream.logins.route(self._outgoing.key)
         self._transaction.await_or_fail(
             self._destination.look_up() if pooled is None else succeed(pooled), self._authorize_route
         )
@@ -234,16 +206,16 @@ class Exchange:
         return self.head.method in IDEMPOTENT and self._content.over and not self._content.streamed
 
     def _connect(self) -> None:
-        key, logins = self._outgoing.key, self._session.logins
+        key, logins = self._outgoing.key, self._stream.logins
         # While content is still to be received, the request cannot be retried.
         fresh, addresses = self._outgoing.logs_in or self._fresh, self._destination.addresses
         upgrade, repeatable = self._upgrade is not None, self._repeatable
-        connection = logins.take(key, repeatable=repeatable, addresses=addresses, upgrade=upgrade, fresh=fresh)
-        if connection is not None:
+        pooled = logins.take(key, repeatable=repeatable, addresses=addresses, upgrade=upgrade, fresh=fresh)
+        if pooled is not None:
             # Do not retry a request of an authenticated connection: another connection is not authenticated.
-            self._from_pool = not connection.logged_in
+            self._from_pool = not pooled.logged_in
             self._enter(State.CONNECTING)
-            self._forward(connection)
+            self._forward(pooled)
             return
         if logins.lost(key):
             self.fail(OriginDisconnected(f"{self._origin.authority} closed the connection that it had authenticated"))
@@ -264,27 +236,33 @@ class Exchange:
 
     def _dial(self, route: Route) -> None:
         self._enter(State.CONNECTING)
-        context = self._context
-        connection = OriginConnection(route, context.head_limits, context.clock, context.turns, self._client.limit_key)
         self._transaction.await_or_fail(
-            self._context.dialer.dial(route, connection), lambda _: self._forward(connection)
+            self._context.origins.streams.open(route, self._client.limit_key), self._forward
         )
 
-    def _forward(self, connection: OriginConnection) -> None:
+    def _forward(self, origin: IOriginStream) -> None:
         self._enter(State.FORWARDING)
-        self._transaction.hop = connection.hop
+        self._transaction.hop = origin.hop
         if self._outgoing.logs_in:
-            connection.private = connection.logged_in = True
-        route = connection.route
+            origin.log_in()
+        route = origin.route
         upstream = route.upstream if route.absolute_form else None
-        release = functools.partial(self._session.logins.keep, self._outgoing.key)
+        release = functools.partial(self._stream.logins.keep, self._outgoing.key)
         lease = self._transaction.lease
         if lease is not None:
             lease.known_addresses = route.known_addresses
-        self._forwarder = Forwarder(
-            self, self._session, self._context, self.head, self._content, connection, release, lease, self._upgrade
+        self._forwarder = forwarder = Forwarder(
+            self,
+            self._context,
+            client=self._stream,
+            origin=origin,
+            head=self.head,
+            content=self._content,
+            release=release,
+            lease=lease,
+            upgrade=self._upgrade,
         )
-        self._forwarder.begin(self._outgoing.encode(upstream))
+        forwarder.begin(self._outgoing.forwarded_head(upstream))
 
     def body_data(self, data: bytes) -> None:
         """Process content from the client."""
@@ -295,7 +273,7 @@ class Exchange:
 
     def body_end(self, end: End) -> None:
         """Handle the end of the client's content."""
-        self._content.finish(end.trailers)
+        self._content.finish(end)
         if self._state is State.COLLECTING and self._collector is not None:
             self._collector.complete()
             self._authorize()
@@ -304,16 +282,16 @@ class Exchange:
 
     # -- callbacks of the forwarder
 
-    def forwarded(self, *, keep_alive: bool) -> None:
+    def forwarded(self) -> None:
         """See L{egress.proxy.forwarder.ForwarderOwner}."""
         self._finish(None)
-        self._session.exchange_over(self, keep_alive=keep_alive)
+        self._stream.finish()
 
     def forwarding_failed(self, error: EgressError, *, untouched: bool, unread: bool = False) -> None:
         """See L{egress.proxy.forwarder.ForwarderOwner}."""
         if self._state is State.SWITCHED:
             self._finish(None)
-            self._session.close()
+            self._stream.finish()
         elif self._from_pool and (unread or (untouched and self._repeatable)):
             # RFC 9112 section 9.3.1: the origin closed an idle connection while the request was sent.
             self._forwarder = None
@@ -325,7 +303,7 @@ class Exchange:
     def upgraded(self) -> None:
         """See L{egress.proxy.forwarder.ForwarderOwner}."""
         self._enter(State.SWITCHED)
-        self._session.upgraded()
+        self._stream.relay()
 
     def upgraded_data(self, data: bytes) -> None:
         """Relay client data after an upgrade."""
@@ -345,40 +323,40 @@ class Exchange:
     # -- end
 
     def expired(self) -> None:
-        """Handle a timeout of the session's watchdog."""
+        """Handle the timeout that the exchange set."""
         if self._state is State.SWITCHED:
             self._finish(None)
-            self._session.close()
-        elif self._session.client_backpressured:
-            self.fail(ClientGone("the client did not take its answer in time"))
+            self._stream.finish()
+        elif self._stream.backpressured:
+            self.fail(ClientGone("the client did not read the response in time"))
         elif self._state is State.COLLECTING and self._collector is not None:
             self.fail(self._collector.expired())
         elif self.wants_body:
-            self.fail(RequestTimeout("the content was not sent in time"))
+            self.fail(RequestTimeout("the content was not received in time"))
         else:
-            self.fail(OriginTimeout(f"{self._origin.authority} did not answer in time"))
+            self.fail(OriginTimeout(f"{self._origin.authority} did not respond in time"))
 
     def client_lost(self) -> None:
         """Handle the loss of the client connection."""
         if self._state is State.SWITCHED:
             self._finish(None)
         elif self._state is not State.DONE:
-            self._finish(ClientGone("the client went away before the exchange was over"))
+            self._finish(ClientGone("the client disconnected before the exchange was complete"))
 
     def fail(self, error: EgressError) -> None:
         """End with an error: send an error response, or abort the connection if the response has started."""
         if self._state is State.DONE:
             if isinstance(error, InternalFault):
                 # The cleanup failed, so the client would wait forever.
-                self._session.abort()
+                self._stream.reset()
             return
         response_started = self._forwarder is not None and self._forwarder.status is not None
         self._finish(error)
         if response_started:
             # The client must not treat the partial response as complete.
-            self._session.abort()
+            self._stream.reset()
         else:
-            self._session.respond_with_error(self, error)
+            self._stream.fail(error, self.request_id)
 
     def _finish(self, result: EgressError | None) -> None:
         """Release all resources and report the exchange, once."""

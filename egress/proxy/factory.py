@@ -13,6 +13,7 @@ from egress.model.errors import EgressError, Overloaded, TooManyConnections
 from egress.model.limit_key import limit_key
 from egress.proxy.client_auth import ANONYMOUS, ClientAuthPolicy
 from egress.proxy.client_session import HttpSession
+from egress.proxy.connect_tunnel import Tunnel
 from egress.proxy.overload import LINGER_SECONDS, RejectedConnection
 from egress.proxy.tunnel_binding import UNKNOWN, peer_of
 
@@ -77,7 +78,7 @@ class ProxyFactory(ServerFactory):
         refusal = self._refusal(client)
         if refusal is not None:
             return self._reject(refusal)
-        session = HttpSession(self._context, auth_policy=self._auth_policy)
+        session = HttpSession(self._context, auth_policy=self._auth_policy, open_tunnel=Tunnel)
         self._context.sessions.accept(session, client)
         return session
 
@@ -90,7 +91,7 @@ class ProxyFactory(ServerFactory):
         return None
 
     def _reject(self, refusal: EgressError) -> RejectedConnection:
-        self._context.rejected += 1
+        self._context.sessions.rejected += 1
         now = self._context.clock.seconds()
         if len(self._error_times) == MAX_REJECTED and now - self._error_times[0] < LINGER_SECONDS:
             return RejectedConnection(self._context, None, self._closed)

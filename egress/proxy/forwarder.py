@@ -1,4 +1,6 @@
-"""The forwarding of one allowed request over one origin connection, with backpressure in both directions."""
+"""The forwarding of one allowed request between a client stream and an origin stream, with backpressure in both
+directions.
+"""
 
 from __future__ import annotations
 
@@ -6,28 +8,22 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol
 
 from twisted.internet.interfaces import IDelayedCall
+from zope.interface import implementer
 
-from egress.http.body import BodyKind, encode_chunk
 from egress.http.connect_handshake import refusal_by_upstream
-from egress.http.heads import RequestHead, ResponseHead
-from egress.http.hop_by_hop import encode_fields
+from egress.http.events import HTTP_1_0, ForwardedHead, RequestHead, ResponseHead
+from egress.http.hop_by_hop import fields_size
 from egress.http.upgrade import Upgrade
-from egress.http.writers import (
-    encode_interim,
-    encode_response,
-    encode_switch,
-    response_framing,
-)
+from egress.http.writers import interim_size
 from egress.model.decision import Headers
 from egress.model.errors import EgressError, OriginDisconnected, OriginProtocolError
+from egress.proxy.interfaces import IClientStream
 from egress.proxy.lease import Lease
 from egress.proxy.request_body import RequestBody
 from egress.relay.socket_relay import TAKEOVER_BYTES, SocketEnd, SocketRelay, relay_between
-from egress.transport.tcp import unshared
-from egress.upstream.origin_connection import OriginConnection
+from egress.upstream.interfaces import IOriginStream, IResponseSink
 
 if TYPE_CHECKING:
-    from egress.proxy.client_session import HttpSession
     from egress.proxy.context import ProxyContext
 
 # The time without a response after which an origin gets the content despite C{Expect: 100-continue}. RFC 9110 section
@@ -44,7 +40,7 @@ class ForwarderOwner(Protocol):
     def upgraded(self) -> None:
         """The connection has switched to another protocol."""
 
-    def forwarded(self, *, keep_alive: bool) -> None:
+    def forwarded(self) -> None:
         """The response is complete."""
 
     def forwarding_failed(self, error: EgressError, *, untouched: bool, unread: bool = False) -> None:
@@ -55,8 +51,11 @@ class ForwarderOwner(Protocol):
         """
 
 
+@implementer(IResponseSink)
 class Forwarder:
-    """Forwards one request and its response. It is the sink of its L{OriginConnection}.
+    """Forwards one request and its response. It is the sink of its origin stream.
+
+    @param release: returns an origin stream to the pool.
 
     @ivar status: the status code of the response, once its head was sent to the client.
     @ivar received: content bytes of the response.
@@ -65,20 +64,21 @@ class Forwarder:
     def __init__(
         self,
         owner: ForwarderOwner,
-        session: HttpSession,
         context: ProxyContext,
+        *,
+        client: IClientStream,
+        origin: IOriginStream,
         head: RequestHead,
         content: RequestBody,
-        connection: OriginConnection,
-        release: Callable[[OriginConnection], None],
+        release: Callable[[IOriginStream], None],
         lease: Lease | None = None,
         upgrade: Upgrade | None = None,
     ) -> None:
         self.status: int | None = None
         self.received = 0
-        self.connection: OriginConnection | None = connection
+        self._origin: IOriginStream | None = origin
         self._owner = owner
-        self._session = session
+        self._client = client
         self._context = context
         self._head = head
         self._content = content
@@ -91,9 +91,6 @@ class Forwarder:
         self._ended = False
         self._settled = False
         self._socket_relay: SocketRelay | None = None
-        self._chunked = False
-        self._keep_alive = False
-        self._out: list[bytes] = []
         self._interims = 0
         self._interim_bytes = 0
 
@@ -104,29 +101,29 @@ class Forwarder:
         """Whether the origin can take more content now."""
         return not self._request_paused
 
-    def begin(self, encoded_head: bytes) -> None:
+    def begin(self, head: ForwardedHead) -> None:
         """Send the head and the collected content. With C{Expect: 100-continue}, the content waits for the origin's
         consent.
         """
-        connection = self.connection
-        assert connection is not None
+        origin = self._origin
+        assert origin is not None
         self._watch()
+        content, end = b"", None
         if self._head.expects_continue and self._content.collected:
             self._request_paused = True
             self._continue_timer = self._context.clock.callLater(CONTINUE_SECONDS, self._send_collected)
-            data = encoded_head
         else:
-            data = encoded_head + self._content.encode_collected()
-        connection.send(self, self._head.method, data)
+            content, end = self._content.send_collected()
+        origin.send_request(self, head, content, end)
         if not self._content.over:
-            self._session.advance()
+            self._client.read_content()
 
     def _send_collected(self) -> None:
         """Send the collected content: the origin sent a 100, or the wait timed out."""
-        if self._stop_waiting() and self.connection is not None:
+        if self._stop_waiting() and self._origin is not None:
             self._request_paused = False
-            self.connection.write(self._content.encode_collected())
-            self._session.advance()
+            self._origin.send_content(*self._content.send_collected())
+            self._client.read_content()
 
     def _stop_waiting(self) -> bool:
         timer, self._continue_timer = self._continue_timer, None
@@ -136,46 +133,44 @@ class Forwarder:
 
     def body_data(self, data: bytes) -> None:
         """Forward content."""
-        if self.connection is not None and self._may_flow(data):
+        if self._origin is not None and self._may_flow(len(data)):
             self._watch()
-            self.connection.write(self._content.encode(data))
+            self._content.stream(data)
+            self._origin.send_content(data)
 
-    def _may_flow(self, data: bytes) -> bool:
+    def _may_flow(self, size: int) -> bool:
         """Whether the decision allows more bytes. If not, the owner has ended the exchange."""
-        return self._lease is None or self._lease.consume(len(data))
+        return self._lease is None or self._lease.consume(size)
 
     def body_end(self) -> None:
         """Forward the end of the content."""
-        lease = self._lease
-        if lease is None or lease.consume(self._content.trailer_size):
-            encoded_end = self._content.encode_end()
-            if encoded_end and self.connection is not None:
-                self.connection.write(encoded_end)
+        if self._may_flow(self._content.trailer_size) and self._origin is not None:
+            self._origin.send_content(b"", self._content.end)
 
     def pause_request(self) -> None:
-        """See L{egress.upstream.origin_connection.ResponseSink}."""
+        """See L{IResponseSink}."""
         if self._switched:
-            self._session.pause_reading()
+            self._client.pause()
         else:
             self._request_paused = True
 
     def resume_request(self) -> None:
-        """See L{egress.upstream.origin_connection.ResponseSink}."""
+        """See L{IResponseSink}."""
         if self._switched:
-            self._session.resume_reading()
+            self._client.resume()
             self._use_socket_relay()
         elif self._request_paused and self._continue_timer is None:
             self._request_paused = False
-            self._session.advance()
+            self._client.read_content()
 
     # -- response
 
     def _watch(self) -> None:
         limits = self._context.limits
-        self._session.watch(limits.tunnel_timeout if self._switched else limits.response_timeout)
+        self._client.watch(limits.tunnel_timeout if self._switched else limits.response_timeout)
 
     def response_head(self, head: ResponseHead) -> None:
-        """See L{egress.upstream.origin_connection.ResponseSink}."""
+        """See L{IResponseSink}."""
         # Interim responses do not restart the timeout: an origin could send them without end.
         if head.status == 101:
             self._switch(head)
@@ -188,20 +183,23 @@ class Forwarder:
             self._interim(head)
 
     def _interim(self, head: ResponseHead) -> None:
-        encoded = encode_interim(head)
+        size = interim_size(head)
         self._interims += 1
-        self._interim_bytes += len(encoded)
+        self._interim_bytes += size
         if self._interims > MAX_INTERIM_RESPONSES or self._interim_bytes > self._context.limits.head:
-            self._fail(OriginProtocolError("the origin sends interim answers without end"))
+            self._fail(OriginProtocolError("the origin sent too many interim responses"))
         elif head.status == 100 and self._continue_timer is not None:
             self._send_collected()
-        elif self._head.http11 and (head.status != 100 or self._client_expects_continue) and self._may_flow(encoded):
-            self._session.write(encoded)
+        elif self._may_interim(head.status) and self._may_flow(size):
+            self._client.send_interim(head)
 
-    @property
-    def _client_expects_continue(self) -> bool:
-        """Whether the client still waits for a 100."""
-        return self._head.expects_continue and not self._content.collected
+    def _may_interim(self, status: int) -> bool:
+        """Whether the client gets an interim response: HTTP/1.0 has none, and a 100 needs a client that waits for it
+        (RFC 9110 section 15.2).
+        """
+        if self._head.version == HTTP_1_0:
+            return False
+        return status != 100 or (self._head.expects_continue and not self._content.collected)
 
     def _is_late(self, head: ResponseHead) -> bool:
         """Handle a 408 that is about an idle connection, not about this request.
@@ -209,76 +207,64 @@ class Forwarder:
         RFC 9110 section 15.5.9: the request may be repeated on a new connection. While content is still to be sent, the
         408 may be about this request.
         """
-        connection, content = self.connection, self._content
-        assert connection is not None
-        if not connection.reused or head.keep_alive or not content.over:
+        origin, content = self._origin, self._content
+        assert origin is not None
+        if not origin.reused or head.keep_alive or not content.over:
             return False
         self.drop()
-        authority = connection.route.origin.authority
-        error = OriginDisconnected(f"{authority} closed its idle connection with 408 while the request was on its way")
+        authority = origin.route.origin.authority
+        error = OriginDisconnected(f"{authority} closed its idle connection with 408 while the request was in transit")
         self._owner.forwarding_failed(error, untouched=False, unread=not content.streamed)
         return True
 
     def _begin_response(self, head: ResponseHead) -> None:
-        connection = self.connection
-        assert connection is not None
-        upstream = connection.route.upstream
+        origin = self._origin
+        assert origin is not None
+        upstream = origin.route.upstream
         if head.status == 407 and upstream is not None:
             # A challenge to the proxy. The client must not learn about the credentials of the upstream proxy.
             self._fail(refusal_by_upstream(upstream, head.status, head.reason))
             return
-        framing = response_framing(head, self._head)
-        announced = framing.length if framing.kind is BodyKind.LENGTH else 0
-        if self._lease is not None and not self._lease.has_budget(announced):
+        if self._lease is not None and not self._lease.has_budget(head.framing.length):
             # No response is better than a partial one.
             return
         self._stop_waiting()
-        self._chunked = framing.kind is BodyKind.CHUNKED
-        # A response before the end of the request closes the client connection: the client may never send the rest of
-        # the content (RFC 9112 section 9.3).
-        self._keep_alive = (
-            framing.kind is not BodyKind.UNTIL_CLOSE and self._content.over and self._session.may_keep_alive(self._head)
-        )
-        if connection.logged_in and not head.keep_alive:
-            # The authentication ends with the origin connection; closing the client connection signals this.
-            self._keep_alive = False
         self.status = head.status
-        self._out.append(encode_response(head, self._head, framing, keep_alive=self._keep_alive))
+        # A response before the end of the request closes the client connection: the client may never send the rest of
+        # the content (RFC 9112 section 9.3). An authentication ends with the origin connection, and closing the client
+        # connection signals this.
+        last = not self._content.over or (origin.logged_in and not head.keep_alive)
+        self._client.send_head(head, last=last)
 
     def response_data(self, data: bytes) -> None:
-        """See L{egress.upstream.origin_connection.ResponseSink}."""
+        """See L{IResponseSink}."""
         if self._lease is not None and not self._lease.consume(len(data)):
             return
         self.received += len(data)
         self._watch()
-        self._out.append(encode_chunk(data) if self._chunked else data)
+        self._client.send_data(data)
 
     def response_flush(self) -> None:
-        """See L{egress.upstream.origin_connection.ResponseSink}."""
-        if self._out:
-            out, self._out = self._out, []
-            self._session.write(out[0] if len(out) == 1 else b"".join(out))
+        """See L{IResponseSink}."""
+        self._client.flush()
 
     def response_end(self, trailers: Headers) -> None:
-        """See L{egress.upstream.origin_connection.ResponseSink}."""
-        if self._chunked:
-            fields = encode_fields(trailers)
-            if fields and not self._may_flow(fields):
-                return
-            self._out.append(b"0\r\n%b\r\n" % fields)
-        self.response_flush()
-        connection, self.connection = self.connection, None
-        assert connection is not None
-        if connection.reusable and self._content.over and not self._request_paused:
-            self._release(connection)
+        """See L{IResponseSink}."""
+        if trailers and not self._may_flow(fields_size(trailers)):
+            return
+        self._client.send_end(trailers)
+        self._client.flush()
+        origin, self._origin = self._origin, None
+        assert origin is not None
+        if origin.reusable:
+            self._release(origin)
         else:
-            # The origin responded before it had the whole request, and would read the rest as the next request.
-            connection.close()
-        self._owner.forwarded(keep_alive=self._keep_alive)
+            origin.close()
+        self._owner.forwarded()
 
     def response_failed(self, error: EgressError, *, untouched: bool) -> None:
-        """See L{egress.upstream.origin_connection.ResponseSink}."""
-        self.connection = None
+        """See L{IResponseSink}."""
+        self._origin = None
         self._stop_waiting()
         self._owner.forwarding_failed(error, untouched=untouched)
 
@@ -292,18 +278,18 @@ class Forwarder:
         # Accept only the protocol that was requested and authorized; another one would bypass decisions.
         upgrade = self._upgrade
         if upgrade is None:
-            self._fail(OriginProtocolError("the origin switched to a protocol that it was not asked for"))
+            self._fail(OriginProtocolError("the origin switched to a protocol that was not requested"))
             return
         fault = upgrade.validate(head)
         if fault is None and (not self._content.over or self._continue_timer is not None):
             # RFC 9110 section 7.8: the response in the new protocol is a response to the whole request.
-            fault = "the origin switched to another protocol before it had the whole request"
+            fault = "the origin switched to another protocol before it received the whole request"
         if fault is not None:
             self._fail(OriginProtocolError(fault))
             return
         self._switched = True
         self.status = head.status
-        self._session.write(encode_switch(head, upgrade))
+        self._client.switch(head, upgrade)
         self._watch()
         self._owner.upgraded()
         # Until this turn of the reactor ends, transports may still be resumed.
@@ -313,20 +299,21 @@ class Forwarder:
         self._settled = True
 
     def response_switched(self, data: bytes) -> None:
-        """See L{egress.upstream.origin_connection.ResponseSink}."""
+        """See L{IResponseSink}."""
         if self._lease is not None and not self._lease.consume(len(data)):
             return
         self.received += len(data)
         self._watch()
-        self._session.write(data)
+        self._client.send_data(data)
+        self._client.flush()
         self._use_socket_relay()
 
     def switched_data(self, data: bytes) -> None:
         """Relay client data after an upgrade."""
-        if self.connection is not None and self._may_flow(data):
+        if self._origin is not None and self._may_flow(len(data)):
             self._content.sent += len(data)
             self._watch()
-            self.connection.write(data)
+            self._origin.send_content(data)
             self._use_socket_relay()
 
     def switched_end(self) -> bool:
@@ -335,61 +322,60 @@ class Forwarder:
         @return: whether the end was passed to the origin, which may still send. A WebSocket ends in both directions
             simultaneously.
         """
-        upgrade, connection = self._upgrade, self.connection
-        if upgrade is None or upgrade.is_websocket or connection is None or not connection.end_writing():
+        upgrade, origin = self._upgrade, self._origin
+        if upgrade is None or upgrade.is_websocket or origin is None or not origin.end_writing():
             return False
         self._ended = True
         return True
 
     def _use_socket_relay(self) -> None:
         """Move a large transfer to a socket relay, as L{egress.relay.relay} does. Not possible with TLS."""
-        connection = self.connection
-        if self._socket_relay is not None or connection is None or not self._settled or self._ended:
+        origin = self._origin
+        if self._socket_relay is not None or origin is None or not self._settled or self._ended:
             return
         if self.received + self._content.sent < TAKEOVER_BYTES:
             return
-        client_transport, origin_transport = unshared(self._session.transport), connection.transport
+        transports = self._client.transport, origin.transport
         self._socket_relay = relay_between(
-            client_transport, origin_transport, self._context.flows, self._watch, self._socket_relay_ended, self._lease
+            *transports, self._context.flows, self._watch, self._socket_relay_ended, self._lease
         )
 
     def _socket_relay_ended(self, broken: SocketEnd | None) -> None:
         """Handle the end of the socket relay."""
-        socket_relay, connection = self._socket_relay, self.connection
-        assert socket_relay is not None and connection is not None
+        socket_relay, origin = self._socket_relay, self._origin
+        assert socket_relay is not None and origin is not None
         if broken is socket_relay.client:
             # The loss of the client connection drops the origin connection.
-            self._session.abort()
+            self._client.reset()
             return
         if broken is None:
             # The last data to the origin may still be in transit.
-            self.connection = None
-            connection.close()
-        self._fail(OriginDisconnected(f"{connection.route.origin.authority} closed the connection"))
+            self._origin = None
+            origin.close()
+        self._fail(OriginDisconnected(f"{origin.route.origin.authority} closed the connection"))
 
     # -- client backpressure and end
 
     def pause_response(self) -> None:
         """Pause the response: the client reads too slowly."""
-        if self.connection is not None:
-            self.connection.pause()
+        if self._origin is not None:
+            self._origin.pause()
 
     def resume_response(self) -> None:
         """Resume the response: the client reads again."""
-        if self.connection is not None:
-            self.connection.resume()
+        if self._origin is not None:
+            self._origin.resume()
             if self._switched:
                 self._use_socket_relay()
 
     def drop(self) -> None:
-        """Abort the origin connection and stop forwarding."""
+        """Abort the origin stream and stop forwarding."""
         self._stop_waiting()
-        self._out.clear()
         socket_relay, self._socket_relay = self._socket_relay, None
         if socket_relay is not None:
             socket_relay.stop()
             self._content.sent += socket_relay.client.moved
             self.received += socket_relay.origin.moved
-        connection, self.connection = self.connection, None
-        if connection is not None:
-            connection.abort()
+        origin, self._origin = self._origin, None
+        if origin is not None:
+            origin.abort()

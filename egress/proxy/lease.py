@@ -23,7 +23,7 @@ from egress.model.errors import (
 )
 
 if TYPE_CHECKING:
-    from egress.proxy.context import ProxyContext
+    from egress.proxy.context import AuthzContext
 
 _log = Logger()
 
@@ -84,7 +84,7 @@ class Lease:
 
     def __init__(
         self,
-        context: ProxyContext,
+        context: AuthzContext,
         request: DecisionRequest,
         obligations: Obligations,
         failed: Callable[[EgressError], None],
@@ -213,7 +213,7 @@ def _expired(why: str) -> LeaseExpired:
 
 
 def lease_for(
-    context: ProxyContext, request: DecisionRequest, obligations: Obligations, failed: Callable[[EgressError], None]
+    context: AuthzContext, request: DecisionRequest, obligations: Obligations, failed: Callable[[EgressError], None]
 ) -> Lease | None:
     """Create a lease if the obligations have limits."""
     if obligations.max_bytes is None and obligations.expires_in is None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from egress.http.connection_auth import has_credentials
-from egress.http.heads import RequestHead
+from egress.http.events import ForwardedHead, RequestHead
 from egress.http.obligations import with_obligations
 from egress.http.request_target import RequestTarget
 from egress.http.upgrade import requested_upgrade
-from egress.http.writers import encode_request, forwarded_fields
+from egress.http.writers import forwarded_fields, forwarded_head
 from egress.model.authority import Origin, UpstreamProxy
 from egress.model.decision import NO_OBLIGATIONS, ClientIdentity, Headers, Obligations
 from egress.upstream.origin_connection import PoolKey
@@ -82,8 +82,8 @@ class OutgoingRequest:
         target = self._target.sent
         return str(self.origin).encode("ascii") + (b"" if target == b"*" else target)
 
-    def encode(self, upstream: UpstreamProxy | None) -> bytes:
-        """Encode the head.
+    def forwarded_head(self, upstream: UpstreamProxy | None) -> ForwardedHead:
+        """The head that is sent.
 
         C{Host} has the client's spelling, which a signature may cover. For an upstream proxy it matches the URL,
         because a proxy replaces it (RFC 9112 section 3.2.2).
@@ -93,10 +93,6 @@ class OutgoingRequest:
         fields, host = self._fields, self.head.host
         if upstream is None and host != self.origin.host_field:
             fields = [(b"Host", self.origin.host_as(host)), *fields[1:]]
-        return encode_request(
-            self.head.method,
-            self._target.sent if upstream is None else self.url,
-            fields,
-            http11=self.head.http11,
-            proxy_authorization=None if upstream is None else upstream.authorization,
-        )
+        if upstream is None:
+            return forwarded_head(self.head, self._target.sent, fields)
+        return forwarded_head(self.head, self.url, fields, proxy_authorization=upstream.authorization)

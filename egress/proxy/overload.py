@@ -49,7 +49,7 @@ class RejectedConnection(Protocol):
             return
         no_delay(self.transport)
         client = client_identity(peer_of(self.transport), None)
-        request_id = report_refusal(self._context, client, self._refusal, "", "")
+        request_id = report_refusal(self._context.authz, client, self._refusal, "", "")
         date = self._context.date()
         response = encode_error_response(
             self._refusal, request_id, accept=None, head_only=False, keep_alive=False, date=date

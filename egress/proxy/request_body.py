@@ -1,11 +1,10 @@
-"""The content of a request: the part collected for the decision, and its encoding for the origin."""
+"""The content of a request: the part collected for the decision, and the counts of what was sent to the origin."""
 
 from __future__ import annotations
 
-from egress.http.body import BodyKind, Framing, encode_chunk
-from egress.http.hop_by_hop import encode_fields
+from egress.http.events import END, BodyKind, End, Framing
+from egress.http.hop_by_hop import fields_size
 from egress.http.obligations import drop_trailers
-from egress.model.decision import Headers
 from egress.model.errors import ContentTooLarge
 
 
@@ -25,13 +24,12 @@ class RequestBody:
         self.over = not framing.has_body
         self.streamed = False
         self.sent = 0
-        self._chunked = framing.kind is BodyKind.CHUNKED
         self._framing = framing
-        self.announced = None if self._chunked else framing.length
+        self.announced = None if framing.kind is BodyKind.DELIMITED else framing.length
         self._limit = limit
         self._pieces: list[bytes] = []
         self._size = 0
-        self._trailers: Headers = ()
+        self._end = END
         self.hidden: frozenset[bytes] = frozenset()
 
     @property
@@ -56,8 +54,8 @@ class RequestBody:
 
     @property
     def trailer_size(self) -> int:
-        """The encoded size of the trailers."""
-        return len(self._encoded_trailers()) if self._trailers else 0
+        """The size of the trailers."""
+        return fields_size(self.end.trailers) if self._end.trailers else 0
 
     @property
     def collected_size(self) -> int:
@@ -72,7 +70,7 @@ class RequestBody:
     def too_large(self) -> ContentTooLarge:
         """The error for content that exceeds the limit."""
         return ContentTooLarge(
-            f"the content is over the {self._limit} bytes that are put to the authorizer; "
+            f"the content exceeds the {self._limit} bytes that the authorizer can read; "
             "the operator can raise --body-limit"
         )
 
@@ -93,35 +91,30 @@ class RequestBody:
         self._pieces = [b"".join(self._pieces)]
         return self._pieces[0][: self._limit]
 
-    def finish(self, trailers: Headers) -> None:
+    def finish(self, end: End) -> None:
         """Handle the end of the content."""
         self.over = True
-        self._trailers = trailers
+        self._end = end
 
-    def encode_collected(self) -> bytes:
-        """Encode the collected content, and its end if it is complete. Can be called again for a retry."""
+    @property
+    def end(self) -> End:
+        """The end of the content, without the hidden trailers."""
+        end = self._end
+        return End(drop_trailers(end.trailers, self.hidden)) if self.hidden and end.trailers else end
+
+    def send_collected(self) -> tuple[bytes, End | None]:
+        """Count the collected content as sent. Can be called again for a retry.
+
+        @return: the content, and its end if it is complete.
+        """
         data = b"".join(self._pieces)
         self.sent = len(data)
-        encoded = self._encode(data) if data else b""
-        return encoded + self.encode_end() if self.over else encoded
+        return data, self.end if self.over else None
 
-    def encode(self, data: bytes) -> bytes:
-        """Encode content that is forwarded without being collected."""
+    def stream(self, data: bytes) -> None:
+        """Count content that is sent without being collected."""
         self.streamed = True
         self.sent += len(data)
-        return self._encode(data)
-
-    def _encode(self, data: bytes) -> bytes:
-        return encode_chunk(data) if self._chunked else data
-
-    def encode_end(self) -> bytes:
-        """Encode the end of the content."""
-        if not self._chunked:
-            return b""
-        return b"0\r\n%b\r\n" % self._encoded_trailers()
-
-    def _encoded_trailers(self) -> bytes:
-        return encode_fields(drop_trailers(self._trailers, self.hidden) if self.hidden else self._trailers)
 
     def forget(self) -> None:
         """Discard the collected content."""

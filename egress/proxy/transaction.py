@@ -27,7 +27,7 @@ from egress.model.route import NO_HOP
 from egress.proxy.lease import Lease, lease_for, validated_decision
 
 if TYPE_CHECKING:
-    from egress.proxy.context import ProxyContext
+    from egress.proxy.context import AuthzContext
 
 _T = TypeVar("_T")
 
@@ -73,13 +73,14 @@ class Transaction:
 
     def __init__(
         self,
-        context: ProxyContext,
+        context: AuthzContext,
+        failed: Callable[[EgressError], None],
+        *,
         client: ClientIdentity,
         stage: Stage,
         method: str,
         origin: Origin,
         path: str,
-        failed: Callable[[EgressError], None],
     ) -> None:
         self.request_id = context.new_id()
         self.decision: Decision | None = None
@@ -283,7 +284,7 @@ class Transaction:
         )
 
 
-def report_refusal(context: ProxyContext, client: ClientIdentity, error: EgressError, method: str, url: str) -> str:
+def report_refusal(context: AuthzContext, client: ClientIdentity, error: EgressError, method: str, url: str) -> str:
     """Record a request that was rejected before authorization.
 
     @return: the id of the record.

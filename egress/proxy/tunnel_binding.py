@@ -14,7 +14,7 @@ from OpenSSL import SSL
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 
-from egress.http.heads import RequestHead
+from egress.http.events import RequestHead
 from egress.http.proxy_authorization import Basic, parse_credentials
 from egress.http.request_target import RequestTarget, TargetForm, parse_request_target
 from egress.model.authority import DEFAULT_PORTS, Authority, Origin

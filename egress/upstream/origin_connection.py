@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from typing import Final
-from typing import Protocol as Structure
 
 from OpenSSL import SSL
 from twisted.internet.error import ConnectionDone
@@ -14,10 +13,11 @@ from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from egress.http.body import End
-from egress.http.heads import HeadLimits, ResponseHead
+from egress.http.body import encode_chunk, encode_last_chunk
+from egress.http.events import BodyKind, End, ForwardedHead, ResponseHead
+from egress.http.heads import HeadLimits
 from egress.http.readers import ResponseReader
-from egress.model.decision import Headers
+from egress.http.writers import encode_request
 from egress.model.errors import EgressError, OriginDisconnected, OriginProtocolError, OriginTlsFailed
 from egress.model.route import NO_HOP, Route
 from egress.model.tls_alert import alert_in, hint_at_certificate
@@ -25,6 +25,7 @@ from egress.transport.dialed import DialedProtocol
 from egress.transport.fair_turns import PIECES, Pace, RoundRobin
 from egress.transport.tcp import describe_peer, waits_to_be_read
 from egress.transport.watchdog import Watchdog
+from egress.upstream.interfaces import IOriginStream, IResponseSink
 
 PoolKey = tuple[object, ...]
 
@@ -36,40 +37,11 @@ BUDGET: Final = 4 * PIECES
 PIECE: Final = 4
 
 
-class ResponseSink(Structure):
-    """Receives the response, and flow control signals for the request."""
-
-    def response_head(self, head: ResponseHead) -> None:
-        """Process an interim or the final head."""
-
-    def response_data(self, data: bytes) -> None:
-        """Process content."""
-
-    def response_end(self, trailers: Headers) -> None:
-        """The response is complete."""
-
-    def response_flush(self) -> None:
-        """No further event follows for now: write the buffered data."""
-
-    def response_failed(self, error: EgressError, *, untouched: bool) -> None:
-        """The connection failed.
-
-        @param untouched: whether no byte of the response was received.
-        """
-
-    def response_switched(self, data: bytes) -> None:
-        """Process bytes of the new protocol, after a 101 response."""
-
-    def pause_request(self) -> None:
-        """Stop sending: the origin does not keep up."""
-
-    def resume_request(self) -> None:
-        """Continue sending."""
-
-
-@implementer(IPushProducer)
+@implementer(IOriginStream, IPushProducer)
 class OriginConnection(DialedProtocol):
     """An HTTP/1.1 connection to one origin, or to the upstream proxy that forwards to it.
+
+    It is the L{IOriginStream} of one exchange after the other.
 
     @param turns: the queue of work for later turns of the reactor.
     @param client: the client for which the connection does its work in C{turns}.
@@ -97,10 +69,13 @@ class OriginConnection(DialedProtocol):
         self.private = False
         self.logged_in = False
         self.reused = False
-        self.reusable = False
+        self._persistent = False
+        self._chunked = False
+        self._request_ended = False
+        self._backpressured = False
         self._readable: Callable[[], object] | None = None
         self._reader = ResponseReader(limits)
-        self._sink: ResponseSink | None = None
+        self._sink: IResponseSink | None = None
         self._idle_lost: Callable[[OriginConnection], None] | None = None
         self._untouched = True
         self._switched = False
@@ -117,20 +92,42 @@ class OriginConnection(DialedProtocol):
         self.hop = describe_peer(self.route, self.transport)
         super().connectionMade()
 
-    def send(self, sink: ResponseSink, method: str, data: bytes) -> None:
-        """Start an exchange.
+    def log_in(self) -> None:
+        """See L{IOriginStream.log_in}."""
+        self.private = self.logged_in = True
 
-        @param data: the request head, and the part of the content that is available.
+    @property
+    def reusable(self) -> bool:
+        """Whether both sides permit another exchange.
+
+        If the origin responded before it had the whole request, it would read the rest as the next request.
         """
+        return self._persistent and self._request_ended and not self._backpressured
+
+    def send_request(self, sink: IResponseSink, head: ForwardedHead, content: bytes, end: End | None) -> None:
+        """See L{IOriginStream.send_request}."""
         self._sink = sink
         self._idle_lost = None
         self._untouched = True
-        self.reusable = False
-        self._reader.expect(method)
-        self.write(data)
+        self._persistent = False
+        self._chunked = head.framing.kind is BodyKind.DELIMITED
+        self._reader.expect(head.method)
+        self._write(encode_request(head) + self._encode(content, end))
 
-    def write(self, data: bytes) -> None:
-        """Send further data of the request or of the upgraded protocol."""
+    def send_content(self, content: bytes, end: End | None = None) -> None:
+        """See L{IOriginStream.send_content}."""
+        data = self._encode(content, end)
+        if data:
+            self._write(data)
+
+    def _encode(self, content: bytes, end: End | None) -> bytes:
+        self._request_ended = end is not None
+        if not self._chunked:
+            return content
+        chunk = encode_chunk(content) if content else b""
+        return chunk if end is None else chunk + encode_last_chunk(end.trailers)
+
+    def _write(self, data: bytes) -> None:
         self.transport.write(data)  # type: ignore[union-attr]
 
     @property
@@ -247,7 +244,7 @@ class OriginConnection(DialedProtocol):
             self.transport.pauseProducing()  # type: ignore[union-attr]
         self._pace.wait(self._client, self.transport)
 
-    def _one_event(self, sink: ResponseSink) -> int:
+    def _one_event(self, sink: IResponseSink) -> int:
         """Process one event.
 
         @return: its cost in units of L{BUDGET}; 0 if there is no event.
@@ -263,8 +260,9 @@ class OriginConnection(DialedProtocol):
         if isinstance(event, ResponseHead):
             if event.status == 101:
                 self._switched = True
+                self._chunked = False
             elif event.status >= 200:
-                self.reusable = event.keep_alive and self._lost is None
+                self._persistent = event.keep_alive and self._lost is None
             if event.connection_auth:
                 self.private = True
             sink.response_head(event)
@@ -276,10 +274,10 @@ class OriginConnection(DialedProtocol):
             self._end(sink, event)
         return 1
 
-    def _end(self, sink: ResponseSink, end: End) -> None:
+    def _end(self, sink: IResponseSink, end: End) -> None:
         if self._reader.buffered:
             # The remaining data belongs to none of the proxy's requests.
-            self.reusable = False
+            self._persistent = False
         sink.response_end(end.trailers)
 
     def _fail(self, error: EgressError) -> None:
@@ -296,7 +294,7 @@ class OriginConnection(DialedProtocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The origin closed the connection: this is the end of the response or a truncation."""
         self._lost = reason
-        self.reusable = False
+        self._persistent = False
         self._closing.stop()
         super().connectionLost(reason)
         self._forget_idle()
@@ -304,7 +302,7 @@ class OriginConnection(DialedProtocol):
         self._paused = False
         self._pull()
 
-    def _conclude(self, sink: ResponseSink, reason: Failure) -> None:
+    def _conclude(self, sink: IResponseSink, reason: Failure) -> None:
         """Report the end of the response, after all events that were read before."""
         self._sink = None
         # A TLS session without a close alert may have been truncated by an attacker on the path (RFC 8446 section 6.1).
@@ -323,15 +321,17 @@ class OriginConnection(DialedProtocol):
         if alert is not None:
             hint = hint_at_certificate(alert)
             return OriginTlsFailed(f"{authority} ended the TLS session with the alert {alert}{hint}")
-        return OriginDisconnected(f"{authority} closed the connection before its answer was complete")
+        return OriginDisconnected(f"{authority} closed the connection before its response was complete")
 
     def pauseProducing(self) -> None:
         """Pause the request: the transport's buffer is full."""
+        self._backpressured = True
         if self._sink is not None:
             self._sink.pause_request()
 
     def resumeProducing(self) -> None:
         """Resume the request: the transport's buffer is empty again."""
+        self._backpressured = False
         if self._sink is not None:
             self._sink.resume_request()
 

@@ -93,7 +93,7 @@ class EmbeddedTests(ProxyTestCase):
     def by(self, policy: str, **options: Any) -> None:
         """Use a policy."""
         self.build(**options)
-        self.proxy.parts.authorizer = PolicyAuthorizer(parse_policy(policy, "p.toml", "policy p.toml"))
+        self.proxy.parts.authz.authorizer = PolicyAuthorizer(parse_policy(policy, "p.toml", "policy p.toml"))
 
     def verdict(self, *sent: bytes) -> str:
         """Send a request on a connection of its own, piece by piece, and return its result."""

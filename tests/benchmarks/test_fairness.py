@@ -6,7 +6,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from benchmarks.fairness import ATTACKS, LIMIT, Times, passed, table
 from egress.config.model import Limits
-from egress.http.heads import HeadLimits, RequestHead
+from egress.http.events import RequestHead
+from egress.http.heads import HeadLimits
 from egress.http.readers import RequestReader
 
 

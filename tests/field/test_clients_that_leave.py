@@ -43,13 +43,12 @@ class ClientsThatLeaveTests(InterceptTestCase):
         for version in (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION):
             self.setUp()
             self.session(version=version).close()
-            words = "no request after the TLS handshake", "was closed", "--passthrough origin.test"
-            self.one("tunnel-without-request", *words)
+            self.one("tunnel-without-request", "no request after the TLS handshake", "was closed", "--passthrough origin.test")
 
     def test_aborted_after_the_handshake(self) -> None:
         self.session(b"http/1.1")
         self.client.lose(ConnectionLost())
-        self.one("tunnel-without-request", "was cut", "it offered the protocols http/1.1")
+        self.one("tunnel-without-request", "was lost", "it offered the protocols http/1.1")
 
     def test_incomplete_request(self) -> None:
         self.session().send(b"GET / HT")
@@ -59,7 +58,7 @@ class ClientsThatLeaveTests(InterceptTestCase):
     def test_http_2_only(self) -> None:
         """As gRPC does."""
         self.session(b"h2").close()
-        self.one("tunnel-without-request", "it offered the protocols h2, and the proxy speaks http/1.1 alone")
+        self.one("tunnel-without-request", "it offered the protocols h2, but the proxy supports only http/1.1")
 
     def test_idle(self) -> None:
         self.session()
@@ -79,7 +78,7 @@ class ClientsThatLeaveTests(InterceptTestCase):
             self.assertRaises(SSL.Error, client.shake)
             self.one(
                 "client-tls-failed",
-                "with the alert unknown_ca; is the proxy's CA trusted by this client?",
+                "with the alert unknown_ca; check that this client trusts the proxy's CA.",
                 "--passthrough origin.test",
                 "it offered the protocols h2, http/1.1",
             )
@@ -106,13 +105,13 @@ class ClientsThatLeaveTests(InterceptTestCase):
         """As clients do that open connections in advance."""
         self.tunnel()
         self.client.lose()
-        self.one("tunnel-without-request", "no request inside the CONNECT")
+        self.one("tunnel-without-request", "no request in the tunnel")
 
     def test_plain_http(self) -> None:
         self.tunnel()
         self.client.feed(b"GET / HTTP/1.1\r\n")
         self.client.lose()
-        self.one("tunnel-without-request", "no request inside the CONNECT")
+        self.one("tunnel-without-request", "no request in the tunnel")
 
     def test_a_request_has_the_record(self) -> None:
         """When there was a request, the tunnel has no record of its own."""

@@ -49,7 +49,7 @@ class ResponseTests(ProxyTestCase):
         ):
             outcome, reason = self.reason(*answers)
             self.assertEqual(outcome, "origin-http2-only")
-            self.assertIn("HTTP/2 alone", reason)
+            self.assertIn("only in HTTP/2", reason)
 
     def test_other_protocols(self) -> None:
         """A response that only begins like HTTP/2 is something else."""

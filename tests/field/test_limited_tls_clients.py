@@ -174,7 +174,7 @@ class FirstRsaClientTests(InterceptTestCase):
         def broken() -> rsa.RSAPrivateKey:
             raise RuntimeError("no entropy")
 
-        self.patch(self.proxy.parts.host_contexts._rsa_key, "_make", broken)  # type: ignore[attr-defined]
+        self.patch(self.proxy.leaves._rsa_key, "_make", broken)
         self.begin()
         self.begun[0]()
         self.assertEqual(self.outcomes(), ["internal-error"])

@@ -10,19 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.http.body import (
-    CHUNKED,
-    END,
-    MAX_CHUNKS,
-    NO_BODY,
-    Body,
-    ChunkedBody,
-    End,
-    LengthBody,
-    MalformedBody,
-    UntilCloseBody,
-    encode_chunk,
-)
+from egress.http.body import MAX_CHUNKS, Body, ChunkedBody, LengthBody, MalformedBody, UntilCloseBody, encode_chunk
+from egress.http.events import END, End
 from egress.model.decision import Headers
 from tests.http.streams import byte_by_byte, mutations, splits
 
@@ -268,12 +257,3 @@ def without_bad_white_space(wire: bytes) -> bytes:
             return b"\r\n".join([*lines, wire])
         lines.append(wire[:size])
         wire = wire[size + 2 :]
-
-
-class FramingTests(SynchronousTestCase):
-    """Whether content follows the head."""
-
-    def test_has_body(self) -> None:
-        self.assertFalse(NO_BODY.has_body)
-        self.assertTrue(CHUNKED.has_body)
-        self.assertEqual(END.trailers, ())

@@ -8,7 +8,7 @@ import inspect
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.http import heads
-from egress.http.body import CHUNKED, NO_BODY, UNTIL_CLOSE, BodyKind, Framing
+from egress.http.events import DELIMITED, HTTP_1_1, NO_BODY, UNTIL_CLOSE, BodyKind, Framing
 from egress.http.heads import REQUEST_FIELDS, RESPONSE_FIELDS, HeadLimits, parse_request_head, parse_response_head
 from egress.model.errors import (
     BadRequest,
@@ -97,7 +97,7 @@ class RequestHeadTests(SynchronousTestCase):
             b"Connection: X-One\r\nProxy-Connection: keep-alive, X-Two\r\n"
         )
         head = parse_request_head(request(b"FROB /a?b HTTP/1.1", fields), LIMITS)
-        self.assertEqual((head.method, head.target, head.http11), ("FROB", b"/a?b", True))
+        self.assertEqual((head.method, head.target, head.version), ("FROB", b"/a?b", HTTP_1_1))
         self.assertEqual(head.host, b"a:81")
         self.assertEqual(head.proxy_authorization, b"Basic eA==")
         self.assertEqual(head.accept, b"text/plain,*/*")
@@ -111,8 +111,8 @@ class RequestHeadTests(SynchronousTestCase):
             (b"Content-Length: 10 \r\n", Framing(BodyKind.LENGTH, 10)),
             (b"Content-Length: 9223372036854775807\r\n", Framing(BodyKind.LENGTH, 2**63 - 1)),
             (b"Content-Length: 12\r\n", Framing(BodyKind.LENGTH, 12)),
-            (b"Transfer-Encoding: chunked\r\n", CHUNKED),
-            (b"Transfer-Encoding: Chunked\r\n", CHUNKED),
+            (b"Transfer-Encoding: chunked\r\n", DELIMITED),
+            (b"Transfer-Encoding: Chunked\r\n", DELIMITED),
         ):
             with self.subTest(fields=fields):
                 self.assertEqual(parse_request_head(request(fields=HOST + fields), LIMITS).framing, expected)
@@ -128,7 +128,7 @@ class RequestHeadTests(SynchronousTestCase):
         ):
             with self.subTest(version=version, connection=connection):
                 head = parse_request_head(request(b"GET / HTTP/" + version, HOST + connection), LIMITS)
-                self.assertEqual((head.keep_alive, head.http11), (expected, version == b"1.1"))
+                self.assertEqual((head.keep_alive, head.version), (expected, version))
 
     def test_repeated_host(self) -> None:
         """The parser does not check whether the value is a valid host; the comparison with the authority does."""
@@ -220,7 +220,7 @@ class ResponseHeadTests(SynchronousTestCase):
 
     def test_components(self) -> None:
         head = parse_response_head(response(b"HTTP/1.1 404 Not \xfcber", b"Connection: X-One\r\n"), LIMITS, "GET")
-        self.assertEqual((head.status, head.reason, head.http11), (404, b"Not \xfcber", True))
+        self.assertEqual((head.status, head.reason, head.version), (404, b"Not \xfcber", HTTP_1_1))
         self.assertEqual(head.connection_options, {b"x-one"})
         self.assertEqual(parse_response_head(response(b"HTTP/1.1 200"), LIMITS, "GET").reason, b"")
 
@@ -230,7 +230,7 @@ class ResponseHeadTests(SynchronousTestCase):
             ("length", b"200", length, "GET", Framing(BodyKind.LENGTH, 3)),
             ("length 0", b"200", b"Content-Length: 0\r\n", "GET", Framing(BodyKind.LENGTH, 0)),
             ("length with zeros before it", b"200", b"Content-Length: 003\r\n", "GET", Framing(BodyKind.LENGTH, 3)),
-            ("chunked", b"200", b"Transfer-Encoding: chunked\r\n", "GET", CHUNKED),
+            ("chunked", b"200", b"Transfer-Encoding: chunked\r\n", "GET", DELIMITED),
             ("HEAD, chunked", b"200", b"Transfer-Encoding: chunked\r\n", "HEAD", NO_BODY),
             ("204 with a length", b"204", length, "GET", NO_BODY),
             ("304, chunked", b"304", b"Transfer-Encoding: chunked\r\n", "GET", NO_BODY),

@@ -68,8 +68,8 @@ class HeadersTests(SynchronousTestCase):
                 self.assertEqual(trailer_fields(((name, b"x"), (b"X_Sum", b"y"))), ((b"X_Sum", b"y"),))
 
     def test_via(self) -> None:
-        self.assertEqual(with_via([], True), [(b"Via", b"1.1 egressproxy")])
-        self.assertEqual(with_via([(b"Via", b"1.1 a")], False), [(b"Via", b"1.1 a"), (b"Via", b"1.0 egressproxy")])
+        self.assertEqual(with_via([], b"1.1"), [(b"Via", b"1.1 egressproxy")])
+        self.assertEqual(with_via([(b"Via", b"1.1 a")], b"1.0"), [(b"Via", b"1.1 a"), (b"Via", b"1.0 egressproxy")])
 
     def test_encode(self) -> None:
         self.assertEqual(encode_fields([(b"A", b"1"), (b"B", b"")]), b"A: 1\r\nB: \r\n")

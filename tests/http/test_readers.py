@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.http.body import End, encode_chunk
-from egress.http.heads import HeadLimits, RequestHead, ResponseHead
+from egress.http.body import encode_chunk
+from egress.http.events import End, RequestHead, ResponseHead
+from egress.http.heads import HeadLimits
 from egress.http.readers import RequestReader, ResponseReader
 from egress.model.errors import BadRequest, ClientError, EgressError, HeadTooLarge, OriginProtocolError, TargetTooLong
 from tests.http.streams import byte_by_byte, mutations, splits

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.http.heads import HeadLimits, RequestHead, ResponseHead, parse_request_head, parse_response_head
+from egress.http.events import RequestHead, ResponseHead
+from egress.http.heads import HeadLimits, parse_request_head, parse_response_head
 from egress.http.upgrade import Upgrade, accept_of, requested_upgrade
 from egress.model.errors import BadRequest, UnsupportedRequest
 

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.http.body import CHUNKED, NO_BODY, BodyKind, End, Framing, encode_chunk
-from egress.http.heads import HeadLimits, RequestHead, ResponseHead, parse_request_head, parse_response_head
+from egress.http.body import encode_chunk
+from egress.http.events import DELIMITED, NO_BODY, BodyKind, End, Framing, RequestHead, ResponseHead
+from egress.http.heads import HeadLimits, parse_request_head, parse_response_head
 from egress.http.hop_by_hop import encode_fields
 from egress.http.readers import RequestReader, ResponseReader
 from egress.http.upgrade import Upgrade, requested_upgrade
@@ -21,6 +22,7 @@ from egress.http.writers import (
     encode_response,
     encode_switch,
     forwarded_fields,
+    forwarded_head,
     response_framing,
 )
 from egress.model.authority import Authority, Origin
@@ -113,7 +115,7 @@ def first_message(
 
 def encoded(events: list[bytes | End], framing: Framing) -> bytes:
     """Content as the proxy encodes it."""
-    chunked = framing.kind is BodyKind.CHUNKED
+    chunked = framing.kind is BodyKind.DELIMITED
     wire = b""
     for event in events:
         if isinstance(event, bytes):
@@ -205,13 +207,13 @@ class RequestTests(SynchronousTestCase):
         self.assertRaises(MaxForwardsReached, self.fields, "Max-Forwards: 0\r\n", "OPTIONS / HTTP/1.1")
 
     def test_encode(self) -> None:
-        fields = [(b"Host", b"a")]
+        fields, old = [(b"Host", b"a")], request(line="GET / HTTP/1.0")
         self.assertEqual(
-            encode_request("GET", "/ä".encode(), fields, http11=True),
+            encode_request(forwarded_head(request(), "/ä".encode(), fields)),
             "GET /ä HTTP/1.1\r\nHost: a\r\nVia: 1.1 egressproxy\r\n\r\n".encode(),
         )
         self.assertEqual(
-            encode_request("GET", b"http://a/", fields, http11=False, proxy_authorization=b"Basic x"),
+            encode_request(forwarded_head(old, b"http://a/", fields, proxy_authorization=b"Basic x")),
             b"GET http://a/ HTTP/1.1\r\nHost: a\r\nVia: 1.0 egressproxy\r\nProxy-Authorization: Basic x\r\n\r\n",
         )
         # The authorizer sees the caller's list, so encoding must not change it.
@@ -237,7 +239,7 @@ class RequestTests(SynchronousTestCase):
             upgrade = requested_upgrade(head)
         except EgressError:
             return
-        wire = encode_request(head.method, b"/x", forwarded_fields(head, ORIGIN, upgrade), http11=head.http11)
+        wire = encode_request(forwarded_head(head, b"/x", forwarded_fields(head, ORIGIN, upgrade)))
         wire += encoded(events, head.framing)
         collector = LlhttpCollector()
         try:
@@ -260,8 +262,8 @@ class ResponseTests(SynchronousTestCase):
         until_close = Framing(BodyKind.UNTIL_CLOSE)
         for name, fields, client, expected in (
             ("length", "Content-Length: 3\r\n", request(), Framing(BodyKind.LENGTH, 3)),
-            ("chunked", "Transfer-Encoding: chunked\r\n", request(), CHUNKED),
-            ("until close", "", request(), CHUNKED),
+            ("chunked", "Transfer-Encoding: chunked\r\n", request(), DELIMITED),
+            ("until close", "", request(), DELIMITED),
             ("chunked, to HTTP/1.0", "Transfer-Encoding: chunked\r\n", old, until_close),
             ("until close, to HTTP/1.0", "", old, until_close),
         ):
@@ -297,7 +299,7 @@ class ResponseTests(SynchronousTestCase):
                 "chunked",
                 endless,
                 request(),
-                CHUNKED,
+                DELIMITED,
                 True,
                 b"A: b\r\nVia: 1.1 egressproxy\r\nTransfer-Encoding: chunked\r\n",
             ),

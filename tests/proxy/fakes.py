@@ -28,11 +28,14 @@ from egress.model.record import ExchangeRecord
 from egress.model.route import Purpose, Route
 from egress.proxy.client_auth import ANONYMOUS, ClientAuthPolicy
 from egress.proxy.client_session import HttpSession
-from egress.proxy.context import ProxyContext
+from egress.proxy.context import AuthzContext, OriginContext, ProxyContext, TunnelContext, head_limits
 from egress.proxy.factory import ProxyFactory
+from egress.proxy.tls_intercept import TlsIntercept
 from egress.relay.buffered import BufferedFlows
 from egress.transport.dialed import DialedProtocol
+from egress.transport.fair_turns import RoundRobin
 from egress.upstream.origin_connection import OriginConnection
+from egress.upstream.origins import Origins
 from egress.upstream.pool import OriginPool
 
 _log = Logger()
@@ -420,6 +423,7 @@ class Proxy:
     """The in-memory context of a proxy.
 
     @ivar records: the reported records.
+    @ivar leaves: the source of certificates.
     """
 
     def __init__(
@@ -441,21 +445,32 @@ class Proxy:
         self.records: list[ExchangeRecord] = []
         self.pool = OriginPool(self.clock, self.limits)
         numbers = count(1)
+        self.leaves: Any = NoLeaves() if leaves is None else leaves
+        turns = RoundRobin(self.clock)
         self.parts = ProxyContext(
             clock=self.clock,
             limits=self.limits,
-            authorizer=self.authorizer,
-            dialer=self.dialer,
-            pool=self.pool,
-            host_contexts=NoLeaves() if leaves is None else leaves,
-            report=self.records.append,
-            passthrough=tuple(HostPattern.parse(text, suffix=False) for text in passthrough),
-            opaque_ports=opaque_ports,
+            turns=turns,
+            authz=AuthzContext(
+                self.clock,
+                self.authorizer,
+                self.records.append,
+                wall_clock=lambda: WALL,
+                new_id=lambda: f"id-{next(numbers)}",
+            ),
+            origins=OriginContext(
+                dialer=self.dialer,
+                pool=self.pool,
+                streams=Origins(self.dialer, head_limits(self.limits), self.clock, turns),
+                resolve=resolve,
+            ),
+            tunnels=TunnelContext(
+                interception=TlsIntercept(self.leaves, self.clock, turns),
+                passthrough=tuple(HostPattern.parse(text, suffix=False) for text in passthrough),
+                opaque_ports=opaque_ports,
+            ),
             oversize_body=oversize_body,
-            wall_clock=lambda: WALL,
-            new_id=lambda: f"id-{next(numbers)}",
             flows=BufferedFlows(),
-            resolve=resolve,
         )
         self.factory = ProxyFactory(self.parts)
 

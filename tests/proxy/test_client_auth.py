@@ -279,7 +279,7 @@ class WaitingTests(AuthenticatedTestCase):
         self.assertEqual(status_of(self.client.take()), 200)
 
     def test_a_shutdown(self) -> None:
-        self.proxy.parts.draining = True
+        self.proxy.parts.sessions.draining = True
         self.proxy.parts.sessions.drain()
         self.assertFalse(self.client.disconnecting)
         self.waiting.callback("slow")
@@ -393,15 +393,15 @@ class CertificateTests(ProxyTestCase):
         self.assertEqual(self.authorizer.asked, [])
 
     def test_no_name(self) -> None:
-        self.assert_rejected(self.present(self.mine, ClientAuthPolicy(None, lambda _: None)), "names nobody")
+        self.assert_rejected(self.present(self.mine, ClientAuthPolicy(None, lambda _: None)), "no client name")
 
     def test_no_certificate(self) -> None:
         """The TLS context rejects such clients; this check does not depend on it."""
         auth_policy = ClientAuthPolicy(None, name_of)
-        self.assert_rejected(self.present(None, auth_policy), "none was shown")
+        self.assert_rejected(self.present(None, auth_policy), "requires a client certificate")
         plain = self.proxy.client(auth_policy=auth_policy)
         self.clients.append(plain)
-        self.assert_rejected(plain, "none was shown")
+        self.assert_rejected(plain, "requires a client certificate")
 
     def test_certificate_and_credentials(self) -> None:
         """If both are required, both must be valid, and the name is that of the credentials."""

@@ -12,8 +12,10 @@ from twisted.internet.error import ConnectionLost
 
 from egress.config.model import Limits
 from egress.http.body import MAX_CHUNKS, encode_chunk
+from egress.http.readers import RequestReader
 from egress.model.errors import AuthorizerUnavailable
 from egress.observability.audit_log import audit_line
+from egress.proxy.http1_stream import Http1Stream
 from egress.transport.fair_turns import PIECES
 from egress.transport.lingering_close import LINGER_BYTES, LINGER_SECONDS
 from tests.proxy.fakes import ProxyTestCase, allow, content_of, deny, request, response, session_of, status_of
@@ -122,7 +124,7 @@ class KeepAliveTests(ProxyTestCase):
     def test_waiting_requests_at_shutdown(self) -> None:
         self.authorizer.answers = [deny() for _ in range(3)]
         self.client.protocol.dataReceived(request() * 3)
-        self.proxy.parts.draining = True
+        self.proxy.parts.sessions.draining = True
         drained = self.proxy.parts.sessions.drain()
         self.clock.advance(0)
         self.assertEqual(len(self.records), 2)
@@ -440,8 +442,10 @@ class DenialTests(ProxyTestCase):
         # Over TLS, data still arrives while the proxy waits for the closing alert.
         self.client.feed(request("GET", "/", "Connection: close"))
         session = session_of(self.client)
+        received: list[bytes] = []
+        self.patch(RequestReader, "receive", lambda _, data: received.append(data))
         session.dataReceived(b"x" * 1000)
-        self.assertEqual(session._reader.buffered, 0)
+        self.assertEqual(received, [])
 
 
 class CloseTests(ProxyTestCase):
@@ -507,7 +511,7 @@ class CloseTests(ProxyTestCase):
         self.assertTrue(self.client.aborted)
 
     def test_draining_closes_an_idle_connection(self) -> None:
-        self.proxy.parts.draining = True
+        self.proxy.parts.sessions.draining = True
         drained = self.proxy.parts.sessions.drain()
         self.clock.advance(0)
         self.assertTrue(self.client.disconnected)
@@ -516,7 +520,7 @@ class CloseTests(ProxyTestCase):
 
     def test_draining_lets_an_exchange_finish(self) -> None:
         self.client.feed(request())
-        self.proxy.parts.draining = True
+        self.proxy.parts.sessions.draining = True
         drained = self.proxy.parts.sessions.drain()
         self.assertNoResult(drained)
         self.origin.feed(response())
@@ -616,7 +620,7 @@ class InternalErrorTests(ProxyTestCase):
         def broken(*_: object) -> None:
             raise RuntimeError("oops")
 
-        self.patch(session_of(self.client)._reader, "next_event", broken)
+        self.patch(RequestReader, "next_event", broken)
         self.client.feed(request())
         self.assertTrue(self.client.disconnected)
         self.assertEqual(self.outcomes(), ["internal-error"])
@@ -629,7 +633,7 @@ class InternalErrorTests(ProxyTestCase):
         def broken(*_: object) -> None:
             raise RuntimeError("oops")
 
-        self.patch(session_of(self.client), "respond_with_error", broken)
+        self.patch(Http1Stream, "fail", broken)
         decision.callback(deny())
         self.clock.advance(0)
         self.assertTrue(self.client.disconnected)
@@ -642,7 +646,7 @@ class InternalErrorTests(ProxyTestCase):
 
         decision = self.authorizer.pending()
         self.client.feed(request())
-        self.patch(session_of(self.client), "respond_with_error", broken)
+        self.patch(Http1Stream, "fail", broken)
         decision.errback(AuthorizerUnavailable("down"))
         self.clock.advance(0)
         self.assertTrue(self.client.disconnected)

@@ -17,7 +17,8 @@ from egress.model.authority import Authority, Origin
 from egress.model.decision import Obligations, Stage
 from egress.model.errors import AddressForbidden, AuthorizerUnavailable, DialFailed
 from egress.model.route import Purpose
-from egress.proxy.connect_tunnel import ESTABLISHED, Tunnel, TunnelState
+from egress.proxy import factory
+from egress.proxy.connect_tunnel import ESTABLISHED, Tunnel
 from egress.relay.relay import Relay
 from egress.tls.host_contexts import HostContexts
 from egress.tls.issuer import CertificateAuthority
@@ -153,7 +154,7 @@ class TlsTests(InterceptTestCase):
             (record.outcome, record.method, record.url, record.status),
             ("client-tls-failed", "CONNECT", "https://origin.test", 200),
         )
-        self.assertIn("with the alert unknown_ca; is the proxy's CA trusted by this client?", record.reason)
+        self.assertIn("with the alert unknown_ca; check that this client trusts the proxy's CA.", record.reason)
         self.assertIn("--passthrough origin.test", record.reason)
         self.assertTrue(self.client.disconnected)
 
@@ -185,7 +186,7 @@ class TlsTests(InterceptTestCase):
         for early in (False, True):
             with self.subTest(early=early):
                 self.build(leaves=leaves())
-                self.patch(self.proxy.parts.host_contexts, "context_for", broken)
+                self.patch(self.proxy.leaves, "context_for", broken)
                 hello = TlsClient(self.client).hello()
                 if early:
                     self.client.feed(connect() + hello)
@@ -409,14 +410,21 @@ class UnknownProtocolTests(InterceptTestCase):
         self.assertTrue(answers.endswith(b"two"))
 
     def test_an_invalid_transition_is_an_error(self) -> None:
+        opened: list[Tunnel] = []
+
+        def open_tunnel(*arguments: Any) -> Tunnel:
+            opened.append(Tunnel(*arguments))
+            return opened[-1]
+
+        self.patch(factory, "Tunnel", open_tunnel)
+        self.client = self.connect()
         self.tunnel()
-        tunnel = session_of(self.client)._tunnel
-        assert isinstance(tunnel, Tunnel)
+        (tunnel,) = opened
         tunnel.pauseProducing()
         tunnel.resumeProducing()
         tunnel.stopProducing()
         tunnel.writeConnectionLost()
-        self.assertRaises(AssertionError, tunnel._enter, TunnelState.RELAY)
+        self.assertRaises(AssertionError, tunnel.begin, b"")
 
 
 class NameConstraintTests(ProxyTestCase):
@@ -554,7 +562,7 @@ class PassthroughTests(ProxyTestCase):
         self.authorizer.answers.append(attrs.evolve(allow(), obligations=Obligations(**terms)))
 
     def test_addresses_are_known_if_resolved_first(self) -> None:
-        self.proxy.parts.resolve = Resolve.BEFORE
+        self.proxy.parts.origins.resolve = Resolve.BEFORE
         self.relay()
         asked = self.authorizer.asked[0]
         self.assertEqual((asked.addresses, asked.addresses_withheld), ((LOCAL,), False))
@@ -643,11 +651,9 @@ class PassthroughTests(ProxyTestCase):
     def test_data_during_authorization(self) -> None:
         decision = self.authorizer.pending()
         self.client.feed(connect())
-        tunnel = session_of(self.client)._tunnel
-        assert tunnel is not None
         # Over TLS, one read can return more than was requested.
-        tunnel.dataReceived(b"one")
-        tunnel.dataReceived(b"two")
+        session_of(self.client).dataReceived(b"one")
+        session_of(self.client).dataReceived(b"two")
         decision.callback(allow())
         self.assertEqual(self.origin.take(), b"onetwo")
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 from twisted.internet.defer import CancelledError
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.proxy.client_session import HttpSession
 from egress.proxy.connection_registry import ConnectionRegistry
 
 
@@ -30,8 +27,8 @@ class SessionsTests(SynchronousTestCase):
         self.one, self.two = _Session(), _Session()
 
     def add_both(self) -> None:
-        self.sessions.add(cast(HttpSession, self.one))
-        self.sessions.add(cast(HttpSession, self.two))
+        self.sessions.add(self.one)
+        self.sessions.add(self.two)
 
     def test_draining_without_sessions_ends_immediately(self) -> None:
         self.successResultOf(self.sessions.drain())
@@ -40,9 +37,9 @@ class SessionsTests(SynchronousTestCase):
         self.add_both()
         drained = self.sessions.drain()
         self.assertEqual([self.one.calls, self.two.calls], [["drain"], ["drain"]])
-        self.sessions.discard(cast(HttpSession, self.one))
+        self.sessions.discard(self.one)
         self.assertNoResult(drained)
-        self.sessions.discard(cast(HttpSession, self.two))
+        self.sessions.discard(self.two)
         self.successResultOf(drained)
 
     def test_waiting_can_be_cancelled(self) -> None:
@@ -50,8 +47,8 @@ class SessionsTests(SynchronousTestCase):
         drained = self.sessions.drain()
         drained.cancel()
         self.failureResultOf(drained, CancelledError)
-        self.sessions.discard(cast(HttpSession, self.one))
-        self.sessions.discard(cast(HttpSession, self.two))
+        self.sessions.discard(self.one)
+        self.sessions.discard(self.two)
         self.assertEqual(len(self.sessions), 0)
 
     def test_abort_ends_the_remaining_sessions(self) -> None:
@@ -66,7 +63,7 @@ class ClientsTests(SynchronousTestCase):
 
     def test_counts(self) -> None:
         sessions = ConnectionRegistry()
-        one, two, inner = (cast(HttpSession, _Session()) for _ in range(3))
+        one, two, inner = (_Session() for _ in range(3))
         sessions.accept(one, "192.0.2.1")
         sessions.accept(two, "192.0.2.2")
         sessions.add(one)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.model.authority import Authority
-from egress.proxy.context import ProxyContext
+from egress.proxy.context import AuthzContext
 from tests.proxy.fakes import Proxy
 
 
@@ -13,7 +13,7 @@ class ProxyContextTests(SynchronousTestCase):
     """Values that are derived from the configuration."""
 
     def test_passthrough(self) -> None:
-        parts = Proxy(passthrough=("a.test", "*.b.test:443")).parts
+        tunnels = Proxy(passthrough=("a.test", "*.b.test:443")).parts.tunnels
         for host, port, passes in (
             ("a.test", 443, True),
             ("x.a.test", 443, False),
@@ -22,10 +22,10 @@ class ProxyContextTests(SynchronousTestCase):
             ("b.test", 443, False),
         ):
             with self.subTest(f"{host}:{port}"):
-                self.assertEqual(parts.is_passthrough(Authority(host, port)), passes)
+                self.assertEqual(tunnels.is_passthrough(Authority(host, port)), passes)
 
     def test_opaque_ports(self) -> None:
-        parts = Proxy(passthrough=("a.test:22",), opaque_ports=(range(5432, 5434), range(22, 23))).parts
+        tunnels = Proxy(passthrough=("a.test:22",), opaque_ports=(range(5432, 5434), range(22, 23))).parts.tunnels
         for host, port, passes, opaque in (
             ("a.test", 22, True, True),
             ("b.test", 22, True, True),
@@ -35,7 +35,9 @@ class ProxyContextTests(SynchronousTestCase):
         ):
             with self.subTest(f"{host}:{port}"):
                 authority = Authority(host, port)
-                self.assertEqual((parts.is_passthrough(authority), parts.is_opaque_port(authority)), (passes, opaque))
+                self.assertEqual(
+                    (tunnels.is_passthrough(authority), tunnels.is_opaque_port(authority)), (passes, opaque)
+                )
 
     def test_date(self) -> None:
         # RFC 9110 section 5.6.7.
@@ -50,6 +52,6 @@ class ProxyContextTests(SynchronousTestCase):
         )
 
     def test_ids_differ(self) -> None:
-        own = Proxy().parts
-        parts = ProxyContext(own.clock, own.limits, own.authorizer, own.dialer, own.pool, own.host_contexts, own.report)
-        self.assertNotEqual(parts.new_id(), parts.new_id())
+        own = Proxy().parts.authz
+        authz = AuthzContext(own.clock, own.authorizer, own.report)
+        self.assertNotEqual(authz.new_id(), authz.new_id())

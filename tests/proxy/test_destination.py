@@ -42,8 +42,8 @@ class DestinationTests(SynchronousTestCase):
         self.proxy = Proxy()
 
     def destination(self, origin: Origin = ORIGIN, resolve: Resolve = Resolve.AFTER) -> Destination:
-        self.proxy.parts.resolve = resolve
-        return Destination(self.proxy.parts, CLIENT, origin, Purpose.REQUEST)
+        self.proxy.parts.origins.resolve = resolve
+        return Destination(self.proxy.parts.origins, CLIENT, origin, Purpose.REQUEST)
 
     def known(self, destination: Destination) -> tuple[object, ...]:
         return destination.addresses, destination.withheld

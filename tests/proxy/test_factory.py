@@ -62,13 +62,13 @@ class LimitsTests(ProxyTestCase):
         fifth = self.connect("198.51.100.20")
         self.assertEqual(status_of(fifth.take()), 503)
         self.assertEqual(self.outcomes(), ["overloaded"])
-        self.assertEqual(self.proxy.parts.rejected, 1)
+        self.assertEqual(self.proxy.parts.sessions.rejected, 1)
 
     def test_accepts_again_after_a_close(self) -> None:
         second = self.connect()
         second.lose()
         third = self.connect()
-        self.assertEqual((third.take(), self.proxy.parts.rejected), (b"", 0))
+        self.assertEqual((third.take(), self.proxy.parts.sessions.rejected), (b"", 0))
 
     def test_rejected_connections_do_not_count(self) -> None:
         self.connect()

@@ -87,7 +87,7 @@ class LeaseTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def lease(self, question: DecisionRequest = QUESTION, **terms: object) -> Lease:
-        made = lease_for(self.proxy.parts, question, Obligations(**terms), self.faults.append)  # type: ignore[arg-type]
+        made = lease_for(self.proxy.parts.authz, question, Obligations(**terms), self.faults.append)  # type: ignore[arg-type]
         assert made is not None
         self.addCleanup(made.stop)
         return made
@@ -100,7 +100,7 @@ class LeaseTests(SynchronousTestCase):
 
     def test_no_lease_without_limits(self) -> None:
         for terms in (Obligations(), Obligations(set_headers=((b"X", b"y"),))):
-            self.assertIsNone(lease_for(self.proxy.parts, QUESTION, terms, self.faults.append))
+            self.assertIsNone(lease_for(self.proxy.parts.authz, QUESTION, terms, self.faults.append))
 
     def test_bytes(self) -> None:
         lease = self.lease(max_bytes=10)
@@ -237,7 +237,7 @@ class LeaseTests(SynchronousTestCase):
         self.lease(expires_in=5)
         self.authorizer.pending()
         self.clock.advance(5)
-        self.clock.advance(self.proxy.parts.renewal_timeout)
+        self.clock.advance(self.proxy.parts.authz.renewal_timeout)
         self.ended(LeaseExpired, "within 5 s")
         self.assertEqual(self.authorizer.cancelled, 1)
 
@@ -262,7 +262,7 @@ class LeaseTests(SynchronousTestCase):
         def broken(_: EgressError) -> None:
             raise RuntimeError("oops")
 
-        made = lease_for(self.proxy.parts, QUESTION, Obligations(expires_in=5), broken)
+        made = lease_for(self.proxy.parts.authz, QUESTION, Obligations(expires_in=5), broken)
         assert made is not None
         self.authorizer.answers = [deny()]
         self.clock.advance(5)

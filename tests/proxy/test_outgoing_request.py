@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.http.heads import HeadLimits, RequestHead
+from egress.http.events import RequestHead
+from egress.http.heads import HeadLimits
 from egress.http.readers import RequestReader
 from egress.http.request_target import parse_request_target
+from egress.http.writers import encode_request
 from egress.model.authority import DEFAULT_PORTS, Authority, Origin, UpstreamProxy
 from egress.model.decision import NO_OBLIGATIONS, ClientIdentity, Obligations
 from egress.proxy.outgoing_request import OutgoingRequest
@@ -26,7 +28,7 @@ class OutgoingRequestTests(SynchronousTestCase):
         self.outgoing = OutgoingRequest(head, CLIENT, ORIGIN, parse_request_target("GET", head.target))
 
     def encoded(self) -> bytes:
-        return self.outgoing.encode(None)
+        return encode_request(self.outgoing.forwarded_head(None))
 
     def test_unchanged(self) -> None:
         self.assertEqual(self.outgoing.fields_for_authorizer, ((b"Host", b"origin.test"), (b"X-A", b"1")))
@@ -37,7 +39,7 @@ class OutgoingRequestTests(SynchronousTestCase):
 
     def test_for_an_upstream_proxy(self) -> None:
         upstream = UpstreamProxy("http", Authority("proxy.test", 3128), b"Basic eA==")
-        encoded = self.outgoing.encode(upstream)
+        encoded = encode_request(self.outgoing.forwarded_head(upstream))
         self.assertTrue(encoded.startswith(b"GET http://origin.test/a HTTP/1.1\r\n"))
         self.assertIn(b"Proxy-Authorization: Basic eA==\r\n", encoded)
 
@@ -53,23 +55,25 @@ class OutgoingRequestTests(SynchronousTestCase):
         for path in (b'/s?re=\\d+&"<>^`{|}', b"/\xe4\xff%e4", "/ä€".encode(), b"/?\xff@", b"/a@b"):
             with self.subTest(path):
                 outgoing = self.made(b"http://u:p@origin.test" + path, b"origin.test")
-                self.assertEqual(outgoing.encode(None).split(b" ")[1], path)
-                self.assertEqual(outgoing.encode(upstream).split(b" ")[1], b"http://origin.test" + path)
+                self.assertEqual(encode_request(outgoing.forwarded_head(None)).split(b" ")[1], path)
+                self.assertEqual(
+                    encode_request(outgoing.forwarded_head(upstream)).split(b" ")[1], b"http://origin.test" + path
+                )
         outgoing = self.made(b"http://origin.test", b"origin.test", method="OPTIONS")
-        self.assertEqual(outgoing.encode(None).split(b" ")[1], b"*")
-        self.assertEqual(outgoing.encode(upstream).split(b" ")[1], b"http://origin.test")
+        self.assertEqual(encode_request(outgoing.forwarded_head(None)).split(b" ")[1], b"*")
+        self.assertEqual(encode_request(outgoing.forwarded_head(upstream)).split(b" ")[1], b"http://origin.test")
 
     def test_host_keeps_its_spelling(self) -> None:
         upstream = UpstreamProxy("http", Authority("proxy.test", 3128))
         outgoing = self.made(b"http://origin.test/", b"Origin.TEST:80")
         self.assertEqual(outgoing.fields_for_authorizer, ((b"Host", b"origin.test"),))
-        self.assertIn(b"\r\nHost: Origin.TEST:80\r\nVia", outgoing.encode(None))
-        self.assertIn(b"\r\nHost: origin.test\r\nVia", outgoing.encode(upstream))
+        self.assertIn(b"\r\nHost: Origin.TEST:80\r\nVia", encode_request(outgoing.forwarded_head(None)))
+        self.assertIn(b"\r\nHost: origin.test\r\nVia", encode_request(outgoing.forwarded_head(upstream)))
         self.assertEqual(outgoing.key, self.outgoing.key)
         outgoing.take(Obligations(set_headers=((b"X-A", b"2"),)))
-        self.assertIn(b"\r\nHost: Origin.TEST:80\r\nX-A: 2\r\nVia", outgoing.encode(None))
+        self.assertIn(b"\r\nHost: Origin.TEST:80\r\nX-A: 2\r\nVia", encode_request(outgoing.forwarded_head(None)))
         other = self.made(b"http://origin.test/", b"other.test")
-        self.assertIn(b"\r\nHost: origin.test\r\n", other.encode(None))
+        self.assertIn(b"\r\nHost: origin.test\r\n", encode_request(other.forwarded_head(None)))
 
     def test_obligations(self) -> None:
         plain, key = self.encoded(), self.outgoing.key

@@ -30,7 +30,15 @@ class TransactionTests(SynchronousTestCase):
         self.faults: list[EgressError] = []
         self.decisions: list[Decision] = []
         origin = Origin("http", Authority("origin.test", 80))
-        self.transaction = Transaction(self.proxy.parts, CLIENT, Stage.REQUEST, "GET", origin, "/a", self.faults.append)
+        self.transaction = Transaction(
+            self.proxy.parts.authz,
+            self.faults.append,
+            client=CLIENT,
+            stage=Stage.REQUEST,
+            method="GET",
+            origin=origin,
+            path="/a",
+        )
 
     def authorize(self) -> None:
         """Send the authorization request."""
@@ -128,7 +136,10 @@ class TransactionTests(SynchronousTestCase):
                 raise RuntimeError("oops")
 
         origin = Origin("http", Authority("origin.test", 80))
-        transaction = Transaction(self.proxy.parts, CLIENT, Stage.REQUEST, "GET", origin, "/a", failed)
+        authz = self.proxy.parts.authz
+        transaction = Transaction(
+            authz, failed, client=CLIENT, stage=Stage.REQUEST, method="GET", origin=origin, path="/a"
+        )
         transaction.await_or_fail(succeed(None), self.broken)
         self.assertEqual([type(error) for error in told], [InternalFault, InternalFault])
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 2)
@@ -155,7 +166,7 @@ class ReportRefusalTests(SynchronousTestCase):
 
     def test_record(self) -> None:
         proxy = Proxy()
-        name = report_refusal(proxy.parts, CLIENT, UnsupportedRequest("gzip"), "POST", "http://origin.test/")
+        name = report_refusal(proxy.parts.authz, CLIENT, UnsupportedRequest("gzip"), "POST", "http://origin.test/")
         (record,) = proxy.records
         self.assertEqual((record.request_id, record.time, record.client), (name, WALL, CLIENT))
         self.assertEqual((record.method, record.url), ("POST", "http://origin.test/"))

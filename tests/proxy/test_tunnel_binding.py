@@ -12,7 +12,8 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IAddress
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.http.heads import HeadLimits, RequestHead, parse_request_head
+from egress.http.events import RequestHead
+from egress.http.heads import HeadLimits, parse_request_head
 from egress.http.request_target import TargetForm, parse_request_target
 from egress.model.authority import Authority, Origin
 from egress.model.decision import ClientIdentity

@@ -151,7 +151,7 @@ class _Cases:
                 self.pump.stop()
 
             terms = Obligations(max_bytes=most, expires_in=None if most is not None else 5)
-            made = lease_for(Proxy().parts, QUESTION, terms, failed)
+            made = lease_for(Proxy().parts.authz, QUESTION, terms, failed)
             assert made is not None
             self.pump.budget = made
             return made

@@ -138,7 +138,7 @@ class _Play:
         guard = AddressGuard(open_ranges, is_local=lambda _: False)
         dialer = Dialer(self.reactor, Limits(), guard, _trust().connection_creator)  # type: ignore[arg-type]
         self.proxy = Proxy(clock=self.reactor, dialer=dialer, leaves=_leaves())
-        self.authorizer = self.proxy.parts.authorizer = _Authorizer()
+        self.authorizer = self.proxy.parts.authz.authorizer = _Authorizer()
         self.client = self.proxy.client(auth_policy=_LOOPBACK)
         self.others: list[Wire] = []
         self.origins: list[_Origin] = []

@@ -8,19 +8,24 @@ from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+from zope.interface.verify import verifyObject
 
-from egress.http.heads import HeadLimits, ResponseHead
+from egress.http.events import DELIMITED, END, NO_BODY, BodyKind, End, ForwardedHead, Framing, ResponseHead
+from egress.http.heads import HeadLimits
 from egress.model.authority import Authority, Origin
 from egress.model.decision import Headers
 from egress.model.errors import EgressError, OriginDisconnected, OriginProtocolError, OriginTlsFailed
 from egress.model.route import Route
 from egress.transport.fair_turns import RoundRobin
+from egress.upstream.interfaces import IOriginStream, IResponseSink
 from egress.upstream.origin_connection import BUDGET, OriginConnection
 from tests.proxy.fakes import Wire
 
 ROUTE = Route(Origin("http", Authority("origin.test", 80)), (), None, False, False)
 
 
+@implementer(IResponseSink)
 class Sink:
     """Records its events, and can react to each of them."""
 
@@ -77,7 +82,53 @@ class OriginConnectionTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def send(self, method: str = "GET") -> None:
-        self.connection.send(self.sink, method, b"request")
+        head = ForwardedHead(method, b"/", [(b"Host", b"origin.test")], NO_BODY)
+        self.connection.send_request(self.sink, head, b"", END)
+
+    def test_interface(self) -> None:
+        verifyObject(IOriginStream, self.connection)
+
+    def sent(self, framing: Framing, content: bytes, end: End | None) -> bytes:
+        """Send a request with content, and return the data after its head."""
+        head = ForwardedHead("POST", b"/", [(b"Host", b"origin.test")], framing)
+        self.connection.send_request(self.sink, head, content, end)
+        return self.wire.take().partition(b"\r\n\r\n")[2]
+
+    def test_content_of_known_length(self) -> None:
+        self.assertEqual(self.sent(Framing(BodyKind.LENGTH, 5), b"abc", None), b"abc")
+        self.connection.send_content(b"de", END)
+        self.assertEqual(self.wire.take(), b"de")
+
+    def test_chunked_content(self) -> None:
+        self.assertEqual(self.sent(DELIMITED, b"abc", None), b"3\r\nabc\r\n")
+        self.connection.send_content(b"0123456789A")
+        self.assertEqual(self.wire.take(), b"b\r\n0123456789A\r\n")
+        self.connection.send_content(b"", End(((b"X", b"y"),)))
+        self.assertEqual(self.wire.take(), b"0\r\nX: y\r\n\r\n")
+
+    def test_empty_chunked_content(self) -> None:
+        self.assertEqual(self.sent(DELIMITED, b"", END), b"0\r\n\r\n")
+
+    def test_chunked_content_in_one_piece(self) -> None:
+        self.assertEqual(self.sent(DELIMITED, b"abc", END), b"3\r\nabc\r\n0\r\n\r\n")
+
+    def test_data_after_an_upgrade_is_not_chunked(self) -> None:
+        self.sent(DELIMITED, b"abc", END)
+        self.wire.feed(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
+        self.connection.send_content(b"raw")
+        self.assertEqual(self.wire.take(), b"raw")
+
+    def test_a_connection_is_reusable_after_a_complete_request_and_response(self) -> None:
+        complete = b"HTTP/1.1 204 No\r\n\r\n"
+        for end, choked, expected in ((END, False, True), (None, False, False), (END, True, False)):
+            with self.subTest(end=end, choked=choked):
+                self.setUp()
+                self.sent(Framing(BodyKind.LENGTH, 3), b"abc", end)
+                if choked:
+                    self.wire.choke()
+                self.assertFalse(self.connection.reusable)
+                self.wire.feed(complete)
+                self.assertIs(self.connection.reusable, expected)
 
     def test_request_backpressure(self) -> None:
         self.wire.choke()

@@ -21,8 +21,8 @@ from twisted.web.iweb import IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
 from egress.authz.remote.messages import Gather, Response, encode_head
-from egress.http.body import End
-from egress.http.heads import HeadLimits, ResponseHead
+from egress.http.events import End, ResponseHead
+from egress.http.heads import HeadLimits
 from egress.http.readers import ResponseReader
 from egress.model.errors import EgressError, OriginProtocolError
 

@@ -12,7 +12,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IResponse
 from zope.interface import implementer
 
-from egress.http.heads import ResponseHead
+from egress.http.events import HTTP_1_1, ResponseHead
 
 _DONE: Final = Failure(ResponseDone())  # type: ignore[no-untyped-call]
 
@@ -25,7 +25,7 @@ class Response:
     """
 
     def __init__(self, head: ResponseHead, body: bytes) -> None:
-        self.version = (b"HTTP", 1, 1 if head.http11 else 0)
+        self.version = (b"HTTP", 1, 1 if head.version == HTTP_1_1 else 0)
         self.code = head.status
         self.phrase = head.reason
         self.fields = head.headers

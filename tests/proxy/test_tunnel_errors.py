@@ -1,4 +1,4 @@
-"""Tests for L{egress.proxy.client_tls}."""
+"""Tests for L{egress.proxy.tunnel_errors}."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.model.authority import Authority
 from egress.model.errors import ClientLeft, ClientTlsFailed
-from egress.proxy.client_tls import handshake_fault, parse_client_hello, unused_connection_error
-from egress.tls.client_hello import UNREADABLE
+from egress.proxy.tunnel_errors import handshake_fault, unused_connection_error
 
 HOST = Authority("api.example.com", 443)
-TRUST = "; is the proxy's CA trusted by this client? One that pins certificates needs --passthrough api.example.com"
+TRUST = (
+    "; check that this client trusts the proxy's CA. "
+    "A client that pins certificates needs --passthrough api.example.com"
+)
 
 
 def alert(name: str) -> SSL.Error:
@@ -25,8 +27,8 @@ class ErrorTests(SynchronousTestCase):
 
     def test_handshake(self) -> None:
         for error, words in (
-            (alert("unknown ca"), f"the client broke off the TLS handshake with the alert unknown_ca{TRUST}"),
-            (alert("protocol version"), "the client broke off the TLS handshake with the alert protocol_version"),
+            (alert("unknown ca"), f"the client aborted the TLS handshake with the alert unknown_ca{TRUST}"),
+            (alert("protocol version"), "the client aborted the TLS handshake with the alert protocol_version"),
             (
                 SSL.Error([("SSL routines", "", "no shared cipher")]),
                 "the TLS handshake with the client failed: no shared cipher",
@@ -37,21 +39,21 @@ class ErrorTests(SynchronousTestCase):
             self.assertEqual(handshake_fault(error, HOST, ()).reason, words)
 
     def test_unused_connection(self) -> None:
-        pins = "; one that pins certificates needs --passthrough api.example.com"
+        pins = "; a client that pins certificates needs --passthrough api.example.com"
         for error, protocols, tls, kind, words in (
             (
                 None,
                 (),
                 False,
                 ClientLeft,
-                "the client sent no request inside the CONNECT, and the connection was closed",
+                "the client sent no request in the tunnel, and the connection was closed",
             ),
             (
                 ConnectionLost(),
                 (),
                 True,
                 ClientLeft,
-                f"the client sent no request after the TLS handshake, and the connection was cut{pins}",
+                f"the client sent no request after the TLS handshake, and the connection was lost{pins}",
             ),
             (
                 ConnectionDone(),
@@ -67,7 +69,7 @@ class ErrorTests(SynchronousTestCase):
                 True,
                 ClientLeft,
                 "the client sent no request after the TLS handshake, and the connection was closed; "
-                "it offered the protocols h2, and the proxy speaks http/1.1 alone",
+                "it offered the protocols h2, but the proxy supports only http/1.1",
             ),
             (
                 alert("bad certificate"),
@@ -94,8 +96,3 @@ class ErrorTests(SynchronousTestCase):
         protocols = (b"a\n\xff" + b"x" * 100, *(b"%d" % number for number in range(20)))
         reason = handshake_fault(None, HOST, protocols).reason
         self.assertTrue(reason.endswith(f"it offered the protocols a??{'x' * 29}, 0, 1, 2, 3 and 16 more"), reason)
-
-    def test_unreadable(self) -> None:
-        """OpenSSL handles malformed messages."""
-        self.assertIs(parse_client_hello(b"\x16\x03\x01\x00\x05hello"), UNREADABLE)
-        self.assertIsNone(parse_client_hello(b"\x16\x03\x01"))

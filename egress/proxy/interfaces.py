@@ -1,0 +1,130 @@
+"""The interfaces inside the proxy: an exchange knows its client's side only as a stream.
+
+The origin's side is L{egress.upstream.interfaces.IOriginStream}, so an exchange depends on the version of HTTP on
+neither side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
+from twisted.python.failure import Failure
+from zope.interface import Attribute, Interface
+
+if TYPE_CHECKING:
+    from egress.http.events import ResponseHead
+    from egress.http.upgrade import Upgrade
+    from egress.model.authority import Authority
+    from egress.model.decision import ClientIdentity, Headers
+    from egress.model.errors import EgressError
+    from egress.proxy.context import ProxyContext
+    from egress.upstream.authenticated_connections import AuthenticatedConnections
+
+
+class IClientStream(Interface):
+    """The client's side of one exchange.
+
+    An HTTP/1 connection is one stream after the other; a connection of a later version carries several streams side by
+    side. The stream passes content to the exchange while the exchange wants content (L{read_content}), and gives the
+    client credit for more in the same measure.
+    """
+
+    backpressured: bool = Attribute("Whether the client reads the response too slowly.")
+    logins: AuthenticatedConnections = Attribute("The origin connections that serve only this client connection.")
+    transport: object = Attribute("The transport, which a relay can take over after an upgrade.")
+
+    def watch(seconds: float | None) -> None:
+        """Set the timeout of the exchange; C{None} disables it."""
+
+    def read_content() -> None:
+        """Pass on content: the exchange wants content now."""
+
+    def send_continue() -> None:
+        """Send a C{100 (Continue)} of the proxy."""
+
+    def send_interim(head: ResponseHead) -> None:
+        """Send an interim response (1xx)."""
+
+    def send_head(head: ResponseHead, *, last: bool) -> None:
+        """Send the final head. L{flush} writes it.
+
+        @param last: whether the client connection ends after the response, where it carries one exchange at a time.
+        """
+
+    def send_data(data: bytes) -> None:
+        """Send content, or data after an upgrade. L{flush} writes it."""
+
+    def send_end(trailers: Headers) -> None:
+        """Send the end of the content. L{flush} writes it."""
+
+    def flush() -> None:
+        """Write everything that was sent."""
+
+    def finish() -> None:
+        """Handle the end of the exchange. The exchange gets no further calls."""
+
+    def fail(error: EgressError, request_id: str) -> None:
+        """Send an error response. The exchange gets no further calls."""
+
+    def reset() -> None:
+        """Abort the stream, so that the client detects that data is missing."""
+
+    def switch(head: ResponseHead, upgrade: Upgrade) -> None:
+        """Send the response that switches protocols (101)."""
+
+    def relay() -> None:
+        """Pass all further data to the exchange, which has switched protocols."""
+
+    def pause() -> None:
+        """Stop reading from the client, after an upgrade."""
+
+    def resume() -> None:
+        """Continue reading from the client, after an upgrade."""
+
+
+class IClientConnection(Interface):
+    """A client connection, as the tunnel that it carries uses it."""
+
+    transport: object = Attribute("The transport.")
+
+    def watch(seconds: float | None) -> None:
+        """Set the timeout of the tunnel; C{None} disables it."""
+
+    def pause_reading() -> None:
+        """Stop reading from the client."""
+
+    def resume_reading() -> None:
+        """Continue reading from the client."""
+
+    def write(data: bytes) -> None:
+        """Send data to the client."""
+
+    def close() -> None:
+        """Close the connection after all written data is sent."""
+
+    def abort() -> None:
+        """Abort the connection, so that the client detects that data is missing."""
+
+
+class ITunnel(IHalfCloseableProtocol, IPushProducer):
+    """The tunnel of one CONNECT. Its client connection passes on all events of the transport."""
+
+    def begin(buffered: bytes) -> None:
+        """Take over the client's connection.
+
+        @param buffered: the data that the client sent after the CONNECT.
+        """
+
+    def dataReceived(data: bytes) -> None:
+        """Process data from the client."""
+
+    def connectionLost(reason: Failure) -> None:
+        """Handle the loss of the client connection."""
+
+    def expired() -> None:
+        """Handle the timeout that the tunnel set."""
+
+
+TunnelOpener = Callable[["ProxyContext", IClientConnection, "Authority", "ClientIdentity"], ITunnel]

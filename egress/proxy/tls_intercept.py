@@ -1,0 +1,112 @@
+"""The TLS-intercepting factory: it impersonates an authority towards the client of a tunnel, with per-host contexts."""
+
+from __future__ import annotations
+
+from typing import Any
+from typing import Protocol as Structure
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IHandshakeListener, IReactorTime
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.protocols.tls import TLSMemoryBIOProtocol
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from egress.interfaces import ILeafSource
+from egress.model.authority import Authority
+from egress.model.client_tls import LeafKey
+from egress.tls.client_hello import UNREADABLE, ClientHello, MalformedHello, read_client_hello
+from egress.transport.fair_turns import RoundRobin
+from egress.transport.tls import ServerTls, TlsFactory
+
+
+class HandshakeOwner(Structure):
+    """The interface of the object that is notified of the end of a handshake."""
+
+    def handshake_over(self) -> None:
+        """The handshake is complete."""
+
+    def handshake_failed(self, reason: Failure) -> None:
+        """The handshake failed."""
+
+
+class Session(Structure):
+    """The interface of the protocol inside the TLS layer."""
+
+    def makeConnection(self, transport: Any) -> None:
+        """See L{twisted.internet.interfaces.IProtocol}."""
+
+    def handshakeCompleted(self) -> None:
+        """See L{IHandshakeListener}."""
+
+
+@implementer(IHandshakeListener)
+class Handshake(Protocol):
+    """The protocol between the TLS layer and the session during the handshake."""
+
+    def __init__(self, owner: HandshakeOwner, session: Session) -> None:
+        self._owner = owner
+        self._session = session
+        self._completed = False
+
+    def handshakeCompleted(self) -> None:
+        """Replace this protocol with the session."""
+        self._completed = True
+        self._owner.handshake_over()
+        self._session.makeConnection(self.transport)
+        self._session.handshakeCompleted()
+        # From here on the TLS layer calls the session directly.
+        self.transport.wrappedProtocol = self._session  # type: ignore[union-attr]
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Handle a connection that was lost during the handshake."""
+        if not self._completed:
+            self._owner.handshake_failed(reason)
+
+
+class TlsIntercept:
+    """Builds the TLS layers of all intercepted tunnels.
+
+    @param host_contexts: provides the TLS context of each authority.
+    @param turns: the queue of work for later turns of the reactor.
+    """
+
+    def __init__(self, host_contexts: ILeafSource, clock: IReactorTime, turns: RoundRobin) -> None:
+        self._host_contexts = host_contexts
+        self._clock = clock
+        self._turns = turns
+
+    def refusal(self, authority: Authority) -> str | None:
+        """Tell why no certificate can be issued for an authority; see L{ILeafSource.refusal}."""
+        return self._host_contexts.refusal(authority)
+
+    def prepared(self, key: LeafKey) -> Deferred[Any] | None:
+        """Prepare the key of a leaf certificate.
+
+        @return: fires when the key exists; C{None} if it exists already.
+        """
+        return None if key is LeafKey.P256 else self._host_contexts.prepared(key)
+
+    def layer(self, authority: Authority, key: LeafKey, handshake: Handshake) -> TLSMemoryBIOProtocol:
+        """Build the TLS layer of one tunnel.
+
+        @param key: the kind of key that the client accepts.
+        @raise Exception: if no certificate can be issued; most likely, the CA has expired.
+        """
+        context = self._host_contexts.context_for(authority, key)
+        inner = Factory.forProtocol(lambda: handshake)
+        factory = TlsFactory(ServerTls(context), False, inner, self._clock, self._turns)
+        layer = factory.buildProtocol(None)
+        assert layer is not None
+        return layer
+
+
+def parse_client_hello(data: bytes) -> ClientHello | None:
+    """Parse the first TLS message of a client. OpenSSL handles a malformed message and responds with an alert.
+
+    @return: C{None} if more data is needed.
+    """
+    try:
+        return read_client_hello(data)
+    except MalformedHello:
+        return UNREADABLE
