@@ -23,7 +23,7 @@ from egress.proxy.exchange import Exchange
 from egress.proxy.http1_stream import Http1Stream
 from egress.proxy.interfaces import IClientConnection, ITunnel, TunnelOpener
 from egress.proxy.outgoing_request import OutgoingRequest
-from egress.proxy.session_state import TRANSITIONS, SessionState
+from egress.proxy.session_state import CLOSED, TRANSITIONS, SessionState
 from egress.proxy.transaction import internal_fault, report_refusal
 from egress.proxy.tunnel_binding import TunnelBinding, destination_of, server_name_error, target_for_log
 from egress.transport.fair_turns import PIECES, Pace
@@ -50,6 +50,7 @@ class HttpSession(Protocol):
         tunnel.
     @param auth_policy: the client authentication of the listening port.
     @param open_tunnel: creates the tunnel of a CONNECT on the listening port.
+    @ivar watch: sets the timeout of the exchange or tunnel in seconds; C{None} disables it.
     @ivar logins: the authenticated origin connections that belong to this client connection only.
     @ivar backpressured: whether the client reads too slowly.
     @ivar unused_loss: the reason of the lost connection, if it carried no request.
@@ -68,6 +69,7 @@ class HttpSession(Protocol):
         self._open_tunnel = open_tunnel
         self._reader = RequestReader(context.head_limits)
         self._watchdog = Watchdog(context.clock, self._expired)
+        self.watch = self._watchdog.set
         self.logins = AuthenticatedConnections(context.origins.pool, self.drain)
         self._client_auth = ClientAuthentication(context, self, auth_policy, binding.client if binding else None)
         self._state = SessionState.IDLE
@@ -86,10 +88,6 @@ class HttpSession(Protocol):
             raise AssertionError(f"{self._state.name} does not lead to {state.name}")
         self._state = state
 
-    @property
-    def _closed(self) -> bool:
-        return self._state is SessionState.CLOSING or self._state is SessionState.LOST
-
     def connectionMade(self) -> None:
         """Start to wait for the first request."""
         no_delay(self.transport)
@@ -104,7 +102,7 @@ class HttpSession(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Process bytes from the client."""
-        if self._closed:
+        if self._state in CLOSED:
             if self._lingering is not None:
                 self._lingering.data_received(data)
         elif self._tunnel is not None:
@@ -179,7 +177,7 @@ class HttpSession(Protocol):
         self._advancing = True
         try:
             pace, pieces = self._pace, 0
-            while not (self._closed or pace.queued) and (taken := self._one_event()):
+            while not (self._state in CLOSED or pace.queued) and (taken := self._one_event()):
                 pieces += taken > 1
                 if pieces >= PIECES and self._reader.buffered:
                     self._wait_for_turn()
@@ -188,7 +186,7 @@ class HttpSession(Protocol):
             self.break_off()
         finally:
             self._advancing = False
-        if self._tunnel is None and not self._closed:
+        if self._tunnel is None and self._state not in CLOSED:
             self._update_reading()
 
     def _wait_for_turn(self) -> None:
@@ -271,24 +269,20 @@ class HttpSession(Protocol):
 
     # -- for the exchange or tunnel
 
-    def watch(self, seconds: float | None) -> None:
-        """Set the timeout of the exchange or tunnel; C{None} disables it."""
-        self._watchdog.set(seconds)
-
     def write(self, data: bytes) -> None:
         """Send data to the client."""
-        if not self._closed:
+        if self._state not in CLOSED:
             self.transport.write(data)  # type: ignore[union-attr]
 
     def pause_reading(self) -> None:
         """Pause reading from the client."""
-        if not self._paused and not self._closed:
+        if not self._paused and self._state not in CLOSED:
             self._paused = True
             self.transport.pauseProducing()  # type: ignore[union-attr]
 
     def resume_reading(self) -> None:
         """Resume reading from the client."""
-        if self._paused and not self._closed:
+        if self._paused and self._state not in CLOSED:
             self._paused = False
             self.transport.resumeProducing()  # type: ignore[union-attr]
 
@@ -310,8 +304,8 @@ class HttpSession(Protocol):
 
     def response_over(self, head: RequestHead, *, keep_alive: bool) -> None:
         """Handle a complete response: wait for the next request, or close."""
-        request_over = self.request_over(head)
-        self._exchange = None
+        exchange, self._exchange = self._exchange, None
+        request_over = not head.framing.has_body if exchange is None else exchange.body_over
         if self._state not in (SessionState.REQUEST, SessionState.EXCHANGE):
             self.close()
         elif not (keep_alive and request_over and self.may_keep_alive(head)):
@@ -329,7 +323,7 @@ class HttpSession(Protocol):
 
         @param last: whether the client sends nothing more: it is idle, or has announced that this was its last request.
         """
-        if self._closed:
+        if self._state in CLOSED:
             return
         tunneled = self._state is SessionState.TUNNEL
         self._enter(SessionState.CLOSING)
@@ -358,7 +352,7 @@ class HttpSession(Protocol):
             self.close(last=True)
 
     def _expired(self) -> None:
-        if self._closed:
+        if self._state in CLOSED:
             self.transport.abortConnection()  # type: ignore[union-attr]
         elif self._tunnel is not None:
             self._tunnel.expired()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 from typing import Protocol as Structure
 
@@ -30,6 +31,10 @@ class Http1Connection(Structure):
     logins: AuthenticatedConnections
 
     @property
+    def watch(self) -> Callable[[float | None], None]:
+        """Sets the timeout of the exchange."""
+
+    @property
     def transport(self) -> object:
         """The transport."""
 
@@ -39,9 +44,6 @@ class Http1Connection(Structure):
 
     def may_keep_alive(self, head: RequestHead) -> bool:
         """Whether the connection stays open after the response to a request."""
-
-    def watch(self, seconds: float | None) -> None:
-        """Set the timeout of the exchange."""
 
     def write(self, data: bytes) -> None:
         """Send data to the client."""
@@ -75,9 +77,12 @@ class Http1Stream:
     @param request: the head of the request.
     """
 
-    __slots__ = ("_chunked", "_connection", "_context", "_keep_alive", "_out", "_request")
+    __slots__ = ("_chunked", "_connection", "_context", "_keep_alive", "_out", "_request", "logins", "watch")
 
     def __init__(self, connection: Http1Connection, context: ProxyContext, request: RequestHead) -> None:
+        self.logins = connection.logins
+        # Set for each piece of content, so without a call in between.
+        self.watch = connection.watch
         self._connection = connection
         self._context = context
         self._request = request
@@ -91,18 +96,9 @@ class Http1Stream:
         return self._connection.backpressured
 
     @property
-    def logins(self) -> AuthenticatedConnections:
-        """See L{IClientStream}."""
-        return self._connection.logins
-
-    @property
     def transport(self) -> object:
         """See L{IClientStream}."""
         return unshared(self._connection.transport)
-
-    def watch(self, seconds: float | None) -> None:
-        """See L{IClientStream.watch}."""
-        self._connection.watch(seconds)
 
     # -- request
 

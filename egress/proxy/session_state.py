@@ -22,16 +22,17 @@ class SessionState(enum.Enum):
     __hash__ = object.__hash__
 
 
-_END: Final = frozenset({SessionState.CLOSING, SessionState.LOST})
+# The states in which no request is read.
+CLOSED: Final = frozenset({SessionState.CLOSING, SessionState.LOST})
 
 TRANSITIONS: Final[dict[SessionState, frozenset[SessionState]]] = {
-    SessionState.IDLE: _END | {SessionState.HEAD, SessionState.REQUEST},
-    SessionState.HEAD: _END | {SessionState.REQUEST},
+    SessionState.IDLE: CLOSED | {SessionState.HEAD, SessionState.REQUEST},
+    SessionState.HEAD: CLOSED | {SessionState.REQUEST},
     # Back: the request was refused, and the connection persists.
-    SessionState.REQUEST: _END | {SessionState.EXCHANGE, SessionState.TUNNEL, SessionState.IDLE},
-    SessionState.EXCHANGE: _END | {SessionState.IDLE, SessionState.UPGRADED},
-    SessionState.UPGRADED: _END,
-    SessionState.TUNNEL: _END,
+    SessionState.REQUEST: CLOSED | {SessionState.EXCHANGE, SessionState.TUNNEL, SessionState.IDLE},
+    SessionState.EXCHANGE: CLOSED | {SessionState.IDLE, SessionState.UPGRADED},
+    SessionState.UPGRADED: CLOSED,
+    SessionState.TUNNEL: CLOSED,
     SessionState.CLOSING: frozenset({SessionState.LOST}),
     # An aborted connection is lost a moment later.
     SessionState.LOST: frozenset({SessionState.LOST}),

@@ -112,13 +112,13 @@ class OriginConnection(DialedProtocol):
         self._persistent = False
         self._chunked = head.framing.kind is BodyKind.DELIMITED
         self._reader.expect(head.method)
-        self._write(encode_request(head) + self._encode(content, end))
+        self.transport.write(encode_request(head) + self._encode(content, end))  # type: ignore[union-attr]
 
     def send_content(self, content: bytes, end: End | None = None) -> None:
         """See L{IOriginStream.send_content}."""
         data = self._encode(content, end)
         if data:
-            self._write(data)
+            self.transport.write(data)  # type: ignore[union-attr]
 
     def _encode(self, content: bytes, end: End | None) -> bytes:
         self._request_ended = end is not None
@@ -126,9 +126,6 @@ class OriginConnection(DialedProtocol):
             return content
         chunk = encode_chunk(content) if content else b""
         return chunk if end is None else chunk + encode_last_chunk(end.trailers)
-
-    def _write(self, data: bytes) -> None:
-        self.transport.write(data)  # type: ignore[union-attr]
 
     @property
     def encrypted(self) -> bool:
