@@ -278,7 +278,7 @@ class Forwarder:
         # Accept only the protocol that was requested and authorized; another one would bypass decisions.
         upgrade = self._upgrade
         if upgrade is None:
-            self._fail(OriginProtocolError("the origin switched to a protocol that was not requested"))
+            self._fail(OriginProtocolError("the origin switched to a protocol that the client did not request"))
             return
         fault = upgrade.validate(head)
         if fault is None and (not self._content.over or self._continue_timer is not None):

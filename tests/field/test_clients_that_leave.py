@@ -43,7 +43,12 @@ class ClientsThatLeaveTests(InterceptTestCase):
         for version in (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION):
             self.setUp()
             self.session(version=version).close()
-            self.one("tunnel-without-request", "no request after the TLS handshake", "was closed", "--passthrough origin.test")
+            self.one(
+                "tunnel-without-request",
+                "no request after the TLS handshake",
+                "was closed",
+                "--passthrough origin.test",
+            )
 
     def test_aborted_after_the_handshake(self) -> None:
         self.session(b"http/1.1")
