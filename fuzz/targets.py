@@ -493,6 +493,9 @@ _DENIAL: Final = parse_policy(
     f"version = 1\ndefault = 'allow'\n[[rules]]\naction = 'deny'\nreason = 'no {{path}}'\n{_CONDITIONS}", "fuzz", "fuzz"
 )
 
+# A value of the request is truncated to 200 characters. The note about an ambiguity has no data of the request.
+_LONGEST_REASON: Final = len("no ") + 200 + 160
+
 
 def conditions(data: bytes) -> None:
     """A request as rules read it: a deny rule matches every request that the equal allow rule matches."""
@@ -513,7 +516,7 @@ def conditions(data: bytes) -> None:
     )
     denied = _DENIAL.decide(question)
     assert not (_PERMISSION.decide(question).allowed and denied.allowed), data
-    assert denied.reason.isprintable() and len(denied.reason) <= 300, denied.reason
+    assert denied.reason.isprintable() and len(denied.reason) <= _LONGEST_REASON, denied.reason
     assert _DENIAL.trace(question)[-1].rule_id == denied.rule_id
 
 
