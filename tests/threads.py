@@ -35,6 +35,11 @@ class Later:
         return done
 
 
+def immediately(call: Callable[[], R], /) -> Deferred[R]:
+    """Run a call now: an L{threads.Offload}."""
+    return maybeDeferred(call)
+
+
 def at_once(case: SynchronousTestCase) -> None:
     """Make calls to threads run immediately during a test."""
     case.patch(threads, "IDLE_SECONDS", 0)

@@ -56,7 +56,8 @@ def server_context(leaf: LeafCertificate, accepted: ClientTls = ClientTls.MODERN
     return context
 
 
-def _new_rsa_key() -> rsa.RSAPrivateKey:
+def new_rsa_key() -> rsa.RSAPrivateKey:
+    """Generate a key for RSA leaf certificates."""
     return rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
@@ -78,6 +79,7 @@ class HostContexts:
     @param wall_clock: returns seconds since the epoch.
     @param in_thread: runs the function that generates the RSA key.
     @param accepted: the accepted cipher suites.
+    @param make_rsa_key: generates the RSA key.
     """
 
     def __init__(
@@ -87,10 +89,11 @@ class HostContexts:
         wall_clock: Callable[[], float],
         in_thread: Offload,
         accepted: ClientTls = ClientTls.MODERN,
+        make_rsa_key: Callable[[], rsa.RSAPrivateKey] = new_rsa_key,
     ) -> None:
         self._accepted = accepted
         # Few clients need an RSA key, and its generation takes tens of milliseconds.
-        self._rsa_key = LazyKey(_new_rsa_key, in_thread)
+        self._rsa_key = LazyKey(make_rsa_key, in_thread)
         self._p384_key: ec.EllipticCurvePrivateKey | None = None
         self._authority = authority
         self._capacity = capacity

@@ -338,9 +338,9 @@ def _allow_post_handshake_auth(context: SSL.Context) -> None:
     Some servers request it after they have read the path of a request.  pyOpenSSL has no method for this, but exposes
     the required OpenSSL function.
     """
-    allow = getattr(SSL._lib, "SSL_CTX_set_post_handshake_auth", None)  # type: ignore[attr-defined]
+    allow = getattr(SSL._lib, "SSL_CTX_set_post_handshake_auth", None)  # type: ignore[attr-defined] # noqa: SLF001
     if allow is not None:
-        allow(context._context, 1)
+        allow(context._context, 1)  # noqa: SLF001 - see the docstring
 
 
 class OriginTrust:

@@ -31,9 +31,6 @@ _JKS_VERSION: Final = 2
 _JKS_TRUSTED: Final = 2
 _JKS_SALT: Final = b"Mighty Aphrodite"
 
-# Not available before cryptography 45.
-_java_truststore: Callable[..., bytes] | None = getattr(pkcs12, "serialize_java_truststore", None)
-
 
 def write_certificates(certificates: Sequence[x509.Certificate], form: Form, password: str, now: datetime) -> bytes:
     """Serialize at least one certificate.
@@ -60,10 +57,12 @@ def alias_of(certificate: x509.Certificate) -> str:
 
 
 def _pkcs12(certificates: Sequence[x509.Certificate], password: str) -> bytes:
-    if _java_truststore is None:
+    # Not available before cryptography 45.
+    serialize: Callable[..., bytes] | None = getattr(pkcs12, "serialize_java_truststore", None)
+    if serialize is None:
         raise CaError("PKCS#12 that Java trusts needs cryptography 45 or newer: install it, or use jks")
     entries: list[Any] = [pkcs12.PKCS12Certificate(each, alias_of(each).encode("ascii")) for each in certificates]
-    return _java_truststore(entries, BestAvailableEncryption(password.encode("utf-8")))
+    return serialize(entries, BestAvailableEncryption(password.encode("utf-8")))
 
 
 def _jks(certificates: Sequence[x509.Certificate], password: str, now: datetime) -> bytes:

@@ -79,13 +79,14 @@ class AlpnTests(ProxyTestCase):
         ca = TestCA()
         trust = ReloadableTrust(OriginTrust(ca.write(directory)))
         authority = Authority("api.example.com", 443)
-        lib, ffi = SSL._lib, SSL._ffi  # type: ignore[attr-defined]
+        # pyOpenSSL has no method for this alert.
+        lib, ffi = SSL._lib, SSL._ffi  # type: ignore[attr-defined] # noqa: SLF001
         for version in (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION):
             context = ca.issue("api.example.com").server_context()
             context.set_max_proto_version(version)
             # As servers without another protocol do (RFC 7301 section 3.2), and as pyOpenSSL's own callback cannot.
             refuse = ffi.callback(_SELECT, lambda *_: lib.SSL_TLSEXT_ERR_ALERT_FATAL)
-            lib.SSL_CTX_set_alpn_select_cb(context._context, refuse, ffi.NULL)
+            lib.SSL_CTX_set_alpn_select_cb(context._context, refuse, ffi.NULL)  # noqa: SLF001 - as above
             creator = trust.connection_creator(authority)
             session = Session(creator, ServerTls(context)).run()
             assert session.client.lost is not None

@@ -6,6 +6,7 @@ As reported for other intercepting proxies: C{joeferner/node-http-mitm-proxy#130
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from OpenSSL import SSL, crypto
@@ -34,10 +35,9 @@ class LimitedClientsTests(InterceptTestCase):
                 # Older versions support nothing else.
                 warnings.simplefilter("ignore")
                 context.set_tmp_ecdh(crypto.get_elliptic_curve(group))
-        # pyOpenSSL has no constant for it.
-        lib = SSL._lib  # type: ignore[attr-defined]
         if signatures is not None:
-            self.assertEqual(lib.SSL_CTX_set1_sigalgs_list(context._context, signatures), 1)
+            lib = SSL._lib  # type: ignore[attr-defined] # noqa: SLF001 - pyOpenSSL has no method for it
+            self.assertEqual(lib.SSL_CTX_set1_sigalgs_list(context._context, signatures), 1)  # noqa: SLF001
         return context
 
     def served(self, accepted: ClientTls, context: SSL.Context) -> tuple[str, object]:
@@ -126,10 +126,8 @@ class FirstRsaClientTests(InterceptTestCase):
         super().setUp()
         threads = Later()
         self.begun = threads.begun
-        source = leaves(in_thread=threads)
-        source._rsa_key.key = None
-        self.patch(source._rsa_key, "_make", rsa_key)
-        self.build(leaves=source)
+        self.make_key: Callable[[], rsa.RSAPrivateKey] = rsa_key
+        self.build(leaves=leaves(in_thread=threads, make_rsa_key=lambda: self.make_key()))
         self.context = client_context()
         self.context.set_max_proto_version(SSL.TLS1_2_VERSION)
         self.context.set_cipher_list(b"ECDHE-RSA-AES128-GCM-SHA256")
@@ -174,7 +172,7 @@ class FirstRsaClientTests(InterceptTestCase):
         def broken() -> rsa.RSAPrivateKey:
             raise RuntimeError("no entropy")
 
-        self.patch(self.proxy.leaves._rsa_key, "_make", broken)
+        self.make_key = broken
         self.begin()
         self.begun[0]()
         self.assertEqual(self.outcomes(), ["internal-error"])

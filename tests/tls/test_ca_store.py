@@ -18,6 +18,7 @@ import egress
 from egress.model.authority import Authority
 from egress.runtime.private_file import MAX_BYTES
 from egress.runtime.safe_files import Folder
+from egress.tls import ca_store as module
 from egress.tls.ca_store import CaDirectory
 from egress.tls.issuer import CA_LIFETIME, CaError, CertificateAuthority
 from tests.certificates import TestCA, key_pem_of, new_key
@@ -194,20 +195,22 @@ class RaceTests(StoreTestCase):
     def test_other_process_finished_between_two_reads(self) -> None:
         """A CA that is created between two reads is not mistaken for a certificate without its key."""
         other = CaDirectory(self.directory.path)
-        looks = {name: getattr(CaDirectory, name) for name in ("published_text", "_secret")}
+        reads = {name: getattr(module, name) for name in ("read_plain", "read_key_file")}
 
-        def slow(name: str) -> Callable[[CaDirectory], bytes | None]:
-            def look(directory: CaDirectory) -> bytes | None:
-                found: bytes | None = looks[name](directory)
-                for each, original in looks.items():
-                    setattr(CaDirectory, each, original)
-                other.load_or_create(NOW)
+        def slow(name: str) -> Callable[..., bytes | None]:
+            def read(*arguments: object) -> bytes | None:
+                for each, original in reads.items():
+                    setattr(module, each, original)
+                try:
+                    found: bytes | None = reads[name](*arguments)
+                finally:
+                    other.load_or_create(NOW)
                 return found
 
-            return look
+            return read
 
-        for name in looks:
-            self.patch(CaDirectory, name, slow(name))
+        for name in reads:
+            self.patch(module, name, slow(name))
         authority = self.load()
         self.assertEqual(authority.fingerprint, other.load_or_create(NOW).fingerprint)
         self.assertEqual(self.files()["ca.pem"], authority.certificate_pem)

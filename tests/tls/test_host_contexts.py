@@ -15,8 +15,7 @@ from zope.interface.verify import verifyObject
 from egress.interfaces import ILeafSource
 from egress.model.authority import Authority
 from egress.model.client_tls import LeafKey
-from egress.tls import host_contexts as contexts_module
-from egress.tls.host_contexts import HostContexts
+from egress.tls.host_contexts import HostContexts, new_rsa_key
 from egress.tls.issuer import LEAF_LIFETIME, CaError, CertificateAuthority
 from egress.tls.name_constraints import name_constraints
 from egress.transport.tls import ServerTls
@@ -40,10 +39,15 @@ class ContextsTestCase(SynchronousTestCase):
         self.now = datetime.now(timezone.utc).timestamp()
         self.authority = CertificateAuthority.create("test", datetime.fromtimestamp(self.now, timezone.utc))
         self.threads = Later()
+        self.keys_made = 0
         self.contexts = self.make(100)
 
     def make(self, capacity: int) -> HostContexts:
-        return HostContexts(self.authority, capacity, lambda: self.now, self.threads)
+        return HostContexts(self.authority, capacity, lambda: self.now, self.threads, make_rsa_key=self.make_key)
+
+    def make_key(self) -> rsa.RSAPrivateKey:
+        self.keys_made += 1
+        return rsa_key()
 
     def connect(self, context: SSL.Context, client: SSL.Context | None = None) -> tuple[SSL.Connection, SSL.Connection]:
         ends = SSL.Connection(client or client_context(), None), SSL.Connection(context, None)
@@ -61,7 +65,10 @@ class KeysTests(ContextsTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.contexts._rsa_key.key = rsa_key()
+        prepared = self.contexts.prepared(LeafKey.RSA)
+        self.threads.begun.pop()()
+        self.successResultOf(prepared)
+        self.keys_made = 0
 
     def test_kinds(self) -> None:
         """Each kind has its own certificate, under the same CA."""
@@ -85,7 +92,7 @@ class KeysTests(ContextsTestCase):
             self.assertLessEqual(len(contexts), 2)
         contexts.context_for(HOST, LeafKey.P384)
         self.assertEqual(len(contexts), 2)
-        self.assertIsNone(contexts._rsa_key.key)
+        self.assertEqual((self.threads.begun, self.keys_made), ([], 0))
 
     def test_one_key_for_all_hosts(self) -> None:
         for key in LeafKey:
@@ -100,14 +107,14 @@ class KeysTests(ContextsTestCase):
         self.assertRaises(AssertionError, contexts.context_for, HOST, LeafKey.RSA)
         self.successResultOf(self.contexts.prepared(LeafKey.RSA))
         self.assertEqual(self.threads.begun, [])
-        self.patch(contexts._rsa_key, "_make", rsa_key)
         prepared = contexts.prepared(LeafKey.RSA)
         self.assertNoResult(prepared)
         (begin,) = self.threads.begun
         begin()
         self.assertIs(self.successResultOf(prepared), rsa_key())
+        self.assertEqual(self.keys_made, 1)
         contexts.context_for(HOST, LeafKey.RSA)
-        self.assertEqual(contexts_module._new_rsa_key().key_size, 2048)
+        self.assertEqual(new_rsa_key().key_size, 2048)
 
     def test_follow(self) -> None:
         """Another CA signs for the same RSA key, which belongs to the process."""

@@ -8,7 +8,6 @@ from OpenSSL import SSL, crypto
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.config.listener import ListenerTls
-from egress.tls import listener_context as module
 from egress.tls.listener_context import listener_context
 from egress.tls.pem import TrustError
 from tests.certificates import CLIENT, TestCA, TestCertificate, key_pem_of, new_key, self_signed
@@ -114,8 +113,8 @@ class ListenerContextTests(SynchronousTestCase):
             depths.append(depth)
             return bool(ok)
 
-        self.patch(module, "_verify", verify)
         context = listener_context(ListenerTls(self.key, self.certificate, client_ca=self.client_ca))
+        context.set_verify(context.get_verify_mode(), verify)
         for version in (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION):
             first, server = self.client(mine, version), SSL.Connection(context, None)
             shake_hands(first, server)

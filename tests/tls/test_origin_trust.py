@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 from cryptography import x509
@@ -25,6 +26,7 @@ from egress.model.authority import Authority
 from egress.model.errors import OriginCertificateInvalid, OriginTlsFailed
 from egress.model.no_proxy import HostPattern
 from egress.tls import origin_trust as trust
+from egress.tls.contexts import tls_context
 from egress.tls.origin_policy import OriginTlsPolicy
 from egress.tls.origin_trust import CertificateRejected, OriginTls, OriginTrust
 from egress.tls.pem import TrustError
@@ -57,6 +59,37 @@ class TrustTestCase(SynchronousTestCase):
         context = server if isinstance(server, SSL.Context) else server.server_context()
         creator = self.trust.connection_creator(authority)
         return creator, Session(creator, ServerTls(context), SECRET).run()
+
+    def connection(self, authority: Authority = HOST) -> Any:
+        """Create one connection of the client."""
+        return self.trust.connection_creator(authority).clientConnectionForTLS(None)  # type: ignore[arg-type]
+
+    def handshake_error(self, connection: SSL.Connection) -> SSL.Error:
+        """Respond to a connection with data that is no TLS record.
+
+        @return: the error of the handshake, which is the fault of the certificate if there was one.
+        """
+        connection.set_connect_state()
+        connection.bio_write(b"no TLS record")
+        error: SSL.Error = self.assertRaises(SSL.Error, connection.do_handshake)
+        self.assertNotIsInstance(error, SSL.WantReadError)
+        return error
+
+    def make_context(self) -> SSL.Context:
+        """Create the trust again.
+
+        @return: its context, whose settings can still be changed.
+        """
+        made: list[SSL.Context] = []
+
+        def make(method: int) -> SSL.Context:
+            made.append(tls_context(method))
+            return made[-1]
+
+        with mock.patch.object(trust, "tls_context", make):
+            self.trust = OriginTrust(self.ca.write(self.directory))
+        (context,) = made
+        return context
 
     def accepted(self, server: TestCertificate | SSL.Context, authority: Authority = HOST) -> Session:
         _, session = self.connect(server, authority)
@@ -338,11 +371,12 @@ class RejectedTests(TrustTestCase):
 
     def test_unknown_error_number(self) -> None:
         """A fault that is not in the table is reported by its number."""
-        connection = trust._VerifiedConnection(SSL.Context(SSL.TLS_CLIENT_METHOD), HOST)
+        connection = self.connection()
         certificate = crypto.X509.from_cryptography(self.ca.issue(HOST.host).certificate)
         self.assertFalse(connection.verify_step(certificate, 999, 0, 0))
-        assert connection._fault is not None
-        self.assertIn("cannot be verified (OpenSSL error 999)", connection._fault.reason)
+        error = self.handshake_error(connection)
+        assert isinstance(error, CertificateRejected)
+        self.assertIn("cannot be verified (OpenSSL error 999)", error.fault.reason)
 
     def test_unexpected_error(self) -> None:
         """If the verification itself fails, the certificate is rejected, and no exception is raised into OpenSSL."""
@@ -351,11 +385,12 @@ class RejectedTests(TrustTestCase):
             def to_cryptography(self) -> x509.Certificate:
                 raise ValueError("no\nDER")
 
-        connection = trust._VerifiedConnection(SSL.Context(SSL.TLS_CLIENT_METHOD), HOST)
         for ok in (0, 1):
-            self.assertFalse(connection.verify_step(Broken(), 20, 0, ok))  # type: ignore[arg-type]
-            assert connection._fault is not None
-            self.assertIn("cannot be judged (no?DER)", connection._fault.reason)
+            connection = self.connection()
+            self.assertFalse(connection.verify_step(Broken(), 20, 0, ok))
+            error = self.handshake_error(connection)
+            assert isinstance(error, CertificateRejected)
+            self.assertIn("cannot be judged (no?DER)", error.fault.reason)
 
     def test_invalid_host(self) -> None:
         """A host that cannot be compared is rejected, regardless of the certificate."""
@@ -368,12 +403,12 @@ class ResumedSessionTests(TrustTestCase):
     def test_rejected(self) -> None:
         """A resumed session was not verified for this authority, so it is rejected."""
         context = self.ca.issue("other.example").server_context()
-        first = self.trust.connection_creator(Authority("other.example", 443)).clientConnectionForTLS(None)  # type: ignore[arg-type]
+        first = self.connection(Authority("other.example", 443))
         context.set_max_proto_version(SSL.TLS1_2_VERSION)
         shake_hands(first, SSL.Connection(context, None))
         session = first.get_session()
         assert session is not None
-        second = self.trust.connection_creator(HOST).clientConnectionForTLS(None)  # type: ignore[arg-type]
+        second = self.connection()
         second.set_session(session)
         error = self.assertRaises(CertificateRejected, shake_hands, second, SSL.Connection(context, None))
         self.assertIn("has shown no certificate", error.fault.reason)
@@ -384,7 +419,7 @@ class SettingsTests(TrustTestCase):
 
     def test_settings(self) -> None:
         """Sessions are neither cached nor compressed, and idle ones release their buffers."""
-        context = self.trust._context
+        context = self.make_context()
         self.assertEqual(context.get_session_cache_mode(), SSL.SESS_CACHE_OFF)
         self.assertTrue(context.set_mode(0) & SSL.MODE_RELEASE_BUFFERS)
         self.assertTrue(context.set_options(0) & SSL.OP_NO_COMPRESSION)
@@ -393,7 +428,7 @@ class SettingsTests(TrustTestCase):
         """A server cannot renegotiate, for example with another certificate."""
         context = self.ca.issue(HOST.host).server_context()
         context.set_max_proto_version(SSL.TLS1_2_VERSION)
-        client = self.trust.connection_creator(HOST).clientConnectionForTLS(None)  # type: ignore[arg-type]
+        client = self.connection()
         server = SSL.Connection(context, None)
         shake_hands(client, server)
         server.renegotiate()
@@ -422,7 +457,7 @@ class OtherFailureTests(TrustTestCase):
         context.set_max_proto_version(SSL.TLS1_1_VERSION)
         context.set_cipher_list(b"ALL:@SECLEVEL=0")
         # This ensures that only the version prevents the handshake.
-        self.trust._context.set_cipher_list(b"ALL:@SECLEVEL=0")
+        self.make_context().set_cipher_list(b"ALL:@SECLEVEL=0")
         self.handshake_failed(context, "refused it with the alert protocol_version")
 
     def test_no_common_cipher(self) -> None:
@@ -686,14 +721,21 @@ class OriginPolicyTests(TrustTestCase):
     def test_first_match_applies(self) -> None:
         """If several settings match a host, the first applies."""
         host, all_hosts = (HostPattern.parse(text, suffix=False) for text in (HOST.host, "*.example.com"))
-        one, two = (TestCA(name).write(self.directory, name) for name in ("one", "two"))
+        one, two = TestCA("one"), TestCA("two")
         self.trust = OriginTrust(
-            origins=[OriginTlsPolicy(hosts=(host,), ca=one), OriginTlsPolicy(hosts=(all_hosts,), ca=two)]
+            self.ca.write(self.directory),
+            origins=[
+                OriginTlsPolicy(hosts=(host,), ca=one.write(self.directory, "one")),
+                OriginTlsPolicy(hosts=(all_hosts,), ca=two.write(self.directory, "two")),
+            ],
         )
-        contexts = [context for _, context in self.trust._special]
-        for name, context in ((HOST.host, contexts[0]), ("b.example.com", contexts[1]), ("c", self.trust._context)):
-            creator = self.trust.connection_creator(Authority(name, 443))
-            self.assertIs(creator.clientConnectionForTLS(None).get_context(), context)  # type: ignore[arg-type]
+        for name, trusted in ((HOST.host, one), ("b.example.com", two), ("c", self.ca)):
+            for ca in (one, two, self.ca):
+                authority = Authority(name, 443)
+                if ca is trusted:
+                    self.accepted(ca.issue(name), authority)
+                else:
+                    self.rejected(ca.issue(name), "is not trusted", authority=authority)
 
     def test_invalid_files(self) -> None:
         """They are detected at the start."""
@@ -759,6 +801,6 @@ class StapleTests(TrustTestCase):
 
     def test_no_certificate(self) -> None:
         """Without a certificate the stapled response is not checked."""
-        connection = trust._VerifiedConnection(SSL.Context(SSL.TLS_CLIENT_METHOD), HOST)
+        connection = self.connection()
         self.assertTrue(connection.verify_staple(b"garbage"))
-        self.assertIsNone(connection._fault)
+        self.assertNotIsInstance(self.handshake_error(connection), CertificateRejected)

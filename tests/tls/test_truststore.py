@@ -78,7 +78,7 @@ class FormatTests(SynchronousTestCase):
 
     def test_pkcs12(self) -> None:
         """Java trusts each certificate; the error for an old library names it."""
-        if truststore._java_truststore is None:
+        if not hasattr(pkcs12, "serialize_java_truststore"):
             self.refused(Form.PKCS12, "cryptography 45", "jks")
             return
         content = self.write(Form.PKCS12)
@@ -88,7 +88,7 @@ class FormatTests(SynchronousTestCase):
         self.assertNotIn(TRUSTED_KEY_USAGE, content)
         self.patch(truststore, "BestAvailableEncryption", lambda _: NoEncryption())
         self.assertEqual(self.write(Form.PKCS12).count(TRUSTED_KEY_USAGE), 2)
-        self.patch(truststore, "_java_truststore", None)
+        self.patch(pkcs12, "serialize_java_truststore", None)
         self.refused(Form.PKCS12, "cryptography 45", "jks")
 
     def test_short_password(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime, timezone
 from functools import lru_cache
@@ -17,7 +17,7 @@ from egress.runtime.threads import Offload
 from egress.tls.host_contexts import HostContexts
 from egress.tls.issuer import CertificateAuthority
 from tests.certificates import TestCertificate
-from tests.threads import Later
+from tests.threads import immediately
 
 
 @lru_cache(maxsize=1)
@@ -32,11 +32,13 @@ def rsa_key() -> rsa.RSAPrivateKey:
     return rsa.generate_private_key(65537, 2048)
 
 
-def leaves(accepted: ClientTls = ClientTls.MODERN, in_thread: Offload | None = None) -> HostContexts:
-    """Leaf certificates of that CA; the RSA key exists already."""
-    contexts = HostContexts(test_authority(), 16, time.time, in_thread or Later(), accepted)
-    contexts._rsa_key.key = rsa_key()
-    return contexts
+def leaves(
+    accepted: ClientTls = ClientTls.MODERN,
+    in_thread: Offload = immediately,
+    make_rsa_key: Callable[[], rsa.RSAPrivateKey] = rsa_key,
+) -> HostContexts:
+    """Leaf certificates of that CA; by default, no client waits for the RSA key."""
+    return HostContexts(test_authority(), 16, time.time, in_thread, accepted, make_rsa_key)
 
 
 def client_context(*, trusting: bool = True) -> SSL.Context:
