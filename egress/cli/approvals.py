@@ -75,7 +75,7 @@ def _list(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) ->
     out.write(json.dumps(found, indent=2) + "\n" if given.json else in_lines(found, time.time()))
 
 
-def _watch(api: AdminApi, as_json: bool, out: TextIO, sleep: Any = time.sleep) -> None:
+def _watch(api: AdminApi, as_json: bool, out: TextIO) -> None:
     """Print each pending approval once, until the command is interrupted."""
     seen: set[str] = set()
     try:
@@ -88,7 +88,7 @@ def _watch(api: AdminApi, as_json: bool, out: TextIO, sleep: Any = time.sleep) -
             # A pending approval that ends and comes again is printed again.
             seen = {one["id"] for one in pending}
             out.flush()
-            sleep(_EVERY)
+            time.sleep(_EVERY)
     except KeyboardInterrupt:
         return
 

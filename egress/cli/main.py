@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, TextIO
 
 from egress import __version__
@@ -18,7 +18,7 @@ from egress.cli.errors import CommandFailed
 from egress.config.model import ConfigError
 
 # Each adds its own parser, which sets "run": a function of the arguments, the environment and the output stream.
-_COMMANDS: Final[tuple[Callable[[Any], None], ...]] = (
+COMMANDS: Final[tuple[Callable[[Any], None], ...]] = (
     approvals.add_parser,
     ca.add_parser,
     client.add_parser,
@@ -32,15 +32,18 @@ _COMMANDS: Final[tuple[Callable[[Any], None], ...]] = (
 _INTERRUPTED: Final = 130
 
 
-def parser() -> argparse.ArgumentParser:
-    """Make the parser of the command line."""
+def parser(additions: Iterable[Callable[[Any], None]] = COMMANDS) -> argparse.ArgumentParser:
+    """Make the parser of the command line.
+
+    @param additions: each adds the parser of one command.
+    """
     top = argparse.ArgumentParser(
         prog="egress",
         description="Works on what an egress proxy keeps and decides. The proxy itself is: twistd egressproxy.",
     )
     top.add_argument("--version", action="version", version=f"egressproxy {__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for add in _COMMANDS:
+    for add in additions:
         add(commands)
     return top
 
@@ -50,13 +53,16 @@ def main(
     environ: Mapping[str, str] | None = None,
     out: TextIO | None = None,
     err: TextIO | None = None,
+    *,
+    additions: Iterable[Callable[[Any], None]] = COMMANDS,
 ) -> int:
     """Run one command.
 
+    @param additions: see L{parser}.
     @return: the status to exit with.
     @raise SystemExit: when the command line cannot be read, or asks for help.
     """
-    given = parser().parse_args(arguments)
+    given = parser(additions).parse_args(arguments)
     out = out or sys.stdout
     try:
         status: int | None = given.run(given, os.environ if environ is None else environ, out)

@@ -54,10 +54,10 @@ def answer(status: str, document: object) -> bytes:
     return f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
 
 
-class AdminApiTests(SynchronousTestCase):
-    """Requests over both kinds of socket."""
+class SocketTestCase(SynchronousTestCase):
+    """The other end of each connection has already responded."""
 
-    def api(self, said: bytes | Exception, where: str = "unix:/a.sock", secret: str | None = None) -> AdminApi:
+    def say(self, said: bytes | Exception) -> None:
         self.socket = FakeSocket(said)
         self.patch(socket, "socket", lambda *_: self.socket)
 
@@ -66,6 +66,13 @@ class AdminApiTests(SynchronousTestCase):
             return self.socket
 
         self.patch(socket, "create_connection", create)
+
+
+class AdminApiTests(SocketTestCase):
+    """Requests over both kinds of socket."""
+
+    def api(self, said: bytes | Exception, where: str = "unix:/a.sock", secret: str | None = None) -> AdminApi:
+        self.say(said)
         return AdminApi(AdminEndpoint.parse(where), secret)
 
     def test_unix(self) -> None:
@@ -101,7 +108,7 @@ class AdminApiTests(SynchronousTestCase):
                 self.assertIn(words, str(self.assertRaises(CommandFailed, self.api(said).call, "GET", "/")))
 
 
-class OptionsTests(SynchronousTestCase):
+class OptionsTests(SocketTestCase):
     """The endpoint of the API, and the token."""
 
     def find(self, *arguments: str, **environ: str) -> AdminApi:
@@ -109,14 +116,20 @@ class OptionsTests(SynchronousTestCase):
         add_options(parser)
         return admin_api(parser.parse_args(arguments), environ)
 
+    def called(self, *arguments: str, **environ: str) -> FakeSocket:
+        """Send a request, and return its socket."""
+        self.say(answer("200 OK", {}))
+        self.find(*arguments, **environ).call("GET", "/approvals")
+        return self.socket
+
     def test_endpoint(self) -> None:
         for arguments, environ in (
             (("--admin", "unix:/a"), {}),
             ((), {"EGRESS_ADMIN": "unix:/a:mode=660"}),
             (("--admin", "unix:/a"), {"EGRESS_ADMIN": "unix:/b"}),
         ):
-            self.assertEqual(self.find(*arguments, **environ)._endpoint.path, "/a")
-        self.assertEqual(self.find("--admin", "unix:a")._endpoint.path, str(Path.cwd() / "a"))
+            self.assertEqual(self.called(*arguments, **environ).connected, "/a")
+        self.assertEqual(self.called("--admin", "unix:a").connected, str(Path.cwd() / "a"))
 
     def test_the_token(self) -> None:
         file = Path(self.mktemp())
@@ -127,7 +140,9 @@ class OptionsTests(SynchronousTestCase):
             ((), {"EGRESS_ADMIN_TOKEN_FILE": str(file)}, "from-file"),
             ((), {"EGRESS_ADMIN_TOKEN": "x"}, "x"),
         ):
-            self.assertEqual(self.find("--admin", "tcp:9099", *arguments, **environ)._secret, secret)
+            sent = self.called("--admin", "tcp:9099", *arguments, **environ).sent
+            expected = [] if secret is None else [f"Authorization: Bearer {secret}".encode()]
+            self.assertEqual([line for line in sent.splitlines() if line.startswith(b"Authorization")], expected)
 
     def test_refused(self) -> None:
         self.assertIn("EGRESS_ADMIN", str(self.assertRaises(CommandFailed, self.find)))

@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from egress.cli import approvals as module
 from egress.cli import main as cli
 from egress.cli.admin_client import AdminApi, AdminFailed
-from egress.cli.approvals import _watch, in_lines
+from egress.cli.approvals import in_lines
 
 HELD = {
     "id": "abc",
@@ -131,10 +131,10 @@ class ApprovalsCommandTests(SynchronousTestCase):
         self.api.answers.append(KeyboardInterrupt())
         out = io.StringIO()
         slept: list[float] = []
-        _watch(self.api, True, out, slept.append)
+        self.patch(time, "sleep", slept.append)
+        self.assertEqual(cli.main(["approvals", "--watch", "--json"], {}, out), 0)
         self.assertEqual([json.loads(line)["id"] for line in out.getvalue().splitlines()], ["abc", "def", "abc"])
         self.assertEqual(slept, [1.0] * 4)
-        self.patch(time, "sleep", lambda _: None)
         self.api.answers += [{"pending": [HELD]}, KeyboardInterrupt()]
         out = io.StringIO()
         self.assertEqual(cli.main(["approvals", "--watch"], {}, out), 0)

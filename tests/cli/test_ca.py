@@ -18,8 +18,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.cli import ca
 from egress.cli import main as cli
+from egress.tls.ca_certificates import Certificates
 from egress.tls.ca_store import CaDirectory
-from egress.tls.issuer import pin_of, read_certificates
+from egress.tls.issuer import CA_LIFETIME, pin_of, read_certificates
 from tests.certificates import TestCA, key_pem_of
 
 # Certificates have whole seconds.
@@ -123,11 +124,15 @@ class ShowTests(CaCommandTestCase):
     def test_expired(self) -> None:
         """An expired CA can still be shown; on its last day it is not expired."""
         end = self.first.not_valid_after_utc
-        self.patch(ca, "_now", lambda: end)
-        self.assertIn(f"to {end:%Y-%m-%d}, expired\n", self.said("show"))
-        self.assertTrue(self.document()["current"]["expired"])
-        self.patch(ca, "_now", lambda: end - timedelta(seconds=1))
-        self.assertIn(f"to {end:%Y-%m-%d}, 0 days left\n", self.said("show"))
+        for now, expired, words in ((end, True, "expired"), (end - timedelta(seconds=1), False, "0 days left")):
+            with self.subTest(words):
+                document = ca.describe(self.directory.certificates(), self.directory, now)
+                self.assertEqual(document["current"]["expired"], expired)
+                self.assertIn(f"to {end:%Y-%m-%d}, {words}\n", ca.in_lines(document))
+        old = CaDirectory(self.root / "old")
+        old.load_or_create(datetime.now(timezone.utc) - 2 * CA_LIFETIME)
+        self.assertIn(", expired\n", self.said("show", "--ca-dir", str(old.path)))
+        self.assertTrue(self.document("--ca-dir", str(old.path))["current"]["expired"])
 
     def test_chain(self) -> None:
         """An intermediate CA is shown with its chain; a directory on the command line overrides it."""
@@ -161,7 +166,8 @@ class ShowTests(CaCommandTestCase):
             (ed25519.Ed25519PrivateKey.generate(), "Ed25519PublicKey"),
         ):
             issued = TestCA().issue("a.example", key=key)  # type: ignore[arg-type]
-            self.assertEqual(ca._key_type(issued.certificate), expected)
+            document = ca.describe(Certificates(issued.certificate), self.directory, datetime.now(timezone.utc))
+            self.assertEqual(document["current"]["key"], expected)
 
 
 class ExportTests(CaCommandTestCase):

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 import io
 from pathlib import Path
 
-from egress.cli import lock as command
+from egress.cli import main as cli
 from tests.cli.running import CommandTestCase
 from tests.policy.audit import audit_line
 
@@ -102,9 +101,9 @@ class LockCommandTests(CommandTestCase):
     def test_colors(self) -> None:
         """Only on a terminal, unless colors are requested."""
         self.run_egress("lock", "record", self.first, "--lock", self.lock)
-        given = argparse.Namespace(lock=self.lock, audit=[self.second], update=False, strict=False)
+        arguments = ["lock", "verify", "--lock", self.lock, self.second]
         for environ, colored in (({}, True), ({"NO_COLOR": ""}, False), ({"TERM": "dumb"}, False)):
             out = Terminal()
-            self.assertEqual(command._verify(given, environ, out), 1)
+            self.assertEqual(cli.main(arguments, environ, out), 1)
             self.assertEqual("\x1b[31m+ POST" in out.getvalue(), colored)
             self.assertEqual("\x1b" in out.getvalue(), colored)

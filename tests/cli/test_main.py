@@ -6,7 +6,9 @@ import io
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -15,13 +17,15 @@ from egress.cli import main as cli
 from egress.cli.errors import CommandFailed, Misused
 from egress.config.model import ConfigError
 
+Addition = Callable[[Any], None]
+
 ROOT = Path(__file__).parent.parent.parent
 
 
 class CommandLineTests(SynchronousTestCase):
     """Behavior common to all commands."""
 
-    def run_command(self, *arguments: str) -> tuple[int, str, str]:
+    def run_command(self, *arguments: str, additions: Iterable[Addition] = cli.COMMANDS) -> tuple[int, str, str]:
         """Run the command.
 
         @return: the exit status, standard output and standard error.
@@ -30,7 +34,7 @@ class CommandLineTests(SynchronousTestCase):
         self.patch(sys, "stdout", out)
         self.patch(sys, "stderr", err)
         try:
-            status = cli.main(arguments, {})
+            status = cli.main(arguments, {}, additions=additions)
         except SystemExit as end:
             status = int(end.code or 0)
         return status, out.getvalue(), err.getvalue()
@@ -41,11 +45,10 @@ class CommandLineTests(SynchronousTestCase):
         def fail(*_: object) -> None:
             raise error
 
-        def add(commands: object) -> None:
-            commands.add_parser("fail").set_defaults(run=fail)  # type: ignore[attr-defined]
+        def add(commands: Any) -> None:
+            commands.add_parser("fail").set_defaults(run=fail)
 
-        self.patch(cli, "_COMMANDS", (add,))
-        return self.run_command("fail")
+        return self.run_command("fail", additions=[add])
 
     def test_version(self) -> None:
         self.assertEqual(self.run_command("--version"), (0, f"egressproxy {__version__}\n", ""))
@@ -76,8 +79,11 @@ class CommandLineTests(SynchronousTestCase):
         """The statuses for a difference, for misuse, and for Ctrl-C as in a shell."""
         self.assertEqual(self.failing(Misused("this cannot be")), (2, "", "egress: this cannot be\n"))
         self.assertEqual(self.failing(KeyboardInterrupt()), (130, "", ""))
-        self.patch(cli, "_COMMANDS", (lambda commands: commands.add_parser("differ").set_defaults(run=lambda *_: 1),))
-        self.assertEqual(self.run_command("differ"), (1, "", ""))
+
+        def add(commands: Any) -> None:
+            commands.add_parser("differ").set_defaults(run=lambda *_: 1)
+
+        self.assertEqual(self.run_command("differ", additions=[add]), (1, "", ""))
 
     def test_closed_output(self) -> None:
         """A reader that closes the pipe early causes no traceback."""
