@@ -24,7 +24,8 @@ from egress.model.statistics import CacheStats
 
 # A stale decision does not help here: no caller waits for it, or the API cannot express this very request.
 _NOT_STALE: Final = frozenset({AuthzFailure.CANCELLED, AuthzFailure.REQUEST})
-_MAX_SCOPES: Final = 4096
+# Beyond this number of stages and origins, the least recently used one is forgotten.
+MAX_SCOPES: Final = 4096
 
 
 class _InFlight:
@@ -117,7 +118,7 @@ class CachingAuthorizer(Wrapper):
         else:
             self._not_shared[scope] = None
             self._not_shared.move_to_end(scope)
-            if len(self._not_shared) > _MAX_SCOPES:
+            if len(self._not_shared) > MAX_SCOPES:
                 self._not_shared.popitem(last=False)
             if not decision.stale_if_error and not self._store.may_contain(scope):
                 return decision

@@ -498,14 +498,13 @@ class DecisionTests(ExplainTestCase):
         found = self.explain("GET", "http://asked.test/", service=service)
         self.assertEqual((found.verdict, found.rule_id), ("ask", "person"))
         self.assertEqual(self.step(found, "approval").text, "held until a person answers, for 300 s")
-        self.assertEqual(service._approvals.pending, 0)
+        self.assertEqual(service.admin_backend.pending_approvals(), [])
 
-        ask = Decision(Verdict.ASK, "", "x", "person")
         origin = attrs.evolve(REQUEST.origin, authority=Authority("asked.test", 80))
         client = attrs.evolve(REQUEST.client, address="127.0.0.1")
-        service._approvals.enqueue(attrs.evolve(REQUEST, origin=origin, client=client), ask)
-        (one,) = service._approvals.listed(str)["pending"]
-        service._approvals.answer(one["id"], ApprovalAnswer(True, 60, by="ann"))
+        service.authorizer.decide(attrs.evolve(REQUEST, origin=origin, client=client))
+        (one,) = service.admin_backend.pending_approvals()
+        service.admin_backend.answer(one["id"], ApprovalAnswer(True, 60, by="ann"))
         found = self.explain("GET", "http://asked.test/", service=service)
         self.assertEqual((found.verdict, self.outcomes(found)["approval"]), ("allow", "ok"))
         self.assertIn("allowed by ann until", found.reason)

@@ -14,7 +14,7 @@ from zope.interface.verify import verifyObject
 from egress.authz import approvals as module
 from egress.authz.approvals import ApprovalAuthorizer, Approvals
 from egress.interfaces import IAuthorizer
-from egress.model.approval import ApprovalAnswer
+from egress.model.approval import ApprovalAnswer, Grant
 from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Obligations, Verdict
 from egress.workers.ipc import Channel
 from tests.authz.test_fail_closed import ALLOW, DENY, REQUEST, Scripted
@@ -247,13 +247,13 @@ class PendingApprovalTests(ApprovalsTestCase):
 class PermissionTests(ApprovalsTestCase):
     """Grants: requests that are allowed for a period of time."""
 
-    def permit(self, seconds: float = 60, **changes: Any) -> str:
+    def permit(self, seconds: float = 60, **changes: Any) -> Grant:
         held = self.hold(**changes)
         number, permission = self.approvals.answer(self.the_id(), ApprovalAnswer(True, seconds, "fine", "ann"))
         assert permission is not None
         self.assertEqual((number, permission.until), (1, self.clock.seconds() + seconds))
         self.assertTrue(self.successResultOf(held).allowed)
-        return permission.grant_id
+        return permission
 
     def test_until_expiry(self) -> None:
         self.permit()
@@ -290,7 +290,7 @@ class PermissionTests(ApprovalsTestCase):
         self.assertNoResult(held[2])
 
     def test_revoke(self) -> None:
-        name = self.permit()
+        name = self.permit().grant_id
         self.assertTrue(self.approvals.revoke(name))
         self.assertFalse(self.approvals.revoke(name))
         self.assertNoResult(self.hold())
@@ -298,11 +298,10 @@ class PermissionTests(ApprovalsTestCase):
     def test_grant_of_another_process(self) -> None:
         key = b"k" * 32
         self.approvals = self.make(key=key)
-        self.permit()
-        (document,) = self.approvals._grants.values()
+        grant = self.permit()
         self.approvals = self.make(key=key)
         held = self.hold()
-        self.assertEqual(self.approvals.grant(document), 1)
+        self.assertEqual(self.approvals.grant(grant), 1)
         self.assertTrue(self.successResultOf(held).allowed)
         self.assertTrue(self.successResultOf(self.hold()).allowed)
 

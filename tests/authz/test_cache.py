@@ -11,7 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from egress.authz.cache import _MAX_SCOPES, CachingAuthorizer
+from egress.authz import cache as module
+from egress.authz.cache import CachingAuthorizer
 from egress.authz.decision_store import DecisionStore
 from egress.interfaces import IAuthorizer
 from egress.model.authority import Authority, Origin
@@ -270,10 +271,18 @@ class SharedTests(CacheTestCase):
         self.assertEqual(len(self.authorizer.asked), 3)
 
     def test_number_of_origins_is_limited(self) -> None:
+        self.patch(module, "MAX_SCOPES", 4)
+        origins = [Origin("http", Authority(f"h{number}.test", 80)) for number in range(6)]
         self.authorizer.at_once = decision_with()
-        for number in range(_MAX_SCOPES + 5):
-            self.decide(origin=Origin("http", Authority(f"h{number}.test", 80)))
-        self.assertEqual(len(self.cache._not_shared), _MAX_SCOPES)
+        for origin in origins:
+            self.decide(origin=origin)
+        self.authorizer.at_once = None
+        self.authorizer.asked.clear()
+        for origin in origins:
+            self.decide(origin=origin)
+            self.decide(origin=origin)
+        asked = [request.origin for request, _ in self.authorizer.asked]
+        self.assertEqual([asked.count(origin) for origin in origins], [1, 1, 2, 2, 2, 2])
 
 
 class CancelTests(CacheTestCase):

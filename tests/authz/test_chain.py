@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,15 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.authz.approvals import Approvals
+from egress.authz.cache import CachingAuthorizer
 from egress.authz.chain import AuthorizerChain, ChainDependencies, build_authorizer_chain
+from egress.authz.fail_closed import FailClosedAuthorizer
+from egress.authz.limiter import LimitedAuthorizer
+from egress.authz.remote.client import CreateEndpoint
 from egress.authz.secrets.table import SecretTable, parse_secret_table
 from egress.config.model import AuditFailure, ConfigError, Mode, ProxyConfig
 from egress.interfaces import IAuthorizer
+from egress.model.authority import Authority
 from egress.model.decision import Decision, Obligations, Verdict
 from egress.model.errors import AuditUnavailable
 from egress.observability.audit_log import JsonLinesAudit
@@ -26,6 +32,7 @@ from egress.policy.rules import RuleSet
 from egress.tls.origin_trust import OriginTrust
 from egress.tls.reloadable_trust import ReloadableTrust
 from tests.authz.secrets.test_command import Spawner
+from tests.authz.servers import Endpoint, http
 from tests.authz.test_fail_closed import REQUEST
 from tests.proxy.fakes import ScriptedAuthorizer, allow
 
@@ -44,13 +51,14 @@ class ChainTests(SynchronousTestCase):
         secrets: SecretTable | None = None,
         reactor: Any = None,
         shadow: RuleSet | None = None,
+        behind_upstream: CreateEndpoint = lambda _: None,
         **options: Any,
     ) -> AuthorizerChain:
         self.reactor = reactor = reactor or MemoryReactorClock()
         self.metrics = Metrics()
         config = ProxyConfig(**options)
         trust = ReloadableTrust(OriginTrust(None))
-        around = ChainDependencies(reactor, reactor, config, trust, lambda _: None, self.metrics, log, secrets)
+        around = ChainDependencies(reactor, reactor, config, trust, behind_upstream, self.metrics, log, secrets)
         return build_authorizer_chain(around, own, rules, shadow)
 
     def test_rules(self) -> None:
@@ -82,6 +90,18 @@ class ChainTests(SynchronousTestCase):
         self.assertIsNone(self.successResultOf(chain.authorizer.decide(REQUEST)).source)
         self.assertIsNone(self.make(own, authz_cache=None).cache)
         self.assertIsNone(self.make(rules=ALL).cache)
+
+    def test_wrappers(self) -> None:
+        """The embedded policy always decides immediately, so it needs no limiter."""
+        service: dict[str, Any] = {"authz_url": "http://authz.test"}
+        for options, kind in (
+            ({"rules": ALL}, FailClosedAuthorizer),
+            ({**service, "authz_cache": None}, LimitedAuthorizer),
+            (service, CachingAuthorizer),
+            ({"own": ScriptedAuthorizer()}, CachingAuthorizer),
+        ):
+            with self.subTest(options):
+                self.assertIsInstance(self.make(**options).without_approver, kind)
 
     def test_approvals(self) -> None:
         """An explanation waits for no approver, and the audit requirement is outside of the approvals."""
@@ -161,15 +181,26 @@ class ChainTests(SynchronousTestCase):
 
     def test_shadow_service(self) -> None:
         """It uses neither the token nor the connections of the other service."""
+        endpoints: dict[Authority, Endpoint] = defaultdict(Endpoint)
         chain = self.make(
+            behind_upstream=endpoints.__getitem__,
+            authz_via_upstream=True,
             authz_url="http://192.0.2.1",
             authz_token="main",
             shadow_authz_url="http://192.0.2.2:9000",
             shadow_authz_token="other",
         )
-        shadow = chain.authorizer._shadow._authorizer  # type: ignore[attr-defined]
-        self.assertEqual(shadow.name, "the authorization service http://192.0.2.2:9000/validate")
-        self.assertEqual(shadow._headers.getRawHeaders("Authorization"), ["Bearer other"])
+        decided = chain.authorizer.decide(REQUEST)
+        sent = endpoints[Authority("192.0.2.1", 80)].last.take()
+        self.assertIn(b"\r\nAuthorization: Bearer main\r\n", sent)
+        self.assertEqual(endpoints[Authority("192.0.2.2", 9000)].connections, [])
+        endpoints[Authority("192.0.2.1", 80)].last.answer(http(b'{"allowed": true}', b"200 OK"))
+        self.assertTrue(self.successResultOf(decided).allowed)
+        self.reactor.advance(0)
+        sent = endpoints[Authority("192.0.2.2", 9000)].last.take()
+        self.assertTrue(sent.startswith(b"POST /validate HTTP/1.1\r\n"), sent)
+        for field in (b"Host: 192.0.2.2:9000", b"Authorization: Bearer other"):
+            self.assertIn(b"\r\n%b\r\n" % field, sent)
         self.assertEqual(list(chain.checks), ["authorizer"], "the proxy is ready without it")
 
     def test_invalid_shadows(self) -> None:

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from egress.authz.cache_key import scope_of
 from egress.authz.decision_store import MAX_LISTS, DecisionStore
 from egress.model.authority import Authority, Origin
 from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Obligations, Verdict
@@ -229,9 +230,11 @@ class BoundsTests(StoreTestCase):
         self.assertIsNotNone(store.fresh(at("/b"), 3))
 
     def test_number_of_origins(self) -> None:
-        for number in range(10):
-            self.store.add(changed(origin=Origin("http", Authority(f"h{number}.test", 80))), decision_with(ttl=10), 0)
-        self.assertEqual((len(self.store), len(self.store._lists)), (4, 4))
+        requests = [changed(origin=Origin("http", Authority(f"h{number}.test", 80))) for number in range(10)]
+        for request in requests:
+            self.store.add(request, decision_with(ttl=10), 0)
+        known = [self.store.may_contain(scope_of(request)) for request in requests]
+        self.assertEqual((len(self.store), known), (4, [False] * 6 + [True] * 4))
 
     def test_clear(self) -> None:
         self.store.add(REQUEST, decision_with(ttl=10, stale_if_error=10), 0)

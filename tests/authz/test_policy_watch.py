@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
@@ -30,7 +31,8 @@ class PolicyWatchTests(SynchronousTestCase):
         self.more: tuple[Path, ...] = ()
         self.reads = 0
         self.rules = load_policy(self.path)
-        self.watch = PolicyWatch(self.clock, self.rules, lambda: (self.path, *self.more), self.reload)
+        self.begin: Callable[[], Deferred[None]] = self.reload
+        self.watch = PolicyWatch(self.clock, self.rules, lambda: (self.path, *self.more), lambda: self.begin())
         self.addCleanup(self.watch.stop)
         self.watch.start()
 
@@ -163,7 +165,7 @@ class PolicyWatchTests(SynchronousTestCase):
             self.more = (included,)
             return reload()
 
-        self.watch._reload = including
+        self.begin = including
         self.write(TWO)
         self.check(3)
         self.assertEqual(self.reads, 3, "once for the change, once since the state of the other was not known")
@@ -179,7 +181,7 @@ class PolicyWatchTests(SynchronousTestCase):
             reads.append(Deferred())
             return reads[-1]
 
-        self.watch._reload = begin
+        self.begin = begin
         self.check(3)
         self.assertEqual(len(reads), 1)
         self.watch.used(self.rules)
@@ -215,13 +217,13 @@ class PolicyWatchTests(SynchronousTestCase):
         self.assertEqual(self.reads, 0)
 
     def test_defect(self) -> None:
-        self.watch._reload = lambda: fail(RuntimeError("what"))
+        self.begin = lambda: fail(RuntimeError("what"))
         self.check()
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 
     def test_stopped_during_a_reload(self) -> None:
         """Nothing is logged."""
-        self.patch(self.watch, "_reload", lambda: fail(CancelledError()))
+        self.begin = lambda: fail(CancelledError())
         with capturedLogs() as events:
             self.check(3)
         self.assertEqual(events, [])

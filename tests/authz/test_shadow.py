@@ -45,7 +45,8 @@ class ShadowTests(SynchronousTestCase):
         self.asked: list[Deferred[Decision]] = []
 
     def make(self, first: Callable[[], Any], second: Callable[[], Any]) -> ShadowedAuthorizer:
-        return ShadowedAuthorizer(self.clock, Scripted(first), Scripted(second), self.sink)
+        self.first, self.second = Scripted(first), Scripted(second)
+        return ShadowedAuthorizer(self.clock, self.first, self.second, self.sink)
 
     def slow(self) -> Deferred[Decision]:
         asked: Deferred[Decision] = Deferred()
@@ -56,7 +57,6 @@ class ShadowTests(SynchronousTestCase):
         return [comparison.result for comparison in self.sink.told]
 
     def test_interface(self) -> None:
-        verifyObject(IShadowSink, self.sink)
         shadowed = self.make(lambda: succeed(ALLOW), lambda: succeed(DENY))
         verifyObject(IAuthorizer, shadowed)
         self.assertEqual((shadowed.name, shadowed.needs_body), ("scripted", True))
@@ -165,7 +165,7 @@ class ShadowTests(SynchronousTestCase):
         closing = self.make_closing(shadowed)
         self.successResultOf(closing)
         self.assertTrue(self.asked[0].called)
-        shadowed._authorizer = Scripted(lambda: succeed(ALLOW))
+        self.first.behaviour = lambda: succeed(ALLOW)
         self.assertIs(self.successResultOf(shadowed.decide(REQUEST)), ALLOW)
         self.clock.advance(1)
         self.assertEqual((len(self.asked), self.sink.told, self.sink.closed), (1, [], 1))
@@ -173,6 +173,6 @@ class ShadowTests(SynchronousTestCase):
 
     def make_closing(self, shadowed: ShadowedAuthorizer) -> Deferred[None]:
         # The method close() of both scripted authorizers has the same result as decide().
-        shadowed._shadow = Scripted(lambda: fail(RuntimeError("it fails at the end, too")))
-        shadowed._authorizer = Scripted(lambda: succeed(None))
+        self.second.behaviour = lambda: fail(RuntimeError("it fails at the end, too"))
+        self.first.behaviour = lambda: succeed(None)
         return shadowed.close()

@@ -75,7 +75,9 @@ class ConnectionTests(CallerTestCase):
         """A connection that the caller keeps open is aborted."""
         self.serve()
         wire = self.connect()
-        wire._unsent = 1
+        # The caller reads nothing, and the response waits in the buffer.
+        wire.high_water = 1 << 20
+        wire.feed(QUESTION)
         self.reactor.advance(75)
         self.assertFalse(wire.disconnected)
         self.reactor.advance(15)
@@ -163,7 +165,8 @@ class MemoryTests(CallerTestCase):
     """The limit of memory for requests."""
 
     def site(self) -> CallerSite:
-        (site,) = self.service._sites
+        site = self.reactor.tcpServers[0][1]
+        assert isinstance(site, CallerSite)
         return site
 
     def begin(self, content: bytes, *fields: str) -> Wire:

@@ -6,10 +6,10 @@ import json
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from egress.authz_service.service import EgressAuthzService
+from egress.authz_service import service as service_module
+from egress.authz_service.config import AuthzServiceConfig
 from egress.interfaces import IAuthorizer
 from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Obligations, Verdict
 from egress.model.errors import AuthorizerUnavailable
@@ -178,7 +178,7 @@ class ResponseTests(CallerTestCase):
     def test_too_large(self) -> None:
         """The caller receives the response, and the connection closes."""
         self.serve(body_limit=1)
-        limit = self.service._config.request_limit
+        limit = AuthzServiceConfig(body_limit=1).request_limit
         for fields, content in (
             ([f"Content-Length: {limit + 1}"], b"x" * (limit + 1)),
             (["Transfer-Encoding: chunked"], b"%x\r\n" % (limit + 1) + b"x" * (limit + 1) + b"\r\n0\r\n\r\n"),
@@ -215,7 +215,7 @@ class FailureTests(CallerTestCase):
 
     def test_defect_without_fail_closed_wrapper(self) -> None:
         """The resource itself fails closed, too."""
-        self.patch(EgressAuthzService, "_with_deadline", lambda service, authorizer: authorizer)
+        self.patch(service_module, "FailClosedAuthorizer", lambda reactor, authorizer, deadline: authorizer)
         self.outage(Fake(fail(RuntimeError("secret detail"))))
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
         self.assertNotIn("secret", self.records[0].reason)
@@ -308,10 +308,3 @@ class TermsTests(CallerTestCase):
         status, answer = self.ask()
         self.assertEqual((status, answer["allowed"], answer["ask"]), (403, False, True))
         self.assertEqual(self.records[0].verdict, "ask")
-
-
-class InterfaceTests(SynchronousTestCase):
-    """The fake implements the interface."""
-
-    def test_fake(self) -> None:
-        self.assertTrue(IAuthorizer.providedBy(Fake(None)))

@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from egress.authz.protocols.authzen import AuthZenCodec
 from egress.authz.protocols.base import AuthzResponse
 from egress.authz.protocols.opa import OpaCodec
-from egress.authz.remote.client import _CODECS
+from egress.authz.remote.client import CODECS
 from egress.model.authority import Authority, Origin
 from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Stage, Verdict
 from egress.model.errors import AuthorizerUnavailable
@@ -107,10 +107,10 @@ class TableTests(SynchronousTestCase):
     """What each can say."""
 
     def test_every_api(self) -> None:
-        for api, codec in _CODECS.items():
+        for api, codec in CODECS.items():
             with self.subTest(api):
                 self.assertIn(f"\n| `{api.value}` |", PAGE)
-                column = list(_CODECS).index(api) + 1
+                column = list(CODECS).index(api) + 1
                 for row, can in (
                     ("body on demand", codec.can_want_body),
                     ("tunnels", codec.can_ask_tunnels),

@@ -45,7 +45,8 @@ if TYPE_CHECKING:
 
 CreateEndpoint = Callable[[Authority], "IStreamClientEndpoint | None"]
 
-_CODECS: Final[dict[AuthzApi, type[Codec]]] = {
+# The codec of each API.
+CODECS: Final[dict[AuthzApi, type[Codec]]] = {
     AuthzApi.POSTMAN: ValidateCodec,
     AuthzApi.AUTHZEN: AuthZenCodec,
     AuthzApi.OPA: OpaCodec,
@@ -57,7 +58,7 @@ _IN_PATHS: Final = "/%:@!$&'()*+,;=-._~"
 
 
 @implementer(IBodyProducer)
-class _Content:
+class BytesProducer:
     """Content in memory."""
 
     def __init__(self, data: bytes) -> None:
@@ -155,7 +156,7 @@ class RemoteAuthorizer:
             headers = headers.copy()
             for field in encoded.fields:
                 headers.addRawHeader(*field)
-        call = self._agent.request(encoded.method, encoded.url, headers, _Content(encoded.content))
+        call = self._agent.request(encoded.method, encoded.url, headers, BytesProducer(encoded.content))
         decision: Deferred[Decision] = call.addCallback(self._decode, request)
         decision.addTimeout(self._timeout, self._clock)
         return decision.addErrback(self._unavailable)
@@ -241,7 +242,7 @@ def _parse_url(text: str, codec: type[Codec]) -> tuple[str, Authority, str]:
 def _codec(config: ProxyConfig, url: str, name: str) -> Codec:
     """Make the codec, unless the configuration requires more than its API supports."""
     api = config.authz_api
-    codec = _CODECS[api]
+    codec = CODECS[api]
     if config.authz_body is AuthzBody.ON_DEMAND and not codec.can_want_body:
         raise ConfigError("--authz-body", "on-demand", f"{api.value} cannot request the content: use always or never")
     if config.authz_token is not None and not codec.takes_token:
@@ -275,7 +276,7 @@ def remote_authorizer(
     @raise ConfigError: if the URL cannot be used.
     """
     assert config.authz_url is not None
-    scheme, authority, path = _parse_url(config.authz_url, _CODECS[config.authz_api])
+    scheme, authority, path = _parse_url(config.authz_url, CODECS[config.authz_api])
     url = f"{Origin(scheme, authority)}{quote(path, _IN_PATHS)}"
     name = f"the authorization service {url}"
     codec = _codec(config, url, name)

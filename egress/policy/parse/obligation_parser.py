@@ -16,7 +16,7 @@ _ALL: Final = frozenset(KEYS)
 # Hop-by-hop fields (RFC 9110 section 7.6.1), framing fields and routing fields: the proxy manages these, and all fields
 # with the prefix "proxy-".  Tests keep this set consistent with L{egress.http.obligations}: a field that is accepted
 # here and rejected there would make the proxy reject every request of the rule.
-_RESERVED: Final = frozenset(
+RESERVED: Final = frozenset(
     {
         *("connection", "keep-alive", "proxy-authenticate", "proxy-authentication-info", "proxy-authorization"),
         *("proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "http2-settings"),
@@ -94,7 +94,7 @@ def _name(name: str) -> str:
         raise ValueError("is no name of a header field")
     name = name.lower()
     plain = name.replace("_", "-")
-    if plain in _RESERVED or plain.startswith("proxy-"):
+    if plain in RESERVED or plain.startswith("proxy-"):
         raise ValueError("this field is the proxy's own; no rule can set or remove it")
     return name
 

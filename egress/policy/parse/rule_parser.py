@@ -22,7 +22,8 @@ from egress.policy.parse.units import ports
 from egress.policy.reason_template import Reason
 from egress.policy.rule import DEFAULT_RULE, Rule
 
-_KEYS: Final = frozenset(
+# Every key of a rule.
+KEYS: Final = frozenset(
     {"name", "id", "action", "reason", "hosts", "ports", "schemes", "methods", "paths", *CONDITIONS, *TERMS},
 )
 _SCHEMES: Final = frozenset({"http", "https"})
@@ -70,7 +71,7 @@ class RuleReader:
         name = entry.get("name", entry.get("id"))
         is_name = isinstance(name, str) and _NAME.fullmatch(name) is not None
         label = f"rule {name if is_name else number}"
-        table = Table(document, path, label, entry, _KEYS)
+        table = Table(document, path, label, entry, KEYS)
         rule_id = _rule_id(table, number, is_name)
         if not document.is_plain:
             lists = {key: value for key, value in entry.items() if key not in ("name", "id", "hosts", "clients")}

@@ -29,7 +29,7 @@ from egress.authz.remote.agent import (
     TooManyRequests,
     TruncatedResponse,
 )
-from egress.authz.remote.client import _Content
+from egress.authz.remote.client import BytesProducer
 from tests.authz.servers import Endpoint, Transport, http, refused
 
 
@@ -55,7 +55,7 @@ class AgentTestCase(SynchronousTestCase):
 
     def request(self, body: bytes = b"question") -> Deferred[Any]:
         return self.agent.request(
-            b"POST", b"http://authz.test:81/a/validate", Headers({"X-One": ["1", "2"]}), _Content(body)
+            b"POST", b"http://authz.test:81/a/validate", Headers({"X-One": ["1", "2"]}), BytesProducer(body)
         )
 
     def server(self) -> Transport:

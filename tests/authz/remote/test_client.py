@@ -17,7 +17,6 @@ from twisted.internet.error import TimeoutError as ConnectTimeout
 from twisted.internet.interfaces import IReactorPluggableNameResolver
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
-from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
@@ -27,7 +26,7 @@ from egress.authz.protocols.base import Codec
 from egress.authz.protocols.ext_authz import ExtAuthzCodec
 from egress.authz.protocols.validate import ValidateCodec
 from egress.authz.remote.agent import MAX_CONNECTIONS, MAX_WAITING, KeepAliveAgent
-from egress.authz.remote.client import RemoteAuthorizer, _Content, remote_authorizer
+from egress.authz.remote.client import BytesProducer, RemoteAuthorizer, remote_authorizer
 from egress.config.model import AuthzApi, AuthzBody, ConfigError, ProxyConfig
 from egress.interfaces import IAuthorizer
 from egress.model.authz_failure import AuthzFailure
@@ -348,7 +347,7 @@ class LifeTests(RemoteTestCase):
         self.assertTrue(self.server().disconnecting)
 
     def test_body_producer_methods(self) -> None:
-        content = _Content(b"x")
+        content = BytesProducer(b"x")
         for call in (content.pauseProducing, content.resumeProducing, content.stopProducing):
             call()
         self.assertEqual(content.length, 1)
@@ -376,10 +375,15 @@ class FactoryTests(SynchronousTestCase):
                 self.assertEqual(self.make(url).name, f"the authorization service {url}/validate")
 
     def test_tls_errors_are_described(self) -> None:
-        self.assertIsNone(self.make("http://authz.test")._explain_tls)
-        explain = self.make("https://authz.test")._explain_tls
-        assert explain is not None
-        self.assertIn("authz.test", explain(Failure(SSL.Error([("x", "", "oops")]))).reason)
+        endpoint = Endpoint()
+        endpoint.failing = SSL.Error([("x", "", "oops")])
+        for url, words in (
+            ("http://authz.test", "failed: Error"),
+            ("https://authz.test", "has a TLS error: the TLS handshake with authz.test:443 failed: oops"),
+        ):
+            with self.subTest(url):
+                decided = self.make(url, endpoint, authz_via_upstream=True).decide(REQUEST)
+                self.assertIn(words, self.failureResultOf(decided, AuthorizerUnavailable).value.reason)
 
     def test_through_the_upstream_proxy(self) -> None:
         endpoint = Endpoint()

@@ -81,10 +81,10 @@ class AccessTests(VaultTestCase):
             self.refused(vault, says)
 
     def test_repr_contains_no_value(self) -> None:
-        self.environ["A"] = "s3cr3t"
-        vault = self.vault(f'[a]\nenv = "A"\n{HOSTS}')
-        self.had(vault)
-        self.assertNotIn("s3cr3t", repr(vault) + repr(vars(vault)["_cached"]))
+        self.write("token", b"s3cr3t")
+        vault = self.vault(f'[a]\nfile = "token"\n{HOSTS}')
+        self.assertEqual(self.had(vault), b"s3cr3t")
+        self.assertNotIn("s3cr3t", repr(vault) + repr(vars(vault)))
 
 
 class FileTests(VaultTestCase):

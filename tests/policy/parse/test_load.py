@@ -14,7 +14,7 @@ from egress.policy.match.paths import MAX_READINGS
 from egress.policy.match.query import MAX_PARAMETERS
 from egress.policy.match.work_budget import MAX_WORK
 from egress.policy.parse.load import PolicyError, load_policy, load_starter, parse_policy
-from egress.policy.parse.rule_parser import _KEYS
+from egress.policy.parse.rule_parser import KEYS
 from tests.policy.policies import PolicyTestCase, parse, request
 
 FULL = """
@@ -290,7 +290,7 @@ class PageTests(PolicyTestCase):
 
     def test_keys(self) -> None:
         """The page documents all keys."""
-        for key in _KEYS:
+        for key in KEYS:
             self.assertIn(f"`{key}`", self.text)
 
     def test_starter_policy(self) -> None:
