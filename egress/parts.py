@@ -124,6 +124,11 @@ def audit_log(config: ProxyConfig, role: Role) -> JsonLinesAudit | None:
     return None if config.audit_log is None or role.is_dry_run else configured_audit(config.audit_log)
 
 
+def renewal_timeout(config: ProxyConfig) -> float:
+    """Return the seconds after which the renewal of a lease fails."""
+    return 2 * config.authz_timeout + RENEWAL_MARGIN
+
+
 def proxy_context(
     reactor: IEgressReactor,
     config: ProxyConfig,
@@ -139,7 +144,7 @@ def proxy_context(
         clock=reactor,
         limits=config.limits,
         turns=turns,
-        authz=AuthzContext(reactor, authorizer, report, renewal_timeout=2 * config.authz_timeout + RENEWAL_MARGIN),
+        authz=AuthzContext(reactor, authorizer, report, renewal_timeout=renewal_timeout(config)),
         origins=OriginContext(
             dialer=dialer,
             pool=OriginPool(reactor, config.limits),

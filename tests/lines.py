@@ -127,6 +127,7 @@ class WorkerReactor(WithoutThreads, MemoryReactorClock):
 
     @ivar processes: all started processes.
     @ivar transports: the transports of the adopted channels.
+    @ivar listening: the TCP ports that are open.
     @ivar answers: sets the messages of each new worker, before its parent reads.
     """
 
@@ -136,9 +137,16 @@ class WorkerReactor(WithoutThreads, MemoryReactorClock):
         super().__init__()
         self.processes: list[FakeProcess] = []
         self.transports: list[StringTransportWithDisconnection] = []
+        self.listening: list[int] = []
         self.pairs: list[tuple[FakeLine, FakeLine]] = []
         self.answers: Callable[[FakeLine], None] = lambda line: None
         self.error: OSError | None = None
+
+    def listenTCP(self, port: int, factory: Any, backlog: int = 50, interface: str = "") -> Any:
+        opened: Any = super().listenTCP(port, factory, backlog, interface)
+        self.listening.append(port)
+        opened.stopListening = lambda: self.listening.remove(port)
+        return opened
 
     def socketpair(self) -> tuple[FakeLine, FakeLine]:
         pair = FakeLine(100 + 2 * len(self.pairs)), FakeLine(101 + 2 * len(self.pairs))

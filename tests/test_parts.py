@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
+from twisted.internet.task import Clock
 from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress import parts
-from egress.config.model import ConfigError, Mode, ProxyConfig
+from egress.config.model import ConfigError, Limits, Mode, OversizeBody, ProxyConfig
+from egress.proxy.context import ProxyContext
 from egress.runtime.role import DRY_RUN, WHOLE, Role
 from egress.tls.ca_source import ca_source
 
@@ -49,6 +52,41 @@ class EffectiveConfigTests(SynchronousTestCase):
                 self.effective(role, mode=Mode.OBSERVE)
                 found = [event for event in events if event["log_namespace"] == "egress.parts"]
                 self.assertEqual(len([event for event in found if event["log_level"] is LogLevel.warn]), number)
+
+
+class LimitsTests(SynchronousTestCase):
+    """The connection limit fits the limit of open files."""
+
+    def test_limits(self) -> None:
+        for descriptors, connections in ((1024, 384), (1048576, Limits().connections)):
+            with self.subTest(descriptors), mock.patch.object(parts, "soft_limit", return_value=descriptors):
+                limits = parts.effective_config(ProxyConfig(), WHOLE, own_authorizer=False).limits
+                self.assertEqual(limits.connections, connections)
+                self.assertEqual(limits == Limits(), connections == Limits().connections)
+
+
+class ContextTests(SynchronousTestCase):
+    """L{parts.proxy_context}."""
+
+    def context(self, **options: Any) -> ProxyContext:
+        nothing: Any = None
+        reactor: Any = Clock()
+        return parts.proxy_context(
+            *(reactor, ProxyConfig(**options)),
+            authorizer=nothing,
+            dialer=nothing,
+            host_contexts=nothing,
+            report=nothing,
+        )
+
+    def test_oversize_content(self) -> None:
+        """In observe mode, content over the limit is truncated instead of rejected."""
+        for mode, expected in ((Mode.ENFORCE, OversizeBody.REFUSE), (Mode.OBSERVE, OversizeBody.TRUNCATE)):
+            self.assertIs(self.context(mode=mode).oversize_body, expected)
+
+    def test_renewal_timeout(self) -> None:
+        """It is longer than the longest deadline of an authorizer."""
+        self.assertEqual(self.context(authz_timeout=5).authz.renewal_timeout, 10 + parts.RENEWAL_MARGIN)
 
 
 class PartsTests(SynchronousTestCase):

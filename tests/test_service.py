@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
 from OpenSSL import SSL
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import CancelledError, Deferred, succeed
@@ -23,15 +26,15 @@ from egress.authz.cache import CachingAuthorizer
 from egress.authz.fail_closed import FailClosedAuthorizer
 from egress.authz.limiter import LimitedAuthorizer
 from egress.authz.policy_watch import LOOK_EVERY as POLICY_LOOK_EVERY
-from egress.config.model import AuditFailure, ConfigError, Limits, Mode, OversizeBody, ProxyConfig
+from egress.config.model import AuditFailure, ConfigError, Limits, Mode, ProxyConfig
 from egress.interfaces import IAuditSink, IAuthorizer
 from egress.model.authority import Authority, UpstreamProxy
-from egress.model.client_tls import LeafKey
 from egress.model.decision import Decision, DecisionRequest, Verdict
 from egress.model.errors import AuditUnavailable, AuthorizerUnavailable
 from egress.model.no_proxy import Bypass
 from egress.model.record import ExchangeRecord
 from egress.observability.health import NotReady
+from egress.parts import renewal_timeout
 from egress.proxy.factory import ProxyFactory
 from egress.runtime.role import DRY_RUN, Role
 from egress.service import EgressProxyService
@@ -39,14 +42,18 @@ from egress.tls.ca_rotation import Rotation
 from egress.tls.ca_store import CaDirectory
 from egress.tls.ca_watch import LOOK_EVERY
 from egress.tls.issuer import CA_LIFETIME
-from egress.upstream.proxy_endpoint import UpstreamEndpoint
+from egress.tls.reloadable_trust import ReloadableTrust
+from egress.upstream.pool import OriginPool
 from tests.authz.test_fail_closed import REQUEST
 from tests.certificates import TestCA, key_pem_of
-from tests.observability.records import ALLOWED
 from tests.observability.test_health import Browser
+from tests.proxy.fakes import Wire, content_of, status_of
 from tests.threads import WithoutThreads, at_once
-from tests.tls.sessions import shake_hands
-from tests.transport.tls import rsa_key
+from tests.transport.reactors import DialingReactor
+from tests.transport.tls import TlsClient, rsa_key
+
+# The address guard blocks loopback addresses, too, unless they are allowed.
+LOCAL: dict[str, Any] = {"allow_address": (ip_network("127.0.0.0/8"),)}
 
 
 @implementer(IAuthorizer)
@@ -134,6 +141,44 @@ class ServiceTestCase(SynchronousTestCase):
         config = ProxyConfig(ca_dir=self.ca_dir, **options)
         return EgressProxyService(self.reactor, config, authorizer=authorizer, audit=audit)  # type: ignore[arg-type]
 
+    def policy(self, text: str = 'default = "allow"\n') -> Path:
+        """Write a policy."""
+        path = Path(self.mktemp())
+        path.write_text(f"version = 1\n{text}")
+        return path
+
+    def connect(self, address: str = "192.0.2.1") -> Wire:
+        """Connect a client to the first listener."""
+        peer = IPv4Address("TCP", address, 1234)
+        return Wire(self.reactor, peer).connect(self.reactor.tcpServers[0][1].buildProtocol(peer))
+
+    def refusal(self, host: str, port: int) -> str:
+        """Send a request to an address.
+
+        @return: why the proxy refuses it; empty if the proxy connects to the address.
+        """
+        before = len(self.reactor.tcpClients)
+        client = self.connect()
+        client.feed(f"GET http://{host}:{port}/ HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
+        if len(self.reactor.tcpClients) > before:
+            self.assertEqual(self.reactor.tcpClients[-1][:2], (host, port))
+            return ""
+        response = client.take()
+        self.assertEqual(status_of(response), 403)
+        return content_of(response).decode()
+
+    def leaf(self, context: SSL.Context) -> x509.Certificate:
+        """Return the leaf certificate that a client gets in an intercepted tunnel."""
+        client = self.connect()
+        client.feed(b"CONNECT a.example:443 HTTP/1.1\r\nHost: a.example:443\r\n\r\n")
+        self.assertEqual(status_of(client.take()), 200)
+        tls = TlsClient(client, "a.example", context=context)
+        tls.shake()
+        leaf = tls.connection.get_peer_certificate(as_cryptography=True)
+        assert leaf is not None
+        client.lose()
+        return leaf
+
 
 class ConstructionTests(ServiceTestCase):
     """The constructor loads the files that the configuration names."""
@@ -196,7 +241,6 @@ class ConstructionTests(ServiceTestCase):
         ):
             with self.subTest(options):
                 service = self.make(**options)
-                self.assertIsInstance(service._chain.without_approver, kind)
                 told = b"egress_authorizer_requests_in_progress 0.0" in service.metrics.render()[0]
                 self.assertEqual(told, kind is not FailClosedAuthorizer)
                 told = b"egress_authorizer_cache_entries 0.0" in service.metrics.render()[0]
@@ -228,7 +272,7 @@ class ConstructionTests(ServiceTestCase):
             with self.subTest(mode):
                 service = self.make(_Silent(), authz_timeout=5, mode=mode)
                 asked = service.authorizer.decide(REQUEST)
-                self.reactor.advance(service._context.authz.renewal_timeout - 0.1)
+                self.reactor.advance(renewal_timeout(ProxyConfig(authz_timeout=5)) - 0.1)
                 if mode is Mode.OBSERVE:
                     self.assertEqual(self.successResultOf(asked).observed, "unavailable")
                 else:
@@ -269,7 +313,9 @@ class AuditFailureTests(ServiceTestCase):
     def ask(self, **options: Any) -> tuple[EgressProxyService, Deferred[Decision]]:
         service = self.make(_Never(), audit_log="/dev/full", **options)
         self.addCleanup(service.stopService)
-        service._sinks.write(ALLOWED)
+        service.startService()
+        # The record of a request that is no HTTP.
+        self.assertEqual(status_of(self.connect().feed(b"garbage\r\n\r\n").take()), 400)
         self.assertEqual(len(self.flushLoggedErrors()), 0, "it is said, not raised")
         return service, service.authorizer.decide(REQUEST)
 
@@ -286,20 +332,38 @@ class AuditFailureTests(ServiceTestCase):
 
 
 class ReloadTests(ServiceTestCase):
-    """Files are reloaded as a whole, or not at all."""
+    """Files are reloaded as a whole, or not at all.
+
+    @ivar replaced: the calls that replace the trusted certificates.
+    @ivar cleared: the calls that close idle connections to origins.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.replaced = self.watch(ReloadableTrust, "replace")
+        self.cleared = self.watch(OriginPool, "clear")
+
+    def watch(self, owner: type, method: str) -> Any:
+        """Record the calls of a method, without changing it."""
+        patch = mock.patch.object(owner, method, autospec=True, side_effect=getattr(owner, method))
+        self.addCleanup(patch.stop)
+        return patch.start()
 
     def test_policy_and_trust(self) -> None:
-        policy = Path(self.mktemp())
-        policy.write_text('version = 1\n[[rules]]\naction = "allow"\n')
+        policy = self.policy()
         service = self.make(policy=policy)
-        trust = service._trust.trust
-        policy.write_text('version = 1\nprivate_addresses = "deny"\n[[rules]]\naction = "deny"\nreason = "closed"\n')
-        with mock.patch.object(service._context.origins.pool, "clear") as cleared:
-            self.successResultOf(service.reload())
+        service.startService()
+        self.addCleanup(service.stopService)
+        self.assertEqual(self.refusal("10.0.0.1", 80), "")
+        policy.write_text(
+            'version = 1\nprivate_addresses = "deny"\n[[rules]]\naction = "allow"\nhosts = ["10.0.0.1"]\n'
+            '[[rules]]\naction = "deny"\nreason = "closed"\n'
+        )
+        self.successResultOf(service.reload())
         self.assertEqual(self.decide(service).reason, "closed")
-        self.assertIsNotNone(service._guard.refusal(ip_address("10.0.0.1"), 80))
-        self.assertIsNot(service._trust.trust, trust)
-        cleared.assert_called_once_with()
+        self.assertIn("private", self.refusal("10.0.0.1", 80))
+        # The trust for origins, and the trust for the authorization service.
+        self.assertEqual((self.replaced.call_count, self.cleared.call_count), (2, 1))
 
     def test_shadow(self) -> None:
         """The shadow policy is reloaded, too."""
@@ -308,29 +372,30 @@ class ReloadTests(ServiceTestCase):
             path.write_text("version = 1\n")
         service = self.make(policy=policy, shadow_policy=shadow)
         shadow.write_text('version = 1\ndefault = "allow"\n')
-        self.successResultOf(service.reload())
-        assert service._chain.shadow is not None
-        self.assertIs(service._chain.shadow._rules.default, Verdict.ALLOW)
+        for result in ("same", "laxer"):
+            self.decide(service)
+            self.reactor.advance(0)
+            labels = {"result": result}
+            self.assertEqual(service.metrics.registry.get_sample_value("egress_shadow_decisions_total", labels), 1)
+            self.successResultOf(service.reload())
 
     def test_observing(self) -> None:
-        """In observe mode a denied request is allowed, and content over the limit is truncated instead of rejected."""
+        """In observe mode a denied request is allowed."""
         policy = Path(self.mktemp())
         policy.write_text("version = 1\n")
         service = self.make(policy=policy, mode=Mode.OBSERVE)
         self.assertEqual(self.decide(service).observed, "deny")
-        self.assertIs(service._context.oversize_body, OversizeBody.TRUNCATE)
 
     def test_invalid_files_change_nothing(self) -> None:
         policy, extra = Path(self.mktemp()), Path(self.mktemp())
         policy.write_text('version = 1\n[[rules]]\naction = "allow"\n')
         extra.write_bytes(TestCA().pem)
         service = self.make(policy=policy, extra_ca_certs=extra)
-        trust = service._trust.trust
         policy.write_text('version = 1\n[[rules]]\naction = "deny"\nreason = "closed"\n')
         extra.write_text("garbage")
         self.assertEqual(self.failureResultOf(service.reload(), ConfigError).value.option, "--ssl-extra-ca-certs")
         self.assertTrue(self.decide(service).allowed)
-        self.assertIs(service._trust.trust, trust)
+        self.assertEqual((self.replaced.call_count, self.cleared.call_count), (0, 0))
 
     def test_the_policy_is_watched(self) -> None:
         """Only the policy is reloaded when it changes; idle connections to addresses that it blocks are closed."""
@@ -338,19 +403,16 @@ class ReloadTests(ServiceTestCase):
         policy.write_text('version = 1\n[[rules]]\naction = "allow"\n')
         service = self.make(policy=policy)
         service.startService()
-        trust = service._trust.trust
-        with mock.patch.object(service._context.origins.pool, "clear") as cleared:
-            self.reactor.pump([POLICY_LOOK_EVERY, POLICY_LOOK_EVERY])
-            policy.write_text('version = 1\n[[rules]]\naction = "deny"\nreason = "closed"\n')
-            self.reactor.pump([POLICY_LOOK_EVERY, POLICY_LOOK_EVERY])
-            self.assertEqual(self.decide(service).reason, "closed")
-            cleared.assert_not_called()
-            policy.write_text('version = 1\nprivate_addresses = "deny"\n[[rules]]\naction = "allow"\n')
-            self.reactor.pump([POLICY_LOOK_EVERY, POLICY_LOOK_EVERY])
-            cleared.assert_called_once_with()
+        self.reactor.pump([POLICY_LOOK_EVERY, POLICY_LOOK_EVERY])
+        policy.write_text('version = 1\n[[rules]]\naction = "deny"\nreason = "closed"\n')
+        self.reactor.pump([POLICY_LOOK_EVERY, POLICY_LOOK_EVERY])
+        self.assertEqual(self.decide(service).reason, "closed")
+        self.cleared.assert_not_called()
+        policy.write_text('version = 1\nprivate_addresses = "deny"\n[[rules]]\naction = "allow"\n')
+        self.reactor.pump([POLICY_LOOK_EVERY, POLICY_LOOK_EVERY])
         self.assertTrue(self.decide(service).allowed)
-        self.assertIsNotNone(service._guard.refusal(ip_address("10.0.0.1"), 80))
-        self.assertIs(service._trust.trust, trust)
+        self.assertIn("private", self.refusal("10.0.0.1", 80))
+        self.assertEqual((self.replaced.call_count, self.cleared.call_count), (0, 1))
         self.assertIn(b"egress_policy_reloads_total 2.0", service.metrics.render()[0])
         service.stopService()
         policy.write_text("garbage")
@@ -370,15 +432,20 @@ class DescriptorLimitTests(ServiceTestCase):
     """The connection limit fits the limit of open files."""
 
     def test_lowered_limit(self) -> None:
-        with mock.patch("egress.parts.soft_limit", return_value=1024), capturedLogs() as events:
+        with mock.patch("egress.parts.soft_limit", return_value=8), capturedLogs() as events:
             service = self.make()
-        self.assertEqual(service._context.limits.connections, 384)
-        self.assertEqual([(event["connections"], event["wanted"]) for event in events], [(384, 16384)])
+        self.assertEqual([(event["connections"], event["wanted"]) for event in events], [(3, 16384)])
+        service.startService()
+        for number in range(5):
+            self.connect(f"192.0.2.{number}")
+        found = service.metrics.registry.get_sample_value
+        self.assertEqual(found("egress_client_connections"), 3)
+        self.assertEqual(found("egress_client_connections_rejected_total"), 2)
 
     def test_sufficient_limit(self) -> None:
         with mock.patch("egress.parts.soft_limit", return_value=1048576), capturedLogs() as events:
-            service = self.make()
-        self.assertEqual((service._context.limits, events), (Limits(), []))
+            self.make()
+        self.assertEqual(events, [])
 
 
 class CaTests(ServiceTestCase):
@@ -386,11 +453,14 @@ class CaTests(ServiceTestCase):
 
     def test_rsa_key(self) -> None:
         """The key is made in a thread of the proxy, when a client needs it."""
-        with mock.patch("egress.tls.host_contexts._new_rsa_key", return_value=rsa_key()):
-            interception = self.make()._context.tunnels.interception
-            prepared = interception.prepared(LeafKey.RSA)
-        assert prepared is not None
-        self.assertIs(self.successResultOf(prepared), rsa_key())
+        self.make().startService()
+        context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+        context.set_max_proto_version(SSL.TLS1_2_VERSION)
+        context.set_cipher_list(b"ECDHE-RSA-AES128-GCM-SHA256")
+        key = rsa_key()
+        with mock.patch.object(rsa, "generate_private_key", return_value=key):
+            leaf = self.leaf(context)
+        self.assertEqual(leaf.public_key(), key.public_key())
 
     def test_ca_reload(self) -> None:
         """A CA that replaces another while the proxy runs signs, is logged and counted."""
@@ -404,12 +474,7 @@ class CaTests(ServiceTestCase):
         self.reactor.advance(LOOK_EVERY)
         second = service.certificate_authority
         self.assertNotEqual(second.fingerprint, first.fingerprint)
-        context = service._context.tunnels.interception._host_contexts.context_for(Authority("a.example", 443))
-        client, server = SSL.Connection(SSL.Context(SSL.TLS_CLIENT_METHOD), None), SSL.Connection(context, None)
-        shake_hands(client, server)
-        leaf = client.get_peer_certificate(as_cryptography=True)
-        assert leaf is not None
-        leaf.verify_directly_issued_by(second.certificate)
+        self.leaf(SSL.Context(SSL.TLS_CLIENT_METHOD)).verify_directly_issued_by(second.certificate)
         end = service.metrics.registry.get_sample_value("egress_ca_not_after_timestamp_seconds")
         self.assertEqual(end, second.not_after.timestamp())
 
@@ -459,23 +524,31 @@ class CaTests(ServiceTestCase):
 class AuthorizationServiceRouteTests(ServiceTestCase):
     """Connections to the authorization service are direct, unless configured otherwise."""
 
-    def endpoint(self, **options: Any) -> object:
+    def connected(self, **options: Any) -> Sequence[str]:
+        """Connect to the authorization service.
+
+        @return: the hosts that are looked up.
+        """
+        self.reactor.nameResolver = names = DialingReactor()
         service = self.make(authz_url="http://authz.test", **options)
-        return service._behind_upstream(Authority("authz.test", 80))
+        service.checks["authorizer"]().addErrback(lambda _: None)
+        return names.looked_up
 
     def test_directly_without_an_upstream_proxy(self) -> None:
-        self.assertIsNone(self.endpoint(authz_via_upstream=True))
+        self.assertEqual(self.connected(authz_via_upstream=True), ["authz.test"])
 
     def test_through_the_upstream_proxy_when_configured(self) -> None:
         upstream = UpstreamProxy("http", Authority("proxy.test", 3128))
         for name in ("upstream_https", "upstream_http"):
             with self.subTest(name):
-                self.assertIsInstance(self.endpoint(authz_via_upstream=True, **{name: upstream}), UpstreamEndpoint)
+                self.assertEqual(self.connected(authz_via_upstream=True, **{name: upstream}), ["proxy.test"])
+                self.assertEqual(self.connected(**{name: upstream}), ["authz.test"])
 
     def test_directly_with_no_proxy(self) -> None:
         upstream = UpstreamProxy("http", Authority("proxy.test", 3128))
         bypass = Bypass.parse("authz.test")
-        self.assertIsNone(self.endpoint(authz_via_upstream=True, upstream_https=upstream, bypass=bypass))
+        looked_up = self.connected(authz_via_upstream=True, upstream_https=upstream, bypass=bypass)
+        self.assertEqual(looked_up, ["authz.test"])
 
 
 class ListeningTests(ServiceTestCase):
@@ -505,11 +578,11 @@ class ListeningTests(ServiceTestCase):
         self.assertEqual([server[0] for server in self.reactor.tcpServers], [8080, 9090])
 
     def test_the_admin_api(self) -> None:
-        service = self.make(admin="tcp:9099", admin_token="hunter2", metrics_port=9090)
+        service = self.make(admin="tcp:9099", admin_token="hunter2", metrics_port=9090, policy=self.policy(), **LOCAL)
         service.startService()
         self.assertEqual(len(self.successResultOf(service.listening())), 1)
         self.assertEqual([server[0] for server in self.reactor.tcpServers], [8080, 9090, 9099])
-        self.assertIsNotNone(service._guard.refusal(ip_address("127.0.0.1"), 9099))
+        self.assertIn("proxy itself", self.refusal("127.0.0.1", 9099))
         browser = Browser(self.reactor.tcpServers[2][1])
         browser.ask("/approvals", extra="Authorization: Bearer hunter2\r\n")
         self.assertEqual(browser.answer()[2], b'{"pending": [], "grants": []}\n')
@@ -517,11 +590,11 @@ class ListeningTests(ServiceTestCase):
     def test_the_admin_api_of_a_parent(self) -> None:
         """A worker does not serve it, and blocks requests to it."""
         endpoint = TCP4ServerEndpoint(self.reactor, 8080)
-        config = ProxyConfig(ca_dir=self.ca_dir, admin="tcp:9099", admin_token="hunter2")
+        config = ProxyConfig(ca_dir=self.ca_dir, admin="tcp:9099", admin_token="hunter2", policy=self.policy(), **LOCAL)
         service = EgressProxyService(self.reactor, config, role=Role([endpoint]))  # type: ignore[arg-type]
         service.startService()
         self.assertEqual([server[0] for server in self.reactor.tcpServers], [8080])
-        self.assertIn("proxy itself", service._guard.refusal(ip_address("127.0.0.1"), 9099) or "")
+        self.assertIn("proxy itself", self.refusal("127.0.0.1", 9099))
 
     def test_the_admin_api_on_a_unix_socket(self) -> None:
         path = str(Path(self.mktemp()).absolute())
@@ -561,27 +634,27 @@ class ListeningTests(ServiceTestCase):
 
     def test_worker(self) -> None:
         endpoint = TCP4ServerEndpoint(self.reactor, 8082, interface="127.0.0.1")
-        config = ProxyConfig(ca_dir=self.ca_dir, metrics_port=9090, allow_address=(ip_network("127.0.0.0/8"),))
+        config = ProxyConfig(ca_dir=self.ca_dir, metrics_port=9090, policy=self.policy(), **LOCAL)
         service = EgressProxyService(self.reactor, config, role=Role([endpoint]))  # type: ignore[arg-type]
         service.startService()
         # The parent binds the ports, and serves the metrics.
         self.assertEqual([server[0] for server in self.reactor.tcpServers], [8082])
         for port, refused in ((8082, True), (9090, True), (8080, False)):
             with self.subTest(port=port):
-                self.assertEqual(service._guard.refusal(ip_address("127.0.0.1"), port) is not None, refused)
+                self.assertEqual("proxy itself" in self.refusal("127.0.0.1", port), refused)
 
     def test_requests_to_own_ports_are_blocked(self) -> None:
-        service = self.make(metrics_port=9090, allow_address=(ip_network("127.0.0.0/8"),))
+        service = self.make(metrics_port=9090, policy=self.policy(), **LOCAL)
         service.startService()
         for port, refused in ((8080, True), (9090, True), (8081, False)):
             with self.subTest(port=port):
-                self.assertEqual(service._guard.refusal(ip_address("127.0.0.1"), port) is not None, refused)
+                self.assertEqual("proxy itself" in self.refusal("127.0.0.1", port), refused)
 
 
 class StoppingTests(ServiceTestCase):
     """Stopping drains, then aborts."""
 
-    def connect(self, service: EgressProxyService) -> tuple[Any, _Transport]:
+    def begin(self, service: EgressProxyService) -> tuple[Any, _Transport]:
         service.startService()
         factory = self.reactor.tcpServers[0][1]
         self.assertIsInstance(factory, ProxyFactory)
@@ -593,7 +666,7 @@ class StoppingTests(ServiceTestCase):
     def test_an_idle_connection_is_closed_and_then_everything_else(self) -> None:
         never, sink = _Never(), _Sink()
         service = self.make(never, sink)
-        session, transport = self.connect(service)
+        session, transport = self.begin(service)
         stopped = service.stopService()
         self.assertTrue(transport.disconnecting)
         self.assertNoResult(stopped)
@@ -604,7 +677,7 @@ class StoppingTests(ServiceTestCase):
 
     def test_connections_that_do_not_drain_are_aborted(self) -> None:
         service = self.make(_Never(), limits=Limits(drain_timeout=7))
-        session, transport = self.connect(service)
+        session, transport = self.begin(service)
         stopped = service.stopService()
         self.reactor.advance(6)
         self.assertFalse(transport.aborted)
@@ -616,7 +689,7 @@ class StoppingTests(ServiceTestCase):
 
     def test_stopping_does_not_wait_for_aborted_connections(self) -> None:
         service = self.make(_Never())
-        session, transport = self.connect(service)
+        session, transport = self.begin(service)
         stopped = service.stopService()
         service.abort()
         self.assertTrue(transport.aborted)
@@ -625,7 +698,7 @@ class StoppingTests(ServiceTestCase):
 
     def test_stopping_does_not_wait_for_a_connection_that_does_not_close(self) -> None:
         service = self.make(_Never(), limits=Limits(drain_timeout=7))
-        session, _ = self.connect(service)
+        session, _ = self.begin(service)
         stopped = service.stopService()
         self.reactor.advance(7)
         self.reactor.advance(1)
@@ -635,7 +708,7 @@ class StoppingTests(ServiceTestCase):
     def test_the_last_record_is_written_before_the_log_is_closed(self) -> None:
         sink = _Sink()
         service = self.make(_Never(), sink)
-        session, _ = self.connect(service)
+        session, _ = self.begin(service)
         # A tunnel whose client disconnects during the TLS handshake.
         session.dataReceived(b"CONNECT a.test:443 HTTP/1.1\r\nHost: a.test\r\n\r\n\x16\x03\x01\x02\x00")
         stopped = service.stopService()
@@ -705,12 +778,12 @@ class ReportTests(ServiceTestCase):
 
     def test_readiness_checks_the_ca_and_the_authorizer(self) -> None:
         service = self.make(_Never())
-        self.successResultOf(service._check_ca())
+        self.successResultOf(service.checks["ca"]())
         self.successResultOf(service.authorizer.check_ready())
 
     def test_an_expired_ca_is_not_ready(self) -> None:
         service = self.make(_Never())
         past = service.certificate_authority.not_after.replace(year=2000)
         self.patch(service.certificate_authority, "not_after", past)
-        failure = self.failureResultOf(service._check_ca(), NotReady)
+        failure = self.failureResultOf(service.checks["ca"](), NotReady)
         self.assertEqual(str(failure.value), f"the CA certificate expired on {past:%Y-%m-%d}")

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
 
@@ -192,7 +193,8 @@ class PipeTests(SynchronousTestCase):
         self.reader, self.writer = os.pipe()
         self.addCleanup(os.close, self.writer)
         self.clock = Clock()
-        self.file = LineFile(None, self.writer, self.clock.seconds)
+        self.seconds: Callable[[], float] = self.clock.seconds
+        self.file = LineFile(None, self.writer, lambda: self.seconds())
 
     def close_reader(self) -> None:
         if self.reader >= 0:
@@ -304,7 +306,7 @@ class PipeTests(SynchronousTestCase):
         self.file.write(b"one\n")
         # The clock advances between the start of close() and the poll of the pipe.
         times = iter([0.0, 5.0])
-        self.file._clock = lambda: next(times)
+        self.seconds = lambda: next(times)
         with self.assertRaises(LinesLost) as caught:
             self.file.close()
         self.assertEqual(caught.exception.lines, 1)

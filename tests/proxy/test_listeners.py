@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred, succeed
 
+from egress.client_auth import authenticator
+from egress.client_auth.authenticator import load_secrets
 from egress.client_auth.htpasswd import token_line
 from egress.config.listener import Listener
 from egress.config.model import ConfigError, ProxyConfig
@@ -113,8 +116,11 @@ class ListenerTests(ProxyTestCase):
             self.assertEqual(self.authorizer.asked[-1].client.identity, name, listen)
 
     def test_the_same_file_is_read_once(self) -> None:
-        one, two = self.factories("tcp:1", "tcp:2", client_auth=self.clients_file)
-        self.assertIs(one._auth_policy.authenticator, two._auth_policy.authenticator)
+        with mock.patch.object(authenticator, "load_secrets", wraps=load_secrets) as load:
+            factories = self.factories("tcp:1", "tcp:2", client_auth=self.clients_file)
+            for factory in factories:
+                self.assertEqual(self.status(self.meet(factory), TOKEN), 200)
+        load.assert_called_once_with(self.clients_file)
 
     def test_tls(self) -> None:
         (factory,) = self.factories(f"ssl:8443:privateKey={self.pem}", client_auth=self.clients_file)

@@ -11,6 +11,7 @@ from typing import Any
 
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import Clock
 from zope.interface import implementer
 
 from egress.config.model import Limits
@@ -110,7 +111,7 @@ class _Origin:
             try:
                 self._end.shake()
             except (SSL.Error, AssertionError):
-                self._end = Wire(self._wire._clock)
+                self._end = Wire(Clock())
                 return True
         data = self._end.take()
         self.data += data

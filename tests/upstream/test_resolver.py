@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet._resolver import GAIResolver
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import CannotListenError
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.config.model import Limits, ProxyConfig
 from egress.model.authority import Authority, parse_ip
 from egress.model.errors import NameNotResolved, ResolutionTimeout, ResolverBusy, TooManyLookups
-from egress.upstream.dns_client import DnsLookups
-from egress.upstream.lookups import ReactorLookups, SystemLookups
+from egress.upstream.lookups import ReactorLookups
 from egress.upstream.resolver import CACHE_SIZE, CACHE_TTL, MAX_ADDRESSES, Resolver, interleave, resolver_for
 from tests.transport.reactors import DialingReactor
 
@@ -248,18 +247,38 @@ class FairnessTests(SynchronousTestCase):
 class ChoiceTests(SynchronousTestCase):
     """The selection of the lookup implementation."""
 
-    def asks(self, reactor: Any, **config: Any) -> object:
-        threads: Any = None
-        return type(resolver_for(reactor, ProxyConfig(**config), threads)._look_ups)
+    def used(self, reactor: Any, **config: Any) -> set[str]:
+        """Resolve a name.
+
+        @return: how it is looked up.
+        """
+        used: set[str] = set()
+
+        def in_threads(_: object) -> Deferred[Any]:
+            used.add("system")
+            return Deferred()
+
+        def listen(*_: object, **__: object) -> None:
+            used.add("DNS servers")
+            raise CannotListenError("", 0, OSError())
+
+        reactor.listenUDP = listen
+        resolver = resolver_for(reactor, ProxyConfig(**config), in_threads)
+        resolver.resolve(Authority("origin.test", 80)).addErrback(lambda _: None)
+        return used | ({"reactor"} if reactor.looked_up else set())
 
     def test_choice(self) -> None:
-        class _Reactor:
-            nameResolver: Any = GAIResolver(None, lambda: None)  # type: ignore[arg-type, return-value]
+        from twisted.internet import reactor as real
 
-        for reactor, config, expected in (
-            (_Reactor(), {}, SystemLookups),
-            (DialingReactor(), {}, ReactorLookups),
-            (_Reactor(), {"dns_servers": ["192.0.2.53"]}, DnsLookups),
-            (DialingReactor(), {"dns_servers": ["192.0.2.53"]}, DnsLookups),
+        class _Reactor(DialingReactor):
+            # As in every reactor, unless an application installs another resolver.
+            nameResolver: Any = real.nameResolver  # type: ignore[attr-defined]
+
+        for make, config, expected in (
+            (_Reactor, {}, "system"),
+            (DialingReactor, {}, "reactor"),
+            (_Reactor, {"dns_servers": ["192.0.2.53"]}, "DNS servers"),
+            (DialingReactor, {"dns_servers": ["192.0.2.53"]}, "DNS servers"),
         ):
-            self.assertIs(self.asks(reactor, **config), expected)
+            with self.subTest(make, **config):
+                self.assertEqual(self.used(make(), **config), {expected})

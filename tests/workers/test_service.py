@@ -50,7 +50,7 @@ class WorkersTestCase(SynchronousTestCase):
         self.reactor.answers = say
 
     def make(self, **options: Any) -> WorkerPool:
-        config = ProxyConfig(
+        self.config = config = ProxyConfig(
             ca_dir=self.directory / "ca", **{"workers": 2, "listen": ("tcp:8080",), "metrics_port": 9090, **options}
         )
         return WorkerPool(self.reactor, config, self.network.make, self.reactor.socketpair)  # type: ignore[arg-type]
@@ -110,10 +110,10 @@ class StartingTests(WorkersTestCase):
         self.assertEqual(self.reactor.tcpServers, [])
 
     def test_specs(self) -> None:
-        workers = self.start(authz_url="http://authz.test", authz_token="hunter2")
+        self.start(authz_url="http://authz.test", authz_token="hunter2")
         for index in range(2):
             spec = self.reactor.spec(index)
-            self.assertEqual((spec.number, spec.config), (index + 1, workers._config))
+            self.assertEqual((spec.number, spec.config), (index + 1, self.config))
             self.assertEqual((spec.families, spec.reactor), ((socket.AF_INET,), "tests.lines"))
         descriptors = [process.options["childFDs"][4] for process in self.reactor.processes]
         self.assertEqual(descriptors, [each.number for each in self.network.open()])
@@ -171,7 +171,7 @@ class StartingTests(WorkersTestCase):
         """Start a proxy that cannot start, and check that everything is closed."""
         workers = self.start()
         failure = self.failureResultOf(workers.listening(), error)
-        self.assertEqual((self.network.open(), workers._ports), ([], []))
+        self.assertEqual((self.network.open(), self.reactor.listening), ([], []))
         self.reactor.advance(100)
         return str(failure.getErrorMessage())
 
@@ -326,12 +326,15 @@ class AuditTests(WorkersTestCase):
     """All processes append to a file; to anything else only the parent writes."""
 
     def test_a_file(self) -> None:
-        path = self.directory / "audit"
-        for _ in range(2):
-            workers = self.make(audit_log=str(path))
-            self.assertEqual((workers._worker_config, workers._audit), (workers._config, None))
-            # The file exists from here on.
-            self.assertTrue(path.exists())
+        path = Path(self.mktemp())
+        for exists in (False, True):
+            with self.subTest(exists=exists):
+                self.assertEqual(path.exists(), exists)
+                self.setUp()
+                self.start(audit_log=str(path))
+                self.assertEqual(self.reactor.spec(0).config, self.config)
+                self.reactor.processes[0].protocol.childDataReceived(1, b"stray\n")
+                self.assertEqual(path.read_bytes(), b"")
 
     def test_other_targets(self) -> None:
         fifo = self.directory / "fifo"
@@ -340,9 +343,13 @@ class AuditTests(WorkersTestCase):
         self.addCleanup(os.close, reader)
         for target in (str(fifo), "-", "/dev/null"):
             with self.subTest(target):
-                workers = self.make(audit_log=target)
-                self.assertEqual(workers._worker_config.audit_log, "-")
-                self.successResultOf(workers.stopService())
+                self.setUp()
+                workers = self.start(audit_log=target)
+                self.assertEqual([self.reactor.spec(index).config.audit_log for index in range(2)], ["-", "-"])
+                stopped = workers.stopService()
+                for index in range(2):
+                    self.reactor.die(index, status=0)
+                self.successResultOf(stopped)
 
     def test_lines(self) -> None:
         fifo = self.directory / "fifo"
@@ -374,8 +381,9 @@ class StoppingTests(WorkersTestCase):
 
     def test_drained(self) -> None:
         workers = self.start()
+        self.assertEqual(self.reactor.listening, [9090])
         stopped = workers.stopService()
-        self.assertEqual((self.network.open(), workers._ports), ([], []))
+        self.assertEqual((self.network.open(), self.reactor.listening), ([], []))
         for index in range(2):
             self.assertEqual(self.reactor.heard(index), [{"notification": "drain", "text": ""}])
             self.assertNoResult(stopped)

@@ -187,7 +187,6 @@ class BusyTests(ListenersTestCase):
         self.assertEqual(len(self.network.open()), 2)
 
     def test_the_second_socket_of_several(self) -> None:
-        bound = self.make("tcp:8080")
         make = self.network.make
 
         def taken_meanwhile(family: int) -> Any:
@@ -195,8 +194,7 @@ class BusyTests(ListenersTestCase):
                 self.network.others.add(8080)
             return make(family)
 
-        bound._make_socket = taken_meanwhile
-        self.assertRaises(CannotListenError, bound.bind)
+        self.assertRaises(CannotListenError, SharedListeners(["tcp:8080"], 2, taken_meanwhile).bind)
         self.assertEqual(self.network.open(), [])
 
 
