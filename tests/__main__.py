@@ -15,11 +15,12 @@ import argparse
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from unittest import TestCase, TestSuite
 
-from twisted.trial._asyncrunner import _iterateTests
+# The command line is the only public interface to it, and returns no results.
 from twisted.trial._dist.disttrial import DistTrialRunner
 from twisted.trial.reporter import TextReporter
 from twisted.trial.runner import TestLoader, TrialRunner
@@ -42,7 +43,7 @@ ALIKE = frozenset(
         *("adapters", "approvals", "authorization", "egressauthz", "explain", "learning", "parity", "policy"),
         *("dns_order", "dns_servers", "origin_faults", "origin_terms", "origin_tls", "upstream", "upstream_tls"),
         *("scorecard", "splice", "terms", "tutorial", "upgrades"),
-        *("body_memory", "fairness", "limits", "peers", "processes", "shared_work", "soak", "workers"),
+        *("body_memory", "fairness", "limits", "shared_work", "soak", "workers"),
     }
 )
 
@@ -69,6 +70,15 @@ def is_measuring(test: TestCase) -> bool:
     return type(test).__module__.rpartition(".")[2].removeprefix("test_") in MEASURING
 
 
+def cases_in(suite: Any) -> Iterator[Any]:
+    """Return the test cases of a suite."""
+    for each in suite:
+        if isinstance(each, TestSuite):
+            yield from cases_in(each)
+        else:
+            yield each
+
+
 def main(arguments: list[str]) -> int:
     """Run the tests.
 
@@ -82,7 +92,7 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     names = options.names + [name for group in options.groups for name in GROUPS[group]()]
     suite = TestLoader().loadByNames(names or ["tests"], recurse=True)
-    tests: list[Any] = list(_iterateTests(suite))
+    tests = list(cases_in(suite))
     others = [test for test in tests if not is_measuring(test)]
     status = 0
     result: Any

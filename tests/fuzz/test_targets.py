@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from fuzz.targets import LIMITS, TARGETS, Stuck, _steps, pieces
+from fuzz.targets import TARGETS
 
 CORPUS = Path(__file__).parent.parent.parent / "fuzz" / "corpus"
 
@@ -383,21 +383,6 @@ class TargetTests(SynchronousTestCase):
             for file in files:
                 with self.subTest(name, file=file.name):
                     run(file.read_bytes())
-
-    def test_pieces(self) -> None:
-        for seed in range(256):
-            data = bytes(range(200))
-            self.assertEqual(b"".join(pieces(data, seed)), data)
-        self.assertGreater(len(list(pieces(bytes(200), 1))), 5)
-
-    def test_stuck(self) -> None:
-        with self.assertRaises(Stuck):
-            for _ in _steps(b""):
-                pass
-
-    def test_limits(self) -> None:
-        """Small limits, so that inputs reach them."""
-        self.assertLess(LIMITS.head, 4096)
 
 
 def _property(name: str, run: Callable[[bytes], None]) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +174,16 @@ class IntegrationTestCase(SynchronousTestCase):
         proxy.process.stop()
         # No behaviour of clients and origins may cause an exception in the log.
         self.assertNotIn("Traceback", proxy.process.output())
+
+    def wait_until(self, is_true: Callable[[], object], what: str = "", seconds: float = 30.0) -> None:
+        """Wait until a condition is true.
+
+        @param what: the description of the condition.
+        """
+        deadline = time.monotonic() + seconds
+        while not is_true():
+            self.assertLess(time.monotonic(), deadline, f"waited in vain: {what}")
+            time.sleep(0.02)
 
     def records(self, proxy: Proxy, number: int) -> list[dict[str, Any]]:
         """Return the audit log once it has this many records: a record is written just after the response."""

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -134,12 +133,6 @@ class ApprovalsTestCase(IntegrationTestCase):
         (one,) = self.listed()["pending"]
         found: dict[str, Any] = one
         return found
-
-    def wait_until(self, true: Callable[[], object], what: str) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while not true():
-            self.assertLess(time.monotonic(), deadline, what)
-            time.sleep(0.05)
 
 
 class AnswerTests(ApprovalsTestCase):

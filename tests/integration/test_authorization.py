@@ -8,10 +8,8 @@ import signal
 import socket
 import sys
 import threading
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -204,13 +202,6 @@ class CircuitBreakerTests(IntegrationTestCase):
         _, text = self.page("/metrics")
         (value,) = [line.split()[-1] for line in text.splitlines() if line.startswith(f"egress_authorizer_{name} ")]
         return float(value)
-
-    def wait_until(self, true: Callable[[], object], what: str) -> None:
-        """Wait until a condition is true."""
-        deadline = time.monotonic() + 20
-        while not true():
-            self.assertLess(time.monotonic(), deadline, what)
-            time.sleep(0.05)
 
     def refused(self, proxy: Proxy, words: str) -> float:
         """Send a request that must be rejected.

@@ -8,7 +8,6 @@ import ssl
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -74,12 +73,6 @@ class CaTestCase(IntegrationTestCase):
                     return False
                 self.leaf(session).verify_directly_issued_by(issuer)
         return True
-
-    def wait_until(self, true: Callable[[], object], what: str) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while not true():
-            self.assertLess(time.monotonic(), deadline, what)
-            time.sleep(0.2)
 
 
 class Load:

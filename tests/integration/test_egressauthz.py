@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -77,12 +76,6 @@ class EgressAuthzTests(IntegrationTestCase):
         both = self.directory / "both.pem"
         both.write_bytes(ca.pem + self.origins.ca.read_bytes())
         return self.serve(endpoint=f"ssl:{{port}}:interface=127.0.0.1:privateKey={pem}"), both
-
-    def wait_until(self, reached: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + 20
-        while not reached():
-            self.assertLess(time.monotonic(), deadline)
-            time.sleep(0.05)
 
     def ask(self, service: Service, question: str, *arguments: str) -> tuple[int, dict[str, Any]]:
         """Send an authorization request as a Postman runner does: with curl, without additional fields."""

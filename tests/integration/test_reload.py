@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable
 
 from tests.certificates import TestCA
 from tests.integration.base import ALLOW_ALL, IntegrationTestCase, Proxy
@@ -24,12 +23,6 @@ class ReloadTests(IntegrationTestCase):
         os.kill(proxy.pid, signal.SIGHUP)
         wanted = before + 1 + len(proxy.workers)
         self.wait_until(lambda: proxy.process.output().count(words) >= wanted)
-
-    def wait_until(self, reached: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + 20
-        while not reached():
-            self.assertLess(time.monotonic(), deadline)
-            time.sleep(0.05)
 
     def test_policy(self) -> None:
         policy = self.write("policy.toml", ALLOW_ALL)

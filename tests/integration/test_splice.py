@@ -126,13 +126,6 @@ class _Cases:
             """Return the number of pipes of a proxy."""
             return len({name for name in self.open_files(proxy) if name.startswith("pipe:")})
 
-        def wait_until(self, what: Callable[[], bool]) -> None:
-            """Wait until a condition is true."""
-            deadline = time.monotonic() + PATIENCE
-            while not what():
-                self.assertLess(time.monotonic(), deadline)
-                time.sleep(0.02)
-
         def the_record(self, proxy: Proxy) -> dict[str, Any]:
             """Wait for the only audit record, and return it."""
             self.wait_until(lambda: len(proxy.records()) > 0)

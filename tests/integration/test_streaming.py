@@ -66,13 +66,6 @@ class StreamingTestCase(IntegrationTestCase):
         """Return the Host field of an origin."""
         return f"Host: {origin.host}:{origin.port}\r\n"
 
-    def wait_for(self, what: str, condition: Callable[[], bool]) -> None:
-        """Wait for a condition in another process or thread."""
-        deadline = time.monotonic() + PATIENCE
-        while not condition():
-            self.assertLess(time.monotonic(), deadline, f"waited in vain: {what}")
-            time.sleep(0.02)
-
 
 class EventTests(StreamingTestCase):
     """Server-sent events."""
@@ -158,7 +151,7 @@ class BackpressureTests(StreamingTestCase):
             with self.subTest(name):
                 client.send(f"GET {prefix}/big HTTP/1.1\r\n{self.host(origin)}\r\n")
                 client.read_until(b"\r\n\r\n")
-                self.wait_for("the answer", lambda: bool(ready))
+                self.wait_until(lambda: bool(ready), "the answer")
                 self.assert_held_up(ready.pop().socket)
 
     def test_an_origin_that_does_not_read(self) -> None:
@@ -171,7 +164,7 @@ class BackpressureTests(StreamingTestCase):
         for name, origin, client, prefix in self.both(upload):
             with self.subTest(name):
                 client.send(f"POST {prefix}/big HTTP/1.1\r\n{self.host(origin)}Content-Length: {OFFERED}\r\n\r\n")
-                self.wait_for("the request", lambda origin=origin: bool(origin.heads))  # type: ignore[misc]
+                self.wait_until(lambda origin=origin: bool(origin.heads), "the request")  # type: ignore[misc]
                 self.assert_held_up(client.socket)
 
     def test_pipelined_requests_do_not_accumulate(self) -> None:
@@ -187,7 +180,7 @@ class BackpressureTests(StreamingTestCase):
         client = self.client(self.proxy, origin)
         request = f"GET {origin.url}/ HTTP/1.1\r\n{self.host(origin)}\r\n"
         client.send(request)
-        self.wait_for("the request", lambda: bool(origin.heads))
+        self.wait_until(lambda: bool(origin.heads), "the request")
         sent, before = 0, self.resident()
         client.socket.settimeout(1.0)
         try:
@@ -352,7 +345,7 @@ class DisconnectTests(StreamingTestCase):
         self.addCleanup(service.close)
         service.read_message()
         client.reset()
-        self.wait_for("the record", lambda: bool(proxy.records()))
+        self.wait_until(lambda: bool(proxy.records()), "the record")
         with contextlib.suppress(OSError):  # it is not waited for any more
             service.send('HTTP/1.1 200 OK\r\nContent-Length: 17\r\n\r\n{"allowed": true}')
         proxy.process.stop()

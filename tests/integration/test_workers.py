@@ -13,7 +13,6 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -40,13 +39,6 @@ class WorkersTestCase(IntegrationTestCase):
         proxy = self.start_proxy(*self.allow_all(), "--workers", "2", *options, **env)
         self.assertEqual(len(proxy.workers), 2)
         return proxy
-
-    def wait_until(self, true: Callable[[], object], what: str) -> None:
-        """Wait until a condition is true."""
-        deadline = time.monotonic() + PATIENCE
-        while not true():
-            self.assertLess(time.monotonic(), deadline, what)
-            time.sleep(0.02)
 
     def get(self, proxy: Proxy, path: str = "/echo") -> bytes:
         """Send one request on its own connection.
