@@ -273,7 +273,7 @@ def _is_ready(transport: object) -> bool:
         isinstance(transport, tcp.Connection)
         and transport.connected == 1
         and not (transport.disconnecting or transport.TLS)
-        and not (transport._tempDataBuffer or len(transport.dataBuffer) > transport.offset)
+        and not (transport._tempDataBuffer or len(transport.dataBuffer) > transport.offset)  # noqa: SLF001 - Twisted has no other name for it
     )
 
 

@@ -49,10 +49,10 @@ class _UnixEndpoint:
     def listen(self, factory: object) -> Deferred[IListeningPort]:
         """See L{IStreamServerEndpoint.listen}."""
         try:
-            check_socket_directory(self._endpoint._address)
+            check_socket_directory(self._endpoint._address)  # noqa: SLF001 - Twisted has no other name for it
         except OSError as error:
             return fail(error)
-        with socket_mode(self._endpoint._mode):
+        with socket_mode(self._endpoint._mode):  # noqa: SLF001 - as above
             listening: Deferred[IListeningPort] = self._endpoint.listen(factory)
             return listening
 

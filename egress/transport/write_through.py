@@ -123,7 +123,7 @@ class WriteThroughReactor:
     def adoptStreamPort(self, fileDescriptor: int, addressFamily: int, factory: ServerFactory) -> IListeningPort:
         """See C{IReactorSocket}."""
         if addressFamily == socket.AF_UNIX:
-            port = _Inherited._fromListeningDescriptor(self._reactor, fileDescriptor, factory)  # type: ignore[no-untyped-call]
+            port = _Inherited._fromListeningDescriptor(self._reactor, fileDescriptor, factory)  # type: ignore[no-untyped-call] # noqa: SLF001
             port.startListening()
             return cast("IListeningPort", port)
         return _accepting(self._reactor.adoptStreamPort(fileDescriptor, addressFamily, factory))  # type: ignore[no-untyped-call]
