@@ -50,7 +50,9 @@ _VALUES: Final[dict[str, tuple[_Value, str | None]]] = {
 
 def cleaned(text: str) -> str:
     """Return the text on one printable line of bounded length."""
-    text = UNPRINTABLE.sub("?", text[: _MAX_VALUE + 1])
+    text = text[: _MAX_VALUE + 1]
+    if not text.isprintable():
+        text = "".join(char if char.isprintable() else "?" for char in text)
     return text if len(text) <= _MAX_VALUE else text[: _MAX_VALUE - 3] + "..."
 
 

@@ -61,6 +61,8 @@ class ReasonTests(SynchronousTestCase):
     def test_cleaned(self) -> None:
         """A value becomes one printable line of bounded length."""
         self.assertEqual(cleaned("a\r\nb\x00\x85\u2028\u202e\udc80c"), "a??b?????c")
+        # A soft hyphen, private use, not assigned: not printable either.
+        self.assertEqual(cleaned("a\xad\ue000\U00108208\u0378b \xe4\u20ac"), "a????b \xe4\u20ac")
         self.assertEqual(self.text("{path}", "http://a.test/" + "x" * 500), "/" + "x" * 196 + "...")
         self.assertEqual(cleaned("x" * 200), "x" * 200)
 
