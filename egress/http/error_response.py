@@ -24,6 +24,7 @@ from egress.model.errors import (
     UpstreamRefused,
     outcome_of,
 )
+from egress.model.quote import printable
 
 PROBLEM_JSON: Final = b"application/problem+json"
 PLAIN_TEXT: Final = b"text/plain; charset=utf-8"
@@ -134,16 +135,11 @@ def problem(error: EgressError, request_id: str) -> dict[str, object]:
     return members
 
 
-def _printable(value: object) -> str:
-    """Replace characters that are unsafe on a terminal: control characters and lone surrogates."""
-    return "".join(char if char.isprintable() else " " for char in str(value))
-
-
 def _as_text(members: dict[str, object]) -> str:
-    rule = f"\nrule: {_printable(members['ruleId'])}" if "ruleId" in members else ""
+    rule = f"\nrule: {printable(str(members['ruleId']), ' ')}" if "ruleId" in members else ""
     return (
         f"egressproxy: {members['title']} ({members['status']})\n\n"
-        f"{_printable(members['reason'])}\n\n"
+        f"{printable(str(members['reason']), ' ')}\n\n"
         f"stage: {members['stage']}\n"
         f"decision: {members['decisionId']}{rule}\n"
     )

@@ -16,6 +16,16 @@ LONGEST: Final = 80
 _REDACTED: Final = "REDACTED"
 
 
+def printable(text: str, substitute: str = "?") -> str:
+    """Return text on one line, without characters that control a terminal or reorder its text.
+
+    @param substitute: replaces each character that is not printable, such as a line break or a lone surrogate.
+    """
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else substitute for char in text)
+
+
 def quoted(text: str | bytes) -> str:
     """Quote input: on one line, in quotation marks, at most L{LONGEST} characters, and without possible passwords.
 
@@ -29,7 +39,7 @@ def quoted(text: str | bytes) -> str:
     if mark:
         text = f"{_REDACTED}@{text[len(before) + 1 :]}"
     text, mark, _ = text.partition("?")
-    text = "".join(char if char.isprintable() else "?" for char in text[: LONGEST + 1])
+    text = printable(text[: LONGEST + 1])
     if mark:
         text = f"{text}?{_REDACTED}"
     if len(text) > LONGEST:

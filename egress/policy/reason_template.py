@@ -10,9 +10,8 @@ from typing import Final
 import attrs
 
 from egress.model.decision import DecisionRequest
+from egress.model.quote import printable
 
-# Reasons appear in header fields and in log lines.
-UNPRINTABLE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _MAX_VALUE: Final = 200
 _PIECE: Final = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 
@@ -50,9 +49,7 @@ _VALUES: Final[dict[str, tuple[_Value, str | None]]] = {
 
 def cleaned(text: str) -> str:
     """Return the text on one printable line of bounded length."""
-    text = text[: _MAX_VALUE + 1]
-    if not text.isprintable():
-        text = "".join(char if char.isprintable() else "?" for char in text)
+    text = printable(text[: _MAX_VALUE + 1])
     return text if len(text) <= _MAX_VALUE else text[: _MAX_VALUE - 3] + "..."
 
 

@@ -11,6 +11,8 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from OpenSSL import SSL, crypto
 
+from egress.model.quote import printable
+
 _SHOWN_LENGTH: Final = 120
 _BEGIN_CERTIFICATE: Final = re.compile(rb"^-----BEGIN (?:X509 )?CERTIFICATE-----", re.MULTILINE)
 
@@ -28,7 +30,7 @@ class TrustError(Exception):
 
 def plain(text: str) -> str:
     """Sanitize untrusted text for a log line."""
-    text = "".join(char if char.isprintable() else "?" for char in text)
+    text = printable(text)
     return text if len(text) <= _SHOWN_LENGTH else f"{text[:_SHOWN_LENGTH]}..."
 
 

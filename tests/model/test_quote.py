@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 import egress
-from egress.model.quote import LONGEST, quoted
+from egress.model.quote import LONGEST, printable, quoted
+
+
+class PrintableTests(SynchronousTestCase):
+    """Text becomes one line that no terminal interprets."""
+
+    def test_printable(self) -> None:
+        self.assertEqual(printable("a b \xe4\u20ac"), "a b \xe4\u20ac")
+        self.assertEqual(printable("a\r\nb\x1b[0m\u202e\udc80"), "a??b?[0m??")
+        self.assertEqual(printable("a\nb", " "), "a b")
 
 
 class QuotedTests(SynchronousTestCase):

@@ -18,6 +18,7 @@ import attrs
 from egress.model.authority import DEFAULT_PORTS, Authority, Origin
 from egress.model.decision import NEEDS, Stage, Verdict
 from egress.model.errors import InvalidTarget
+from egress.model.quote import printable
 
 MAX_LINE: Final = 1024 * 1024
 """The maximum length of a line in bytes: the longest line that the proxy writes has a target of some KiB."""
@@ -204,7 +205,7 @@ def _optional(entry: dict[str, Any], key: str) -> str | None:
     value = entry.get(key)
     if not isinstance(value, str):
         return None
-    return value if value.isprintable() else "".join(char if char.isprintable() else "?" for char in value)
+    return printable(value)
 
 
 def _number(entry: dict[str, Any], key: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from functools import cached_property
@@ -13,8 +14,9 @@ import attrs
 from egress.model.decision import Verdict
 from egress.model.errors import InvalidTarget
 from egress.policy.parse.toml_positions import Lines, Path, heads
-from egress.policy.reason_template import UNPRINTABLE
 
+# Reasons appear in header fields and in log lines.
+_UNPRINTABLE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 
@@ -119,7 +121,7 @@ class Table:
     def line(self, key: str) -> str | None:
         """Return a text of one line; C{None} if the key is missing."""
         text = self.get(key, str)
-        if text is not None and (not text.strip() or UNPRINTABLE.search(text)):
+        if text is not None and (not text.strip() or _UNPRINTABLE.search(text)):
             raise self.error(f"{key!r} must be one line of text; leave it out, or write it in a few words", key)
         return text
 
