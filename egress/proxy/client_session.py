@@ -21,9 +21,10 @@ from egress.model.errors import ClientError, EgressError, RequestTimeout
 from egress.proxy.client_auth import ANONYMOUS, ClientAuthentication, ClientAuthPolicy
 from egress.proxy.exchange import Exchange
 from egress.proxy.http1_stream import Http1Stream
-from egress.proxy.interfaces import IClientConnection, ITunnel, TunnelOpener
+from egress.proxy.interfaces import IHttp1Connection, ITunnel, TunnelOpener
 from egress.proxy.outgoing_request import OutgoingRequest
 from egress.proxy.session_state import CLOSED, TRANSITIONS, SessionState
+from egress.proxy.state_machine import StateMachine
 from egress.proxy.transaction import internal_fault, report_refusal
 from egress.proxy.tunnel_binding import TunnelBinding, destination_of, server_name_error, target_for_log
 from egress.transport.fair_turns import PIECES, Pace
@@ -38,8 +39,8 @@ if TYPE_CHECKING:
 _log = Logger()
 
 
-@implementer(IClientConnection, IPushProducer, IHalfCloseableProtocol, IHandshakeListener)
-class HttpSession(Protocol):
+@implementer(IHttp1Connection, IPushProducer, IHalfCloseableProtocol, IHandshakeListener)
+class HttpSession(StateMachine[SessionState], Protocol):
     """An HTTP/1 connection with a client.
 
     The session handles one request at a time. While an L{Exchange} is active, the session reads ahead by at most one
@@ -55,6 +56,8 @@ class HttpSession(Protocol):
     @ivar backpressured: whether the client reads too slowly.
     @ivar unused_loss: the reason of the lost connection, if it carried no request.
     """
+
+    transitions = TRANSITIONS
 
     def __init__(
         self,
@@ -82,11 +85,6 @@ class HttpSession(Protocol):
         self._pace = Pace(context.turns, self.advance)
         self._used = False
         self.unused_loss: Failure | None = None
-
-    def _enter(self, state: SessionState) -> None:
-        if state not in TRANSITIONS[self._state]:
-            raise AssertionError(f"{self._state.name} does not lead to {state.name}")
-        self._state = state
 
     def connectionMade(self) -> None:
         """Start to wait for the first request."""
@@ -304,8 +302,8 @@ class HttpSession(Protocol):
 
     def response_over(self, head: RequestHead, *, keep_alive: bool) -> None:
         """Handle a complete response: wait for the next request, or close."""
-        exchange, self._exchange = self._exchange, None
-        request_over = not head.framing.has_body if exchange is None else exchange.body_over
+        request_over = self.request_over(head)
+        self._exchange = None
         if self._state not in (SessionState.REQUEST, SessionState.EXCHANGE):
             self.close()
         elif not (keep_alive and request_over and self.may_keep_alive(head)):

@@ -33,6 +33,7 @@ from egress.model.route import Purpose, Route
 from egress.proxy.client_session import HttpSession
 from egress.proxy.destination import Destination
 from egress.proxy.interfaces import IClientConnection, ITunnel
+from egress.proxy.state_machine import StateMachine
 from egress.proxy.tls_intercept import Handshake, parse_client_hello
 from egress.proxy.transaction import Transaction
 from egress.proxy.tunnel_binding import TunnelBinding
@@ -51,7 +52,7 @@ ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
 
 @implementer(ITunnel)
-class Tunnel(Protocol):
+class Tunnel(StateMachine[TunnelState], Protocol):
     """The tunnel of one CONNECT.
 
     It receives the data that the outer session's transport reads, and passes it to the protocol inside the tunnel.
@@ -59,6 +60,8 @@ class Tunnel(Protocol):
     @raise CertificateNotPermitted: if the tunnel would be intercepted, and the CA may not sign for the host. A client
         can read this error only before the tunnel is established.
     """
+
+    transitions = TRANSITIONS
 
     def __init__(
         self, context: ProxyContext, outer: IClientConnection, authority: Authority, client: ClientIdentity
@@ -86,11 +89,6 @@ class Tunnel(Protocol):
         self._inner: Protocol | None = None
         self._session: HttpSession | None = None
         self._relay: Relay | None = None
-
-    def _enter(self, state: TunnelState) -> None:
-        if state not in TRANSITIONS[self._state]:
-            raise AssertionError(f"{self._state.name} does not lead to {state.name}")
-        self._state = state
 
     def begin(self, buffered: bytes) -> None:
         """Take over the client's connection.

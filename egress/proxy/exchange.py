@@ -32,6 +32,7 @@ from egress.proxy.forwarder import Forwarder
 from egress.proxy.interfaces import IClientStream
 from egress.proxy.outgoing_request import OutgoingRequest
 from egress.proxy.request_body import RequestBody
+from egress.proxy.state_machine import StateMachine
 from egress.proxy.transaction import Transaction
 from egress.upstream.interfaces import IOriginStream
 
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 
 
-class Exchange:
+class Exchange(StateMachine[State]):
     """One request of a client, and its response.
 
     The owner of its client stream passes content to it (L{body_data}, L{body_end}) while L{wants_body} is true. It ends
@@ -50,6 +51,8 @@ class Exchange:
 
     @param stream: the client's side of the exchange.
     """
+
+    transitions = TRANSITIONS
 
     def __init__(
         self, context: ProxyContext, stream: IClientStream, client: ClientIdentity, outgoing: OutgoingRequest
@@ -107,11 +110,6 @@ class Exchange:
         if self._state is State.SWITCHED:
             return self._forwarder is not None and self._forwarder.switched_end()
         return self._content.over
-
-    def _enter(self, state: State) -> None:
-        if state not in TRANSITIONS[self._state]:
-            raise AssertionError(f"{self._state.name} does not lead to {state.name}")
-        self._state = state
 
     # -- before the decision
 

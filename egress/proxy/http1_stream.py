@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
-from typing import Protocol as Structure
 
 from zope.interface import implementer
 
@@ -15,59 +13,13 @@ from egress.http.upgrade import Upgrade
 from egress.http.writers import encode_interim, encode_response, encode_switch, response_framing
 from egress.model.decision import Headers
 from egress.model.errors import EgressError, outcome_of
-from egress.proxy.interfaces import IClientStream
+from egress.proxy.interfaces import IClientStream, IHttp1Connection
 from egress.transport.tcp import unshared
-from egress.upstream.authenticated_connections import AuthenticatedConnections
 
 if TYPE_CHECKING:
     from egress.proxy.context import ProxyContext
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
-
-
-class Http1Connection(Structure):
-    """The client connection of the stream."""
-
-    logins: AuthenticatedConnections
-
-    @property
-    def watch(self) -> Callable[[float | None], None]:
-        """Sets the timeout of the exchange."""
-
-    @property
-    def transport(self) -> object:
-        """The transport."""
-
-    @property
-    def backpressured(self) -> bool:
-        """Whether the client reads too slowly."""
-
-    def may_keep_alive(self, head: RequestHead) -> bool:
-        """Whether the connection stays open after the response to a request."""
-
-    def write(self, data: bytes) -> None:
-        """Send data to the client."""
-
-    def advance(self) -> None:
-        """Process buffered events."""
-
-    def pause_reading(self) -> None:
-        """Pause reading from the client."""
-
-    def resume_reading(self) -> None:
-        """Resume reading from the client."""
-
-    def relay(self) -> None:
-        """Pass all further data to the exchange."""
-
-    def request_over(self, head: RequestHead) -> bool:
-        """Whether the whole request was read."""
-
-    def response_over(self, head: RequestHead, *, keep_alive: bool) -> None:
-        """Handle a complete response."""
-
-    def abort(self) -> None:
-        """Abort the connection."""
 
 
 @implementer(IClientStream)
@@ -79,7 +31,7 @@ class Http1Stream:
 
     __slots__ = ("_chunked", "_connection", "_context", "_keep_alive", "_out", "_request", "logins", "watch")
 
-    def __init__(self, connection: Http1Connection, context: ProxyContext, request: RequestHead) -> None:
+    def __init__(self, connection: IHttp1Connection, context: ProxyContext, request: RequestHead) -> None:
         self.logins = connection.logins
         # Set for each piece of content, so without a call in between.
         self.watch = connection.watch

@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 from zope.interface import Attribute, Interface
 
 if TYPE_CHECKING:
-    from egress.http.events import ResponseHead
+    from egress.http.events import RequestHead, ResponseHead
     from egress.http.upgrade import Upgrade
     from egress.model.authority import Authority
     from egress.model.decision import ClientIdentity, Headers
@@ -106,6 +106,28 @@ class IClientConnection(Interface):
 
     def abort() -> None:
         """Abort the connection, so that the client detects that data is missing."""
+
+
+class IHttp1Connection(IClientConnection):
+    """An HTTP/1 client connection, as the stream of its current exchange uses it."""
+
+    backpressured: bool = Attribute("Whether the client reads too slowly.")
+    logins: AuthenticatedConnections = Attribute("The origin connections that serve only this client connection.")
+
+    def advance() -> None:
+        """Process buffered events."""
+
+    def relay() -> None:
+        """Pass all further data to the exchange, which has switched protocols."""
+
+    def may_keep_alive(head: RequestHead) -> bool:
+        """Whether the connection stays open after the response to a request."""
+
+    def request_over(head: RequestHead) -> bool:
+        """Whether the whole request was read."""
+
+    def response_over(head: RequestHead, *, keep_alive: bool) -> None:
+        """Handle a complete response: wait for the next request, or close."""
 
 
 class ITunnel(IHalfCloseableProtocol, IPushProducer):

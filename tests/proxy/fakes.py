@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from ipaddress import ip_address
 from itertools import count
-from typing import Any
+from typing import Any, TypeVar
 
 from OpenSSL import SSL
 from twisted.internet.address import IPv4Address
@@ -39,6 +39,8 @@ from egress.upstream.origins import Origins
 from egress.upstream.pool import OriginPool
 
 _log = Logger()
+
+T = TypeVar("T")
 
 WALL = 1_700_000_000.0
 LOCAL = ip_address("192.0.2.1")
@@ -512,6 +514,20 @@ class ProxyTestCase(SynchronousTestCase):
         wire = self.dialer.origins[-1]
         assert isinstance(wire, Wire)
         return wire
+
+    def record_instances(self, module: object, cls: type[T]) -> list[T]:
+        """Record the objects that a module makes of a class.
+
+        @return: the objects, also those that are made later.
+        """
+        instances: list[T] = []
+
+        def make(*arguments: Any) -> T:
+            instances.append(cls(*arguments))
+            return instances[-1]
+
+        self.patch(module, cls.__name__, make)
+        return instances
 
     def outcomes(self) -> list[str]:
         """The recorded outcomes."""

@@ -410,13 +410,7 @@ class UnknownProtocolTests(InterceptTestCase):
         self.assertTrue(answers.endswith(b"two"))
 
     def test_an_invalid_transition_is_an_error(self) -> None:
-        opened: list[Tunnel] = []
-
-        def open_tunnel(*arguments: Any) -> Tunnel:
-            opened.append(Tunnel(*arguments))
-            return opened[-1]
-
-        self.patch(factory, "Tunnel", open_tunnel)
+        opened = self.record_instances(factory, Tunnel)
         self.client = self.connect()
         self.tunnel()
         (tunnel,) = opened

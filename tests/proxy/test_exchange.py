@@ -985,13 +985,7 @@ class EndTests(ProxyTestCase):
 
     def exchange(self) -> Exchange:
         """Begin an exchange whose request is forwarded."""
-        begun: list[Exchange] = []
-
-        def begin(*arguments: Any) -> Exchange:
-            begun.append(Exchange(*arguments))
-            return begun[-1]
-
-        self.patch(client_session, "Exchange", begin)
+        begun = self.record_instances(client_session, Exchange)
         self.client.feed(request())
         return begun[0]
 

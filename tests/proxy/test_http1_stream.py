@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from egress.http.events import UNTIL_CLOSE, BodyKind, Framing, RequestHead, ResponseHead
@@ -12,7 +13,7 @@ from egress.http.heads import HeadLimits, parse_request_head
 from egress.http.upgrade import Upgrade
 from egress.model.errors import BadRequest, ClientGone, EgressError
 from egress.proxy.http1_stream import Http1Stream
-from egress.proxy.interfaces import IClientStream
+from egress.proxy.interfaces import IClientStream, IHttp1Connection
 from egress.transport.tcp import SharedTransport
 from tests.proxy.fakes import Proxy, content_of, status_of
 
@@ -24,6 +25,7 @@ def head(framing: Framing, status: int = 200) -> ResponseHead:
     return ResponseHead(status, b"OK", b"1.1", (), framing, True, frozenset())
 
 
+@implementer(IHttp1Connection)
 class Connection:
     """The client connection of a stream.
 
@@ -66,6 +68,9 @@ class Connection:
 
     def response_over(self, head: RequestHead, *, keep_alive: bool) -> None:
         self.calls.append(("over", keep_alive))
+
+    def close(self) -> None:
+        raise NotImplementedError
 
     def abort(self) -> None:
         self.calls.append("abort")
