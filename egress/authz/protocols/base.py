@@ -75,6 +75,19 @@ class Codec(Protocol):
         """
 
 
+class JsonCodec:
+    """The common base of codecs that send and receive JSON documents; see L{Codec}."""
+
+    fields: ClassVar[Headers] = ((b"Content-Type", b"application/json"), (b"Accept", b"application/json"))
+    can_want_body: ClassVar[bool] = True
+    can_ask_tunnels: ClassVar[bool] = True
+    takes_token: ClassVar[bool] = True
+
+    def __init__(self, url: str, decided_by: str) -> None:
+        self._url = url.encode("ascii")
+        self._decided_by = decided_by
+
+
 def ending_in(path: str, end: str) -> str:
     """Append the suffix of an API to a path, unless the path ends with it."""
     path = path.rstrip("/")

@@ -6,14 +6,14 @@ Source: OPA's documentation of its REST API, "Get a Document (with Input)".
 from __future__ import annotations
 
 import re
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 import attrs
 
-from egress.authz.protocols.base import AuthzRequest, AuthzResponse, invalid_response
+from egress.authz.protocols.base import AuthzRequest, AuthzResponse, JsonCodec, invalid_response
 from egress.authz.protocols.request_json import add_content, add_context, destination, encoded, joined
 from egress.authz.protocols.response_json import MAX_REASON, InvalidResponse, decision_from, parse_object, printable
-from egress.model.decision import Decision, DecisionRequest, Headers
+from egress.model.decision import Decision, DecisionRequest
 
 _RULE: Final = re.compile(r".*/v1/data(/[^/]+)+")
 _YES: Final = ("allow", "allowed")
@@ -30,17 +30,11 @@ def _allowed(result: dict[str, Any]) -> bool | None:
     return next(iter(values.values()), None)
 
 
-class OpaCodec:
+class OpaCodec(JsonCodec):
     """See L{egress.authz.protocols.base.Codec}."""
 
-    fields: ClassVar[Headers] = ((b"Content-Type", b"application/json"), (b"Accept", b"application/json"))
-    can_want_body: ClassVar[bool] = True
-    can_ask_tunnels: ClassVar[bool] = True
-    takes_token: ClassVar[bool] = True
-
     def __init__(self, url: str, decided_by: str) -> None:
-        self._url = url.encode("ascii")
-        self._decided_by = decided_by
+        super().__init__(url, decided_by)
         self._rule = "data/" + url.partition("/v1/data/")[2]
 
     @staticmethod

@@ -6,9 +6,9 @@ contract is silent (C{docs/reference/authorization.md}).
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
-from egress.authz.protocols.base import AuthzRequest, AuthzResponse, ending_in, invalid_response
+from egress.authz.protocols.base import AuthzRequest, AuthzResponse, JsonCodec, ending_in, invalid_response
 from egress.authz.protocols.request_json import add_content, add_context, encoded, joined, to_json
 from egress.authz.protocols.response_json import InvalidResponse, decision_from, parse_object
 from egress.model.decision import Decision, DecisionRequest, Headers
@@ -65,17 +65,8 @@ def decode_response(
         raise invalid_response(f"sent an invalid response: {error}") from error
 
 
-class ValidateCodec:
+class ValidateCodec(JsonCodec):
     """See L{egress.authz.protocols.base.Codec}."""
-
-    fields: ClassVar[Headers] = ((b"Content-Type", b"application/json"), (b"Accept", b"application/json"))
-    can_want_body: ClassVar[bool] = True
-    can_ask_tunnels: ClassVar[bool] = True
-    takes_token: ClassVar[bool] = True
-
-    def __init__(self, url: str, decided_by: str) -> None:
-        self._url = url.encode("ascii")
-        self._decided_by = decided_by
 
     @staticmethod
     def endpoint_path(path: str) -> str:
