@@ -55,9 +55,9 @@ def effective_config(config: ProxyConfig, role: Role, *, own_authorizer: bool) -
             config, shadow_authz_url=None, shadow_authz_token=None, shadow_policy=None, shadow_log=None
         )
     elif not role.is_worker and config.workers != 1:
-        raise ConfigError("workers", str(config.workers), "an application is one process: leave it at 1")
+        raise ConfigError("workers", str(config.workers), "an application has one process: set it to 1")
     if role.is_whole and config.mode is Mode.OBSERVE:
-        _log.warn("NOTHING IS ENFORCED: --mode observe lets through what would be refused")
+        _log.warn("NOTHING IS ENFORCED: --mode observe forwards requests that would be denied")
     return attrs.evolve(config, limits=_limits(config, log=role.is_whole))
 
 
@@ -65,7 +65,7 @@ def _limits(config: ProxyConfig, *, log: bool) -> Limits:
     limits = clamp_to(config.limits, soft_limit())
     if log and limits.connections < config.limits.connections:
         _log.info(
-            "the limit of open files leaves room for {connections} connections, {each} of one client, not {wanted}",
+            "the limit of open files permits {connections} connections, {each} for one client, instead of {wanted}",
             connections=limits.connections,
             each=limits.connections_per_client,
             wanted=config.limits.connections,

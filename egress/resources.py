@@ -67,8 +67,8 @@ def check_secrets(names: Iterable[str], secrets: SecretTable | None) -> None:
     """
     missing = (secrets or SecretTable({})).missing(names)
     if missing:
-        remedy = "give --secrets with" if secrets is None else "--secrets does not have"
-        raise ConfigError("--policy", "", f"names secrets: {remedy} {', '.join(missing)}")
+        remedy = "set --secrets to a file with" if secrets is None else "--secrets does not contain"
+        raise ConfigError("--policy", "", f"requires secrets: {remedy} {', '.join(missing)}")
 
 
 def _secrets(path: Path | None) -> SecretTable | None:

@@ -99,7 +99,7 @@ def start_message(
         facts.append(("admin", str(config.admin)))
     lines = facts_of(_PROGRAM, facts)
     if config.mode is Mode.OBSERVE:
-        lines += ["NOTHING IS ENFORCED (--mode observe): what would be refused leaves, and is on record as such.", ""]
+        lines += ["NOTHING IS ENFORCED (--mode observe): requests that would be denied are forwarded and recorded.", ""]
     tcp = [
         (address, listener)
         for address, listener in zip(addresses, config.listen, strict=False)
@@ -109,16 +109,16 @@ def start_message(
     exposed = [address for address in unauthenticated if not ip_address(address.host.partition("%")[0]).is_loopback]
     if exposed:
         where = ", ".join(endpoint_of(address) for address in exposed)
-        lines += [f"Open to the network: {where}. Whoever reaches it can send requests through it.", ""]
+        lines += [f"Open to the network: {where}. Everyone who can connect to it can send requests through it.", ""]
     if tcp:
         lines += _shell_lines(_proxy_url(*tcp[0]), certificate if ca.rooted else None)
         if config.auth_at(tcp[0][1]) is not None:
-            lines += ["", "Clients say who they are: put NAME:PASSWORD@ or NAME:TOKEN@ before the host of the proxy."]
+            lines += ["", "Clients must authenticate: put NAME:PASSWORD@ or NAME:TOKEN@ before the host of the proxy."]
         if config.passthrough:
             lines += [
                 "",
-                f"Tunnelled unread: {', '.join(config.passthrough)}. These show their own certificates: where",
-                "the variables above replace the CAs of the system, name a file that has both.",
+                f"Not intercepted: {', '.join(config.passthrough)}. These hosts present their own certificates: if",
+                "the variables above replace the CAs of the system, use a file that contains both.",
             ]
         lines.append("")
     return "\n".join(lines) + "\n"
@@ -128,18 +128,18 @@ def _shell_lines(url: str, certificate: Path | None) -> list[str]:
     trust = " ".join(f'{name}="$CURL_CA_BUNDLE"' for name in _TRUST_VARIABLES)
     others = " ".join(f'{name}="$HTTP_PROXY"' for name in ("HTTPS_PROXY", "ALL_PROXY"))
     lower = " ".join(f'{name}="$HTTP_PROXY"' for name in ("http_proxy", "https_proxy", "all_proxy"))
-    trusting = ["", "Clients must trust the root of this CA, which is not among its certificates."]
+    trusting = ["", "Clients must trust the root of this CA, which is not one of its certificates."]
     if certificate is not None:
         trusting = [f"export CURL_CA_BUNDLE={shlex.quote(str(certificate))}", f"export {trust}"]
     return [
-        "To put a shell behind it, paste:",
+        "To use the proxy in a shell, paste:",
         "",
         f"export HTTP_PROXY={shlex.quote(url)}",
         f"export {others} {lower}",
         "unset NO_PROXY no_proxy",
         *trusting,
         "",
-        "Hosts in NO_PROXY would be reached past the proxy, without a decision.",
+        "Clients contact hosts in NO_PROXY directly, without a decision.",
     ]
 
 

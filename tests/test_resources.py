@@ -44,7 +44,7 @@ class LoadedResourcesTests(SynchronousTestCase):
         authority = Authority("authz.test", 443)
         failure = Failure(SSL.Error([("SSL routines", "", "unsupported protocol")]))
         for trust, oldest in ((files.trust, "1.3"), (files.authz_trust, "1.2")):
-            self.assertIn(f"from version {oldest} on", trust.connection_creator(authority).explain(failure).reason)
+            self.assertIn(f"does not support TLS {oldest} or later", trust.connection_creator(authority).explain(failure).reason)
 
     def test_secrets_of_a_policy(self) -> None:
         """A policy that names a missing secret is an error."""
@@ -65,7 +65,10 @@ class LoadedResourcesTests(SynchronousTestCase):
         assert secrets is not None
         check_secrets(["a"], secrets)
         check_secrets([], None)
-        for names, table, says in ((["b", "a"], secrets, "does not have b"), (["a"], None, "give --secrets with a")):
+        for names, table, says in (
+            (["b", "a"], secrets, "does not contain b"),
+            (["a"], None, "set --secrets to a file with a"),
+        ):
             error = self.assertRaises(ConfigError, check_secrets, names, table)
             self.assertEqual(error.option, "--policy")
             self.assertIn(says, str(error))

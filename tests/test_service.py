@@ -205,7 +205,7 @@ class ConstructionTests(ServiceTestCase):
             with self.subTest(field):
                 error = self.assertRaises(ConfigError, self.make, _Never(), **{field: value})
                 self.assertEqual((error.option, error.value), (field, str(value)))
-                self.assertIn("leave this out", error.remedy)
+                self.assertIn("remove this", error.remedy)
 
     def test_options_without_an_authorization_service(self) -> None:
         """The embedded policy does not use them; a service or an authorizer of the application does."""

@@ -174,9 +174,9 @@ class StartMessageTests(SynchronousTestCase):
 
     def test_passthrough(self) -> None:
         self.assertIn(
-            "Tunnelled unread: a.example, *.b.example.", self.message(passthrough=("a.example", "*.b.example"))
+            "Not intercepted: a.example, *.b.example.", self.message(passthrough=("a.example", "*.b.example"))
         )
-        self.assertNotIn("Tunnelled", self.message())
+        self.assertNotIn("Not intercepted", self.message())
 
 
 class MakeServiceTests(TapTestCase):

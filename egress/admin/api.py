@@ -106,9 +106,11 @@ class AdminResource(Resource):
         """Reject clients without the token, and all pages in a browser."""
         headers = request.requestHeaders
         if not self.knows(request):
-            raise _ErrorResponse(HTTPStatus.UNAUTHORIZED, "show the token of --admin-token-file: Authorization: Bearer")
+            raise _ErrorResponse(
+                HTTPStatus.UNAUTHORIZED, "send the token of --admin-token-file as Authorization: Bearer TOKEN"
+            )
         if headers.hasHeader(b"origin") or headers.hasHeader(b"sec-fetch-site"):
-            raise _ErrorResponse(HTTPStatus.FORBIDDEN, "this is not for pages in a browser")
+            raise _ErrorResponse(HTTPStatus.FORBIDDEN, "requests from web pages are not accepted")
 
     def _dispatch(self, request: Request) -> Deferred[dict[str, Any]]:
         method, path = request.method, request.path
@@ -125,16 +127,16 @@ class AdminResource(Resource):
             _expect(request, b"POST")
             explain_request = _parsed(request, ExplainRequest.parse)
             return maybeDeferred(self._backend.explain, explain_request)
-        raise _ErrorResponse(HTTPStatus.NOT_FOUND, "there are /approvals, /approvals/ID and /explain")
+        raise _ErrorResponse(HTTPStatus.NOT_FOUND, "use /approvals, /approvals/ID or /explain")
 
     def _resolve(self, name: str, answer: ApprovalAnswer) -> Deferred[dict[str, Any]]:
         def answered(found: dict[str, Any]) -> dict[str, Any]:
             if found["resolved"] == 0:
                 raise _ErrorResponse(
-                    HTTPStatus.NOT_FOUND, "nobody waits for this any more: it was answered, or has ended"
+                    HTTPStatus.NOT_FOUND, "no pending approval with this id (already answered or expired)"
                 )
             _log.info(
-                "{who} {verdict} {subject}",
+                "{who} {verdict} pending approval {subject}",
                 who=answer.who,
                 verdict="allows" if answer.allow else "denies",
                 subject=name,
@@ -146,8 +148,8 @@ class AdminResource(Resource):
     def _revoke(self, name: str) -> Deferred[dict[str, Any]]:
         def revoked(existed: bool) -> dict[str, Any]:
             if not existed:
-                raise _ErrorResponse(HTTPStatus.NOT_FOUND, "nothing of this id is allowed for a time")
-            _log.info("permission {name} is taken back", name=name)
+                raise _ErrorResponse(HTTPStatus.NOT_FOUND, "no grant with this id")
+            _log.info("grant {name} is revoked", name=name)
             return {"revoked": name}
 
         return maybeDeferred(self._backend.revoke, name).addCallback(revoked)
@@ -174,8 +176,11 @@ class AdminResource(Resource):
             elif isinstance(error, Unanswered):
                 _reject(request, _ErrorResponse(HTTPStatus.SERVICE_UNAVAILABLE, str(error)))
             else:
-                _log.failure("{path} cannot be answered", failure, path=quoted(request.path))
-                _reject(request, _ErrorResponse(HTTPStatus.INTERNAL_SERVER_ERROR, "this failed; the log says why"))
+                _log.failure("admin request for {path} failed", failure, path=quoted(request.path))
+                _reject(
+                    request,
+                    _ErrorResponse(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error: see the log of the proxy"),
+                )
 
         request.notifyFinish().addErrback(client_disconnected)
         result.addCallbacks(answered, failed)

@@ -120,8 +120,8 @@ class _Trace:
             if origin.scheme == "https":
                 stage = self._tunnel(origin.authority)
             if stage is Stage.REQUEST and head.method == "CONNECT":
-                self._step("decision", _SKIPPED, "each request inside is decided on: explain one of these")
-                return self._end("none", "what is asked for inside the tunnel decides", "proxy")
+                self._step("decision", _SKIPPED, "each request inside the tunnel is authorized: explain one of them")
+                return self._end("none", "the requests inside the tunnel are authorized separately", "proxy")
             name = "address"
             purpose = Purpose.TUNNEL if stage is Stage.TUNNEL else Purpose.REQUEST
             if stage is Stage.REQUEST and self._upgrade(head) is not None:
@@ -132,12 +132,12 @@ class _Trace:
             name = "decision"
             authz_request = self._authz_request(head, target, origin, stage, destination)
             if not request.ask and self._of.deciding.rules is None:
-                self._step(name, _SKIPPED, f"{self._of.deciding.without_approver.name} was not asked (--no-ask)")
-                return self._end("none", "nobody was asked", "proxy")
+                self._step(name, _SKIPPED, f"{self._of.deciding.without_approver.name} was not queried (--no-ask)")
+                return self._end("none", "no authorization request was sent", "proxy")
             decision = yield self._decide(authz_request, destination)
             if decision.verdict is not Verdict.ALLOW:
                 if destination.withheld:
-                    self._step("address", _SKIPPED, "not looked up: only the name of what is allowed is")
+                    self._step("address", _SKIPPED, "not resolved: only names of allowed requests are resolved")
                 return self._not_allowed(decision)
             if destination.resolution_error is not None:
                 return self._fault(destination.resolution_error)
@@ -163,9 +163,9 @@ class _Trace:
     def _client(self) -> None:
         config, name = self._of.config, self._request.client
         if name is not None:
-            self._step("client", _OK, f"{name}, as its credentials would prove")
+            self._step("client", _OK, f"{name}, assumed to be authenticated")
         elif config.listen and all(map(config.requires_auth_at, config.listen)):
-            raise ClientUnauthenticated("clients have to say who they are here; name one with --client")
+            raise ClientUnauthenticated("clients must authenticate: set the name of a client with --client")
 
     def _read(self) -> tuple[RequestHead, RequestTarget, Origin]:
         """Parse the request with the proxy's own reader, as if a client had sent it."""
@@ -177,7 +177,7 @@ class _Trace:
         schemes = DEFAULT_PORTS
         target = parse_request_target(request.method, request.url.encode("utf-8"), schemes)
         if target.authority is None:
-            raise BadRequest("write a whole URL, as in https://example.com/, or for CONNECT a host and a port")
+            raise BadRequest("write an absolute URL, as in https://example.com/, or a host and a port for CONNECT")
         scheme = target.scheme or "https"
         origin = Origin("https", target.authority) if connect else Origin.of(scheme, target.authority)
         if b"host" not in names:
@@ -207,7 +207,7 @@ class _Trace:
         refusal = parts.tunnels.interception.refusal(authority)
         if parts.tunnels.is_passthrough(authority):
             why = "--opaque-ports" if parts.tunnels.is_opaque_port(authority) else "--passthrough"
-            self._step("tunnel", _OK, f"passed through unread ({why}): the tunnel is decided on, not what is inside")
+            self._step("tunnel", _OK, f"passthrough ({why}): the tunnel is authorized as a whole, and relayed unread")
             return Stage.TUNNEL
         if refusal is not None:
             raise CertificateNotPermitted(refusal)
@@ -283,8 +283,8 @@ class _Trace:
         limit = self._parts.limits.body
         if len(body) > limit and self._parts.oversize_body is OversizeBody.REFUSE:
             raise ContentTooLarge(
-                f"the content is over the {limit} bytes that are put to the authorizer; "
-                "the operator can raise --body-limit"
+                f"the content is longer than the {limit} bytes that an authorizer can receive; "
+                "the operator can increase --body-limit"
             )
         return attrs.evolve(request, body=body[:limit], body_truncated=len(body) > limit, body_withheld=False)
 
@@ -294,22 +294,22 @@ class _Trace:
         while True:
             decision: Decision = yield self._of.deciding.without_approver.decide(request)
             if decision.verdict is Verdict.NEED_BODY and request.body_withheld:
-                details.append("asked again, with the content")
+                details.append("authorized again, with the content")
                 request = self._with_body(request, self._request.body or b"")
             elif decision.verdict is Verdict.NEED_ADDRESSES and request.addresses_withheld:
-                details.append("asked again, with the addresses")
+                details.append("authorized again, with the addresses")
                 request = yield self._with_addresses(request, destination)
             else:
                 break
         if decision.verdict in NEEDS:
-            raise AuthorizerUnavailable("the authorizer wants what it has, or what cannot be had")
+            raise AuthorizerUnavailable("the authorizer requested data that it already has, or that is not available")
         details += of_terms(decision)
         rule = f"rule {decision.rule_id} of " if decision.rule_id is not None else ""
         outcome = {Verdict.ALLOW: _OK, Verdict.ASK: "ask"}.get(decision.verdict, _NO)
         text = f"{decision.verdict.value}, by {rule}{decision.decided_by}: {decision.reason}"
         rules = self._rules(request)
         if len(rules) > _MAX_RULES:
-            details.append(f"{len(rules) - _MAX_RULES} rules before these are not about it")
+            details.append(f"{len(rules) - _MAX_RULES} earlier rules did not match")
         self._step("decision", outcome, text, details, rules[-_MAX_RULES:])
         return self._approval(request, decision)
 
@@ -341,7 +341,8 @@ class _Trace:
             return decision
         found = self._of.approvals.resolve_without_approver(request, decision)
         if found is None:
-            self._step("approval", "ask", f"held until a person answers, for {self._of.config.approval_timeout:g} s")
+            timeout = self._of.config.approval_timeout
+            self._step("approval", "ask", f"pending until an approver allows or denies it, for up to {timeout:g} s")
             return decision
         self._step("approval", _OK if found.allowed else _NO, found.reason)
         return found
@@ -354,12 +355,12 @@ class _Trace:
     def _route(self, route: Route, origin: Origin) -> None:
         upstream = route.upstream
         if upstream is not None:
-            how = "in a tunnel" if route.connect else "as a request to it"
+            how = "in a tunnel" if route.connect else "without a tunnel"
             self._step("way", _OK, f"through {upstream.scheme}://{upstream.authority}, {how}")
             return
         config = self._of.config
         bypassed = config.bypass.matches(origin.authority) and (config.upstream_http or config.upstream_https)
-        self._step("way", _OK, "directly, past the upstream proxy (--no-proxy)" if bypassed else "directly")
+        self._step("way", _OK, "directly, not through the upstream proxy (--no-proxy)" if bypassed else "directly")
 
     @inlineCallbacks
     def _connect(self, route: Route) -> Generator[Deferred[Any], Any, None]:

@@ -18,17 +18,17 @@ def _class_of(guard: IAddressGuard, address: IPAddress, port: int) -> str:
     what = forbidden(address)
     if guard.refusal(address, port) is None:
         kind = "a private address" if is_private(address) else "a public address"
-        return kind if what is None else f"{what}; opened with --allow-address"
-    return f"refused, {what or ('a private address' if is_private(address) else 'closed by the operator')}"
+        return kind if what is None else f"{what}, permitted by --allow-address"
+    return f"rejected, {what or ('a private address' if is_private(address) else 'excluded by the configuration')}"
 
 
 def of_route(route: Route) -> str:
     """Describe the resolved addresses of a route."""
     port, upstream = route.origin.authority.port, route.upstream
     if upstream is not None:
-        return f"port {port} is open; {upstream.authority} resolves the name"
+        return f"port {port} is permitted; {upstream.authority} resolves the name"
     many = len(route.addresses)
-    return f"{many} addresses, all of which may be contacted" if many > 1 else "one address, which may be contacted"
+    return f"{many} addresses, all permitted" if many > 1 else "one address, permitted"
 
 
 def of_terms(decision: Decision) -> list[str]:
@@ -36,13 +36,13 @@ def of_terms(decision: Decision) -> list[str]:
     terms = decision.obligations
     details = []
     if decision.observed is not None:
-        details.append(f"only observed (--mode): it would be {decision.observed} otherwise")
+        details.append(f"observe mode: in enforce mode, the result would be {decision.observed}")
     if decision.source is not None:
         details.append(f"from: {decision.source}")
     if terms.max_bytes is not None:
         details.append(f"at most {terms.max_bytes} bytes")
     if terms.expires_in is not None:
-        details.append(f"asked again after {terms.expires_in:g} s")
+        details.append(f"authorized again after {terms.expires_in:g} s")
     changed = [name.decode("latin-1") for name, _ in (*terms.set_headers, *terms.secret_headers)]
     if changed:
         details.append(f"sets {', '.join(changed)}")

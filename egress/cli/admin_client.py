@@ -80,15 +80,15 @@ class AdminApi:
             answer = connection.getresponse()
             found = json.loads(answer.read(_MAX_ANSWER))
         except TimeoutError as error:
-            raise CommandFailed(f"{self._endpoint}: the proxy does not answer") from error
+            raise CommandFailed(f"{self._endpoint}: the proxy does not respond") from error
         except OSError as error:
-            raise CommandFailed(f"{self._endpoint}: {error.strerror or error}; does the proxy run?") from error
+            raise CommandFailed(f"{self._endpoint}: {error.strerror or error}; is the proxy running?") from error
         except (http.client.HTTPException, ValueError) as error:
-            raise CommandFailed(f"{self._endpoint}: what answers there is no egress proxy") from error
+            raise CommandFailed(f"{self._endpoint}: the server is not an egress proxy") from error
         finally:
             connection.close()
         if not isinstance(found, dict):
-            raise CommandFailed(f"{self._endpoint}: what answers there is no egress proxy")
+            raise CommandFailed(f"{self._endpoint}: the server is not an egress proxy")
         if answer.status != 200:
             raise AdminFailed(str(found.get("error", answer.reason)), answer.status)
         return found
@@ -103,13 +103,13 @@ def add_options(parser: argparse.ArgumentParser, default: Any = None, hint: str 
         "--admin",
         default=default,
         metavar="unix:PATH|URL",
-        help=f"where the proxy was told to be reached, as in unix:/run/egress/admin.sock or http://127.0.0.1:9099{hint}",
+        help=f"the admin API of the proxy, as in unix:/run/egress/admin.sock or http://127.0.0.1:9099{hint}",
     )
     parser.add_argument(
         "--token-file",
         default=default,
         metavar="FILE",
-        help=f"a file with the token, where one is wanted [environment: {_TOKEN_FILE}; the token itself: {_TOKEN}]",
+        help=f"a file with the token, if the API requires one [environment: {_TOKEN_FILE}; the token itself: {_TOKEN}]",
     )
 
 
@@ -121,7 +121,7 @@ def admin_api(given: argparse.Namespace, environ: Mapping[str, str]) -> AdminApi
     place = ParseContext(Path.cwd())
     text = given.admin or environ.get(_ADMIN)
     if not text:
-        raise CommandFailed(f"say where the proxy is to be reached: --admin unix:PATH, or the variable {_ADMIN}")
+        raise CommandFailed(f"the admin API is not set: use --admin unix:PATH, or the variable {_ADMIN}")
     spelling = "--admin" if given.admin else _ADMIN
     try:
         endpoint = AdminEndpoint.parse(text, place.path)

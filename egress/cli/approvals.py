@@ -26,25 +26,27 @@ def add_parser(commands: Any) -> None:
     """Add C{approvals} to the commands."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "approvals",
-        help="requests that wait for a person",
-        description="Shows the requests that a running proxy holds until a person answers, and what was allowed for a "
-        "time. The proxy must have been started with --admin.",
+        help="list, allow and deny pending approvals",
+        description="Lists the pending approvals and the grants of a running proxy, which must have been started with "
+        "--admin.",
     )
     add_options(parser)
-    parser.add_argument("--watch", action="store_true", help="go on, and tell of each new one, until Ctrl-C")
-    parser.add_argument("--json", action="store_true", help="write JSON, for programs")
+    parser.add_argument("--watch", action="store_true", help="continue to list each new pending approval, until Ctrl-C")
+    parser.add_argument("--json", action="store_true", help="write JSON")
     parser.set_defaults(run=_list)
     actions = parser.add_subparsers(title="actions", metavar="ACTION")
 
-    allow = _add(actions, "allow", _allow, "let a request go")
+    allow = _add(actions, "allow", _allow, "allow the requests of a pending approval")
     allow.add_argument(
-        "--for", dest="seconds", type=_duration, metavar="TIME", help="and the same without asking, for so long (1h)"
+        "--for", dest="seconds", type=_duration, metavar="TIME", help="also create a grant for this time, as in 1h"
     )
-    deny = _add(actions, "deny", _deny, "refuse a request")
+    deny = _add(actions, "deny", _deny, "deny the requests of a pending approval")
     for each in (allow, deny):
-        each.add_argument("--reason", metavar="TEXT", help="why, for the client and the audit log")
-        each.add_argument("--by", metavar="NAME", help="who you are, for the audit log [default: your user name]")
-    _add(actions, "revoke", _revoke, "take back what was allowed for a time")
+        each.add_argument("--reason", metavar="TEXT", help="the reason, for the client and the audit log")
+        each.add_argument(
+            "--by", metavar="NAME", help="the name of the approver, for the audit log [default: your user name]"
+        )
+    _add(actions, "revoke", _revoke, "revoke a grant")
 
 
 def _add(actions: Any, name: str, run: Any, text: str) -> argparse.ArgumentParser:
@@ -52,7 +54,7 @@ def _add(actions: Any, name: str, run: Any, text: str) -> argparse.ArgumentParse
     parser.set_defaults(run=run)
     # The options are accepted before and after the action.
     add_options(parser, argparse.SUPPRESS)
-    parser.add_argument("id", metavar="ID", help="as egress approvals shows it")
+    parser.add_argument("id", metavar="ID", help="an id that egress approvals lists")
     return parser
 
 
@@ -99,9 +101,9 @@ def in_lines(found: Mapping[str, Any], now: float) -> str:
     for one in found["pending"]:
         lines += [*_pending(one, now), ""]
     if not found["pending"]:
-        lines += ["Nothing waits for a person.", ""]
+        lines += ["No pending approvals.", ""]
     if found["grants"]:
-        lines.append("Allowed for a time:")
+        lines.append("Grants:")
         lines += [plain(_grant(one, now)) for one in found["grants"]]
     return "\n".join(lines).rstrip("\n") + "\n"
 
@@ -114,8 +116,8 @@ def _pending(one: Mapping[str, Any], now: float) -> Sequence[str]:
     lines = [
         f"{one['id']}  {one['method']} {one['url']}{many}",
         f"  from    {_client(one['client'], one['identity'])}{content}",
-        f"  why     {rule}{one['reason']}",
-        f"  held    {_span(now - one['since'])}, for {_span(one['until'] - now)} more",
+        f"  reason  {rule}{one['reason']}",
+        f"  pending {_span(now - one['since'])}, expires in {_span(one['until'] - now)}",
     ]
     return [plain(line) for line in lines]
 
@@ -151,8 +153,8 @@ def _allow(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -
         print(f"{given.id}: {_requests(found)} allowed once", file=out)
         return
     end = datetime.fromtimestamp(grant["until"], timezone.utc)
-    print(f"{given.id}: {_requests(found)} allowed, and the same until {end:%Y-%m-%d %H:%M:%S} UTC", file=out)
-    print(f"To take it back: egress approvals revoke {grant['id']}", file=out)
+    print(f"{given.id}: {_requests(found)} allowed, with a grant until {end:%Y-%m-%d %H:%M:%S} UTC", file=out)
+    print(f"To revoke the grant: egress approvals revoke {grant['id']}", file=out)
 
 
 def _deny(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> None:
@@ -180,10 +182,10 @@ def _user() -> str:
 
 def _revoke(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> None:
     admin_api(given, environ).call("DELETE", _path(given.id))
-    print(f"{given.id}: is not allowed any more", file=out)
+    print(f"{given.id}: grant revoked", file=out)
 
 
 def _path(name: str) -> str:
     if not name.isalnum():
-        raise CommandFailed(f"{name!r} is no id: egress approvals shows them")
+        raise CommandFailed(f"{name!r} is not a valid id: egress approvals lists the ids")
     return f"/approvals/{quote(name)}"

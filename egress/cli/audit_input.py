@@ -16,7 +16,7 @@ STDIN: Final = "-"
 def add_argument(parser: Any) -> None:
     """Add the files to the arguments of a command."""
     parser.add_argument(
-        "audit", metavar="AUDIT.jsonl", nargs="+", help="what --audit-log has written; - is standard input"
+        "audit", metavar="AUDIT.jsonl", nargs="+", help="a file that --audit-log has written; - is standard input"
     )
 
 
@@ -35,15 +35,15 @@ def read_audit(names: Sequence[str], *, whole: bool = False) -> Iterator[AuditLi
                 with Path(name).open("rb") as file:
                     yield from read_lines(_lines(file), notes)
             except OSError as error:
-                raise Misused(f"{name}: cannot be read: {error.strerror}; name a file of --audit-log") from error
+                raise Misused(f"{name}: cannot be read: {error.strerror}; specify a file of --audit-log") from error
         if not notes.lines:
             # Otherwise a job that bypassed the proxy would look like a job without violations.
-            print(f"egress: {name}: is empty; does the job go through the proxy?", file=sys.stderr)
+            print(f"egress: {name}: is empty; does the job use the proxy?", file=sys.stderr)
         if notes.bad:
             if notes.bad == notes.lines:
-                raise Misused(f"{name}: is no audit log: {notes.describe()}")
+                raise Misused(f"{name}: is not an audit log: {notes.describe()}")
             if whole:
-                raise Misused(f"{name}: {notes.describe()}; nobody knows what they are about, so nothing is verified")
+                raise Misused(f"{name}: {notes.describe()}; without them, nothing can be verified")
             print(f"egress: {name}: {notes.describe()}", file=sys.stderr)
 
 

@@ -36,43 +36,47 @@ _DAYS: Final = CA_LIFETIME.days
 
 def add_parser(commands: Any) -> None:
     """Add C{ca} to the commands."""
-    parser = commands.add_parser("ca", help="the certificate authority", description="Works on the proxy's CA.")
+    parser = commands.add_parser("ca", help="manage the CA", description="Manages the CA of the proxy.")
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
 
-    show = _add(actions, "show", _show, "show the CA, and how long it lasts")
-    show.add_argument("--json", action="store_true", help="write JSON, for programs")
+    show = _add(actions, "show", _show, "show the CA and its validity")
+    show.add_argument("--json", action="store_true", help="write JSON")
 
-    export = _add(actions, "export", _export, "write what clients must trust, never a key")
+    export = _add(actions, "export", _export, "write the certificates that clients must trust")
     export.add_argument(
         "--format", choices=[form.value for form in Form], default=Form.PEM.value, help="[default: %(default)s]"
     )
     export.add_argument(
-        "--password", default="changeit", help="of a trust store, where it protects nothing [default: %(default)s]"
+        "--password",
+        default="changeit",
+        help="the password of a trust store; it protects nothing [default: %(default)s]",
     )
-    export.add_argument("file", metavar="FILE|-", help="where to write it; - is standard output")
+    export.add_argument("file", metavar="FILE|-", help="the output file; - is standard output")
 
     rotate = _add(
         actions,
         "rotate",
         _rotate,
-        "make the next CA, and publish it beside the one in use, which goes on signing",
+        "generate the next CA, and publish it in addition to the current CA, which still signs",
     )
     step = rotate.add_mutually_exclusive_group()
     step.add_argument(
-        "--activate", action="store_true", help="have the next CA sign; do this when every client trusts both"
+        "--activate", action="store_true", help="sign with the next CA; do this when every client trusts both CAs"
     )
-    step.add_argument("--cancel", action="store_true", help="give the next CA up")
+    step.add_argument("--cancel", action="store_true", help="discard the next CA")
     step.add_argument(
-        "--retire", action="store_true", help="publish earlier CAs no more; do this when every proxy has followed"
+        "--retire",
+        action="store_true",
+        help="publish earlier CAs no longer; do this when every proxy signs with the current CA",
     )
     rotate.add_argument(
-        "--days", type=_days, default=_DAYS, help="how long the next CA lasts [default: %(default)s]", metavar="N"
+        "--days", type=_days, default=_DAYS, help="the validity of the next CA [default: %(default)s]", metavar="N"
     )
     rotate.add_argument(
         f"--{_CONSTRAINTS}",
         dest=_CONSTRAINTS,
         metavar="HOSTS",
-        help="for which hosts the next CA may sign; none is all [default: as the one in use]",
+        help="the hosts for which the next CA may sign; none: all hosts [default: those of the current CA]",
     )
 
 
@@ -207,7 +211,7 @@ def _export(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) 
         # Readable for all users: programs may be reading the previous version.
         replace_file(path, content, 0o644)
     except OSError as error:
-        raise CommandFailed(f"{path}: {error.strerror}; name a file that can be written to") from error
+        raise CommandFailed(f"{path}: {error.strerror}; specify a writable file") from error
     print(f"{path}: {', '.join(map(_name, trusted))}", file=out)
 
 
@@ -218,7 +222,7 @@ def _rotate(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) 
     source = _source(given, environ)
     if not isinstance(source, CaDirectory):
         raise CommandFailed(
-            f"{source.certificate_path}: this CA is not the proxy's own: replace its files, and the proxy follows"
+            f"{source.certificate_path}: the proxy did not generate this CA: replace its files, which the proxy reloads"
         )
     rotation = Rotation(source)
     now = _now()
@@ -226,22 +230,22 @@ def _rotate(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) 
         if given.activate:
             name = _name(rotation.activate(now).current)
             lines = [
-                f"{name} signs from now on; running proxies follow within seconds.",
-                "When all have: egress ca rotate --retire",
+                f"{name} signs now; running proxies reload it within seconds.",
+                "After that: egress ca rotate --retire",
             ]
         elif given.retire:
             rotation.retire(now)
-            lines = [f"{source.certificate_path} has no earlier CA any more."]
+            lines = [f"{source.certificate_path} contains no earlier CA now."]
         elif given.cancel:
             rotation.cancel(now)
-            lines = ["The next CA is given up."]
+            lines = ["The next CA is discarded."]
         else:
             found = rotation.prepare(now, timedelta(days=given.days), _permitted(given, source))
             assert found.following is not None
             lines = [
-                f"{_name(found.following)} is to come; {_name(found.current)} signs.",
-                f"Give clients {source.certificate_path}, which has both, or what egress ca export writes.",
-                "When every client has it: egress ca rotate --activate",
+                f"{_name(found.following)} is the next CA; {_name(found.current)} still signs.",
+                f"Distribute {source.certificate_path}, which contains both, or the output of egress ca export.",
+                "When every client trusts both: egress ca rotate --activate",
             ]
     except CaError as error:
         raise CommandFailed(error.reason) from error

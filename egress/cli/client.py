@@ -17,21 +17,21 @@ def add_parser(commands: Any) -> None:
     """Add C{client} to the commands."""
     parser = commands.add_parser(
         "client",
-        help="a line for a client that may send requests",
-        description="Prints the line of a client for the file of --client-auth: for a password, which is asked for, or "
-        "is the first line of standard input, or for a token, which is made.",
+        help="create the line of a client for --client-auth",
+        description="Prints the line of a client for the file of --client-auth. The password comes from a prompt, or "
+        "is the first line of standard input.",
     )
     parser.add_argument(
-        "--token", action="store_true", help="make a token, and show it on standard error, where it is seen this once"
+        "--token", action="store_true", help="generate a token, and write it to standard error; it is not stored"
     )
-    parser.add_argument("name", metavar="NAME", help="what the authorizer and the audit log call the client")
+    parser.add_argument("name", metavar="NAME", help="the name of the client, for the authorizer and the audit log")
     parser.set_defaults(run=_run)
 
 
 def _run(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> None:
     name: str = given.name
     if not is_name(name):
-        raise CommandFailed("a name has up to 128 printable characters, no colon, and does not begin with #")
+        raise CommandFailed("a name must have up to 128 printable characters, no colon, and no # at the start")
     if given.token:
         token = secrets.token_urlsafe(32)
         out.write(token_line(name, token.encode("ascii")) + "\n")
@@ -39,7 +39,7 @@ def _run(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> 
         return
     password = _password()
     if not password:
-        raise CommandFailed("no password was given, or not the same one twice")
+        raise CommandFailed("the password is empty, or the two entries differ")
     out.write(password_line(name, password.encode("utf-8", "surrogateescape")) + "\n")
 
 

@@ -46,29 +46,36 @@ def add_parser(commands: Any) -> None:
     """Add C{explain} to the commands."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "explain",
-        help="what becomes of a request, and why",
-        description="Has a proxy say, step by step, what would become of a request, without sending it.",
-        epilog="Takes the options of twistd egressproxy besides, and its variables and file: --policy, --authz-url, "
-        "--config and the others say which proxy would get the request. With --admin a running one is asked instead. "
-        "Status 0: it would be allowed; 1: refused; 3: nobody can tell, or a person decides; 2: this command failed.",
+        help="explain what the proxy would do with a request",
+        description="Shows each step that a request would take, without sending the request.",
+        epilog="Also accepts the options of twistd egressproxy, its environment variables and its configuration file "
+        "(--policy, --authz-url, --config and others), which describe the proxy. With --admin, a running proxy "
+        "explains the request. Exit status 0: the request would be allowed; 1: denied or rejected; 3: no decision, an "
+        "approval is required, or the request would fail; 2: the command failed.",
         allow_abbrev=False,
     )
-    parser.add_argument("method", metavar="METHOD", help="as in GET")
-    parser.add_argument("url", metavar="URL", help="as in https://example.com/; for CONNECT, a host and a port")
+    parser.add_argument("method", metavar="METHOD", help="the method, as in GET")
+    parser.add_argument(
+        "url", metavar="URL", help="the URL, as in https://example.com/; for CONNECT, a host and a port"
+    )
     parser.add_argument(
         "-H",
         "--header",
         action="append",
         default=[],
         metavar="'N: V'",
-        help="a field of the request; may be repeated",
+        help="a header field of the request; can be repeated",
     )
-    parser.add_argument("--body", metavar="TEXT|@FILE", help="its content; @- is standard input")
-    parser.add_argument("--client", metavar="NAME", help="the name of the client that sends it")
-    parser.add_argument("--connect", action="store_true", help="connect to the origin, too, with TLS, if it is allowed")
-    parser.add_argument("--no-ask", action="store_true", help="do not ask the authorization service")
-    parser.add_argument("--json", action="store_true", help="write JSON, for programs")
-    add_options(parser, hint="; without it, the options say what a proxy would do")
+    parser.add_argument("--body", metavar="TEXT|@FILE", help="the content of the request; @- is standard input")
+    parser.add_argument("--client", metavar="NAME", help="the name of the client")
+    parser.add_argument(
+        "--connect", action="store_true", help="connect to the origin, with TLS, if the request is allowed"
+    )
+    parser.add_argument(
+        "--no-ask", action="store_true", help="send no authorization request to the authorization service"
+    )
+    parser.add_argument("--json", action="store_true", help="write JSON")
+    add_options(parser, hint="; without this option, the other options describe the proxy")
     for option in OPTIONS:
         if option.name != "admin":
             _add(parser, option)
@@ -91,13 +98,13 @@ def _run(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> 
         }
         if given.admin is not None:
             if arguments:
-                raise ExplainFailed(f"--{min(arguments)}: the running proxy has options of its own: leave it out")
+                raise ExplainFailed(f"--{min(arguments)}: cannot be combined with --admin: remove it")
             document = admin_api(given, environ).call("POST", "/explain", question.to_json())
         else:
             config = load_config(arguments, environ)
             document = run(lambda reactor: explained(reactor, config, question)).to_json()
     except TookTooLong as error:
-        raise ExplainFailed(f"there is no explanation within {_SECONDS:g} s") from error
+        raise ExplainFailed(f"the explanation was not complete within {_SECONDS:g} s") from error
     except (CommandFailed, ConfigError) as error:
         raise ExplainFailed(str(error)) from error
     out.write(json.dumps(document, indent=2) + "\n" if given.json else in_lines(document))
@@ -149,11 +156,11 @@ def _body(text: str) -> bytes:
                 with Path(text[1:]).open("rb") as file:
                     body = file.read(MAX_BODY + 1)
         except OSError as error:
-            raise ExplainFailed(f"--body {text!r}: {error.strerror}; name a file that can be read") from error
+            raise ExplainFailed(f"--body {text!r}: {error.strerror}; specify a readable file") from error
     else:
         body = text.encode("utf-8", "surrogateescape")
     if len(body) > MAX_BODY:
-        raise ExplainFailed(f"--body: at most {MAX_BODY} bytes are looked at")
+        raise ExplainFailed(f"--body: has more than {MAX_BODY} bytes; shorten it")
     return body
 
 
@@ -169,7 +176,7 @@ def in_lines(document: Mapping[str, Any]) -> str:
     if document["ruleId"] is not None:
         who = f"{who}, rule {document['ruleId']}"
     answer = f"; the client gets {document['status']} ({document['code']})" if document["status"] is not None else ""
-    verdict = {"none": "no decision", "ask": "a person decides"}.get(document["verdict"], document["verdict"])
+    verdict = {"none": "no decision", "ask": "requires approval"}.get(document["verdict"], document["verdict"])
     if verdict == "no decision" and document["code"] not in _UNDECIDED:
         verdict = "would fail"
     lines += ["", f"{verdict}: {document['reason']}", f"  by {who}{answer}"]
@@ -186,7 +193,7 @@ def _step(step: Mapping[str, Any]) -> Sequence[str]:
 def _rules(rules: Sequence[Mapping[str, Any]], indent: str) -> Iterator[str]:
     shown = rules[-_RULES_SHOWN:]
     if len(shown) < len(rules):
-        yield f"{indent}{len(rules) - len(shown)} rules before these are not about it"
+        yield f"{indent}{len(rules) - len(shown)} earlier rules did not match"
     width = max((len(rule["ruleId"]) for rule in shown), default=0)
     where = max((len(rule["where"]) for rule in shown), default=0)
     for rule in shown:

@@ -32,39 +32,43 @@ def add_parser(commands: Any) -> None:
     """Add C{lock} to the commands."""
     parser = commands.add_parser(
         "lock",
-        help="where the requests of a job go: record it, verify it",
-        description="Keeps a list of destinations beside the code, and says which requests went elsewhere.",
+        help="record and verify the destinations of a job",
+        description="Compares the destinations of a job with a lock file that you store next to the code.",
     )
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
 
     record = actions.add_parser(
         "record",
-        help="write the lock of an audit log",
-        description="Writes the destinations of what left into a lock file, in place of what was in it; with --lock -, "
-        "to standard output. The status is 2 when something cannot be read or written.",
+        help="write the lock file of an audit log",
+        description="Writes the destinations of forwarded requests to the lock file, and replaces its content. With "
+        "--lock -, writes to standard output. The exit status is 2 if a file cannot be read or written.",
     )
     record.add_argument(
         "--detail",
         choices=[detail.value for detail in Detail],
         default=Detail.METHOD.value,
-        help="what makes two destinations different: scheme, host and port; the method, too; or the path as well "
+        help="the level at which two destinations differ: host (with scheme and port), method, or path "
         "[default: %(default)s]",
     )
     record.set_defaults(run=_record)
 
     verify = actions.add_parser(
         "verify",
-        help="find what is not in the lock",
-        description="Says which destinations of an audit log are not in the lock (+), which of the lock were not seen "
-        "(-), and to which nothing went since it was refused (!). The status is 1 when there are new ones, 2 when "
-        "something cannot be read.",
+        help="find destinations that are not in the lock file",
+        description="Lists the destinations of an audit log that are not in the lock file (+), the destinations in the "
+        "lock file without requests (-), and the destinations whose requests were denied (!). The exit status is 1 if "
+        "there are new destinations, 2 if a file cannot be read.",
     )
-    verify.add_argument("--strict", action="store_true", help="status 1 also for destinations that were not seen")
-    verify.add_argument("--update", action="store_true", help="add what is new to the lock; the status is 0 then")
+    verify.add_argument(
+        "--strict", action="store_true", help="exit with status 1 also for destinations without requests"
+    )
+    verify.add_argument(
+        "--update", action="store_true", help="add new destinations to the lock file, and exit with status 0"
+    )
     verify.set_defaults(run=_verify)
 
     for action in (record, verify):
-        action.add_argument("--lock", default=LOCK_FILE, metavar="FILE", help="the lock [default: %(default)s]")
+        action.add_argument("--lock", default=LOCK_FILE, metavar="FILE", help="the lock file [default: %(default)s]")
         audit_files.add_argument(action)
 
 
@@ -98,11 +102,11 @@ def _verify(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) 
         print(f"{path}: {_destinations(new, 'new ')} added", file=out)
         new = 0
     elif new:
-        print(f"{path}: {_destinations(new, 'new ')}; if meant, add with: egress lock verify --update", file=out)
+        print(f"{path}: {_destinations(new, 'new ')}; if intended, add with: egress lock verify --update", file=out)
     else:
-        print(f"{path}: nothing new, {_destinations(len(found.left))} seen", file=out)
+        print(f"{path}: {_destinations(len(found.left))}, none of them new", file=out)
     if given.strict and unseen:
-        print(f"{path}: {_destinations(unseen)} not seen, which --strict does not let pass", file=out)
+        print(f"{path}: {_destinations(unseen)} without requests, which --strict does not permit", file=out)
     return int(bool(new or (given.strict and unseen)))
 
 
@@ -111,14 +115,14 @@ def _read(path: Path) -> Lock:
         with path.open("rb") as file:
             data = file.read(_MAX_LOCK + 1)
         if len(data) > _MAX_LOCK:
-            raise Misused(f"{path}: is over {_MAX_LOCK} bytes, and no lock")
+            raise Misused(f"{path}: has more than {_MAX_LOCK} bytes, so it is not a lock file")
         return parse_lock(data.decode("utf-8"), str(path))
     except FileNotFoundError as error:
-        raise Misused(f"{path}: is not there; make it with: egress lock record") from error
+        raise Misused(f"{path}: does not exist; create it with: egress lock record") from error
     except OSError as error:
         raise Misused(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise Misused(f"{path}: is not UTF-8; record it anew") from error
+        raise Misused(f"{path}: is not UTF-8; create it again with: egress lock record") from error
     except LockFault as error:
         raise Misused(str(error)) from error
 

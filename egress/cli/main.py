@@ -39,7 +39,7 @@ def parser(additions: Iterable[Callable[[Any], None]] = COMMANDS) -> argparse.Ar
     """
     top = argparse.ArgumentParser(
         prog="egress",
-        description="Works on what an egress proxy keeps and decides. The proxy itself is: twistd egressproxy.",
+        description="Manages the CA, policies and approvals of an egress proxy. To start a proxy: twistd egressproxy.",
     )
     top.add_argument("--version", action="version", version=f"egressproxy {__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)

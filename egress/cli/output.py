@@ -20,7 +20,7 @@ def write_file(path: Path, text: str) -> None:
     try:
         replace_file(path, text.encode("utf-8"))
     except OSError as error:
-        raise Misused(f"{path}: {error.strerror}; name a file that can be written to") from error
+        raise Misused(f"{path}: {error.strerror}; specify a writable file") from error
 
 
 def plain(text: str) -> str:

@@ -19,8 +19,8 @@ def add_parser(commands: Any) -> None:
     """Add C{policy} to the commands."""
     parser = commands.add_parser(
         "policy",
-        help="policies: trying them, and writing them from what was seen",
-        description="Works on policies, as --policy takes them.",
+        help="check policies, and generate them from audit logs",
+        description="Checks, replays and generates policies for --policy.",
     )
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     for add in _COMMANDS:

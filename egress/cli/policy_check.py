@@ -22,19 +22,22 @@ def add_parser(commands: Any) -> None:
     """Add C{check} to the commands."""
     parser = commands.add_parser(
         "check",
-        help="whether a policy can be used, and its tests pass",
-        description="Reads a policy with all that it includes, runs the tests inside it, and names rules that can "
-        "never decide. The status is 0 when all of them pass, 1 when one fails, 2 when the policy cannot be used.",
+        help="check a policy, and run its tests",
+        description="Reads a policy and the files that it includes, runs its tests, and lists rules that can never "
+        "decide. The exit status is 0 if all tests pass, 1 if a test fails, 2 if the policy cannot be used.",
     )
-    parser.add_argument("-q", "--quiet", action="store_true", help="only say what is wrong")
-    parser.add_argument("file", metavar="FILE", help="the policy; - is standard input")
+    parser.add_argument("-q", "--quiet", action="store_true", help="print only errors and warnings")
+    parser.add_argument("file", metavar="FILE", help="the policy file; - is standard input")
     parser.set_defaults(run=_run)
 
 
 def _run(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> None:
     rules = _read(given.file)
     for rule, other in unreachable_rules(rules.rules):
-        print(f"{rule.where}: warning: {rule.rule_id} never decides: {other.rule_id} does, at {other.where}", file=out)
+        print(
+            f"{rule.where}: warning: {rule.rule_id} never decides: {other.rule_id} matches first, at {other.where}",
+            file=out,
+        )
     outcomes = [run_case(rules, case) for case in rules.cases]
     for outcome in outcomes:
         if not outcome.passed:

@@ -38,20 +38,20 @@ def add_parser(actions: Any) -> None:
     """Add C{replay} to the actions."""
     parser = actions.add_parser(
         "replay",
-        help="put recorded questions to another policy, or to a service",
-        description="Puts each question of an audit log once more, and shows which verdicts would be others. The "
-        "status is 0 when none would be, 1 when some would, 2 when something cannot be read.",
+        help="evaluate another policy or service on recorded requests",
+        description="Evaluates each authorization request of an audit log again, and shows which decisions differ. The "
+        "exit status is 0 if no decision differs, 1 if a decision differs, 2 if a file cannot be read.",
     )
     decider = parser.add_mutually_exclusive_group(required=True)
-    decider.add_argument("--policy", metavar="NEW", help="the policy to ask")
-    decider.add_argument("--authz-url", metavar="URL", help="the authorization service to ask")
+    decider.add_argument("--policy", metavar="NEW", help="the policy to evaluate")
+    decider.add_argument("--authz-url", metavar="URL", help="the authorization service to query")
     for option in (BY_NAME[name] for name in _OPTIONS):
         parser.add_argument(
             f"--{option.name}",
             metavar=option.metavar,
             help=f"as for the proxy [default: {option.default}; environment: {option.variable.name}]",
         )
-    parser.add_argument("--json", action="store_true", help="write JSON, for programs")
+    parser.add_argument("--json", action="store_true", help="write JSON")
     audit_files.add_argument(parser)
     parser.set_defaults(run=_run)
 
@@ -60,7 +60,7 @@ def _run(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> 
     if given.policy is not None:
         for name in _OPTIONS:
             if getattr(given, name.replace("-", "_")) is not None:
-                raise Misused(f"--{name}: is for --authz-url; leave it out, a policy is read from its file")
+                raise Misused(f"--{name}: applies only to --authz-url; remove it")
         report = _ask_policy(Path(given.policy), given.audit)
     else:
         report = _ask_service(_config(given, environ), given.audit)
@@ -87,7 +87,7 @@ def _config(given: argparse.Namespace, environ: Mapping[str, str]) -> ProxyConfi
     except ConfigError as error:
         raise Misused(str(error)) from error
     if config.authz_url is None:
-        raise Misused("--authz-url none: name a service to ask, or a policy with --policy")
+        raise Misused("--authz-url none: specify a service, or a policy with --policy")
     return config
 
 

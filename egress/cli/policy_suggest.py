@@ -18,20 +18,24 @@ def add_parser(actions: Any) -> None:
     """Add C{suggest} to the actions."""
     parser = actions.add_parser(
         "suggest",
-        help="write the policy that allows what an audit log has",
-        description="Writes a small policy that allows what left according to an audit log: what was allowed, and what "
-        "observe mode let pass. What the proxy refused by itself, or denied, is not in it. The status is 1 when "
-        "nothing left, 2 when something cannot be read or written.",
+        help="generate a policy from an audit log",
+        description="Writes a small policy that allows the forwarded requests of an audit log: allowed requests, and "
+        "requests that observe mode forwarded. It does not allow requests that were denied or rejected. The exit "
+        "status is 1 if no request was forwarded, 2 if a file cannot be read or written.",
     )
-    parser.add_argument("--only-allowed", action="store_true", help="leave out what left only because of observe mode")
+    parser.add_argument(
+        "--only-allowed",
+        action="store_true",
+        help="ignore requests that were forwarded only because of observe mode",
+    )
     parser.add_argument(
         "--max-rules",
         type=_rules,
         default=MAX_RULES,
         metavar="N",
-        help="how many rules there may be; with fewer, each allows more [default: %(default)s]",
+        help="the maximum number of rules; with fewer rules, each rule allows more [default: %(default)s]",
     )
-    parser.add_argument("--output", metavar="FILE", help="where to write it; - is standard output, the default")
+    parser.add_argument("--output", metavar="FILE", help="the output file; - is standard output, the default")
     audit_files.add_argument(parser)
     parser.set_defaults(run=_run)
 
@@ -39,7 +43,7 @@ def add_parser(actions: Any) -> None:
 def _rules(text: str) -> int:
     if text.isdecimal() and len(text) <= 4 and int(text) >= MIN_RULES:
         return int(text)
-    raise argparse.ArgumentTypeError(f"write a number from {MIN_RULES} up, as in {MAX_RULES}")
+    raise argparse.ArgumentTypeError(f"write a number of at least {MIN_RULES}, as in {MAX_RULES}")
 
 
 def _run(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> None:
@@ -48,9 +52,7 @@ def _run(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> 
         if line.left and not (given.only_allowed and line.observed is not None):
             suggestion.add(line)
     if not suggestion.requests:
-        raise CommandFailed(
-            "nothing left according to the audit log; do the work behind a proxy with --mode observe first"
-        )
+        raise CommandFailed("the audit log has no forwarded requests; first run the job with a proxy in --mode observe")
     text = write_policy(suggestion, given.max_rules)
     if given.output in (None, STDOUT):
         out.write(text)

@@ -24,7 +24,7 @@ _OTHERS: Final = 0o007
 
 # The default loopback addresses.
 _LOOPBACK: Final = {"tcp": "127.0.0.1", "tcp6": "::1"}
-_EXAMPLE: Final = "write unix:PATH, as in unix:/run/egress/admin.sock, or tcp:PORT for this machine alone"
+_EXAMPLE: Final = "write unix:PATH, as in unix:/run/egress/admin.sock, or tcp:PORT for a loopback address"
 
 
 class InvalidAdmin(ValueError):
@@ -59,7 +59,7 @@ class AdminEndpoint:
         @raise ConfigError: if it does.
         """
         if self.endpoint not in self._endpoints():
-            remedy = f"does not belong to the other fields; use AdminEndpoint.parse and {_EXAMPLE}"
+            remedy = f"contradicts the other fields: use AdminEndpoint.parse, and {_EXAMPLE}"
             raise ConfigError("endpoint", self.endpoint, remedy)
 
     def _endpoints(self) -> tuple[str, ...]:
@@ -112,7 +112,7 @@ class AdminEndpoint:
     def _unix(cls, path: str, mode: str, others: dict[str, str]) -> AdminEndpoint:
         _reject_unknown(others)
         if not _is_private(mode):
-            raise InvalidAdmin("write a mode that gives nothing to others, as in mode=600 or mode=660")
+            raise InvalidAdmin("write a mode without permissions for other users, as in mode=600 or mode=660")
         return cls(_unix_endpoint(path, mode), path)
 
     @classmethod
@@ -122,7 +122,7 @@ class AdminEndpoint:
             raise InvalidAdmin("write a TCP port from 1 to 65535, as in tcp:9099")
         address = parse_ip(interface)
         if address is None or not address.is_loopback:
-            raise InvalidAdmin("it is served to this machine alone: write interface=127.0.0.1, or leave it out")
+            raise InvalidAdmin("must be a loopback address: write interface=127.0.0.1, or remove interface=")
         return cls(_tcp_endpoint(kind, int(port), address), None, address, int(port))
 
     def __str__(self) -> str:
@@ -158,4 +158,4 @@ def _escape(match: re.Match[str]) -> str:
 
 def _reject_unknown(options: dict[str, str]) -> None:
     if options:
-        raise InvalidAdmin(f"leave {min(options)}= out: it has no meaning here")
+        raise InvalidAdmin(f"unknown setting {min(options)}: remove it")

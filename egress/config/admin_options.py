@@ -20,7 +20,7 @@ def admin(text: str, place: ParseContext) -> AdminEndpoint:
     except InvalidAdmin as error:
         raise BadValue(error.remedy) from error
     if found.path is not None and not os.path.isdir(os.path.dirname(found.path)):
-        raise BadValue("name a socket in a directory that is there")
+        raise BadValue("the directory of the socket does not exist: create it, or use another path")
     return found
 
 

@@ -148,8 +148,8 @@ AUTHZ_OPTIONS: Final[tuple[Option, ...]] = (
         name="authz-max-stale",
         group="Authorization",
         metavar="TIME|0",
-        help="Maximum time beyond its time to live for which a cached decision is reused during an outage of the "
-        "authorization service, if the service permits it.",
+        help="How long after its time to live a cached decision can be reused while the authorization service is "
+        "unavailable, if the service permits it.",
         default="5m",
         fields=("authz_max_stale",),
         parse=values.duration_or_zero,
@@ -168,8 +168,8 @@ AUTHZ_OPTIONS: Final[tuple[Option, ...]] = (
         name="secrets",
         group="Authorization",
         metavar="FILE",
-        help="A TOML file with the secrets that decisions insert into requests as ${secret:NAME}: the source of each "
-        "(a file, a variable, a command), and the hosts that may receive it.",
+        help="A TOML file with the secrets that decisions insert into requests as ${secret:NAME}. It lists the source "
+        "of each secret (a file, a variable, or a command) and the hosts that may receive it.",
         default="none",
         fields=("secrets",),
         parse=values.readable_file,

@@ -94,11 +94,11 @@ def _both(one: str, other: str) -> Callable[[Any], bool]:
 _NO_AUDIT: Final = Contradiction(
     "audit_failure",
     lambda config: config.audit_failure.value == "deny" and config.audit_log is None,
-    "there is no audit log that could fail: name one with {audit_log}",
+    "has no effect without an audit log: set {audit_log}",
 )
 _NO_METRICS: Final = _unused(
     _missing("metrics_port"),
-    "nothing listens there: give a port with {metrics_port}",
+    "has no effect without a metrics port: set {metrics_port}",
     "metrics_interface",
 )
 
@@ -106,57 +106,57 @@ PROXY: Final = (
     Contradiction(
         "policy",
         _both("policy", "authz_url"),
-        "cannot decide together with {authz_url}: leave one out, or write none for it",
+        "cannot be combined with {authz_url}: remove one of them, or set it to none",
     ),
     Contradiction(
         "shadow_policy",
         _both("shadow_policy", "shadow_authz_url"),
-        "one shadow at a time: leave out {shadow_authz_url}",
+        "cannot be combined with {shadow_authz_url}: remove one of them",
     ),
     Contradiction(
         "shadow_log",
         lambda config: config.shadow_log is not None and _missing("shadow_policy", "shadow_authz_url")(config),
-        "there is no shadow: name one with {shadow_policy} or {shadow_authz_url}",
+        "has no effect without a shadow: set {shadow_policy} or {shadow_authz_url}",
     ),
     *_unused(
         _missing("shadow_authz_url"),
-        "there is nobody to show it to: name one with {shadow_authz_url}",
+        "has no effect without a shadow authorization service: set {shadow_authz_url}",
         "shadow_authz_token",
     ),
     Contradiction(
         "ca_name_constraints",
         _both("ca_name_constraints", "ca_cert"),
-        "{ca_cert} has those that it was issued with: leave one out",
+        "cannot be combined with {ca_cert}, which has its own name constraints: remove one of them",
     ),
     Contradiction(
         "ca_key",
         lambda config: config.ca_key is None and config.ca_cert is not None,
-        "is needed together with {ca_cert}",
+        "is required with {ca_cert}",
     ),
     Contradiction(
         "ca_cert",
         lambda config: config.ca_cert is None and config.ca_key is not None,
-        "is needed together with {ca_key}",
+        "is required with {ca_key}",
     ),
     Contradiction(
         "authz_response_headers",
         lambda config: bool(config.authz_response_headers) and config.authz_api.value != "ext-authz",
-        "only {authz_api} ext-authz gives such fields: leave it out",
+        "applies only to {authz_api} ext-authz: remove it",
     ),
     *_unused(
         _missing("authz_url", "shadow_authz_url"),
-        "there is nobody to ask: name the service with {authz_url}",
+        "has no effect without an authorization service: set {authz_url}",
         *("authz_client_cert", "authz_via_upstream", "authz_api", "authz_body"),
     ),
-    *_unused(_missing("authz_url"), "there is nobody to show it to: name the service with {authz_url}", "authz_token"),
+    *_unused(_missing("authz_url"), "has no effect without an authorization service: set {authz_url}", "authz_token"),
     Contradiction(
         "authz_client_cert",
         lambda config: config.authz_client_cert is not None and (config.authz_url or "").startswith("http:"),
-        "a certificate can be shown to an https:// {authz_url} only",
+        "requires an https:// {authz_url}",
     ),
     *_unused(
         _missing("authz_cache"),
-        "no decision is kept: give {authz_cache} a number, or leave this out",
+        "has no effect without a cache: set {authz_cache} to a number, or remove this",
         *("authz_max_ttl", "authz_max_stale"),
     ),
     _NO_AUDIT,
@@ -164,11 +164,11 @@ PROXY: Final = (
     Contradiction(
         "admin",
         lambda config: config.admin is not None and config.admin.wants_token and config.admin_token is None,
-        "everybody on this machine could use it: give a token with {admin_token}, or use unix:PATH",
+        "every user of this machine could use it: set {admin_token}, or use unix:PATH",
     ),
     *_unused(
         _missing("admin"),
-        "nobody can be asked: name the endpoint of the admin API with {admin}",
+        "has no effect without the admin API: set {admin}",
         *("admin_token", "approval_timeout", "approval_queue"),
     ),
 )
@@ -178,14 +178,14 @@ OWN_AUTHORIZER: Final = tuple(
         name,
         # The configuration of an authorization service has no authz_url.
         lambda config, name=name: getattr(config, name, None) is not None,  # type: ignore[misc]
-        "the authorizer of the application decides: leave this out",
+        "cannot be combined with an authorizer of the application: remove this",
     )
     for name in ("authz_url", "policy")
 )
 
 RULES_DECIDE: Final = _unused(
     _missing("authz_url"),
-    "the policy decides: name a service with {authz_url}, or leave this out",
+    "applies only to an authorization service: set {authz_url}, or remove this",
     *("authz_max_concurrency", "authz_queue", "authz_breaker_failures"),
     *("authz_cache", "authz_max_ttl", "authz_max_stale"),
 )

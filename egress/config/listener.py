@@ -88,7 +88,7 @@ class Listener:
         @raise ConfigError: if there is such a file.
         """
         if self.client_auth is not None and not self.sets_auth:
-            raise ConfigError("client_auth", str(self.client_auth), "has no effect here: add sets_auth=True")
+            raise ConfigError("client_auth", str(self.client_auth), "has no effect without sets_auth=True: add it")
 
     @classmethod
     def parse(cls, text: str, path: Callable[[str], Path] = Path) -> Listener:
@@ -105,19 +105,19 @@ class Listener:
             found = _OPTION.fullmatch(piece)
             if found is not None and found[1] == _HTTPS:
                 if https is not None:
-                    raise InvalidListener("https is given twice")
+                    raise InvalidListener("https is set twice: remove one of them")
                 https = _HTTPS_VALUES.get(found[2])
                 if https is None:
-                    raise InvalidListener("https is allow or refuse")
+                    raise InvalidListener("https must be allow or refuse")
             elif found is None or found[1] not in (_AUTH, _CA):
                 pieces.append(piece)
             elif found[1] in ours:
-                raise InvalidListener(f"{found[1]} is given twice")
+                raise InvalidListener(f"{found[1]} is set twice: remove one of them")
             else:
                 ours[found[1]] = _file(found[1], found[2], path)
         over_tls = pieces[0] == "ssl"
         if _CA in ours and not over_tls:
-            raise InvalidListener("client-ca is for ssl: endpoints, since only TLS has certificates")
+            raise InvalidListener("client-ca requires an ssl: endpoint")
         tls = None
         if over_tls:
             pieces, tls = _over_tls(pieces[1:], ours.get(_CA), path)
@@ -132,7 +132,7 @@ def _split(text: str) -> list[str]:
         end = piece.end()
         if end < len(text) and text[end] != ":":
             raise InvalidListener(
-                "write it as in tcp:8080:interface=127.0.0.1; its last backslash stands before nothing"
+                "ends with a backslash that escapes nothing: write an endpoint as in tcp:8080:interface=127.0.0.1"
             )
         pieces.append(text[at:end])
         if end == len(text):
@@ -158,7 +158,7 @@ def _file(name: str, value: str, path: Callable[[str], Path]) -> Path | None:
     if value == _CLEAR:
         return None
     if not value:
-        raise InvalidListener(f"{name} names no file; write none where there is to be none")
+        raise InvalidListener(f"{name} is empty: set a file name, or none")
     return path(value)
 
 
@@ -174,6 +174,8 @@ def _over_tls(pieces: list[str], client_ca: Path | None, path: Callable[[str], P
             if name == "interface" and "\\:" in piece:
                 kind = "tcp6"
         else:
-            raise InvalidListener(f"ssl: has no {name} here; TLS is of version 1.2 or later, with good ciphers alone")
+            raise InvalidListener(
+                f"an ssl: endpoint has no setting {name}: remove it (TLS has version 1.2 or later, and strong ciphers)"
+            )
     key = files.get("privateKey") or path("server.pem")
     return [kind, *below], ListenerTls(key, files.get("certKey") or key, files.get("extraCertChain"), client_ca)

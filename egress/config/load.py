@@ -46,15 +46,15 @@ def load_config(
     read = {field: value.read() for field, value in given.items()}
     if "authz_api" in read and read.keys().isdisjoint(("authz_url", "policy", "shadow_authz_url")):
         # A user who selects the protocol of a service does not want the starter policy.
-        raise given["authz_api"].refuse("there is nobody to ask: name the service with --authz-url")
+        raise given["authz_api"].refuse("has no effect without an authorization service: set --authz-url")
     more = RULES_DECIDE if only is None else ()
     try:
         config = made(lambda fields: ProxyConfig(**_nested(fields)), given, OPTIONS, read, more)
     except RuntimeError as error:
-        raise ConfigError("--ca-dir", "", "name a directory: the home directory is not known") from error
+        raise ConfigError("--ca-dir", "", "the home directory is unknown: set a directory") from error
     for field in _UPSTREAMS:
         if field in read and any(_listens_on(listener.endpoint, read[field].authority) for listener in config.listen):
-            raise given[field].refuse("this is the proxy itself: name another one, or none")
+            raise given[field].refuse("is the address of this proxy: set another proxy, or none")
     return config
 
 

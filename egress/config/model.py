@@ -180,7 +180,7 @@ def parse_listeners(given: Iterable[Listener | str]) -> tuple[Listener, ...]:
             "listen", to_display(given), "must be a tuple or a list, as in ('tcp:8080:interface=127.0.0.1',)"
         )
     if not given:
-        raise ConfigError("listen", "", "name an endpoint: without one, no client can connect")
+        raise ConfigError("listen", "", "must not be empty: add an endpoint for clients")
     return tuple(map(_listener, given))
 
 

@@ -239,8 +239,8 @@ OPTIONS: Final[tuple[Option, ...]] = (
         name="deny-address",
         group="Destinations",
         metavar="CIDR",
-        help="A range of addresses to deny in addition to those that the address guard denies. Takes precedence over "
-        "--allow-address.",
+        help="A range of addresses to deny, in addition to the default ranges of the address guard. Takes precedence "
+        "over --allow-address.",
         default="none",
         fields=("deny_address",),
         parse=values.address_range,

@@ -54,11 +54,11 @@ class ParseContext:
     def path(self, text: str) -> Path:
         """Make a path absolute: twistd may change the working directory later."""
         if "\0" in text:
-            raise BadValue("a file name cannot have a null character")
+            raise BadValue("must not contain a null character")
         try:
             return self.directory / Path(text).expanduser()
         except RuntimeError as error:
-            raise BadValue("the home directory is not known: write the path in full") from error
+            raise BadValue("the home directory is unknown: write an absolute path") from error
 
 
 def size(text: str, place: ParseContext) -> int:
@@ -235,11 +235,11 @@ def token_file(text: str, place: ParseContext) -> str:
     with path.open("rb") as file:
         data = file.read(_TOKEN_FILE + 1)
     if len(data) > _TOKEN_FILE:
-        raise BadValue("a token file holds the token alone")
+        raise BadValue("a token file must contain only the token")
     try:
         return token(data.decode("ascii").strip(), place)
     except (BadValue, UnicodeDecodeError) as error:
-        raise BadValue("a token file holds the token alone: one word of visible ASCII characters") from error
+        raise BadValue("a token file must contain only the token: one word of visible ASCII characters") from error
 
 
 def readable_file(text: str, place: ParseContext) -> Path:
@@ -253,10 +253,10 @@ def _check_readable(path: Path) -> None:
     try:
         # Opening a FIFO would wait for its writer.
         if path.exists() and not path.is_file():
-            raise BadValue("name a file; this is none")
+            raise BadValue("must be a regular file")
         path.open("rb").close()
     except OSError as error:
-        raise BadValue(f"name a file that can be read: {error.strerror}") from error
+        raise BadValue(f"must be a readable file: {error.strerror}") from error
 
 
 def directory(text: str, place: ParseContext) -> Path:
@@ -264,9 +264,9 @@ def directory(text: str, place: ParseContext) -> Path:
     path = place.path(text)
     try:
         if path.exists() and not path.is_dir():
-            raise BadValue("name a directory; this is none")
+            raise BadValue("must be a directory")
     except OSError as error:
-        raise BadValue(f"name a directory that can be used: {error.strerror}") from error
+        raise BadValue(f"must be an accessible directory: {error.strerror}") from error
     return path
 
 
@@ -277,18 +277,18 @@ def log_file(text: str, place: ParseContext) -> str:
     path = place.path(text)
     try:
         if path.is_dir():
-            raise BadValue("name a file; this is a directory")
+            raise BadValue("must be a file, not a directory")
         if not path.parent.is_dir():
-            raise BadValue(f"make the directory {str(path.parent)!r} first")
+            raise BadValue(f"create the directory {str(path.parent)!r} first")
         if not os.access(path if path.exists() else path.parent, os.W_OK):
-            raise BadValue("name a file that can be written to")
+            raise BadValue("must be a writable file")
     except OSError as error:
-        raise BadValue(f"name a file that can be written to: {error.strerror}") from error
+        raise BadValue(f"must be a writable file: {error.strerror}") from error
     return str(path)
 
 
 def shadow_log(text: str, place: ParseContext) -> str:
     """Check that a file can be appended to or created."""
     if text == "-":
-        raise BadValue("name a file; write ./- for one of that name")
+        raise BadValue("must be a file: write ./- for a file with the name -")
     return log_file(text, place)

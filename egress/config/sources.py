@@ -155,10 +155,14 @@ def _from_file(known: Mapping[str, Option], file: RawValue) -> Iterator[tuple[st
         option = known.get(key)
         if option is None:
             close = get_close_matches(key.lower().replace("_", "-"), known, n=1)
-            hint = f"did you mean {close[0]}?" if close else "the names are those of the options, without the dashes"
-            raise ConfigError(spelling, "", f"there is no such option; {hint}")
+            hint = (
+                f"did you mean {close[0]}?"
+                if close
+                else "use the names of the command-line options, without the dashes"
+            )
+            raise ConfigError(spelling, "", f"unknown option; {hint}")
         if option.name == "config":
-            raise ConfigError(spelling, "", "one file cannot name another")
+            raise ConfigError(spelling, "", "cannot be set in a configuration file: remove it")
         yield from _by_field(RawValue(option, spelling, _split(option, _texts(option, spelling, value)), place))
 
 
@@ -171,7 +175,7 @@ def _texts(option: Option, spelling: str, value: object) -> list[str]:
     if option.repeatable and isinstance(value, list) and all(isinstance(item, str) for item in value):
         # An empty list unsets the option, if the option permits that.
         return value or [option.clear[0] if option.clear else ""]
-    wanted = "true or false" if option.flag else "a list of texts" if option.repeatable else "a text or a number"
+    wanted = "true or false" if option.flag else "a list of strings" if option.repeatable else "a string or a number"
     raise ConfigError(spelling, "", f"write {wanted}")
 
 

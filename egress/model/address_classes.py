@@ -8,16 +8,16 @@ from typing import Final
 
 from egress.model.authority import IPAddress
 
-_LINK_LOCAL: Final = "a link-local address, where the metadata services of clouds live"
-_METADATA: Final = "the metadata service of a cloud"
-_RESERVED: Final = "a reserved address, at which there is nothing"
+_LINK_LOCAL: Final = "a link-local address, which cloud metadata services use"
+_METADATA: Final = "a cloud metadata service"
+_RESERVED: Final = "a reserved address"
 
 # Source: the IANA special-purpose address registries (RFC 6890).  The table is explicit because the standard library's
 # definitions of "private" and "reserved" differ between Python versions.  The first network that matches decides.
 _FORBIDDEN: Final = tuple(
     (ip_network(text), what)
     for text, what in (
-        ("0.0.0.0/8", "an unspecified address, which leads to this machine"),  # RFC 1122 section 3.2.1.3
+        ("0.0.0.0/8", "an unspecified address, which connects to this machine"),  # RFC 1122 section 3.2.1.3
         ("127.0.0.0/8", "a loopback address"),  # RFC 1122 section 3.2.1.3
         ("169.254.0.0/16", _LINK_LOCAL),  # RFC 3927
         ("100.100.100.200/32", _METADATA),  # Alibaba Cloud, in the shared address space
@@ -31,10 +31,10 @@ _FORBIDDEN: Final = tuple(
         ("224.0.0.0/4", "a multicast address"),  # RFC 5771
         ("255.255.255.255/32", "the broadcast address"),  # RFC 919
         ("240.0.0.0/4", _RESERVED),  # RFC 1112 section 4
-        ("::/128", "an unspecified address, which leads to this machine"),  # RFC 4291 section 2.5.2
+        ("::/128", "an unspecified address, which connects to this machine"),  # RFC 4291 section 2.5.2
         ("::1/128", "a loopback address"),
         ("::/96", _RESERVED),  # "IPv4-compatible", deprecated by RFC 4291 section 2.5.5.1
-        ("64:ff9b:1::/48", "an address of a translator, whose destination cannot be told"),  # RFC 8215
+        ("64:ff9b:1::/48", "an address of a translator, with an unknown destination"),  # RFC 8215
         ("100::/64", _RESERVED),  # discard-only, RFC 6666
         ("100:0:0:1::/64", _RESERVED),  # RFC 9780
         ("2001:10::/28", _RESERVED),  # ORCHID, RFC 4843
@@ -112,14 +112,14 @@ def forbidden(address: IPAddress) -> str | None:
 
 # The class of each description in the table above.
 _CLASSES: Final = {
-    "an unspecified address, which leads to this machine": "unspecified",
+    "an unspecified address, which connects to this machine": "unspecified",
     "a loopback address": "loopback",
     _LINK_LOCAL: "link-local",
     _METADATA: "metadata",
     _RESERVED: "reserved",
     "a multicast address": "multicast",
     "the broadcast address": "broadcast",
-    "an address of a translator, whose destination cannot be told": "reserved",
+    "an address of a translator, with an unknown destination": "reserved",
 }
 
 CLASSES: Final = frozenset({*_CLASSES.values(), "private", "public"})

@@ -48,22 +48,22 @@ class ApprovalAnswer:
         @raise InvalidApprovalAnswer: if the document is not a valid answer.
         """
         if not isinstance(document, dict):
-            raise InvalidApprovalAnswer('write an object, as in {"answer": "allow"}')
+            raise InvalidApprovalAnswer('send an object, as in {"answer": "allow"}')
         unknown = sorted(map(str, document.keys() - _FIELDS))
         if unknown:
-            raise InvalidApprovalAnswer(f"{quoted(unknown[0])} is not among {', '.join(sorted(_FIELDS))}")
+            raise InvalidApprovalAnswer(f"{quoted(unknown[0])} is not a known member: use {', '.join(sorted(_FIELDS))}")
         if document.get("answer") not in ("allow", "deny"):
-            raise InvalidApprovalAnswer('"answer" is "allow" or "deny"')
+            raise InvalidApprovalAnswer('"answer" must be "allow" or "deny"')
         allow = document["answer"] == "allow"
         seconds = document.get("for")
         if seconds is not None:
             if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not math.isfinite(seconds):
-                raise InvalidApprovalAnswer('"for" is a number of seconds')
+                raise InvalidApprovalAnswer('"for" must be a number of seconds')
             if not allow:
-                raise InvalidApprovalAnswer('"for" goes with "allow"; a denial is for the requests that wait')
+                raise InvalidApprovalAnswer('"for" requires "allow": a denial applies only to pending requests')
             if not 0 < seconds <= LONGEST:
                 raise InvalidApprovalAnswer(
-                    f'"for" is at most {LONGEST:g} seconds; a rule of the policy can allow for longer'
+                    f'"for" must be at most {LONGEST:g} seconds: use a rule of the policy for a longer time'
                 )
         reason = _text(document, "reason", _MAX_REASON)
         return cls(allow, None if seconds is None else float(seconds), reason, _text(document, "by", _MAX_NAME))
@@ -80,7 +80,7 @@ class ApprovalAnswer:
     @property
     def who(self) -> str:
         """The approver's name for display."""
-        return self.by or "a person"
+        return self.by or "an approver"
 
 
 def _text(document: Mapping[str, object], name: str, length: int) -> str:
@@ -88,7 +88,7 @@ def _text(document: Mapping[str, object], name: str, length: int) -> str:
     if text is None:
         return ""
     if not isinstance(text, str) or len(text) > length or not text.isprintable():
-        raise InvalidApprovalAnswer(f'"{name}" is a text of up to {length} printable characters')
+        raise InvalidApprovalAnswer(f'"{name}" must be a string of up to {length} printable characters')
     return text.strip()
 
 

@@ -71,11 +71,11 @@ def _ipv4_from_numbers(host: str) -> IPv4Address:
 
 def _ipv6(text: str) -> IPAddress:
     if "%" in text:
-        raise InvalidTarget("an IPv6 zone identifier means nothing to a proxy")
+        raise InvalidTarget("an IPv6 zone identifier is not accepted")
     try:
         address = IPv6Address(text)
     except AddressValueError as error:
-        raise InvalidTarget("what stands in brackets is not an IPv6 address") from error
+        raise InvalidTarget("the text in brackets is not an IPv6 address") from error
     return address.ipv4_mapped or address
 
 
@@ -109,10 +109,10 @@ def normalize_host(text: str) -> str:
     """
     if len(text) > _MAX_NAME + 1:
         # Check the length first: encoding a name and converting a number take more than linear time.
-        raise InvalidTarget(f"the host is over {_MAX_NAME} characters")
+        raise InvalidTarget(f"the host has more than {_MAX_NAME} characters")
     if text.startswith("[") or ":" in text:
         if not (text.startswith("[") and text.endswith("]")):
-            raise InvalidTarget("an IPv6 address must stand in brackets")
+            raise InvalidTarget("an IPv6 address must be in brackets")
         return str(_ipv6(text[1:-1]))
     host = text
     if not host.isascii():
@@ -126,7 +126,7 @@ def normalize_host(text: str) -> str:
     if _looks_numeric(host):
         return str(_ipv4_from_numbers(host))
     if len(host) > _MAX_NAME or not _NAME.fullmatch(host):
-        raise InvalidTarget("the host is not a host name")
+        raise InvalidTarget("the host is not a valid host name")
     return host
 
 
@@ -178,7 +178,7 @@ def _parse_authority(text: str, default_port: int | None, bare_ipv6: bool) -> Au
         host += bracket
         colon, port_text = rest[:1], rest[1:]
         if colon not in ("", ":"):
-            raise InvalidTarget("something other than a port follows the brackets")
+            raise InvalidTarget("the text after the brackets is not a port")
     elif bare_ipv6 and text.count(":") > 1:
         host, _, port_text = text.rpartition(":")
         host = f"[{host}]"
@@ -187,7 +187,7 @@ def _parse_authority(text: str, default_port: int | None, bare_ipv6: bool) -> Au
         host, _, port_text = text.partition(":")
     if not port_text:
         if default_port is None:
-            raise InvalidTarget("there is no port")
+            raise InvalidTarget("the port is missing")
         port = default_port
     else:
         if not _PORT.fullmatch(port_text):
@@ -259,7 +259,7 @@ def _origin(scheme: str, authority: Authority) -> Origin:
 
 def _scheme(value: object) -> str:
     if value not in ("http", "https"):
-        raise BadValue("choose http or https")
+        raise BadValue("must be http or https")
     return str(value)
 
 

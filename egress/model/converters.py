@@ -71,7 +71,7 @@ def to_display(value: object, *, secret: bool = False) -> str:
 def string(value: object) -> str:
     """Accept a text, which may be empty."""
     if not isinstance(value, str):
-        raise BadValue("must be a text")
+        raise BadValue("must be a string")
     return value
 
 
@@ -79,7 +79,7 @@ def text(value: object) -> str:
     """Accept a text that is not empty."""
     value = string(value)
     if not value or "\0" in value:
-        raise BadValue("must not be empty, nor contain a null character")
+        raise BadValue("must not be empty or contain a null character")
     return value
 
 
@@ -120,7 +120,7 @@ def path(value: object) -> Path:
     if not isinstance(value, (str, Path)):
         raise BadValue("must be a path")
     if not str(value) or "\0" in str(value):
-        raise BadValue("must not be empty, nor contain a null character")
+        raise BadValue("must not be empty or contain a null character")
     return Path(value)
 
 
@@ -157,9 +157,9 @@ def parse_ports(value: str) -> range:
     try:
         read = range(parse_port(first), parse_port(last if dash else first) + 1)
     except BadValue as error:
-        raise BadValue("write a TCP port, or two with a dash between, as in 443 or 8000-8999") from error
+        raise BadValue("write a TCP port or a range of ports, as in 443 or 8000-8999") from error
     if not read:
-        raise BadValue(f"the first port is above the last: write {last}-{first}")
+        raise BadValue(f"the first port is higher than the last: write {last}-{first}")
     return read
 
 
@@ -178,7 +178,7 @@ def network(value: object) -> IPv4Network | IPv6Network:
             meant = ip_network(written, strict=False)
         except ValueError:
             raise BadValue("write an address range as in 10.0.0.0/8") from error
-        raise BadValue(f"there are bits beyond the prefix: write {meant}, or the one address alone") from error
+        raise BadValue(f"the address has bits set beyond the prefix: write {meant}, or only the address") from error
 
 
 def choice(kind: type[enum.Enum]) -> Kind:

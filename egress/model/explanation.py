@@ -51,10 +51,10 @@ class ExplainRequest:
         @raise InvalidExplainRequest: if the document is not a valid request.
         """
         if not isinstance(document, dict):
-            raise InvalidExplainRequest('write an object, as in {"method": "GET", "url": "https://example.com/"}')
+            raise InvalidExplainRequest('send an object, as in {"method": "GET", "url": "https://example.com/"}')
         unknown = sorted(map(str, document.keys() - _FIELDS))
         if unknown:
-            raise InvalidExplainRequest(f"{quoted(unknown[0])} is not among {', '.join(sorted(_FIELDS))}")
+            raise InvalidExplainRequest(f"{quoted(unknown[0])} is not a known member: use {', '.join(sorted(_FIELDS))}")
         client = document.get("client")
         return cls(
             method=_line(document.get("method"), "method"),
@@ -82,17 +82,17 @@ class ExplainRequest:
 
 def _line(value: object, name: str) -> str:
     if not isinstance(value, str) or not value or len(value) > _MAX_TEXT or _LINE_ENDS.search(value):
-        raise InvalidExplainRequest(f'"{name}" is a text of one line')
+        raise InvalidExplainRequest(f'"{name}" must be a string of one line')
     try:
         value.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise InvalidExplainRequest(f'"{name}" is a text that can be written in UTF-8') from error
+        raise InvalidExplainRequest(f'"{name}" must be a string that can be encoded as UTF-8') from error
     return value
 
 
 def _truth(value: object, name: str) -> bool:
     if not isinstance(value, bool):
-        raise InvalidExplainRequest(f'"{name}" is true or false')
+        raise InvalidExplainRequest(f'"{name}" must be true or false')
     return value
 
 
@@ -100,11 +100,11 @@ def _headers(value: object) -> Headers:
     if value is None:
         return ()
     if not isinstance(value, list) or len(value) > _MAX_HEADERS:
-        raise InvalidExplainRequest(f'"headers" is a list of up to {_MAX_HEADERS} pairs')
+        raise InvalidExplainRequest(f'"headers" must be a list of up to {_MAX_HEADERS} pairs')
     headers = []
     for pair in value:
         if not isinstance(pair, list) or len(pair) != 2:
-            raise InvalidExplainRequest('"headers" is a list of pairs: name and value')
+            raise InvalidExplainRequest('"headers" must be a list of pairs: name and value')
         text = pair[1]
         headers.append((_line(pair[0], "headers").encode(), _line(text, "headers").encode() if text != "" else b""))
     return tuple(headers)
@@ -114,13 +114,15 @@ def _body(value: object, encoding: object) -> bytes | None:
     if value is None:
         return None
     if not isinstance(value, str) or encoding not in (None, "base64"):
-        raise InvalidExplainRequest('"body" is a text, with "bodyEncoding": "base64" where it is no UTF-8')
+        raise InvalidExplainRequest(
+            '"body" must be a string, with "bodyEncoding": "base64" if the content is not UTF-8'
+        )
     try:
         body = value.encode("utf-8") if encoding is None else base64.b64decode(value, validate=True)
     except (UnicodeEncodeError, binascii.Error, ValueError) as error:
-        raise InvalidExplainRequest('"body" is a text that can be written in UTF-8, or base64') from error
+        raise InvalidExplainRequest('"body" must be a string that can be encoded as UTF-8, or base64') from error
     if len(body) > MAX_BODY:
-        raise InvalidExplainRequest(f'"body" has at most {MAX_BODY} bytes')
+        raise InvalidExplainRequest(f'"body" must have at most {MAX_BODY} bytes')
     return body
 
 

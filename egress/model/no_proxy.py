@@ -42,7 +42,7 @@ class HostPattern:
         """
         is_domain = text.startswith((".", "*."))
         if text.startswith("*") and not is_domain:
-            raise InvalidTarget("a whole domain is written *.example.com")
+            raise InvalidTarget("write a whole domain as *.example.com")
         bare = text.removeprefix("*").removeprefix(".")
         # Port 1 is a placeholder: Authority.parse requires a port here.
         has_port = _has_port(bare)
@@ -75,7 +75,7 @@ def _network(entry: str) -> IPv4Network | IPv6Network | None:
     if octets is not None:
         known = octets[1].split(".")
         if len(known) + entry.count("*") > 4:
-            raise InvalidTarget("an address has four parts")
+            raise InvalidTarget("an IPv4 address must have four parts")
         entry = f"{'.'.join(known + ['0'] * (4 - len(known)))}/{8 * len(known)}"
     elif short is not None:
         entry = f"{short[1]}{'.0' * (3 - short[1].count('.'))}/{short[2]}"
@@ -84,7 +84,7 @@ def _network(entry: str) -> IPv4Network | IPv6Network | None:
     try:
         return ip_network(entry, strict=False)
     except ValueError as error:
-        raise InvalidTarget("the range is not one of addresses, as in 10.0.0.0/8") from error
+        raise InvalidTarget("the range is not an address range, as in 10.0.0.0/8") from error
 
 
 @attrs.frozen(field_transformer=checked(endings=text))

@@ -30,9 +30,9 @@ def protocol_name(text: str) -> str:
     """
     name = text.lower().encode("utf-8")
     if _PROTOCOL.fullmatch(name) is None:
-        raise ValueError("write the name that stands in the Upgrade field, as in tcp or spdy/3.1")
+        raise ValueError("write a name as in the Upgrade field, such as tcp or spdy/3.1")
     if name == WEBSOCKET:
-        raise ValueError("WebSockets are always relayed; name other protocols")
+        raise ValueError("WebSockets are always relayed: remove it")
     if is_http_or_tls(name):
-        raise ValueError("it would carry requests that nobody decides on; name other protocols")
+        raise ValueError("the proxy cannot authorize the requests inside: remove it")
     return name.decode("ascii")

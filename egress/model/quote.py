@@ -29,7 +29,7 @@ def printable(text: str, substitute: str = "?") -> str:
 def quoted(text: str | bytes) -> str:
     """Quote input: on one line, in quotation marks, at most L{LONGEST} characters, and without possible passwords.
 
-    The text before an C{@} is redacted, whether or not the input is a URL, and so is the text after a question mark.
+    The text before an C{@} is redacted, whether or not the input is a URL, and so is the text after a C{?}.
 
     @param text: the input; bytes are decoded as Latin-1.
     """

@@ -28,7 +28,7 @@ def field_name(value: object) -> str:
     """Accept the name of a header field, and convert it to lower case."""
     name = string(value)
     if not _FIELD_NAME.fullmatch(name):
-        raise BadValue("write names of header fields, as in X-Auth-User")
+        raise BadValue("write the name of a header field, as in X-Auth-User")
     return name.lower()
 
 
@@ -36,7 +36,7 @@ def token(value: object) -> str:
     """Accept a bearer token."""
     word = string(value)
     if not _VISIBLE.fullmatch(word):
-        raise BadValue("a token is one word of visible ASCII characters")
+        raise BadValue("a token must be one word of visible ASCII characters")
     return word
 
 
@@ -45,7 +45,7 @@ def interface(value: object) -> str:
     try:
         return str(ip_address(str(value)))
     except ValueError as error:
-        raise BadValue("write an IP address of this machine, as in 127.0.0.1, or 0.0.0.0 for all") from error
+        raise BadValue("write an IP address of this machine, as in 127.0.0.1, or 0.0.0.0 for all addresses") from error
 
 
 def authz_url(value: object) -> str:
@@ -56,9 +56,9 @@ def authz_url(value: object) -> str:
         raise BadValue("write an http:// or https:// URL as in http://127.0.0.1:9000")
     scheme, path = match[1].lower(), match[3] or ""
     if "@" in url:
-        raise BadValue("leave the credentials out, the service is given the token of --authz-token-file")
+        raise BadValue("remove the credentials: use a token with --authz-token-file")
     if "?" in path or "#" in path:
-        raise BadValue("leave out what follows the path")
+        raise BadValue("remove the query and the fragment")
     return f"{Origin(scheme, _authority(match[2], scheme, 'http://127.0.0.1:9000'))}{path}"
 
 
@@ -72,14 +72,14 @@ def upstream_proxy(value: object) -> UpstreamProxy:
     scheme = scheme.lower()
     if scheme not in DEFAULT_PORTS:
         raise BadValue(
-            "write an http:// or https:// URL as in http://proxy.example:3128; other kinds are not supported"
+            "write an http:// or https:// URL as in http://proxy.example:3128; other schemes are not supported"
         )
     userinfo, _, hostport = rest.rpartition("@")
     if re.search("[/?#]", userinfo):
         raise BadValue("percent-encode / ? and # in the credentials, as %2F %3F and %23")
     hostport = hostport.removesuffix("/")
     if re.search("[/?#]", hostport):
-        raise BadValue("leave out what follows the host and port")
+        raise BadValue("remove the text after the host and port")
     return UpstreamProxy(scheme, _authority(hostport, scheme, "http://proxy.example:3128"), _basic(userinfo))
 
 
@@ -87,7 +87,7 @@ def _authority(written: str, scheme: str, example: str) -> Authority:
     try:
         return Authority.parse(written, DEFAULT_PORTS[scheme])
     except InvalidTarget as error:
-        raise BadValue(f"write a host, and a port where it has one, as in {example}: {error.reason}") from error
+        raise BadValue(f"write a host and an optional port, as in {example}: {error.reason}") from error
 
 
 def _basic(userinfo: str) -> bytes | None:
@@ -97,7 +97,7 @@ def _basic(userinfo: str) -> bytes | None:
     user_text, _, password_text = userinfo.partition(":")
     user, password = unquote_to_bytes(user_text), unquote_to_bytes(password_text)
     if b":" in user or re.search(rb"[\x00-\x1f\x7f]", user + password):
-        raise BadValue("a user name cannot have a colon, nor the credentials control characters")
+        raise BadValue("the user name must not contain a colon, and the credentials no control characters")
     return b"Basic " + b64encode(user + b":" + password)
 
 
@@ -138,7 +138,7 @@ def host_pattern(value: object) -> str:
     try:
         HostPattern.parse(pattern, suffix=False)
     except InvalidTarget as error:
-        raise BadValue(f"write a host, or *.host for what is below it: {error.reason}") from error
+        raise BadValue(f"write a host, or *.host for its subdomains: {error.reason}") from error
     return pattern
 
 

@@ -22,7 +22,7 @@ def hint_at_certificate(alert: str) -> str:
     """Return a hint for an origin's alert about the client certificate; otherwise an empty text."""
     if alert not in _ABOUT_CERTIFICATE:
         return ""
-    return "; it wants a client certificate that it accepts: name one in the file of --origin-tls"
+    return "; it requires a client certificate: add one to the file of --origin-tls"
 
 
 def reason_in(error: BaseException) -> str | None:

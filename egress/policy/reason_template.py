@@ -83,7 +83,7 @@ class Reason:
             elif len(match[0]) == 2:
                 pieces[-1] += match[0][0]
             else:
-                raise ValueError("a brace that is meant as such is written twice: {{ or }}")
+                raise ValueError("write a literal brace twice: {{ or }}")
         pieces[-1] += text[at:]
         depends_on = (_VALUES[name][1] for name in pieces[1::2])
         return cls(tuple(pieces), frozenset(attribute for attribute in depends_on if attribute is not None))

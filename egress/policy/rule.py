@@ -195,5 +195,5 @@ AT_ORIGIN: Final = frozenset({"ports", "hosts", "schemes"})
 WANTS_CONTENT: Final = "content"
 """The result of L{Rule.first_unmet_condition} if it depends on the content."""
 
-WANTS_ADDRESSES: Final = "addresses, which were not looked up"
+WANTS_ADDRESSES: Final = "addresses, which were not resolved"
 """The result of L{Rule.first_unmet_condition} if it depends on the addresses."""

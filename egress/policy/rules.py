@@ -121,7 +121,7 @@ class RuleSet:
             if failed is None:
                 return self._wants_addresses(open_rule, rule.verdict) or self._decided(rule, view, evaluated)
             if failed is WANTS_CONTENT:
-                reason = f"the rule {rule.rule_id} wants the content"
+                reason = f"the rule {rule.rule_id} needs the content"
                 return Decision(Verdict.NEED_BODY, reason, self.name, rule.rule_id)
             if failed is WANTS_ADDRESSES:
                 open_rule = _less_strict(open_rule, rule)
@@ -141,7 +141,7 @@ class RuleSet:
         """Request the addresses, unless the decision is a denial whether or not the open rule matches."""
         if open_rule is None or open_rule.verdict is otherwise is Verdict.DENY:
             return None
-        reason = f"the rule {open_rule.rule_id} wants the addresses"
+        reason = f"the rule {open_rule.rule_id} needs the addresses"
         return Decision(Verdict.NEED_ADDRESSES, reason, self.name, open_rule.rule_id)
 
     def _decided(self, rule: Rule, view: RequestView, evaluated: list[Rule]) -> Decision:

@@ -25,7 +25,7 @@ _DOUBTS: Final = {
     "query": f"its query has names or values {_AMBIGUOUS}",
     "headers": f"its fields have names or values {_AMBIGUOUS}",
 }
-_EFFECTS: Final = {Verdict.ALLOW: "does not allow it", Verdict.DENY: "denies it", Verdict.ASK: "asks a person"}
+_EFFECTS: Final = {Verdict.ALLOW: "does not allow it", Verdict.DENY: "denies it", Verdict.ASK: "requires approval"}
 
 
 @attrs.frozen

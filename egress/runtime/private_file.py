@@ -40,7 +40,7 @@ def read_secret(path: Path) -> bytes | None:
     with file:
         state = os.fstat(file.fileno())
         if _open_to_others(state):
-            raise ExposedFile(f"{path}: others than its owner may use it; run chmod 600 {path}")
+            raise ExposedFile(f"{path}: users other than its owner can access it; run chmod 600 {path}")
         return file.read(MAX_BYTES)
 
 

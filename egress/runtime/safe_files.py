@@ -190,16 +190,16 @@ def check_private(path: Path) -> None:
     """
     state = path.stat()
     if state.st_mode & _OTHERS_WRITE:
-        remedy = f"run chmod 700 {path}, or name a new directory in it"
-        _refuse(path, f"others may write to it and put a CA of theirs in place; {remedy}")
+        remedy = f"run chmod 700 {path}, or use a new directory in it"
+        _refuse(path, f"other users can write to it and replace the CA; {remedy}")
     if os.geteuid() != 0 and not _is_ours(state.st_uid):
-        _refuse(path, "belongs to another user; name a directory of your own")
+        _refuse(path, "belongs to another user; use a directory of your own")
     # Both the path as given and the path with all links resolved.
     for parent in dict.fromkeys([*path.absolute().parents, *path.resolve().parents]):
         mode = parent.stat().st_mode
         if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
             remedy = f"run chmod o-w {parent}"
-            _refuse(path, f"everybody may rename what is in {parent} and put another directory in place; {remedy}")
+            _refuse(path, f"every user can rename entries of {parent} and replace the directory; {remedy}")
 
 
 def heir_of(directory: os.stat_result) -> tuple[int, int] | None:
@@ -294,7 +294,7 @@ def open_log(path: Path) -> int:
                 if folder.state.st_mode & _OTHERS_WRITE:
                     _refuse(
                         path,
-                        "is a symbolic link in a directory to which others can write; name the file that it leads to",
+                        "is a symbolic link in a directory to which other users can write; specify its target",
                     )
             else:
                 _checked(path, folder.state, descriptor)
@@ -319,9 +319,9 @@ def _check_placed(path: Path, directory: os.stat_result, state: os.stat_result) 
     if not directory.st_mode & stat.S_IWOTH:
         return
     if not _is_ours(state.st_uid):
-        _refuse(path, "belongs to another user, in a directory to which everybody can write; name another file")
+        _refuse(path, "belongs to another user, in a directory to which every user can write; use another file")
     if stat.S_ISREG(state.st_mode) and state.st_nlink != 1:
-        _refuse(path, "has a second name (a hard link), in a directory to which everybody can write; name another file")
+        _refuse(path, "has a second name (a hard link), in a directory to which every user can write; use another file")
 
 
 @contextmanager
@@ -351,7 +351,7 @@ def check_socket_directory(path: str) -> None:
     directory = Path(path).absolute().parent
     mode = directory.stat().st_mode
     if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-        _refuse(path, f"everybody may replace what is in {directory}; run chmod o-w {directory}")
+        _refuse(path, f"every user can replace entries of {directory}; run chmod o-w {directory}")
 
 
 def remove_socket(path: str) -> None:

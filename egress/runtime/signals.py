@@ -19,8 +19,8 @@ _log = Logger()
 def reload_on_sighup(reactor: Any, reload: Callable[[], Deferred[None]]) -> None:
     """Reload files on each SIGHUP.
 
-    The handler is installed at once: without it, a SIGHUP between the start and the first turn of the reactor, when the
-    ports are open already, would end the process.  A reload that is requested before the reactor runs happens then.
+    The handler is installed immediately: without it, a SIGHUP between the start and the first turn of the reactor, when
+    the ports are open already, would end the process.  A reload that is requested before the reactor runs happens then.
 
     @param reactor: an C{IReactorCore} and C{IReactorFromThreads}.
     @param reload: reloads the files; see L{reload_and_log}.
@@ -41,17 +41,17 @@ def reload_and_log(reload: Callable[[], Deferred[None]]) -> Deferred[bool]:
     """
 
     def read(_: None) -> bool:
-        _log.info("the files of the configuration were read anew")
+        _log.info("configuration files reloaded")
         return True
 
     def refused(failure: Failure) -> bool:
         if isinstance(failure.value, CancelledError):
-            _log.info("the files of the configuration are not read: the program is being stopped")
+            _log.info("configuration files not reloaded: the program is stopping")
             return False
         if not isinstance(failure.value, ConfigError):
-            _log.failure("the files of the configuration could not be read", failure)
+            _log.failure("configuration reload failed", failure)
             return False
-        _log.error("the files of the configuration cannot be used, all remains as it was: {error}", error=failure.value)
+        _log.error("configuration reload failed, keeping the previous configuration: {error}", error=failure.value)
         return False
 
     return reload().addCallbacks(read, refused)

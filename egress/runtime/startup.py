@@ -31,9 +31,9 @@ class HasMetrics(Protocol):
 
 
 _REMEDIES: Final = {
-    errno.EADDRINUSE: "stop what listens there, or choose another",
-    errno.EACCES: "choose a port from 1024 up, or give the process the right to lower ones",
-    errno.EADDRNOTAVAIL: "choose an address that this machine has",
+    errno.EADDRINUSE: "stop the program that uses it, or choose another",
+    errno.EACCES: "choose a port of at least 1024, or permit the process to use lower ports",
+    errno.EADDRNOTAVAIL: "choose an address of this machine",
 }
 
 

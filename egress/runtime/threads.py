@@ -161,7 +161,7 @@ class Threads:
         if not job.dropped:
             job.done.callback(result)
         elif isinstance(result, Failure):
-            _log.debug("a call in a thread failed after it was given up: {failure}", failure=result.value)
+            _log.debug("a call in a thread failed after it was cancelled: {failure}", failure=result.value)
 
 
 class Pools:

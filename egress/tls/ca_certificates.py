@@ -52,11 +52,11 @@ def certificate_in(path: Path, other: Path | None = None) -> x509.Certificate | 
         if b"-----BEGIN CERTIFICATE-----" not in text and other is not None:
             path, text = other, read_plain(other, MAX_BYTES)
     except OSError as error:
-        raise CaError(f"{error.filename}: {error.strerror}; make it accessible, or name another directory") from error
+        raise CaError(f"{error.filename}: {error.strerror}; make it accessible, or use another directory") from error
     try:
         return read_certificate(text)
     except CaError as error:
-        raise CaError(f"{path}: {error.reason}; put the right files back") from error
+        raise CaError(f"{path}: {error.reason}; restore the correct files") from error
 
 
 def certificates_in(path: Path) -> Sequence[x509.Certificate]:
@@ -69,6 +69,6 @@ def certificates_in(path: Path) -> Sequence[x509.Certificate]:
     except FileNotFoundError:
         return ()
     except CaError as error:
-        raise CaError(f"{path}: {error.reason}; remove it to go on without the CAs that were") from error
+        raise CaError(f"{path}: {error.reason}; remove it to continue without the earlier CAs") from error
     except OSError as error:
         raise CaError(f"{path}: {error.strerror}; make it accessible") from error

@@ -45,7 +45,7 @@ class Rotation:
             found = self.directory.certificates()
             if not is_self_signed(found.current):
                 raise CaError(
-                    f"{self.directory.key_path}: this CA was issued by another; have its next certificate issued there"
+                    f"{self.directory.key_path}: this CA was issued by another CA; get its next certificate there"
                 )
             if found.following is None:
                 limits = constraints_of(found.current) if permitted is None else None
@@ -66,17 +66,17 @@ class Rotation:
             directory = self.directory
             found = directory.certificates()
             if found.following is None:
-                raise CaError(f"{directory.path}: there is no next CA; have one made with: egress ca rotate")
+                raise CaError(f"{directory.path}: there is no next CA; generate one with: egress ca rotate")
             if found.following not in self._published():
                 raise CaError(
-                    f"{directory.certificate_path}: lacks the next CA, which no client can trust therefore; "
+                    f"{directory.certificate_path}: does not contain the next CA, so clients cannot trust it; "
                     f"run: egress ca rotate"
                 )
             try:
                 CertificateAuthority.from_pem(read_key_file(directory.next_path) or b"", None, now)
             except CaError as error:
                 raise CaError(
-                    f"{directory.next_path}: {error.reason}; remove it, and begin anew with: egress ca rotate"
+                    f"{directory.next_path}: {error.reason}; remove it, and start again with: egress ca rotate"
                 ) from error
             old = tuple(dict.fromkeys([found.current, *found.past]))
             directory.put(directory.old_path, pem_of(*old), 0o644)
@@ -95,7 +95,7 @@ class Rotation:
         with self._locked():
             found = self.directory.certificates()
             if found.following is None:
-                raise CaError(f"{self.directory.path}: there is no next CA to give up")
+                raise CaError(f"{self.directory.path}: there is no next CA to discard")
             remaining = attrs.evolve(found, following=None)
             self._publish(remaining, now, without=[found.following])
             self.directory.remove(self.directory.next_path)
@@ -140,7 +140,7 @@ class Rotation:
         path = self.directory.path / "ca.lock"
         try:
             if not self.directory.key_path.exists():
-                raise CaError(f"{self.directory.path}: there is no CA; the proxy makes one when it starts")
+                raise CaError(f"{self.directory.path}: there is no CA; the proxy generates one when it starts")
             self.directory.check()
             descriptor = self.directory.open_lock(path.name)
         except UnsafeFile as error:
@@ -151,7 +151,9 @@ class Rotation:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield
         except BlockingIOError as error:
-            raise CaError(f"{self.directory.path}: another rotation is under way; wait for it") from error
+            raise CaError(
+                f"{self.directory.path}: another rotation is in progress; wait until it is complete"
+            ) from error
         except OSError as error:
             where = error.filename or self.directory.path
             raise CaError(f"{where}: {error.strerror}; make the directory writable") from error

@@ -64,5 +64,5 @@ def dry_run_ca(config: ProxyConfig, source: CaSource) -> tuple[CertificateAuthor
         limits = next(filter(None, map(constraints_of, (found.current, *found.chain))), None)
     except CaError:
         limits = name_constraints(config.ca_name_constraints) if config.ca_name_constraints else None
-        note = "there is no CA that can be read; the proxy makes one when it starts"
+        note = "there is no CA; the proxy generates one when it starts"
     return CertificateAuthority.create("in memory", datetime.now(timezone.utc), limits=limits), note

@@ -77,7 +77,7 @@ class CaDirectory:
         except OSError as error:
             raise self._inaccessible(error) from error
         if secret is None:
-            raise CaError(f"{self.key_path}: is missing; the proxy makes a CA when it starts")
+            raise CaError(f"{self.key_path}: is missing; the proxy generates a CA when it starts")
         return self._load(secret, published, now)
 
     def certificates(self) -> Certificates:
@@ -87,14 +87,14 @@ class CaDirectory:
         """
         current = certificate_in(self.key_path, self.certificate_path)
         if current is None:
-            raise CaError(f"{self.path}: there is no CA; the proxy makes one when it starts")
+            raise CaError(f"{self.path}: there is no CA; the proxy generates one when it starts")
         past = certificates_in(self.old_path)
         # After a crash during a rotation, the current certificate is among the earlier ones.
         return Certificates(current, certificate_in(self.next_path), tuple(each for each in past if each != current))
 
     def _inaccessible(self, error: OSError) -> CaError:
         where = error.filename or self.path
-        return CaError(f"{where}: {error.strerror}; make it accessible, or name another directory")
+        return CaError(f"{where}: {error.strerror}; make it accessible, or use another directory")
 
     def load_or_create(self, now: datetime) -> CertificateAuthority:
         """Read the CA, or create one if there is none yet.
@@ -147,8 +147,8 @@ class CaDirectory:
     def _create(self, published: bytes | None, now: datetime) -> None:
         if published is not None:
             raise CaError(
-                f"{self.key_path}: the key of {self.certificate_path} is missing; put it back, "
-                f"or remove {self.certificate_path} to have a new CA made, which clients have to trust anew"
+                f"{self.key_path}: the key of {self.certificate_path} is missing; restore it, or remove "
+                f"{self.certificate_path} to generate a new CA, which clients must then trust"
             )
         limits = name_constraints(self.permitted) if self.permitted else None
         authority = CertificateAuthority.create(new_label(), now, limits=limits)
@@ -162,7 +162,7 @@ class CaDirectory:
                 pass
             except OSError as error:
                 why = f"its file system has no hard links ({error.strerror})"
-                raise CaError(f"{self.path}: {why}; name a directory on another one") from error
+                raise CaError(f"{self.path}: {why}; use a directory on another file system") from error
             finally:
                 folder.remove(temporary)
         self.sync()
@@ -172,13 +172,13 @@ class CaDirectory:
             authority = CertificateAuthority.from_pem(secret, published, now)
         except CaError as error:
             raise CaError(
-                f"{self.key_path}: {error.reason}; put the right files back, or remove it and {self.certificate_path} "
-                f"to have a new CA made, which clients have to trust anew"
+                f"{self.key_path}: {error.reason}; restore the correct files, or remove it and "
+                f"{self.certificate_path} to generate a new CA, which clients must then trust"
             ) from error
         if self.permitted and authority.limits is None:
             raise CaError(
-                f"{self.key_path}: this CA was made without name constraints; have one made that has them (egress ca "
-                f"rotate --ca-name-constraints), or do without that option"
+                f"{self.key_path}: this CA has no name constraints; generate one with name constraints (egress ca "
+                f"rotate --ca-name-constraints), or remove the option"
             )
         if published is None:
             self.publish(self.certificates().trusted(now))
@@ -203,8 +203,7 @@ class CaDirectory:
             raise CaError(f"{self.certificate_path}: {error.reason}; remove it to have it written again") from error
         if not same:
             raise CaError(
-                f"{self.certificate_path}: is another certificate than the one in {self.key_path}; "
-                f"remove the one of the two that is wrong"
+                f"{self.certificate_path}: differs from the certificate in {self.key_path}; remove the wrong file"
             )
 
     def put(self, target: Path, content: bytes, mode: int) -> None:

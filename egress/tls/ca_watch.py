@@ -63,7 +63,7 @@ class CaWatch:
         if not self._looking.running:
             self._remind()
             looking = self._looking.start(LOOK_EVERY, now=False)
-            looking.addErrback(lambda failure: _log.failure("the CA is watched no more", failure))
+            looking.addErrback(lambda failure: _log.failure("the CA files are no longer watched", failure))
 
     def stop(self) -> None:
         """Stop watching the files."""
@@ -91,13 +91,13 @@ class CaWatch:
         # Files are replaced one after the other: the next check may succeed.
         if error.reason != self._last_error:
             self._last_error = error.reason
-            _log.error("the CA remains the one that was read before: {reason}", reason=error.reason)
+            _log.error("CA reload failed, keeping the previous CA: {reason}", reason=error.reason)
 
     def _adopt(self, authority: CertificateAuthority) -> None:
         if (authority.certificate, authority.chain) == (self.authority.certificate, self.authority.chain):
             return
         self.authority = authority
-        _log.info("the CA with the SHA-256 {fingerprint} signs from now on", fingerprint=authority.fingerprint)
+        _log.info("the CA with the SHA-256 {fingerprint} signs now", fingerprint=authority.fingerprint)
         self._changed(authority)
         self._remind()
 
@@ -105,7 +105,7 @@ class CaWatch:
         self._reminded = self._clock.seconds()
         now = self._now()
         if self._reminds and self.authority.ends_soon(now):
-            _log.warn("the CA ends on {end}: replace it", end=time_left(self.authority.not_after, now))
+            _log.warn("the CA expires on {end}: replace it", end=time_left(self.authority.not_after, now))
 
 
 def _state_of(path: Path) -> _State | None:

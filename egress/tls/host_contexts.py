@@ -144,7 +144,7 @@ class HostContexts:
             self._p384_key = self._p384_key or ec.generate_private_key(ec.SECP384R1())
             return self._p384_key
         if self._rsa_key.key is None:
-            raise AssertionError("nobody waited for the RSA key")
+            raise AssertionError("the RSA key is not available yet")
         return self._rsa_key.key
 
     def _make(self, authority: Authority, now: float, key: LeafKey) -> _Entry:

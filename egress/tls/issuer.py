@@ -114,7 +114,7 @@ def _check_key(key: object, certificate: x509.Certificate) -> CaKey:
     if not isinstance(key, (ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey)):
         raise CaError("its key is neither an ECDSA nor an RSA key")
     if isinstance(key, rsa.RSAPrivateKey) and key.key_size < _RSA_BITS:
-        raise CaError(f"its RSA key has {key.key_size} bits, clients accept none below {_RSA_BITS}")
+        raise CaError(f"its RSA key has {key.key_size} bits, but clients require at least {_RSA_BITS}")
     if key.public_key() != certificate.public_key():
         raise CaError("its key does not belong to its certificate")
     return key
@@ -127,11 +127,11 @@ def is_self_signed(certificate: x509.Certificate) -> bool:
 
 def _check_certificate(certificate: x509.Certificate, now: datetime, whose: str) -> None:
     if not _may_sign(certificate):
-        raise CaError(f"{whose} is not one of a CA")
+        raise CaError(f"{whose} is not a CA certificate")
     if not _for_servers(certificate):
-        raise CaError(f"{whose} is for other uses than TLS servers")
+        raise CaError(f"{whose} is not permitted for TLS servers")
     if now >= certificate.not_valid_after_utc:
-        raise CaError(f"{whose} has expired on {certificate.not_valid_after_utc:%Y-%m-%d}")
+        raise CaError(f"{whose} expired on {certificate.not_valid_after_utc:%Y-%m-%d}")
     if now < certificate.not_valid_before_utc:
         begin = f"{certificate.not_valid_before_utc:%Y-%m-%d %H:%M} UTC"
         raise CaError(f"{whose} is valid only from {begin}, so the clock is wrong")
@@ -144,13 +144,13 @@ def _check_chain(chain: Sequence[x509.Certificate], now: datetime) -> None:
         _check_certificate(certificate, now, whose)
         length = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.path_length
         if length is not None and length < depth:
-            raise CaError(f"{whose} allows {length} CAs below it, and there are {depth}")
+            raise CaError(f"{whose} permits {length} CAs below it, but there are {depth}")
         if depth:
             try:
                 chain[depth - 1].verify_directly_issued_by(certificate)
             except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm) as error:
                 raise CaError(
-                    f"{whose} is not the issuer of the one before it; put each one behind the one that it signed"
+                    f"{whose} is not the issuer of the one before it; put each certificate after the one that it signed"
                 ) from error
 
 
@@ -296,9 +296,9 @@ class CertificateAuthority:
         @raise CaError: if the CA is no longer valid, or may not sign for this host.
         """
         if now >= self.not_after:
-            raise CaError(f"the CA certificate has expired on {self.not_after:%Y-%m-%d}")
+            raise CaError(f"the CA certificate expired on {self.not_after:%Y-%m-%d}")
         if not self.may_sign_for(authority):
-            raise CaError(f"the CA may sign for {self.limits} only")
+            raise CaError(f"the CA may sign only for {self.limits}")
         host = authority.host
         # Libraries also apply name constraints to the subject, in different ways.
         named = len(host) <= _COMMON_NAME_LENGTH and not self._limits
@@ -318,7 +318,7 @@ def _read_key(text: bytes) -> object:
     try:
         return serialization.load_pem_private_key(text, None)
     except TypeError as error:
-        raise CaError("its key is encrypted, and nobody is there to type a passphrase") from error
+        raise CaError("its key is encrypted; store it without a passphrase") from error
     except (ValueError, UnsupportedAlgorithm) as error:
         raise CaError("its key cannot be read as PEM") from error
 

@@ -46,28 +46,28 @@ def staple_fault(
     @param issuer: the certificate that verified this one.
     @return: the fault, to follow "the certificate"; C{None} if there is none.
     """
-    why = "was shown without one"
+    why = "the server sent none"
     if staple:
         try:
             if issuer is None:
-                raise Unusable("its issuer is not known")
+                raise Unusable("its issuer is unknown")
             status = _status(staple, certificate, issuer, now)
         except Unusable as error:
-            why = f"was shown with one that cannot be used: {error}"
+            why = f"the status cannot be used: {error}"
         except _MALFORMED:
-            why = "was shown with one that cannot be read"
+            why = "the status cannot be parsed"
         else:
             if status is None:
                 return None
             return f"was revoked on {status:%Y-%m-%d} by its issuer"
-    return f"must be shown with its revocation status, and {why}" if must_staple(certificate) else None
+    return f"requires a stapled revocation status, but {why}" if must_staple(certificate) else None
 
 
 def _status(staple: bytes, certificate: x509.Certificate, issuer: x509.Certificate, now: datetime) -> datetime | None:
     """Return the time of the revocation; C{None} for a good certificate."""
     response = ocsp.load_der_ocsp_response(staple)
     if response.response_status is not ocsp.OCSPResponseStatus.SUCCESSFUL:
-        raise Unusable("the issuer gave none")
+        raise Unusable("the issuer sent an error")
     single = _single_response(response, certificate, issuer)
     if not _is_signed(response, issuer, now):
         raise Unusable("it is not signed by the issuer")
@@ -103,7 +103,7 @@ def _single_response(
             wanted = ocsp.OCSPRequestBuilder().add_certificate(certificate, issuer, single.hash_algorithm).build()
             if (wanted.issuer_key_hash, wanted.issuer_name_hash) == (single.issuer_key_hash, single.issuer_name_hash):
                 return single
-    raise Unusable("it is about another certificate")
+    raise Unusable("it is for another certificate")
 
 
 def _is_signed(response: ocsp.OCSPResponse, issuer: x509.Certificate, now: datetime) -> bool:

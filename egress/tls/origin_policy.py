@@ -74,7 +74,7 @@ def _policy(where: str, table: Any, directory: Path) -> OriginTlsPolicy:
         if key not in _KEYS:
             raise TrustError(f"{where}: {key!r} is not known here; use {', '.join(_KEYS)}")
     if len(table) < 2:
-        raise TrustError(f"{where}: says nothing of its hosts; add one of {', '.join(_KEYS[1:])}")
+        raise TrustError(f"{where}: has no settings; add one of {', '.join(_KEYS[1:])}")
     version = _text(where, table, "minimum-version") or "TLSv1.2"
     if version not in _VERSIONS:
         raise TrustError(f"{where}: 'minimum-version' must be one of {', '.join(_VERSIONS)}, not {version!r}")
@@ -90,7 +90,7 @@ def _policy(where: str, table: Any, directory: Path) -> OriginTlsPolicy:
 def _text(where: str, table: dict[str, Any], key: str) -> str | None:
     value = table.get(key)
     if value is not None and (not isinstance(value, str) or not value or "\0" in value):
-        raise TrustError(f"{where}: {key!r} must be a text")
+        raise TrustError(f"{where}: {key!r} must be a string")
     return value
 
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 _TRUST_HINT = "its CA can be added with --ssl-extra-ca-certs"
-_PINNED_HINT = "for this host only the CAs that --origin-tls names are"
+_PINNED_HINT = "for this host, only the CAs in --origin-tls are trusted"
 _SHOWN_NAMES = 5
 
 
@@ -64,12 +64,12 @@ def _name(name: x509.Name) -> str:
 
 _ISSUER_UNKNOWN = "was issued by {issuer}, which is not trusted; {hint}"
 _KEY_TOO_WEAK = "has a key that is too weak"
-_NAME_NOT_PERMITTED = "is for a name for which its CA may not sign"
+_NAME_NOT_PERMITTED = "is for a name that its CA may not sign for"
 
 # Numbers and meanings: X509_STORE_CTX_get_error(3) and <openssl/x509_vfy.h>, which make them part of the ABI.
 _FAULTS: Final[dict[int, str]] = {
     2: _ISSUER_UNKNOWN,  # X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT
-    7: "has a signature that is wrong",  # X509_V_ERR_CERT_SIGNATURE_FAILURE
+    7: "has an invalid signature",  # X509_V_ERR_CERT_SIGNATURE_FAILURE
     9: "is not yet valid (before {begin})",  # X509_V_ERR_CERT_NOT_YET_VALID
     10: "has expired (on {end})",  # X509_V_ERR_CERT_HAS_EXPIRED
     18: "is self-signed and not trusted; {hint}",  # X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT
@@ -77,19 +77,19 @@ _FAULTS: Final[dict[int, str]] = {
     20: _ISSUER_UNKNOWN,  # X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY
     21: _ISSUER_UNKNOWN,  # X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE
     22: "ends a chain that is too long",  # X509_V_ERR_CERT_CHAIN_TOO_LONG
-    24: "has no usable key of its issuer",  # X509_V_ERR_NO_ISSUER_PUBLIC_KEY
-    25: "stands higher in the chain than it may",  # X509_V_ERR_PATH_LENGTH_EXCEEDED
-    26: "is not meant for TLS servers",  # X509_V_ERR_INVALID_PURPOSE
+    24: "has an issuer without a usable key",  # X509_V_ERR_NO_ISSUER_PUBLIC_KEY
+    25: "is higher in the chain than it may be",  # X509_V_ERR_PATH_LENGTH_EXCEEDED
+    26: "is not permitted for TLS servers",  # X509_V_ERR_INVALID_PURPOSE
     27: _ISSUER_UNKNOWN,  # X509_V_ERR_CERT_UNTRUSTED
-    28: "is one that the system rejects",  # X509_V_ERR_CERT_REJECTED
-    32: "signed another, though its key usage forbids it",  # X509_V_ERR_KEYUSAGE_NO_CERTSIGN
-    34: "has a critical extension that is not understood",  # X509_V_ERR_UNHANDLED_CRITICAL_EXTENSION
+    28: "is rejected by the system",  # X509_V_ERR_CERT_REJECTED
+    32: "signed another certificate, which its key usage forbids",  # X509_V_ERR_KEYUSAGE_NO_CERTSIGN
+    34: "has an unknown critical extension",  # X509_V_ERR_UNHANDLED_CRITICAL_EXTENSION
     47: _NAME_NOT_PERMITTED,  # X509_V_ERR_PERMITTED_VIOLATION
     48: _NAME_NOT_PERMITTED,  # X509_V_ERR_EXCLUDED_VIOLATION
     66: _KEY_TOO_WEAK,  # X509_V_ERR_EE_KEY_TOO_SMALL
     67: _KEY_TOO_WEAK,  # X509_V_ERR_CA_KEY_TOO_SMALL
     68: "is signed with a hash that is too weak",  # X509_V_ERR_CA_MD_TOO_WEAK
-    79: "signed another, though it is not one of a CA",  # X509_V_ERR_INVALID_CA
+    79: "signed another certificate, but is not a CA certificate",  # X509_V_ERR_INVALID_CA
 }
 
 
@@ -145,11 +145,11 @@ def _name_fault(certificate: x509.Certificate, authority: Authority) -> str | No
     if any(wanted.verify(pattern) for pattern in patterns):
         return None
     if ignored:
-        problem = f"is for another host: {_to_text(readable)}" if readable else "names no host that can be read"
-        return f"the certificate of {authority} {problem}; ignored since they cannot be read: {_to_text(ignored)}"
+        problem = f"is for another host: {_to_text(readable)}" if readable else "contains no valid host name"
+        return f"the certificate of {authority} {problem}; ignored invalid names: {_to_text(ignored)}"
     if readable:
         return f"the certificate of {authority} is for another host: {_to_text(readable)}"
-    return f"the certificate of {authority} names no host"
+    return f"the certificate of {authority} contains no host name"
 
 
 # -- the handshake
@@ -184,7 +184,7 @@ class _VerifiedConnection(SSL.Connection):
             authority, hint = self._authority, self._hint
             fault = _name_fault(parsed, authority) if ok else _chain_fault(parsed, number, depth, authority, hint)
         except Exception as error:  # noqa: BLE001 - OpenSSL would ignore it and continue
-            fault = f"a certificate in the chain of {self._authority} cannot be judged ({plain(str(error))})"
+            fault = f"a certificate in the chain of {self._authority} cannot be verified ({plain(str(error))})"
         if fault is not None:
             self._fault = OriginCertificateInvalid(fault)
             return False
@@ -205,7 +205,7 @@ class _VerifiedConnection(SSL.Connection):
             issuer = self._issuer.to_cryptography() if staple and self._issuer is not None else None
             fault = staple_fault(staple, self._leaf, issuer, datetime.now(timezone.utc))
         except Exception as error:  # noqa: BLE001 - see verify_step
-            fault = f"has a revocation status that cannot be judged ({plain(str(error))})"
+            fault = f"has a revocation status that cannot be verified ({plain(str(error))})"
         if fault is not None:
             self._fault = OriginCertificateInvalid(f"the certificate of {self._authority} {fault}")
         return fault is None
@@ -223,7 +223,7 @@ class _VerifiedConnection(SSL.Connection):
             raise
         if not self._names_checked:
             # OpenSSL verifies nothing in a resumed session or without a certificate.
-            raise CertificateRejected(OriginCertificateInvalid(f"{self._authority} has shown no certificate"))
+            raise CertificateRejected(OriginCertificateInvalid(f"{self._authority} sent no certificate"))
 
 
 def _verify(connection: SSL.Connection, certificate: crypto.X509, number: int, depth: int, ok: int) -> bool:
@@ -248,13 +248,13 @@ def _handshake_fault(error: BaseException, oldest: str) -> str:
     if reason is None:
         return plain(str(error)) or type(error).__name__
     if reason in _NOT_TLS:
-        return "what answers there does not speak TLS"
+        return "the server does not use TLS"
     if reason == "unsupported protocol":
-        return f"the other side speaks no TLS from version {oldest} on"
+        return f"the server does not support TLS {oldest} or later"
     alert = alert_in(error)
     if alert is None:
         return plain(reason)
-    return f"the other side refused it with the alert {alert}{hint_at_certificate(alert)}"
+    return f"the server rejected it with the alert {alert}{hint_at_certificate(alert)}"
 
 
 def _refuses_protocols(error: SSL.Error) -> bool:
@@ -299,8 +299,8 @@ class OriginTls:
         if self._alpn and isinstance(error, SSL.Error) and _refuses_protocols(error):
             offered = b", ".join(self._alpn).decode("ascii")
             return OriginHttp2Only(
-                f"{self._authority} does not speak {offered} (alert no_application_protocol), most likely HTTP/2 "
-                f"alone, which the proxy does not speak"
+                f"{self._authority} does not support {offered} (alert no_application_protocol); most likely it "
+                "supports only HTTP/2, which the proxy does not support"
             )
         if isinstance(error, CertificateRejected):
             return error.fault

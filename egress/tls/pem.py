@@ -38,7 +38,7 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise TrustError(f"{path}: {error.strerror}; name a PEM file that can be read") from error
+        raise TrustError(f"{path}: {error.strerror}; specify a readable PEM file") from error
 
 
 def read_certificates(path: Path) -> list[x509.Certificate]:
@@ -50,14 +50,14 @@ def read_certificates(path: Path) -> list[x509.Certificate]:
     count = len(_BEGIN_CERTIFICATE.findall(text))
     if not count:
         raise TrustError(
-            f"{path}: holds no PEM certificate; convert a DER file with: openssl x509 -inform der -in {path}"
+            f"{path}: contains no PEM certificate; convert a DER file with: openssl x509 -inform der -in {path}"
         )
     try:
         certificates = x509.load_pem_x509_certificates(text)
     except ValueError as error:
         raise TrustError(f"{path}: a certificate in it is damaged ({plain(str(error))}); replace the file") from error
     if len(certificates) != count:
-        raise TrustError(f"{path}: a certificate in it is cut short; replace the file")
+        raise TrustError(f"{path}: a certificate in it is truncated; replace the file")
     return certificates
 
 
@@ -96,8 +96,8 @@ def use_certificate(context: SSL.Context, path: Path, key_path: Path | None = No
     except TypeError as error:
         raise TrustError(f"{key_path}: its key is encrypted; decrypt it with: openssl pkey -in {key_path}") from error
     except (ValueError, UnsupportedAlgorithm) as error:
-        remedy = "put certificate and key into it" if key_path == path else "name the file with the key"
-        raise TrustError(f"{key_path}: holds no PEM key that can be read; {remedy}") from error
+        remedy = "put the certificate and the key into it" if key_path == path else "specify the file with the key"
+        raise TrustError(f"{key_path}: contains no readable PEM key; {remedy}") from error
     try:
         context.use_certificate(certificate)
         for issuer in chain:

@@ -41,9 +41,9 @@ class ProvidedCa:
         try:
             secret = read_key_file(self.key_path)
         except OSError as error:
-            raise CaError(f"{self.key_path}: {error.strerror}; name a key that can be read") from error
+            raise CaError(f"{self.key_path}: {error.strerror}; specify a readable key") from error
         if secret is None:
-            raise CaError(f"{self.key_path}: is missing; name the key of {self.certificate_path}")
+            raise CaError(f"{self.key_path}: is missing; specify the key of {self.certificate_path}")
         try:
             return CertificateAuthority.from_key(secret, certificate, now, chain)
         except CaError as error:
@@ -63,6 +63,6 @@ class ProvidedCa:
         try:
             return read_certificates(read_plain(self.certificate_path, MAX_BYTES))
         except OSError as error:
-            raise CaError(f"{self.certificate_path}: {error.strerror}; name a file that can be read") from error
+            raise CaError(f"{self.certificate_path}: {error.strerror}; specify a readable file") from error
         except CaError as error:
-            raise CaError(f"{self.certificate_path}: {error.reason}; name a chain of certificates in PEM") from error
+            raise CaError(f"{self.certificate_path}: {error.reason}; specify a chain of certificates in PEM") from error

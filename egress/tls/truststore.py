@@ -43,11 +43,13 @@ def write_certificates(certificates: Sequence[x509.Certificate], form: Form, pas
         return pem_of(*certificates)
     if form is Form.DER:
         if len(certificates) > 1:
-            raise CaError(f"DER holds one certificate, and there are {len(certificates)} to trust: use another format")
+            raise CaError(
+                f"DER contains only one certificate, but there are {len(certificates)} to trust: use another format"
+            )
         return certificates[0].public_bytes(Encoding.DER)
     if len(password) < 6:
         # Java's own programs reject a shorter password.
-        raise CaError("the password of a trust store has six characters or more")
+        raise CaError("the password of a trust store must have at least six characters")
     return _jks(certificates, password, now) if form is Form.JKS else _pkcs12(certificates, password)
 
 
@@ -60,7 +62,7 @@ def _pkcs12(certificates: Sequence[x509.Certificate], password: str) -> bytes:
     # Not available before cryptography 45.
     serialize: Callable[..., bytes] | None = getattr(pkcs12, "serialize_java_truststore", None)
     if serialize is None:
-        raise CaError("PKCS#12 that Java trusts needs cryptography 45 or newer: install it, or use jks")
+        raise CaError("a PKCS#12 trust store for Java requires cryptography 45 or newer: install it, or use jks")
     entries: list[Any] = [pkcs12.PKCS12Certificate(each, alias_of(each).encode("ascii")) for each in certificates]
     return serialize(entries, BestAvailableEncryption(password.encode("utf-8")))
 

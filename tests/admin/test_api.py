@@ -84,7 +84,7 @@ class AdminTests(SynchronousTestCase):
         self.backend.result = succeed({"resolved": 0, "grant": None})
         status, document = self.ask("POST", "/approvals/abc", b'{"answer": "allow"}')
         self.assertEqual(status, 404)
-        self.assertIn("nobody waits", document["error"])
+        self.assertIn("no pending approval", document["error"])
 
     def test_revoke(self) -> None:
         self.backend.result = succeed(True)
@@ -172,7 +172,7 @@ class AdminTests(SynchronousTestCase):
     def test_unexpected_error(self) -> None:
         self.backend.result = fail(RuntimeError("hunter2"))
         status, document = self.ask("GET", "/approvals")
-        self.assertEqual((status, document), (500, {"error": "this failed; the log says why"}))
+        self.assertEqual((status, document), (500, {"error": "internal error: see the log of the proxy"}))
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 
     def test_client_disconnects(self) -> None:

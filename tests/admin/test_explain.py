@@ -157,17 +157,20 @@ class TraceTests(ExplainTestCase):
         self.assertEqual((found.verdict, found.code, found.decided_by), ("deny", "address-forbidden", "proxy"))
         self.assertEqual(list(self.outcomes(found).items()), [("request", "ok"), ("decision", "ok"), ("address", "no")])
         self.assertEqual(
-            self.step(found, "address").details, ("1.2.3.4: a public address", "127.0.0.1: refused, a loopback address")
+            self.step(found, "address").details,
+            ("1.2.3.4: a public address", "127.0.0.1: rejected, a loopback address"),
         )
 
     def test_allow_address_and_deny_address(self) -> None:
         service = self.service(allow_address=(ip_network("127.0.0.0/8"),), deny_address=(ip_network("2001:4860::/32"),))
         found = self.explain("GET", "http://local.test/", service=service)
         self.assertEqual(
-            self.step(found, "address").details[1], "127.0.0.1: a loopback address; opened with --allow-address"
+            self.step(found, "address").details[1], "127.0.0.1: a loopback address, permitted by --allow-address"
         )
         found = self.explain("GET", "http://a.test/", service=service)
-        self.assertEqual(self.step(found, "address").details[1], "2001:4860::1: refused, closed by the operator")
+        self.assertEqual(
+            self.step(found, "address").details[1], "2001:4860::1: rejected, excluded by the configuration"
+        )
         found = self.explain("GET", "http://private.test/", service=service)
         self.assertEqual(self.step(found, "address").details, ("10.1.2.3: a private address",))
 
@@ -208,7 +211,7 @@ class TraceTests(ExplainTestCase):
         self.assertEqual((first.addresses, first.addresses_withheld), (None, True))
         self.assertEqual((len(second.addresses or ()), second.addresses_withheld), (2, False))
         self.assertEqual(list(self.outcomes(found)), ["request", "address", "decision"])
-        self.assertEqual(self.step(found, "decision").details, ("asked again, with the addresses",))
+        self.assertEqual(self.step(found, "decision").details, ("authorized again, with the addresses",))
 
     def test_authorizer_needs_addresses_of_an_unknown_name(self) -> None:
         for resolve in Resolve:
@@ -236,7 +239,7 @@ class TraceTests(ExplainTestCase):
         self.assertEqual(self.step(found, "way").text, "through http://proxy.test:3128, in a tunnel")
         self.assertIn("proxy.test:3128 resolves the name", self.step(found, "address").text)
         found = self.explain("GET", "http://unknown.test/", service=service)
-        self.assertEqual(self.step(found, "way").text, "through http://proxy.test:3128, as a request to it")
+        self.assertEqual(self.step(found, "way").text, "through http://proxy.test:3128, without a tunnel")
         found = self.explain("GET", "http://a.test/", service=service)
         self.assertIn("--no-proxy", self.step(found, "way").text)
         found = self.explain("GET", "http://localhost/", service=service)
@@ -303,7 +306,7 @@ class RequestTests(ExplainTestCase):
             (first.body, first.body_withheld, second.body, second.body_withheld), (None, True, b"hi", False)
         )
         self.assertEqual(
-            (found.verdict, self.step(found, "decision").details), ("deny", ("asked again, with the content",))
+            (found.verdict, self.step(found, "decision").details), ("deny", ("authorized again, with the content",))
         )
         authorizer.answers = [Decision(Verdict.NEED_BODY, "", "x")] * 2
         found = self.explain("POST", "http://a.test/", (), b"hi", self.service(authorizer))
@@ -397,7 +400,7 @@ class DecisionTests(ExplainTestCase):
         found = self.explain("GET", "http://a.test/", service=self.service(authorizer))
         self.assertEqual(
             self.step(found, "decision").details,
-            ("from: cache", "at most 7 bytes", "asked again after 60 s", "sets Authorization", "removes cookie"),
+            ("from: cache", "at most 7 bytes", "authorized again after 60 s", "sets Authorization", "removes cookie"),
         )
         self.assertNotIn("hunter2", str(found))
 
@@ -407,7 +410,7 @@ class DecisionTests(ExplainTestCase):
             self.assertEqual(found.verdict, "allow")
             self.assertEqual(
                 self.step(found, "decision").details,
-                ("asked again, with the addresses", "only observed (--mode): it would be deny otherwise"),
+                ("authorized again, with the addresses", "observe mode: in enforce mode, the result would be deny"),
             )
 
     def test_no_log_is_opened(self) -> None:
@@ -449,7 +452,7 @@ class DecisionTests(ExplainTestCase):
                 RuleTried("last", "deny", True, None, f"{where}:{lines.index('[[rules]]  # the last') + 1}"),
             ),
         )
-        self.assertIn("asked again, with the content", step.details)
+        self.assertIn("authorized again, with the content", step.details)
 
     def test_ambiguous_requests(self) -> None:
         """A rule that would allow the request says why it does not, and so does the reason."""
@@ -466,9 +469,7 @@ class DecisionTests(ExplainTestCase):
         (self.directory / "policy.toml").write_text(f"version = 1\n{many}")
         step = self.step(self.explain("GET", "http://a.test/x"), "decision")
         self.assertEqual(len(step.rules), 500)
-        self.assertEqual(
-            (step.rules[-1].rule_id, step.details), ("default", ("101 rules before these are not about it",))
-        )
+        self.assertEqual((step.rules[-1].rule_id, step.details), ("default", ("101 earlier rules did not match",)))
 
     def test_secret(self) -> None:
         """A secret that is unavailable, or must not be sent to the origin, is reported; its value is never shown."""
@@ -497,7 +498,9 @@ class DecisionTests(ExplainTestCase):
         service = self.service(admin="unix:/a")
         found = self.explain("GET", "http://asked.test/", service=service)
         self.assertEqual((found.verdict, found.rule_id), ("ask", "person"))
-        self.assertEqual(self.step(found, "approval").text, "held until a person answers, for 300 s")
+        self.assertEqual(
+            self.step(found, "approval").text, "pending until an approver allows or denies it, for up to 300 s"
+        )
         self.assertEqual(service.admin_backend.pending_approvals(), [])
 
         origin = attrs.evolve(REQUEST.origin, authority=Authority("asked.test", 80))

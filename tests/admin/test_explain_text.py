@@ -27,10 +27,10 @@ class WordsTests(SynchronousTestCase):
         self.assertEqual(
             found,
             [
-                "1.2.3.4: refused, closed by the operator",
-                "10.1.2.3: refused, a private address",
-                "127.0.0.1: a loopback address; opened with --allow-address",
-                "::1: refused, a loopback address",
+                "1.2.3.4: rejected, excluded by the configuration",
+                "10.1.2.3: rejected, a private address",
+                "127.0.0.1: a loopback address, permitted by --allow-address",
+                "::1: rejected, a loopback address",
                 "8.8.8.8: a public address",
             ],
         )
@@ -39,9 +39,9 @@ class WordsTests(SynchronousTestCase):
     def test_routes(self) -> None:
         upstream = UpstreamProxy("http", Authority("proxy.test", 3128))
         for addresses, through, expected in (
-            ((ONE,), None, "one address, which may be contacted"),
-            ((ONE, TWO), None, "2 addresses, all of which may be contacted"),
-            ((), upstream, "port 8080 is open; proxy.test:3128 resolves the name"),
+            ((ONE,), None, "one address, permitted"),
+            ((ONE, TWO), None, "2 addresses, all permitted"),
+            ((), upstream, "port 8080 is permitted; proxy.test:3128 resolves the name"),
         ):
             self.assertEqual(of_route(Route(ORIGIN, addresses, through, False, False)), expected)
 
@@ -51,10 +51,10 @@ class WordsTests(SynchronousTestCase):
         self.assertEqual(
             of_terms(decision),
             [
-                "only observed (--mode): it would be deny otherwise",
+                "observe mode: in enforce mode, the result would be deny",
                 "from: cache",
                 "at most 7 bytes",
-                "asked again after 60 s",
+                "authorized again after 60 s",
                 "sets X-A",
                 "removes cookie",
             ],

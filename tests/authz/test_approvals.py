@@ -79,7 +79,7 @@ class AnswerTests(ApprovalsTestCase):
         decision = self.successResultOf(held)
         self.assertEqual(
             decision,
-            Decision(Verdict.DENY, "denied by a person", "an approver for policy x", "r", enforce_in_observe=True),
+            Decision(Verdict.DENY, "denied by an approver", "an approver for policy x", "r", enforce_in_observe=True),
         )
         self.assertEqual(self.counts(), {"denied": 1})
         other = self.hold()

@@ -93,8 +93,8 @@ class LoadTests(SynchronousTestCase):
         for given, words in (
             ("listen=tcp:1:https=allow", "--listen 'tcp:1:https=allow': remove https"),
             ("listen=tcp:1:client-auth=none", "--listen 'tcp:1:client-auth=none': remove client-auth"),
-            ("audit-failure=deny", "--audit-failure 'deny': there is no audit log"),
-            ("policy=nowhere.toml", "--policy 'nowhere.toml': name a file that can be read"),
+            ("audit-failure=deny", "--audit-failure 'deny': has no effect without an audit log"),
+            ("policy=nowhere.toml", "--policy 'nowhere.toml': must be a readable file"),
         ):
             with self.subTest(given):
                 self.assertIn(words, self.refused(given))

@@ -98,11 +98,11 @@ class AdminApiTests(SocketTestCase):
 
     def test_connection_failure(self) -> None:
         for said, words in (
-            (TimeoutError(), "does not answer"),
-            (FileNotFoundError(2, "No such file or directory"), "No such file or directory; does the proxy run?"),
-            (b"SSH-2.0-x\r\n", "no egress proxy"),
-            (b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx", "no egress proxy"),
-            (answer("200 OK", []), "no egress proxy"),
+            (TimeoutError(), "does not respond"),
+            (FileNotFoundError(2, "No such file or directory"), "No such file or directory; is the proxy running?"),
+            (b"SSH-2.0-x\r\n", "not an egress proxy"),
+            (b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx", "not an egress proxy"),
+            (answer("200 OK", []), "not an egress proxy"),
         ):
             with self.subTest(words):
                 self.assertIn(words, str(self.assertRaises(CommandFailed, self.api(said).call, "GET", "/")))

@@ -86,10 +86,10 @@ class ApprovalsCommandTests(SynchronousTestCase):
             [
                 "abc  GET https://a.test/x",
                 "  from    192.0.2.1",
-                "  why     rule r: somebody looks",
-                "  held    30 s, for 4 min more",
+                "  reason  rule r: somebody looks",
+                "  pending 30 s, expires in 4 min",
                 "",
-                "Allowed for a time:",
+                "Grants:",
                 "p1  OPTIONS https://a.test  from ci at 192.0.2.1  until 1970-01-01 01:06 UTC (64 min) by ann",
             ],
         )
@@ -98,14 +98,14 @@ class ApprovalsCommandTests(SynchronousTestCase):
         for part in (
             "GET https://a.test/x (2 requests)",
             "ci at 192.0.2.1, with 7 bytes",
-            "why     somebody",
-            "2 h more",
+            "reason  somebody",
+            "expires in 2 h",
         ):
             self.assertIn(part, text)
         self.assertIn("with content\n", in_lines({"pending": [{**HELD, "contentLength": None}], "grants": []}, 0))
         permission = {**PERMISSION, "by": "", "url": "https://a.test/a"}
         text = in_lines({"pending": [], "grants": [permission]}, 0)
-        self.assertTrue(text.startswith("Nothing waits for a person.\n\nAllowed for a time:\n"))
+        self.assertTrue(text.startswith("No pending approvals.\n\nGrants:\n"))
         self.assertTrue(
             text.endswith("OPTIONS https://a.test/a  from ci at 192.0.2.1  until 1970-01-01 01:06 UTC (66 min)\n")
         )
@@ -151,8 +151,8 @@ class ApprovalsCommandTests(SynchronousTestCase):
         _, out, _ = self.run_approvals(*arguments, answer={"resolved": 2, "grant": PERMISSION})
         self.assertEqual(
             out,
-            "abc: 2 requests allowed, and the same until 1970-01-01 01:06:40 UTC\n"
-            "To take it back: egress approvals revoke p1\n",
+            "abc: 2 requests allowed, with a grant until 1970-01-01 01:06:40 UTC\n"
+            "To revoke the grant: egress approvals revoke p1\n",
         )
         document = {"answer": "allow", "for": 3600.0, "reason": "fine", "by": "ann"}
         self.assertEqual(self.api.asked, [("POST", "/approvals/abc", document)])
@@ -163,7 +163,7 @@ class ApprovalsCommandTests(SynchronousTestCase):
         self.assertEqual(self.api.asked, [("POST", "/approvals/abc", {"answer": "deny", "reason": "no", "by": "bob"})])
 
     def test_revoke(self) -> None:
-        self.assertEqual(self.run_approvals("revoke", "p1", answer={})[1], "p1: is not allowed any more\n")
+        self.assertEqual(self.run_approvals("revoke", "p1", answer={})[1], "p1: grant revoked\n")
         self.assertEqual(self.api.asked, [("DELETE", "/approvals/p1", None)])
 
     def test_wrong(self) -> None:

@@ -30,7 +30,7 @@ class AuditInputTests(CommandTestCase):
     def test_empty(self) -> None:
         """A job that bypassed the proxy must not look like one that contacted no new destination."""
         name = self.write("empty", b"")
-        self.assertEqual(self.read(name), ([], f"egress: {name}: is empty; does the job go through the proxy?\n"))
+        self.assertEqual(self.read(name), ([], f"egress: {name}: is empty; does the job use the proxy?\n"))
 
     def test_standard_input(self) -> None:
         self.patch(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(A)))
@@ -52,7 +52,7 @@ class AuditInputTests(CommandTestCase):
         for name, words in (
             (str(self.directory / "absent"), "cannot be read: No such file"),
             (str(self.directory), "cannot be read: Is a directory"),
-            (self.write("pem", b"-----BEGIN\nabc\n"), "is no audit log: 2 of 2 lines"),
+            (self.write("pem", b"-----BEGIN\nabc\n"), "is not an audit log: 2 of 2 lines"),
         ):
             error = self.assertRaises(Misused, self.read, name)
             self.assertIn(words, str(error))

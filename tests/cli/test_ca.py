@@ -191,7 +191,7 @@ class ExportTests(CaCommandTestCase):
         out, _ = self.run_ca("export", "--format", "der", "-")
         self.assertEqual(x509.load_der_x509_certificate(out), self.first)
         self.said("rotate")
-        self.assertIn("DER holds one certificate", self.refused("export", "--format", "der", "-"))
+        self.assertIn("DER contains only one certificate", self.refused("export", "--format", "der", "-"))
 
     def test_trust_store(self) -> None:
         out, _ = self.run_ca("export", "--format", "jks", "--password", "in secret", "-")
@@ -241,17 +241,17 @@ class RotateTests(CaCommandTestCase):
         following = self.directory.certificates().following
         assert following is not None
         self.assertEqual((following.not_valid_after_utc - NOW).days, 30)
-        self.assertIn(f"{following.subject.rfc4514_string()} is to come", said)
-        self.assertIn(f"Give clients {self.directory.certificate_path}", said)
+        self.assertIn(f"{following.subject.rfc4514_string()} is the next CA", said)
+        self.assertIn(f"Distribute {self.directory.certificate_path}", said)
         self.assertIn("egress ca rotate --activate", said)
         said = self.said("rotate", "--activate")
-        self.assertIn(f"{following.subject.rfc4514_string()} signs from now on", said)
+        self.assertIn(f"{following.subject.rfc4514_string()} signs now", said)
         self.assertIn("egress ca rotate --retire", said)
         self.assertEqual(self.published(), [following, self.first])
-        self.assertIn("no earlier CA any more", self.said("rotate", "--retire"))
+        self.assertIn("no earlier CA now", self.said("rotate", "--retire"))
         self.assertEqual(self.published(), [following])
         self.said("rotate")
-        self.assertIn("given up", self.said("rotate", "--cancel"))
+        self.assertIn("discarded", self.said("rotate", "--cancel"))
         self.assertEqual(self.published(), [following])
 
     def test_out_of_order(self) -> None:

@@ -45,7 +45,7 @@ class ClientCommandTests(SynchronousTestCase):
         self.assertNotEqual(err, self.run_client("--token", "ci")[2])
 
     def test_refused(self) -> None:
-        for name, stdin, words in (("a:b", "x\n", "no colon"), ("alice", "", "no password")):
+        for name, stdin, words in (("a:b", "x\n", "no colon"), ("alice", "", "the password is empty")):
             status, out, err = self.run_client(name, stdin=io.StringIO(stdin))
             self.assertEqual((status, out), (1, ""))
             self.assertIn(words, err)

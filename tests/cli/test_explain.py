@@ -58,7 +58,7 @@ class LinesTests(SynchronousTestCase):
         self.assertIn("no: paths\n", in_lines(document))
 
     def test_ends(self) -> None:
-        for verdict, word in (("deny", "deny: why"), ("none", "no decision: why"), ("ask", "a person decides: why")):
+        for verdict, word in (("deny", "deny: why"), ("none", "no decision: why"), ("ask", "requires approval: why")):
             document = Explanation("GET", "x", (), verdict, "why", "proxy").to_json()
             self.assertTrue(in_lines(document).endswith(f"{word}\n  by proxy\n"))
             document |= {"status": 403, "code": "denied"}
@@ -73,7 +73,7 @@ class LinesTests(SynchronousTestCase):
         rules = (RULES[0],) * 30 + RULES[1:]
         document = Explanation("GET", "x", (Step("decision", "ok", "allow", 0, (), rules),), "allow", "", "x").to_json()
         lines = in_lines(document).splitlines()
-        self.assertIn("11 rules before these are not about it", lines[3])
+        self.assertIn("11 earlier rules did not match", lines[3])
         self.assertEqual(len([line for line in lines if "p.toml" in line]), 20)
 
 
@@ -127,7 +127,7 @@ class ExplainCommandTests(SynchronousTestCase):
         self.assertTrue(out.startswith("GET http://a.test/\n"))
         self.assertEqual(self.asked, [("POST", "/explain", ExplainRequest("GET", "http://a.test/").to_json())])
         _, err = self.explain("GET", "x", "--admin", "unix:/a", "--policy", "x", status=2)
-        self.assertIn("--policy: the running proxy has options of its own", err)
+        self.assertIn("--policy: cannot be combined with --admin", err)
 
     def test_content(self) -> None:
         path = Path(self.mktemp())
@@ -137,7 +137,7 @@ class ExplainCommandTests(SynchronousTestCase):
         self.explain("PUT", "x", "--body", "@-")
         self.assertEqual([question.body for _, question in self.asked], [b"\xff", b"in"])
         path.write_bytes(b"x" * (MAX_BODY + 1))
-        self.assertIn("at most", self.explain("PUT", "x", "--body", f"@{path}", status=2)[1])
+        self.assertIn("has more than", self.explain("PUT", "x", "--body", f"@{path}", status=2)[1])
         self.assertIn("No such file", self.explain("PUT", "x", "--body", "@/missing", status=2)[1])
 
     def test_wrong(self) -> None:
@@ -146,7 +146,7 @@ class ExplainCommandTests(SynchronousTestCase):
         self.assertIn("one line", self.explain("GET", "x\ny", status=2)[1])
         self.assertIn("--authz-timeout", self.explain("GET", "x", "--authz-timeout", "x", status=2)[1])
         self.explanation = TookTooLong()
-        self.assertIn("no explanation within", self.explain("GET", "x", status=2)[1])
+        self.assertIn("was not complete within", self.explain("GET", "x", status=2)[1])
 
     def test_interrupted(self) -> None:
         def interrupt(start: object) -> None:

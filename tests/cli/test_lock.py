@@ -35,7 +35,9 @@ class LockCommandTests(CommandTestCase):
     def test_record(self) -> None:
         status, out, err = self.run_egress("lock", "record", self.first, "--lock", self.lock)
         self.assertEqual((status, err), (0, ""))
-        self.assertEqual(out, f"! GET     https://c.test  1 request refused: not there\n{self.lock}: 1 destination\n")
+        self.assertEqual(
+            out, f"! GET     https://c.test  1 request not forwarded: not there\n{self.lock}: 1 destination\n"
+        )
         self.assertEqual(self.text(), "egress-lock 1\ndetail method\n\nGET     https://a.test\n")
         self.assertEqual(self.run_egress("lock", "record", self.first, "--lock", "-"), (0, self.text(), ""))
         self.run_egress("lock", "record", self.second, "--lock", self.lock, "--detail", "path")
@@ -44,20 +46,20 @@ class LockCommandTests(CommandTestCase):
     def test_verify(self) -> None:
         self.run_egress("lock", "record", self.first, "--lock", self.lock)
         status, out, _ = self.run_egress("lock", "verify", "--lock", self.lock, self.first)
-        refused = "! GET     https://c.test  1 request refused: not there\n"
-        self.assertEqual((status, out), (0, f"{refused}{self.lock}: nothing new, 1 destination seen\n"))
+        refused = "! GET     https://c.test  1 request not forwarded: not there\n"
+        self.assertEqual((status, out), (0, f"{refused}{self.lock}: 1 destination, none of them new\n"))
         status, out, _ = self.run_egress("lock", "verify", "--lock", self.lock, self.second)
         self.assertEqual(status, 1)
         self.assertEqual(
             out,
             "+ POST    https://b.test  1 request, first at 2026-11-25T12:00:00.000Z, e.g. /y/17\n"
-            f"{self.lock}: 1 new destination; if meant, add with: egress lock verify --update\n",
+            f"{self.lock}: 1 new destination; if intended, add with: egress lock verify --update\n",
         )
         self.assertNotIn("b.test", self.text())
 
     def test_update(self) -> None:
         self.run_egress("lock", "record", self.first, "--lock", self.lock)
-        for words in ("1 new destination added", "nothing new, 2 destinations seen"):
+        for words in ("1 new destination added", "2 destinations, none of them new"):
             status, out, _ = self.run_egress("lock", "verify", "--update", "--lock", self.lock, self.second)
             self.assertEqual(status, 0)
             self.assertIn(words, out)
@@ -67,17 +69,17 @@ class LockCommandTests(CommandTestCase):
         self.run_egress("lock", "record", self.second, "--lock", self.lock)
         status, out, _ = self.run_egress("lock", "verify", "--lock", self.lock, self.first)
         self.assertEqual(status, 0)
-        self.assertIn("- POST    https://b.test  in the lock, not seen", out)
+        self.assertIn("- POST    https://b.test  in the lock file, without requests", out)
         status, out, _ = self.run_egress("lock", "verify", "--strict", "--lock", self.lock, self.first)
         self.assertEqual(status, 1)
-        self.assertIn("1 destination not seen, which --strict does not let pass", out)
+        self.assertIn("1 destination without requests, which --strict does not permit", out)
 
     def test_misused(self) -> None:
         for content, words in (
-            (None, "is not there; make it with: egress lock record"),
-            (b"garbage", "is no lock"),
+            (None, "does not exist; create it with: egress lock record"),
+            (b"garbage", "is not a lock file"),
             (b"\xff", "is not UTF-8"),
-            (b"#" * (17 * 1024 * 1024), "no lock"),
+            (b"#" * (17 * 1024 * 1024), "not a lock file"),
         ):
             if content is not None:
                 self.write("egress.lock", content)
@@ -95,8 +97,8 @@ class LockCommandTests(CommandTestCase):
         for more in ((), ("--update",)):
             status, out, err = self.run_egress("lock", "verify", "--lock", self.lock, *more, log)
             self.assertEqual((status, out), (2, ""))
-            self.assertIn("1 of 2 lines could not be read: 2 (its method is none)", err)
-            self.assertIn("nothing is verified", err)
+            self.assertIn("1 of 2 lines could not be read: 2 (invalid method)", err)
+            self.assertIn("nothing can be verified", err)
 
     def test_colors(self) -> None:
         """Only on a terminal, unless colors are requested."""

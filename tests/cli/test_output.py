@@ -32,7 +32,7 @@ class OutputFileTests(CommandTestCase):
 
     def test_refused(self) -> None:
         error = self.assertRaises(Misused, write_file, self.directory / "absent" / "file", "x")
-        self.assertIn("name a file that can be written to", str(error))
+        self.assertIn("specify a writable file", str(error))
 
     def test_no_temporary_file_remains(self) -> None:
         def refuse(*_: object, **__: object) -> None:

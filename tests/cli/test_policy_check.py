@@ -50,7 +50,7 @@ class CheckTests(SynchronousTestCase):
         )
 
     def test_passed(self) -> None:
-        warning = "p.toml:6: warning: late never decides: all does, at p.toml:2\n"
+        warning = "p.toml:6: warning: late never decides: all matches first, at p.toml:2\n"
         self.assertEqual(
             self.check(POLICY),
             (0, f"{warning}p.toml:11: ok: GET http://a.test/\np.toml: 2 rules, 1 test passed\n", ""),
@@ -62,7 +62,7 @@ class CheckTests(SynchronousTestCase):
             "p.toml:14: FAILED: no\n"
             "    expected deny by late\n"
             "    got allow by all: allowed by the rule all\n"
-            "    late comes after all, and was not tried\n"
+            "    late comes after all, and was not evaluated\n"
             "    all decided, at p.toml:2\n"
         )
         status, out, err = self.check(POLICY + FAILING, "-q")

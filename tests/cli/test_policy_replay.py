@@ -48,8 +48,8 @@ class ReplayCommandTests(CommandTestCase):
             (["--policy", str(self.directory / "absent")], "cannot be read"),
             (["--policy", garbage], "is not TOML"),
             (["--authz-url", "ftp://a.test"], "--authz-url"),
-            (["--authz-url", "none"], "name a service to ask"),
-            (["--policy", garbage, "--authz-timeout", "3s"], "is for --authz-url; leave it out"),
+            (["--authz-url", "none"], "specify a service"),
+            (["--policy", garbage, "--authz-timeout", "3s"], "applies only to --authz-url; remove it"),
             (["--authz-url", "http://a.test", "--ssl-extra-ca-certs", garbage], "garbage"),
             (["--authz-url", "http://a.test", "--policy", "x"], "not allowed with"),
             ([], "is required"),
@@ -74,7 +74,7 @@ class ReplayCommandTests(CommandTestCase):
             *("policy", "replay", self.write("a", A), "--authz-url", "http://127.0.0.1:9000", "--authz-timeout", "3s")
         )
         self.assertEqual((status, [client[:2] for client in asked]), (1, [("127.0.0.1", 9000)]))
-        self.assertIn("Without an answer: 1 request", out)
+        self.assertIn("Without a decision: 1 request", out)
 
     def test_api(self) -> None:
         """Another API has another path."""

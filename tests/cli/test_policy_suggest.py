@@ -46,4 +46,4 @@ class SuggestCommandTests(CommandTestCase):
     def test_nothing(self) -> None:
         status, out, err = self.run_egress("policy", "suggest", self.write("audit", LINES[2]))
         self.assertEqual((status, out), (1, ""))
-        self.assertIn("nothing left according to the audit log", err)
+        self.assertIn("the audit log has no forwarded requests", err)

@@ -14,7 +14,10 @@ class AdminOptionsTests(ValueTests):
         found = admin("unix:a.sock", self.place)
         self.assertEqual((found.path, found.endpoint.rpartition(":")[2]), (f"{self.directory}/a.sock", "mode=600"))
         self.assertEqual(admin("tcp:9099", self.place).port, 9099)
-        remedies = {"unix:missing/a.sock": "a directory that is there", "tcp:1:interface=0.0.0.0": "this machine alone"}
+        remedies = {
+            "unix:missing/a.sock": "the directory of the socket does not exist",
+            "tcp:1:interface=0.0.0.0": "must be a loopback address",
+        }
         self.refuse(admin, remedies)
 
     def test_in_the_table(self) -> None:

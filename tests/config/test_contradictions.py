@@ -95,9 +95,7 @@ class ProxyTests(SynchronousTestCase):
     def test_value(self) -> None:
         """The error displays the contradictory value; a missing value is not displayed."""
         error = self.assertRaises(Contradicted, ProxyConfig, audit_failure="deny")
-        self.assertEqual(
-            str(error), "audit_failure 'deny': there is no audit log that could fail: name one with audit_log"
-        )
+        self.assertEqual(str(error), "audit_failure 'deny': has no effect without an audit log: set audit_log")
         error = self.assertRaises(Contradicted, ProxyConfig, policy=Path("p.toml"), authz_url=URL)
         self.assertEqual(error.value, "p.toml")
         self.assertEqual(str(self.assertRaises(Contradicted, ProxyConfig, ca_cert="c")).partition(" ")[0], "ca_key:")

@@ -104,16 +104,16 @@ class ParseTests(SynchronousTestCase):
 
     def test_rejected(self) -> None:
         for text, words in (
-            ("tcp:8080:client-ca=ca.pem", "client-ca is for ssl:"),
-            ("tcp:8080:client-auth=", "client-auth names no file"),
-            ("tcp:8080:client-auth=a:client-auth=b", "client-auth is given twice"),
-            ("ssl:8443:sslmethod=SSLv23_METHOD", "ssl: has no sslmethod here"),
-            ("ssl:8443:dhParameters=dh.pem", "ssl: has no dhParameters here"),
-            ("ssl:8443:privateKey=", "privateKey names no file"),
+            ("tcp:8080:client-ca=ca.pem", "client-ca requires an ssl:"),
+            ("tcp:8080:client-auth=", "client-auth is empty"),
+            ("tcp:8080:client-auth=a:client-auth=b", "client-auth is set twice: remove one of them"),
+            ("ssl:8443:sslmethod=SSLv23_METHOD", "no setting sslmethod"),
+            ("ssl:8443:dhParameters=dh.pem", "no setting dhParameters"),
+            ("ssl:8443:privateKey=", "privateKey is empty"),
             ("tcp:8080\\", "backslash"),
-            ("tcp:8080:https=yes", "https is allow or refuse"),
-            ("tcp:8080:https=", "https is allow or refuse"),
-            ("tcp:8080:https=allow:https=refuse", "https is given twice"),
+            ("tcp:8080:https=yes", "https must be allow or refuse"),
+            ("tcp:8080:https=", "https must be allow or refuse"),
+            ("tcp:8080:https=allow:https=refuse", "https is set twice: remove one of them"),
         ):
             with self.subTest(text):
                 self.assertIn(words, self.assertRaises(InvalidListener, Listener.parse, text).remedy)

@@ -173,7 +173,7 @@ class CommandLineTests(LoadTests):
 
     def test_audit_failure_needs_an_audit_log(self) -> None:
         self.refuse(
-            "--audit-failure 'deny': there is no audit log that could fail: name one with --audit-log",
+            "--audit-failure 'deny': has no effect without an audit log: set --audit-log",
             {"audit-failure": ["deny"]},
         )
         self.assertIs(self.load({"audit-failure": ["continue"]}).audit_failure, AuditFailure.CONTINUE)
@@ -188,21 +188,22 @@ class CommandLineTests(LoadTests):
         self.assertEqual((config.shadow_authz_url, config.shadow_authz_token), ("http://shadow.test", "abc"))
         self.assertIsNone(config.authz_token)
         self.refuse(
-            "--shadow-policy 'shadow.toml': one shadow at a time: leave out --shadow-authz-url",
+            "--shadow-policy 'shadow.toml': cannot be combined with --shadow-authz-url: remove one of them",
             {"shadow-policy": ["shadow.toml"], "shadow-authz-url": ["http://shadow.test"]},
         )
         self.refuse(
-            "--shadow-log 'shadow.jsonl': there is no shadow: name one with --shadow-policy or --shadow-authz-url",
+            "--shadow-log 'shadow.jsonl': has no effect without a shadow: set --shadow-policy or --shadow-authz-url",
             {"shadow-log": ["shadow.jsonl"]},
         )
         self.write("token", "abc")
         self.refuse(
-            "--shadow-authz-token-file 'token': there is nobody to show it to: name one with --shadow-authz-url",
+            "--shadow-authz-token-file 'token': has no effect without a shadow authorization service: set "
+            "--shadow-authz-url",
             {"shadow-authz-token-file": ["token"], "shadow-policy": ["shadow.toml"]},
         )
         self.assertIsNone(self.load({}, {"EGRESS_SHADOW_AUTHZ_TOKEN": "abc"}).shadow_authz_url)
         self.refuse(
-            "--authz-response-headers 'x': only --authz-api ext-authz gives such fields: leave it out",
+            "--authz-response-headers 'x': applies only to --authz-api ext-authz: remove it",
             {"authz-response-headers": ["x"]},
         )
 
@@ -223,14 +224,17 @@ class CommandLineTests(LoadTests):
 
     def test_rejected(self) -> None:
         for arguments, expected in (
-            ({"authz-api": ["opa"]}, "--authz-api 'opa': there is nobody to ask: name the service with --authz-url"),
+            (
+                {"authz-api": ["opa"]},
+                "--authz-api 'opa': has no effect without an authorization service: set --authz-url",
+            ),
             ({"authz-timeout": ["soon"]}, "--authz-timeout 'soon': write a number of seconds, or with a unit, as in"),
             ({"metrics-port": ["x\ny"]}, "--metrics-port 'x\\ny': write a TCP port from 1 to 65535"),
             ({"policy": [""]}, "--policy: must not be empty"),
             ({"passthrough": [" , "]}, "--passthrough: must not be empty"),
             ({"listen": ["tcp:1", "8080"]}, "--listen '8080': write an endpoint as in"),
             ({"passthrough": ["a.example,*"]}, "--passthrough '*': write a host, or *.host"),
-            ({"authz-token-file": ["absent"]}, "--authz-token-file 'absent': name a file that can be read"),
+            ({"authz-token-file": ["absent"]}, "--authz-token-file 'absent': must be a readable file"),
             ({"no-proxy": ["\udcff"]}, "--no-proxy '\\udcff': "),
             (
                 {"dns-server": ["dns.example"]},
@@ -321,7 +325,7 @@ class EnvironmentTests(LoadTests):
 
     def test_token_is_not_displayed(self) -> None:
         self.refuse(
-            "EGRESS_AUTHZ_TOKEN: a token is one word of visible ASCII characters",
+            "EGRESS_AUTHZ_TOKEN: a token must be one word of visible ASCII characters",
             environ={"EGRESS_AUTHZ_TOKEN": "s3cret s3cret"},
         )
 
@@ -349,7 +353,7 @@ class EnvironmentTests(LoadTests):
     def test_invalid_conventional_proxy(self) -> None:
         self.refuse(
             "https_proxy 'socks5://REDACTED@proxy.example': write an http:// or https:// URL as in "
-            "http://proxy.example:3128; other kinds are not supported",
+            "http://proxy.example:3128; other schemes are not supported",
             environ={"https_proxy": "socks5://alice:s3cret@proxy.example"},
         )
 
@@ -436,22 +440,22 @@ class FileTests(LoadTests):
                 "authz-timeout in <dir>/egress.toml '-1': write a number of seconds, or with a "
                 "unit, as in 5, 2.5s, 500ms or 2m",
             ),
-            ("autz_url = 'x'", "autz_url in <dir>/egress.toml: there is no such option; did you mean authz-url?"),
+            ("autz_url = 'x'", "autz_url in <dir>/egress.toml: unknown option; did you mean authz-url?"),
             (
                 "zzz = 1",
-                "zzz in <dir>/egress.toml: there is no such option; the names are those of the options, without the "
+                "zzz in <dir>/egress.toml: unknown option; use the names of the command-line options, without the "
                 "dashes",
             ),
             (
                 '"a\\nb" = 1',
-                "'a\\nb' in <dir>/egress.toml: there is no such option; the names are those of the options, "
+                "'a\\nb' in <dir>/egress.toml: unknown option; use the names of the command-line options, "
                 "without the dashes",
             ),
-            ("[authz]\nurl = 'x'", "authz in <dir>/egress.toml: there is no such option; did you mean authz-url?"),
-            ("config = 'other.toml'", "config in <dir>/egress.toml: one file cannot name another"),
-            ("policy = true", "policy in <dir>/egress.toml: write a text or a number"),
-            ("policy = ['a']", "policy in <dir>/egress.toml: write a text or a number"),
-            ("passthrough = [1]", "passthrough in <dir>/egress.toml: write a list of texts"),
+            ("[authz]\nurl = 'x'", "authz in <dir>/egress.toml: unknown option; did you mean authz-url?"),
+            ("config = 'other.toml'", "config in <dir>/egress.toml: cannot be set in a configuration file: remove it"),
+            ("policy = true", "policy in <dir>/egress.toml: write a string or a number"),
+            ("policy = ['a']", "policy in <dir>/egress.toml: write a string or a number"),
+            ("passthrough = [1]", "passthrough in <dir>/egress.toml: write a list of strings"),
             ("authz-via-upstream = 2024-01-01", "authz-via-upstream in <dir>/egress.toml: write true or false"),
             ("listen = []", "listen in <dir>/egress.toml: must not be empty"),
             ("=", "--config 'egress.toml': must be TOML: Invalid statement (at line 1, column 1)"),
@@ -462,7 +466,7 @@ class FileTests(LoadTests):
 
     def test_missing_file(self) -> None:
         self.refuse(
-            "EGRESS_CONFIG 'absent.toml': name a file that can be read: No such file or directory",
+            "EGRESS_CONFIG 'absent.toml': must be a readable file: No such file or directory",
             environ={"EGRESS_CONFIG": "absent.toml"},
         )
 
@@ -514,8 +518,8 @@ class ContradictionTests(LoadTests):
         self.write("policy.toml")
         environ = {"POSTMAN_RUNNER_AUTHZ_URL": "http://authz.example"}
         self.refuse(
-            "--policy 'policy.toml': cannot decide together with POSTMAN_RUNNER_AUTHZ_URL: leave one out, or write "
-            "none for it",
+            "--policy 'policy.toml': cannot be combined with POSTMAN_RUNNER_AUTHZ_URL: remove one of them, or "
+            "set it to none",
             {"policy": ["policy.toml"]},
             environ,
         )
@@ -525,14 +529,12 @@ class ContradictionTests(LoadTests):
     def test_client_certificate_without_tls(self) -> None:
         self.write("client.pem")
         arguments = {"authz-client-cert": ["client.pem"], "authz-url": ["http://authz.example"]}
-        self.refuse(
-            "--authz-client-cert 'client.pem': a certificate can be shown to an https:// --authz-url only", arguments
-        )
+        self.refuse("--authz-client-cert 'client.pem': requires an https:// --authz-url", arguments)
         arguments["authz-url"] = ["https://authz.example"]
         self.assertEqual(self.load(arguments).authz_client_cert, self.directory / "client.pem")
 
     def test_admin_port_requires_a_token(self) -> None:
-        words = "everybody on this machine could use it: give a token with --admin-token-file, or use unix:PATH"
+        words = "every user of this machine could use it: set --admin-token-file, or use unix:PATH"
         self.refuse(f"--admin 'tcp:9099': {words}", {"admin": ["tcp:9099"]})
         config = self.load({"admin": ["tcp:9099"]}, {"EGRESS_ADMIN_TOKEN": "hunter2"})
         self.assertEqual((str(config.admin), config.admin_token), ("http://127.0.0.1:9099", "hunter2"))
@@ -551,7 +553,7 @@ class ContradictionTests(LoadTests):
         ):
             with self.subTest(listen, proxy=proxy):
                 self.refuse(
-                    f"HTTPS_PROXY {proxy!r}: this is the proxy itself: name another one, or none",
+                    f"HTTPS_PROXY {proxy!r}: is the address of this proxy: set another proxy, or none",
                     {"listen": [listen]},
                     {"HTTPS_PROXY": proxy},
                 )
@@ -575,7 +577,7 @@ class ContradictionTests(LoadTests):
             raise RuntimeError("Could not determine home directory.")
 
         self.patch(Path, "home", unknown)
-        self.refuse("--ca-dir: name a directory: the home directory is not known")
+        self.refuse("--ca-dir: the home directory is unknown: set a directory")
         self.assertEqual(self.load({"ca-dir": ["ca"]}).ca_dir, self.directory / "ca")
 
 
@@ -621,9 +623,7 @@ class CaOptionsTests(LoadTests):
         chain, key = self.write("chain.pem"), self.write("key.pem")
         config = self.load({"ca-cert": ["chain.pem"], "ca-key": ["key.pem"]}, {"EGRESS_CA_DIR": "ca"})
         self.assertEqual((config.ca_cert, config.ca_key), (chain, key))
-        self.refuse(
-            "--ca-key 'absent': name a file that can be read: No such file or directory", {"ca-key": ["absent"]}
-        )
+        self.refuse("--ca-key 'absent': must be a readable file: No such file or directory", {"ca-key": ["absent"]})
 
     def test_constraints(self) -> None:
         for arguments, environ, expected in (
@@ -637,7 +637,8 @@ class CaOptionsTests(LoadTests):
     def test_contradictions(self) -> None:
         self.write("chain.pem")
         self.refuse(
-            "--ca-name-constraints 'example.com': EGRESS_CA_CERT has those that it was issued with: leave one out",
+            "--ca-name-constraints 'example.com': cannot be combined with EGRESS_CA_CERT, which has its own "
+            "name constraints: remove one of them",
             {"ca-name-constraints": ["example.com"]},
             {"EGRESS_CA_CERT": "chain.pem"},
         )

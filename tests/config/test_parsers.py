@@ -90,14 +90,14 @@ class NumberTests(ValueTests):
 
     def test_field_names(self) -> None:
         self.accept(values.field_name, {"X-User": "x-user"})
-        self.refuse(values.field_name, dict.fromkeys(["", "a b", "a:", "\u00e4"], "names of header fields"))
+        self.refuse(values.field_name, dict.fromkeys(["", "a b", "a:", "\u00e4"], "the name of a header field"))
 
     def test_modes(self) -> None:
         self.accept(values.mode, {"enforce": Mode.ENFORCE, "Observe": Mode.OBSERVE})
         self.refuse(values.mode, dict.fromkeys(["", "watch"], "choose enforce or observe"))
 
     def test_shadow_logs(self) -> None:
-        self.refuse(values.shadow_log, {"-": "name a file"})
+        self.refuse(values.shadow_log, {"-": "must be a file"})
 
     def test_audit_failures(self) -> None:
         self.accept(values.audit_failure, {"deny": AuditFailure.DENY, "Continue": AuditFailure.CONTINUE})
@@ -106,7 +106,7 @@ class NumberTests(ValueTests):
     def test_ranges_of_ports(self) -> None:
         self.accept(values.ports, {"443": range(443, 444), "8000-8999": range(8000, 9000), "7-7": range(7, 8)})
         self.refuse(
-            values.ports, dict.fromkeys(["", "-", "80-", "-80", "0", "1-65536", "http", "1-2-3"], "a dash between")
+            values.ports, dict.fromkeys(["", "-", "80-", "-80", "0", "1-65536", "http", "1-2-3"], "a range of ports")
         )
         self.refuse(values.ports, {"9000-8000": "write 8000-9000"})
 
@@ -163,7 +163,7 @@ class AddressTests(ValueTests):
         absent = self.directory / "absent"
         for text in (f"ssl:443:privateKey={absent}", f"tcp:1:client-auth={absent}", "tcp:1:client-auth=absent"):
             self.refuse(values.endpoint, {text: "No such file"})
-        self.refuse(values.endpoint, {"tcp:1:client-ca=x": "client-ca is for ssl:"})
+        self.refuse(values.endpoint, {"tcp:1:client-ca=x": "client-ca requires an ssl:"})
 
     def test_endpoints_with_files(self) -> None:
         pem, clients = self.directory / "proxy.pem", self.directory / "clients.txt"
@@ -249,10 +249,10 @@ class UrlTests(ValueTests):
                 "ftp://authz.example": "http:// or https://",
                 "http://authz.example/a b": "http:// or https://",
                 "http://authz.example?x": "http:// or https://",
-                "http://alice:s3cret@authz.example": "leave the credentials out",
-                "http://alice:s3/cret@authz.example": "leave the credentials out",
-                "http://authz.example/a?x": "what follows the path",
-                "http://authz.example/a#x": "what follows the path",
+                "http://alice:s3cret@authz.example": "remove the credentials",
+                "http://alice:s3/cret@authz.example": "remove the credentials",
+                "http://authz.example/a?x": "remove the query",
+                "http://authz.example/a#x": "remove the query",
                 "http://authz example": "as in http://127.0.0.1:9000",
                 "http://authz.example:0": "as in http://127.0.0.1:9000",
                 "http://": "as in http://127.0.0.1:9000",
@@ -293,12 +293,12 @@ class UrlTests(ValueTests):
         self.refuse(
             values.upstream_proxy,
             {
-                "socks5://proxy.example:1080": "other kinds are not supported",
+                "socks5://proxy.example:1080": "other schemes are not supported",
                 "http://alice:s3/cret@proxy.example": "percent-encode",
                 "http://alice:s3#cret@proxy.example": "percent-encode",
-                "http://proxy.example/path": "what follows the host and port",
-                "http://proxy.example?x": "what follows the host and port",
-                "http://al%3Aice:s3cret@proxy.example": "cannot have a colon",
+                "http://proxy.example/path": "after the host and port",
+                "http://proxy.example?x": "after the host and port",
+                "http://al%3Aice:s3cret@proxy.example": "must not contain a colon",
                 "http://alice:s3%0Acret@proxy.example": "control characters",
                 "http://proxy example": "as in http://proxy.example:3128",
                 "http://alice:s3cret@proxy.example:0": "as in http://proxy.example:3128",
@@ -341,8 +341,8 @@ class FileTests(ValueTests):
             values.readable_file,
             {
                 "absent.pem": "No such file or directory",
-                ".": "this is none",
-                "fifo": "this is none",
+                ".": "must be a regular file",
+                "fifo": "must be a regular file",
                 "a\0b": "null character",
                 "x" * 300: "File name too long",
             },
@@ -355,17 +355,17 @@ class FileTests(ValueTests):
             raise PermissionError(13, "Permission denied", str(path))
 
         self.patch(Path, "open", refuse)
-        self.refuse(values.readable_file, {"secret.pem": "can be read: Permission denied"})
+        self.refuse(values.readable_file, {"secret.pem": "must be a readable file: Permission denied"})
 
     def test_home(self) -> None:
         self.patch(os, "environ", {"HOME": "/home/alice"})
         self.assertEqual(self.place.path("~/ca"), Path("/home/alice/ca"))
-        self.refuse(values.directory, {"~nobody-of-that-name/ca": "write the path in full"})
+        self.refuse(values.directory, {"~nobody-of-that-name/ca": "write an absolute path"})
 
     def test_directory(self) -> None:
         self.write("file")
         self.accept(values.directory, {".": self.directory, "absent/ca": self.directory / "absent" / "ca"})
-        self.refuse(values.directory, {"file": "this is none", "x" * 300: "File name too long"})
+        self.refuse(values.directory, {"file": "must be a directory", "x" * 300: "File name too long"})
 
     def test_log_file(self) -> None:
         path = self.write("audit.jsonl")
@@ -376,7 +376,7 @@ class FileTests(ValueTests):
         self.assertFalse((self.directory / "new.jsonl").exists())
         self.refuse(
             values.log_file,
-            {".": "this is a directory", "absent/audit.jsonl": "absent' first", "x" * 300: "File name too long"},
+            {".": "not a directory", "absent/audit.jsonl": "absent' first", "x" * 300: "File name too long"},
         )
 
     def test_log_file_is_not_writable(self) -> None:
@@ -388,7 +388,7 @@ class FileTests(ValueTests):
             return False
 
         self.patch(os, "access", access)
-        self.refuse(values.log_file, dict.fromkeys(["audit.jsonl", "new.jsonl"], "can be written to"))
+        self.refuse(values.log_file, dict.fromkeys(["audit.jsonl", "new.jsonl"], "must be a writable file"))
         self.assertEqual(asked, [self.directory / "audit.jsonl", self.directory])
 
     def test_token(self) -> None:
@@ -408,9 +408,9 @@ class FileTests(ValueTests):
             values.token_file,
             {
                 "absent": "No such file",
-                "empty": "holds the token alone",
-                "words": "holds the token alone",
-                "binary": "holds the token alone",
-                "large": "holds the token alone",
+                "empty": "must contain only the token",
+                "words": "must contain only the token",
+                "binary": "must contain only the token",
+                "large": "must contain only the token",
             },
         )

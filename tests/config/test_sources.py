@@ -68,7 +68,7 @@ class GatherTests(SynchronousTestCase):
     def test_unknown(self) -> None:
         with self.assertRaises(ConfigError) as caught:
             self.gather({}, file="listen = 'tcp:1'")
-        self.assertIn("there is no such option", caught.exception.remedy)
+        self.assertIn("unknown option", caught.exception.remedy)
 
     def test_table(self) -> None:
         self.assertIn("| `--max-things N` | `OTHER_MAX_THINGS` | 1 | How many. |", table_of(TABLE))

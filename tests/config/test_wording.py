@@ -30,19 +30,19 @@ class WordingTests(SynchronousTestCase):
         self.refused(
             {"audit-failure": ["deny"]},
             {},
-            "--audit-failure 'deny': there is no audit log that could fail: name one with --audit-log",
+            "--audit-failure 'deny': has no effect without an audit log: set --audit-log",
         )
         # The missing option, and the option that requires it.
-        self.refused({"ca-cert": ["c.pem"]}, {}, "--ca-key: is needed together with --ca-cert")
+        self.refused({"ca-cert": ["c.pem"]}, {}, "--ca-key: is required with --ca-cert")
         self.refused(
             {"approval-queue": ["5"]},
             {},
-            "--approval-queue '5': nobody can be asked: name the endpoint of the admin API with --admin",
+            "--approval-queue '5': has no effect without the admin API: set --admin",
         )
         self.refused(
             {"authz-queue": ["5"]},
             {},
-            "--authz-queue '5': the policy decides: name a service with --authz-url, or leave this out",
+            "--authz-queue '5': applies only to an authorization service: set --authz-url, or remove this",
         )
 
     def test_variables(self) -> None:
@@ -56,8 +56,8 @@ class WordingTests(SynchronousTestCase):
         self.refused(
             {"policy": ["policy.toml"]},
             {"POSTMAN_RUNNER_AUTHZ_URL": "http://a.test"},
-            "--policy 'policy.toml': cannot decide together with POSTMAN_RUNNER_AUTHZ_URL: leave one out, "
-            "or write none for it",
+            "--policy 'policy.toml': cannot be combined with POSTMAN_RUNNER_AUTHZ_URL: remove one of them, "
+            "or set it to none",
         )
 
     def test_file(self) -> None:
@@ -65,7 +65,7 @@ class WordingTests(SynchronousTestCase):
         self.refused(
             {"config": ["egress.toml"]},
             {},
-            f"metrics-interface in {path} '0.0.0.0': nothing listens there: give a port with --metrics-port",
+            f"metrics-interface in {path} '0.0.0.0': has no effect without a metrics port: set --metrics-port",
         )
 
     def test_secrets(self) -> None:
@@ -73,5 +73,5 @@ class WordingTests(SynchronousTestCase):
         self.refused(
             {"admin-token-file": ["token"]},
             {},
-            "--admin-token-file 'token': nobody can be asked: name the endpoint of the admin API with --admin",
+            "--admin-token-file 'token': has no effect without the admin API: set --admin",
         )

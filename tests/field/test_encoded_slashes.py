@@ -79,5 +79,5 @@ class EncodedSlashTests(SynchronousTestCase):
         self.assertEqual(
             decision.reason,
             "production is deployed by hand; its content is compressed or encoded (Content-Encoding), and servers may "
-            "read it as anything, so the rule no-production denies it",
+            "interpret it in any way, so the rule no-production denies it",
         )

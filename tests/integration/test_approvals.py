@@ -155,7 +155,7 @@ class AnswerTests(ApprovalsTestCase):
         self.assertIsNone(waiting.poll())
         self.assertIn("allowed once", self.approvals("allow", one["id"], "--by", "ann"))
         self.assertEqual(self.end(waiting)[0], 200)
-        self.assertEqual(self.approvals(), "Nothing waits for a person.\n")
+        self.assertEqual(self.approvals(), "No pending approvals.\n")
 
         waiting = self.begin(proxy, url)
         self.approvals("deny", self.held()["id"], "--reason", "not today", "--by", "ann")
@@ -179,7 +179,7 @@ class AnswerTests(ApprovalsTestCase):
         record = self.records(proxy, 2)[1]
         self.assertEqual((record["source"], record["ruleId"]), ("approval", "ask-first"))
         self.assertIn("allowed by ann until ", record["reason"])
-        self.assertIn("Allowed for a time:", self.approvals())
+        self.assertIn("Grants:", self.approvals())
         self.approvals("revoke", text.split()[-1])
         waiting = self.begin(proxy, url)
         self.approvals("deny", self.held()["id"])
@@ -322,7 +322,7 @@ class AdminTests(ApprovalsTestCase):
         self.assertEqual(done.returncode, 1)
         self.assertIn("token", done.stderr)
         done = self.egress("approvals", "--admin", admin, "--token-file", str(token), EGRESS_ADMIN="")
-        self.assertEqual((done.returncode, done.stdout), (0, "Nothing waits for a person.\n"))
+        self.assertEqual((done.returncode, done.stdout), (0, "No pending approvals.\n"))
         # Requests to the admin API through the proxy are blocked.
         self.assert_problem(proxy, f"{admin}/approvals", 403, "address")
 
@@ -347,4 +347,4 @@ class AdminTests(ApprovalsTestCase):
     def test_no_proxy(self) -> None:
         done = self.egress("approvals")
         self.assertEqual(done.returncode, 1)
-        self.assertIn("does the proxy run?", done.stderr)
+        self.assertIn("is the proxy running?", done.stderr)

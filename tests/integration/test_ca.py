@@ -136,7 +136,7 @@ class RotationTests(CaTestCase):
         self.assertEqual(self.fetch(proxy, url), (200, "hello\n"))
         load.stop()
         self.assertEqual(load.failures, [])
-        proxy.process.wait_for("signs from now on")
+        proxy.process.wait_for("signs now")
         # The connections that only inspected a certificate have closed.
         self.assertEqual({record["outcome"] for record in proxy.records()}, {"forwarded", "tunnel-without-request"})
 

@@ -122,7 +122,7 @@ class OriginTermsTests(IntegrationTestCase):
     def test_not_stapled(self) -> None:
         url = self.origin(self.ca.issue("localhost", extensions=(staple.FEATURE,)), "")
         problem = self.assert_problem(self.proxy(), url, 502, "origin-tls")
-        self.assertIn("must be shown with its revocation status", problem["reason"])
+        self.assertIn("requires a stapled revocation status", problem["reason"])
 
     def test_an_invalid_file(self) -> None:
         with self.assertRaises(AssertionError) as caught:

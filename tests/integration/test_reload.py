@@ -35,7 +35,7 @@ class ReloadTests(IntegrationTestCase):
         self.assertTrue(kept.read_head().startswith(b"HTTP/1.1 200"))
         kept.read_until(b"hello\n")
         policy.write_text(DENY, "utf-8")
-        self.hang_up(proxy, "were read anew")
+        self.hang_up(proxy, "configuration files reloaded")
         self.assertEqual(self.assert_problem(proxy, url, 403, "authz")["reason"], "closed for today")
         kept.send(ask)
         self.assertTrue(kept.read_head().startswith(b"HTTP/1.1 403"), "the connection is the same, the policy another")
@@ -69,7 +69,7 @@ class ReloadTests(IntegrationTestCase):
         proxy = self.start_proxy("--policy", str(policy))
         policy.write_text("garbage", "utf-8")
         os.kill(proxy.pid, signal.SIGHUP)
-        self.wait_until(lambda: "all remains as it was" in proxy.process.output())
+        self.wait_until(lambda: "keeping the previous configuration" in proxy.process.output())
         self.assert_problem(proxy, self.origins.http_url("/files/hello.txt"), 403, "authz")
 
     def test_trusted_certificates(self) -> None:
@@ -79,8 +79,8 @@ class ReloadTests(IntegrationTestCase):
         url = self.origins.https_url("/echo")
         self.assert_problem(proxy, url, 502, "origin-tls")
         shutil.copy(self.origins.ca, trusted)
-        self.hang_up(proxy, "were read anew")
+        self.hang_up(proxy, "configuration files reloaded")
         self.assertEqual(self.fetch(proxy, url)[0], 200)
         shutil.copy(other, trusted)
-        self.hang_up(proxy, "were read anew")
+        self.hang_up(proxy, "configuration files reloaded")
         self.assert_problem(proxy, url, 502, "origin-tls")

@@ -124,7 +124,7 @@ class ServingTests(WorkersTestCase):
         )  # fmt: skip
         process = Process(arguments, self.directory, "egressproxy", proxy_environment())
         self.addCleanup(process.stop)
-        output = process.wait_for("NO_PROXY would be")
+        output = process.wait_for("hosts in NO_PROXY")
         found = re.search(r"listens on  127\.0\.0\.1:(\d+), unix:(\S+), \[::1\]:(\d+)\n", output)
         assert found is not None
         self.assertEqual(path.stat().st_mode & 0o777, 0o600)

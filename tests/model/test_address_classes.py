@@ -35,7 +35,7 @@ class ForbiddenTests(SynchronousTestCase):
         "127.0.0.1": "loopback",
         "127.255.255.255": "loopback",
         "169.254.0.0": "link-local",
-        "169.254.169.254": "where the metadata services of clouds live",
+        "169.254.169.254": "which cloud metadata services use",
         "169.254.170.2": "link-local",
         "100.100.100.200": "metadata service",
         "168.63.129.16": "metadata service",

@@ -28,7 +28,7 @@ class AnswerTests(SynchronousTestCase):
                 self.assertEqual(ApprovalAnswer.parse(json.loads(json.dumps(answer.to_json()))), answer)
 
     def test_who(self) -> None:
-        self.assertEqual((ApprovalAnswer(True).who, ApprovalAnswer(True, by="ann").who), ("a person", "ann"))
+        self.assertEqual((ApprovalAnswer(True).who, ApprovalAnswer(True, by="ann").who), ("an approver", "ann"))
 
     def test_rejected(self) -> None:
         """Invalid documents are rejected."""

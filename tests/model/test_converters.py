@@ -98,7 +98,7 @@ class FieldTests(SynchronousTestCase):
     def test_rejected(self) -> None:
         for name, value, says in (
             ("name", "", "must not be empty"),
-            ("name", 5, "must be a text"),
+            ("name", 5, "must be a string"),
             ("words", "ab", "must be a tuple or a list"),
             ("words", ["a", ""], "must not be empty"),
             ("color", "blue", "choose red or green"),

@@ -71,9 +71,9 @@ class ReasonTests(SynchronousTestCase):
             ("{hosts}", "did you mean {host}?"),
             ("{}", "use {host}, {port}"),
             ("{ host }", "did you mean {host}?"),
-            ("{", "written twice"),
-            ("a } b", "written twice"),
-            ("{a{b}", "written twice"),
+            ("{", "brace twice"),
+            ("a } b", "brace twice"),
+            ("{a{b}", "brace twice"),
         ):
             with self.subTest(template):
                 self.assertIn(expected, str(self.assertRaises(ValueError, Reason.parse, template)))

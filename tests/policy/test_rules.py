@@ -84,7 +84,7 @@ class DecideTests(DecideTestCase):
                     self.assertEqual((decision.verdict, decision.rule_id), expected)
                     self.assertEqual(policy.trace(authz_request)[-1].verdict, decision.verdict)
                 if expected[0] is ADDRESSES:
-                    self.assertIn("wants the addresses", decision.reason)
+                    self.assertIn("needs the addresses", decision.reason)
 
     @given(
         st.lists(

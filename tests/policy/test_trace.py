@@ -9,7 +9,7 @@ from egress.policy.rules import RuleSet
 from tests.policy.policies import PolicyTestCase, parse, request
 
 PATH = "its path contains %2F, which servers read in different ways"
-CODED = "its content is compressed or encoded (Content-Encoding), and servers may read it as anything"
+CODED = "its content is compressed or encoded (Content-Encoding), and servers may interpret it in any way"
 JSON = ("Content-Type", "application/json")
 GZIP = ("Content-Encoding", "gzip")
 ON_JSON = "json = { a = 'x' }"
@@ -36,7 +36,7 @@ class DoubtTests(PolicyTestCase):
             {"headers": [JSON], "body": b"{", "body_truncated": True},
             "only the beginning",
         ),
-        (ON_JSON, "PUT http://a.test/", {"content_length": 7}, "its content is not known"),
+        (ON_JSON, "PUT http://a.test/", {"content_length": 7}, "its content is unknown"),
     )
 
     def test_permission(self) -> None:
@@ -60,7 +60,7 @@ class DoubtTests(PolicyTestCase):
             if condition == "paths = ['/b/**']":
                 # The literal interpretation is denied, too.
                 continue
-            for action, does in (("deny", "denies it"), ("ask", "asks a person")):
+            for action, does in (("deny", "denies it"), ("ask", "requires approval")):
                 with self.subTest(condition, url=url, action=action):
                     policy, authz_request = self.policy(condition, action, "allow"), request(*url.split(" "), **given)
                     decision = policy.decide(authz_request)

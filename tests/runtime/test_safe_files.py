@@ -370,7 +370,7 @@ class LogTests(FilesTestCase):
             for target in (self.victim, self.root / "absent"):
                 link = self.shared / "audit.log"
                 link.symlink_to(target)
-                self.refused(lambda: open_log(self.shared / "audit.log"), "symbolic link", "name the file")
+                self.refused(lambda: open_log(self.shared / "audit.log"), "symbolic link", "specify its target")
                 link.unlink()
         self.assertFalse((self.root / "absent").exists())
 

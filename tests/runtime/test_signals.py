@@ -69,15 +69,14 @@ class ReadAnewTests(SynchronousTestCase):
             (
                 False,
                 LogLevel.error,
-                "the files of the configuration cannot be used, all remains as it was: "
-                "--policy: there is nothing in it",
+                "configuration reload failed, keeping the previous configuration: --policy: there is nothing in it",
             ),
         )
 
     def test_stopped_meanwhile(self) -> None:
         result, level, text = self.logged(lambda: fail(CancelledError()))
         self.assertEqual((result, level), (False, LogLevel.info))
-        self.assertIn("being stopped", text)
+        self.assertIn("is stopping", text)
 
 
 class _InterruptedReactor(MemoryReactorClock):

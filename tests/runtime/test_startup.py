@@ -26,23 +26,23 @@ class StartFaultTests(SynchronousTestCase):
         for error, expected in (
             (
                 taken(),
-                "--listen: cannot listen on 127.0.0.1:8080: Address already in use; stop what listens there, or "
-                "choose another",
+                "--listen: cannot listen on 127.0.0.1:8080: Address already in use; stop the "
+                "program that uses it, or choose another",
             ),
             (
                 taken(9090),
-                "--metrics-port: cannot listen on 127.0.0.1:9090: Address already in use; stop what listens there, or "
-                "choose another",
+                "--metrics-port: cannot listen on 127.0.0.1:9090: Address already in use; stop the "
+                "program that uses it, or choose another",
             ),
             (
                 CannotListenError("", 80, PermissionError(errno.EACCES, "Permission denied")),
-                "--listen: cannot listen on *:80: Permission denied; choose a port from 1024 up, or give the process "
-                "the right to lower ones",
+                "--listen: cannot listen on *:80: Permission denied; choose a port of at least 1024, or permit "
+                "the process to use lower ports",
             ),
             (
                 CannotListenError("192.0.2.1", 80, OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address")),
-                "--listen: cannot listen on 192.0.2.1:80: Cannot assign requested address; choose an address that "
-                "this machine has",
+                "--listen: cannot listen on 192.0.2.1:80: Cannot assign requested address; choose an address of "
+                "this machine",
             ),
             (
                 CannotListenError(None, "/run/egress.sock", OSError(errno.EROFS, "Read-only file system")),
@@ -58,8 +58,8 @@ class StartFaultTests(SynchronousTestCase):
             ),
             (
                 CannotListenError("any", b"/run/admin.sock", OSError(errno.EADDRINUSE, "Address already in use")),
-                "--admin: cannot listen on /run/admin.sock: Address already in use; stop what listens there, or choose "
-                "another",
+                "--admin: cannot listen on /run/admin.sock: Address already in use; stop the program "
+                "that uses it, or choose another",
             ),
             (ConfigError("--ca-dir", "", "make it writable"), "--ca-dir: make it writable"),
             (WorkerFailed("worker 1 is out of order"), "worker 1 is out of order"),

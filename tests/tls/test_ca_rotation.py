@@ -310,7 +310,7 @@ class RefusedTests(RotationTestCase):
         with (self.directory.path / "ca.lock").open("wb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             for step in (self.rotation.prepare, self.rotation.activate, self.rotation.cancel, self.rotation.retire):
-                self.refused(step, "another rotation is under way")
+                self.refused(step, "another rotation is in progress")
         self.rotation.prepare(NOW)
 
     def test_exposed_directory(self) -> None:
@@ -368,7 +368,7 @@ class CrashTests(RotationTestCase):
         self.crash_before("publish")
         self.stopped(self.rotation.prepare)
         self.assertEqual(self.published(), [self.first])
-        self.refused(self.rotation.activate, "lacks the next CA")
+        self.refused(self.rotation.activate, "does not contain the next CA")
         following = self.directory.certificates().following
         self.assertEqual(self.rotation.prepare(NOW).following, following)
         self.assertEqual(self.published(), [self.first, following])

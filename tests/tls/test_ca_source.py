@@ -28,6 +28,6 @@ class CaSourceTests(SynchronousTestCase):
     def test_incomplete_files(self) -> None:
         """If only one of the two files is given, the proxy does not fall back to another CA."""
         error = self.assertRaises(ConfigError, ProxyConfig, ca_cert=CERT)
-        self.assertEqual(str(error), "ca_key: is needed together with ca_cert")
+        self.assertEqual(str(error), "ca_key: is required with ca_cert")
         error = self.assertRaises(ConfigError, ProxyConfig, ca_key=KEY)
-        self.assertEqual(str(error), "ca_cert: is needed together with ca_key")
+        self.assertEqual(str(error), "ca_cert: is required with ca_key")

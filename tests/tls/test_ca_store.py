@@ -348,13 +348,13 @@ class OperatorCaTests(StoreTestCase):
     def test_wrong_key(self) -> None:
         """The key of another CA."""
         self.put(key_pem_of(new_key()), TestCA(now=NOW).pem)
-        self.refused(str(self.directory.key_path), "does not belong to its certificate", "put the right files back")
+        self.refused(str(self.directory.key_path), "does not belong to its certificate", "restore the correct files")
 
     def test_wrong_certificate(self) -> None:
         """A published certificate that differs from the one after the key: clients would trust the wrong CA."""
         self.load()
         self.directory.certificate_path.write_bytes(TestCA(now=NOW).pem)
-        self.refused(str(self.directory.certificate_path), "another certificate", str(self.directory.key_path))
+        self.refused(str(self.directory.certificate_path), "differs from the certificate", str(self.directory.key_path))
 
     def test_damaged_certificate(self) -> None:
         """A published certificate that is invalid."""
@@ -387,7 +387,7 @@ class OperatorCaTests(StoreTestCase):
         """The certificate of a server."""
         server = TestCA(now=NOW).issue("a.example")
         self.put(server.key_pem, server.certificate_pem)
-        self.refused(str(self.directory.key_path), "not one of a CA")
+        self.refused(str(self.directory.key_path), "not a CA certificate")
 
     def test_size_limit(self) -> None:
         """A file is read up to a limit."""
@@ -420,12 +420,12 @@ class PermissionTests(StoreTestCase):
     def test_not_a_directory(self) -> None:
         """A regular file in place of the directory or of one of its parents."""
         (self.root / "made").write_bytes(b"")
-        self.refused(str(self.directory.path), "name another directory")
+        self.refused(str(self.directory.path), "use another directory")
         self.directory = CaDirectory(self.root / "made")
-        self.refused(str(self.directory.path), "name another directory")
+        self.refused(str(self.directory.path), "use another directory")
 
     def test_unreadable_key(self) -> None:
         """A key that cannot be opened."""
         self.directory.key_path.mkdir(parents=True, mode=0o700)
         self.directory.path.chmod(0o700)
-        self.refused(str(self.directory.key_path), "name another directory")
+        self.refused(str(self.directory.key_path), "use another directory")

@@ -256,15 +256,15 @@ class RefusedAuthorityTests(SynchronousTestCase):
 
     def test_not_a_ca(self) -> None:
         """The certificate of a server, in each form that identifies it as such."""
-        self.pair_refused("not one of a CA")
-        self.pair_refused("not one of a CA", x509.BasicConstraints(ca=False, path_length=None))
+        self.pair_refused("not a CA certificate")
+        self.pair_refused("not a CA certificate", x509.BasicConstraints(ca=False, path_length=None))
         usage = x509.KeyUsage(True, False, False, False, False, False, False, False, False)
-        self.pair_refused("not one of a CA", BASIC, usage)
+        self.pair_refused("not a CA certificate", BASIC, usage)
 
     def test_other_extended_usage(self) -> None:
         """A CA for another purpose, which clients reject for servers; a CA for all purposes is accepted."""
         client, server = ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH
-        self.pair_refused("other uses than TLS servers", BASIC, x509.ExtendedKeyUsage([client]))
+        self.pair_refused("not permitted for TLS servers", BASIC, x509.ExtendedKeyUsage([client]))
         for usages in ([client, server], [ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE]):
             key = new_key()
             CertificateAuthority(build(key, BASIC, x509.ExtendedKeyUsage(usages)), key, NOW)
@@ -297,11 +297,11 @@ class RefusedAuthorityTests(SynchronousTestCase):
         # With the same name, and another key.
         self.chain_refused("is not the issuer of the one before it", middle, TestCA("Root", now=NOW))
         old = TestCA("Old", root, expired=True)
-        self.chain_refused("'CN=Old' in its chain has expired", TestCA("Lower", old), old, root)
+        self.chain_refused("'CN=Old' in its chain expired on", TestCA("Lower", old), old, root)
         server = TestCA("Server", root, ca=False)
-        self.chain_refused("'CN=Server' in its chain is not one of a CA", TestCA("Lower", server), server, root)
+        self.chain_refused("'CN=Server' in its chain is not a CA certificate", TestCA("Lower", server), server, root)
         flat = TestCA("Flat", root, path_length=0)
-        self.chain_refused("'CN=Flat' in its chain allows 0 CAs below it, and there are 1", TestCA("L", flat), flat)
+        self.chain_refused("'CN=Flat' in its chain permits 0 CAs below it, but there are 1", TestCA("L", flat), flat)
 
     def test_malformed(self) -> None:
         """Extensions that cannot be parsed."""
@@ -347,7 +347,7 @@ class ConstraintsTests(SynchronousTestCase):
             authority = Authority.parse(host, 443)
             self.assertFalse(self.authority.may_sign_for(authority))
             error = self.assertRaises(CaError, self.authority.issue, authority, self.now)
-            self.assertEqual(error.reason, "the CA may sign for example.com, 10.0.0.0/8 only")
+            self.assertEqual(error.reason, "the CA may sign only for example.com, 10.0.0.0/8")
         self.patch(CertificateAuthority, "may_sign_for", lambda *_: True)
         for host in others:
             self.assertRaises(crypto.X509StoreContextError, self.verify, host)

@@ -31,4 +31,6 @@ class KeyFileTests(SynchronousTestCase):
         self.path.touch()
         self.path.chmod(0o644)
         error = self.assertRaises(CaError, read_key_file, self.path)
-        self.assertEqual(error.reason, f"{self.path}: others than its owner may use it; run chmod 600 {self.path}")
+        self.assertEqual(
+            error.reason, f"{self.path}: users other than its owner can access it; run chmod 600 {self.path}"
+        )

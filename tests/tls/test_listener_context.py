@@ -138,10 +138,10 @@ class ListenerContextTests(SynchronousTestCase):
         for tls, words in (
             (ListenerTls(missing, self.certificate), f"{missing}: No such file"),
             (ListenerTls(self.key, missing), f"{missing}: No such file"),
-            (ListenerTls(garbage, self.certificate), f"{garbage}: holds no PEM key that can be read; name the file"),
+            (ListenerTls(garbage, self.certificate), f"{garbage}: contains no readable PEM key; specify the file"),
             (ListenerTls(wrong, self.certificate), f"{wrong}: its key does not belong to the first certificate of"),
-            (ListenerTls(self.key, self.certificate, garbage), f"{garbage}: holds no PEM certificate"),
-            (ListenerTls(self.key, self.certificate, None, garbage), f"{garbage}: holds no PEM certificate"),
+            (ListenerTls(self.key, self.certificate, garbage), f"{garbage}: contains no PEM certificate"),
+            (ListenerTls(self.key, self.certificate, None, garbage), f"{garbage}: contains no PEM certificate"),
         ):
             with self.subTest(words):
                 error = self.assertRaises(TrustError, listener_context, tls)

@@ -48,9 +48,9 @@ class PemTests(SynchronousTestCase):
     def test_no_certificates(self) -> None:
         pem = self.ca.pem
         for content, words in (
-            (b"text", "holds no PEM certificate"),
+            (b"text", "contains no PEM certificate"),
             (pem.replace(b"\nM", b"\n!", 1), "is damaged"),
-            (pem + pem[:-40], "is cut short"),
+            (pem + pem[:-40], "is truncated"),
         ):
             error = self.assertRaises(TrustError, read_certificates, self.write(content))
             self.assertIn(words, error.reason)
@@ -68,7 +68,7 @@ class PemTests(SynchronousTestCase):
         certificate, _ = self.ca.issue(usage=CLIENT).write(self.directory)
         for content, words in (
             (key_pem_of(new_key()), f"does not belong to the first certificate of {certificate}"),
-            (b"text", "name the file with the key"),
+            (b"text", "specify the file with the key"),
         ):
             path = self.write(content)
             error = self.assertRaises(TrustError, use_certificate, self.context, certificate, path)

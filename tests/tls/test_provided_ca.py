@@ -64,7 +64,7 @@ class ProvidedCaTests(SynchronousTestCase):
         self.given.certificate_path.write_bytes(self.root.pem + self.ca.pem)
         self.refused("does not belong to its certificate")
         self.given.certificate_path.write_bytes(self.ca.pem + TestCA("Root").pem)
-        self.refused("put each one behind the one that it signed")
+        self.refused("put each certificate after the one that it signed")
         self.given.certificate_path.write_bytes(b"garbage")
         self.refused(str(self.given.certificate_path), "in PEM")
         self.given.certificate_path.unlink()

@@ -354,7 +354,7 @@ class TlsTests(DialTestCase):
         dialled = self.dial(HTTPS)
         wire = self.accept()
         wire.feed(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-        self.assertIn("does not speak TLS", self.failed(dialled, OriginTlsFailed))
+        self.assertIn("does not use TLS", self.failed(dialled, OriginTlsFailed))
 
     def test_closed_during_the_handshake(self) -> None:
         dialled = self.dial(HTTPS)

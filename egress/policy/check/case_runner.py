@@ -46,7 +46,7 @@ def _why(rules: RuleSet, case: Case, trace: tuple[RuleTrace, ...]) -> tuple[str,
         if expected is not None:
             lines.append(_describe_mismatch(expected))
         elif case.rule != "default":
-            lines.append(f"{case.rule} comes after {last.rule_id}, and was not tried")
+            lines.append(f"{case.rule} comes after {last.rule_id}, and was not evaluated")
     elif case.rule is None:
         candidates = [one for one in evaluated if one.verdict is case.expect and one.failed not in ("hosts", "ports")]
         lines += [_describe_mismatch(one) for one in candidates[:_MAX_CANDIDATES]]
@@ -57,4 +57,4 @@ def _why(rules: RuleSet, case: Case, trace: tuple[RuleTrace, ...]) -> tuple[str,
 
 def _describe_mismatch(rule: RuleTrace) -> str:
     doubt = "" if rule.doubt is None else f": {rule.doubt}"
-    return f"{rule.rule_id} did not match, by its {rule.failed!r}, at {rule.where}{doubt}"
+    return f"{rule.rule_id} did not match because of {rule.failed!r}, at {rule.where}{doubt}"

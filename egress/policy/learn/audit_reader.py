@@ -160,16 +160,16 @@ def read_line(line: bytes) -> AuditLine | None:
         raise LineFault("not an object")
     verdict = _text(entry, "verdict")
     if verdict not in _VERDICTS:
-        raise LineFault("its verdict is not known")
+        raise LineFault("unknown verdict")
     if verdict in _UNDECIDED:
         return None
     try:
         stage = Stage(_text(entry, "stage"))
     except ValueError:
-        raise LineFault("its stage is not known") from None
+        raise LineFault("unknown stage") from None
     method = _text(entry, "method")
     if not _METHOD.fullmatch(method) or method == "*":
-        raise LineFault("its method is none")
+        raise LineFault("invalid method")
     origin, path = _destination(_text(entry, "url"))
     if stage is Stage.TUNNEL or method == "CONNECT":
         stage, method, path = Stage.TUNNEL, "CONNECT", ""
@@ -196,7 +196,7 @@ def read_line(line: bytes) -> AuditLine | None:
 def _text(entry: dict[str, Any], key: str) -> str:
     value = entry.get(key)
     if not isinstance(value, str):
-        raise LineFault(f"no {key}")
+        raise LineFault(f"missing {key}")
     return value
 
 
@@ -216,12 +216,12 @@ def _number(entry: dict[str, Any], key: str) -> int:
 def _destination(url: str) -> tuple[Origin, str]:
     match = _URL.fullmatch(url)
     if match is None or _FORBIDDEN.search(url):
-        raise LineFault("its url is none")
+        raise LineFault("invalid url")
     scheme, netloc, path = match[1], match[2], match[3]
     try:
         authority = Authority.parse(netloc, DEFAULT_PORTS[scheme])
     except InvalidTarget:
-        raise LineFault("the host in its url is none") from None
+        raise LineFault("invalid host in the url") from None
     # The proxy always writes the slash; other writers of audit logs might not.
     return Origin(scheme, authority), _plain(f"/{path}" if path.startswith("?") else path)
 

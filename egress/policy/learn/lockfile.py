@@ -140,11 +140,12 @@ def parse_lock(text: str, where: str) -> Lock:
     lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1)]
     for number, line in lines:
         if line.startswith(_MARKERS):
-            raise LockFault(f"{where}:{number}: a merge was not finished; keep the lines of both sides")
+            raise LockFault(f"{where}:{number}: unresolved merge conflict; keep the lines of both sides")
     lines = [(number, line) for number, line in lines if line and not line.startswith("#")]
     if not lines or lines[0][1].split() != [_HEAD, str(VERSION)]:
         raise LockFault(
-            f"{where}: is no lock of a kind that is known; begin it with {_HEAD} {VERSION}, or record it anew"
+            f"{where}: is not a lock file of a known version; start it with {_HEAD} {VERSION}, or create it with: "
+            "egress lock record"
         )
     words = lines[1][1].split() if len(lines) > 1 else []
     if len(words) != 2 or words[0] != "detail" or words[1] not in {detail.value for detail in Detail}:
@@ -163,7 +164,9 @@ def _destination(line: str, detail: Detail, where: str) -> Destination:
             return Destination("", Authority.parse(url), _CONNECT)
         match = _URL.fullmatch(url)
         if match is None:
-            raise LockFault(f"{where}: write an http:// or https:// URL without a query; a tunnel is CONNECT host:port")
+            raise LockFault(
+                f"{where}: write an http:// or https:// URL without a query, or a tunnel as CONNECT host:port"
+            )
         authority = Authority.parse(match[2], DEFAULT_PORTS[match[1]])
         path = match[3] or ""
         if path:
@@ -175,9 +178,9 @@ def _destination(line: str, detail: Detail, where: str) -> Destination:
     except ValueError as error:
         raise LockFault(f"{where}: {error}") from None
     if (method == _ANY) is not (detail is Detail.HOST):
-        raise LockFault(f"{where}: with detail host each method is *, otherwise none is")
+        raise LockFault(f"{where}: write * as the method with detail host, and only then")
     if path and detail is not Detail.PATH:
-        raise LockFault(f"{where}: only with detail path a line has a path")
+        raise LockFault(f"{where}: a path requires detail path; remove the path")
     return Destination(match[1], authority, method, path)
 
 
@@ -274,8 +277,10 @@ def in_lines(difference: Difference) -> list[str]:
     for one, visits in difference.new:
         example = f", e.g. {visits.example}" if visits.example and not one.path else ""
         lines.append(f"+ {one}  {_requests(visits, one)}, first at {visits.first}{example}")
-    lines += [f"- {one}  in the lock, not seen" for one in difference.unseen]
-    lines += [f"! {one}  {_requests(visits, one)} refused: {visits.example}" for one, visits in difference.stopped]
+    lines += [f"- {one}  in the lock file, without requests" for one in difference.unseen]
+    lines += [
+        f"! {one}  {_requests(visits, one)} not forwarded: {visits.example}" for one, visits in difference.stopped
+    ]
     return lines
 
 

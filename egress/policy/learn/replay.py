@@ -35,10 +35,10 @@ class Change(enum.Enum):
 
     NEWLY_DENIED = "newly denied"
     NEWLY_ALLOWED = "newly allowed"
-    NEWLY_ASKED = "left to a person"
+    NEWLY_ASKED = "requiring approval"
     UNDECIDED = "not decidable from the log"
-    UNAVAILABLE = "without an answer"
-    OTHER_RULE = "decided alike by another rule"
+    UNAVAILABLE = "without a decision"
+    OTHER_RULE = "with the same decision by another rule"
     SAME = "unchanged"
 
 
@@ -200,7 +200,7 @@ def _evaluate(
         keys = uncertain.get(rule_trace.rule_id, frozenset()) if rule_trace.matched else {rule_trace.failed}
         unknown = sorted(key for key in keys if key is not None and _is_unknown(key, recorded, now))
         if unknown:
-            reason = f"the rule {rule_trace.rule_id} has a condition on {unknown[0]}, which the log does not tell"
+            reason = f"the rule {rule_trace.rule_id} has a condition on {unknown[0]}, which the log does not contain"
             return attrs.evolve(found, change=Change.UNDECIDED, verdict="", rule_id=None, reason=reason)
     return found
 
@@ -264,10 +264,10 @@ class Report:
                 yield from _table(found)
                 yield ""
         parts = [f"{_requests(found)} {change.value}" for change in Change if (found := self.of(change))]
-        yield f"{', '.join(parts)}." if parts else "There is nothing to compare."
+        yield f"{', '.join(parts)}." if parts else "No requests to compare."
         if self.undecided:
-            yield f"{self.undecided:,} more had no decision then, and are not compared."
-        yield "Not in the audit log, and so not in what is asked: header fields, content, the secrets of queries."
+            yield f"{self.undecided:,} more had no recorded decision, and are not compared."
+        yield "The audit log, and thus the replay, has no header fields, no content, and no secrets in queries."
 
 
 def _requests(found: list[Replayed]) -> str:
@@ -306,7 +306,7 @@ def _table(found: list[Replayed]) -> Iterator[str]:
         others = (text.ljust(width) for text, width in zip(row[1:5], widths[1:], strict=True))
         yield f"  {row[0].rjust(widths[0])}  {'  '.join(others)}  {row[5]}".rstrip()
     if more > 0:
-        yield f"  and {more:,} more kinds of requests, which --json shows"
+        yield f"  and {more:,} more kinds of requests; --json lists them"
 
 
 def _decided(verdict: str, rule_id: str | None) -> str:

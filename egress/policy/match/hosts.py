@@ -108,7 +108,7 @@ def compile_host(pattern: str) -> HostTest:
     if "/" in pattern:
         return AddressRange(_network(pattern))
     if pattern.startswith("*") and not pattern.startswith("*."):
-        raise ValueError("* stands for everything, or before a dot for what is below a host, as in *.example.com")
+        raise ValueError("write * for everything, or before a dot for the subdomains of a host, as in *.example.com")
     if pattern.count(":") > 1 and not pattern.startswith("["):
         pattern = f"[{pattern}]"
     parsed = HostPattern.parse(pattern, suffix=False)
@@ -116,7 +116,7 @@ def compile_host(pattern: str) -> HostTest:
     if address is None:
         return HostName(parsed.host, not parsed.exact, parsed.port)
     if not parsed.exact:
-        raise ValueError("there is nothing below an address; write a range, as in 10.0.0.0/8")
+        raise ValueError("an address has no subdomains; write a range, as in 10.0.0.0/8")
     return AddressRange(ip_network(address), parsed.port)
 
 
@@ -125,8 +125,8 @@ def _network(text: str) -> IPv4Network | IPv6Network:
         network = ip_network(text)
     except ValueError as error:
         # For a URL, a message about networks would be misleading.
-        what = error if text[:1].isdecimal() or text.startswith("[") else "there is no scheme and no path in it"
-        raise ValueError(f"{what}; write a host alone, as in example.com, or a range, as in 10.0.0.0/8") from None
+        what = error if text[:1].isdecimal() or text.startswith("[") else "a host has no scheme and no path"
+        raise ValueError(f"{what}; write a host, as in example.com, or a range, as in 10.0.0.0/8") from None
     if isinstance(network, IPv6Network) and network.subnet_of(_MAPPED):
-        raise ValueError("addresses of this kind are read as IPv4; write an IPv4 range")
+        raise ValueError("such addresses are interpreted as IPv4; write an IPv4 range")
     return network

@@ -89,7 +89,7 @@ class Document:
 
         @raise TooMuchWork: if the budget is exceeded.
         """
-        self._work.spend(steps, f"its JSON of about {self.marks:,} values takes long to look through")
+        self._work.spend(steps, f"its JSON of about {self.marks:,} values takes long to search")
 
     @cached_property
     def lowered(self) -> Any:
@@ -122,16 +122,16 @@ class _Reader:
         self._work.spend(_PER_KEY * len(pairs), self._cause)
         keys = {key.casefold() for key in found}
         if len(keys) != len(pairs):
-            raise ValueError("a key is there twice")
+            raise ValueError("a key is duplicated")
         self._plain.update(key for key in found if _PLAIN_KEY.fullmatch(key) and key not in _OF_OBJECTS)
         inner = found.get(_CONSTRUCTOR[0])
         if _PROTOTYPE in found or (isinstance(inner, dict) and _CONSTRUCTOR[1] in inner):
-            raise ValueError("a key changes all objects")
+            raise ValueError("a key changes the prototype of all objects")
         self.dotted.update(key for key in keys if "." in key or "[" in key)
         return found
 
     def constant(self, text: str) -> Any:
-        raise ValueError(f"{text} is no JSON")
+        raise ValueError(f"{text} is not JSON")
 
     def whole(self, text: str) -> int | float:
         if len(text) > _MAX_DIGITS:
@@ -228,7 +228,7 @@ class Wanted:
                 found = number_in(value) if broad and value[-1:].isalnum() else None
                 numeric += [] if found is None else [found]
             else:
-                raise ValueError("write text, a number, true or false, or a list of these")
+                raise ValueError("write a string, a number, true or false, or a list of these")
         return cls(broad, tuple(patterns), tuple(numbers), tuple(booleans), tuple(numeric))
 
     def has(self, value: object) -> bool:
@@ -301,7 +301,7 @@ def compile_expression(text: str) -> Expression:
     try:
         found, low = jmespath.compile(text), jmespath.compile(text.lower())
     except _FAILURES as error:
-        raise ValueError(f"is no JMESPath expression: {' '.join(str(error).split())}") from None
+        raise ValueError(f"is not a JMESPath expression: {' '.join(str(error).split())}") from None
     parts = frozenset(_parts(found.parsed))
     compares = not _COMPARING.isdisjoint(parts)
     return Expression(text, found.search, low.search, compares, compares or not _WALKING.isdisjoint(parts))

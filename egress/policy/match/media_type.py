@@ -39,11 +39,11 @@ def json_fault(types: Lines, codings: Lines) -> str | None:
     if not types:
         return "it has no Content-Type"
     if len(types) > 1 or types[0][0] != "content-type":
-        return "it has more than one Content-Type, or one that is not plain"
+        return "it has more than one Content-Type, or one in an unusual spelling"
     value = types[0][1]
     found = _JSON.fullmatch(value)
     if found is None or any(form in (found["subtype"] or "").lower() for form in _FORMS):
-        return "its Content-Type is not that of JSON"
+        return "its Content-Type is not a JSON type"
     # The charset occurs once, and as a parameter of its own.
     named = value.lower().count("charset")
     return None if named == len(_CHARSET.findall(found["parameters"])) < 2 else "its charset is not UTF-8"

@@ -286,16 +286,16 @@ def compile_path(pattern: str, *, broad: bool) -> PathPattern:
     @raise ValueError: if the pattern is not valid, or can never match.
     """
     if not pattern.startswith("/"):
-        raise ValueError("a path pattern begins with /")
+        raise ValueError("a path pattern must start with /")
     if "?" in pattern or "#" in pattern:
-        raise ValueError("a pattern is for the path alone; leave out ? and #, and what follows")
+        raise ValueError("a pattern matches only the path; remove ? and #, and the text after them")
     if _ESCAPE.search(pattern):
-        raise ValueError("a % that is meant as such is written %25")
+        raise ValueError("write a literal % as %25")
     segments = pattern[1:].split("/")
     if "" in segments[:-1] or any(canonical(segment) in (".", "..") for segment in segments):
-        raise ValueError("empty segments, . and .. match nothing that is read; leave them out")
+        raise ValueError("empty segments, . and .. never match; remove them")
     if any("**" in segment and segment != "**" for segment in segments):
-        raise ValueError("** stands between two slashes alone; within a segment, use *")
+        raise ValueError("** must be a whole segment; within a segment, use *")
     if broad and segments[-1] == "":
         segments.pop()
     expression = _Glob().path(segments) + ("/?" if broad else "")

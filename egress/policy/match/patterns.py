@@ -39,7 +39,7 @@ def compile_regex(expression: str, *, broad: bool = False) -> Pattern:
     except (re2.error, UnicodeEncodeError) as error:
         reason = error.args[0]
         text = reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason)
-        raise ValueError(f"is no regular expression of RE2: {text}") from None
+        raise ValueError(f"is not a regular expression of RE2: {text}") from None
 
 
 def compile_pattern(text: str, *, broad: bool) -> Pattern:

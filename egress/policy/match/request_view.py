@@ -85,12 +85,12 @@ class RequestView:
     def json_fault(self) -> str:
         """The reason why content is C{UNREADABLE}, without any data of the content."""
         if self.request.body is None and not self.request.body_withheld:
-            return "its content is not known"
+            return "its content is unknown"
         if self._head_fault is not None:
-            return f"{self._head_fault}, and servers may read it as anything"
+            return f"{self._head_fault}, and servers may interpret it in any way"
         if self.request.body_truncated:
             return "only the beginning of its content is known"
-        return "its content is not JSON that all servers read alike"
+        return "its content is not JSON that all servers read in the same way"
 
     @cached_property
     def client(self) -> IPAddress | None:

@@ -25,7 +25,7 @@ def compile_zone(name: str) -> tzinfo:
     try:
         return ZoneInfo(name)
     except (ValueError, OSError, LookupError):
-        raise ValueError("is no time zone that this machine knows; write one as in Europe/Berlin, or UTC") from None
+        raise ValueError("is not a time zone that this machine knows; write one as in Europe/Berlin, or UTC") from None
 
 
 @attrs.frozen
@@ -63,7 +63,7 @@ class Window:
         if end > _DAY:
             raise ValueError("a day ends at 24:00")
         if begin == end:
-            raise ValueError("it ends when it begins; leave the hours out for whole days")
+            raise ValueError("its end equals its start; remove the hours for whole days")
         return cls(days, begin, end)
 
     def has(self, day: int, minute: int) -> bool:

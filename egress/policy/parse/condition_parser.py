@@ -34,7 +34,7 @@ UNSEEN: Final = ("query", "headers", "json", "max_body", "min_body")
 
 _ALL: Final = frozenset(KEYS)
 _FIELD: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,256}")
-_VALUES: Final = "write a pattern, a list of patterns, true (it is there) or false (it is not)"
+_VALUES: Final = "write a pattern, a list of patterns, true (present) or false (absent)"
 
 
 def read_conditions(
@@ -65,7 +65,7 @@ def read_conditions(
     fields = _members(table, "headers")
     for name in fields:
         if not _FIELD.fullmatch(name):
-            raise table.error(f"headers {name!r}: is no name of a header field", "headers", name)
+            raise table.error(f"headers {name!r}: is not the name of a header field", "headers", name)
     if fields:
         found.append(HeaderFields(tuple((name.lower(), _wanted(table, "headers", name, broad)) for name in fields)))
     return (*found, *_on_content(table, broad))
@@ -75,7 +75,7 @@ def _on_content(table: Table, broad: bool) -> list[Condition]:
     found: list[Condition] = []
     most, least = table.read("max_body", size), table.read("min_body", size)
     if most is not None and least is not None and least > most:
-        raise table.error("'min_body' is over 'max_body', so nothing would match; exchange them", "min_body")
+        raise table.error("'min_body' is greater than 'max_body', so nothing would match; exchange them", "min_body")
     if most is not None:
         found.append(BodySize("max_body", most=most))
     if least is not None:
@@ -89,7 +89,7 @@ def _on_content(table: Table, broad: bool) -> list[Condition]:
 def _members(table: Table, key: str) -> dict[str, Any]:
     found = table.get(key, dict)
     if found is not None and not found:
-        raise table.error(f"{key!r} is empty and would not restrict; leave it out", key)
+        raise table.error(f"{key!r} is empty and would have no effect; remove it", key)
     return found or {}
 
 

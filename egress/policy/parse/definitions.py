@@ -48,7 +48,7 @@ class Definitions:
             if not isinstance(value, str):
                 raise document.error(path, f"variable {name}: must be a string")
             if "${" in value:
-                raise document.error(path, f"variable {name}: there are no variables inside variables")
+                raise document.error(path, f"variable {name}: must not contain a variable")
             self._variables[name] = (document, value)
 
     def _read_groups(self, document: Document) -> None:
@@ -62,15 +62,15 @@ class Definitions:
                 path = ("groups", kind, name)
                 self._check_name(document, path, "group", name, self._groups.get((kind, name)))
                 if not isinstance(members, list) or not members:
-                    raise document.error(path, f"group {name}: must be a list that is not empty")
+                    raise document.error(path, f"group {name}: must be a non-empty list")
                 self._groups[kind, name] = (document, members)
 
     @staticmethod
     def _check_name(document: Document, path: Path, what: str, name: str, other: tuple[Document, Any] | None) -> None:
         if not _NAME.fullmatch(name):
-            raise document.error(path, f"{what} {name!r}: write up to 64 of letters, digits, '.', '_' and '-'")
+            raise document.error(path, f"{what} {name!r}: use up to 64 letters, digits, '.', '_' and '-'")
         if other is not None:
-            raise document.error(path, f"{what} {name}: is in {other[0].where}, too; give each its own name")
+            raise document.error(path, f"{what} {name}: is also in {other[0].where}; use different names")
 
     def _group(self, kind: str, name: str, trail: tuple[str, ...]) -> tuple[Any, ...]:
         known = self._compiled.get((kind, name))
@@ -80,7 +80,7 @@ class Definitions:
         if name in trail:
             raise document.error(("groups", kind, name), f"group {name}: is a member of itself")
         if len(trail) >= MAX_DEPTH:
-            raise document.error(("groups", kind, name), f"group {name}: is inside more than {MAX_DEPTH} others")
+            raise document.error(("groups", kind, name), f"group {name}: is nested in more than {MAX_DEPTH} groups")
         found: dict[Any, None] = {}
         for index, member in enumerate(members):
             path = ("groups", kind, name, index)
@@ -156,7 +156,7 @@ class Definitions:
             if name.startswith(SECRET):
                 if secrets and not match[1]:
                     return match[0]
-                raise document.error(path, f"{label}: ${{{name}}} stands in values of 'set_headers' alone")
+                raise document.error(path, f"{label}: ${{{name}}} is permitted only in values of 'set_headers'")
             if match[1]:
                 return match[0][1:]
             if name not in self._variables:

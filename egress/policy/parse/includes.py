@@ -36,7 +36,7 @@ def parse_document(text: str, where: str, file: Path | None = None) -> Document:
     if version is not None and (not isinstance(version, int) or isinstance(version, bool)):
         raise document.error(("version",), "'version' must be a whole number")
     if version != 1:
-        given = "is missing" if version is None else f"is {version}, which this proxy does not know"
+        given = "is missing" if version is None else f"is {version}, which this proxy does not support"
         raise document.error(("version",), f"'version' {given}; write version = 1")
     return document
 
@@ -71,23 +71,23 @@ def _collect(document: Document, including: tuple[Path | None, ...], found: dict
     known = _INCLUDED if including else _ROOT
     for key in document.table:
         if key in _ROOT - known:
-            raise document.error((key,), f"{key!r} stands only in the file that includes the others")
+            raise document.error((key,), f"{key!r} is permitted only in the file that includes the others")
     table = Table(document, (), "", document.table, known)
     own = document.file.resolve() if document.file is not None else None
     for index, entry in enumerate(table.get("include", list) or ()):
         if not isinstance(entry, str):
             raise table.error("'include' must be a list, and each entry a string", "include", index)
         if document.file is None:
-            raise table.error("'include' is for files alone", "include")
+            raise table.error("'include' is permitted only in a file", "include")
         path = document.file.parent / entry
         resolved = _resolved(table, path, index)
         trail = (*including, own)
         if resolved in trail:
-            raise table.error(f"include {entry!r}: the files include one another in a circle", "include", index)
+            raise table.error(f"include {entry!r}: the files include each other in a circle", "include", index)
         if resolved in found:
             continue
         if len(trail) > MAX_DEPTH or len(found) + len(trail) >= MAX_FILES:
-            raise table.error(f"include {entry!r}: that is more than {MAX_DEPTH} deep, or {MAX_FILES} files", "include")
+            raise table.error(f"include {entry!r}: more than {MAX_DEPTH} levels or {MAX_FILES} files", "include")
         try:
             other = read_document(path, str(path))
         except PolicyError as error:

@@ -60,7 +60,7 @@ def _rule_set(root: Document, name: str) -> RuleSet:
             rule = reader.rule(document, index, len(rules) + 1, entry)
             other = seen.setdefault(rule.rule_id, rule)
             if other is not rule:
-                text = f"two rules have the name {rule.rule_id!r}, the other is at {other.where}; give each its own"
+                text = f"two rules have the name {rule.rule_id!r}, the other one at {other.where}; use different names"
                 raise document.error(("rules", index), text)
             rules.append(rule)
         cases += _cases(document, names)
@@ -93,7 +93,7 @@ def _listed(document: Document, key: str) -> list[Any]:
     if not isinstance(found, list):
         raise document.error((key,), f"{key!r} must be a list; write [[{key}]] before each of them")
     if not found and key in document.table:
-        raise document.error((key,), f"{key!r} is empty; write [[{key}]] before each of them, or leave it out")
+        raise document.error((key,), f"{key!r} is empty; write [[{key}]] before each of them, or remove it")
     return found
 
 

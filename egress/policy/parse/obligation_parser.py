@@ -42,14 +42,14 @@ def read_obligations(table: Table, verdict: Verdict) -> Obligations:
         return NO_OBLIGATIONS
     given = [key for key in KEYS if key in table.table]
     if verdict is Verdict.DENY:
-        raise table.error(f"{given[0]!r} says how a request is let through; leave it out of a denial", given[0])
+        raise table.error(f"{given[0]!r} applies only to allowed requests; remove it from a rule that denies", given[0])
     given_fields = table.get("set_headers", dict) or {}
     fields = tuple(_field(table, name, value) for name, value in given_fields.items())
     removed = tuple(name.encode("ascii") for name in table.entries("remove_headers", str, _name))
     if len(fields) + len(removed) > _MAX_FIELDS:
         raise table.error(f"'set_headers' and 'remove_headers' have more than {_MAX_FIELDS} fields", given[0])
     if sum(len(value) for _, value in fields) > _MAX_VALUES:
-        raise table.error(f"'set_headers' has values of more than {_MAX_VALUES} bytes together", "set_headers")
+        raise table.error(f"'set_headers' has values of more than {_MAX_VALUES} bytes in total", "set_headers")
     _check_duplicates(table, given_fields)
     return Obligations(
         tuple(field for field in fields if not _SECRET.search(field[1].decode("ascii"))),
@@ -65,14 +65,14 @@ def _check_duplicates(table: Table, names: Iterable[str]) -> None:
     for name in names:
         other = seen.setdefault(name.lower().replace("_", "-"), name)
         if other is not name:
-            text = f"some servers take it for {other!r}, which is set, too; leave one of them out"
+            text = f"some servers treat it as {other!r}, which is also set; remove one of them"
             raise table.error(f"set_headers {name!r}: {text}", "set_headers", name)
 
 
 def _expiry(value: object) -> float:
     seconds = duration(value)
     if seconds < _MIN_EXPIRY:
-        raise ValueError("write a second or more")
+        raise ValueError("must be at least one second")
     return seconds
 
 
@@ -83,19 +83,19 @@ def _field(table: Table, name: str, value: object) -> Header:
         raise table.error(f"{what}: the value must be a string of printable ASCII, on one line", "set_headers", name)
     for secret in _SECRET.findall(value):
         if not _SECRET_NAME.fullmatch(secret):
-            raise table.error(f"{what}: no secret has such a name; write ${{secret:NAME}}", "set_headers", name)
+            raise table.error(f"{what}: not the name of a secret; write ${{secret:NAME}}", "set_headers", name)
     if "${secret:" in _SECRET.sub("", value):
-        raise table.error(f"{what}: a secret is written ${{secret:NAME}}, with its brace", "set_headers", name)
+        raise table.error(f"{what}: write a secret as ${{secret:NAME}}, with the closing brace", "set_headers", name)
     return name.encode("ascii"), value.encode("ascii")
 
 
 def _name(name: str) -> str:
     if not _NAME.fullmatch(name):
-        raise ValueError("is no name of a header field")
+        raise ValueError("is not the name of a header field")
     name = name.lower()
     plain = name.replace("_", "-")
     if plain in RESERVED or plain.startswith("proxy-"):
-        raise ValueError("this field is the proxy's own; no rule can set or remove it")
+        raise ValueError("the proxy controls this field; a rule cannot set or remove it")
     return name
 
 

@@ -34,7 +34,7 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 def _scheme(value: str) -> str:
     if value not in _SCHEMES:
-        raise ValueError("a scheme is http or https")
+        raise ValueError("a scheme must be http or https")
     return value
 
 
@@ -113,21 +113,21 @@ class RuleReader:
 
 def _rule_id(table: Table, number: int, is_name: bool) -> str:
     if "name" in table.table and "id" in table.table:
-        raise table.error("'name' and 'id' are the same; leave one of them out", "id")
+        raise table.error("'name' and 'id' have the same meaning; remove one of them", "id")
     key = "id" if "id" in table.table else "name"
     name = table.get(key, str)
     if name is None:
         return f"rule-{number}"
     if not is_name or name == DEFAULT_RULE:
         raise table.error(
-            f"the {key} {name!r} cannot be used; write up to 64 of letters, digits, '.', '_' and '-', "
+            f"the {key} {name!r} cannot be used; use up to 64 letters, digits, '.', '_' and '-', "
             f"and not {DEFAULT_RULE!r}",
             key,
         )
     return name
 
 
-_REASONS: Final = {Verdict.ALLOW: "allowed by the rule {}", Verdict.ASK: "the rule {} asks a person"}
+_REASONS: Final = {Verdict.ALLOW: "allowed by the rule {}", Verdict.ASK: "the rule {} requires approval"}
 
 
 def _reason(table: Table, verdict: Verdict, rule_id: str) -> Reason:
@@ -135,11 +135,11 @@ def _reason(table: Table, verdict: Verdict, rule_id: str) -> Reason:
     if text is not None:
         return table.reading(Reason.parse, text, "'reason'", "reason")
     if verdict is Verdict.DENY:
-        raise table.error("'reason' is missing; write why, for the person who meets the denial")
+        raise table.error("'reason' is missing; add the reason for the user whose request is denied")
     return Reason((_REASONS[verdict].format(rule_id),))
 
 
 def _refuse_unseen(table: Table) -> None:
     for key in ("paths", *UNSEEN):
         if key in table.table:
-            raise table.error(f"of a tunnel nobody sees {key!r}; put CONNECT into a rule without it", "methods")
+            raise table.error(f"{key!r} cannot match a tunnel; use a rule without it for CONNECT", "methods")

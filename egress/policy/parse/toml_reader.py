@@ -78,7 +78,7 @@ class Document:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Suggest the most similar known word as a question, or list all known words."""
+    """Suggest the most similar known word, or list all known words."""
     known = sorted(known)
     similar = get_close_matches(word.lower(), known, 1, 0.6)
     return f"did you mean {similar[0]!r}?" if similar else f"use {', '.join(known)}"
@@ -122,7 +122,7 @@ class Table:
         """Return a text of one line; C{None} if the key is missing."""
         text = self.get(key, str)
         if text is not None and (not text.strip() or _UNPRINTABLE.search(text)):
-            raise self.error(f"{key!r} must be one line of text; leave it out, or write it in a few words", key)
+            raise self.error(f"{key!r} must be one line of text; shorten it, or remove it", key)
         return text
 
     def verdict(self, key: str, *known: Verdict) -> Verdict | None:
@@ -154,7 +154,7 @@ class Table:
             return []
         values = self.get(key, list)
         if not values:
-            raise self.error(f"{key!r} is empty and would match nothing; leave it out to match everything", key)
+            raise self.error(f"{key!r} is empty and would match nothing; remove it to match everything", key)
         return values
 
     def entries(self, key: str, kind: type[_T], read: Callable[[_T], _R]) -> tuple[_R, ...]:

@@ -226,7 +226,7 @@ class RequestTests(SynchronousTestCase):
             ({"url": "https://user:pw@example.com/"}, "credentials"),
             ({"url": "https://example.com/#f"}, "percent-encoded"),
             ({"url": "https://exa mple.com/"}, "percent-encoded"),
-            ({"url": "https://a..b/"}, "is not a host name"),
+            ({"url": "https://a..b/"}, "is not a valid host name"),
             ({"url": "https://example.com:0/"}, "port"),
             ({"method": "GE T"}, "'method' is not a valid method name"),
             ({"method": "G" * 65}, "'method' is not a valid method name"),

@@ -46,16 +46,16 @@ class RunCaseTests(PolicyTestCase):
         for text, why in (
             (
                 "request = 'PUT http://a.test/'\nexpect = 'allow'\nrule = 'reads'",
-                ("reads did not match, by its 'methods', at p.toml:8",),
+                ("reads did not match because of 'methods', at p.toml:8",),
             ),
             # Without an expected rule, the rules for the host are listed.
             (
                 "request = 'PUT http://a.test/'\nexpect = 'allow'",
-                ("reads did not match, by its 'methods', at p.toml:8",),
+                ("reads did not match because of 'methods', at p.toml:8",),
             ),
             (
                 "request = 'GET http://a.test/no'\nexpect = 'allow'\nrule = 'reads'",
-                ("reads comes after no, and was not tried", "no decided, at p.toml:2"),
+                ("reads comes after no, and was not evaluated", "no decided, at p.toml:2"),
             ),
             ("request = 'GET http://a.test/no'\nexpect = 'deny'\nrule = 'default'", ("no decided, at p.toml:2",)),
             # The expected rule with another verdict.

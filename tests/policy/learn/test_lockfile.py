@@ -112,22 +112,22 @@ class ReadingTests(SynchronousTestCase):
     def test_faults(self) -> None:
         head = "egress-lock 1\ndetail method\n"
         for text, words in (
-            ("", "x: is no lock"),
-            ("GET https://a.test", "is no lock"),
-            ("egress-lock 2\ndetail method", "is no lock"),
+            ("", "x: is not a lock file"),
+            ("GET https://a.test", "is not a lock file"),
+            ("egress-lock 2\ndetail method", "is not a lock file"),
             ("egress-lock 1", "the second line"),
             ("egress-lock 1\ndetail full", "the second line"),
-            (f"{head}<<<<<<< HEAD\n", "x:3: a merge was not finished"),
+            (f"{head}<<<<<<< HEAD\n", "x:3: unresolved merge conflict"),
             (f"{head}https://a.test\n", "x:3: write a method and a URL"),
             (f"{head}GET https://a.test more\n", "x:3: write a method"),
             (f"{head}G(T https://a.test\n", "x:3: write a method"),
             (f"{head}GET a.test\n", "x:3: write an http:// or https:// URL"),
             (f"{head}GET https://a.test/?x\n", "x:3: write an http:// or https:// URL"),
             (f"{head}GET https://a..b/\n", "x:3: "),
-            (f"{head}CONNECT a.test\n", "x:3: there is no port"),
-            (f"{head}* https://a.test\n", "x:3: with detail host"),
-            (f"{head}GET https://a.test/x\n", "x:3: only with detail path"),
-            ("egress-lock 1\ndetail host\nGET https://a.test", "x:3: with detail host"),
+            (f"{head}CONNECT a.test\n", "x:3: the port is missing"),
+            (f"{head}* https://a.test\n", "x:3: write * as the method"),
+            (f"{head}GET https://a.test/x\n", "x:3: a path requires detail path"),
+            ("egress-lock 1\ndetail host\nGET https://a.test", "x:3: write * as the method"),
             ("egress-lock 1\ndetail path\nGET https://a.test/../x", "x:3: empty segments"),
         ):
             self.assertIn(words, str(self.assertRaises(LockFault, parse_lock, text, "x")), text)
@@ -143,7 +143,7 @@ class DifferenceTests(SynchronousTestCase):
     def test_nothing_new(self) -> None:
         self.assertEqual(
             self.compare(METHOD, *LINES),
-            ["! GET     https://denied.test  1 request refused: no such place"],
+            ["! GET     https://denied.test  1 request not forwarded: no such place"],
         )
 
     def test_new(self) -> None:
@@ -153,7 +153,7 @@ class DifferenceTests(SynchronousTestCase):
             [
                 "+ POST    https://api.test  2 requests, first at 2026-11-25T12:00:01.000Z, e.g. /v1/items",
                 "+ CONNECT db.test:5432  1 tunnel, first at 2026-11-25T12:00:00.000Z",
-                "- GET     https://old.test  in the lock, not seen",
+                "- GET     https://old.test  in the lock file, without requests",
             ],
         )
 
@@ -164,7 +164,7 @@ class DifferenceTests(SynchronousTestCase):
             self.compare(lock, *LINES[:3]),
             [
                 "+ POST    https://api.test/v1/items/*  1 request, first at 2026-11-25T12:00:01.000Z",
-                "- GET     https://api.test/other/**  in the lock, not seen",
+                "- GET     https://api.test/other/**  in the lock file, without requests",
             ],
         )
 

@@ -152,7 +152,7 @@ class ReplayTests(SynchronousTestCase):
             with self.subTest(url):
                 change, reason = self.decide(rules, audit_line(method, url, **more))
                 self.assertIs(change, Change.UNDECIDED)
-                self.assertIn(f" has a condition on {key}, which the log does not tell", reason)
+                self.assertIn(f" has a condition on {key}, which the log does not contain", reason)
         self.assertIs(
             self.decide(rules, audit_line("POST", "http://api.test/content", bytesSent=5))[0], Change.UNDECIDED
         )
@@ -220,13 +220,13 @@ class ReportTests(SynchronousTestCase):
                 "      1  OPTIONS  http://a.test               allow (r)    deny (default)  "
                 "no rule allows OPTIONS http://a.test",
                 "",
-                "Decided alike by another rule: 1 request",
+                "With the same decision by another rule: 1 request",
                 "  COUNT  METHOD  URL                      WAS        NOW",
                 "      1  GET     http://api.test/items/1  allow (r)  allow (items)",
                 "",
-                "40 requests newly denied, 1 request decided alike by another rule, 1 request unchanged.",
-                "1 more had no decision then, and are not compared.",
-                "Not in the audit log, and so not in what is asked: header fields, content, the secrets of queries.",
+                "40 requests newly denied, 1 request with the same decision by another rule, 1 request unchanged.",
+                "1 more had no recorded decision, and are not compared.",
+                "The audit log, and thus the replay, has no header fields, no content, and no secrets in queries.",
             ],
         )
 
@@ -235,7 +235,7 @@ class ReportTests(SynchronousTestCase):
         report = self.report(audit_line("GET", "http://api.test/items/1"))
         self.assertFalse(report.differs)
         self.assertFalse(self.report().differs)
-        self.assertEqual(next(iter(self.report().in_lines())), "There is nothing to compare.")
+        self.assertEqual(next(iter(self.report().in_lines())), "No requests to compare.")
 
     def test_repeated(self) -> None:
         """Repeated requests are one result with a count."""
@@ -245,7 +245,7 @@ class ReportTests(SynchronousTestCase):
     def test_many_kinds(self) -> None:
         report = self.report(*(audit_line("GET", f"http://h{number}.test/{'x' * 90}") for number in range(50)))
         lines = list(report.in_lines())
-        self.assertIn("  and 10 more kinds of requests, which --json shows", lines)
+        self.assertIn("  and 10 more kinds of requests; --json lists them", lines)
         self.assertIn("xxx...", lines[2])
 
     def test_undecided(self) -> None:

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from egress.policy.match.media_type import json_fault
 
 NAME = "content-type"
-NOT_JSON = "its Content-Type is not that of JSON"
+NOT_JSON = "its Content-Type is not a JSON type"
 CHARSET = "its charset is not UTF-8"
 CODED = "its content is compressed or encoded (Content-Encoding)"
 
@@ -77,7 +77,7 @@ class MediaTypeTests(SynchronousTestCase):
             ((), "no Content-Type"),
             ((plain, plain), "more than one"),
             (((NAME, "application/json"), ("content_type", "text/plain")), "more than one"),
-            ((("content_type", "application/json"),), "not plain"),
+            ((("content_type", "application/json"),), "unusual spelling"),
         ):
             self.assertIn(word, json_fault(types, ()) or "")
 

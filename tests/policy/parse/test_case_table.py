@@ -24,7 +24,7 @@ class CaseTests(PolicyTestCase):
         "request = 'G@T http://a/'\nexpect='deny'": (
             "3: test 1: 'request': write a method and a URL, as in \"GET https://example.com/\""
         ),
-        "request = 'CONNECT a'\nexpect='deny'": "3: test 1: 'request': there is no port",
+        "request = 'CONNECT a'\nexpect='deny'": "3: test 1: 'request': the port is missing",
         "request = 'GET http://a/'\nexpect='x'": ('4: test 1: \'expect\' must be "allow", "deny" or "ask", not \'x\''),
         "request = 'GET http://a/'\nexpect='deny'\nheaders={a=1}": (
             "5: test 1: headers 'a': write the name of a field, and its value or a list of values"

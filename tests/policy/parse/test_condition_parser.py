@@ -10,35 +10,37 @@ class ConditionTableTests(PolicyTestCase):
 
     # The content of the second rule of a document, and the whole error after the name of the file.
     RULES = {
-        "action = 'allow'\nquery = {}": "6: rule 2: 'query' is empty and would not restrict; leave it out",
+        "action = 'allow'\nquery = {}": "6: rule 2: 'query' is empty and would have no effect; remove it",
         "action = 'allow'\nquery = 1": "6: rule 2: 'query' must be a table",
         "action = 'allow'\nquery = {a = 1}": (
-            "6: rule 2: query 'a': write a pattern, a list of patterns, true (it is there) or false (it is not)"
+            "6: rule 2: query 'a': write a pattern, a list of patterns, true (present) or false (absent)"
         ),
         "action = 'allow'\nquery = {a = []}": (
-            "6: rule 2: query 'a': write a pattern, a list of patterns, true (it is there) or false (it is not)"
+            "6: rule 2: query 'a': write a pattern, a list of patterns, true (present) or false (absent)"
         ),
         "action = 'allow'\nquery = {a = ['x', 1]}": (
-            "6: rule 2: query 'a': write a pattern, a list of patterns, true (it is there) or false (it is not)"
+            "6: rule 2: query 'a': write a pattern, a list of patterns, true (present) or false (absent)"
         ),
         "action = 'allow'\n[rules.query]\na = 're:['": (
-            "7: rule 2: query 'a', 're:[': is no regular expression of RE2: missing ]: ["
+            "7: rule 2: query 'a', 're:[': is not a regular expression of RE2: missing ]: ["
         ),
-        "action = 'allow'\nheaders = {'a b' = 'x'}": "6: rule 2: headers 'a b': is no name of a header field",
+        "action = 'allow'\nheaders = {'a b' = 'x'}": "6: rule 2: headers 'a b': is not the name of a header field",
         "action = 'allow'\nheaders = {a = {}}": (
-            "6: rule 2: headers 'a': write a pattern, a list of patterns, true (it is there) or false (it is not)"
+            "6: rule 2: headers 'a': write a pattern, a list of patterns, true (present) or false (absent)"
         ),
         "action = 'allow'\njson = {'a[' = 'x'}": (
-            "6: rule 2: json 'a[': is no JMESPath expression: Invalid jmespath expression: Incomplete "
+            "6: rule 2: json 'a[': is not a JMESPath expression: Invalid jmespath expression: Incomplete "
             'expression: "a[" ^'
         ),
         "action = 'allow'\njson = {a = []}": "6: rule 2: json 'a': is empty and would match nothing",
         "action = 'allow'\njson = {a = {}}": (
-            "6: rule 2: json 'a': write text, a number, true or false, or a list of these"
+            "6: rule 2: json 'a': write a string, a number, true or false, or a list of these"
         ),
-        "action = 'allow'\njson = {a = 're:('}": ("6: rule 2: json 'a': is no regular expression of RE2: missing ): ("),
+        "action = 'allow'\njson = {a = 're:('}": (
+            "6: rule 2: json 'a': is not a regular expression of RE2: missing ): ("
+        ),
         "action = 'allow'\nmin_body = 2\nmax_body = 1": (
-            "6: rule 2: 'min_body' is over 'max_body', so nothing would match; exchange them"
+            "6: rule 2: 'min_body' is greater than 'max_body', so nothing would match; exchange them"
         ),
         "action = 'allow'\nmax_body = '1 parsec'": (
             '6: rule 2: \'max_body\': a size is a number of bytes, or a number and a unit as in "64KiB" or "10MB"'
@@ -71,7 +73,7 @@ class ConditionTableTests(PolicyTestCase):
             'or "22:00-06:00"'
         ),
         "action = 'allow'\ntimes = ['08:00-08:00']": (
-            "6: rule 2: times '08:00-08:00': it ends when it begins; leave the hours out for whole days"
+            "6: rule 2: times '08:00-08:00': its end equals its start; remove the hours for whole days"
         ),
         "action = 'allow'\ntimes = ['08:00-24:01']": "6: rule 2: times '08:00-24:01': a day ends at 24:00",
         "action = 'allow'\naddresses = ['privat']": (

@@ -13,21 +13,21 @@ class DefinitionsTests(PolicyTestCase):
     # A document, and the whole error after the name of the file.
     DOCUMENTS = {
         "version = 1\nvariables = 1": "2: 'variables' must be a table",
-        "version = 1\n[variables]\n'a b' = 'x'": (
-            "3: variable 'a b': write up to 64 of letters, digits, '.', '_' and '-'"
-        ),
+        "version = 1\n[variables]\n'a b' = 'x'": ("3: variable 'a b': use up to 64 letters, digits, '.', '_' and '-'"),
         "version = 1\n[variables]\na = 1": "3: variable a: must be a string",
-        "version = 1\n[variables]\na = '${b}'": "3: variable a: there are no variables inside variables",
+        "version = 1\n[variables]\na = '${b}'": "3: variable a: must not contain a variable",
         "version = 1\ngroups = 1": "2: 'groups' must be a table, with [groups.hosts] and [groups.clients]",
         "version = 1\n[groups]\nhost = {}": "3: 'host' is not known here; did you mean 'hosts'?",
         "version = 1\n[groups]\nhosts = []": "3: 'groups.hosts' must be a table of lists",
         "version = 1\n[groups.hosts]\n'a b' = ['x']": (
-            "3: group 'a b': write up to 64 of letters, digits, '.', '_' and '-'"
+            "3: group 'a b': use up to 64 letters, digits, '.', '_' and '-'"
         ),
-        "version = 1\n[groups.hosts]\na = 'x'": "3: group a: must be a list that is not empty",
-        "version = 1\n[groups.hosts]\na = []": "3: group a: must be a list that is not empty",
+        "version = 1\n[groups.hosts]\na = 'x'": "3: group a: must be a non-empty list",
+        "version = 1\n[groups.hosts]\na = []": "3: group a: must be a non-empty list",
         "version = 1\n[groups.hosts]\na = [1]": "3: group a: each of its hosts must be a string",
-        "version = 1\n[groups.hosts]\na = ['ok',\n 'a..b']": ("4: group a: hosts 'a..b': the host is not a host name"),
+        "version = 1\n[groups.hosts]\na = ['ok',\n 'a..b']": (
+            "4: group a: hosts 'a..b': the host is not a valid host name"
+        ),
         "version = 1\n[groups.hosts]\na = ['@b']\nb = ['@a']": "3: group a: is a member of itself",
         "version = 1\n[groups.hosts]\na = ['@c']": "3: group a: the group '@c' is not known; use @a",
         "version = 1\n[groups.clients]\na = ['@c']\n": "3: group a: the group '@c' is not known; use @a",
@@ -68,7 +68,7 @@ clients = ["@ci"]
         groups += f"g{MAX_DEPTH} = ['a.test']\n"
         self.refuses(
             f"version = 1\n[groups.hosts]\n{groups}",
-            f"{MAX_DEPTH + 3}: group g{MAX_DEPTH}: is inside more than {MAX_DEPTH} others",
+            f"{MAX_DEPTH + 3}: group g{MAX_DEPTH}: is nested in more than {MAX_DEPTH} groups",
         )
 
     def test_rules_share_a_group(self) -> None:
@@ -123,4 +123,4 @@ expect = "allow"
             Document(where, text, {"variables": {"a": "x"}}) for where, text in (("a.toml", ""), ("b.toml", "\n"))
         ]
         error = self.assertRaises(PolicyError, Definitions, documents)
-        self.assertEqual(str(error), "b.toml:1: variable a: is in a.toml, too; give each its own name")
+        self.assertEqual(str(error), "b.toml:1: variable a: is also in a.toml; use different names")

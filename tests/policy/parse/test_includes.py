@@ -16,11 +16,11 @@ class DocumentTests(PolicyTestCase):
     # A document, and the whole error after the name of the file.
     DOCUMENTS = {
         "": "1: 'version' is missing; write version = 1",
-        "version = 2": "1: 'version' is 2, which this proxy does not know; write version = 1",
+        "version = 2": "1: 'version' is 2, which this proxy does not support; write version = 1",
         'version = "1"': "1: 'version' must be a whole number",
         "version = true": "1: 'version' must be a whole number",
         "version = 1\nrule = []": "2: 'rule' is not known here; did you mean 'rules'?",
-        "version = 1\ninclude = ['x.toml']": "2: 'include' is for files alone",
+        "version = 1\ninclude = ['x.toml']": "2: 'include' is permitted only in a file",
         "version = 1\ninclude = [1]": "2: 'include' must be a list, and each entry a string",
     }
 
@@ -67,7 +67,7 @@ class DocumentTests(PolicyTestCase):
         self.write("b.toml", 'include = [\n"a.toml"]')
         self.assertEqual(
             self.refused(self.directory / "a.toml"),
-            "more/../b.toml:3: include 'a.toml': the files include one another in a circle",
+            "more/../b.toml:3: include 'a.toml': the files include each other in a circle",
         )
 
     def test_missing(self) -> None:
@@ -85,13 +85,15 @@ class DocumentTests(PolicyTestCase):
         for line in ("default = 'allow'", "private_addresses = 'deny'", "timezone = 'UTC'", "ttl = 5"):
             self.write("b.toml", line)
             key = line.partition(" ")[0]
-            self.assertEqual(self.refused(root), f"b.toml:2: {key!r} stands only in the file that includes the others")
+            self.assertEqual(
+                self.refused(root), f"b.toml:2: {key!r} is permitted only in the file that includes the others"
+            )
 
     def test_names_are_unique_across_files(self) -> None:
         root = self.write("a.toml", 'include = ["b.toml"]\n[[rules]]\nname = "x"\naction = "allow"')
         self.write("b.toml", '[[rules]]\nname = "x"\naction = "allow"')
         self.assertEqual(
-            self.refused(root), "a.toml:3: two rules have the name 'x', the other is at b.toml:2; give each its own"
+            self.refused(root), "a.toml:3: two rules have the name 'x', the other one at b.toml:2; use different names"
         )
 
     def test_bounds(self) -> None:
@@ -102,6 +104,4 @@ class DocumentTests(PolicyTestCase):
         self.assertEqual(len(load_policy(root).files), 4)
         for name in ("MAX_DEPTH", "MAX_FILES"):
             with mock.patch.object(documents, name, 2):
-                self.assertIn(
-                    "include '3.toml': that is more than" if name == "MAX_DEPTH" else "files", self.refused(root)
-                )
+                self.assertIn("include '3.toml': more than" if name == "MAX_DEPTH" else "files", self.refused(root))

@@ -93,7 +93,7 @@ class RejectionTests(PolicyTestCase):
 
     # A document, and the whole error after the name of the file.
     DOCUMENTS = {
-        "version = 1\nrules = []": "2: 'rules' is empty; write [[rules]] before each of them, or leave it out",
+        "version = 1\nrules = []": "2: 'rules' is empty; write [[rules]] before each of them, or remove it",
         "version = 1\n[rules]\nid = 'x'": "2: 'rules' must be a list; write [[rules]] before each of them",
         "version = 1\nrules = ['x']": "2: rule 1: must be a table; write [[rules]] before it",
         "version = 1\ndefault = 'no'": "2: 'default' must be \"allow\" or \"deny\", not 'no'",
@@ -101,10 +101,10 @@ class RejectionTests(PolicyTestCase):
         "version = 1\ndefault = 0": "2: 'default' must be a string",
         "version = 1\nprivate_addresses = 'Deny'": ("2: 'private_addresses' must be \"allow\" or \"deny\", not 'Deny'"),
         "version = 1\n[[rules]]\nid='x'\naction='allow'\n[[rules]]\nname='x'\naction='allow'": (
-            "5: two rules have the name 'x', the other is at p.toml:2; give each its own"
+            "5: two rules have the name 'x', the other one at p.toml:2; use different names"
         ),
         "version = 1\n[[rules]]\nid='rule-2'\naction='allow'\n[[rules]]\naction='allow'": (
-            "5: two rules have the name 'rule-2', the other is at p.toml:2; give each its own"
+            "5: two rules have the name 'rule-2', the other one at p.toml:2; use different names"
         ),
         "version = 1\nttl = 'soon'": (
             '2: \'ttl\': a duration is a number of seconds, or a number and a unit as in "90s", "15m" or "8h"'
@@ -113,10 +113,10 @@ class RejectionTests(PolicyTestCase):
             '2: \'ttl\': a duration is a number of seconds, or a number and a unit as in "90s", "15m" or "8h"'
         ),
         "version = 1\ntimezone = 'Mars'": (
-            "2: 'timezone': is no time zone that this machine knows; write one as in Europe/Berlin, or UTC"
+            "2: 'timezone': is not a time zone that this machine knows; write one as in Europe/Berlin, or UTC"
         ),
         "version = 1\ntimezone = 1": "2: 'timezone': write the name of a time zone, as in Europe/Berlin",
-        "version = 1\ntest = []": "2: 'test' is empty; write [[test]] before each of them, or leave it out",
+        "version = 1\ntest = []": "2: 'test' is empty; write [[test]] before each of them, or remove it",
         "version = 1\ntest = 1": "2: 'test' must be a list; write [[test]] before each of them",
         "version = 1\ntest = ['x']": "2: test 1: must be a table; write [[test]] before it",
     }

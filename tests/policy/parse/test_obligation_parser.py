@@ -22,15 +22,17 @@ class ObligationsTests(PolicyTestCase):
     # The content of the second rule of a document, and the whole error after the name of the file.
     RULES = {
         "action = 'deny'\nreason = 'x'\nmax_bytes = 1": (
-            "7: rule 2: 'max_bytes' says how a request is let through; leave it out of a denial"
+            "7: rule 2: 'max_bytes' applies only to allowed requests; remove it from a rule that denies"
         ),
         "action = 'allow'\nset_headers = {host = 'x'}": (
-            "6: rule 2: set_headers 'host': this field is the proxy's own; no rule can set or remove it"
+            "6: rule 2: set_headers 'host': the proxy controls this field; a rule cannot set or remove it"
         ),
         "action = 'allow'\nset_headers = {Transfer_Encoding = 'x'}": (
-            "6: rule 2: set_headers 'Transfer_Encoding': this field is the proxy's own; no rule can set or remove it"
+            "6: rule 2: set_headers 'Transfer_Encoding': the proxy controls this field; a rule cannot set or remove it"
         ),
-        "action = 'allow'\nset_headers = {'a b' = 'x'}": ("6: rule 2: set_headers 'a b': is no name of a header field"),
+        "action = 'allow'\nset_headers = {'a b' = 'x'}": (
+            "6: rule 2: set_headers 'a b': is not the name of a header field"
+        ),
         "action = 'allow'\nset_headers = {a = 1}": (
             "6: rule 2: set_headers 'a': the value must be a string of printable ASCII, on one line"
         ),
@@ -38,27 +40,27 @@ class ObligationsTests(PolicyTestCase):
             "6: rule 2: set_headers 'a': the value must be a string of printable ASCII, on one line"
         ),
         "action = 'allow'\nset_headers = {a = '${secret:a b}'}": (
-            "6: rule 2: set_headers 'a': no secret has such a name; write ${secret:NAME}"
+            "6: rule 2: set_headers 'a': not the name of a secret; write ${secret:NAME}"
         ),
         "action = 'allow'\nset_headers = {a = '${secret:a'}": (
-            "6: rule 2: set_headers 'a': a secret is written ${secret:NAME}, with its brace"
+            "6: rule 2: set_headers 'a': write a secret as ${secret:NAME}, with the closing brace"
         ),
         "action = 'allow'\nset_headers = {a = '$${secret:a}'}": (
-            "6: rule 2: ${secret:a} stands in values of 'set_headers' alone"
+            "6: rule 2: ${secret:a} is permitted only in values of 'set_headers'"
         ),
         "action = 'allow'\nremove_headers = ['TE']": (
-            "6: rule 2: remove_headers 'TE': this field is the proxy's own; no rule can set or remove it"
+            "6: rule 2: remove_headers 'TE': the proxy controls this field; a rule cannot set or remove it"
         ),
         "action = 'allow'\nremove_headers = ['Proxy-Anything']": (
-            "6: rule 2: remove_headers 'Proxy-Anything': this field is the proxy's own; no rule can set or remove it"
+            "6: rule 2: remove_headers 'Proxy-Anything': the proxy controls this field; a rule cannot set or remove it"
         ),
         "action = 'allow'\nset_headers = {X-Key = 'a', x_key = 'b'}": (
-            "6: rule 2: set_headers 'x_key': some servers take it for 'X-Key', which is set, too; leave one of them out"
+            "6: rule 2: set_headers 'x_key': some servers treat it as 'X-Key', which is also set; remove one of them"
         ),
         "action = 'allow'\nmax_bytes = 'x'": (
             '6: rule 2: \'max_bytes\': a size is a number of bytes, or a number and a unit as in "64KiB" or "10MB"'
         ),
-        "action = 'allow'\nexpires_in = '10ms'": "6: rule 2: 'expires_in': write a second or more",
+        "action = 'allow'\nexpires_in = '10ms'": "6: rule 2: 'expires_in': must be at least one second",
         "action = 'allow'\nexpires_in = 'x'": (
             "6: rule 2: 'expires_in': a duration is a number of seconds, or a number and a unit as in \"90s\", "
             '"15m" or "8h"'
@@ -75,7 +77,7 @@ class ObligationsTests(PolicyTestCase):
         self.refuses_rules(
             {
                 f"action = 'allow'\nset_headers = {{ {values} }}": (
-                    "6: rule 2: 'set_headers' has values of more than 32768 bytes together"
+                    "6: rule 2: 'set_headers' has values of more than 32768 bytes in total"
                 ),
                 f"action = 'allow'\nset_headers = {{ {fields} }}": (
                     "6: rule 2: 'set_headers' and 'remove_headers' have more than 64 fields"
