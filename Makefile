@@ -36,6 +36,7 @@ types:  ## check the types
 
 docs:  ## build the documentation into docs/_build/html
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
+	$(BIN)/pydoctor --html-output=docs/_build/html/reference/api -q
 
 fuzz:  ## fuzz each parser for 60 seconds
 	$(BIN)/tox run -e fuzz -- 60

@@ -144,7 +144,7 @@ def _shell_lines(url: str, certificate: Path | None) -> list[str]:
 
 
 def makeService(options: Options) -> IService:
-    """Make the service for C{twistd} (L{twisted.application.service.IServiceMaker}).
+    """Make the service for C{twistd} (C{twisted.application.service.IServiceMaker}).
 
     @raise SystemExit: with one line, when the configuration cannot be used.
     """

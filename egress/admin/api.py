@@ -85,7 +85,7 @@ class AdminResource(Resource):
         self._token = None if token is None else f"Bearer {token}".encode()
 
     def render(self, request: Request) -> int:
-        """Respond to one request (L{twisted.web.resource.IResource.render})."""
+        """Respond to one request (C{twisted.web.resource.IResource.render})."""
         try:
             self._authorize(request)
             result = self._dispatch(request)
@@ -241,14 +241,14 @@ class AdminRequest(Request):
     content: BytesIO
 
     def gotLength(self, length: int | None) -> None:
-        """Prepare for the content (L{twisted.web.http.Request.gotLength})."""
+        """Prepare for the content (C{twisted.web.http.Request.gotLength})."""
         self.content = BytesIO()
         resource = cast("AdminResource", self.channel.site.resource)
         self.channel.known = resource.knows(self)
         self.oversize = not self.channel.known
 
     def handleContentChunk(self, data: bytes) -> None:
-        """Receive a piece of the content (L{twisted.web.iweb.IRequest})."""
+        """Receive a piece of the content (C{twisted.web.iweb.IRequest})."""
         if self.oversize or self.content.tell() + len(data) > _MAX_CONTENT:
             self.oversize = True
         else:

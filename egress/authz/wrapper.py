@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     @implementer(IAuthorizer)
     class Wrapper:
-        """The class that L{proxyForInterface} makes, for type checkers."""
+        """The class that C{proxyForInterface} makes, for type checkers."""
 
         name: str
         needs_body: bool

@@ -1,6 +1,6 @@
 """The HTTP connections of callers, with limits on number, time and size.
 
-L{twisted.web} parses HTTP. This module adds the limits that it lacks: an authorization request must be complete within
+C{twisted.web} parses HTTP. This module adds the limits that it lacks: an authorization request must be complete within
 one timeout from its first byte to its last, however slowly it arrives; it stays in memory, and its size is limited.
 """
 
@@ -63,14 +63,14 @@ class ValidateRequest(Request):
     _received_bytes = _buffered_bytes = 0
 
     def gotLength(self, length: int | None) -> None:
-        """Start the content (L{twisted.web.iweb.IRequest})."""
+        """Start the content (C{twisted.web.iweb.IRequest})."""
         self.content: BytesIO = BytesIO()
         self._admitted = self.channel.site.admits(self)
         # Without authentication, no connection has priority over another.
         self.channel.known = self._admitted and self.channel.site.authenticated
 
     def handleContentChunk(self, data: bytes) -> None:
-        """Receive a piece of the content (L{twisted.web.iweb.IRequest})."""
+        """Receive a piece of the content (C{twisted.web.iweb.IRequest})."""
         site = self.channel.site
         limit = site.limits.request
         self._received_bytes += len(data)
@@ -93,12 +93,12 @@ class ValidateRequest(Request):
         self._buffered_bytes = 0
 
     def connectionLost(self, reason: Failure) -> None:
-        """End before the response (L{twisted.web.http.Request.connectionLost})."""
+        """End before the response (C{twisted.web.http.Request.connectionLost})."""
         self._release()
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
 
     def process(self) -> None:
-        """Respond (L{twisted.web.http.Request.process})."""
+        """Respond (C{twisted.web.http.Request.process})."""
         self.channel.site.serve(self)
 
     def answer(self, status: int, content: bytes, content_type: str) -> None:
@@ -137,12 +137,12 @@ class CallerChannel(BoundedChannel):
     site: CallerSite
 
     def lineLengthExceeded(self, line: bytes) -> None:
-        """Reject a head with a line that is too long (L{twisted.protocols.basic.LineReceiver})."""
+        """Reject a head with a line that is too long (C{twisted.protocols.basic.LineReceiver})."""
         cast("Any", self.transport).write(_TOO_LONG)
         self.loseConnection()
 
     def timeoutConnection(self) -> None:
-        """Close the connection, with a 408 response during a request (L{twisted.protocols.policies})."""
+        """Close the connection, with a 408 response during a request (C{twisted.protocols.policies})."""
         if self._inside:
             self.site.rejected("request-timeout")
             cast("Any", self.transport).write(_TOO_SLOW)

@@ -81,7 +81,7 @@ def _url(address: IPv4Address | IPv6Address, tls: bool) -> str:
 
 
 def makeService(options: Options) -> IService:
-    """Make the service for C{twistd} (L{twisted.application.service.IServiceMaker}).
+    """Make the service for C{twistd} (C{twisted.application.service.IServiceMaker}).
 
     @raise SystemExit: with one line, if the configuration cannot be used.
     """

@@ -19,7 +19,7 @@ def run(start: Callable[[Any], Deferred[T]]) -> T:
     """Run the reactor until there is a result.  A process can do this once.
 
     @param start: is called with the reactor, once it runs.
-    @raise Exception: the failure of the result; L{KeyboardInterrupt} when the reactor is stopped first.
+    @raise Exception: the failure of the result; C{KeyboardInterrupt} when the reactor is stopped first.
     """
     reactor = global_reactor()
     results: list[Any] = []

@@ -147,7 +147,7 @@ class ClientAuthenticator:
     # -- cached identities
 
     def cached_identity(self, presented: bytes) -> str | None:
-        """See L{IClientAuthenticator.known}."""
+        """See L{IClientAuthenticator.cached_identity}."""
         self._reload_if_changed()
         found = self._cached.get(self._digest(presented))
         return found[0] if found is not None and self._clock.seconds() < found[1] else None

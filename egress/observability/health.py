@@ -136,7 +136,7 @@ class OpsResource(Resource):
         }
 
     def render(self, request: Request) -> int:
-        """Respond to one request (L{twisted.web.resource.IResource.render})."""
+        """Respond to one request (C{twisted.web.resource.IResource.render})."""
         page = self._pages.get(request.path)
         if page is None:
             paths = ", ".join(path.decode("ascii") for path in self._pages)
@@ -195,7 +195,7 @@ class OpsRequest(Request):
     """A request whose content is discarded as it arrives, not stored in memory or on disk."""
 
     def handleContentChunk(self, data: bytes) -> None:
-        """Discard a piece of the content (L{twisted.web.iweb.IRequest})."""
+        """Discard a piece of the content (C{twisted.web.iweb.IRequest})."""
 
 
 def ops_site(reactor: IReactorTime, metrics: Metrics, checks: Mapping[str, Check], deadline: float = _DEADLINE) -> Site:

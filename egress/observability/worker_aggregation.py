@@ -118,7 +118,7 @@ class WorkerMetrics(Collector):
         self._gone = [family.total() for family in families.values()]
 
     def collect(self) -> Iterator[Metric]:
-        """Sum the metrics (L{prometheus_client.registry.Collector})."""
+        """Sum the metrics (C{prometheus_client.registry.Collector})."""
         parts: list[tuple[str, Iterable[Metric]]] = [("parent", self._parent.collect()), ("", self._gone)]
         for worker, metrics in sorted(self._latest.items()):
             parts.append((worker, _counting(metrics) if worker in self._silent else metrics))
@@ -126,7 +126,7 @@ class WorkerMetrics(Collector):
             yield family.total()
 
     def describe(self) -> list[Metric]:
-        """Return nothing: metrics are known only after a scrape (L{prometheus_client.registry.Collector})."""
+        """Return nothing: metrics are known only after a scrape (C{prometheus_client.registry.Collector})."""
         return []
 
     def render(self) -> tuple[bytes, str]:

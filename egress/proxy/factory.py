@@ -65,7 +65,7 @@ class ProxyFactory(ServerFactory):
         self._lingering: dict[RejectedConnection, None] = {}
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
-        """Create a session, or reject the client (L{twisted.internet.interfaces.IProtocolFactory})."""
+        """Create a session, or reject the client (C{twisted.internet.interfaces.IProtocolFactory})."""
         if isinstance(addr, (IPv4Address, IPv6Address)):
             return self.admit(limit_key(addr.host))
         return _UnixConnection(self) if isinstance(addr, UNIXAddress) else self.admit("")

@@ -130,7 +130,8 @@ class IHttp1Connection(IClientConnection):
         """Handle a complete response: wait for the next request, or close."""
 
 
-class ITunnel(IHalfCloseableProtocol, IPushProducer):
+# pydoctor, which does not read Twisted, recognizes an interface by its base Interface.
+class ITunnel(IHalfCloseableProtocol, IPushProducer, Interface):
     """The tunnel of one CONNECT. Its client connection passes on all events of the transport."""
 
     def begin(buffered: bytes) -> None:

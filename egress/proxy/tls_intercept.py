@@ -34,10 +34,10 @@ class Session(Structure):
     """The interface of the protocol inside the TLS layer."""
 
     def makeConnection(self, transport: Any) -> None:
-        """See L{twisted.internet.interfaces.IProtocol}."""
+        """See C{twisted.internet.interfaces.IProtocol}."""
 
     def handshakeCompleted(self) -> None:
-        """See L{IHandshakeListener}."""
+        """See C{IHandshakeListener}."""
 
 
 @implementer(IHandshakeListener)

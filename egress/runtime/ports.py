@@ -47,7 +47,7 @@ class _UnixEndpoint:
         self._endpoint = endpoint
 
     def listen(self, factory: object) -> Deferred[IListeningPort]:
-        """See L{IStreamServerEndpoint.listen}."""
+        """See C{IStreamServerEndpoint.listen}."""
         try:
             check_socket_directory(self._endpoint._address)  # noqa: SLF001 - Twisted has no other name for it
         except OSError as error:

@@ -19,7 +19,7 @@ class Listening(Protocol):
     """A service that reports whether it listens."""
 
     def setServiceParent(self, parent: object) -> None:
-        """Attach the service to a parent (L{twisted.application.service.IService})."""
+        """Attach the service to a parent (C{twisted.application.service.IService})."""
 
     def listening(self) -> Deferred[tuple[IAddress, ...]]:
         """Return the addresses on which it listens, or fail with the reason why it cannot listen."""

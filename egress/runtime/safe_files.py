@@ -4,12 +4,12 @@ Users who may write to a directory can create a symbolic link, a hard link or a 
 with more rights than they have, above all root, would then write to a file of their choice, or give it away.
 Therefore:
 
-- A directory is opened once, and every name is looked up relative to its descriptor.
-- A file is created with C{O_EXCL} and C{O_NOFOLLOW}.  Owner and mode are set on the descriptor (C{fchown(2)},
-  C{fchmod(2)}), never by name, and only on files that this process has created.
-- A file that replaces another one is written under a unique name, then renamed.
-- A file that is opened to be changed in place is checked by its descriptor: its kind, its owner and its number of
-  names.
+  - A directory is opened once, and every name is looked up relative to its descriptor.
+  - A file is created with C{O_EXCL} and C{O_NOFOLLOW}.  Owner and mode are set on the descriptor (C{fchown(2)},
+    C{fchmod(2)}), never by name, and only on files that this process has created.
+  - A file that replaces another one is written under a unique name, then renamed.
+  - A file that is opened to be changed in place is checked by its descriptor: its kind, its owner and its number of
+    names.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ def end_when_interrupted(reactor: Any, tidy: Callable[[], object]) -> None:
 
     The handler is not installed if SIGINT is ignored, or if there is another handler.
 
-    @param reactor: a L{twisted.internet.base.ReactorBase}.
+    @param reactor: a C{twisted.internet.base.ReactorBase}.
     @param tidy: called before the process ends.
     """
     if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:

@@ -27,7 +27,7 @@ class Terminal:
 
     @ivar program: the name of the program, which precedes errors.
     @ivar foreground: whether the output is visible; a daemon has only its log.
-    @ivar pidfile: the file that C{twistd} wrote, and does not remove when the program exits with L{SystemExit}.
+    @ivar pidfile: the file that C{twistd} wrote, and does not remove when the program exits with C{SystemExit}.
     """
 
     program: str

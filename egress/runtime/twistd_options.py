@@ -55,7 +55,7 @@ class CommandLine(usage.Options):
     synopsis = "[options]"
 
     def __init_subclass__(cls) -> None:
-        """Add a method for each option name, as L{usage.Options} requires."""
+        """Add a method for each option name, as C{usage.Options} requires."""
         super().__init_subclass__()
         for name, option in by_name(cls.table).items():
             setattr(cls, "opt_" + name.replace("-", "_"), _takes(option, name))
@@ -70,7 +70,7 @@ class CommandLine(usage.Options):
         raise SystemExit(0)
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
-        """Parse the command line (L{usage.Options.parseOptions}).
+        """Parse the command line (C{usage.Options.parseOptions}).
 
         @raise SystemExit: with one line.  For a C{UsageError}, C{twistd} would print the whole help first.
         """
@@ -84,12 +84,12 @@ class CommandLine(usage.Options):
             exit_with(self.program, f"{message}; {remedy}")
 
     def parseArgs(self, *extra: str) -> None:
-        """Reject positional arguments (L{usage.Options.parseArgs})."""
+        """Reject positional arguments (C{usage.Options.parseArgs})."""
         if extra:
             raise usage.UsageError(f"{redact_userinfo(extra[0])!r} is not an option")
 
     def getUsage(self, width: int | None = None) -> str:
-        """Format the help (L{usage.Options.getUsage})."""
+        """Format the help (C{usage.Options.getUsage})."""
         parts = ["\n" + textwrap.fill(self.longdesc, _WIDTH)]
         for group in dict.fromkeys(option.group for option in self.table):
             parts.append(f"{group}:")

@@ -1,5 +1,7 @@
 """Stricter TLS settings for single origins: a TOML file with one table for each.
 
+An example::
+
   [[origin]]
   hosts = ["api.partner.example", "*.bank.example:8443"]
   client-certificate = "partner.pem"

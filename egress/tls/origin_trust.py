@@ -279,7 +279,7 @@ class OriginTls:
         self._oldest = "1.2" if policy is None or policy.minimum_version == SSL.TLS1_2_VERSION else "1.3"
 
     def clientConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
-        """See L{IOpenSSLClientConnectionCreator}."""
+        """See C{IOpenSSLClientConnectionCreator}."""
         connection = _VerifiedConnection(self._context, self._authority, self._hint)
         connection.request_ocsp()
         if self._authority.ip is None:

@@ -30,7 +30,7 @@ class ReloadableTls:
         return self._current.trust.connection_creator(self._authority, _ALPN)
 
     def clientConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
-        """See L{IOpenSSLClientConnectionCreator}."""
+        """See C{IOpenSSLClientConnectionCreator}."""
         return self._tls().clientConnectionForTLS(tlsProtocol)
 
     def explain(self, failure: Failure) -> OriginError:

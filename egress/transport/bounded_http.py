@@ -1,6 +1,6 @@
 """A server for the proxy's own HTTP endpoints, with limits on connections, time and work.
 
-L{twisted.web} parses HTTP. This module adds the limits that it lacks: on the number of connections, the time until a
+C{twisted.web} parses HTTP. This module adds the limits that it lacks: on the number of connections, the time until a
 request is complete, and the work per turn of the reactor. At the connection limit, a new connection replaces one whose
 client has not authenticated yet, so that slow connections cannot lock out a client with a token.
 """
@@ -64,13 +64,13 @@ class BoundedChannel(HTTPChannel):
     _lingering: LingeringClose | None = None
 
     def connectionMade(self) -> None:
-        """Register the connection (L{twisted.internet.interfaces.IProtocol})."""
+        """Register the connection (C{twisted.internet.interfaces.IProtocol})."""
         self._pace = Pace(self.site.turns, self._continue)
         self.site.channels[self] = None
         super().connectionMade()  # type: ignore[no-untyped-call]
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Unregister the connection (L{twisted.internet.interfaces.IProtocol})."""
+        """Unregister the connection (C{twisted.internet.interfaces.IProtocol})."""
         self._deferred = b""
         if self._lingering is not None:
             self._lingering.stop()
@@ -78,21 +78,21 @@ class BoundedChannel(HTTPChannel):
         self.site.remove_channel(self)
 
     def readConnectionLost(self) -> None:
-        """Handle the end of the client's data (L{IHalfCloseableProtocol})."""
+        """Handle the end of the client's data (C{IHalfCloseableProtocol})."""
         if self._lingering is not None:
             self._lingering.read_closed()
         else:
             super().loseConnection()  # type: ignore[no-untyped-call]
 
     def writeConnectionLost(self) -> None:
-        """Handle that all data was sent (L{IHalfCloseableProtocol})."""
+        """Handle that all data was sent (C{IHalfCloseableProtocol})."""
         if self._lingering is not None:
             self._lingering.write_closed()
 
     # -- reading, with limited work per turn
 
     def dataReceived(self, data: bytes) -> None:
-        """Process received data (L{twisted.internet.interfaces.IProtocol})."""
+        """Process received data (C{twisted.internet.interfaces.IProtocol})."""
         if self._lingering is not None:
             self._lingering.data_received(data)
         elif self._feeding or self._pace.queued:
@@ -139,7 +139,7 @@ class BoundedChannel(HTTPChannel):
     # -- timeouts
 
     def resetTimeout(self) -> None:
-        """Do nothing: further bytes do not restart the timeout (L{twisted.protocols.policies})."""
+        """Do nothing: further bytes do not restart the timeout (C{twisted.protocols.policies})."""
 
     def allContentReceived(self) -> None:
         """Handle a complete request; after its response, the idle timeout applies."""
@@ -160,7 +160,7 @@ class BoundedChannel(HTTPChannel):
     # -- end
 
     def loseConnection(self) -> None:
-        """Close after all data is sent, without losing the last response (L{HTTPChannel.loseConnection})."""
+        """Close after all data is sent, without losing the last response (C{HTTPChannel.loseConnection})."""
         if self._lingering is None and cast("Any", self.transport) is not None:
             cast("Any", self._networkProducer).unregisterProducer()
             self.setTimeout(None)  # type: ignore[no-untyped-call]
@@ -208,10 +208,10 @@ class BoundedSite(Site):
         self.turns = RoundRobin(clock)
 
     def log(self, request: object) -> None:
-        """Log nothing (L{twisted.web.http.HTTPFactory.log})."""
+        """Log nothing (C{twisted.web.http.HTTPFactory.log})."""
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
-        """Create a connection, within the limit (L{twisted.internet.interfaces.IProtocolFactory})."""
+        """Create a connection, within the limit (C{twisted.internet.interfaces.IProtocolFactory})."""
         if len(self.channels) >= self.bounds.connections and not self._evict():
             self.connection_rejected()
             return _Rejected()

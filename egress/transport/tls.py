@@ -85,10 +85,10 @@ class Records:
 class TlsLayer(TLSMemoryBIOProtocol):
     """Twisted's TLS layer with less work for each connection and read.
 
-    - It decrypts a read completely before it passes it on, and encrypts a write completely before it sends it, instead
-      of record by record.
-    - It does not declare the interfaces of the transport below on each connection: nothing here needs them, and the
-      declaration takes longer than the rest of a new connection.
+      - It decrypts a read completely before it passes it on, and encrypts a write completely before it sends it,
+        instead of record by record.
+      - It does not declare the interfaces of the transport below on each connection: nothing here needs them, and the
+        declaration takes longer than the rest of a new connection.
 
     In one turn of the reactor it decrypts L{MAX_RECORDS} records; L{egress.transport.fair_turns} schedules the rest.
     """
@@ -278,5 +278,5 @@ class ServerTls:
         self._context = context
 
     def serverConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
-        """See L{IOpenSSLServerConnectionCreator}."""
+        """See C{IOpenSSLServerConnectionCreator}."""
         return SSL.Connection(self._context, None)

@@ -48,7 +48,7 @@ class UpstreamEndpoint:
         self._route = Route(Origin("https", authority), (), upstream, tls=False, connect=True)
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
-        """See L{IStreamClientEndpoint.connect}."""
+        """See C{IStreamClientEndpoint.connect}."""
         inner = protocolFactory.buildProtocol(None)  # type: ignore[arg-type]
         if inner is None:
             return fail(ConnectError(string="the factory built no protocol"))  # type: ignore[no-untyped-call]

@@ -157,7 +157,7 @@ class Channel(Int32StringReceiver):
         self._open = False
 
     def connectionMade(self) -> None:
-        """Open the channel (L{twisted.internet.interfaces.IProtocol})."""
+        """Open the channel (C{twisted.internet.interfaces.IProtocol})."""
         self._open = True
 
     def send(self, word: str, text: str = "") -> None:
@@ -197,7 +197,7 @@ class Channel(Int32StringReceiver):
             self.sendString(frame)  # type: ignore[no-untyped-call]
 
     def stringReceived(self, string: bytes) -> None:
-        """Receive a frame (L{Int32StringReceiver.stringReceived})."""
+        """Receive a frame (C{Int32StringReceiver.stringReceived})."""
         message = json.loads(string)
         if "notification" in message:
             self._notified(message["notification"], message["text"])
@@ -216,7 +216,7 @@ class Channel(Int32StringReceiver):
         response.addErrback(lambda failure: _log.failure("the request {what} failed", failure, what=what))
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Close the channel (L{twisted.internet.interfaces.IProtocol})."""
+        """Close the channel (C{twisted.internet.interfaces.IProtocol})."""
         self._open = False
         pending, self._pending = self._pending, {}
         for deferred in pending.values():

@@ -144,7 +144,7 @@ class SharedListeners:
     # -- the reactor interface that endpoints call
 
     def listenTCP(self, port: int, factory: object, backlog: int = 50, interface: str = "") -> SharedListener:
-        """Bind one socket for each worker (L{twisted.internet.interfaces.IReactorTCP.listenTCP})."""
+        """Bind one socket for each worker (C{twisted.internet.interfaces.IReactorTCP.listenTCP})."""
         sockets: list[socket.socket] = []
         try:
             family, address = _socket_address(interface, port)
@@ -181,7 +181,7 @@ class SharedListeners:
     def listenUNIX(
         self, address: str, factory: object, backlog: int = 50, mode: int = 0o666, wantPID: bool = False
     ) -> SharedListener:
-        """Bind one socket for all workers (L{twisted.internet.interfaces.IReactorUNIX.listenUNIX})."""
+        """Bind one socket for all workers (C{twisted.internet.interfaces.IReactorUNIX.listenUNIX})."""
         if wantPID:
             self._lock(address)
         made = self._make_socket(socket.AF_UNIX)

@@ -16,7 +16,8 @@ PAGE = ROOT / "docs" / "reference" / "modules.md"
 _HEAD = """# Modules
 
 Each module of `egress` with the first sentence of its docstring. [Architecture](../explanation/architecture.md)
-explains how they work together. A **pure** module has no transport, no clock and no reactor.
+explains how they work together, and the [API reference](api/index.md) describes their classes and functions. A **pure**
+module has no transport, no clock and no reactor.
 
 `python -m tests.docs.modules` writes this page; a test compares it with the code.
 """

@@ -252,7 +252,7 @@ class KeepAliveAgent:
     def request(
         self, method: bytes, uri: bytes, headers: Headers | None = None, bodyProducer: IBodyProducer | None = None
     ) -> Deferred[IResponse]:
-        """Send a request; see L{IAgent.request}.
+        """Send a request; see C{IAgent.request}.
 
         @return: fires with a complete response.  Cancelling it drops the connection.
         """

@@ -97,7 +97,7 @@ class _TlsEndpoint:
         self._inner = inner
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
-        """See L{IStreamClientEndpoint.connect}.  It fires before the handshake is complete."""
+        """See C{IStreamClientEndpoint.connect}.  It fires before the handshake is complete."""
         factory = _TlsFactory(self._tls, True, protocolFactory, clock=self._clock)
         connecting: Deferred[Any] = self._inner.connect(factory)
         return connecting.addCallback(lambda layer: layer.wrappedProtocol)

@@ -49,7 +49,7 @@ class Response:
         protocol.connectionLost(_DONE)
 
     def setPreviousResponse(self, response: IResponse) -> None:
-        """See L{IResponse.setPreviousResponse}."""
+        """See C{IResponse.setPreviousResponse}."""
         self.previousResponse = response
 
 

@@ -1,5 +1,7 @@
 """The table of secrets that decisions can put into requests: their sources and permitted hosts, from TOML.
 
+An example::
+
   [github]
   file = "github-token"
   hosts = ["api.github.com", "*.example.org:8443"]
