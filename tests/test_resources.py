@@ -44,7 +44,8 @@ class LoadedResourcesTests(SynchronousTestCase):
         authority = Authority("authz.test", 443)
         failure = Failure(SSL.Error([("SSL routines", "", "unsupported protocol")]))
         for trust, oldest in ((files.trust, "1.3"), (files.authz_trust, "1.2")):
-            self.assertIn(f"does not support TLS {oldest} or later", trust.connection_creator(authority).explain(failure).reason)
+            reason = trust.connection_creator(authority).explain(failure).reason
+            self.assertIn(f"does not support TLS {oldest} or later", reason)
 
     def test_secrets_of_a_policy(self) -> None:
         """A policy that names a missing secret is an error."""
