@@ -177,7 +177,7 @@ def running(directory: Path, native: Path, *, as_root: bool, files: int) -> Iter
     @param files: the limit of open files of a process.
     """
     ca = TestCA("Benchmark origins")
-    ca.issue(f"*.{DOMAIN}").write(directory, "origin")
+    ca.issue(f"*.{DOMAIN}", "localhost").write(directory, "origin")
     _write_files(directory / "bulk")
     plain, tls, status, sink = (free_port() for _ in range(4))
     (directory / "nginx.conf").write_text(

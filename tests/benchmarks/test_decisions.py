@@ -1,4 +1,4 @@
-"""Tests for L{benchmarks.decisions} and L{benchmarks.in_process}: they measure what they claim to measure."""
+"""Tests for L{benchmarks.decisions} and the modules below it: they measure what they claim to measure."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterator
 from twisted.trial.unittest import SynchronousTestCase
 
 from benchmarks import decisions, native
-from benchmarks.decisions import CASES, PLAIN, Case, Unproven, check, cpu_seconds, lines, metrics_in, receive
+from benchmarks.contestants import KIND, Case, check, cpu_seconds, metrics_in
+from benchmarks.decisions import CASES, PLAIN, lines
 from benchmarks.in_process import figures
+from benchmarks.keep_alive import HOST, Unproven, receive
 from egress.model.authority import Authority, Origin
 from egress.model.decision import ClientIdentity, DecisionRequest, Stage, Verdict
 from egress.policy.parse.load import parse_policy
@@ -19,7 +21,7 @@ ASKED = DecisionRequest(
     "id",
     Stage.REQUEST,
     "GET",
-    Origin.of("http", Authority(decisions.HOST, 8080)),
+    Origin.of("http", Authority(HOST, 8080)),
     "/token/7?x=1",
     (),
     ClientIdentity("127.0.0.1", 1),
@@ -61,10 +63,14 @@ class CaseTests(SynchronousTestCase):
         head, _, content = Case("x", sends=1024).request(8080).partition(b"\r\n\r\n")
         self.assertTrue(head.startswith(b"POST http://localhost:8080/token/7?x=1 HTTP/1.1\r\n"))
         self.assertIn(b"\r\nContent-Length: 1024", head)
-        self.assertEqual((len(content), json.loads(content)["kind"]), (1024, decisions.KIND))
+        self.assertEqual((len(content), json.loads(content)["kind"]), (1024, KIND))
         head, _, content = PLAIN.request(8080).partition(b"\r\n\r\n")
         self.assertTrue(head.startswith(b"GET "))
         self.assertEqual(content, b"")
+
+    def test_intercepted(self) -> None:
+        """A request in a tunnel has the origin form."""
+        self.assertTrue(Case("x", intercepted=True).request(8080).startswith(b"GET /token/7?x=1 HTTP/1.1\r\n"))
 
     def test_authorization_request(self) -> None:
         """The service gets the same authorization request as from a proxy."""

@@ -1,0 +1,137 @@
+"""Instructions for one request, compared between proxies: C{python -m benchmarks.instructions}.
+
+C{--against} compares the proxy of this source tree with the proxy of another one.  C{--treq} compares the agent that
+sends authorization requests with treq's client over this agent (L{benchmarks.treq_proxy}).
+
+Valgrind counts the instructions of the process, without those of the kernel, and only during the measured requests.
+Other programs on the machine do not affect the count.  C{--cpu-time} measures the CPU time instead.
+"""
+
+# ruff: noqa: S603, S607 -- it starts only programs of valgrind
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+from benchmarks.contestants import TREE, TWIST, Bench, Case, alternate, rows, run_command
+from benchmarks.keep_alive import Unproven
+
+FORWARD = Case("HTTP")
+INTERCEPT = Case("intercepted HTTPS", intercepted=True)
+INTERCEPT_AUTHZ = Case("intercepted HTTPS, authorization request", None, service="", intercepted=True)
+CLIENTS = {
+    "agent": "agent of the proxy",
+    "treq": "`treq.client.HTTPClient` over the agent",
+    "reduced-treq": "the same, without the work for URL and cookies",
+}
+
+Variant = tuple[Case, str, Path, Sequence[str]]
+
+_TOTAL = re.compile(r"^(?:summary|totals): (\d+)$", re.MULTILINE)
+
+
+def groups(against: Path | None, treq: bool) -> Iterator[list[Variant]]:
+    """Return the proxies to compare, in groups.  The ratios refer to the first proxy of a group."""
+    if against is not None:
+        for case in (FORWARD, INTERCEPT, INTERCEPT_AUTHZ):
+            yield [(case, "before", against.resolve(), TWIST), (case, "now", TREE, TWIST)]
+    if treq:
+        python = (sys.executable, "-m", "benchmarks.treq_proxy")
+        yield [(INTERCEPT_AUTHZ, title, TREE, (*python, name)) for name, title in CLIENTS.items()]
+
+
+def instructions_in(text: str) -> int:
+    """Read the number of instructions from a file of callgrind."""
+    found = _TOTAL.search(text)
+    if found is None:
+        raise Unproven("callgrind wrote no total")
+    return int(found[1])
+
+
+class Instructions:
+    """The meter of instructions; see L{benchmarks.contestants.Meter}.
+
+    @param directory: where callgrind writes its files.
+    @param pid: the process, which runs under callgrind.
+    """
+
+    def __init__(self, directory: Path, pid: int) -> None:
+        self._directory = directory
+        self._pid = pid
+
+    def start(self) -> None:
+        """Begin."""
+        self._control("instrumentation", "on")
+        self._control("zero")
+
+    def stop(self) -> float:
+        """Return the instructions since C{start}."""
+        self._control("dump")
+        self._control("instrumentation", "off")
+        files = self._directory.glob(f"callgrind.{self._pid}.*")
+        newest = max(files, key=lambda path: int(path.suffix[1:]))
+        return instructions_in(newest.read_text(encoding="ascii"))
+
+    def _control(self, *command: str) -> None:
+        done = subprocess.run(
+            ["vgdb", f"--pid={self._pid}", *command], capture_output=True, text=True, check=False, timeout=120
+        )
+        if done.returncode:
+            raise Unproven(f"vgdb {' '.join(command)}: {done.stdout}{done.stderr}")
+
+
+def run(bench: Bench, options: argparse.Namespace) -> None:
+    """Measure, and print the table."""
+    files = bench.directory / "callgrind"
+    files.mkdir()
+    valgrind = ("valgrind", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={files}/callgrind.%p")
+    print(f"| Request | Proxy | {'CPU, µs' if options.cpu_time else 'Instructions'} | Ratio | Range over the rounds |")
+    print("| --- | --- | ---: | ---: | ---: |")
+    for group in groups(options.against, options.treq):
+        figures: list[list[float]] = [[] for _ in group]
+        for start in range(options.starts):
+            with ExitStack() as stack:
+                contestants = [
+                    stack.enter_context(
+                        bench.contestant(case, name, tree, program)
+                        if options.cpu_time
+                        else bench.contestant(case, name, tree, (*valgrind, *program), partial(Instructions, files), 1)
+                    )
+                    for case, name, tree, program in group
+                ]
+                alternate(contestants, range(start, start + options.rounds), options.requests)
+                for so_far, one in zip(figures, contestants, strict=True):
+                    so_far += one.figures
+        found = [(f"{case.title} | {name}", one) for (case, name, *_), one in zip(group, figures, strict=True)]
+        print("\n".join(rows(found, 3)), flush=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what the command line says.
+
+    @return: the exit status.
+    """
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.instructions", description=__doc__)
+    parser.add_argument("--against", type=Path, metavar="DIR", help="another source tree")
+    parser.add_argument("--treq", action="store_true", help="the clients for authorization requests")
+    parser.add_argument("--cpu-time", action="store_true", help="measure CPU time")
+    parser.add_argument("--requests", type=int, default=128, metavar="N", help="requests of a proxy in a round (128)")
+    parser.add_argument("--rounds", type=int, default=1, metavar="N", help="rounds after each start (1)")
+    parser.add_argument("--starts", type=int, default=9, metavar="N", help="starts of each proxy (9)")
+    options = parser.parse_args(arguments)
+    if options.against is None and not options.treq:
+        parser.error("name a source tree with --against, or use --treq")
+    missing = [] if options.cpu_time or shutil.which("vgdb") else ["valgrind: apt-get install valgrind"]
+    return run_command(partial(run, options=options), missing)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
