@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import datetime, timezone
+from functools import partial
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from egress.authz.chain import ChainDependencies, build_authorizer_chain
 from egress.authz.policy_watch import PolicyWatch
 from egress.client_auth.authenticator import AT_ONCE
 from egress.config.model import ProxyConfig
+from egress.inputs import load_inputs
 from egress.interfaces import IAuditSink, IAuthorizer
 from egress.observability.audit_log import JsonLinesAudit
 from egress.observability.audit_sinks import AuditSinks
@@ -32,7 +34,6 @@ from egress.runtime.ports import PortBinder, described, metrics_endpoint, remove
 from egress.runtime.reload import Reloader
 from egress.runtime.role import WHOLE, Role
 from egress.runtime.threads import Pools
-from egress.tls.ca_source import ca_source
 from egress.tls.ca_watch import CaWatch
 from egress.tls.host_contexts import HostContexts
 from egress.tls.issuer import CertificateAuthority
@@ -43,10 +44,9 @@ from egress.upstream.proxy_endpoint import UpstreamEndpoint
 from egress.upstream.resolver import Resolver, resolver_for
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IAddress, IListeningPort, IStreamClientEndpoint, IStreamServerEndpoint
+    from twisted.internet.interfaces import IAddress, IListeningPort, IStreamServerEndpoint
 
     from egress.authz.secrets.table import SecretTable
-    from egress.model.authority import Authority
     from egress.policy.rules import RuleSet
 
 _log = Logger()
@@ -85,24 +85,24 @@ class EgressProxyService(Service):
         @param role: whether this process is the whole proxy, a worker or a dry run.
         @raise ConfigError: naming the invalid value and the fix.
         """
-        config = parts.effective_config(config, role, own_authorizer=authorizer is not None)
+        self._pools = Pools(reactor, lookups=config.limits.lookups, passwords=AT_ONCE)
+        inputs = load_inputs(config, role, own=authorizer, clock=reactor, in_thread=self._pools.passwords)
+        config, resources, authority, log = inputs.config, inputs.resources, inputs.authority, inputs.audit_log
         self._reactor, self._config, self._role = reactor, config, role
+        self._embedded = resources.rules is not None
         self._sockets = sockets = write_through(reactor)
         self._ports = PortBinder(self._bound)
-        self._embedded = authorizer is None and config.authz_url is None
-        resources = self._load_resources()
-        self._pools = Pools(reactor, lookups=config.limits.lookups, passwords=AT_ONCE)
         self._trust, self._authz_trust = ReloadableTrust(resources.trust), ReloadableTrust(resources.authz_trust)
-        source = ca_source(config)
-        authority, ca_note = parts.certificate_authority(config, source, role)
         self._guard = parts.address_guard(config, resources.rules)
         resolver = resolver_for(reactor, config, self._pools.lookups)
-        self._dialer = parts.dialer(sockets, config, self._guard, self._trust, resolver)
+        self._dialer = parts.dialer(sockets, config, guard=self._guard, trust=self._trust, resolver=resolver)
         self.metrics = Metrics()
-        log = parts.audit_log(config, role)
         self._sinks = AuditSinks(self.metrics, audit, log)
         self._approvals = Approvals(
-            *(reactor, time.time, config.approval_timeout, config.approval_queue),
+            reactor,
+            time.time,
+            timeout=config.approval_timeout,
+            limit=config.approval_queue,
             is_open=config.admin is not None,
             key=role.approval_key,
         )
@@ -111,28 +111,36 @@ class EgressProxyService(Service):
             sockets=sockets,
             config=config,
             authz_trust=self._authz_trust,
-            behind_upstream=self._behind_upstream,
+            behind_upstream=partial(UpstreamEndpoint, self._dialer),
             metrics=self.metrics,
             log=log,
             secrets=resources.secrets,
             approvals=self._approvals,
         )
-        self._chain = build_authorizer_chain(dependencies, authorizer, resources.rules, resources.shadow)
+        self._chain = build_authorizer_chain(dependencies, inputs.sources)
         self.authorizer = self._chain.authorizer
         contexts = HostContexts(authority, config.limits.leaf_contexts, time.time, self._pools.keys, config.client_tls)
         # In a worker the supervisor logs the reminders, not the worker.
-        self._ca = CaWatch(reactor, source, authority, contexts.follow, reminds=not role.is_worker)
+        self._ca = CaWatch(reactor, inputs.ca_source, authority, contexts.follow, reminds=not role.is_worker)
         self._context = parts.proxy_context(
-            *(reactor, config),
+            reactor,
+            config,
             authorizer=self.authorizer,
             dialer=self._dialer,
             host_contexts=contexts,
             report=self._sinks.write,
         )
-        explainer = Explainer(config, self._context, self._dialer, self._guard, self._chain, self._approvals, ca_note)
-        self.explain = explainer.explain
+        self.explain = Explainer(
+            config=config,
+            context=self._context,
+            dialer=self._dialer,
+            guard=self._guard,
+            chain=self._chain,
+            approvals=self._approvals,
+            ca_note=inputs.ca_note,
+        ).explain
         self.admin_backend = LocalAdminBackend(self._approvals, self.explain)
-        self._factories = listener_factories(config, self._context, self._pools.passwords)
+        self._factories = listener_factories(inputs.listeners, self._context)
         lock = DeferredLock()
         self._reloader = Reloader(lock, self._pools.files, self._load_resources, self._use_resources)
         self._policy_reloader = Reloader(lock, self._pools.files, lambda: read_policy(self._config), self._use_policy)
@@ -159,6 +167,11 @@ class EgressProxyService(Service):
         metrics.set_body_memory_source(lambda: context.contents.held, lambda: context.contents.waiting)
         metrics.set_host_contexts_source(lambda: len(contexts))
         metrics.set_ca_expiry_source(lambda: self.certificate_authority.not_after.timestamp())
+
+    @property
+    def authorizer_name(self) -> str:
+        """The name of the authorizer, for the start message."""
+        return self.authorizer.name
 
     @property
     def certificate_authority(self) -> CertificateAuthority:
@@ -206,13 +219,6 @@ class EgressProxyService(Service):
         self._rules = rules
         if self._policy_watch is not None:
             self._policy_watch.used(rules, followed=followed)
-
-    def _behind_upstream(self, authority: Authority) -> IStreamClientEndpoint | None:
-        """Return the endpoint of the authorization service, when it is reached through the upstream proxy."""
-        upstream = self._config.upstream_https or self._config.upstream_http
-        if upstream is None or self._config.bypass.matches(authority):
-            return None
-        return UpstreamEndpoint(self._dialer, upstream, authority)
 
     # -- starting
 

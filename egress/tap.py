@@ -166,6 +166,6 @@ def makeService(options: Options) -> IService:
 
     def message(addresses: Sequence[IAddress]) -> str:
         certificate = ca_source(config).certificate_path
-        return start_message(addresses, certificate, proxy.certificate_authority, proxy.authorizer.name, config)
+        return start_message(addresses, certificate, proxy.certificate_authority, proxy.authorizer_name, config)
 
     return Program(proxy, message, partial(start_fault, config=config, admin=config.admin), terminal, reactor.stop)

@@ -2,67 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from ipaddress import ip_address, ip_network
 from typing import Any
-from unittest import mock
 
 from twisted.internet.task import Clock
-from twisted.logger import LogLevel, capturedLogs
+from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress import parts
-from egress.config.model import ConfigError, Limits, Mode, OversizeBody, ProxyConfig
+from egress.config.model import Mode, OversizeBody, ProxyConfig
+from egress.model.authority import Authority, Origin, UpstreamProxy
+from egress.model.no_proxy import Bypass
+from egress.model.route import Purpose
+from egress.policy.parse.load import parse_policy
 from egress.proxy.context import ProxyContext
-from egress.runtime.role import DRY_RUN, WHOLE, Role
-from egress.tls.ca_source import ca_source
-
-WORKER = Role(())
-
-
-class EffectiveConfigTests(SynchronousTestCase):
-    """L{parts.effective_config}."""
-
-    def effective(self, role: Role, *, own_authorizer: bool = False, **options: Any) -> ProxyConfig:
-        return parts.effective_config(ProxyConfig(**options), role, own_authorizer=own_authorizer)
-
-    def test_workers(self) -> None:
-        """Only a supervisor has several processes."""
-        error = self.assertRaises(ConfigError, self.effective, WHOLE, workers=2)
-        self.assertEqual((error.option, error.value), ("workers", "2"))
-        for role in (WORKER, DRY_RUN):
-            with self.subTest(role):
-                self.assertEqual(self.effective(role, workers=2).workers, 2)
-
-    def test_dry_run_without_shadow(self) -> None:
-        """An explanation has no second opinion."""
-        shadow: dict[str, Any] = {"shadow_policy": Path("shadow.toml"), "shadow_log": "shadow.jsonl"}
-        self.assertIsNotNone(self.effective(WHOLE, **shadow).shadow_policy)
-        config = self.effective(DRY_RUN, **shadow)
-        self.assertEqual((config.shadow_policy, config.shadow_log), (None, None))
-
-    def test_own_authorizer(self) -> None:
-        """A policy next to an authorizer of the application is a contradiction."""
-        self.effective(WHOLE, policy=Path("p.toml"))
-        self.assertRaises(ConfigError, self.effective, WHOLE, own_authorizer=True, policy=Path("p.toml"))
-
-    def test_observe_mode_is_announced_once(self) -> None:
-        """The supervisor announces it, not each worker."""
-        for role, number in ((WHOLE, 1), (WORKER, 0), (DRY_RUN, 0)):
-            with self.subTest(role), capturedLogs() as events:
-                self.effective(role, mode=Mode.OBSERVE)
-                found = [event for event in events if event["log_namespace"] == "egress.parts"]
-                self.assertEqual(len([event for event in found if event["log_level"] is LogLevel.warn]), number)
-
-
-class LimitsTests(SynchronousTestCase):
-    """The connection limit fits the limit of open files."""
-
-    def test_limits(self) -> None:
-        for descriptors, connections in ((1024, 384), (1048576, Limits().connections)):
-            with self.subTest(descriptors), mock.patch.object(parts, "soft_limit", return_value=descriptors):
-                limits = parts.effective_config(ProxyConfig(), WHOLE, own_authorizer=False).limits
-                self.assertEqual(limits.connections, connections)
-                self.assertEqual(limits == Limits(), connections == Limits().connections)
+from egress.tls.origin_trust import OriginTrust
+from egress.tls.reloadable_trust import ReloadableTrust
 
 
 class ContextTests(SynchronousTestCase):
@@ -90,27 +45,45 @@ class ContextTests(SynchronousTestCase):
 
 
 class PartsTests(SynchronousTestCase):
-    """The other functions."""
+    """Each part uses the options that are about it."""
 
-    def test_dry_run_makes_no_files(self) -> None:
-        """A dry run makes a CA in memory, and opens no log."""
-        directory = Path(self.mktemp())
-        config = ProxyConfig(ca_dir=directory, audit_log=str(directory / "audit.jsonl"))
-        _, note = parts.certificate_authority(config, ca_source(config), DRY_RUN)
-        self.assertIn("there is no CA", note or "")
-        self.assertIsNone(parts.audit_log(config, DRY_RUN))
-        self.assertFalse(directory.exists())
+    def test_address_guard(self) -> None:
+        """It has the ranges and ports of the configuration, and the setting of the policy."""
+        config = ProxyConfig(deny_address=(ip_network("192.0.2.0/24"),), allow_ports=(range(443, 444),))
+        guard = parts.address_guard(config, None)
+        self.assertIn("--deny-address", guard.refusal(ip_address("192.0.2.1"), 443) or "")
+        self.assertIn("--allow-ports", guard.port_refusal(80) or "")
+        self.assertFalse(guard.block_private)
+        strict = parse_policy('version = 1\nprivate_addresses = "deny"\n', "p.toml", "p")
+        self.assertTrue(parts.address_guard(ProxyConfig(), strict).block_private)
 
-    def test_unusable_ca(self) -> None:
-        """The error names the option."""
-        path = Path(self.mktemp())
-        path.write_text("a file")
-        config = ProxyConfig(ca_dir=path)
-        error = self.assertRaises(ConfigError, parts.certificate_authority, config, ca_source(config), WHOLE)
-        self.assertEqual(error.option, "--ca-dir")
+    def test_dialer(self) -> None:
+        """It has the upstream proxies and their exceptions."""
+        http, https = (UpstreamProxy("http", Authority(f"{name}.test", 3128)) for name in ("http", "https"))
+        config = ProxyConfig(upstream_http=http, upstream_https=https, bypass=Bypass.parse("direct.test"))
+        anything: Any = MemoryReactorClock()
+        dialer = parts.dialer(
+            anything,
+            config,
+            guard=parts.address_guard(config, None),
+            trust=ReloadableTrust(OriginTrust()),
+            resolver=anything,
+        )
+        for scheme, host, expected in (("http", "a", http), ("https", "a", https), ("http", "direct", None)):
+            with self.subTest(scheme, host=host):
+                origin = Origin(scheme, Authority(f"{host}.test", 80))
+                self.assertEqual(dialer.upstream_for(origin, Purpose.REQUEST), expected)
 
-    def test_unusable_audit_log(self) -> None:
-        """The error names the option and the file."""
-        path = Path(self.mktemp()) / "absent" / "audit.jsonl"
-        error = self.assertRaises(ConfigError, parts.audit_log, ProxyConfig(audit_log=str(path)), WHOLE)
-        self.assertEqual((error.option, error.value), ("--audit-log", str(path)))
+    def test_context(self) -> None:
+        """It has the options about exchanges."""
+        anything: Any = MemoryReactorClock()
+        config = ProxyConfig(
+            passthrough=("*.bank.test",), upgrade_protocols=("a/1",), mode=Mode.OBSERVE, authz_timeout=3
+        )
+        context = parts.proxy_context(
+            anything, config, authorizer=anything, dialer=anything, host_contexts=anything, report=anything
+        )
+        self.assertTrue(context.tunnels.is_passthrough(Authority("a.bank.test", 443)))
+        self.assertEqual(context.upgrade_protocols, {"a/1"})
+        self.assertIs(context.oversize_body, OversizeBody.TRUNCATE)
+        self.assertEqual(context.authz.renewal_timeout, 7)

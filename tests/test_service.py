@@ -432,7 +432,7 @@ class DescriptorLimitTests(ServiceTestCase):
     """The connection limit fits the limit of open files."""
 
     def test_lowered_limit(self) -> None:
-        with mock.patch("egress.parts.soft_limit", return_value=8), capturedLogs() as events:
+        with mock.patch("egress.inputs.soft_limit", return_value=8), capturedLogs() as events:
             service = self.make()
         self.assertEqual([(event["connections"], event["wanted"]) for event in events], [(3, 16384)])
         service.startService()
@@ -443,7 +443,7 @@ class DescriptorLimitTests(ServiceTestCase):
         self.assertEqual(found("egress_client_connections_rejected_total"), 2)
 
     def test_sufficient_limit(self) -> None:
-        with mock.patch("egress.parts.soft_limit", return_value=1048576), capturedLogs() as events:
+        with mock.patch("egress.inputs.soft_limit", return_value=1048576), capturedLogs() as events:
             self.make()
         self.assertEqual(events, [])
 
@@ -519,6 +519,13 @@ class CaTests(ServiceTestCase):
                 service.startService()
             service.stopService()
             self.assertEqual(len([event for event in events if event["log_level"] is LogLevel.warn]), expected)
+
+
+class _SilentResolver:
+    """A resolver that never resolves a name."""
+
+    def resolveHostName(self, receiver: object, *arguments: object, **options: object) -> object:
+        return receiver
 
 
 class AuthorizationServiceRouteTests(ServiceTestCase):

@@ -44,7 +44,7 @@ class FakeProxy(Service):
     """A proxy that is bound when a test says so."""
 
     certificate_authority = authority()
-    authorizer = SimpleNamespace(name="the starter policy")
+    authorizer_name = "the starter policy"
 
     def __init__(self, result: Deferred[tuple[IAddress, ...]] | None = None) -> None:
         self.result: Deferred[tuple[IAddress, ...]] = succeed((LOOPBACK,)) if result is None else result

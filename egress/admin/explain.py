@@ -52,7 +52,7 @@ _SKIPPED: Final = "skipped"
 _Steps = Generator[Deferred[Any], Any, Explanation]
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Explainer:
     """Explains requests with the components of one proxy.
 
@@ -61,10 +61,10 @@ class Explainer:
     """
 
     config: ProxyConfig
-    parts: ProxyContext
+    context: ProxyContext
     dialer: Dialer
     guard: IAddressGuard
-    deciding: AuthorizerChain
+    chain: AuthorizerChain
     approvals: Approvals
     ca_note: str | None = None
     timer: Callable[[], float] = time.perf_counter
@@ -79,7 +79,7 @@ class _Trace:
 
     def __init__(self, explainer: Explainer, request: ExplainRequest) -> None:
         self._of = explainer
-        self._parts = explainer.parts
+        self._context = explainer.context
         self._request = request
         self._url = request.url
         self._steps: list[Step] = []
@@ -126,13 +126,13 @@ class _Trace:
             purpose = Purpose.TUNNEL if stage is Stage.TUNNEL else Purpose.REQUEST
             if stage is Stage.REQUEST and self._upgrade(head) is not None:
                 purpose = Purpose.UPGRADE
-            destination = Destination(self._parts.origins, self._identity(), origin, purpose)
+            destination = Destination(self._context.origins, self._identity(), origin, purpose)
             if self._check_address(destination, origin.authority):
                 yield self._look_up(destination, origin.authority, first=True)
             name = "decision"
             authz_request = self._authz_request(head, target, origin, stage, destination)
-            if not request.ask and self._of.deciding.rules is None:
-                self._step(name, _SKIPPED, f"{self._of.deciding.without_approver.name} was not queried (--no-ask)")
+            if not request.ask and self._of.chain.rules is None:
+                self._step(name, _SKIPPED, f"{self._of.chain.without_approver.name} was not queried (--no-ask)")
                 return self._end("none", "no authorization request was sent", "proxy")
             decision = yield self._decide(authz_request, destination)
             if decision.verdict is not Verdict.ALLOW:
@@ -184,7 +184,7 @@ class _Trace:
             lines.append(f"Host: {origin.authority if connect else str(origin).partition('://')[2]}".encode())
         if request.body and not names & {b"content-length", b"transfer-encoding"}:
             lines.append(f"Content-Length: {len(request.body)}".encode())
-        reader = RequestReader(self._parts.head_limits)
+        reader = RequestReader(self._context.head_limits)
         reader.receive(b"\r\n".join([*lines, b"", b""]))
         head = reader.next_event()
         assert isinstance(head, RequestHead)  # it is complete
@@ -203,10 +203,10 @@ class _Trace:
         return ClientIdentity(_LOCAL, 0, self._request.client)
 
     def _tunnel(self, authority: Authority) -> Stage:
-        parts = self._parts
-        refusal = parts.tunnels.interception.refusal(authority)
-        if parts.tunnels.is_passthrough(authority):
-            why = "--opaque-ports" if parts.tunnels.is_opaque_port(authority) else "--passthrough"
+        tunnels = self._context.tunnels
+        refusal = tunnels.interception.refusal(authority)
+        if tunnels.is_passthrough(authority):
+            why = "--opaque-ports" if tunnels.is_opaque_port(authority) else "--passthrough"
             self._step("tunnel", _OK, f"passthrough ({why}): the tunnel is authorized as a whole, and relayed unread")
             return Stage.TUNNEL
         if refusal is not None:
@@ -259,7 +259,7 @@ class _Trace:
         tunnel = stage is Stage.TUNNEL
         host: Headers = ((b"Host", str(origin.authority).encode("ascii")),)
         request = DecisionRequest(
-            request_id=self._parts.authz.new_id(),
+            request_id=self._context.authz.new_id(),
             stage=stage,
             method="CONNECT" if tunnel else head.method,
             origin=origin,
@@ -272,16 +272,16 @@ class _Trace:
         )
         if body is None or tunnel:
             return request
-        if self._of.deciding.without_approver.needs_body:
+        if self._of.chain.without_approver.needs_body:
             return self._with_body(request, body)
         return attrs.evolve(request, body_withheld=True)
 
     def _upgrade(self, head: RequestHead) -> Upgrade | None:
-        return requested_upgrade(head, self._parts.upgrade_protocols)
+        return requested_upgrade(head, self._context.upgrade_protocols)
 
     def _with_body(self, request: DecisionRequest, body: bytes) -> DecisionRequest:
-        limit = self._parts.limits.body
-        if len(body) > limit and self._parts.oversize_body is OversizeBody.REFUSE:
+        limit = self._context.limits.body
+        if len(body) > limit and self._context.oversize_body is OversizeBody.REFUSE:
             raise ContentTooLarge(
                 f"the content is longer than the {limit} bytes that an authorizer can receive; "
                 "the operator can increase --body-limit"
@@ -292,7 +292,7 @@ class _Trace:
     def _decide(self, request: DecisionRequest, destination: Destination) -> Generator[Deferred[Any], Any, Decision]:
         details = []
         while True:
-            decision: Decision = yield self._of.deciding.without_approver.decide(request)
+            decision: Decision = yield self._of.chain.without_approver.decide(request)
             if decision.verdict is Verdict.NEED_BODY and request.body_withheld:
                 details.append("authorized again, with the content")
                 request = self._with_body(request, self._request.body or b"")
@@ -327,10 +327,10 @@ class _Trace:
         return attrs.evolve(request, addresses=destination.addresses, addresses_withheld=False)
 
     def _rules(self, request: DecisionRequest) -> tuple[RuleTried, ...]:
-        rules = self._of.deciding.rules
+        rules = self._of.chain.rules
         if rules is None:
             return ()
-        traced = rules.trace(request, self._parts.authz.wall_clock())
+        traced = rules.trace(request, self._context.authz.wall_clock())
         return tuple(
             RuleTried(one.rule_id, one.verdict.value, one.matched, one.failed, one.where, one.doubt) for one in traced
         )
@@ -365,7 +365,7 @@ class _Trace:
     @inlineCallbacks
     def _connect(self, route: Route) -> Generator[Deferred[Any], Any, None]:
         """Connect as the proxy would, TLS included, and close the connection."""
-        connection = yield self._parts.origins.streams.open(route)
+        connection = yield self._context.origins.streams.open(route)
         transport: Any = connection.transport
         hop = connection.hop
         details = []

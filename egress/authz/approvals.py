@@ -79,9 +79,9 @@ class Approvals:
         self,
         clock: IReactorTime,
         wall_clock: Callable[[], float],
+        *,
         timeout: float,
         limit: int,
-        *,
         is_open: bool,
         key: bytes = b"",
     ) -> None:

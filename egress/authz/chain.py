@@ -17,7 +17,7 @@ from egress.authz.fail_closed import FailClosedAuthorizer
 from egress.authz.limiter import LimitedAuthorizer
 from egress.authz.observe import ObservingAuthorizer
 from egress.authz.policy_authorizer import PolicyAuthorizer
-from egress.authz.remote.client import CreateEndpoint, remote_authorizer
+from egress.authz.remote.client import CreateEndpoint, RemoteAuthorizer, RemoteService, remote_authorizer
 from egress.authz.require_audit import AuditRequiringAuthorizer
 from egress.authz.secret_injection import SecretInjectingAuthorizer
 from egress.authz.secrets.command import run_command
@@ -33,6 +33,8 @@ from egress.observability.shadow_log import ShadowLog
 from egress.transport.reactor import IEgressReactor
 
 if TYPE_CHECKING:
+    from twisted.internet.interfaces import IReactorTime
+
     from egress.policy.rules import RuleSet
     from egress.tls.reloadable_trust import ReloadableTrust
 
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
 _RESET_AFTER: Final = 60.0
 
 
-@attrs.define
+@attrs.define(kw_only=True)
 class AuthorizerChain:
     """The authorizers of the proxy, as built by L{build_authorizer_chain}.
 
@@ -88,7 +90,87 @@ class AuthorizerChain:
             self.vault.use(secrets)
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
+class DecisionSources:
+    """Who decides, and who is compared with it.
+
+    Exactly one of C{own}, C{rules} and C{service} decides.
+
+    @ivar own: the authorizer of the application.
+    @ivar rules: the rules of the embedded policy.
+    @ivar service: the authorization service.
+    @ivar shadow_rules: the rules of the shadow policy, if there is one.
+    @ivar shadow_service: the shadow authorization service, if there is one.
+    @ivar shadow_log: the log of the comparisons, if there is a shadow.
+    """
+
+    own: IAuthorizer | None = None
+    rules: RuleSet | None = None
+    service: RemoteService | None = None
+    shadow_rules: RuleSet | None = None
+    shadow_service: RemoteService | None = None
+    shadow_log: ShadowLog | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of what decides."""
+        source = next(each for each in (self.own, self.rules, self.service) if each is not None)
+        return source.name
+
+
+def decision_sources(
+    config: ProxyConfig,
+    clock: IReactorTime,
+    *,
+    own: IAuthorizer | None = None,
+    rules: RuleSet | None = None,
+    shadow_rules: RuleSet | None = None,
+) -> DecisionSources:
+    """Read the options about the authorizers, and open the log of the shadow.
+
+    @param clock: limits how often the log writes.
+    @param own: the authorizer of the application, if it has one.
+    @param rules: the rules of the embedded policy, if they decide.
+    @param shadow_rules: the rules of the shadow policy, if there is one.
+    @raise egress.config.model.ConfigError: if a value cannot be used; it names the value and the remedy.
+    """
+    service = RemoteService.of(config) if own is None and rules is None else None
+    shadow_service = _shadow_service(config)
+    shadow_log = None if shadow_rules is None and shadow_service is None else _shadow_log(config, clock)
+    return DecisionSources(
+        own=own,
+        rules=rules,
+        service=service,
+        shadow_rules=shadow_rules,
+        shadow_service=shadow_service,
+        shadow_log=shadow_log,
+    )
+
+
+def _shadow_service(config: ProxyConfig) -> RemoteService | None:
+    if config.shadow_authz_url is None:
+        return None
+    other = attrs.evolve(
+        config,
+        policy=None,
+        authz_url=config.shadow_authz_url,
+        authz_token=config.shadow_authz_token,
+        authz_max_concurrency=MAX_CONCURRENCY,
+    )
+    try:
+        return RemoteService.of(other)
+    except ConfigError as error:
+        raise ConfigError("--shadow-authz-url", error.value, error.remedy) from error
+
+
+def _shadow_log(config: ProxyConfig, clock: IReactorTime) -> ShadowLog:
+    try:
+        return ShadowLog(clock.seconds, time, config.shadow_log)
+    except OSError as error:
+        raise ConfigError("--shadow-log", config.shadow_log or "", f"cannot be written to: {error.strerror}") from error
+
+
+@attrs.frozen(kw_only=True)
 class ChainDependencies:
     """The parts of a proxy on which authorizers depend.
 
@@ -111,23 +193,15 @@ class ChainDependencies:
     approvals: Approvals | None = None
 
 
-def build_authorizer_chain(
-    dependencies: ChainDependencies, own: IAuthorizer | None, rules: RuleSet | None, shadow: RuleSet | None = None
-) -> AuthorizerChain:
-    """Build the chain for the authorizer of the application, the rules, or the authorization service.
-
-    @param own: the authorizer of the application, if it has one.
-    @param rules: the rules of the embedded policy, if they decide.
-    @param shadow: the rules of the shadow policy, if there is one.
-    @raise egress.config.model.ConfigError: if a value cannot be used; it names the value and the remedy.
-    """
+def build_authorizer_chain(dependencies: ChainDependencies, sources: DecisionSources) -> AuthorizerChain:
+    """Build the chain for the authorizer of the application, the rules, or the authorization service."""
     reactor, config, log = dependencies.reactor, dependencies.config, dependencies.log
     observe = config.mode is Mode.OBSERVE
-    policy = None if rules is None else PolicyAuthorizer(rules)
-    shadow_policy = None if shadow is None else PolicyAuthorizer(shadow)
+    policy = None if sources.rules is None else PolicyAuthorizer(sources.rules)
+    shadow_policy = None if sources.shadow_rules is None else PolicyAuthorizer(sources.shadow_rules)
     vault = _vault(dependencies)
     # Rules always decide, and without waiting.  They are not cached: they are faster than any cache.
-    guarded = _limited(dependencies, own) if policy is None else FailClosedAuthorizer(reactor, policy, None)
+    guarded = _limited(dependencies, sources) if policy is None else FailClosedAuthorizer(reactor, policy, None)
     cache = _cached(dependencies, guarded) if policy is None else None
     decided: IAuthorizer = guarded if cache is None else cache
 
@@ -139,14 +213,24 @@ def build_authorizer_chain(
         return ObservingAuthorizer(inner) if observe else inner
 
     checks: dict[str, Check] = {"authorizer": decided.check_ready}
-    authorizer = finished(_approved(dependencies, _compared(dependencies, decided, shadow_policy)))
+    compared = _compared(dependencies, sources, decided, shadow_policy)
+    authorizer = finished(_approved(dependencies, compared))
     if log is not None and config.audit_failure is AuditFailure.DENY:
         # Deny every request while the audit log cannot be written.
         audited = AuditRequiringAuthorizer(authorizer, lambda: log.fault)
         authorizer = audited
         checks["audit"] = audited.check_audit
     dependencies.metrics.set_observing(observe)
-    return AuthorizerChain(authorizer, policy, cache, shadow_policy, checks, vault, rules, finished(decided))
+    return AuthorizerChain(
+        authorizer=authorizer,
+        policy=policy,
+        cache=cache,
+        shadow=shadow_policy,
+        checks=checks,
+        vault=vault,
+        rules=sources.rules,
+        without_approver=finished(decided),
+    )
 
 
 def _vault(dependencies: ChainDependencies) -> Vault | None:
@@ -155,18 +239,19 @@ def _vault(dependencies: ChainDependencies) -> Vault | None:
     return None if secrets is None else Vault(secrets, reactor, lambda command: run_command(reactor, command))
 
 
-def _limited(dependencies: ChainDependencies, own: IAuthorizer | None) -> IAuthorizer:
+def _limited(dependencies: ChainDependencies, sources: DecisionSources) -> IAuthorizer:
     """Return the authorizer of the application, or the authorization service, with its limits and circuit breaker."""
     reactor, config = dependencies.reactor, dependencies.config
     retries: Callable[[], int] | None = None
-    if own is not None:
+    if sources.own is not None:
         # For authorizers without a deadline of their own.  The timeout of the authorization service passes first, and
         # its message is more specific.
         deadline = 2 * config.authz_timeout
-        guarded = FailClosedAuthorizer(reactor, own, deadline)
+        guarded = FailClosedAuthorizer(reactor, sources.own, deadline)
     else:
+        assert sources.service is not None
         deadline = config.authz_timeout
-        remote = remote_authorizer(dependencies.sockets, config, dependencies.authz_trust, dependencies.behind_upstream)
+        remote = _remote(dependencies, sources.service)
         guarded = FailClosedAuthorizer(reactor, remote, None)
         retries = remote.retries
     breaker = Breaker(config.authz_breaker_failures, _RESET_AFTER + deadline, random)
@@ -186,36 +271,23 @@ def _cached(dependencies: ChainDependencies, inner: IAuthorizer) -> CachingAutho
     return cache
 
 
-def _compared(dependencies: ChainDependencies, inner: IAuthorizer, policy: PolicyAuthorizer | None) -> IAuthorizer:
+def _compared(
+    dependencies: ChainDependencies, sources: DecisionSources, inner: IAuthorizer, policy: PolicyAuthorizer | None
+) -> IAuthorizer:
     """Compare decisions with those of a shadow policy or a shadow authorization service, if there is one."""
-    reactor, config = dependencies.reactor, dependencies.config
-    shadow = _shadow_service(dependencies) if policy is None else policy
-    if shadow is None:
+    reactor, shadow_log = dependencies.reactor, sources.shadow_log
+    shadow: IAuthorizer | None = policy
+    if shadow is None and sources.shadow_service is not None:
+        shadow = _remote(dependencies, sources.shadow_service)
+    if shadow is None or shadow_log is None:
         return inner
-    try:
-        shadow_log = ShadowLog(reactor.seconds, time, config.shadow_log)
-    except OSError as error:
-        raise ConfigError("--shadow-log", config.shadow_log or "", f"cannot be written to: {error.strerror}") from error
     dependencies.metrics.registry.register(shadow_log)
     guarded = FailClosedAuthorizer(reactor, shadow, None)
-    return ShadowedAuthorizer(reactor, inner, guarded, shadow_log, config.mode is Mode.OBSERVE)
+    return ShadowedAuthorizer(reactor, inner, guarded, shadow_log, dependencies.config.mode is Mode.OBSERVE)
 
 
-def _shadow_service(dependencies: ChainDependencies) -> IAuthorizer | None:
-    config = dependencies.config
-    if config.shadow_authz_url is None:
-        return None
-    other = attrs.evolve(
-        config,
-        policy=None,
-        authz_url=config.shadow_authz_url,
-        authz_token=config.shadow_authz_token,
-        authz_max_concurrency=MAX_CONCURRENCY,
-    )
-    try:
-        return remote_authorizer(dependencies.sockets, other, dependencies.authz_trust, dependencies.behind_upstream)
-    except ConfigError as error:
-        raise ConfigError("--shadow-authz-url", error.value, error.remedy) from error
+def _remote(dependencies: ChainDependencies, service: RemoteService) -> RemoteAuthorizer:
+    return remote_authorizer(dependencies.sockets, service, dependencies.authz_trust, dependencies.behind_upstream)
 
 
 def _approved(dependencies: ChainDependencies, inner: IAuthorizer) -> IAuthorizer:

@@ -24,7 +24,7 @@ from egress.observability.audit_log import JsonLinesAudit, configured_audit
 from egress.observability.audit_sinks import AuditSinks
 from egress.observability.health import Check, Readiness, ops_site_of
 from egress.proxy.context import Ids
-from egress.proxy.listeners import behind_tls
+from egress.proxy.listeners import behind_tls, tls_of
 from egress.resources import read_rules
 from egress.runtime.ports import PortBinder, described, metrics_endpoint, settled
 from egress.runtime.reload import Reloader
@@ -170,7 +170,7 @@ class EgressAuthzService(Service):
             config.token is not None or authenticated,
         )
         self._sites.append(site)
-        return behind_tls(listener, site, self._reactor)
+        return behind_tls(tls_of(listener), site, self._reactor)
 
     # -- start
 

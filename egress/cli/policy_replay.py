@@ -6,12 +6,12 @@ import argparse
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Any, Final, NoReturn, TextIO
 
 from twisted.internet.defer import Deferred, gatherResults
 
 from egress.authz.fail_closed import FailClosedAuthorizer
-from egress.authz.remote.client import remote_authorizer
+from egress.authz.remote.client import RemoteService, remote_authorizer
 from egress.cli import audit_input as audit_files
 from egress.cli.errors import Misused
 from egress.cli.react import run
@@ -97,18 +97,20 @@ def _ask_service(config: ProxyConfig, audit: Sequence[str]) -> Report:
         recording.add(line)
     try:
         trust = ReloadableTrust(OriginTrust(config.extra_ca_certs, config.authz_client_cert))
-    except TrustError as error:
+        service = RemoteService.of(config)
+    except (TrustError, ConfigError) as error:
         raise Misused(str(error)) from error
 
     def ask(reactor: Any) -> Deferred[list[Replayed]]:
-        service = remote_authorizer(reactor, config, trust, lambda _: None)
-        return authorize_all(FailClosedAuthorizer(reactor, service, None), recording, _CONCURRENCY)
+        authorizer = remote_authorizer(reactor, service, trust, _no_upstream)
+        return authorize_all(FailClosedAuthorizer(reactor, authorizer, None), recording, _CONCURRENCY)
 
-    try:
-        results = run(ask)
-    except ConfigError as error:
-        raise Misused(str(error)) from error
+    results = run(ask)
     return Report(tuple(results), recording.undecided)
+
+
+def _no_upstream(upstream: object, authority: object) -> NoReturn:
+    raise AssertionError("a replay contacts the service directly")
 
 
 def authorize_all(authorizer: IAuthorizer, recording: Recording, concurrency: int) -> Deferred[list[Replayed]]:

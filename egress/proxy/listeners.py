@@ -1,10 +1,12 @@
-"""The factories of the listeners, with their TLS and client authentication."""
+"""The TLS and the client authentication of the listeners, and their factories."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+import attrs
+from OpenSSL import SSL
 from twisted.internet.protocol import ServerFactory
 
 from egress.client_auth.authenticator import ClientAuthenticator, InThread
@@ -21,6 +23,8 @@ from egress.tls.pem import TrustError
 from egress.transport.tls import ServerTls, TlsFactory
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from twisted.internet.interfaces import IReactorTime
 
     from egress.config.listener import Listener
@@ -29,10 +33,20 @@ if TYPE_CHECKING:
 F = TypeVar("F")
 
 
-def listener_factories(
-    config: ProxyConfig, context: ProxyContext, in_thread: InThread
-) -> list[ServerFactory | TlsFactory]:
-    """Create the factory of each listener in C{config.listen}.
+@attrs.frozen
+class ListenerSecurity:
+    """The security settings of one listener, with the content of their files.
+
+    @ivar auth_policy: the client authentication.
+    @ivar tls: the TLS context; C{None}: the listener has no TLS.
+    """
+
+    auth_policy: ClientAuthPolicy
+    tls: SSL.Context | None
+
+
+def listener_security(config: ProxyConfig, clock: IReactorTime, in_thread: InThread) -> tuple[ListenerSecurity, ...]:
+    """Load the security settings of each listener in C{config.listen}.
 
     @param in_thread: runs password checks in a thread.
     @raise ConfigError: names the option that cannot be used.
@@ -40,48 +54,51 @@ def listener_factories(
     # Listeners with the same password file share an authenticator.
     authenticators: dict[Path, ClientAuthenticator] = {}
     allow_unverified_names = not any(map(config.requires_auth_at, config.listen))
+
+    def security(listener: Listener) -> ListenerSecurity:
+        path = config.auth_at(listener)
+        if path is not None and path not in authenticators:
+            try:
+                authenticators[path] = ClientAuthenticator(path, clock, in_thread)
+            except SecretsError as error:
+                raise ConfigError("--listen" if listener.sets_auth else "--client-auth", "", error.reason) from error
+        tls = listener.tls
+        auth_policy = ClientAuthPolicy(
+            authenticator=None if path is None else authenticators[path],
+            certificate=name_of if tls is not None and tls.client_ca is not None else None,
+            allow_unverified_names=allow_unverified_names,
+            schemes=DEFAULT_PORTS if listener.takes_https_urls else CLEAR_TEXT,
+        )
+        return ListenerSecurity(auth_policy, tls_of(listener, config.client_tls))
+
+    return tuple(map(security, config.listen))
+
+
+def listener_factories(
+    listeners: Iterable[ListenerSecurity], context: ProxyContext
+) -> list[ServerFactory | TlsFactory]:
+    """Create the factory of each listener."""
     return [
-        _factory(config, listener, context, in_thread, authenticators, allow_unverified_names)
-        for listener in config.listen
+        behind_tls(listener.tls, ProxyFactory(context, listener.auth_policy), context.clock) for listener in listeners
     ]
 
 
-def _factory(
-    config: ProxyConfig,
-    listener: Listener,
-    context: ProxyContext,
-    in_thread: InThread,
-    authenticators: dict[Path, ClientAuthenticator],
-    allow_unverified_names: bool,
-) -> ServerFactory | TlsFactory:
-    path = config.auth_at(listener)
-    if path is not None and path not in authenticators:
-        try:
-            authenticators[path] = ClientAuthenticator(path, context.clock, in_thread)
-        except SecretsError as error:
-            raise ConfigError("--listen" if listener.sets_auth else "--client-auth", "", error.reason) from error
-    tls = listener.tls
-    certificate = name_of if tls is not None and tls.client_ca is not None else None
-    auth_policy = ClientAuthPolicy(
-        authenticators[path] if path is not None else None,
-        certificate,
-        allow_unverified_names,
-        DEFAULT_PORTS if listener.takes_https_urls else CLEAR_TEXT,
-    )
-    return behind_tls(listener, ProxyFactory(context, auth_policy), context.clock, config.client_tls)
+def tls_of(listener: Listener, accepted: ClientTls = ClientTls.MODERN) -> SSL.Context | None:
+    """Create the TLS context of a listener, if it has TLS.
 
-
-def behind_tls(
-    listener: Listener, factory: F, clock: IReactorTime, accepted: ClientTls = ClientTls.MODERN
-) -> F | TlsFactory:
-    """Wrap a factory in the TLS of its listener, if it has TLS.
-
+    @param accepted: the accepted cipher suites.
     @raise ConfigError: names the option that cannot be used.
     """
     if listener.tls is None:
-        return factory
+        return None
     try:
-        tls_context = listener_context(listener.tls, accepted)
+        return listener_context(listener.tls, accepted)
     except TrustError as error:
         raise ConfigError("--listen", "", error.reason) from error
-    return TlsFactory(ServerTls(tls_context), False, cast("Any", factory), clock=clock)
+
+
+def behind_tls(context: SSL.Context | None, factory: F, clock: IReactorTime) -> F | TlsFactory:
+    """Wrap a factory in the TLS of its listener, if it has TLS."""
+    if context is None:
+        return factory
+    return TlsFactory(ServerTls(context), False, cast("Any", factory), clock=clock)

@@ -1,4 +1,4 @@
-"""The role of a process: the whole proxy, one of its workers, or a dry run."""
+"""The role of a process: the whole proxy, the supervisor of workers, one of its workers, or a dry run."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ from twisted.internet.interfaces import IStreamServerEndpoint
 
 @attrs.frozen
 class Role:
-    """How a L{egress.service.EgressProxyService} is used.
+    """What a process does with the inputs of a proxy.
 
     @ivar endpoints: in a worker: the endpoints of C{config.listen}, which the supervisor has opened.
     @ivar approval_key: in a worker: the key with which all workers derive the ids of pending approvals.
+    @ivar is_supervisor: whether the process starts workers, and serves no client itself.
     @ivar is_dry_run: whether the service only explains requests and is never started: it makes no CA, reads no key and
         opens no log.
     """
 
     endpoints: Sequence[IStreamServerEndpoint] | None = None
     approval_key: bytes = b""
+    is_supervisor: bool = False
     is_dry_run: bool = False
 
     @property
@@ -30,9 +32,15 @@ class Role:
 
     @property
     def is_whole(self) -> bool:
-        """Whether this process is the whole proxy: it logs what its operator must know, once."""
-        return not self.is_worker and not self.is_dry_run
+        """Whether this process is the whole proxy."""
+        return not (self.is_worker or self.is_supervisor or self.is_dry_run)
+
+    @property
+    def notifies(self) -> bool:
+        """Whether this process logs what the operator must know: of a supervisor and its workers, only one does."""
+        return self.is_whole or self.is_supervisor
 
 
 WHOLE: Final = Role()
+SUPERVISOR: Final = Role(is_supervisor=True)
 DRY_RUN: Final = Role(is_dry_run=True)

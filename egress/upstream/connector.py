@@ -265,6 +265,7 @@ class Dialer:
         limits: Limits,
         guard: IAddressGuard,
         create_tls: CreateTls,
+        *,
         upstream_http: UpstreamProxy | None = None,
         upstream_https: UpstreamProxy | None = None,
         bypass: Bypass = NO_BYPASS,

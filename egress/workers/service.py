@@ -24,6 +24,7 @@ from twisted.python.failure import Failure
 
 from egress.admin.api import admin_site
 from egress.config.model import AuditFailure, ConfigError, ProxyConfig
+from egress.inputs import load_inputs
 from egress.model.errors import WorkerFailed
 from egress.observability.audit_log import STDOUT, JsonLinesAudit
 from egress.observability.collectors import SourceCounter
@@ -33,9 +34,9 @@ from egress.observability.worker_aggregation import WorkerMetrics, from_json, me
 from egress.resources import LoadedResources, load_resources
 from egress.runtime.ports import metrics_endpoint
 from egress.runtime.reload import Reloader
+from egress.runtime.role import SUPERVISOR
 from egress.runtime.threads import Threads
-from egress.service import ABORT_SECONDS, EgressProxyService, admin_endpoint
-from egress.tls.ca_source import ca_source
+from egress.service import ABORT_SECONDS, admin_endpoint
 from egress.tls.ca_watch import CaWatch
 from egress.tls.issuer import CertificateAuthority
 from egress.workers.admin_backend import WorkerAdminBackend
@@ -57,11 +58,12 @@ _KEY_BYTES: Final = 32
 
 
 class WorkerPool(Service):
-    """A proxy of several processes, in place of an L{EgressProxyService}.
+    """A proxy of several processes, in place of an L{egress.service.EgressProxyService}.
 
-    The constructor detects every error in the configuration, and makes a CA if there is none.
+    The constructor detects every error in the configuration that a worker would detect, and makes a CA if there is
+    none.
 
-    @ivar authorizer: an authorizer like that of each worker, for its name.
+    @ivar authorizer_name: the name of the authorizer, for the start message.
     """
 
     def __init__(
@@ -81,12 +83,13 @@ class WorkerPool(Service):
         self._listeners = SharedListeners(
             [listener.endpoint for listener in config.listen], config.workers, make_socket
         )
-        model = EgressProxyService(reactor, attrs.evolve(config, workers=1))
-        self.authorizer = model.authorizer
+        self._reads = Threads(reactor, "files", 1)
+        inputs = load_inputs(config, SUPERVISOR, own=None, clock=reactor, in_thread=self._reads)
+        # The configuration is checked.  Each worker loads the inputs that it uses.
+        inputs.close()
+        self.authorizer_name = inputs.sources.name
         # Each worker watches the CA that it signs with; this one logs the reminders for all.
-        self._ca = CaWatch(reactor, ca_source(config), model.certificate_authority, lambda _: None)
-        # The configuration is checked; close the files that this proxy opened.
-        model.stopService()
+        self._ca = CaWatch(reactor, inputs.ca_source, inputs.authority, lambda _: None)
         self._slots: list[WorkerSlot] = []
         self._ports: list[IListeningPort] = []
         self._result: tuple[IAddress, ...] | Failure | None = None
@@ -99,7 +102,6 @@ class WorkerPool(Service):
             # send their lines to the parent.
             self._audit = JsonLinesAudit(config.audit_log)
             self._worker_config = attrs.evolve(config, audit_log=STDOUT)
-        self._reads = Threads(reactor, "files", 1)
         self._reloader = Reloader(DeferredLock(), self._reads, self._load_resources, self._reload_workers)
         self._backend = WorkerAdminBackend(self._running, time.time)
         self._approval_key = os.urandom(_KEY_BYTES)
@@ -218,7 +220,7 @@ class WorkerPool(Service):
             self._audit.write_line(line + b"\n")
 
     def reload(self) -> Deferred[None]:
-        """Have the workers reload the files of the configuration; see L{EgressProxyService.reload}.
+        """Have the workers reload the files of the configuration; see L{egress.service.EgressProxyService.reload}.
 
         @return: fires when they are notified, or fails with L{ConfigError}, which names the invalid value and the fix;
             then no worker reloads.

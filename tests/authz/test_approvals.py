@@ -35,7 +35,7 @@ class ApprovalsTestCase(SynchronousTestCase):
         self.approvals = self.make()
 
     def make(self, timeout: float = 300, limit: int = 3, **options: Any) -> Approvals:
-        return Approvals(self.clock, self.clock.seconds, timeout, limit, **{"is_open": True, **options})
+        return Approvals(self.clock, self.clock.seconds, timeout=timeout, limit=limit, **{"is_open": True, **options})
 
     def hold(self, **changes: Any) -> Deferred[Decision]:
         request = attrs.evolve(REQUEST, **changes)

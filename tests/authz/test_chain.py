@@ -15,14 +15,20 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.authz.approvals import Approvals
 from egress.authz.cache import CachingAuthorizer
-from egress.authz.chain import AuthorizerChain, ChainDependencies, build_authorizer_chain
+from egress.authz.chain import (
+    AuthorizerChain,
+    ChainDependencies,
+    DecisionSources,
+    build_authorizer_chain,
+    decision_sources,
+)
 from egress.authz.fail_closed import FailClosedAuthorizer
 from egress.authz.limiter import LimitedAuthorizer
 from egress.authz.remote.client import CreateEndpoint
 from egress.authz.secrets.table import SecretTable, parse_secret_table
 from egress.config.model import AuditFailure, ConfigError, Mode, ProxyConfig
 from egress.interfaces import IAuthorizer
-from egress.model.authority import Authority
+from egress.model.authority import Authority, UpstreamProxy
 from egress.model.decision import Decision, Obligations, Verdict
 from egress.model.errors import AuditUnavailable
 from egress.observability.audit_log import JsonLinesAudit
@@ -40,6 +46,11 @@ ALL = parse_policy('version = 1\ndefault = "allow"', "all.toml", "policy all")
 NONE = parse_policy("version = 1", "none.toml", "policy none")
 
 
+def no_upstream(upstream: object, authority: object) -> Any:
+    """No connection of these tests goes through an upstream proxy."""
+    raise AssertionError(authority)
+
+
 class ChainTests(SynchronousTestCase):
     """The chain for each configuration."""
 
@@ -51,15 +62,27 @@ class ChainTests(SynchronousTestCase):
         secrets: SecretTable | None = None,
         reactor: Any = None,
         shadow: RuleSet | None = None,
-        behind_upstream: CreateEndpoint = lambda _: None,
+        behind_upstream: CreateEndpoint = no_upstream,
         **options: Any,
     ) -> AuthorizerChain:
         self.reactor = reactor = reactor or MemoryReactorClock()
         self.metrics = Metrics()
         config = ProxyConfig(**options)
         trust = ReloadableTrust(OriginTrust(None))
-        around = ChainDependencies(reactor, reactor, config, trust, behind_upstream, self.metrics, log, secrets)
-        return build_authorizer_chain(around, own, rules, shadow)
+        around = ChainDependencies(
+            reactor=reactor,
+            sockets=reactor,
+            config=config,
+            authz_trust=trust,
+            behind_upstream=behind_upstream,
+            metrics=self.metrics,
+            log=log,
+            secrets=secrets,
+        )
+        sources = decision_sources(config, reactor, own=own, rules=rules, shadow_rules=shadow)
+        chain = build_authorizer_chain(around, sources)
+        self.assertEqual(chain.authorizer.name, sources.name)
+        return chain
 
     def test_rules(self) -> None:
         chain = self.make(rules=load_starter())
@@ -108,10 +131,16 @@ class ChainTests(SynchronousTestCase):
         asking = parse_policy('version = 1\n[[rules]]\naction = "ask"', "ask.toml", "policy ask")
         reactor: Any = MemoryReactorClock()
         around = ChainDependencies(
-            *(reactor, reactor, ProxyConfig(), ReloadableTrust(OriginTrust(None)), lambda _: None, Metrics(), None),
-            approvals=Approvals(reactor, reactor.seconds, 300, 1, is_open=True),
+            reactor=reactor,
+            sockets=reactor,
+            config=ProxyConfig(),
+            authz_trust=ReloadableTrust(OriginTrust(None)),
+            behind_upstream=no_upstream,
+            metrics=Metrics(),
+            log=None,
+            approvals=Approvals(reactor, reactor.seconds, timeout=300, limit=1, is_open=True),
         )
-        chain = build_authorizer_chain(around, None, asking)
+        chain = build_authorizer_chain(around, DecisionSources(rules=asking))
         self.assertIs(self.successResultOf(chain.without_approver.decide(REQUEST)).verdict, Verdict.ASK)
         self.assertNoResult(chain.authorizer.decide(REQUEST))
         self.assertIs(chain.rules, asking)
@@ -183,8 +212,9 @@ class ChainTests(SynchronousTestCase):
         """It uses neither the token nor the connections of the other service."""
         endpoints: dict[Authority, Endpoint] = defaultdict(Endpoint)
         chain = self.make(
-            behind_upstream=endpoints.__getitem__,
+            behind_upstream=lambda _, authority: endpoints[authority],
             authz_via_upstream=True,
+            upstream_http=UpstreamProxy("http", Authority("proxy.test", 3128)),
             authz_url="http://192.0.2.1",
             authz_token="main",
             shadow_authz_url="http://192.0.2.2:9000",

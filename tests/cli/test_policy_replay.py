@@ -80,15 +80,15 @@ class ReplayCommandTests(CommandTestCase):
         """Another API has another path."""
         paths = []
 
-        def remote(reactor: Any, config: Any, *more: Any) -> Any:
-            paths.append(config.authz_api.value)
+        def remote(reactor: Any, service: Any, *more: Any) -> Any:
+            paths.append(service.name)
             return Slow()
 
         self.patch(replay, "remote_authorizer", remote)
         self.patch(replay, "run", lambda start: start(MemoryReactorClock()) and [])
         arguments = ("--authz-url", "http://127.0.0.1:9000/v1/data/egress", "--authz-api", "opa")
         self.run_egress("policy", "replay", self.write("a", A), *arguments)
-        self.assertEqual(paths, ["opa"])
+        self.assertEqual(paths, ["the authorization service http://127.0.0.1:9000/v1/data/egress"])
 
     def test_unresolvable_name(self) -> None:
         self.patch(replay, "run", lambda start: start(MemoryReactorClock()))

@@ -15,7 +15,7 @@ from egress.client_auth.htpasswd import token_line
 from egress.config.listener import Listener
 from egress.config.model import ConfigError, ProxyConfig
 from egress.proxy.factory import ProxyFactory
-from egress.proxy.listeners import listener_factories
+from egress.proxy.listeners import listener_factories, listener_security
 from egress.transport.tls import TlsFactory
 from tests.certificates import CLIENT, TestCA, TestCertificate
 from tests.proxy.fakes import ProxyTestCase, Wire, request, response, status_of
@@ -44,7 +44,8 @@ class ListenerTests(ProxyTestCase):
         def in_thread(check: Any) -> Deferred[bool]:
             return succeed(check())
 
-        return listener_factories(config, self.proxy.parts, in_thread)
+        security = listener_security(config, self.clock, in_thread)
+        return listener_factories(security, self.proxy.parts)
 
     def meet(self, factory: Any) -> Wire:
         wire = Wire(self.clock)

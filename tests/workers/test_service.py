@@ -10,15 +10,18 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
+import attrs
 from twisted.internet.address import IPv4Address
 from twisted.internet.error import CannotListenError
 from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.config.model import AuditFailure, ConfigError, Limits, ProxyConfig
+from egress.config.model import AuditFailure, AuthzApi, AuthzBody, ConfigError, Limits, Mode, ProxyConfig
 from egress.model.errors import WorkerFailed
 from egress.observability.metrics import Metrics
 from egress.observability.worker_aggregation import to_json
+from egress.runtime.role import Role
+from egress.service import EgressProxyService
 from egress.tls.ca_rotation import Rotation
 from egress.tls.ca_store import CaDirectory
 from egress.tls.ca_watch import LOOK_EVERY
@@ -87,6 +90,78 @@ class ReloadTests(WorkersTestCase):
         self.assertEqual(self.heard(), [])
 
 
+class SameErrorsTests(WorkersTestCase):
+    """A supervisor finds each error that the single process, or a worker, would find at its start."""
+
+    def errors(self, **options: Any) -> list[tuple[str, str, str]]:
+        """Return the error that each kind of process raises."""
+        config = ProxyConfig(**{"ca_dir": self.directory / "ca", "workers": 2, **options})
+
+        def whole() -> object:
+            return EgressProxyService(self.reactor, attrs.evolve(config, workers=1))  # type: ignore[arg-type]
+
+        def worker() -> object:
+            return EgressProxyService(self.reactor, config, role=Role(()))  # type: ignore[arg-type]
+
+        def supervisor() -> object:
+            return WorkerPool(self.reactor, config, self.network.make, self.reactor.socketpair)  # type: ignore[arg-type]
+
+        errors = [self.assertRaises(ConfigError, make) for make in (whole, worker, supervisor)]
+        return [(error.option, error.value, error.remedy) for error in errors]
+
+    def test_same(self) -> None:
+        garbage, missing = self.directory / "garbage", self.directory / "missing"
+        garbage.write_text("garbage")
+        secret = self.directory / "secret.toml"
+        secret.write_text(
+            'version = 1\n[[rules]]\naction = "allow"\nhosts = ["a.test"]\nset_headers = { X = "${secret:key}" }\n'
+        )
+        service, https = {"authz_url": "http://authz.test"}, {"authz_url": "https://authz.test"}
+        cases: tuple[tuple[str, dict[str, Any]], ...] = (
+            # Contradictions that depend on who decides.
+            *((field, {field: None}) for field in ("authz_breaker_failures", "authz_cache")),
+            ("authz_max_concurrency", {"authz_max_concurrency": 1}),
+            # The files that can be reloaded.
+            *(("--policy", {"policy": path}) for path in (garbage, missing, secret)),
+            *(("--shadow-policy", {"shadow_policy": path}) for path in (garbage, missing)),
+            *(("--secrets", {"secrets": path}) for path in (garbage, missing)),
+            ("--secrets", {"secrets": missing, **service}),
+            *(("--ssl-extra-ca-certs", {"extra_ca_certs": path}) for path in (garbage, missing)),
+            *(("--origin-tls", {"origin_tls": path}) for path in (garbage, missing)),
+            *(("--authz-client-cert", {"authz_client_cert": path, **https}) for path in (garbage, missing)),
+            # The CA.
+            ("--ca-dir", {"ca_dir": garbage}),
+            *(("--ca-cert", {"ca_cert": path, "ca_key": path}) for path in (garbage, missing)),
+            # The logs.
+            ("--audit-log", {"audit_log": str(missing / "audit.jsonl")}),
+            ("--shadow-log", {"shadow_log": str(missing / "shadow.jsonl"), "shadow_authz_url": "http://authz.test"}),
+            # The authorization services.
+            ("--authz-url", {"authz_url": "http://a_b.test"}),
+            ("--authz-url", {"authz_api": AuthzApi.OPA, **service}),
+            ("--authz-body", {"authz_api": AuthzApi.EXT_AUTHZ, "authz_body": AuthzBody.ON_DEMAND, **service}),
+            ("--passthrough", {"authz_api": AuthzApi.EXT_AUTHZ, "passthrough": ("a.test",), **service}),
+            ("--shadow-authz-url", {"shadow_authz_url": "http://a_b.test"}),
+            # The listeners.
+            *(("--client-auth", {"client_auth": path}) for path in (garbage, missing)),
+            *(("--listen", {"listen": (f"tcp:1:client-auth={path}",)}) for path in (garbage, missing)),
+            *(("--listen", {"listen": (f"ssl:1:privateKey={path}",)}) for path in (garbage, missing)),
+        )
+        for option, options in cases:
+            with self.subTest(option, options=options):
+                whole, worker, supervisor = self.errors(**options)
+                self.assertEqual(whole[0], option)
+                self.assertEqual((worker, supervisor), (whole, whole))
+        self.assertEqual(self.reactor.processes, [])
+
+    def test_same_name(self) -> None:
+        """The start message names the authorizer of the workers."""
+        for options in ({}, {"authz_url": "http://authz.test"}, {"mode": Mode.OBSERVE}, {"shadow_policy": None}):
+            with self.subTest(options):
+                given: dict[str, Any] = {"ca_dir": self.directory / "ca", **options}
+                whole = EgressProxyService(self.reactor, ProxyConfig(**given))  # type: ignore[arg-type]
+                self.assertEqual(self.make(**options).authorizer_name, whole.authorizer_name)
+
+
 class StartingTests(WorkersTestCase):
     """Ports are bound, workers start, and then the sockets listen."""
 
@@ -133,7 +208,7 @@ class StartingTests(WorkersTestCase):
 
     def test_authorizer_name_and_ca(self) -> None:
         workers = self.make()
-        self.assertEqual(workers.authorizer.name, "policy starter")
+        self.assertEqual(workers.authorizer_name, "policy starter")
         self.assertTrue((self.directory / "ca" / "ca.pem").exists())
         self.assertIn(":", workers.certificate_authority.fingerprint)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlsplit
 
+import attrs
 from OpenSSL import SSL
 from treq import content
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
@@ -32,7 +33,7 @@ from egress.authz.remote.agent import KeepAliveAgent, MalformedResponse, Respons
 from egress.authz.remote.messages import Response
 from egress.config.model import AuthzApi, AuthzBody, ConfigError, ProxyConfig
 from egress.interfaces import IAuthorizer
-from egress.model.authority import DEFAULT_PORTS, Authority, Origin
+from egress.model.authority import DEFAULT_PORTS, Authority, Origin, UpstreamProxy
 from egress.model.authz_failure import AuthzFailure
 from egress.model.decision import Decision, DecisionRequest, Verdict
 from egress.model.errors import AuthorizerUnavailable, EgressError
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 
     from egress.tls.reloadable_trust import ReloadableTrust
 
-CreateEndpoint = Callable[[Authority], "IStreamClientEndpoint | None"]
+CreateEndpoint = Callable[[UpstreamProxy, Authority], IStreamClientEndpoint]
 
 # The codec of each API.
 CODECS: Final[dict[AuthzApi, type[Codec]]] = {
@@ -103,43 +104,87 @@ class _TlsEndpoint:
         return connecting.addCallback(lambda layer: layer.wrappedProtocol)
 
 
+@attrs.frozen(kw_only=True)
+class RemoteService:
+    """An authorization service, as the checked options describe it.
+
+    @ivar name: see L{IAuthorizer}.
+    @ivar authority: where it is.
+    @ivar tls: whether its URL is C{https}.
+    @ivar codec: its API.
+    @ivar upstream: the upstream proxy through which it is contacted; C{None}: it is contacted directly.
+    @ivar timeout: seconds for one whole call, from connecting to the last byte of the response.
+    @ivar token: a bearer token for the call.
+    @ivar body: when to send the content.
+    @ivar max_concurrency: the concurrency limit of requests.
+    """
+
+    name: str
+    authority: Authority
+    tls: bool
+    codec: Codec
+    upstream: UpstreamProxy | None = None
+    timeout: float
+    token: str | None = attrs.field(default=None, repr=False)
+    body: AuthzBody = AuthzBody.ALWAYS
+    max_concurrency: int
+
+    @classmethod
+    def of(cls, config: ProxyConfig) -> RemoteService:
+        """Read the options about the service C{config.authz_url}.
+
+        @raise ConfigError: if the service cannot be called in this way; it names the option and the fix.
+        """
+        assert config.authz_url is not None
+        scheme, authority, path = _parse_url(config.authz_url, CODECS[config.authz_api])
+        url = f"{Origin(scheme, authority)}{quote(path, _IN_PATHS)}"
+        name = f"the authorization service {url}"
+        codec = _codec(config, url, name)
+        upstream = _upstream(config, authority)
+        if upstream is None and "_" in authority.host:
+            # Twisted's endpoint does not accept such a name, and would fail only at the first request.
+            raise ConfigError("--authz-url", config.authz_url, "use a host name without an underscore, or an address")
+        return cls(
+            name=name,
+            authority=authority,
+            tls=scheme == "https",
+            codec=codec,
+            upstream=upstream,
+            timeout=config.authz_timeout,
+            token=config.authz_token,
+            body=config.authz_body,
+            max_concurrency=config.authz_max_concurrency,
+        )
+
+
 @implementer(IAuthorizer)
 class RemoteAuthorizer:
     """Sends authorization requests to an authorization service.
 
-    @param name: see L{IAuthorizer}.
-    @param codec: the API of the service.
-    @param agent: connects to the authority of the URL of the service.
-    @param timeout: seconds for one whole call, from connecting to the last byte of the response.
-    @param token: a bearer token for the call.
+    @param agent: connects to the authority of the service.
     @param explain_tls: describes a failed TLS handshake with the service.
-    @param body: when to send the content.
     """
 
     def __init__(
         self,
         clock: IEgressReactor,
-        name: str,
-        codec: Codec,
+        service: RemoteService,
         agent: KeepAliveAgent,
-        timeout: float,
-        token: str | None = None,
         explain_tls: Callable[[Failure], EgressError] | None = None,
-        body: AuthzBody = AuthzBody.ALWAYS,
     ) -> None:
-        self.name = name
-        self.needs_body = body is AuthzBody.ALWAYS
-        self._sends_body = body is not AuthzBody.NEVER
+        self.name = service.name
+        self.needs_body = service.body is AuthzBody.ALWAYS
+        self._sends_body = service.body is not AuthzBody.NEVER
         self._clock = clock
-        self._codec = codec
+        self._codec = service.codec
         self._agent = agent
-        self._timeout = timeout
+        self._timeout = service.timeout
         self._explain_tls = explain_tls
         self._headers = Headers()
-        for field in codec.fields:
+        for field in service.codec.fields:
             self._headers.addRawHeader(*field)
-        if token is not None:
-            self._headers.setRawHeaders("Authorization", [f"Bearer {token}"])
+        if service.token is not None:
+            self._headers.setRawHeaders("Authorization", [f"Bearer {service.token}"])
 
     def retries(self) -> int:
         """Return the number of requests that were sent again."""
@@ -262,36 +307,34 @@ def _codec(config: ProxyConfig, url: str, name: str) -> Codec:
     return codec(url, name)
 
 
+def _upstream(config: ProxyConfig, authority: Authority) -> UpstreamProxy | None:
+    """Return the upstream proxy through which the service is contacted, if any."""
+    if not config.authz_via_upstream or config.bypass.matches(authority):
+        return None
+    return config.upstream_https or config.upstream_http
+
+
 def remote_authorizer(
-    reactor: IEgressReactor, config: ProxyConfig, trust: ReloadableTrust, behind_upstream: CreateEndpoint
+    reactor: IEgressReactor, service: RemoteService, trust: ReloadableTrust, behind_upstream: CreateEndpoint
 ) -> RemoteAuthorizer:
-    """Make the authorizer for C{config.authz_url}.
+    """Make the authorizer for a service.
 
     The operator chooses the service: the address guard does not apply to it, and it is contacted directly unless
-    C{config.authz_via_upstream}.
+    C{service.upstream}.
 
     @param trust: for an C{https} service.
-    @param behind_upstream: creates the endpoint through the upstream proxy, or returns C{None} if the upstream proxy
-        does not apply to the authority.
-    @raise ConfigError: if the URL cannot be used.
+    @param behind_upstream: creates an endpoint through the upstream proxy.
     """
-    assert config.authz_url is not None
-    scheme, authority, path = _parse_url(config.authz_url, CODECS[config.authz_api])
-    url = f"{Origin(scheme, authority)}{quote(path, _IN_PATHS)}"
-    name = f"the authorization service {url}"
-    codec = _codec(config, url, name)
-    endpoint = behind_upstream(authority) if config.authz_via_upstream else None
-    if endpoint is None:
-        if "_" in authority.host:
-            # Twisted's endpoint does not accept such a name, and would fail only at the first request.
-            raise ConfigError("--authz-url", config.authz_url, "use a host name without an underscore, or an address")
-        endpoint = HostnameEndpoint(reactor, authority.host, authority.port, timeout=config.authz_timeout)
+    authority = service.authority
+    endpoint: IStreamClientEndpoint
+    if service.upstream is None:
+        endpoint = HostnameEndpoint(reactor, authority.host, authority.port, timeout=service.timeout)
+    else:
+        endpoint = behind_upstream(service.upstream, authority)
     explain: Callable[[Failure], EgressError] | None = None
-    if scheme == "https":
+    if service.tls:
         tls = trust.connection_creator(authority)
         endpoint = _TlsEndpoint(reactor, tls, endpoint)
         explain = tls.explain
-    agent = KeepAliveAgent(reactor, endpoint, scheme == "https", config.authz_max_concurrency)
-    return RemoteAuthorizer(
-        reactor, name, codec, agent, config.authz_timeout, config.authz_token, explain, config.authz_body
-    )
+    agent = KeepAliveAgent(reactor, endpoint, service.tls, service.max_concurrency)
+    return RemoteAuthorizer(reactor, service, agent, explain)

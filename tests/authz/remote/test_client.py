@@ -26,12 +26,14 @@ from egress.authz.protocols.base import Codec
 from egress.authz.protocols.ext_authz import ExtAuthzCodec
 from egress.authz.protocols.validate import ValidateCodec
 from egress.authz.remote.agent import MAX_CONNECTIONS, MAX_WAITING, KeepAliveAgent
-from egress.authz.remote.client import BytesProducer, RemoteAuthorizer, remote_authorizer
+from egress.authz.remote.client import BytesProducer, RemoteAuthorizer, RemoteService, remote_authorizer
 from egress.config.model import AuthzApi, AuthzBody, ConfigError, ProxyConfig
 from egress.interfaces import IAuthorizer
+from egress.model.authority import Authority, UpstreamProxy
 from egress.model.authz_failure import AuthzFailure
 from egress.model.decision import DecisionRequest, Verdict
 from egress.model.errors import AuthorizerUnavailable, OriginCertificateInvalid
+from egress.model.no_proxy import Bypass
 from egress.tls.origin_trust import OriginTrust
 from egress.tls.reloadable_trust import ReloadableTrust
 from egress.transport.reactor import IEgressReactor
@@ -46,6 +48,19 @@ TOKEN = "s3cret-token"
 NAME = "the authorization service http://authz.test/validate"
 
 
+def service(**options: Any) -> RemoteService:
+    """Return the description of the service of these tests."""
+    given: dict[str, Any] = {
+        "name": NAME,
+        "authority": Authority("authz.test", 80),
+        "tls": False,
+        "codec": ValidateCodec("http://authz.test/validate", NAME),
+        "timeout": 5.0,
+        "max_concurrency": 256,
+    }
+    return RemoteService(**{**given, **options})
+
+
 class RemoteTestCase(SynchronousTestCase):
     """Base: an authorizer, and its service in memory."""
 
@@ -54,11 +69,8 @@ class RemoteTestCase(SynchronousTestCase):
         self.endpoint = Endpoint()
         self.authorizer = RemoteAuthorizer(
             cast(IEgressReactor, self.clock),
-            NAME,
-            ValidateCodec("http://authz.test/validate", NAME),
+            service(token=TOKEN),
             KeepAliveAgent(self.clock, self.endpoint),
-            5.0,
-            TOKEN,
             lambda failure: OriginCertificateInvalid("the certificate has expired"),
         )
 
@@ -219,11 +231,7 @@ class FailClosedTests(RemoteTestCase):
 
     def test_close_without_tls(self) -> None:
         authorizer = RemoteAuthorizer(
-            cast(IEgressReactor, self.clock),
-            NAME,
-            ValidateCodec("http://authz.test/validate", NAME),
-            KeepAliveAgent(self.clock, self.endpoint),
-            5.0,
+            cast(IEgressReactor, self.clock), service(), KeepAliveAgent(self.clock, self.endpoint)
         )
         self.endpoint.failing = ConnectionLost()
         self.assertIn("before its response was complete", self.assert_unavailable(authorizer.decide(REQUEST)))
@@ -284,7 +292,7 @@ class OtherApiTests(RemoteTestCase):
 
     def ask_by(self, codec: Codec, request: DecisionRequest = REQUEST, body: AuthzBody = AuthzBody.ALWAYS) -> Any:
         agent = KeepAliveAgent(self.clock, self.endpoint)
-        authorizer = RemoteAuthorizer(cast(IEgressReactor, self.clock), NAME, codec, agent, 5.0, body=body)
+        authorizer = RemoteAuthorizer(cast(IEgressReactor, self.clock), service(codec=codec, body=body), agent)
         return authorizer.decide(request)
 
     def test_fields_of_one_request(self) -> None:
@@ -353,6 +361,10 @@ class LifeTests(RemoteTestCase):
         self.assertEqual(content.length, 1)
 
 
+UPSTREAM = UpstreamProxy("http", Authority("upstream.test", 3128))
+BY_UPSTREAM: dict[str, Any] = {"authz_via_upstream": True, "upstream_https": UPSTREAM}
+
+
 @implementer(IReactorPluggableNameResolver)
 class _Reactor(MemoryReactorClock):
     nameResolver: Any = None
@@ -367,7 +379,12 @@ class FactoryTests(SynchronousTestCase):
     def make(self, url: str, behind: Any = None, **options: Any) -> RemoteAuthorizer:
         config = ProxyConfig(authz_url=url, **options)
         trust = ReloadableTrust(OriginTrust())
-        return remote_authorizer(cast(IEgressReactor, _Reactor()), config, trust, lambda _: behind)
+
+        def behind_upstream(upstream: UpstreamProxy, authority: Authority) -> Any:
+            self.assertEqual((upstream, authority.port), (UPSTREAM, 80))
+            return behind
+
+        return remote_authorizer(cast(IEgressReactor, _Reactor()), RemoteService.of(config), trust, behind_upstream)
 
     def test_names(self) -> None:
         for url in ("http://authz.test", "https://authz.test:8443/base"):
@@ -387,23 +404,33 @@ class FactoryTests(SynchronousTestCase):
 
     def test_through_the_upstream_proxy(self) -> None:
         endpoint = Endpoint()
-        for call, expected in ((True, 1), (False, 0)):
-            with self.subTest(call=call):
+        other = UpstreamProxy("http", Authority("other.test", 3128))
+        cases: tuple[tuple[dict[str, Any], int], ...] = (
+            (BY_UPSTREAM, 1),
+            ({"authz_via_upstream": True, "upstream_http": UPSTREAM}, 1),
+            ({**BY_UPSTREAM, "upstream_http": other}, 1),
+            ({**BY_UPSTREAM, "bypass": Bypass.parse("authz.test")}, 0),
+            ({**BY_UPSTREAM, "authz_via_upstream": False}, 0),
+            ({"authz_via_upstream": True}, 0),
+        )
+        for options, expected in cases:
+            with self.subTest(options):
                 before = len(endpoint.connections)
-                authorizer = self.make("http://authz.test", endpoint, authz_via_upstream=call)
+                authorizer = self.make("http://authz.test", endpoint, **options)
                 ready = authorizer.check_ready().addErrback(lambda _: None)
                 self.assertEqual(len(endpoint.connections) - before, expected)
                 ready.cancel()
 
     def test_one_connection_for_each_concurrent_request(self) -> None:
         endpoint = Endpoint()
-        authorizer = self.make("http://authz.test", endpoint, authz_via_upstream=True, authz_max_concurrency=2)
+        authorizer = self.make("http://authz.test", endpoint, **BY_UPSTREAM, authz_max_concurrency=2)
         for _ in range(3):
             authorizer.decide(REQUEST)
         self.assertEqual(len(endpoint.connections), 2)
 
     def test_any_name_through_the_upstream_proxy(self) -> None:
-        self.make("http://authz_service", Endpoint(), authz_via_upstream=True)
+        self.make("http://authz_service", Endpoint(), **BY_UPSTREAM)
+        self.assertRaises(ConfigError, self.make, "http://authz_service", authz_via_upstream=True)
 
     def test_canonical_host(self) -> None:
         name = self.make("HTTP://B\u00fccher.TEST.:80/a").name
@@ -466,9 +493,11 @@ class TlsTests(SynchronousTestCase):
         directory = Path(self.mktemp())
         directory.mkdir()
         trust = ReloadableTrust(OriginTrust(self.ca.write(directory)))
-        config = ProxyConfig(authz_url="https://authz.test", authz_token=TOKEN, authz_via_upstream=True)
+        config = ProxyConfig(authz_url="https://authz.test", authz_token=TOKEN, **BY_UPSTREAM)
         below: Any = self
-        self.authorizer = remote_authorizer(cast(IEgressReactor, self.clock), config, trust, lambda _: below)
+        self.authorizer = remote_authorizer(
+            cast(IEgressReactor, self.clock), RemoteService.of(config), trust, lambda *_: below
+        )
 
     def connect(self, factory: Any) -> Deferred[Any]:
         """Connect the factory to the server, as the inner endpoint."""

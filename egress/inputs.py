@@ -1,0 +1,146 @@
+"""The inputs of a proxy: everything that an error in its configuration can prevent, loaded and checked.
+
+L{egress.service} composes a proxy of them.  L{egress.workers.service} loads them only to find every such error before
+it starts a worker.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+import attrs
+from twisted.logger import Logger
+
+from egress.authz.chain import DecisionSources, decision_sources
+from egress.config.contradictions import OWN_AUTHORIZER, RULES_DECIDE, check
+from egress.config.model import ConfigError, Limits, Mode, ProxyConfig
+from egress.observability.audit_log import JsonLinesAudit, configured_audit
+from egress.proxy.listeners import ListenerSecurity, listener_security
+from egress.resources import LoadedResources, load_resources
+from egress.runtime.rlimits import clamp_to, soft_limit
+from egress.runtime.role import Role
+from egress.tls.ca_source import CaSource, ca_source, dry_run_ca
+from egress.tls.issuer import CaError, CertificateAuthority
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IReactorTime
+
+    from egress.client_auth.authenticator import InThread
+    from egress.interfaces import IAuthorizer
+
+_log = Logger()
+
+
+@attrs.frozen(kw_only=True)
+class ProxyInputs:
+    """The loaded and checked inputs of one proxy.
+
+    @ivar config: the configuration with limits that the open files of the process permit.
+    @ivar resources: the content of the files that can be reloaded.
+    @ivar ca_source: the source of the CA.
+    @ivar authority: the CA that signs.
+    @ivar ca_note: a note about the CA, for explanations.
+    @ivar audit_log: the audit log, if there is one.
+    @ivar sources: who decides, and who is compared with it.
+    @ivar listeners: the security settings of each listener, in the order of C{config.listen}.
+    """
+
+    config: ProxyConfig
+    resources: LoadedResources
+    ca_source: CaSource
+    authority: CertificateAuthority
+    ca_note: str | None
+    audit_log: JsonLinesAudit | None
+    sources: DecisionSources
+    listeners: tuple[ListenerSecurity, ...]
+
+    def close(self) -> None:
+        """Close the log files; for a process that only checks the configuration."""
+        if self.audit_log is not None:
+            self.audit_log.close()
+        if self.sources.shadow_log is not None:
+            self.sources.shadow_log.close()
+
+
+def load_inputs(
+    config: ProxyConfig,
+    role: Role,
+    *,
+    own: IAuthorizer | None,
+    clock: IReactorTime,
+    in_thread: InThread,
+) -> ProxyInputs:
+    """Load and check the inputs of a proxy.
+
+    @param own: the authorizer of the application, if it has one.
+    @param in_thread: runs password checks in a thread.
+    @raise ConfigError: naming the invalid value and the fix.
+    """
+    config = effective_config(config, role, own_authorizer=own is not None)
+    resources = load_resources(config, embedded=own is None and config.authz_url is None)
+    source = ca_source(config)
+    authority, note = certificate_authority(config, source, role)
+    return ProxyInputs(
+        config=config,
+        resources=resources,
+        ca_source=source,
+        authority=authority,
+        ca_note=note,
+        audit_log=audit_log(config, role),
+        sources=decision_sources(config, clock, own=own, rules=resources.rules, shadow_rules=resources.shadow),
+        listeners=listener_security(config, clock, in_thread),
+    )
+
+
+def effective_config(config: ProxyConfig, role: Role, *, own_authorizer: bool) -> ProxyConfig:
+    """Check a configuration for its use in a role, and adapt it to this process.
+
+    @param own_authorizer: whether the application has an authorizer of its own.
+    @return: the configuration with limits that the open files of the process permit.
+    @raise ConfigError: naming the invalid value and the fix.
+    """
+    check(config, OWN_AUTHORIZER if own_authorizer else RULES_DECIDE)
+    if role.is_dry_run:
+        # An explanation is not compared with the shadow authorizer.
+        config = attrs.evolve(
+            config, shadow_authz_url=None, shadow_authz_token=None, shadow_policy=None, shadow_log=None
+        )
+    elif role.is_whole and config.workers != 1:
+        raise ConfigError("workers", str(config.workers), "an application has one process: set it to 1")
+    if role.notifies and config.mode is Mode.OBSERVE:
+        _log.warn("NOTHING IS ENFORCED: --mode observe forwards requests that would be denied")
+    return attrs.evolve(config, limits=_limits(config, log=role.notifies))
+
+
+def _limits(config: ProxyConfig, *, log: bool) -> Limits:
+    limits = clamp_to(config.limits, soft_limit())
+    if log and limits.connections < config.limits.connections:
+        _log.info(
+            "the limit of open files permits {connections} connections, {each} for one client, instead of {wanted}",
+            connections=limits.connections,
+            each=limits.connections_per_client,
+            wanted=config.limits.connections,
+        )
+    return limits
+
+
+def certificate_authority(config: ProxyConfig, source: CaSource, role: Role) -> tuple[CertificateAuthority, str | None]:
+    """Return the CA that signs, and a note for explanations.
+
+    @raise ConfigError: if the CA can be neither read nor made.
+    """
+    if role.is_dry_run:
+        return dry_run_ca(config, source)
+    try:
+        return source.load_or_create(datetime.now(timezone.utc)), None
+    except CaError as error:
+        raise ConfigError("--ca-dir" if config.ca_cert is None else "--ca-cert", "", str(error)) from error
+
+
+def audit_log(config: ProxyConfig, role: Role) -> JsonLinesAudit | None:
+    """Open the audit log, if there is one.
+
+    @raise ConfigError: if it cannot be written.
+    """
+    return None if config.audit_log is None or role.is_dry_run else configured_audit(config.audit_log)

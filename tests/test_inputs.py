@@ -1,0 +1,128 @@
+"""Tests for L{egress.inputs}; L{tests.test_service} has those of the composed proxy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import succeed
+from twisted.internet.task import Clock
+from twisted.logger import LogLevel, capturedLogs
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress import inputs
+from egress.config.model import ConfigError, Mode, ProxyConfig
+from egress.runtime.role import DRY_RUN, SUPERVISOR, WHOLE, Role
+from egress.tls.ca_source import ca_source
+from tests.proxy.fakes import ScriptedAuthorizer
+
+WORKER = Role(())
+
+
+class EffectiveConfigTests(SynchronousTestCase):
+    """L{inputs.effective_config}."""
+
+    def effective(self, role: Role, *, own_authorizer: bool = False, **options: Any) -> ProxyConfig:
+        return inputs.effective_config(ProxyConfig(**options), role, own_authorizer=own_authorizer)
+
+    def test_workers(self) -> None:
+        """Only a supervisor starts several processes."""
+        error = self.assertRaises(ConfigError, self.effective, WHOLE, workers=2)
+        self.assertEqual((error.option, error.value), ("workers", "2"))
+        for role in (WORKER, SUPERVISOR, DRY_RUN):
+            with self.subTest(role):
+                self.assertEqual(self.effective(role, workers=2).workers, 2)
+
+    def test_dry_run_without_shadow(self) -> None:
+        """An explanation has no second opinion."""
+        shadow: dict[str, Any] = {"shadow_policy": Path("shadow.toml"), "shadow_log": "shadow.jsonl"}
+        self.assertIsNotNone(self.effective(WHOLE, **shadow).shadow_policy)
+        config = self.effective(DRY_RUN, **shadow)
+        self.assertEqual((config.shadow_policy, config.shadow_log), (None, None))
+
+    def test_own_authorizer(self) -> None:
+        """A policy next to an authorizer of the application is a contradiction."""
+        self.effective(WHOLE, policy=Path("p.toml"))
+        self.assertRaises(ConfigError, self.effective, WHOLE, own_authorizer=True, policy=Path("p.toml"))
+
+    def test_observe_mode_is_announced_once(self) -> None:
+        """The supervisor announces it, not each worker."""
+        for role, number in ((WHOLE, 1), (SUPERVISOR, 1), (WORKER, 0), (DRY_RUN, 0)):
+            with self.subTest(role), capturedLogs() as events:
+                self.effective(role, mode=Mode.OBSERVE)
+                found = [event for event in events if event["log_namespace"] == "egress.inputs"]
+                self.assertEqual(len([event for event in found if event["log_level"] is LogLevel.warn]), number)
+
+
+class LoadInputsTests(SynchronousTestCase):
+    """L{inputs.load_inputs}."""
+
+    def load(self, role: Role = WHOLE, own: Any = None, **options: Any) -> inputs.ProxyInputs:
+        config = ProxyConfig(ca_dir=Path(self.mktemp()), **options)
+        return inputs.load_inputs(config, role, own=own, clock=Clock(), in_thread=lambda check: succeed(check()))
+
+    def note(self, close: Callable[[], None], closed: list[str], path: str) -> None:
+        close()
+        closed.append(path)
+
+    def test_who_decides(self) -> None:
+        """The authorizer of the application, the service, or the policy."""
+        own = ScriptedAuthorizer()
+        cases: tuple[tuple[Any, dict[str, Any], str], ...] = (
+            (own, {}, own.name),
+            (None, {"authz_url": "http://authz.test"}, "the authorization service http://authz.test/validate"),
+            (None, {}, "policy starter"),
+        )
+        for given, options, name in cases:
+            with self.subTest(name):
+                loaded = self.load(own=given, **options)
+                self.assertEqual(loaded.sources.name, name)
+                self.assertEqual(loaded.resources.rules is None, name != "policy starter")
+
+    def test_close(self) -> None:
+        """The files that were opened are closed."""
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        audit, shadow = str(directory / "audit.jsonl"), str(directory / "shadow.jsonl")
+        loaded = self.load(audit_log=audit, shadow_authz_url="http://authz.test", shadow_log=shadow)
+        closed: list[str] = []
+        for log, path in ((loaded.audit_log, audit), (loaded.sources.shadow_log, shadow)):
+            assert log is not None
+            self.patch(log, "close", partial(self.note, log.close, closed, path))
+        loaded.close()
+        self.assertEqual(closed, [audit, shadow])
+        self.load().close()
+
+    def test_listeners(self) -> None:
+        """Each listener has settings, in the order of the configuration."""
+        loaded = self.load(listen=("tcp:1", "tcp:2:https=allow"))
+        self.assertEqual(["https" in listener.auth_policy.schemes for listener in loaded.listeners], [False, True])
+
+
+class FunctionTests(SynchronousTestCase):
+    """The functions for single inputs."""
+
+    def test_dry_run_makes_no_files(self) -> None:
+        """A dry run makes a CA in memory, and opens no log."""
+        directory = Path(self.mktemp())
+        config = ProxyConfig(ca_dir=directory, audit_log=str(directory / "audit.jsonl"))
+        _, note = inputs.certificate_authority(config, ca_source(config), DRY_RUN)
+        self.assertIn("there is no CA", note or "")
+        self.assertIsNone(inputs.audit_log(config, DRY_RUN))
+        self.assertFalse(directory.exists())
+
+    def test_unusable_ca(self) -> None:
+        """The error names the option."""
+        path = Path(self.mktemp())
+        path.write_text("a file")
+        config = ProxyConfig(ca_dir=path)
+        error = self.assertRaises(ConfigError, inputs.certificate_authority, config, ca_source(config), WHOLE)
+        self.assertEqual(error.option, "--ca-dir")
+
+    def test_unusable_audit_log(self) -> None:
+        """The error names the option and the file."""
+        path = Path(self.mktemp()) / "absent" / "audit.jsonl"
+        error = self.assertRaises(ConfigError, inputs.audit_log, ProxyConfig(audit_log=str(path)), WHOLE)
+        self.assertEqual((error.option, error.value), ("--audit-log", str(path)))
