@@ -6,32 +6,22 @@ what the operator needs to use the proxy is printed once it listens.
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Sequence
 from datetime import datetime, timezone
-from functools import partial
-from ipaddress import ip_address
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from twisted.application.service import IService
-from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IAddress
 
-from egress.config.listener import Listener
 from egress.config.load import load_config
-from egress.config.model import ConfigError, Mode, ProxyConfig
+from egress.config.model import Mode, ProxyConfig
 from egress.config.options import OPTIONS
 from egress.model.authority import Authority
-from egress.observability.audit_log import STDOUT
-from egress.runtime.global_reactor import global_reactor
-from egress.runtime.program import Program
-from egress.runtime.rlimits import raise_limit
-from egress.runtime.signals import end_when_interrupted, reload_on_sighup
-from egress.runtime.startup import endpoint_of, facts_of, start_fault
-from egress.runtime.terminal import Terminal
-from egress.runtime.twistd_options import CommandLine, exit_with
+from egress.runtime.plugin import make_program
+from egress.runtime.startup import endpoint_of, facts_of, open_endpoints, tcp_listeners
+from egress.runtime.twistd_options import CommandLine
 from egress.service import EgressProxyService
 from egress.tls.ca_source import ca_source
 from egress.tls.issuer import CertificateAuthority, time_left
@@ -63,15 +53,6 @@ class Options(CommandLine):
     )
 
 
-def _proxy_url(address: IPv4Address | IPv6Address, listener: Listener) -> str:
-    """Return the URL by which a program on this machine reaches a listener."""
-    ip = ip_address(address.host.partition("%")[0])
-    if ip.is_unspecified:
-        ip = ip_address("127.0.0.1" if ip.version == 4 else "::1")
-    scheme = "http" if listener.tls is None else "https"
-    return f"{scheme}://{Authority(str(ip), address.port)}"
-
-
 def start_message(
     addresses: Sequence[IAddress], certificate: Path, ca: CertificateAuthority, authorizer: str, config: ProxyConfig
 ) -> str:
@@ -100,19 +81,13 @@ def start_message(
     lines = facts_of(_PROGRAM, facts)
     if config.mode is Mode.OBSERVE:
         lines += ["NOTHING IS ENFORCED (--mode observe): requests that would be denied are forwarded and recorded.", ""]
-    tcp = [
-        (address, listener)
-        for address, listener in zip(addresses, config.listen, strict=False)
-        if isinstance(address, (IPv4Address, IPv6Address))
-    ]
-    unauthenticated = [address for address, listener in tcp if not config.requires_auth_at(listener)]
-    exposed = [address for address in unauthenticated if not ip_address(address.host.partition("%")[0]).is_loopback]
+    tcp = tcp_listeners(addresses, config.listen)
+    exposed = open_endpoints(tcp, config.requires_auth_at)
     if exposed:
-        where = ", ".join(endpoint_of(address) for address in exposed)
-        lines += [f"Open to the network: {where}. Everyone who can connect to it can send requests through it.", ""]
+        lines += [f"Open to the network: {exposed}. Everyone who can connect to it can send requests through it.", ""]
     if tcp:
-        lines += _shell_lines(_proxy_url(*tcp[0]), certificate if ca.rooted else None)
-        if config.auth_at(tcp[0][1]) is not None:
+        lines += _shell_lines(tcp[0].url, certificate if ca.rooted else None)
+        if config.auth_at(tcp[0].listener) is not None:
             lines += ["", "Clients must authenticate: put NAME:PASSWORD@ or NAME:TOKEN@ before the host of the proxy."]
         if config.passthrough:
             lines += [
@@ -148,24 +123,15 @@ def makeService(options: Options) -> IService:
 
     @raise SystemExit: with one line, when the configuration cannot be used.
     """
-    # twistd has installed the one that was chosen.
-    reactor = global_reactor()
-    terminal = Terminal.of(_PROGRAM, options.parent)
-    try:
-        config = load_config(options.arguments, os.environ, reactor)
-        raise_limit(reactor)
-        if config.audit_log == STDOUT and not terminal.foreground:
-            raise ConfigError("--audit-log", STDOUT, "a daemon has no standard output: name a file, or use twistd -n")
-        make = EgressProxyService if config.workers == 1 else WorkerPool
-        proxy = make(reactor, config)
-    except ConfigError as error:
-        exit_with(_PROGRAM, str(error))
-    if terminal.foreground:
-        end_when_interrupted(reactor, terminal.tidy)
-    reload_on_sighup(reactor, proxy.reload)
+    return make_program(
+        options, load=load_config, make=_make_proxy, message=_message, admin=lambda config: config.admin
+    )
 
-    def message(addresses: Sequence[IAddress]) -> str:
-        certificate = ca_source(config).certificate_path
-        return start_message(addresses, certificate, proxy.certificate_authority, proxy.authorizer_name, config)
 
-    return Program(proxy, message, partial(start_fault, config=config, admin=config.admin), terminal, reactor.stop)
+def _make_proxy(reactor: Any, config: ProxyConfig) -> EgressProxyService | WorkerPool:
+    return EgressProxyService(reactor, config) if config.workers == 1 else WorkerPool(reactor, config)
+
+
+def _message(addresses: Sequence[IAddress], proxy: EgressProxyService | WorkerPool, config: ProxyConfig) -> str:
+    certificate = ca_source(config).certificate_path
+    return start_message(addresses, certificate, proxy.certificate_authority, proxy.authorizer_name, config)

@@ -9,6 +9,8 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from egress.runtime import plugin
+
 
 class TapTestCase(SynchronousTestCase):
     """Base: a plugin without signal handlers.
@@ -23,8 +25,8 @@ class TapTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.interruptible: list[Callable[[], object]] = []
         self.reloads: list[Callable[[], Deferred[None]]] = []
-        self.patch(self.tap, "end_when_interrupted", lambda reactor, tidy: self.interruptible.append(tidy))
-        self.patch(self.tap, "reload_on_sighup", lambda reactor, reload: self.reloads.append(reload))
+        self.patch(plugin, "end_when_interrupted", lambda reactor, tidy: self.interruptible.append(tidy))
+        self.patch(plugin, "reload_on_sighup", lambda reactor, reload: self.reloads.append(reload))
 
     def options(self, *arguments: str, **parent: Any) -> Any:
         """Parse the options of the plugin, below those of C{twistd}."""

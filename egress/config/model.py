@@ -29,6 +29,9 @@ from egress.model.no_proxy import Bypass
 
 IPNetwork = IPv4Network | IPv6Network
 
+# In place of the name of a file: standard output.
+STDOUT: Final = "-"
+
 KIB = 1024
 MIB = 1024 * KIB
 

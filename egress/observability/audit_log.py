@@ -20,13 +20,11 @@ from typing import Final
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from egress.config.model import STDOUT, ConfigError
 from egress.interfaces import IAuditSink
-from egress.model.converters import ConfigError
 from egress.model.record import ExchangeRecord
 from egress.model.redact import redact_url
 from egress.runtime.safe_files import open_log
-
-STDOUT: Final = "-"
 
 _BACKLOG: Final = 1024 * 1024
 _PIPE_BUF: Final = 4096

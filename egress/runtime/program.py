@@ -36,6 +36,7 @@ class Program(MultiService):
     def __init__(
         self,
         service: Listening,
+        *,
         message: Callable[[Sequence[IAddress]], str],
         fault: Callable[[BaseException | None], str],
         terminal: Terminal,

@@ -4,18 +4,72 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from ipaddress import ip_address
 from typing import Final, Protocol
 
+import attrs
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IAddress
 
 from egress import __version__
 from egress.config.admin_endpoint import AdminEndpoint
+from egress.config.listener import Listener
 from egress.config.model import ConfigError
-from egress.model.authority import Authority
+from egress.model.authority import Authority, IPAddress
 from egress.model.errors import WorkerFailed
+
+
+@attrs.frozen
+class TcpListener:
+    """A listener on a TCP port.
+
+    @ivar address: the address to which it is bound.
+    @ivar listener: its settings.
+    """
+
+    address: IPv4Address | IPv6Address
+    listener: Listener
+
+    @property
+    def _ip(self) -> IPAddress:
+        return ip_address(self.address.host.partition("%")[0])
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only programs on this machine can reach it."""
+        return self._ip.is_loopback
+
+    @property
+    def url(self) -> str:
+        """The URL by which a program on this machine reaches it."""
+        ip = self._ip
+        if ip.is_unspecified:
+            ip = ip_address("127.0.0.1" if ip.version == 4 else "::1")
+        return f"{'http' if self.listener.tls is None else 'https'}://{Authority(str(ip), self.address.port)}"
+
+
+def tcp_listeners(addresses: Iterable[IAddress], listeners: Iterable[Listener]) -> list[TcpListener]:
+    """Return the listeners on TCP ports.
+
+    @param addresses: the addresses of all listeners, in their order.
+    """
+    return [
+        TcpListener(address, listener)
+        for address, listener in zip(addresses, listeners, strict=False)
+        if isinstance(address, (IPv4Address, IPv6Address))
+    ]
+
+
+def open_endpoints(listeners: Iterable[TcpListener], requires_auth_at: Callable[[Listener], bool]) -> str:
+    """Return the listeners that other machines can use without authentication; empty: there are none.
+
+    @param requires_auth_at: tells whether a listener requires authentication.
+    """
+    return ", ".join(
+        endpoint_of(each.address) for each in listeners if not requires_auth_at(each.listener) and not each.is_loopback
+    )
 
 
 class HasMetrics(Protocol):

@@ -23,10 +23,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from egress.admin.api import admin_site
-from egress.config.model import AuditFailure, ConfigError, ProxyConfig
+from egress.config.model import STDOUT, AuditFailure, ConfigError, ProxyConfig
 from egress.inputs import load_inputs
 from egress.model.errors import WorkerFailed
-from egress.observability.audit_log import STDOUT, JsonLinesAudit
+from egress.observability.audit_log import JsonLinesAudit
 from egress.observability.collectors import SourceCounter
 from egress.observability.health import Coalesced, Page, ops_site_of
 from egress.observability.metrics import process_registry

@@ -36,10 +36,10 @@ class ProgramTests(SynchronousTestCase):
     def program(self, service: Bound) -> Program:
         return Program(
             service,
-            lambda addresses: f"listens at {len(addresses)}\n",
-            lambda error: f"is told: {error}",
-            self.terminal,
-            lambda: self.stopped.append(None),
+            message=lambda addresses: f"listens at {len(addresses)}\n",
+            fault=lambda error: f"is told: {error}",
+            terminal=self.terminal,
+            stop=lambda: self.stopped.append(None),
         )
 
     def said(self) -> tuple[str, str]:

@@ -9,9 +9,10 @@ from twisted.internet.error import CannotListenError
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress import __version__
+from egress.config.listener import Listener
 from egress.config.model import ConfigError, ProxyConfig
 from egress.model.errors import WorkerFailed
-from egress.runtime.startup import endpoint_of, facts_of, start_fault
+from egress.runtime.startup import endpoint_of, facts_of, open_endpoints, start_fault, tcp_listeners
 
 
 def taken(port: int = 8080) -> CannotListenError:
@@ -87,3 +88,30 @@ class StartMessageTests(SynchronousTestCase):
             with self.subTest(text):
                 self.assertEqual(endpoint_of(address), text)
         self.assertIn("UNIXAddress", endpoint_of(UNIXAddress(None)))
+
+
+class TcpListenerTests(SynchronousTestCase):
+    """The listeners that a program on a network can reach."""
+
+    def test_url(self) -> None:
+        for address, listen, url, loopback in (
+            (IPv4Address("TCP", "127.0.0.1", 1), "tcp:1", "http://127.0.0.1:1", True),
+            (IPv4Address("TCP", "0.0.0.0", 1), "tcp:1", "http://127.0.0.1:1", False),
+            (IPv6Address("TCP", "::", 1), "ssl:1", "https://[::1]:1", False),
+            (IPv6Address("TCP", "fe80::1%eth0", 1), "tcp6:1", "http://[fe80::1]:1", False),
+        ):
+            with self.subTest(address):
+                (found,) = tcp_listeners([address], [Listener.parse(listen)])
+                self.assertEqual((found.url, found.is_loopback), (url, loopback))
+
+    def test_open(self) -> None:
+        """Loopback interfaces, UNIX sockets and listeners with authentication are not open to other machines."""
+        addresses = (
+            UNIXAddress(b"/run/a"),
+            *(IPv4Address("TCP", host, 8080) for host in ("127.0.0.1", "192.0.2.1", "0.0.0.0")),
+        )
+        listeners = [Listener.parse(text) for text in ("unix:/run/a", "tcp:1", "tcp:1:client-auth=f", "tcp:1")]
+        tcp = tcp_listeners(addresses, listeners)
+        self.assertEqual(len(tcp), 3)
+        self.assertEqual(open_endpoints(tcp, lambda listener: listener.sets_auth), "0.0.0.0:8080")
+        self.assertEqual(open_endpoints(tcp[:1], lambda listener: False), "")

@@ -1,0 +1,80 @@
+"""What both C{twistd} plugins do with a command line: load the configuration, make the service, and run it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from egress.config.model import STDOUT, ConfigError
+from egress.runtime.global_reactor import global_reactor
+from egress.runtime.program import Listening, Program
+from egress.runtime.rlimits import raise_limit
+from egress.runtime.signals import end_when_interrupted, reload_on_sighup
+from egress.runtime.startup import HasMetrics, start_fault
+from egress.runtime.terminal import Terminal
+from egress.runtime.twistd_options import CommandLine, exit_with
+
+if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
+    from twisted.internet.interfaces import IAddress
+
+    from egress.config.admin_endpoint import AdminEndpoint
+
+
+class PluginConfig(HasMetrics, Protocol):
+    """The configuration of a plugin's service."""
+
+    @property
+    def audit_log(self) -> str | None:
+        """The audit log, if there is one."""
+
+
+class PluginService(Listening, Protocol):
+    """The service of a plugin."""
+
+    def reload(self) -> Deferred[None]:
+        """Reload the files of the configuration."""
+
+
+C = TypeVar("C", bound=PluginConfig)
+S = TypeVar("S", bound=PluginService)
+
+
+def make_program(
+    options: CommandLine,
+    *,
+    load: Callable[[Mapping[str, Sequence[str]], Mapping[str, str], object], C],
+    make: Callable[[Any, C], S],
+    message: Callable[[Sequence[IAddress], S, C], str],
+    admin: Callable[[C], AdminEndpoint | None] = lambda config: None,
+) -> Program:
+    """Make the program of a plugin, for C{makeService} (L{twisted.application.service.IServiceMaker}).
+
+    @param load: loads the configuration from the command line and the environment; its last argument is the reactor.
+    @param make: makes the service on a reactor.
+    @param message: writes the start message, for the addresses of the listeners.
+    @param admin: returns the endpoint of the admin API, if there is one.
+    @raise SystemExit: with one line, if the configuration cannot be used.
+    """
+    # twistd has installed the reactor that was chosen.
+    reactor = global_reactor()
+    terminal = Terminal.of(options.program, options.parent)
+    try:
+        config = load(options.arguments, os.environ, reactor)
+        raise_limit(reactor)
+        if config.audit_log == STDOUT and not terminal.foreground:
+            raise ConfigError("--audit-log", STDOUT, "a daemon has no standard output: name a file, or use twistd -n")
+        service = make(reactor, config)
+    except ConfigError as error:
+        exit_with(options.program, str(error))
+    if terminal.foreground:
+        end_when_interrupted(reactor, terminal.tidy)
+    reload_on_sighup(reactor, service.reload)
+    return Program(
+        service,
+        message=lambda addresses: message(addresses, service, config),
+        fault=lambda error: start_fault(error, config, admin(config)),
+        terminal=terminal,
+        stop=reactor.stop,
+    )
