@@ -19,8 +19,8 @@ from typing import Any, Final
 import attrs
 from OpenSSL import SSL
 
+from egress.config.settings_table import SettingsTable
 from egress.model.authority import Authority
-from egress.model.errors import InvalidTarget
 from egress.model.no_proxy import HostPattern
 from egress.model.toml import parse_toml
 from egress.tls.pem import TrustError
@@ -72,37 +72,15 @@ def load_origin_policies(path: Path) -> tuple[OriginTlsPolicy, ...]:
 def _policy(where: str, table: Any, directory: Path) -> OriginTlsPolicy:
     if not isinstance(table, dict):
         raise TrustError(f"{where}: must be a table; write [[origin]] before it")
-    for key in table:
-        if key not in _KEYS:
-            raise TrustError(f"{where}: {key!r} is not known here; use {', '.join(_KEYS)}")
+    settings = SettingsTable(where, table, _KEYS, TrustError)
     if len(table) < 2:
-        raise TrustError(f"{where}: has no settings; add one of {', '.join(_KEYS[1:])}")
-    version = _text(where, table, "minimum-version") or "TLSv1.2"
+        raise settings.error(f"has no settings; add one of {', '.join(_KEYS[1:])}")
+    version = settings.text("minimum-version") or "TLSv1.2"
     if version not in _VERSIONS:
-        raise TrustError(f"{where}: 'minimum-version' must be one of {', '.join(_VERSIONS)}, not {version!r}")
-    certificate, ca = _text(where, table, "client-certificate"), _text(where, table, "ca")
+        raise settings.error(f"'minimum-version' must be one of {', '.join(_VERSIONS)}, not {version!r}")
     return OriginTlsPolicy(
-        hosts=_hosts(where, table.get("hosts")),
-        client_certificate=None if certificate is None else directory / certificate,
+        hosts=settings.hosts("be a list of hosts"),
+        client_certificate=settings.path("client-certificate", directory),
         minimum_version=_VERSIONS[version],
-        ca=None if ca is None else directory / ca,
+        ca=settings.path("ca", directory),
     )
-
-
-def _text(where: str, table: dict[str, Any], key: str) -> str | None:
-    value = table.get(key)
-    if value is not None and (not isinstance(value, str) or not value or "\0" in value):
-        raise TrustError(f"{where}: {key!r} must be a string")
-    return value
-
-
-def _hosts(where: str, value: object) -> tuple[HostPattern, ...]:
-    if not isinstance(value, list) or not value:
-        raise TrustError(f'{where}: \'hosts\' must be a list of hosts, as in ["api.example.com", "*.example.org:8443"]')
-    patterns = []
-    for text in value:
-        try:
-            patterns.append(HostPattern.parse(text if isinstance(text, str) else "", suffix=False))
-        except InvalidTarget as error:
-            raise TrustError(f"{where}: hosts {text!r}: {error.reason}") from error
-    return tuple(patterns)

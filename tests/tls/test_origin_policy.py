@@ -73,7 +73,7 @@ class LoadOriginPoliciesTests(SynchronousTestCase):
             (f"version = 1\n{hosts}ca = 'x'", "and nothing else"),
             ("origin = [1]", "origin 1: must be a table"),
             ("[[origin", "is not TOML"),
-            (f"{hosts}verify = false", "'verify' is not known here"),
+            (f"{hosts}verify = false", "unknown key 'verify'"),
             (hosts, "has no settings"),
             (f"{hosts}minimum-version = 'TLSv1.1'", "must be one of TLSv1.2, TLSv1.3, not 'TLSv1.1'"),
             (f"{hosts}minimum-version = 1.3", "'minimum-version' must be a string"),

@@ -21,12 +21,12 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import attrs
 
+from egress.config.settings_table import SettingsTable
 from egress.model.authority import Origin
-from egress.model.errors import InvalidTarget
 from egress.model.no_proxy import HostPattern
 from egress.model.toml import NotToml, parse_toml
 
@@ -130,67 +130,50 @@ def _secret(where: str, name: str, table: object, directory: Path) -> Secret:
             f"{where}: write a table for each secret, as in [github], with a name of up to 64 letters, digits, "
             "'.', '_' and '-'"
         )
-    where = f"{where}, secret {name}"
-    for key in table:
-        if key not in _KEYS:
-            raise SecretTableError(f"{where}: unknown key {key!r}; use {', '.join(_KEYS)}")
+    settings = SettingsTable(f"{where}, secret {name}", table, _KEYS, SecretTableError)
     if sum(key in table for key in _SOURCES) != 1:
-        raise SecretTableError(f"{where}: set exactly one of {', '.join(_SOURCES)}")
-    plain_http = table.get("plain_http", False)
+        raise settings.error(f"set exactly one of {', '.join(_SOURCES)}")
+    plain_http = settings.get("plain_http", False)
     if not isinstance(plain_http, bool):
-        raise SecretTableError(f"{where}: 'plain_http' must be true or false")
-    file = _text(where, table, "file")
-    command = _command(where, table.get("command"), directory)
+        raise settings.error("'plain_http' must be true or false")
+    file = settings.path("file", directory)
+    command = _command(settings, directory)
     return Secret(
         name=name,
-        hosts=_hosts(where, table.get("hosts")),
-        file=None if file is None else directory / file,
-        env=_text(where, table, "env"),
+        hosts=settings.hosts("list its permitted destinations"),
+        file=file,
+        env=_variable(settings),
         command=command,
-        refresh=_refresh(where, table.get("refresh"), COMMAND_REFRESH if command else math.inf),
+        refresh=_refresh(settings, COMMAND_REFRESH if command else math.inf),
         plain_http=plain_http,
     )
 
 
-def _text(where: str, table: dict[str, Any], key: str) -> str | None:
-    value = table.get(key)
-    if value is None:
-        return None
-    if not isinstance(value, str) or not value or "\0" in value or (key == "env" and "=" in value):
-        raise SecretTableError(f"{where}: {key!r} must be a string")
-    return value
+def _variable(settings: SettingsTable) -> str | None:
+    name = settings.text("env")
+    if name is not None and "=" in name:
+        raise settings.error("'env' must be a string")
+    return name
 
 
-def _command(where: str, value: object, directory: Path) -> tuple[str, ...]:
+def _command(settings: SettingsTable, directory: Path) -> tuple[str, ...]:
+    value = settings.get("command")
     if value is None:
         return ()
     words = value if isinstance(value, list) else []
     if not words or not words[0] or not all(isinstance(part, str) and "\0" not in part for part in words):
-        raise SecretTableError(f'{where}: \'command\' must be a list, as in ["program", "argument"]; there is no shell')
+        raise settings.error('\'command\' must be a list, as in ["program", "argument"]; there is no shell')
     program, *arguments = words
     # A name without a slash is looked up in PATH, as usual.
     return (str(directory / program) if "/" in program else program, *arguments)
 
 
-def _refresh(where: str, value: object, default: float) -> float:
+def _refresh(settings: SettingsTable, default: float) -> float:
+    value = settings.get("refresh")
     if value is None:
         return default
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None
     seconds = float(match[1]) * _UNITS[match[2]] if match else 0.0
     if not seconds:
-        raise SecretTableError(f'{where}: \'refresh\' must be a duration, as in "30s", "5m" or "1h"')
+        raise settings.error('\'refresh\' must be a duration, as in "30s", "5m" or "1h"')
     return seconds
-
-
-def _hosts(where: str, value: object) -> tuple[HostPattern, ...]:
-    if not isinstance(value, list) or not value:
-        raise SecretTableError(
-            f'{where}: \'hosts\' must list its permitted destinations, as in ["api.example.com", "*.example.org:8443"]'
-        )
-    patterns = []
-    for text in value:
-        try:
-            patterns.append(HostPattern.parse(text if isinstance(text, str) else "", suffix=False))
-        except InvalidTarget as error:
-            raise SecretTableError(f"{where}: hosts {text!r}: {error.reason}") from error
-    return tuple(patterns)
