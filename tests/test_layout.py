@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from tests.purity import is_pure, pure_units
 
 ROOT = Path(__file__).parent.parent
 MAX_LINES = 400
+MAX_POSITIONAL = 5
 
 # Tests that do not belong to one module.
 APART = (
@@ -105,6 +107,53 @@ class MirrorTests(SynchronousTestCase):
         """Interfaces and tables have no code to test; properties do."""
         self.assertFalse(does_something('class I:\n    def f():\n        """Doc."""\nX = {1: 2}'))
         self.assertTrue(does_something("class C:\n    @property\n    def p(self):\n        return 1"))
+
+
+def positional_arguments(node: ast.AST) -> int:
+    """Return how many arguments a function, or the constructor of an C{attrs} class, takes by position."""
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        names = [argument.arg for argument in (*node.args.posonlyargs, *node.args.args)]
+        return len(names) - (names[:1] in (["self"], ["cls"]))
+    if not isinstance(node, ast.ClassDef):
+        return 0
+    decorators = [ast.unparse(decorator) for decorator in node.decorator_list]
+    if not any(text.startswith(("attrs.frozen", "attrs.define")) and "kw_only=True" not in text for text in decorators):
+        return 0
+    fields = [part for part in node.body if isinstance(part, ast.AnnAssign)]
+    return sum(
+        "ClassVar" not in ast.unparse(field.annotation)
+        and not re.search(r"\b(init=False|kw_only=True)", ast.unparse(field.value) if field.value else "")
+        for field in fields
+    )
+
+
+class ArgumentTests(SynchronousTestCase):
+    """More than five collaborators are named where they are passed."""
+
+    def test_arguments(self) -> None:
+        """A value has no collaborators: the fields of values in pure modules may be more."""
+        found = {
+            (name, node.name): number
+            for name, path in modules()
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
+            and not (isinstance(node, ast.ClassDef) and is_pure(name))
+            and (number := positional_arguments(node)) > MAX_POSITIONAL
+        }
+        self.assertEqual(found, {})
+
+    def test_positional_arguments(self) -> None:
+        """Arguments that are not positional do not count."""
+        body = "\n    a: int\n    b: int = 1\n    c: int = attrs.field(init=False)\n    d: ClassVar[int] = 2"
+        for source, expected in (
+            (f"@attrs.frozen\nclass C:{body}", 2),
+            (f"@attrs.define(kw_only=True)\nclass C:{body}", 0),
+            (f"class C:{body}", 0),
+            ("def f(self, a, /, b, *c, d, **e): pass", 2),
+            ("async def f(a, b, *, c): pass", 2),
+        ):
+            with self.subTest(source):
+                self.assertEqual(positional_arguments(ast.parse(source).body[0]), expected)
 
 
 class LengthTests(SynchronousTestCase):

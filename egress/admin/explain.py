@@ -350,7 +350,8 @@ class _Trace:
     def _not_allowed(self, decision: Decision) -> Explanation:
         if decision.verdict is Verdict.ASK:
             return self._end("ask", decision.reason, decision.decided_by, decision.rule_id)
-        return self._end("deny", decision.reason, decision.decided_by, decision.rule_id, 403, "denied")
+        denied = self._end("deny", decision.reason, decision.decided_by, decision.rule_id)
+        return attrs.evolve(denied, status=403, code="denied")
 
     def _route(self, route: Route, origin: Origin) -> None:
         upstream = route.upstream
@@ -377,22 +378,12 @@ class _Trace:
 
     # -- the end
 
-    def _end(
-        self,
-        verdict: str,
-        reason: str,
-        decided_by: str,
-        rule_id: str | None = None,
-        status: int | None = None,
-        code: str | None = None,
-    ) -> Explanation:
-        request = self._request
-        return Explanation(
-            request.method, self._url, tuple(self._steps), verdict, reason, decided_by, rule_id, status, code
-        )
+    def _end(self, verdict: str, reason: str, decided_by: str, rule_id: str | None = None) -> Explanation:
+        method, steps = self._request.method, tuple(self._steps)
+        return Explanation(method, self._url, steps, verdict, reason, decided_by, rule_id)
 
     def _fault(self, error: EgressError) -> Explanation:
         outcome = outcome_of(error)
         verdict = "deny" if outcome.verdict in ("deny", "rejected") else "none"
         status = None if outcome.status is None else outcome.status.value
-        return self._end(verdict, error.reason, "proxy", None, status, outcome.code)
+        return attrs.evolve(self._end(verdict, error.reason, "proxy"), status=status, code=outcome.code)

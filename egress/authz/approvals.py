@@ -48,7 +48,7 @@ class _Waiting:
     timer: IDelayedCall
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, kw_only=True)
 class _Pending:
     """One pending approval, with all requests that it covers.
 
@@ -164,7 +164,8 @@ class Approvals:
         now = self._wall_clock()
         pending = self._pending.get(approval_id)
         if pending is None:
-            pending = self._pending[approval_id] = _Pending(approval_id, scope, request, now, now)
+            pending = _Pending(approval_id=approval_id, scope=scope, request=request, since=now, until=now)
+            self._pending[approval_id] = pending
         pending.until = now + self._timeout
         answer: Deferred[Decision] = Deferred(lambda _: self._cancelled(pending, waiting))
         timer = self._clock.callLater(self._timeout, lambda: self._expired(pending, waiting))

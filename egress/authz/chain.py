@@ -255,7 +255,14 @@ def _limited(dependencies: ChainDependencies, sources: DecisionSources) -> IAuth
         guarded = FailClosedAuthorizer(reactor, remote, None)
         retries = remote.retries
     breaker = Breaker(config.authz_breaker_failures, _RESET_AFTER + deadline, random)
-    limiter = LimitedAuthorizer(reactor, guarded, breaker, deadline, config.authz_max_concurrency, config.authz_queue)
+    limiter = LimitedAuthorizer(
+        reactor,
+        guarded,
+        breaker,
+        deadline=deadline,
+        max_concurrency=config.authz_max_concurrency,
+        max_queue=config.authz_queue,
+    )
     dependencies.metrics.set_authorizer_source(limiter.stats, retries)
     return limiter
 

@@ -101,6 +101,7 @@ class LimitedAuthorizer(Wrapper):
         clock: IReactorTime,
         authorizer: IAuthorizer,
         breaker: Breaker,
+        *,
         deadline: float,
         max_concurrency: int,
         max_queue: int,

@@ -165,6 +165,7 @@ class CallerSite(BoundedSite):
         self,
         clock: IReactorTime,
         limits: ChannelLimits,
+        *,
         serve: Callable[[ValidateRequest], None],
         admits: Callable[[ValidateRequest], bool],
         rejected: Callable[[str], object],

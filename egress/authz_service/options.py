@@ -35,7 +35,7 @@ AUTHZ_SERVICE_OPTIONS: Final[tuple[Option, ...]] = (
         default="none",
         fields=("token",),
         parse=values.token_file,
-        variables=(Variable("EGRESSAUTHZ_TOKEN", parse=values.token, secret=True),),
+        variables=(Variable(name="EGRESSAUTHZ_TOKEN", parse=values.token, secret=True),),
         clear=_NONE,
         prefix=_PREFIX,
     ),

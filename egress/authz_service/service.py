@@ -155,19 +155,19 @@ class EgressAuthzService(Service):
             self._reactor,
             time.time,
             self.authorizer,
-            None if config.token is None else Bearer(config.token),
-            authenticated,
-            self._sinks.write,
-            self.metrics.reject,
-            Ids().__next__,
+            bearer=None if config.token is None else Bearer(config.token),
+            trusted=authenticated,
+            report=self._sinks.write,
+            rejected=self.metrics.reject,
+            new_id=Ids().__next__,
         )
         site = CallerSite(
             self._reactor,
             limits,
-            resource.serve,
-            resource.admits,
-            self.metrics.reject,
-            config.token is not None or authenticated,
+            serve=resource.serve,
+            admits=resource.admits,
+            rejected=self.metrics.reject,
+            authenticated=config.token is not None or authenticated,
         )
         self._sites.append(site)
         return behind_tls(tls_of(listener), site, self._reactor)

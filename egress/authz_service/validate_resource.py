@@ -96,6 +96,7 @@ class ValidateResource:
         clock: IReactorTime,
         wall_clock: Callable[[], float],
         authorizer: IAuthorizer,
+        *,
         bearer: Bearer | None,
         trusted: bool,
         report: Callable[[ExchangeRecord], object],
@@ -187,7 +188,14 @@ class ValidateResource:
 
     def _decided(self, request: ValidateRequest, received: _ReceivedRequest, decision: Decision) -> None:
         status, content = encode_response(decision)
-        self._record(received, decision.verdict.value, DECIDED, decision.reason, status, decision)
+        self._record(
+            received,
+            decision,
+            verdict=decision.verdict.value,
+            outcome=DECIDED,
+            reason=decision.reason,
+            status=status,
+        )
         request.answer(status, content, _JSON)
 
     def _failed_decision(self, request: ValidateRequest, received: _ReceivedRequest, failure: Failure) -> None:
@@ -195,13 +203,16 @@ class ValidateResource:
         if isinstance(error, CancelledError):
             # The caller disconnected.
             reason = "the caller disconnected"
-            self._record(received, "unavailable", "client-disconnected", reason, None, None)
+            self._record(
+                received, None, verdict="unavailable", outcome="client-disconnected", reason=reason, status=None
+            )
             return
         if not isinstance(error, EgressError):
             _log.failure("authorization request {id} failed", failure, id=received.request.request_id)
             error = AuthorizerUnavailable("the authorizer failed; the operator's log has the details")
         status = HTTPStatus.SERVICE_UNAVAILABLE
-        self._record(received, "unavailable", outcome_of(error).code, error.reason, status.value, None)
+        outcome = outcome_of(error).code
+        self._record(received, None, verdict="unavailable", outcome=outcome, reason=error.reason, status=status.value)
         _problem(request, status, error.reason)
 
     # -- records
@@ -209,11 +220,12 @@ class ValidateResource:
     def _record(
         self,
         received: _ReceivedRequest,
+        decision: Decision | None,
+        *,
         verdict: str,
         outcome: str,
         reason: str,
         status: int | None,
-        decision: Decision | None,
     ) -> None:
         decision_request = received.request
         took = self._clock.seconds() - received.started

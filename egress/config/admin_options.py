@@ -45,7 +45,7 @@ ADMIN_OPTIONS: Final[tuple[Option, ...]] = (
         default="none",
         fields=("admin_token",),
         parse=values.token_file,
-        variables=(Variable("EGRESS_ADMIN_TOKEN", parse=values.token, secret=True),),
+        variables=(Variable(name="EGRESS_ADMIN_TOKEN", parse=values.token, secret=True),),
         clear=_NONE,
     ),
 )

@@ -19,7 +19,7 @@ AUTHZ_OPTIONS: Final[tuple[Option, ...]] = (
         default="none",
         fields=("authz_url",),
         parse=values.authz_url,
-        variables=(Variable("POSTMAN_RUNNER_AUTHZ_URL"),),
+        variables=(Variable(name="POSTMAN_RUNNER_AUTHZ_URL"),),
         clear=_NONE,
         url=True,
     ),
@@ -42,7 +42,7 @@ AUTHZ_OPTIONS: Final[tuple[Option, ...]] = (
         default="none",
         fields=("authz_token",),
         parse=values.token_file,
-        variables=(Variable("EGRESS_AUTHZ_TOKEN", parse=values.token, secret=True),),
+        variables=(Variable(name="EGRESS_AUTHZ_TOKEN", parse=values.token, secret=True),),
         clear=_NONE,
     ),
     Option(
@@ -225,7 +225,7 @@ AUTHZ_OPTIONS: Final[tuple[Option, ...]] = (
         default="none",
         fields=("shadow_authz_token",),
         parse=values.token_file,
-        variables=(Variable("EGRESS_SHADOW_AUTHZ_TOKEN", parse=values.token, secret=True),),
+        variables=(Variable(name="EGRESS_SHADOW_AUTHZ_TOKEN", parse=values.token, secret=True),),
         clear=_NONE,
     ),
     Option(

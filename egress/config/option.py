@@ -12,7 +12,7 @@ from egress.config.parsers import ParseContext
 Parse = Callable[[str, ParseContext], Any]
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Variable:
     """An environment variable of an option, in addition to the variable that is named after the option.
 
@@ -68,7 +68,7 @@ class Option:
     @property
     def variable(self) -> Variable:
         """The environment variable that is named after the option."""
-        return Variable(self.prefix + self.name.upper().replace("-", "_"))
+        return Variable(name=self.prefix + self.name.upper().replace("-", "_"))
 
     @property
     def environment(self) -> tuple[Variable, ...]:

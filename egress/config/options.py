@@ -36,8 +36,8 @@ def _upgrade_protocol(text: str, place: values.ParseContext) -> str:
 
 
 _PROXY_VARIABLES = (
-    Variable("HTTP_PROXY", ("upstream_http",), conventional=True),
-    Variable("HTTPS_PROXY", ("upstream_https",), conventional=True),
+    Variable(name="HTTP_PROXY", fields=("upstream_http",), conventional=True),
+    Variable(name="HTTPS_PROXY", fields=("upstream_https",), conventional=True),
 )
 
 OPTIONS: Final[tuple[Option, ...]] = (
@@ -192,7 +192,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
         default="none",
         fields=("bypass",),
         parse=values.bypass_entry,
-        variables=(Variable("NO_PROXY", conventional=True, lenient=True),),
+        variables=(Variable(name="NO_PROXY", conventional=True, lenient=True),),
         clear=("none", ""),
         repeatable=True,
         lists=True,

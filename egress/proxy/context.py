@@ -61,9 +61,9 @@ class AuthzContext:
     clock: IReactorTime
     authorizer: IAuthorizer
     report: Callable[[ExchangeRecord], None]
-    renewal_timeout: float = 5.0
-    wall_clock: Callable[[], float] = time.time
-    new_id: Callable[[], str] = attrs.field(factory=lambda: Ids().__next__)
+    renewal_timeout: float = attrs.field(default=5.0, kw_only=True)
+    wall_clock: Callable[[], float] = attrs.field(default=time.time, kw_only=True)
+    new_id: Callable[[], str] = attrs.field(factory=lambda: Ids().__next__, kw_only=True)
 
 
 @attrs.define(eq=False)
@@ -102,7 +102,7 @@ class TunnelContext:
         return any(authority.port in ports for ports in self.opaque_ports)
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, kw_only=True)
 class ProxyContext:
     """What the client connections of a proxy share; L{egress.service} creates it.
 

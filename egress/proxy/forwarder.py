@@ -337,7 +337,7 @@ class Forwarder:
             return
         transports = self._client.transport, origin.transport
         self._socket_relay = relay_between(
-            *transports, self._context.flows, self._watch, self._socket_relay_ended, self._lease
+            *transports, self._context.flows, self._watch, self._socket_relay_ended, budget=self._lease
         )
 
     def _socket_relay_ended(self, broken: SocketEnd | None) -> None:

@@ -179,7 +179,12 @@ class Relay:
         if self._client_ended or self._origin_ended or self.origin.closed:
             return
         self._socket_relay = relay_between(
-            self._client, self.origin.transport, self._flows, self._active, self._socket_relay_ended, self._budget
+            self._client,
+            self.origin.transport,
+            self._flows,
+            self._active,
+            self._socket_relay_ended,
+            budget=self._budget,
         )
 
     def _active(self) -> None:

@@ -228,6 +228,7 @@ class SocketRelay:
         client: tcp.Connection,
         origin: tcp.Connection,
         flows: Flows,
+        *,
         active: Callable[[], None],
         ended: Callable[[SocketEnd | None], None],
         budget: ByteBudget | None = None,
@@ -283,6 +284,7 @@ def relay_between(
     flows: Flows,
     active: Callable[[], None],
     ended: Callable[[SocketEnd | None], None],
+    *,
     budget: ByteBudget | None = None,
 ) -> SocketRelay | None:
     """Create a socket relay, if neither transport has data left to send.
@@ -292,4 +294,4 @@ def relay_between(
     if not (_is_ready(client) and _is_ready(origin)):
         return None
     assert isinstance(client, tcp.Connection) and isinstance(origin, tcp.Connection)
-    return SocketRelay(client, origin, flows, active, ended, budget)
+    return SocketRelay(client, origin, flows, active=active, ended=ended, budget=budget)

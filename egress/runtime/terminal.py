@@ -18,7 +18,7 @@ class StartFailed(Exception):
     """The program cannot start."""
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Terminal:
     """The terminal of the user who starts a program.
 
@@ -40,7 +40,13 @@ class Terminal:
     def of(cls, program: str, parent: Mapping[str, Any] | None) -> Terminal:
         """Create it from the options of C{twistd}; C{twist} has no such options, and stays in the foreground."""
         options = {} if parent is None else parent
-        return cls(program, bool(options.get("nodaemon", True)), sys.stdout, sys.stderr, options.get("pidfile"))
+        return cls(
+            program=program,
+            foreground=bool(options.get("nodaemon", True)),
+            out=sys.stdout,
+            err=sys.stderr,
+            pidfile=options.get("pidfile"),
+        )
 
     def say(self, text: str) -> None:
         """Print a message."""

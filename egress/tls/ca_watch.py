@@ -42,6 +42,7 @@ class CaWatch:
         source: CaSource,
         authority: CertificateAuthority,
         changed: Callable[[CertificateAuthority], object],
+        *,
         reminds: bool = True,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:

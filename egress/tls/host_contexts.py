@@ -88,6 +88,7 @@ class HostContexts:
         capacity: int,
         wall_clock: Callable[[], float],
         in_thread: Offload,
+        *,
         accepted: ClientTls = ClientTls.MODERN,
         make_rsa_key: Callable[[], rsa.RSAPrivateKey] = new_rsa_key,
     ) -> None:

@@ -100,6 +100,7 @@ class _Dial:
         reactor: IEgressReactor,
         route: Route,
         protocol: DialedProtocol,
+        *,
         limits: Limits,
         create_tls: CreateTls,
         turns: RoundRobin,
@@ -122,7 +123,12 @@ class _Dial:
         limits = self._limits
         tried = addresses[: limits.connect_addresses]
         self._connecting = connect_first(
-            self._reactor, tried, port, bottom, limits.connect_timeout, limits.connect_attempts
+            self._reactor,
+            tried,
+            port,
+            bottom,
+            timeout=limits.connect_timeout,
+            max_concurrent=limits.connect_attempts,
         )
         self._connecting.addCallbacks(self._tcp_up, self._tcp_failed)
 
@@ -335,10 +341,15 @@ class Dialer:
     def dial(self, route: Route, protocol: DialedProtocol) -> Deferred[None]:
         """Open a connection along a route; see L{IDialer.dial}."""
         if route.upstream is None:
-            dial = _Dial(self._reactor, route, protocol, self._limits, self._create_tls, self._turns)
+            dial = self._new_dial(route, protocol)
             dial.start(route.addresses, route.origin.authority.port)
             return dial.done
         return self._dial_upstream(route, protocol, route.upstream)
+
+    def _new_dial(self, route: Route, protocol: DialedProtocol) -> _Dial:
+        return _Dial(
+            self._reactor, route, protocol, limits=self._limits, create_tls=self._create_tls, turns=self._turns
+        )
 
     def _dial_upstream(self, route: Route, protocol: DialedProtocol, upstream: UpstreamProxy) -> Deferred[None]:
         def failed(failure: Failure) -> Failure:
@@ -350,7 +361,7 @@ class Dialer:
             return failure
 
         def resolved(addresses: tuple[IPAddress, ...]) -> Deferred[None]:
-            dial = _Dial(self._reactor, route, protocol, self._limits, self._create_tls, self._turns)
+            dial = self._new_dial(route, protocol)
             dial.start(addresses, upstream.authority.port)
             return dial.done
 

@@ -45,6 +45,7 @@ class _Attempts:
         addresses: Sequence[IPAddress],
         port: int,
         protocol: IProtocol,
+        *,
         timeout: float,
         max_concurrent: int,
     ) -> None:
@@ -115,6 +116,7 @@ def connect_first(
     addresses: Sequence[IPAddress],
     port: int,
     protocol: IProtocol,
+    *,
     timeout: float,
     max_concurrent: int,
 ) -> Deferred[None]:
@@ -126,6 +128,6 @@ def connect_first(
     @return: fires just before C{protocol} gets its transport; fails with the last attempt's C{ConnectError}.
         Cancelling it cancels all attempts.
     """
-    attempts = _Attempts(reactor, addresses, port, protocol, timeout, max_concurrent)
+    attempts = _Attempts(reactor, addresses, port, protocol, timeout=timeout, max_concurrent=max_concurrent)
     attempts.begin_next()
     return attempts.done

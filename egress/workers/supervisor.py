@@ -167,6 +167,7 @@ class WorkerSlot:
         reactor: Any,
         spec: WorkerSpec,
         descriptors: Sequence[int],
+        *,
         wrote: Callable[[bytes | None], None],
         left: Callable[[], None],
         restarted: Callable[[], None],

@@ -90,7 +90,9 @@ class LimiterTestCase(SynchronousTestCase):
     def make(self, at_once: int = AT_ONCE, max_queue: int = MAY_WAIT) -> LimitedAuthorizer:
         chain = FailClosedAuthorizer(self.clock, self.manual, None)
         breaker = Breaker(MOST, 60, lambda: 1.0)
-        return LimitedAuthorizer(self.clock, chain, breaker, DEADLINE, at_once, max_queue)
+        return LimitedAuthorizer(
+            self.clock, chain, breaker, deadline=DEADLINE, max_concurrency=at_once, max_queue=max_queue
+        )
 
     def decide(self, name: str = "", client: str = "192.0.2.1") -> Deferred[Any]:
         return self.limiter.decide(attrs.evolve(REQUEST, request_id=name, client=ClientIdentity(client, 1)))
@@ -518,7 +520,8 @@ class BreakerTests(LimiterTestCase):
                 return succeed(None)
 
         chain = FailClosedAuthorizer(self.clock, Hanging(), DEADLINE)
-        limiter = LimitedAuthorizer(self.clock, chain, Breaker(MOST, 60, lambda: 1.0), DEADLINE, 1000, 0)
+        breaker = Breaker(MOST, 60, lambda: 1.0)
+        limiter = LimitedAuthorizer(self.clock, chain, breaker, deadline=DEADLINE, max_concurrency=1000, max_queue=0)
         decided: list[Any] = []
         for second in range(500):
             for _ in range(20):
@@ -636,7 +639,10 @@ class PropertyTests(SynchronousTestCase):
         """
         clock, manual = Clock(), Manual()
         chain = FailClosedAuthorizer(clock, manual, DEADLINE)
-        limiter = LimitedAuthorizer(clock, chain, Breaker(2, 60, lambda: 0.5), DEADLINE, at_once, max_queue)
+        breaker = Breaker(2, 60, lambda: 0.5)
+        limiter = LimitedAuthorizer(
+            clock, chain, breaker, deadline=DEADLINE, max_concurrency=at_once, max_queue=max_queue
+        )
         call: list[Deferred[Any]] = []
         for what, value in events:
             put, was_open = len(manual.asked), limiter.stats().states["open"]

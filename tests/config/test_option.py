@@ -25,11 +25,11 @@ class OptionTests(SynchronousTestCase):
         )
 
     def test_variables(self) -> None:
-        other = Variable("THINGS")
-        self.assertEqual(self.option("N", other).environment, (Variable("EGRESS_MAX_THINGS"), other))
+        other = Variable(name="THINGS")
+        self.assertEqual(self.option("N", other).environment, (Variable(name="EGRESS_MAX_THINGS"), other))
 
     def test_prefix(self) -> None:
-        self.assertEqual(attrs.evolve(self.option(), prefix="OTHER_").variable, Variable("OTHER_MAX_THINGS"))
+        self.assertEqual(attrs.evolve(self.option(), prefix="OTHER_").variable, Variable(name="OTHER_MAX_THINGS"))
 
     def test_by_name(self) -> None:
         option = attrs.evolve(self.option(), aliases=("most-things",))

@@ -87,11 +87,11 @@ def proxy_metrics() -> dict[str, Family]:
     for status in (None, 100, 200, 300, 400, 500, 600):
         metrics.write(attrs.evolve(ALLOWED, status=status))
     clock = Clock()
-    limiter = LimitedAuthorizer(clock, None, Breaker(1, 1, float), 1, 1, 1)  # type: ignore[arg-type]
+    limiter = LimitedAuthorizer(clock, None, Breaker(1, 1, float), deadline=1, max_concurrency=1, max_queue=1)  # type: ignore[arg-type]
     metrics.set_authorizer_source(limiter.stats, lambda: 0)
     metrics.set_cache_source(lambda: CacheStats(0, 0, 0, 0, 0))
     metrics.set_policy_source(lambda: PolicyReloadStats(0))
-    metrics.set_approvals_source(lambda: 0, Approvals(clock, clock.seconds, 1, 1, is_open=True).counts)
+    metrics.set_approvals_source(lambda: 0, Approvals(clock, clock.seconds, timeout=1, limit=1, is_open=True).counts)
     metrics.registry.register(ShadowLog(clock.seconds, clock.seconds))
     return samples_of(metrics.registry, parent_metrics(2, lambda: 2, lambda: 0)[0])
 

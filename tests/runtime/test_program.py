@@ -31,7 +31,7 @@ class ProgramTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.stopped: list[None] = []
-        self.terminal = Terminal("program", True, io.StringIO(), io.StringIO())
+        self.terminal = Terminal(program="program", foreground=True, out=io.StringIO(), err=io.StringIO())
 
     def program(self, service: Bound) -> Program:
         return Program(

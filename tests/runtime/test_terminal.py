@@ -23,7 +23,13 @@ class TerminalTests(SynchronousTestCase):
     """The start messages go to the terminal or to the log."""
 
     def terminal(self, foreground: bool = True, pidfile: str | None = None, out: io.StringIO | None = None) -> Any:
-        return Terminal("egressproxy", foreground, io.StringIO() if out is None else out, io.StringIO(), pidfile)
+        return Terminal(
+            program="egressproxy",
+            foreground=foreground,
+            out=io.StringIO() if out is None else out,
+            err=io.StringIO(),
+            pidfile=pidfile,
+        )
 
     def test_foreground(self) -> None:
         terminal = self.terminal()

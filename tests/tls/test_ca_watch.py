@@ -32,7 +32,12 @@ class WatchTestCase(SynchronousTestCase):
     def make(self, reminds: bool = True) -> CaWatch:
         authority = self.directory.load_or_create(NOW)
         watch = CaWatch(
-            self.clock, self.directory, authority, self.changes.append, reminds, lambda: self.now.timestamp()
+            self.clock,
+            self.directory,
+            authority,
+            self.changes.append,
+            reminds=reminds,
+            wall_clock=lambda: self.now.timestamp(),
         )
         self.addCleanup(watch.stop)
         return watch

@@ -38,7 +38,7 @@ def leaves(
     make_rsa_key: Callable[[], rsa.RSAPrivateKey] = rsa_key,
 ) -> HostContexts:
     """Leaf certificates of that CA; by default, no client waits for the RSA key."""
-    return HostContexts(test_authority(), 16, time.time, in_thread, accepted, make_rsa_key)
+    return HostContexts(test_authority(), 16, time.time, in_thread, accepted=accepted, make_rsa_key=make_rsa_key)
 
 
 def client_context(*, trusting: bool = True) -> SSL.Context:

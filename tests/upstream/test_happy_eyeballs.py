@@ -30,7 +30,7 @@ class ConnectFirstTests(SynchronousTestCase):
 
     def connect(self, *texts: str) -> Deferred[None]:
         addresses: list[Any] = [parse_ip(text) for text in texts or ADDRESSES]
-        return connect_first(self.reactor, addresses, 80, self.protocol, 15, 4)  # type: ignore[arg-type]
+        return connect_first(self.reactor, addresses, 80, self.protocol, timeout=15, max_concurrent=4)  # type: ignore[arg-type]
 
     def tried(self) -> list[str]:
         return [attempt.host for attempt in self.reactor.attempts]
@@ -112,7 +112,14 @@ class BoundsTests(SynchronousTestCase):
         self.addresses: list[Any] = [parse_ip(f"192.0.2.{number}") for number in range(10)]
 
     def connect(self, timeout: float = 15) -> Deferred[None]:
-        return connect_first(self.reactor, self.addresses, 80, self.protocol, timeout, 4)  # type: ignore[arg-type]
+        return connect_first(
+            self.reactor,  # type: ignore[arg-type]
+            self.addresses,
+            80,
+            self.protocol,
+            timeout=timeout,
+            max_concurrent=4,
+        )
 
     def under_way(self) -> list[int]:
         return [number for number, attempt in enumerate(self.reactor.attempts) if not attempt.given_up]

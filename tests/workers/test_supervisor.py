@@ -78,10 +78,10 @@ class SlotTestCase(SynchronousTestCase):
             self.reactor,
             SPEC,
             [7, 9],
-            self.wrote.append,
-            lambda: self.left.append(None),
-            lambda: self.restarted.append(None),
-            self.reactor.socketpair,  # type: ignore[arg-type]
+            wrote=self.wrote.append,
+            left=lambda: self.left.append(None),
+            restarted=lambda: self.restarted.append(None),
+            socketpair=self.reactor.socketpair,  # type: ignore[arg-type]
         )
 
     def started(self, said: bytes = tell("ready")) -> None:
@@ -317,10 +317,10 @@ class RunningTests(SlotTestCase):
             self.reactor,
             SPEC,
             [],
-            self.wrote.append,
-            nothing,
-            nothing,
-            pair,  # type: ignore[arg-type]
+            wrote=self.wrote.append,
+            left=nothing,
+            restarted=nothing,
+            socketpair=pair,  # type: ignore[arg-type]
             serves=lambda slot: asked.append(slot.request("add-grant", 1.0, {"a": 1})),
         )
         self.started()

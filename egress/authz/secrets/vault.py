@@ -40,7 +40,7 @@ class _Unreadable(Exception):
     """There is no value.  The text is the reason, and contains nothing of a value."""
 
 
-@attrs.define(eq=False, repr=False)
+@attrs.define(eq=False, repr=False, kw_only=True)
 class _CachedSecret:
     """The state of one secret.
 
@@ -102,7 +102,7 @@ class Vault:
     def use(self, table: SecretTable) -> None:
         """Use another table from now on.  All values are read again."""
         self.table = table
-        self._cached = {name: _CachedSecret(secret) for name, secret in table.secrets.items()}
+        self._cached = {name: _CachedSecret(secret=secret) for name, secret in table.secrets.items()}
 
     def value(self, name: str, origin: Origin) -> Deferred[bytes]:
         """Return the value of a secret.

@@ -84,14 +84,13 @@ class Definitions:
         found: dict[Any, None] = {}
         for index, member in enumerate(members):
             path = ("groups", kind, name, index)
-            found.update(
-                dict.fromkeys(self.members(kind, document, path, f"group {name}", member, (*trail, name))),
-            )
+            compiled = self.members(kind, document, path, f"group {name}", entry=member, trail=(*trail, name))
+            found.update(dict.fromkeys(compiled))
         self._compiled[kind, name] = tuple(found)
         return self._compiled[kind, name]
 
     def members(
-        self, kind: str, document: Document, path: Path, label: str, entry: object, trail: tuple[str, ...] = ()
+        self, kind: str, document: Document, path: Path, label: str, *, entry: object, trail: tuple[str, ...] = ()
     ) -> tuple[Any, ...]:
         """Compile one entry of a list of hosts or clients; the entry can be a group reference.
 
@@ -116,7 +115,7 @@ class Definitions:
         """Compile a list of hosts or clients.  A list that consists of one group returns the same object each time."""
         entries = table.members(kind)
         found = [
-            self.members(kind, table.document, (*table.path, kind, index), label, entry)
+            self.members(kind, table.document, (*table.path, kind, index), label, entry=entry)
             for index, entry in enumerate(entries)
         ]
         return found[0] if len(found) == 1 else tuple(test for tests in found for test in tests)

@@ -381,7 +381,7 @@ class FactoryTests(SynchronousTestCase):
         trust = ReloadableTrust(OriginTrust())
 
         def behind_upstream(upstream: UpstreamProxy, authority: Authority) -> Any:
-            self.assertEqual((upstream, authority.port), (UPSTREAM, 80))
+            self.assertEqual(upstream, UPSTREAM)
             return behind
 
         return remote_authorizer(cast(IEgressReactor, _Reactor()), RemoteService.of(config), trust, behind_upstream)
@@ -399,7 +399,7 @@ class FactoryTests(SynchronousTestCase):
             ("https://authz.test", "has a TLS error: the TLS handshake with authz.test:443 failed: oops"),
         ):
             with self.subTest(url):
-                decided = self.make(url, endpoint, authz_via_upstream=True).decide(REQUEST)
+                decided = self.make(url, endpoint, **BY_UPSTREAM).decide(REQUEST)
                 self.assertIn(words, self.failureResultOf(decided, AuthorizerUnavailable).value.reason)
 
     def test_through_the_upstream_proxy(self) -> None:
