@@ -91,6 +91,16 @@ def _both(one: str, other: str) -> Callable[[Any], bool]:
     return lambda config: bool(getattr(config, one)) and bool(getattr(config, other))
 
 
+def _is_the_proxy(name: str) -> Callable[[Any], bool]:
+    """Return whether the upstream proxy of a field is the proxy itself."""
+
+    def is_the_proxy(config: Any) -> bool:
+        upstream = getattr(config, name)
+        return upstream is not None and any(listener.listens_on(upstream.authority) for listener in config.listen)
+
+    return is_the_proxy
+
+
 _NO_AUDIT: Final = Contradiction(
     "audit_failure",
     lambda config: config.audit_failure.value == "deny" and config.audit_log is None,
@@ -170,6 +180,10 @@ PROXY: Final = (
         _missing("admin"),
         "has no effect without the admin API: set {admin}",
         *("admin_token", "approval_timeout", "approval_queue"),
+    ),
+    *(
+        Contradiction(name, _is_the_proxy(name), "is the address of this proxy: set another proxy, or none")
+        for name in ("upstream_http", "upstream_https")
     ),
 )
 

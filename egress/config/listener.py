@@ -9,13 +9,16 @@ from typing import Final
 
 import attrs
 
-from egress.model.authority import parse_ip
+from egress.model.authority import Authority, parse_ip
 from egress.model.converters import ConfigError, checked, string
 
 # The pieces between colons; a colon in a value is escaped with a backslash.
 _PIECE: Final = re.compile(r"(?:\\.|[^:\\])*", re.DOTALL)
 _ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
 _OPTION: Final = re.compile(r"([A-Za-z-]+)=(.*)", re.DOTALL)
+
+_TCP_PORT: Final = re.compile(r"tcp6?:(?:port=)?([0-9]{1,5})")
+_INTERFACE: Final = re.compile(r":interface=((?:\\.|[^:\\])*)")
 
 _AUTH: Final = "client-auth"
 _CA: Final = "client-ca"
@@ -82,6 +85,20 @@ class Listener:
             return self.https
         return self.tls is not None or _is_local(self.endpoint)
 
+    def listens_on(self, authority: Authority) -> bool:
+        """Tell whether it listens on an authority, as far as that is known without resolving or binding."""
+        found = _TCP_PORT.match(self.endpoint)
+        if found is None or int(found[1]) != authority.port:
+            return False
+        found = _INTERFACE.search(self.endpoint)
+        interface = _ESCAPED.sub(r"\1", found[1]) if found else ""
+        if authority.host == interface:
+            return True
+        address = authority.ip
+        loopback = authority.host == "localhost" or (address is not None and address.is_loopback)
+        everywhere = interface in ("", "0.0.0.0", "::")
+        return loopback and (everywhere or (authority.host == "localhost" and _is_loopback(interface)))
+
     def __attrs_post_init__(self) -> None:
         """Reject a file of secrets that would have no effect, so that every client could connect.
 
@@ -140,6 +157,11 @@ def _split(text: str) -> list[str]:
         at = end + 1
 
 
+def _is_loopback(interface: str) -> bool:
+    address = parse_ip(interface)
+    return address is not None and address.is_loopback
+
+
 def _is_local(endpoint: str) -> bool:
     """Tell whether only programs on this machine can connect to an endpoint, as far as its description tells."""
     kind, *pieces = [_ESCAPED.sub(r"\1", piece) for piece in _split(endpoint)]
@@ -148,8 +170,7 @@ def _is_local(endpoint: str) -> bool:
         unnamed = [piece for piece in pieces if not _OPTION.fullmatch(piece)]
         named = [piece.partition("=")[2] for piece in pieces if piece.startswith("interface=")]
         interface = next(iter(named + unnamed[1:2]), "")
-        address = parse_ip(interface)
-        return interface == "localhost" or (address is not None and address.is_loopback)
+        return interface == "localhost" or _is_loopback(interface)
     return kind == "unix"
 
 

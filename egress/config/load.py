@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -13,10 +12,7 @@ from egress.config.options import OPTIONS
 from egress.config.parsers import ParseContext
 from egress.config.sources import gather, table_of
 from egress.config.wording import made
-from egress.model.authority import Authority, parse_ip
 
-_TCP_LISTENER: Final = re.compile(r"tcp6?:(?:port=)?([0-9]{1,5})")
-_INTERFACE: Final = re.compile(r":interface=((?:\\.|[^:\\])*)")
 _LIMITS: Final = "limits."
 _UPSTREAMS: Final = ("upstream_http", "upstream_https")
 
@@ -49,13 +45,9 @@ def load_config(
         raise given["authz_api"].refuse("has no effect without an authorization service: set --authz-url")
     more = RULES_DECIDE if only is None else ()
     try:
-        config = made(lambda fields: ProxyConfig(**_nested(fields)), given, OPTIONS, read, more)
+        return made(lambda fields: ProxyConfig(**_nested(fields)), given, OPTIONS, read, more)
     except RuntimeError as error:
         raise ConfigError("--ca-dir", "", "the home directory is unknown: set a directory") from error
-    for field in _UPSTREAMS:
-        if field in read and any(_listens_on(listener.endpoint, read[field].authority) for listener in config.listen):
-            raise given[field].refuse("is the address of this proxy: set another proxy, or none")
-    return config
 
 
 def _nested(read: Mapping[str, Any]) -> dict[str, Any]:
@@ -63,26 +55,6 @@ def _nested(read: Mapping[str, Any]) -> dict[str, Any]:
     limits = {field.removeprefix(_LIMITS): value for field, value in read.items() if field.startswith(_LIMITS)}
     fields = {field: value for field, value in read.items() if not field.startswith(_LIMITS)}
     return {**fields, "limits": Limits(**limits)}
-
-
-def _listens_on(description: str, authority: Authority) -> bool:
-    """Tell whether an endpoint listens on an authority, as far as that is known without resolving or binding."""
-    listener = _TCP_LISTENER.match(description)
-    if listener is None or int(listener[1]) != authority.port:
-        return False
-    found = _INTERFACE.search(description)
-    interface = re.sub(r"\\(.)", r"\1", found[1]) if found else ""
-    if authority.host == interface:
-        return True
-    address = authority.ip
-    loopback = authority.host == "localhost" or (address is not None and address.is_loopback)
-    everywhere = interface in ("", "0.0.0.0", "::")
-    return loopback and (everywhere or (authority.host == "localhost" and _is_loopback(interface)))
-
-
-def _is_loopback(interface: str) -> bool:
-    address = parse_ip(interface)
-    return address is not None and address.is_loopback
 
 
 def reference() -> str:

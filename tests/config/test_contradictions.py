@@ -19,9 +19,11 @@ from egress.config.contradictions import (
     check,
 )
 from egress.config.model import AuthzApi, ConfigError, ProxyConfig
+from egress.model.authority import Authority, UpstreamProxy
 
 URL = "http://a.test"
 HTTPS = "https://a.test"
+UPSTREAM = UpstreamProxy("http", Authority("127.0.0.1", 3128))
 
 # The field at fault with a configuration in which a setting would silently have no effect.
 CASES: tuple[tuple[str, dict[str, Any]], ...] = (
@@ -48,6 +50,8 @@ CASES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("admin_token", {"admin_token": "hunter2"}),
     ("approval_timeout", {"approval_timeout": 1}),
     ("approval_queue", {"approval_queue": 1}),
+    ("upstream_http", {"upstream_http": UPSTREAM, "listen": ["tcp:3128"]}),
+    ("upstream_https", {"upstream_https": UPSTREAM, "listen": ["unix:/run/a", "tcp:port=3128:interface=127.0.0.1"]}),
 )
 
 
@@ -86,6 +90,7 @@ class ProxyTests(SynchronousTestCase):
             {"admin": "tcp:9099", "admin_token": "hunter2", "approval_queue": 1},
             {"admin": "unix:/a", "admin_token": "hunter2"},
             {"ca_cert": "c", "ca_key": "k", "ca_dir": "unused"},
+            {"upstream_http": UPSTREAM, "listen": ["tcp:3129", "tcp:3128:interface=192.0.2.1"]},
             # The defaults, given explicitly.
             {"authz_api": "postman", "metrics_interface": "127.0.0.1", "approval_timeout": 300},
         ):

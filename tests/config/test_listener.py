@@ -7,6 +7,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.config.listener import InvalidListener, Listener, ListenerTls
+from egress.model.authority import Authority
 from egress.model.converters import ConfigError
 
 PEM = Path("server.pem")
@@ -95,6 +96,20 @@ class ParseTests(SynchronousTestCase):
         listener = Listener.parse("ssl:1:certKey=c:client-ca=d:client-auth=e", lambda text: Path("/etc") / text)
         tls = ListenerTls(Path("/etc/server.pem"), Path("/etc/c"), None, Path("/etc/d"))
         self.assertEqual(listener, Listener("tcp:1", tls, True, Path("/etc/e")))
+
+    def test_listens_on(self) -> None:
+        """It is known without resolving a name."""
+        for text, host, expected in (
+            ("tcp:8080:interface=127.0.0.1", "localhost", True),
+            ("tcp6:8080:interface=\\:\\:1", "::1", True),
+            ("ssl:port=8080", "127.0.0.1", True),
+            ("tcp:8080:interface=gateway", "gateway", True),
+            ("tcp:8081", "127.0.0.1", False),
+            ("tcp:8080", "192.0.2.1", False),
+            ("unix:/run/a", "127.0.0.1", False),
+        ):
+            with self.subTest(text, host=host):
+                self.assertIs(Listener.parse(text).listens_on(Authority(host, 8080)), expected)
 
     def test_file_without_effect(self) -> None:
         """A file of secrets means that clients must authenticate."""
