@@ -16,16 +16,15 @@ from benchmarks.contestants import TREE
 from benchmarks.instructions import FORWARD, Instructions, groups, instructions_in
 from benchmarks.keep_alive import Unproven
 from benchmarks.treq_proxy import CLIENTS
-from egress.authz.protocols.validate import ValidateCodec
 from egress.authz.remote import client
 from egress.authz.remote.agent import KeepAliveAgent
 from egress.authz.remote.client import RemoteAuthorizer
 from egress.model.errors import AuthorizerUnavailable
 from egress.transport.reactor import IEgressReactor
+from tests.authz.remote.test_client import service
 from tests.authz.servers import Endpoint, http
 from tests.authz.test_fail_closed import REQUEST
 
-NAME = "the authorization service http://authz.test/validate"
 ALLOWED = b'{"allowed": true}'
 
 
@@ -37,9 +36,8 @@ class ClientTests(SynchronousTestCase):
 
     def start(self, name: str) -> tuple[RemoteAuthorizer, Endpoint]:
         endpoint = Endpoint()
-        codec = ValidateCodec("http://authz.test/validate", NAME)
         agent = CLIENTS[name](self.clock, endpoint)
-        return RemoteAuthorizer(cast(IEgressReactor, self.clock), NAME, codec, agent, 5.0, "token"), endpoint
+        return RemoteAuthorizer(cast(IEgressReactor, self.clock), service(token="token"), agent), endpoint
 
     def test_requests(self) -> None:
         sent: dict[str, list[bytes]] = {}
