@@ -99,7 +99,12 @@ class GrantScope:
     The scope does not include the query, the header fields or the content.
 
     @ivar stage: C{"request"} or C{"tunnel"}.
+    @ivar method: the method; C{"CONNECT"} for a tunnel.
+    @ivar origin: the scheme and the authority, as text.
+    @ivar path: the path as sent, without the query.
     @ivar client: the client's address.
+    @ivar identity: the name of the client; C{None} if it has none.
+    @ivar rule_id: the rule that requires the approval; C{None} if the authorizer names none.
     """
 
     stage: str
@@ -124,7 +129,11 @@ class GrantScope:
 class Grant:
     """A standing approval: an approver allowed a scope for a limited time.
 
+    @ivar grant_id: identifies the grant in the admin API.
+    @ivar subject: the scope.
     @ivar until: when the grant expires, in seconds since the epoch.
+    @ivar by: the approver's name, as the approver states it; may be empty.
+    @ivar reason: the approver's reason; may be empty.
     """
 
     grant_id: str

@@ -203,6 +203,7 @@ class Origin:
     """A scheme and an authority (RFC 6454): the destination of a connection, and the key of the connection pool.
 
     @ivar scheme: C{"http"} or C{"https"}.
+    @ivar authority: the host and the port.
     @ivar netloc: the authority as in the C{Host} field: without the scheme's default port (RFC 9110 section 7.2).
     @ivar host_field: C{netloc}, as the value of the field.
     """
@@ -268,6 +269,7 @@ class UpstreamProxy:
     """The organization's upstream proxy, through which requests are sent.
 
     @ivar scheme: the scheme for connections to the upstream proxy itself: C{"http"} or C{"https"}.
+    @ivar authority: the host and the port of the upstream proxy.
     @ivar authorization: the value of C{Proxy-Authorization}, or C{None}.  Excluded from C{repr} because it is a secret.
     """
 

@@ -50,8 +50,10 @@ def compare(first: Decision, second: Decision) -> ShadowResult:
 class ShadowComparison:
     """The two decisions on one request.
 
+    @ivar request: the authorization request.
     @ivar first: the decision in force.
     @ivar second: the shadow authorizer's decision; C{None} if there is none.
+    @ivar result: the result of the comparison.
     """
 
     request: DecisionRequest

@@ -1,5 +1,7 @@
 """Converters for configuration fields: they convert and check the values of an application when an object is created.
 
+A converter returns the converted value, or raises L{BadValue}.
+
 L{checked} derives the check of each field from its type, so a new field needs no further code.  The type C{str} does
 not say which texts are valid: name the kind of each text field, or a test fails.
 """
@@ -298,12 +300,18 @@ def _with_converter(field: attrs.Attribute[Any], kind: Kind | None) -> attrs.Att
 
 
 def positive(instance: object, attribute: attrs.Attribute[Any], value: float | None) -> None:
-    """Validate a number that must be greater than zero."""
+    """Validate a number that must be greater than zero.
+
+    @raise ConfigError: for zero and negative numbers.
+    """
     if value is not None and value <= 0:
         raise ConfigError(attribute.name, str(value), "must be greater than zero")
 
 
 def not_negative(instance: object, attribute: attrs.Attribute[Any], value: float) -> None:
-    """Validate a number that may be zero."""
+    """Validate a number that may be zero.
+
+    @raise ConfigError: for negative numbers.
+    """
     if value < 0:
         raise ConfigError(attribute.name, str(value), "must not be less than zero")

@@ -17,7 +17,11 @@ Headers = tuple[Header, ...]
 
 
 class Stage(enum.Enum):
-    """The subject of an authorization request (contract: the optional field C{stage})."""
+    """The subject of an authorization request (contract: the optional field C{stage}).
+
+    @cvar REQUEST: one HTTP request.
+    @cvar TUNNEL: the tunnel of a CONNECT whose content the proxy does not read.
+    """
 
     REQUEST = "request"
     TUNNEL = "tunnel"
@@ -32,6 +36,8 @@ class Verdict(enum.Enum):
     Only C{ALLOW} permits the proxy to forward a request.  The last three are not final: the proxy repeats the
     authorization request, or a wrapper of the authorizer turns them into a final verdict.
 
+    @cvar ALLOW: the proxy may forward the request.
+    @cvar DENY: the request is denied by policy.
     @cvar NEED_BODY: the authorizer needs the content; repeat the authorization request with it.
     @cvar NEED_ADDRESSES: the authorizer needs the addresses; repeat the authorization request with them.
     @cvar ASK: the request needs an approval.
@@ -84,10 +90,12 @@ class DecisionRequest:
     """An authorization request.
 
     @ivar request_id: identifies the exchange in the audit log, in responses and to the authorizer.
+    @ivar stage: whether the subject is a request or a tunnel.
     @ivar method: C{"CONNECT"} if the stage is L{Stage.TUNNEL}.
     @ivar origin: the origin that the proxy will contact.
     @ivar path: path and query as sent, with non-UTF-8 bytes percent-encoded; empty for a tunnel.
     @ivar headers: the end-to-end header fields as the proxy will forward them.
+    @ivar client: the client that sent the request.
     @ivar body: the content, or C{None} if the request has none or the authorizer does not inspect it.
     @ivar body_truncated: whether C{body} is only the beginning of the content.
     @ivar body_withheld: whether there is content that the proxy has not read yet; L{Verdict.NEED_BODY} requests it.
@@ -160,6 +168,7 @@ NO_OBLIGATIONS: Final = Obligations()
 class Decision:
     """The decision of an authorizer.  Every decision has a reason.
 
+    @ivar verdict: the outcome.
     @ivar reason: one sentence for the client and the audit log.
     @ivar decided_by: the name of the authorizer, for the audit log.
     @ivar rule_id: the rule that decided, if the authorizer names one.

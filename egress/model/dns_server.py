@@ -28,7 +28,11 @@ class InvalidDnsServer(ValueError):
 
 @attrs.frozen(field_transformer=checked(port=tcp_port))
 class DnsServer:
-    """The endpoint at which a DNS server accepts queries, over UDP and TCP."""
+    """The endpoint at which a DNS server accepts queries, over UDP and TCP.
+
+    @ivar address: the IP address.
+    @ivar port: the port, 1 to 65535.
+    """
 
     address: IPAddress
     port: int = PORT

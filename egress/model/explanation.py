@@ -29,7 +29,9 @@ class InvalidExplainRequest(ValueError):
 class ExplainRequest:
     """A hypothetical request to explain.
 
+    @ivar method: the method, as a client would send it.
     @ivar url: the URL as a client would write it.
+    @ivar headers: the header fields.
     @ivar body: the content; C{None} if there is none.
     @ivar client: the name of the client; C{None} if it has none.
     @ivar connect: whether to connect to the origin if the request is allowed.
@@ -130,6 +132,9 @@ def _body(value: object, encoding: object) -> bytes | None:
 class RuleTried:
     """The evaluation of one rule of the embedded policy.
 
+    @ivar rule_id: identifies the rule.
+    @ivar verdict: the verdict of the rule.
+    @ivar matched: whether the rule decided.
     @ivar failed: the condition that did not match; C{None} if all matched.
     @ivar where: the location of the rule in the policy file.
     @ivar doubt: the part of the request that servers interpret differently, if it determined the result.
@@ -147,6 +152,7 @@ class RuleTried:
 class Step:
     """One step of the processing of a request.
 
+    @ivar name: the name of the step.
     @ivar outcome: C{"ok"}, C{"no"} (processing ends here), C{"failed"} (the step gave no result), C{"skipped"}.
     @ivar text: the result, in a sentence.
     @ivar seconds: the duration of the step.
@@ -166,8 +172,13 @@ class Step:
 class Explanation:
     """The processing of one request, up to the step that ends it.
 
+    @ivar method: the method of the request.
+    @ivar url: the URL of the request.
+    @ivar steps: the steps, in order.
     @ivar verdict: C{"allow"}, C{"deny"}, C{"ask"} (requires an approval) or C{"none"}: no decision, or a failure.
+    @ivar reason: the reason of the decision or of the failure, in one sentence.
     @ivar decided_by: the name of the authorizer; C{"proxy"}: the proxy itself.
+    @ivar rule_id: the rule that decided, if the authorizer names one.
     @ivar status: the status code of the proxy's own response; C{None} if the proxy generates none.
     @ivar code: the error code, as in the audit log.
     """

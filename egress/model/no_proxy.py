@@ -92,6 +92,8 @@ class Bypass:
     """A parsed C{NO_PROXY}.
 
     @ivar everything: whether the list contains a single C{*}, which matches every destination.
+    @ivar hosts: the hosts, each with an optional port.
+    @ivar networks: the address ranges.
     @ivar endings: suffixes that match at any position in a label (C{*example.com}).
     """
 

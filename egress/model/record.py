@@ -14,6 +14,7 @@ class ExchangeRecord:
 
     @ivar time: seconds since the epoch at which the request head was complete.
     @ivar request_id: the same identifier as in the response to the client and in the authorization request.
+    @ivar client: the client that sent the request.
     @ivar stage: C{"request"} or C{"tunnel"}.
     @ivar method: the request's method; C{""} if it could not be parsed.
     @ivar url: the requested URL, not yet redacted: the sinks redact it.
@@ -23,6 +24,7 @@ class ExchangeRecord:
     @ivar outcome: C{"forwarded"}, or the code of the error (L{egress.model.errors.Outcome.code}).
     @ivar reason: the reason of the decision or of the error.
     @ivar decided_by: the name of the authorizer; C{"proxy"} if the proxy itself decided.
+    @ivar rule_id: the rule that decided, if the authorizer names one.
     @ivar observed: the original verdict, if observe mode allowed the request: C{"deny"} or C{"unavailable"}.
     @ivar source: the source of the decision, if it is not a response to this request (L{Decision.source}).
     @ivar decision_seconds: the duration of the decision; C{None} if no authorizer was queried.

@@ -27,6 +27,7 @@ class Purpose(enum.Enum):
 class Route:
     """A validated route to an origin.
 
+    @ivar origin: the origin.
     @ivar addresses: the addresses to connect to, validated by the address guard, in order of preference.  Empty with an
         upstream proxy: the operator chose it, and its name is resolved when the proxy connects.
     @ivar upstream: the upstream proxy, or C{None}.

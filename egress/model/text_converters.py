@@ -1,6 +1,7 @@
 """Converters for structured configuration text: URLs, hosts, header fields, tokens.
 
 The command line, a configuration file and an application that embeds the proxy use the same converters.
+Each returns the converted value, or raises L{egress.model.converters.BadValue}.
 """
 
 from __future__ import annotations
