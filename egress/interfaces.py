@@ -69,6 +69,7 @@ class IClientAuthenticator(Interface):
     def check(presented: bytes | None, address: str) -> Deferred[str]:
         """Verify credentials.
 
+        @param presented: the value of C{Proxy-Authorization}; C{None} if the client sent none.
         @param address: the address of the client; checks are limited per address, so that one client cannot delay the
             others.
         @return: fires with the name of the client; fails with L{egress.model.errors.ClientUnauthenticated} or
@@ -134,8 +135,9 @@ class IDialer(Interface):
 
         @param client: the key by which per-client limits count the client (L{egress.model.limit_key}); empty for the
             proxy itself.  The lookups of one client do not delay those of others.
-        @return: fires with a route for L{dial}; fails with L{egress.model.errors.AddressForbidden} or an
-            L{egress.model.errors.OriginError}.
+        @return: fires with a route for L{dial}; fails with L{egress.model.errors.AddressForbidden}, an
+            L{egress.model.errors.OriginError}, L{egress.model.errors.TooManyLookups} or
+            L{egress.model.errors.ResolverBusy}.
         """
 
     def dial(route: Route, protocol: DialedProtocol) -> Deferred[None]:

@@ -15,11 +15,16 @@ HTTP_1_1: Final = b"1.1"
 
 
 class BodyKind(enum.Enum):
-    """The way in which the end of the content is marked."""
+    """The way in which the end of the content is marked.
+
+    @cvar NONE: there is no content.
+    @cvar LENGTH: C{Content-Length} announces the number of bytes.
+    @cvar DELIMITED: the sender marks the end, with the chunked coding of HTTP/1.1 or with the end of a stream.
+    @cvar UNTIL_CLOSE: the content ends with the connection (responses only).
+    """
 
     NONE = "none"
     LENGTH = "content-length"
-    # The sender marks the end: with the chunked coding of HTTP/1.1, or with the end of a stream.
     DELIMITED = "delimited"
     UNTIL_CLOSE = "until-close"
 
@@ -28,6 +33,7 @@ class BodyKind(enum.Enum):
 class Framing:
     """The framing of a message's content.
 
+    @ivar kind: the way in which the end of the content is marked.
     @ivar length: bytes of content if C{kind} is L{BodyKind.LENGTH}, otherwise 0.
     """
 
@@ -50,8 +56,11 @@ UNTIL_CLOSE: Final = Framing(BodyKind.UNTIL_CLOSE)
 class RequestHead:
     """A request line and its fields.
 
+    @ivar method: the method as sent.
     @ivar target: the request-target as sent.
     @ivar version: the version of HTTP, for example L{HTTP_1_1}.
+    @ivar headers: the fields, in the order in which they were sent.
+    @ivar framing: the framing of the content.
     @ivar host: the value of the only C{Host} field, or C{None} (HTTP/1.0, and CONNECT).
     @ivar keep_alive: whether the client lets the connection persist (RFC 9112 section 9.3).
     @ivar connection_options: the field names that C{Connection} lists.
@@ -82,8 +91,11 @@ class RequestHead:
 class ResponseHead:
     """A status line and its fields.
 
+    @ivar status: the status code.
     @ivar reason: the reason phrase as sent.
     @ivar version: the version of HTTP, for example L{HTTP_1_1}.
+    @ivar headers: the fields, in the order in which they were sent.
+    @ivar framing: the framing of the content.
     @ivar keep_alive: whether the origin lets the connection persist.
     @ivar connection_options: the field names that C{Connection} lists.
     @ivar connection_auth: whether it requests or confirms authentication of the connection (RFC 4559).
@@ -103,8 +115,10 @@ class ResponseHead:
 class ForwardedHead:
     """The head of a request as the proxy sends it to an origin or an upstream proxy.
 
+    @ivar method: the method.
     @ivar target: the request-target: a path with its query, C{*}, or a URL for an upstream proxy.
     @ivar fields: all fields, including C{Host} and the fields that frame the content.
+    @ivar framing: the framing of the content.
     """
 
     method: str

@@ -34,7 +34,12 @@ from egress.model.errors import (
 
 @attrs.frozen
 class HeadLimits:
-    """The limits of a head; see L{egress.config.model.Limits} for the units."""
+    """The limits of a head.
+
+    @ivar head: the maximum size of a head in bytes, including its first line.
+    @ivar fields: the maximum number of fields.
+    @ivar target: the maximum size of a request-target in bytes.
+    """
 
     head: int
     fields: int

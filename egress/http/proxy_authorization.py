@@ -17,6 +17,7 @@ _TOKEN: Final = re.compile(rb"[A-Za-z0-9._~+/-]+=*")
 class Basic:
     """A name and a password (RFC 7617).
 
+    @ivar name: the name of the client.
     @ivar password: the password as sent.
     """
 
@@ -35,7 +36,10 @@ class Basic:
 
 @attrs.frozen
 class Bearer:
-    """A token (RFC 6750)."""
+    """A token (RFC 6750).
+
+    @ivar token: the token as sent.
+    """
 
     token: bytes = attrs.field(repr=False)
 

@@ -14,7 +14,13 @@ from egress.model.errors import InvalidTarget
 
 
 class TargetForm(enum.Enum):
-    """The form of a request-target."""
+    """The form of a request-target.
+
+    @cvar ORIGIN: a path, with an optional query.
+    @cvar ABSOLUTE: a whole URL.
+    @cvar AUTHORITY: a host and a port, as in CONNECT.
+    @cvar ASTERISK: C{*}, as in C{OPTIONS *}.
+    """
 
     ORIGIN = "origin-form"
     ABSOLUTE = "absolute-form"
@@ -27,6 +33,7 @@ class TargetForm(enum.Enum):
 class RequestTarget:
     """A parsed request-target.
 
+    @ivar form: the form of the request-target.
     @ivar path: path and query as text, for the decision. Bytes that are not UTF-8 are percent-encoded; a server that
         decodes them gets the same bytes. C{"*"} in asterisk-form, empty in authority-form.
     @ivar scheme: only in absolute-form.

@@ -7,7 +7,12 @@ import re
 
 
 class TunnelProtocol(enum.Enum):
-    """The protocol inside a CONNECT tunnel."""
+    """The protocol inside a CONNECT tunnel.
+
+    @cvar TLS: a TLS handshake.
+    @cvar HTTP: an HTTP/1 request in clear text.
+    @cvar UNKNOWN: any other protocol.
+    """
 
     TLS = "tls"
     HTTP = "http"
