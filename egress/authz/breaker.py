@@ -17,7 +17,12 @@ LAST_DELAY: Final = 10.0
 
 
 class State(enum.Enum):
-    """The state of a circuit breaker."""
+    """The state of a circuit breaker.
+
+    @cvar CLOSED: every request is admitted.
+    @cvar OPEN: no request is admitted.
+    @cvar HALF_OPEN: the authorizer can be reached again; one request is admitted as a probe.
+    """
 
     CLOSED = "closed"
     OPEN = "open"
@@ -54,9 +59,10 @@ class Breaker:
         exemption of one client ends.
     @param jitter: returns a number from 0 to 1, so that many proxies do not probe at the same time.
     @ivar failures: the number of consecutive failures; it is zero only while the breaker is closed.
-    @ivar since: the time of the first of them.
-    @ivar retry_at: while the breaker is open: when to check whether the authorizer can be reached.
-    @ivar opened: how often the breaker opened from the closed state.
+    @ivar since: the time of the first of these failures, in seconds.
+    @ivar retry_at: while the breaker is open: the time, in seconds, at which to check whether the authorizer can be
+        reached.
+    @ivar opened: the number of times that the breaker opened from the closed state.
     @ivar term: a number that changes with each transition and each probe.  A failure of a request from an earlier term
         is ignored.
     """
@@ -91,8 +97,12 @@ class Breaker:
         self._probing = False
 
     def admit(self, now: float, client: str) -> bool:
-        """Return whether to forward a request while the breaker is not closed: as the probe, which starts a term of its
-        own.
+        """Return whether to forward a request while the breaker is not closed.
+
+        A request that is forwarded is the probe, and starts a new term.
+
+        @param now: the current time, in seconds.
+        @param client: the client's key for per-client limits (L{egress.model.limit_key}).
         """
         must_yield = client == self._opening_client and self._others_tried and now < self._others_first_until
         if self.state is State.HALF_OPEN and not self._probing and not must_yield:
@@ -103,7 +113,7 @@ class Breaker:
         return False
 
     def record_response(self, now: float, client: str) -> None:
-        """Record that a request got a response, whenever it was sent: the authorizer works."""
+        """Record that a request got a response.  The breaker closes, whichever term the request was sent in."""
         if self._only_client is not None and client != self._only_client:
             self._exempt, self._exempt_since = self._only_client, now
         self._only_client = None
@@ -114,6 +124,8 @@ class Breaker:
     def record_failure(self, now: float, client: str, term: int) -> bool:
         """Record that a request failed.
 
+        @param now: the current time, in seconds.
+        @param client: the client's key for per-client limits.
         @param term: the term in which the request was sent.
         @return: whether the breaker opened.
         """
@@ -145,7 +157,7 @@ class Breaker:
         return True
 
     def abandoned(self, term: int) -> None:
-        """Record that a request ended without a result.  If it was the probe, another request can be."""
+        """Record that a request ended without a result.  If it was the probe, another request can be the probe."""
         if term == self.term:
             self._probing = False
 

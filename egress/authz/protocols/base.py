@@ -15,8 +15,10 @@ from egress.model.errors import AuthorizerUnavailable
 class AuthzRequest:
     """One authorization request as an HTTP request.
 
+    @ivar method: the method.
     @ivar url: the absolute URL; its host is always the configured one.
     @ivar fields: fields in addition to L{Codec.fields}.
+    @ivar content: the content; empty if there is none.
     """
 
     method: bytes
@@ -27,7 +29,12 @@ class AuthzRequest:
 
 @attrs.frozen
 class AuthzResponse:
-    """The HTTP response to an authorization request."""
+    """The HTTP response to an authorization request.
+
+    @ivar status: the status code.
+    @ivar fields: the header fields as received.
+    @ivar content: the content; empty if there is none.
+    """
 
     status: int
     fields: Headers

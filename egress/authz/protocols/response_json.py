@@ -35,7 +35,7 @@ _REASONS: Final = {
 
 
 class InvalidResponse(ValueError):
-    """The response does not conform to the API. The text completes "an answer that"."""
+    """The response does not conform to the API.  The text names the fault."""
 
 
 def parse_object(content: bytes) -> dict[str, Any]:
@@ -164,6 +164,7 @@ def decision_from(
 
     @param allowed: C{None} if the response contains no verdict.
     @param fields: the members C{reason}, C{ruleId}, C{ttl} and all the others.
+    @param decided_by: the name of the authorizer, for the decision.
     @param withheld: whether the content was withheld from the authorization request.
     @param unresolved: whether the addresses were withheld from it, and can be looked up.
     @raise InvalidResponse: if the response is not a valid decision.

@@ -45,6 +45,9 @@ def decode_response(
 
     Only a 200 whose C{allowed} is exactly C{true} allows; C{allowed: false} denies under any status.
 
+    @param status: the status code.
+    @param body: the content.
+    @param decided_by: the name of the authorizer, for the decision.
     @param withheld: whether the request contained C{bodyWithheld}: only then may the response contain C{need: "body"}.
     @param unresolved: the same for C{addressesWithheld} and C{need: "addresses"}.
     @raise AuthorizerUnavailable: for any other response, with the reason.

@@ -129,6 +129,7 @@ def _encode_text(name: str, text: str) -> bytes:
 def decode_request(content: bytes, request_id: str) -> DecisionRequest:
     """Decode an authorization request.
 
+    @param content: JSON in UTF-8.
     @param request_id: the id of a request that contains none.
     @raise InvalidRequest: with the reason.
     """

@@ -55,12 +55,13 @@ class SecretTableError(Exception):
 class Secret:
     """One secret, without its value.
 
-    @ivar hosts: where it may be sent.
+    @ivar name: the name that decisions use.
+    @ivar hosts: the hosts to which the secret may be sent.
     @ivar file: a file that contains only the secret.
-    @ivar env: the variable that contains it.
-    @ivar command: a program that prints it.
-    @ivar refresh: seconds after which it is read again.
-    @ivar plain_http: whether it may be sent without TLS.
+    @ivar env: the environment variable that contains the secret.
+    @ivar command: a program that prints the secret, and its arguments.
+    @ivar refresh: seconds after which the secret is read again.
+    @ivar plain_http: whether the secret may be sent without TLS.
     """
 
     name: str
@@ -85,7 +86,10 @@ class Secret:
 
 @attrs.frozen
 class SecretTable:
-    """All secrets of a file, by name."""
+    """All secrets of a file.
+
+    @ivar secrets: the secrets by name.
+    """
 
     secrets: Mapping[str, Secret]
 
@@ -102,6 +106,7 @@ def secret_names(value: bytes) -> frozenset[str]:
 def filled(value: bytes, secrets: Mapping[str, bytes]) -> bytes:
     """Replace the names of secrets in a value, once: names in the values of secrets are not replaced.
 
+    @param value: the value of a header field.
     @param secrets: contains every name that L{secret_names} finds.
     """
     return _NAMED.sub(lambda match: secrets[match[1].decode("ascii")], value)
@@ -110,6 +115,7 @@ def filled(value: bytes, secrets: Mapping[str, bytes]) -> bytes:
 def parse_secret_table(text: str, where: str, directory: Path) -> SecretTable:
     """Parse the text of a file.
 
+    @param text: TOML.
     @param where: the name of the file in errors.
     @param directory: the base of relative paths.
     @raise SecretTableError: for any invalid content.

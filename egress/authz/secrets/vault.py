@@ -107,6 +107,7 @@ class Vault:
     def value(self, name: str, origin: Origin) -> Deferred[bytes]:
         """Return the value of a secret.
 
+        @param name: the name of the secret.
         @param origin: the origin to which it will be sent.
         @return: fires with the value, or fails with L{AuthorizerUnavailable}.
         """
