@@ -13,6 +13,7 @@ class Case:
 
     @ivar name: the name in the policy; otherwise a summary of the request.
     @ivar where: the file and line of the test case.
+    @ivar request: the request.
     @ivar now: the time of the decision, in seconds since the epoch; C{None} if not specified.
     @ivar expect: the expected verdict.
     @ivar rule: the rule that is expected to decide; C{None} accepts any rule.

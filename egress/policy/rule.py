@@ -46,6 +46,8 @@ class Rule:
     @ivar verdict: the verdict for requests that match.
     @ivar reason: the reason, for the client.
     @ivar hosts: host patterns, compiled by L{egress.policy.match.hosts.compile_host}.
+    @ivar ports: single ports.
+    @ivar schemes: C{"http"} and C{"https"}.
     @ivar port_ranges: port ranges in addition to C{ports}.
     @ivar methods: upper-case methods.
     @ivar paths: path patterns, compiled by L{egress.policy.match.paths.compile_path}; with C{broad} for a denial.

@@ -75,6 +75,7 @@ class RuleSet:
     """An ordered list of rules.
 
     @ivar name: the source of the rules, for logs.
+    @ivar rules: the rules, in order.
     @ivar blocks_private: whether names that resolve to internal networks are denied; the address guard enforces this
         independently of the rules.
     @ivar default: the verdict for requests that match no rule.

@@ -32,6 +32,7 @@ _EFFECTS: Final = {Verdict.ALLOW: "does not allow it", Verdict.DENY: "denies it"
 class RuleTrace:
     """The result of one rule.
 
+    @ivar rule_id: identifies the rule.
     @ivar verdict: the verdict of the rule; L{Verdict.NEED_BODY} if its result depends on the content,
         L{Verdict.NEED_ADDRESSES} if an earlier rule can decide once the addresses are known.
     @ivar matched: whether the rule decided.

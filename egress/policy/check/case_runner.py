@@ -16,6 +16,8 @@ _MAX_CANDIDATES = 3
 class CaseResult:
     """The result of one test case.
 
+    @ivar case: the test case.
+    @ivar decision: the decision of the rules.
     @ivar why: for a failed test case, lines that name the conditions and rules that did not match.
     """
 

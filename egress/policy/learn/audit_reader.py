@@ -39,11 +39,15 @@ class AuditLine:
     """An audit record of one exchange for which an authorizer was queried.
 
     @ivar time: the time, as text in the log.
+    @ivar stage: whether the record is of a request or a tunnel.
     @ivar method: C{"CONNECT"} for a tunnel.
+    @ivar origin: the origin of the request.
     @ivar path: path and query, with redacted secrets; empty for a tunnel.
     @ivar verdict: C{"allow"}, C{"deny"}, C{"ask"} (in the log of a service) or C{"unavailable"}.
     @ivar outcome: the outcome: C{"forwarded"}, or the error code.
     @ivar observed: the original verdict, if observe mode allowed the request.
+    @ivar reason: the reason of the decision or of the error.
+    @ivar rule_id: the rule that decided, if the authorizer named one.
     @ivar identity: the name of the client, if it has one.
     @ivar client: the address of the client.
     @ivar sent: content bytes sent to the origin.

@@ -58,6 +58,7 @@ class Destination:
     """The destination of a request.
 
     @ivar scheme: empty for a tunnel.
+    @ivar authority: the host and the port.
     @ivar method: C{"*"} if the method is not compared.
     @ivar path: a path pattern; empty if the path is not compared, and for C{OPTIONS *}.
     """
@@ -83,7 +84,11 @@ class Destination:
 
 @attrs.frozen
 class Lock:
-    """The content of a lock file."""
+    """The content of a lock file.
+
+    @ivar detail: the attributes that distinguish two destinations.
+    @ivar destinations: the destinations.
+    """
 
     detail: Detail
     destinations: frozenset[Destination]
@@ -134,6 +139,7 @@ def destination_of(line: AuditLine, detail: Detail) -> Destination:
 def parse_lock(text: str, where: str) -> Lock:
     """Parse a lock file.
 
+    @param text: the content of the file.
     @param where: the name of the file in errors.
     @raise LockFault: if the text is not a valid lock file.
     """

@@ -28,6 +28,8 @@ Structure = tuple[frozenset[str], tuple[tuple[str, "Structure"], ...]]
 class PathUse:
     """The requests that match a pattern with one method.
 
+    @ivar pattern: the path pattern.
+    @ivar method: the method.
     @ivar count: the number of requests.
     @ivar example: the URL of one request, with any method.
     """

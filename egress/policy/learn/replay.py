@@ -31,7 +31,16 @@ _ROWS: Final = 40
 
 
 class Change(enum.Enum):
-    """The effect of a replay on a recorded request."""
+    """The effect of a replay on a recorded request.
+
+    @cvar NEWLY_DENIED: the new decision denies the request, the recorded one does not.
+    @cvar NEWLY_ALLOWED: the new decision allows the request, the recorded one does not.
+    @cvar NEWLY_ASKED: the new decision requires an approval, the recorded one does not.
+    @cvar UNDECIDED: the new decision depends on data that the log does not have.
+    @cvar UNAVAILABLE: there is no new decision.
+    @cvar OTHER_RULE: the verdict is the same, and another rule decides.
+    @cvar SAME: the verdict and the rule are the same.
+    """
 
     NEWLY_DENIED = "newly denied"
     NEWLY_ALLOWED = "newly allowed"
@@ -55,7 +64,15 @@ _ALIKE: Final = frozenset({Change.SAME, Change.OTHER_RULE})
 class Recorded:
     """A request and its decision, as recorded in an audit log.
 
+    @ivar stage: whether it is a request or a tunnel.
+    @ivar method: C{"CONNECT"} for a tunnel.
+    @ivar origin: the origin.
+    @ivar path: path and query, with redacted secrets; empty for a tunnel.
+    @ivar identity: the name of the client; C{None} if it has none.
+    @ivar client: the address of the client.
     @ivar has_content: whether the request had content, or may have had content.
+    @ivar verdict: the recorded verdict.
+    @ivar rule_id: the rule that decided, if the authorizer named one.
     """
 
     stage: Stage
@@ -110,6 +127,7 @@ class Recorded:
 class Recording:
     """The distinct requests of an audit log, each with its count.
 
+    @ivar questions: the number of occurrences of each distinct request.
     @ivar undecided: the number of requests without a recorded decision; they are not compared.
     """
 
@@ -129,7 +147,12 @@ class Recording:
 class Replayed:
     """A recorded request with its recorded and its new decision.
 
+    @ivar recorded: the recorded request.
+    @ivar count: the number of its occurrences.
+    @ivar change: the effect of the replay.
     @ivar verdict: the new verdict; empty if there is none.
+    @ivar rule_id: the rule of the new decision, if the authorizer names one.
+    @ivar reason: the reason of the new decision, or why there is none.
     """
 
     recorded: Recorded
@@ -217,6 +240,7 @@ def _is_unknown(key: str, recorded: Recorded, now: float | None) -> bool:
 class Report:
     """The result of a replay.
 
+    @ivar results: the result for each distinct request.
     @ivar undecided: the number of requests without a recorded decision.
     """
 

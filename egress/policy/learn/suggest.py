@@ -44,6 +44,11 @@ def by_domain(host: str) -> list[str]:
 class SuggestedRule:
     """A rule that allows some of the traffic; an empty attribute does not restrict.
 
+    @ivar hosts: host patterns.
+    @ivar ports: ports.
+    @ivar schemes: C{"http"} and C{"https"}.
+    @ivar methods: methods; C{"CONNECT"} for tunnels.
+    @ivar paths: path patterns.
     @ivar count: the number of requests that the rule allows.
     @ivar example: the URL of one of them.
     """

@@ -18,6 +18,7 @@ _EXAMPLE: Final = 90
 def write_policy(suggestion: Suggestion, most: int) -> str:
     """Write the policy that allows the traffic.
 
+    @param suggestion: the traffic.
     @param most: the maximum number of rules.
     """
     rules = suggestion.rules(most)

@@ -57,7 +57,10 @@ class _Lasting:
 
 @attrs.frozen
 class Parameters(_Lasting):
-    """A condition on query parameters: patterns for the values of each, or whether the parameter is present."""
+    """A condition on query parameters: patterns for the values of each, or whether the parameter is present.
+
+    @ivar wanted: for each name, the patterns for its values; or whether the parameter is present.
+    """
 
     wanted: tuple[tuple[str, Patterns | bool], ...]
     key = "query"
@@ -77,7 +80,10 @@ class Parameters(_Lasting):
 
 @attrs.frozen
 class HeaderFields(_Lasting):
-    """A condition on header fields: patterns for the values of each, or whether it is present; names in lower case."""
+    """A condition on header fields: patterns for the values of each, or whether it is present; names in lower case.
+
+    @ivar wanted: for each name, in lower case, the patterns for its values; or whether the field is present.
+    """
 
     wanted: tuple[tuple[str, Patterns | bool], ...]
     _needed: frozenset[str] = attrs.field(init=False, eq=False, repr=False)
@@ -117,7 +123,10 @@ def _field_attributes(name: str) -> Iterator[str]:
 
 @attrs.frozen
 class JsonFields(_Lasting):
-    """A condition on the values that expressions select in JSON content."""
+    """A condition on the values that expressions select in JSON content.
+
+    @ivar wanted: for each expression, the values that it may select.
+    """
 
     wanted: tuple[tuple[Expression, Wanted], ...]
     key = "json"
@@ -133,7 +142,12 @@ class JsonFields(_Lasting):
 
 @attrs.frozen
 class BodySize(_Lasting):
-    """A condition on the length of the content, in bytes."""
+    """A condition on the length of the content, in bytes.
+
+    @ivar key: the key of the condition in the policy.
+    @ivar least: the minimum length, in bytes.
+    @ivar most: the maximum length, in bytes; C{None}: no maximum.
+    """
 
     key: str
     least: int = 0
@@ -163,7 +177,11 @@ class BodySize(_Lasting):
 
 @attrs.frozen
 class Clients(_Lasting):
-    """A condition on the client: its name or its address."""
+    """A condition on the client: its name or its address.
+
+    @ivar names: the patterns for names.
+    @ivar networks: the ranges of addresses.
+    """
 
     names: Patterns
     networks: tuple[Network, ...]
@@ -189,7 +207,12 @@ class Clients(_Lasting):
 
 @attrs.frozen
 class Times:
-    """A condition on the time of the week."""
+    """A condition on the time of the week.
+
+    @ivar windows: the time windows.
+    @ivar zone: the time zone of the windows.
+    @ivar depends_on: empty: L{stable_for} limits the time to live of a cached decision instead.
+    """
 
     windows: tuple[Window, ...]
     zone: tzinfo
@@ -210,7 +233,11 @@ class Times:
 
 @attrs.frozen
 class Addresses(_Lasting):
-    """A condition on the addresses of the host: a permission requires all of them to match, a denial any."""
+    """A condition on the addresses of the host: a permission requires all of them to match, a denial any.
+
+    @ivar classes: the classes of addresses (L{egress.model.address_classes.classes}).
+    @ivar networks: the ranges of addresses.
+    """
 
     classes: frozenset[str]
     networks: tuple[Network, ...]

@@ -42,7 +42,11 @@ class SingleLabel:
 
 @attrs.frozen
 class AddressRange:
-    """A pattern that matches address literals in a range, or that embed an address in the range (L{embedded})."""
+    """A pattern that matches address literals in a range, or that embed an address in the range (L{embedded}).
+
+    @ivar network: the range.
+    @ivar port: C{None} matches every port.
+    """
 
     network: IPv4Network | IPv6Network
     port: int | None = None
@@ -56,7 +60,12 @@ class AddressRange:
 
 @attrs.frozen
 class HostName:
-    """A pattern that matches a host, or its subdomains."""
+    """A pattern that matches a host, or its subdomains.
+
+    @ivar host: a normalized host.
+    @ivar subdomains: whether the pattern matches the subdomains instead of the host.
+    @ivar port: C{None} matches every port.
+    """
 
     host: str
     subdomains: bool
@@ -70,7 +79,10 @@ class HostName:
 
 @attrs.frozen
 class HostRegex:
-    """A pattern that matches normalized hosts by a regular expression."""
+    """A pattern that matches normalized hosts by a regular expression.
+
+    @ivar pattern: the compiled expression.
+    """
 
     pattern: Pattern
 

@@ -199,6 +199,9 @@ class Wanted:
     """The values that a condition matches.
 
     @ivar broad: whether values that a server converts to one of them match, and case is ignored.
+    @ivar patterns: the patterns for texts.
+    @ivar numbers: the numbers.
+    @ivar booleans: the booleans.
     @ivar numeric: for a denial, the numbers that are written as text in the policy.
     """
 
@@ -274,6 +277,7 @@ class Expression:
     """A compiled JMESPath expression.
 
     @ivar text: the expression as written.
+    @ivar search: evaluates the expression for a document.
     @ivar lowered: the compiled expression for documents in lower case.
     @ivar compares: whether it does more than select a value by its location.
     @ivar walks: whether it can traverse the whole document.

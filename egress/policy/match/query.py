@@ -125,8 +125,9 @@ _wanted_name = lru_cache(maxsize=1024)(Name.of)
 
 @attrs.define(eq=False)
 class Parameter:
-    """A parameter: the possible decodings of its name, and its value; C{None} if they cannot be determined.
+    """A parameter of a query.
 
+    @ivar names: the possible decodings of the name; C{None} if they cannot be determined.
     @ivar raw: the value as sent.
     """
 

@@ -11,6 +11,10 @@ class Match(enum.Enum):
 
     A denial treats C{MAYBE} as yes, a permission as no: both are conservative.
 
+    @cvar NO: the condition does not match.
+    @cvar MAYBE: servers interpret the request differently, and the condition matches only some of the interpretations;
+        or a fact is unknown.
+    @cvar YES: the condition matches.
     @cvar UNREAD: the content is required, and was not read yet.
     @cvar UNRESOLVED: the addresses are required, and the name was not resolved yet.
     """

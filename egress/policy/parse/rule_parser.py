@@ -48,6 +48,7 @@ def _method(value: str) -> str:
 class RuleReader:
     """A parser of rules.
 
+    @ivar names: the groups and the variables of the policy.
     @ivar zone: the time zone of time windows.
     """
 

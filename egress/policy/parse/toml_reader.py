@@ -39,6 +39,8 @@ class Document:
     """One TOML document of a policy.
 
     @ivar where: the name of the document in errors.
+    @ivar text: the text of the document.
+    @ivar table: the parsed document.
     @ivar file: the file of the document, if it has one.
     """
 
