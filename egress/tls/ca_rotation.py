@@ -26,7 +26,10 @@ from egress.tls.name_constraints import IPNetwork, constraints_of, name_constrai
 
 @attrs.frozen
 class Rotation:
-    """Rotates the CA in a directory.  Proxies may use the CA meanwhile."""
+    """Rotates the CA in a directory.  Proxies may use the CA meanwhile.
+
+    @ivar directory: the directory.
+    """
 
     directory: CaDirectory
 
@@ -38,6 +41,8 @@ class Rotation:
     ) -> Certificates:
         """Create the next CA, unless there is one, and publish its certificate.
 
+        @param now: the current time, with a time zone.
+        @param lifetime: the lifetime of the next CA.
         @param permitted: the hosts to which the CA is limited; empty: no limit; C{None}: the limits of the current CA.
         @raise CaError: names the file and the remedy.
         """

@@ -32,6 +32,7 @@ class CaDirectory:
     A directory with a key in C{ca-key.pem} and its certificate in C{ca.pem}, as written by an operator who provides a
     CA, is supported as well.
 
+    @ivar path: the directory.
     @ivar permitted: the hosts, with their subdomains, and the ranges of addresses to which a CA that is created here is
         limited; empty: no limit.
     """

@@ -50,6 +50,8 @@ class CaError(Exception):
 class LeafCertificate:
     """The certificate with which the proxy authenticates as one host.
 
+    @ivar certificate: the certificate.
+    @ivar key: its key.
     @ivar chain: the certificates that the client needs in addition to its trusted root; empty if the CA is a root.
     """
 
@@ -225,6 +227,8 @@ class CertificateAuthority:
         """Create a CA with an ECDSA P-256 key, which may sign only leaves.
 
         @param label: distinguishes it from other CAs of this proxy in a trust store.
+        @param now: the current time, with a time zone.
+        @param lifetime: the lifetime of the CA.
         @param limits: the name constraints; C{None}: the CA may sign for all hosts.
         """
         key = ec.generate_private_key(ec.SECP256R1())
@@ -292,6 +296,8 @@ class CertificateAuthority:
     def issue(self, authority: Authority, now: datetime, key: CaKey | None = None) -> LeafCertificate:
         """Sign a certificate for one host.
 
+        @param authority: the host; its port has no effect.
+        @param now: the current time, with a time zone.
         @param key: the key of the certificate; C{None}: the P-256 key that the leaves share.
         @raise CaError: if the CA is no longer valid, or may not sign for this host.
         """

@@ -16,7 +16,13 @@ from egress.tls.issuer import CaError, fingerprint_of, pem_of
 
 
 class Form(enum.Enum):
-    """The output format of certificates."""
+    """The output format of certificates.
+
+    @cvar PEM: PEM.
+    @cvar DER: DER, for one certificate.
+    @cvar PKCS12: a PKCS #12 trust store.
+    @cvar JKS: a Java trust store of the older format.
+    """
 
     PEM = "pem"
     DER = "der"
