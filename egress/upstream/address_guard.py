@@ -21,7 +21,7 @@ class AddressGuard:
     @param allow: the ranges that are exempt; the proxy's own listeners are refused even in these ranges.
     @param is_local: tells whether an address belongs to this machine; called for listeners that are bound to all
         addresses.
-    @ivar block_private: whether private addresses are refused as well; may change.
+    @ivar block_private: whether private addresses are refused as well; a reload can change it.
     @param deny: the ranges that are refused, even if C{allow} contains them.
     @param ports: the only ports that may be contacted; if empty, every port may be contacted.
     """

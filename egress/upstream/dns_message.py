@@ -28,6 +28,7 @@ class Unusable(Exception):
 class Answer:
     """The result of one query.
 
+    @ivar addresses: the addresses; empty if the name has none of the queried kind.
     @ivar alias: the name to query next, if the server did not follow an alias itself.
     """
 
@@ -38,7 +39,9 @@ class Answer:
 def build_query(name: bytes, kind: int, message_id: int) -> bytes | None:
     """Serialize the query for the addresses of a name.
 
+    @param name: the name.
     @param kind: C{dns.A} or C{dns.AAAA}.
+    @param message_id: the id of the message.
     @return: C{None} if the name is not a valid DNS name.
     """
     labels = name.split(b".")

@@ -27,6 +27,7 @@ class NoSlot(Exception):
 class Ticket:
     """A queue entry of one client.
 
+    @ivar client: the client's key for per-client limits (L{egress.model.limit_key}).
     @ivar begin: called when a slot is free; each call requires one later call of L{FairSlots.over}.
     """
 

@@ -51,6 +51,7 @@ class OriginPool:
     ) -> OriginConnection | None:
         """Take the connection with the shortest idle time, if any.
 
+        @param key: the origin and the client.
         @param repeatable: whether the request may be sent again over another connection if this one is stale.
         @param addresses: the addresses that were authorized; a connection to another address is not returned.
         """
