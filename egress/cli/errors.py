@@ -11,6 +11,6 @@ class CommandFailed(Exception):
 
 
 class Misused(CommandFailed):
-    """The same, for a command whose exit status 1 means that it found a difference."""
+    """A command whose exit status 1 means that it found a difference failed, so its exit status is 2."""
 
     exit_status = 2

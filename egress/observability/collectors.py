@@ -11,7 +11,7 @@ from egress.model.statistics import AuthorizerStats, CacheStats, PolicyReloadSta
 
 
 class SourceCounter(Collector):
-    """A counter whose value another part of the proxy keeps.
+    """A counter whose value another part of the proxy counts.
 
     @ivar source: returns the value.
     """
@@ -31,7 +31,7 @@ class AuthorizerCollector(Collector):
     """Metrics of the authorizer, read at each scrape, so that nothing is counted twice.
 
     @param source: returns the current statistics.
-    @param retries: returns how many authorization requests were retried; C{None}: they are never retried.
+    @param retries: returns the number of retried authorization requests; C{None}: they are never retried.
     """
 
     def __init__(self, source: Callable[[], AuthorizerStats], retries: Callable[[], int] | None) -> None:

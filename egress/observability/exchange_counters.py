@@ -32,7 +32,7 @@ _CLASSES: Final = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
 
 
 class Distribution:
-    """A histogram: how many values are at most each of some bounds, and the sum of all values.
+    """A histogram: for each of some bounds, the number of values up to it; and the sum of all values.
 
     @param bounds: upper bounds, ascending; values above all of them are counted, too.
     """
@@ -48,7 +48,7 @@ class Distribution:
         self.sum += value
 
     def buckets(self) -> list[tuple[str, float]]:
-        """Return the buckets for Prometheus: for each bound, how many values were at most that."""
+        """Return the buckets for Prometheus: for each bound, the number of values up to it."""
         bounds = [*map(floatToGoString, self._bounds), "+Inf"]
         return list(zip(bounds, map(float, accumulate(self._counts)), strict=True))
 

@@ -91,7 +91,8 @@ class Metrics:
     def set_authorizer_source(self, source: Callable[[], AuthorizerStats], retries: Callable[[], int] | None) -> None:
         """Set the function that returns the statistics of authorization requests.
 
-        @param retries: returns how many were retried; C{None}: they are never retried.
+        @param source: returns the statistics.
+        @param retries: returns the number of retried authorization requests; C{None}: they are never retried.
         """
         self.registry.register(AuthorizerCollector(source, retries))
 
