@@ -28,7 +28,7 @@ class IClientStream(Interface):
 
     An HTTP/1 connection is one stream after the other; a connection of a later version carries several streams side by
     side. The stream passes content to the exchange while the exchange wants content (L{read_content}), and gives the
-    client credit for more in the same measure.
+    client credit for the same number of bytes.
     """
 
     backpressured: bool = Attribute("Whether the client reads the response too slowly.")

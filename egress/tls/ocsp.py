@@ -44,7 +44,7 @@ def staple_fault(
 
     @param staple: an OCSP response; empty if there was none.
     @param issuer: the certificate that verified this one.
-    @return: the fault, as a clause whose subject is the certificate; C{None} if there is none.
+    @return: the fault, worded to follow "the certificate"; C{None} if there is none.
     """
     why = "the server sent none"
     if staple:
