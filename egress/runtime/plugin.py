@@ -49,7 +49,7 @@ def make_program(
     message: Callable[[Sequence[IAddress], S, C], str],
     admin: Callable[[C], AdminEndpoint | None] = lambda config: None,
 ) -> Program:
-    """Make the program of a plugin, for C{makeService} (L{twisted.application.service.IServiceMaker}).
+    """Make the program of a plugin, for C{makeService} (C{twisted.application.service.IServiceMaker}).
 
     @param load: loads the configuration from the command line and the environment; its last argument is the reactor.
     @param make: makes the service on a reactor.
