@@ -119,7 +119,7 @@ def authorize_all(authorizer: IAuthorizer, recording: Recording, concurrency: in
     @param concurrency: the concurrency limit.
     @return: fires with the results, in the order of the recording.
     """
-    waiting = enumerate(recording.questions.items())
+    waiting = enumerate(recording.counts.items())
     results: dict[int, Replayed] = {}
 
     async def work() -> None:

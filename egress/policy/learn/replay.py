@@ -127,11 +127,11 @@ class Recorded:
 class Recording:
     """The distinct requests of an audit log, each with its count.
 
-    @ivar questions: the number of occurrences of each distinct request.
+    @ivar counts: the number of occurrences of each distinct request.
     @ivar undecided: the number of requests without a recorded decision; they are not compared.
     """
 
-    questions: dict[Recorded, int] = attrs.field(factory=dict)
+    counts: dict[Recorded, int] = attrs.field(factory=dict)
     undecided: int = 0
 
     def add(self, line: AuditLine) -> None:
@@ -140,7 +140,7 @@ class Recording:
             self.undecided += 1
             return
         recorded = Recorded.of(line)
-        self.questions[recorded] = self.questions.get(recorded, 0) + 1
+        self.counts[recorded] = self.counts.get(recorded, 0) + 1
 
 
 @attrs.frozen

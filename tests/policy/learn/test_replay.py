@@ -116,7 +116,7 @@ class RecordedTests(SynchronousTestCase):
         lines += [audit_line("GET", "http://a.test/", observed="unavailable")]
         for line in read(*lines):
             recording.add(line)
-        self.assertEqual(list(recording.questions.values()), [3, 1])
+        self.assertEqual(list(recording.counts.values()), [3, 1])
         self.assertEqual(recording.undecided, 2)
 
 
