@@ -232,7 +232,7 @@ _KINDS: Final = checked(
 class ProxyConfig:
     """The settings of one proxy.
 
-    @ivar listen: server endpoint descriptions (U{twisted.internet.endpoints.serverFromString}), each with its own
+    @ivar listen: server endpoint descriptions (C{twisted.internet.endpoints.serverFromString}), each with its own
         settings; L{Listener.parse} parses text.
     @ivar client_auth: a file with the secrets of clients, which are then required for each request, unless a listener
         has another setting; C{None}: clients need no authentication.
@@ -274,6 +274,7 @@ class ProxyConfig:
     @ivar upstream_http: the proxy for C{http} origins.
     @ivar upstream_https: the proxy for C{https} origins, tunnels and upgrades.
     @ivar bypass: the origins that are contacted directly even if there is an upstream proxy (C{NO_PROXY}).
+    @ivar oversize_body: the handling of a request whose content exceeds C{limits.body}.
     @ivar passthrough: the hosts whose TLS is tunnelled without interception (C{example.com}, or C{.example.com} and
         C{*.example.com} for its subdomains; each may include a port).
     @ivar opaque_ports: ranges of ports to which every CONNECT is tunnelled without interception.
@@ -296,6 +297,7 @@ class ProxyConfig:
     @ivar approval_queue: the maximum number of pending approvals.
     @ivar workers: the number of worker processes that C{twistd} starts, each with all of C{limits}; an application that
         embeds the proxy has one process.
+    @ivar limits: the limits.
     """
 
     listen: tuple[Listener, ...] = attrs.field(default=("tcp:8080:interface=127.0.0.1",), converter=parse_listeners)

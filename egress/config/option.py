@@ -16,6 +16,7 @@ Parse = Callable[[str, ParseContext], Any]
 class Variable:
     """An environment variable of an option, in addition to the variable that is named after the option.
 
+    @ivar name: the name of the variable.
     @ivar fields: the fields of L{egress.config.model.ProxyConfig} that it sets; C{None}: the fields of the option.
     @ivar parse: parses its value; C{None}: the parser of the option.
     @ivar conventional: whether many programs read it: it is also read in lower case, which then takes precedence.
@@ -36,11 +37,15 @@ class Option:
     """A configuration option.
 
     @ivar name: the name on the command line, without the dashes, and in the file.
+    @ivar group: the heading of the option in C{--help} and in the documentation.
     @ivar metavar: the placeholder of its value in C{--help}; empty for a flag.
+    @ivar help: the description in C{--help} and in the documentation.
     @ivar default: the default in readable form.
     @ivar fields: the fields of L{egress.config.model.ProxyConfig} that it sets; C{config} is the file itself, and the
         prefix C{limits.} marks the fields of L{egress.config.model.Limits}.
     @ivar parse: parses one value.
+    @ivar aliases: further names.
+    @ivar variables: further environment variables.
     @ivar clear: the values that unset the option, regardless of a lower layer.
     @ivar repeatable: whether it can be repeated.
     @ivar lists: whether a value may be a list, separated by commas or white space.

@@ -31,6 +31,7 @@ _PIPE: Final = "\\|"
 class RawValue:
     """A value as text, before it is parsed.
 
+    @ivar option: the option.
     @ivar spelling: the option as the user spelled it.
     @ivar texts: the values of a repeatable option; one value for other options.
     @ivar place: the context for parsing.
