@@ -1,4 +1,4 @@
-"""What both C{twistd} plugins do with a command line: load the configuration, make the service, and run it."""
+"""The program of a C{twistd} plugin: it loads the configuration, makes the service and runs it."""
 
 from __future__ import annotations
 

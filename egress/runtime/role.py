@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IStreamServerEndpoint
 
 @attrs.frozen
 class Role:
-    """What a process does with the inputs of a proxy.
+    """The use that a process makes of the inputs of a proxy.
 
     @ivar endpoints: in a worker: the endpoints of C{config.listen}, which the supervisor has opened.
     @ivar approval_key: in a worker: the key with which all workers derive the ids of pending approvals.

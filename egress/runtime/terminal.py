@@ -27,6 +27,8 @@ class Terminal:
 
     @ivar program: the name of the program, which precedes errors.
     @ivar foreground: whether the output is visible; a daemon has only its log.
+    @ivar out: standard output.
+    @ivar err: standard error.
     @ivar pidfile: the file that C{twistd} wrote, and does not remove when the program exits with C{SystemExit}.
     """
 
@@ -63,7 +65,11 @@ class Terminal:
             _log.critical("{line}", line=line)
 
     def give_up(self, line: str) -> NoReturn:
-        """End the starting process with status 1."""
+        """End the starting process with status 1.
+
+        @raise SystemExit: in the foreground, after the error is printed.
+        @raise StartFailed: in a daemon.
+        """
         if not self.foreground:
             # twistd passes the error to the process that waits for the daemon, and cleans up.
             raise StartFailed(line)

@@ -19,7 +19,10 @@ _WIDTH: Final = 80
 
 
 def exit_with(program: str, message: str) -> NoReturn:
-    """Print one line to standard error and exit with status 1."""
+    """Print one line to standard error and exit with status 1.
+
+    @raise SystemExit: always.
+    """
     raise SystemExit(f"{program}: " + " ".join(message.split()))
 
 
