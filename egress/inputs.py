@@ -1,7 +1,7 @@
-"""The inputs of a proxy: everything that an error in its configuration can prevent, loaded and checked.
+"""The inputs of a proxy: the files, the CA and the settings that its configuration names, loaded and checked.
 
-L{egress.service} composes a proxy of them.  L{egress.workers.service} loads them only to find every such error before
-it starts a worker.
+L{egress.service} composes a proxy from them.  L{egress.workers.service} loads them only to find every error in the
+configuration before it starts a worker.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class ProxyInputs:
     @ivar authority: the CA that signs.
     @ivar ca_note: a note about the CA, for explanations.
     @ivar audit_log: the audit log, if there is one.
-    @ivar sources: who decides, and who is compared with it.
+    @ivar sources: the sources of decisions and of shadow decisions.
     @ivar listeners: the security settings of each listener, in the order of C{config.listen}.
     """
 

@@ -80,6 +80,8 @@ class EgressProxyService(Service):
     ) -> None:
         """Compose a proxy; it listens once it is started.
 
+        @param reactor: provides TCP, time and name resolution; with C{config.dns_servers} also UDP.
+        @param config: the configuration.
         @param authorizer: the authorizer; C{None}: the one that C{config} selects.
         @param audit: receives every audit record, in addition to C{config.audit_log}.
         @param role: whether this process is the whole proxy, a worker or a dry run.

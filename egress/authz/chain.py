@@ -92,7 +92,7 @@ class AuthorizerChain:
 
 @attrs.frozen(kw_only=True)
 class DecisionSources:
-    """Who decides, and who is compared with it.
+    """The sources of decisions and of shadow decisions.
 
     Exactly one of C{own}, C{rules} and C{service} decides.
 

@@ -59,7 +59,15 @@ SocketPair = Callable[[], tuple[socket.socket, socket.socket]]
 
 
 class State(enum.Enum):
-    """The state of a worker slot."""
+    """The state of a worker slot.
+
+    @cvar EMPTY: no worker was started yet.
+    @cvar STARTING: a worker was started, and is not ready yet.
+    @cvar RUNNING: the worker accepts connections.
+    @cvar WAITING: the worker has ended, and the next one starts after a delay.
+    @cvar STOPPING: the worker drains or is killed.
+    @cvar CLOSED: no further worker is started.
+    """
 
     EMPTY = "empty"
     STARTING = "starting"

@@ -106,12 +106,12 @@ class _TlsEndpoint:
 
 @attrs.frozen(kw_only=True)
 class RemoteService:
-    """An authorization service, as the checked options describe it.
+    """The checked settings of an authorization service.
 
     @ivar name: see L{IAuthorizer}.
-    @ivar authority: where it is.
+    @ivar authority: its host and port.
     @ivar tls: whether its URL is C{https}.
-    @ivar codec: its API.
+    @ivar codec: the codec of its API.
     @ivar upstream: the upstream proxy through which it is contacted; C{None}: it is contacted directly.
     @ivar timeout: seconds for one whole call, from connecting to the last byte of the response.
     @ivar token: a bearer token for the call.
@@ -319,8 +319,8 @@ def remote_authorizer(
 ) -> RemoteAuthorizer:
     """Make the authorizer for a service.
 
-    The operator chooses the service: the address guard does not apply to it, and it is contacted directly unless
-    C{service.upstream}.
+    The operator chooses the service: the address guard does not apply to it, and it is contacted directly
+    unless C{service.upstream} is set.
 
     @param trust: for an C{https} service.
     @param behind_upstream: creates an endpoint through the upstream proxy.
