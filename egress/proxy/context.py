@@ -1,4 +1,4 @@
-"""What the client connections of a proxy share: collaborators, settings and limits, by who needs them."""
+"""The collaborators, settings and limits that the client connections of a proxy share, by purpose."""
 
 from __future__ import annotations
 
@@ -50,8 +50,10 @@ class Ids:
 
 @attrs.define(eq=False)
 class AuthzContext:
-    """What the authorization and the audit of each request need.
+    """The collaborators for the authorization and the audit of each request.
 
+    @ivar clock: the reactor.
+    @ivar authorizer: the outermost authorizer.
     @ivar report: is called with the record of each exchange.
     @ivar renewal_timeout: timeout in seconds for the renewal of a lease.
     @ivar wall_clock: seconds since the epoch, for records and C{Date}.
@@ -68,8 +70,10 @@ class AuthzContext:
 
 @attrs.define(eq=False)
 class OriginContext:
-    """How exchanges and tunnels reach their origins.
+    """The collaborators with which exchanges and tunnels reach their origins.
 
+    @ivar dialer: finds the routes to origins.
+    @ivar pool: the idle connections to origins.
     @ivar streams: opens streams to origins.
     @ivar resolve: when names are resolved.
     """
@@ -82,7 +86,7 @@ class OriginContext:
 
 @attrs.frozen(eq=False)
 class TunnelContext:
-    """Which tunnels are intercepted, and how.
+    """The settings that determine which tunnels are intercepted, and how.
 
     @ivar interception: builds the TLS layers of intercepted tunnels.
     @ivar passthrough: the hosts whose tunnels are relayed without interception.
@@ -104,12 +108,19 @@ class TunnelContext:
 
 @attrs.define(eq=False, kw_only=True)
 class ProxyContext:
-    """What the client connections of a proxy share; L{egress.service} creates it.
+    """The collaborators, settings and limits that client connections share; L{egress.service} creates it.
 
+    @ivar clock: the reactor.
+    @ivar limits: the limits.
     @ivar turns: the scheduler of work that connections defer to a later turn of the reactor.
+    @ivar authz: the collaborators for authorization and audit.
+    @ivar origins: the collaborators with which origins are reached.
+    @ivar tunnels: the settings for tunnels.
     @ivar upgrade_protocols: in lower case, the protocols besides WebSockets to which connections may be upgraded.
+    @ivar oversize_body: the handling of a request whose content exceeds the body limit.
     @ivar sessions: the open client connections.
     @ivar flows: the way in which a relay moves bytes between sockets.
+    @ivar head_limits: the limits of heads, derived from C{limits}.
     @ivar contents: the memory for content that is collected for decisions.
     """
 

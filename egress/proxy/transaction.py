@@ -121,6 +121,9 @@ class Transaction:
     ) -> None:
         """Send an authorization request. It can be sent again with more data.
 
+        @param headers: the fields for the authorizer.
+        @param body: the content, or its beginning; C{None} if there is none, or if the authorizer does not inspect it.
+        @param truncated: whether C{body} is only the beginning of the content.
         @param decided: is called with the decision. A decision asks for content or addresses only if they were
             withheld.
         @param withheld: whether there is content that was not read yet.
@@ -236,6 +239,8 @@ class Transaction:
 
         @param result: the error; C{None} if the request was forwarded.
         @param status: the status code that the client received.
+        @param sent: content bytes to the origin.
+        @param received: content bytes to the client.
         """
         self._over = True
         self._stop_timing()

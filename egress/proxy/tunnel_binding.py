@@ -130,6 +130,7 @@ class TunnelBinding:
 
         @raise MisdirectedRequest: if it names another authority.
         @raise EgressError: the error of the tunnel, if it was refused.
+        @raise BadRequest: if the target is malformed, or opens a tunnel inside the tunnel.
         """
         if self.refusal is not None:
             raise self.refusal.with_traceback(None)
