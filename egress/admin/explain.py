@@ -56,6 +56,12 @@ _Steps = Generator[Deferred[Any], Any, Explanation]
 class Explainer:
     """Explains requests with the components of one proxy.
 
+    @ivar config: the configuration.
+    @ivar context: the collaborators of the proxy.
+    @ivar dialer: finds the routes to origins.
+    @ivar guard: the address guard.
+    @ivar chain: the authorizers.
+    @ivar approvals: the pending approvals and the grants.
     @ivar ca_note: a note about the CA, for the explanation.
     @ivar timer: a clock in seconds, to measure steps with.
     """

@@ -117,6 +117,7 @@ def admin_api(given: argparse.Namespace, environ: Mapping[str, str]) -> AdminApi
     """Find the endpoint of the API.
 
     @raise ConfigError: naming the invalid value and the fix.
+    @raise CommandFailed: if no endpoint is given.
     """
     place = ParseContext(Path.cwd())
     text = given.admin or environ.get(_ADMIN)

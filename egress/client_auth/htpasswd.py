@@ -57,6 +57,8 @@ class PasswordHash:
     @ivar n: the cost in time and memory, a power of two.
     @ivar r: the block size.
     @ivar p: the cost in time only.
+    @ivar salt: random bytes, different for each password.
+    @ivar digest: the hash.
     """
 
     n: int = 2**15
@@ -136,6 +138,7 @@ class ClientSecrets:
     def parse(cls, text: str, where: str) -> ClientSecrets:
         """Parse a file.  A file without clients is valid: it means that no client may send requests.
 
+        @param text: the content of the file.
         @param where: the name of the file in errors.
         @raise SecretsError: names the invalid line; a missing client is better than one whose secret was misread.
         """

@@ -79,7 +79,7 @@ def audit_line(record: ExchangeRecord) -> bytes:
 class LinesLost(OSError):
     """A write error of the file of a L{LineFile}.
 
-    @ivar lines: how many lines it loses permanently.
+    @ivar lines: the number of lines that are lost permanently.
     """
 
     def __init__(self, error: OSError, lines: int) -> None:
@@ -217,8 +217,8 @@ class JsonLinesAudit:
 
     @param target: a file, C{"-"} for standard output, or a callable that receives each line.
     @raise OSError: when the file cannot be opened.
-    @ivar lost: how many lines could not be written.
-    @ivar fault: why the last line could not be written; C{None} when it was written.
+    @ivar lost: the number of lines that could not be written.
+    @ivar fault: the reason why the last line could not be written; C{None} if it was written.
     """
 
     def __init__(
