@@ -17,7 +17,7 @@ from tests.authz_service.callers import ALLOWED, DENIED, CallerTestCase, post
 from tests.authz_service.test_validate_resource import Fake, secret
 from tests.certificates import CLIENT, TestCA, TestCertificate
 from tests.proxy.fakes import Wire, content_of, status_of
-from tests.transport.tls import TlsEnd
+from tests.transport.tls import TlsClient, TlsEnd, presenting
 
 ALL_DENIED = 'version = 1\n[[rules]]\nid = "closed"\naction = "deny"\nreason = "closed for today"\n'
 
@@ -203,13 +203,7 @@ class TlsTests(CallerTestCase):
         self.serve(Fake(secret()), listen=(entrance,), **config)
 
     def over_tls(self, mine: TestCertificate | None = None, wire: Wire | None = None) -> TlsEnd:
-        context = SSL.Context(SSL.TLS_CLIENT_METHOD)
-        if mine is not None:
-            context.use_certificate(mine.certificate)
-            context.use_privatekey(mine.key)
-        connection = SSL.Connection(context, None)
-        connection.set_connect_state()
-        return TlsEnd(wire or self.connect(9443), connection).shake()
+        return TlsClient(wire or self.connect(9443), None, context=presenting(mine)).shake()
 
     def status(self, end: TlsEnd) -> int:
         end.feed(post(json.dumps(ALLOWED).encode()))

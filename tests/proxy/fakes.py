@@ -7,6 +7,7 @@ from ipaddress import ip_address
 from itertools import count
 from typing import Any, TypeVar
 
+import attrs
 from OpenSSL import SSL
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, succeed
@@ -22,7 +23,7 @@ from egress.config.model import Limits, OversizeBody, Resolve
 from egress.interfaces import IAuthorizer, IDialer, ILeafSource
 from egress.model.authority import Authority, Origin
 from egress.model.client_tls import LeafKey
-from egress.model.decision import Decision, DecisionRequest, Verdict
+from egress.model.decision import Decision, DecisionRequest, Obligations, Verdict
 from egress.model.no_proxy import HostPattern
 from egress.model.record import ExchangeRecord
 from egress.model.route import Purpose, Route
@@ -251,6 +252,16 @@ class Wire:
 def allow(reason: str = "ok") -> Decision:
     """A decision that allows the request."""
     return Decision(Verdict.ALLOW, reason, "script", "rule-1")
+
+
+def allow_with(**obligations: Any) -> Decision:
+    """A decision that allows the request, with obligations."""
+    return attrs.evolve(allow(), obligations=Obligations(**obligations))
+
+
+def broken(*_: object) -> None:
+    """Raise an unexpected error, as a defect does."""
+    raise RuntimeError("oops")
 
 
 def deny(reason: str = "not today") -> Decision:
@@ -528,6 +539,16 @@ class ProxyTestCase(SynchronousTestCase):
 
         self.patch(module, cls.__name__, make)
         return instances
+
+    def allow_with(self, **obligations: Any) -> None:
+        """Allow the next request, with obligations."""
+        self.authorizer.answers.append(allow_with(**obligations))
+
+    def use_once(self) -> None:
+        """Put a connection into the pool."""
+        self.client.feed(request())
+        self.origin.feed(response())
+        self.client.take()
 
     def outcomes(self) -> list[str]:
         """The recorded outcomes."""

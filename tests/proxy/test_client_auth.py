@@ -18,7 +18,7 @@ from egress.transport.tls import ServerTls, TlsFactory
 from tests.certificates import CLIENT, TestCA, TestCertificate
 from tests.proxy.fakes import ProxyTestCase, Wire, content_of, deny, request, response, status_of
 from tests.proxy.test_tunnel_binding import basic
-from tests.transport.tls import TlsClient, TlsEnd, leaves
+from tests.transport.tls import TlsClient, TlsEnd, leaves, presenting
 
 GOOD = b"Bearer good"
 URL = "http://origin.test/a"
@@ -359,13 +359,7 @@ class CertificateTests(ProxyTestCase):
         factory = TlsFactory(ServerTls(context), False, ProxyFactory(self.proxy.parts, auth_policy), clock=self.clock)
         wire = Wire(self.clock).connect(factory.buildProtocol(None))
         self.clients.append(wire)
-        mine = SSL.Context(SSL.TLS_CLIENT_METHOD)
-        if certificate is not None:
-            mine.use_certificate(certificate.certificate)
-            mine.use_privatekey(certificate.key)
-        connection = SSL.Connection(mine, None)
-        connection.set_connect_state()
-        return TlsEnd(wire, connection).shake()
+        return TlsClient(wire, None, context=presenting(certificate)).shake()
 
     def test_the_name(self) -> None:
         client = self.present(self.mine, ClientAuthPolicy(None, name_of))

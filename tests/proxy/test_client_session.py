@@ -18,7 +18,7 @@ from egress.observability.audit_log import audit_line
 from egress.proxy.http1_stream import Http1Stream
 from egress.transport.fair_turns import PIECES
 from egress.transport.lingering_close import LINGER_BYTES, LINGER_SECONDS
-from tests.proxy.fakes import ProxyTestCase, allow, content_of, deny, request, response, session_of, status_of
+from tests.proxy.fakes import ProxyTestCase, allow, broken, content_of, deny, request, response, session_of, status_of
 
 
 class KeepAliveTests(ProxyTestCase):
@@ -559,9 +559,6 @@ class InternalErrorTests(ProxyTestCase):
     """An internal error ends one connection; no client hangs, and every request is recorded."""
 
     def test_an_authorizer_that_raises(self) -> None:
-        def broken() -> None:
-            raise RuntimeError("oops")
-
         for pooled in (False, True):
             with self.subTest(pooled=pooled):
                 self.authorizer.answers = [broken]
@@ -576,9 +573,6 @@ class InternalErrorTests(ProxyTestCase):
                 self.client.take()
 
     def test_an_authorizer_that_raises_on_content(self) -> None:
-        def broken() -> None:
-            raise RuntimeError("oops")
-
         self.authorizer.answers = [broken]
         self.client.feed(request("POST", body=b"abc"))
         self.assertEqual(status_of(self.client.take()), 503)
@@ -607,9 +601,6 @@ class InternalErrorTests(ProxyTestCase):
         self.assertFalse(self.client.disconnecting)
 
     def test_a_dialer_that_raises(self) -> None:
-        def broken(*_: object) -> None:
-            raise RuntimeError("oops")
-
         self.patch(self.dialer, "check", broken)
         self.client.feed(request())
         self.assertEqual(status_of(self.client.take()), 500)
@@ -617,9 +608,6 @@ class InternalErrorTests(ProxyTestCase):
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 
     def test_an_error_in_the_reader(self) -> None:
-        def broken(*_: object) -> None:
-            raise RuntimeError("oops")
-
         self.patch(RequestReader, "next_event", broken)
         self.client.feed(request())
         self.assertTrue(self.client.disconnected)
@@ -630,9 +618,6 @@ class InternalErrorTests(ProxyTestCase):
         decision = self.authorizer.pending()
         self.client.feed(request())
 
-        def broken(*_: object) -> None:
-            raise RuntimeError("oops")
-
         self.patch(Http1Stream, "fail", broken)
         decision.callback(deny())
         self.clock.advance(0)
@@ -641,9 +626,6 @@ class InternalErrorTests(ProxyTestCase):
         self.flushLoggedErrors(RuntimeError)
 
     def test_an_error_in_an_error_response(self) -> None:
-        def broken(*_: object) -> None:
-            raise RuntimeError("oops")
-
         decision = self.authorizer.pending()
         self.client.feed(request())
         self.patch(Http1Stream, "fail", broken)

@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 import time
 from datetime import datetime, timezone
-from typing import Any
 
-import attrs
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost
 
 from egress.config.model import Resolve
 from egress.model.authority import Authority, Origin
-from egress.model.decision import Obligations, Stage
+from egress.model.decision import Stage
 from egress.model.errors import AddressForbidden, AuthorizerUnavailable, DialFailed
 from egress.model.route import Purpose
 from egress.proxy import factory
@@ -30,6 +28,7 @@ from tests.proxy.fakes import (
     ProxyTestCase,
     Wire,
     allow,
+    broken,
     content_of,
     deny,
     request,
@@ -552,9 +551,6 @@ class PassthroughTests(ProxyTestCase):
         )
         self.assertEqual((record.bytes_sent, record.bytes_received), (12, 6))
 
-    def allow_on(self, **terms: Any) -> None:
-        self.authorizer.answers.append(attrs.evolve(allow(), obligations=Obligations(**terms)))
-
     def test_addresses_are_known_if_resolved_first(self) -> None:
         self.proxy.parts.origins.resolve = Resolve.BEFORE
         self.relay()
@@ -565,7 +561,7 @@ class PassthroughTests(ProxyTestCase):
         for from_client in (True, False):
             with self.subTest(from_client=from_client):
                 self.client = self.connect()
-                self.allow_on(max_bytes=6)
+                self.allow_with(max_bytes=6)
                 origin = self.relay()
                 self.client.feed(b"abc")
                 origin.feed(b"def")
@@ -579,7 +575,7 @@ class PassthroughTests(ProxyTestCase):
         self.assertEqual(len(self.records), 2)
 
     def test_over_the_limit_with_the_first_data(self) -> None:
-        self.allow_on(max_bytes=2)
+        self.allow_with(max_bytes=2)
         decision = self.authorizer.answers.pop()
         pending = self.authorizer.pending()
         self.client.feed(connect() + b"early")
@@ -588,8 +584,8 @@ class PassthroughTests(ProxyTestCase):
         self.assertEqual((self.origin.written, self.outcomes()), (b"", ["limit-reached"]))
 
     def test_revoked(self) -> None:
-        self.allow_on(expires_in=60)
-        self.allow_on(expires_in=60)
+        self.allow_with(expires_in=60)
+        self.allow_with(expires_in=60)
         self.authorizer.answers.append(deny("enough"))
         origin = self.relay()
         self.clock.advance(60)
@@ -603,7 +599,7 @@ class PassthroughTests(ProxyTestCase):
 
     def test_revoked_while_dialling(self) -> None:
         self.dialer.pending(self.dialer.dials)
-        self.allow_on(expires_in=1)
+        self.allow_with(expires_in=1)
         self.authorizer.answers.append(deny("enough"))
         self.client.feed(connect())
         self.clock.advance(1)
@@ -611,13 +607,13 @@ class PassthroughTests(ProxyTestCase):
         self.assertEqual((self.outcomes(), self.dialer.cancelled), (["lease-revoked"], 1))
 
     def test_ended_before_expiry(self) -> None:
-        self.allow_on(expires_in=60)
+        self.allow_with(expires_in=60)
         self.relay().lose()
         self.clock.advance(61)
         self.assertEqual((self.outcomes(), len(self.authorizer.asked)), (["forwarded"], 1))
 
     def test_obligations_on_fields_are_rejected(self) -> None:
-        self.allow_on(set_headers=((b"X", b"y"),))
+        self.allow_with(set_headers=((b"X", b"y"),))
         self.client.feed(connect())
         self.assertEqual((self.outcomes(), self.dialer.dialled), (["authorizer-unavailable"], []))
         self.assertIn("tunnel", self.records[0].reason)
@@ -698,9 +694,6 @@ class PassthroughTests(ProxyTestCase):
         self.assertEqual(self.outcomes(), ["denied"], "there is one record")
 
     def test_an_internal_error_refuses_the_tunnel(self) -> None:
-        def broken(*_: object) -> None:
-            raise RuntimeError("oops")
-
         self.patch(self.dialer, "check", broken)
         self.client.feed(connect())
         self.clock.advance(0)
@@ -708,9 +701,6 @@ class PassthroughTests(ProxyTestCase):
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 
     def test_an_error_at_the_start_of_the_relay(self) -> None:
-        def broken(*_: object) -> None:
-            raise RuntimeError("oops")
-
         self.patch(Relay, "begin", broken)
         self.client.feed(connect())
         self.assertTrue(self.client.aborted)
@@ -718,9 +708,6 @@ class PassthroughTests(ProxyTestCase):
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 
     def test_an_error_after_a_refusal(self) -> None:
-        def broken(*_: object) -> None:
-            raise RuntimeError("oops")
-
         self.authorizer.answers = [deny()]
         self.patch(session_of(self.client), "resume_reading", broken)
         self.client.feed(connect())

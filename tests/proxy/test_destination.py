@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.config.model import Resolve
 from egress.model.authority import Authority, Origin, UpstreamProxy, parse_ip
-from egress.model.decision import ClientIdentity, Decision, Obligations, Verdict
+from egress.model.decision import ClientIdentity, Decision, Verdict
 from egress.model.errors import AddressForbidden, EgressError, NameNotResolved, PortForbidden, ResolutionTimeout
 from egress.model.route import Purpose, Route
 from egress.proxy.connect_tunnel import ESTABLISHED
@@ -20,6 +20,7 @@ from tests.proxy.fakes import (
     Proxy,
     ProxyTestCase,
     allow,
+    allow_with,
     deny,
     request,
     response,
@@ -124,13 +125,18 @@ class DestinationTests(SynchronousTestCase):
         self.assertIsNone(destination.resolution_error)
 
 
-class RequestOrderTests(ProxyTestCase):
+class OrderTestCase(ProxyTestCase):
+    """Base of the tests of the order."""
+
+    def asked(self) -> list[tuple[object, bool]]:
+        """Return the addresses in each authorization request, and whether they were withheld."""
+        return [(asked.addresses, asked.addresses_withheld) for asked in self.authorizer.asked]
+
+
+class RequestOrderTests(OrderTestCase):
     """A request is checked, authorized, and only then resolved."""
 
     OTHER = parse_ip("192.0.2.2")
-
-    def asked(self) -> list[tuple[object, bool]]:
-        return [(asked.addresses, asked.addresses_withheld) for asked in self.authorizer.asked]
 
     def test_a_denied_name_is_not_looked_up(self) -> None:
         for fields in ((), UPGRADE):
@@ -258,12 +264,6 @@ class RequestOrderTests(ProxyTestCase):
 
     # -- pooled connections
 
-    def use_once(self) -> None:
-        """Put a connection into the pool."""
-        self.client.feed(request())
-        self.origin.feed(response())
-        self.client.take()
-
     def test_a_pooled_connection_needs_no_look_up(self) -> None:
         self.use_once()
         self.client.feed(request())
@@ -321,7 +321,7 @@ class RequestOrderTests(ProxyTestCase):
     def test_a_lease_renewal(self) -> None:
         """A renewal that needs the addresses gets those of the connection."""
         self.authorizer.answers = [
-            attrs.evolve(allow(), obligations=Obligations(expires_in=5)),
+            allow_with(expires_in=5),
             ADDRESSES,
             deny("no more"),
         ]
@@ -342,7 +342,7 @@ class RequestOrderTests(ProxyTestCase):
         )
 
 
-class FirstTests(ProxyTestCase):
+class FirstTests(OrderTestCase):
     """With C{--resolve before}, the first authorization request contains the addresses."""
 
     def setUp(self) -> None:
@@ -350,8 +350,7 @@ class FirstTests(ProxyTestCase):
 
     def test_the_authorization_request(self) -> None:
         self.client.feed(request())
-        (asked,) = self.authorizer.asked
-        self.assertEqual((asked.addresses, asked.addresses_withheld), ((LOCAL,), False))
+        self.assertEqual(self.asked(), [((LOCAL,), False)])
         self.assertEqual(len(self.dialer.looked_up), 1)
 
     def test_a_forbidden_address(self) -> None:
@@ -371,7 +370,7 @@ class FirstTests(ProxyTestCase):
         self.assertEqual((len(self.dialer.looked_up), self.dialer.dialled), (3, []))
 
 
-class TunnelOrderTests(ProxyTestCase):
+class TunnelOrderTests(OrderTestCase):
     """An intercepted CONNECT resolves nothing; a passthrough CONNECT resolves the name after it is allowed."""
 
     def test_intercepted(self) -> None:
@@ -384,9 +383,6 @@ class TunnelOrderTests(ProxyTestCase):
 
     def passthrough(self, resolve: Resolve = Resolve.AFTER) -> None:
         self.build(leaves=leaves(), passthrough=("origin.test",), resolve=resolve)
-
-    def asked(self) -> list[tuple[object, bool]]:
-        return [(asked.addresses, asked.addresses_withheld) for asked in self.authorizer.asked]
 
     def test_denied(self) -> None:
         self.passthrough()
@@ -446,7 +442,7 @@ class TunnelOrderTests(ProxyTestCase):
     def test_a_lease_renewal(self) -> None:
         self.passthrough()
         self.authorizer.answers = [
-            attrs.evolve(allow(), obligations=Obligations(expires_in=5)),
+            allow_with(expires_in=5),
             ADDRESSES,
             deny("no more"),
         ]

@@ -10,7 +10,7 @@ from twisted.internet.error import ConnectionLost
 
 from egress.config.model import Limits, OversizeBody, Resolve
 from egress.model.authority import Authority, Origin, UpstreamProxy, parse_ip
-from egress.model.decision import Decision, Obligations, Verdict
+from egress.model.decision import Decision, Verdict
 from egress.model.errors import (
     AddressForbidden,
     AuthorizerUnavailable,
@@ -31,6 +31,7 @@ from tests.proxy.fakes import (
     WALL,
     ProxyTestCase,
     allow,
+    allow_with,
     content_of,
     deny,
     request,
@@ -454,12 +455,6 @@ class AddressTests(ProxyTestCase):
     def setUp(self) -> None:
         self.build(resolve=Resolve.BEFORE)
 
-    def use_once(self) -> None:
-        """Put a connection into the pool."""
-        self.client.feed(request())
-        self.origin.feed(response())
-        self.client.take()
-
     def test_a_pooled_connection_provides_addresses(self) -> None:
         self.use_once()
         self.client.feed(request())
@@ -501,7 +496,7 @@ class AddressTests(ProxyTestCase):
         assert self.OTHER is not None
         self.dialer.checks = [Route(ORIGIN, (self.OTHER,), None, False, False)]
         second = self.authorizer.pending()
-        decision.callback(attrs.evolve(allow(), obligations=Obligations(expires_in=5, set_headers=((b"X", b"y"),))))
+        decision.callback(allow_with(expires_in=5, set_headers=((b"X", b"y"),)))
         self.clock.advance(10)
         self.assertEqual(len(self.authorizer.asked), 3, "the lease was not renewed")
         second.callback(allow())
@@ -522,11 +517,8 @@ class AddressTests(ProxyTestCase):
 class ObligationTests(ProxyTestCase):
     """Obligations on fields, bytes and time."""
 
-    def allow_on(self, **terms: Any) -> None:
-        self.authorizer.answers.append(attrs.evolve(allow(), obligations=Obligations(**terms)))
-
     def test_fields(self) -> None:
-        self.allow_on(set_headers=((b"Authorization", b"ours"),), remove_headers=(b"cookie",))
+        self.allow_with(set_headers=((b"Authorization", b"ours"),), remove_headers=(b"cookie",))
         self.client.feed(
             request("POST", "http://origin.test/a", "Cookie: a", "authorization: theirs", "X: y", body=b"abc")
         )
@@ -540,7 +532,7 @@ class ObligationTests(ProxyTestCase):
     def test_connections_are_shared_by_equal_set_headers(self) -> None:
         for value, dialled in ((b"one", 1), (b"one", 1), (b"two", 2), (None, 3), (None, 3), (b"two", 3)):
             if value is not None:
-                self.allow_on(set_headers=((b"Authorization", value),))
+                self.allow_with(set_headers=((b"Authorization", value),))
             self.client.feed(request())
             self.dialer.origins[{b"one": 0, b"two": 1, None: 2}[value]].feed(response())
             self.assertEqual(len(self.dialer.dialled), dialled)
@@ -548,7 +540,7 @@ class ObligationTests(ProxyTestCase):
         self.assertEqual({asked.addresses for asked in self.authorizer.asked}, {None})
 
     def test_trailers_do_not_override_obligations(self) -> None:
-        self.allow_on(set_headers=((b"X-Key", b"ours"),))
+        self.allow_with(set_headers=((b"X-Key", b"ours"),))
         self.client.feed(
             request("POST", "http://origin.test/", "Transfer-Encoding: chunked")
             + b"1\r\na\r\n0\r\nx_key: theirs\r\nX-Sum: 1\r\n\r\n"
@@ -556,7 +548,7 @@ class ObligationTests(ProxyTestCase):
         self.assertTrue(self.origin.take().endswith(b"1\r\na\r\n0\r\nX-Sum: 1\r\n\r\n"))
 
     def test_obligations_that_cannot_be_fulfilled(self) -> None:
-        self.allow_on(set_headers=((b"Host", b"elsewhere.test"),))
+        self.allow_with(set_headers=((b"Host", b"elsewhere.test"),))
         self.client.feed(request())
         self.assertEqual((status_of(self.client.written), self.dialer.dialled), (503, []))
         self.assertEqual((self.records[0].verdict, self.records[0].outcome), ("unavailable", "authorizer-unavailable"))
@@ -564,13 +556,13 @@ class ObligationTests(ProxyTestCase):
 
     def test_announced_content_over_the_limit(self) -> None:
         self.authorizer.needs_body = False
-        self.allow_on(max_bytes=4)
+        self.allow_with(max_bytes=4)
         self.client.feed(request("POST", body=b"12345"))
         self.assertEqual((status_of(self.client.written), self.dialer.dialled), (403, []))
         self.assertEqual((self.outcomes(), self.records[0].verdict), (["limit-reached"], "allow"))
 
     def test_collected_content_counts(self) -> None:
-        self.allow_on(max_bytes=4)
+        self.allow_with(max_bytes=4)
         self.client.feed(
             request("POST", "http://origin.test/", "Transfer-Encoding: chunked") + b"5\r\n12345\r\n0\r\n\r\n"
         )
@@ -578,7 +570,7 @@ class ObligationTests(ProxyTestCase):
 
     def test_streamed_content_over_the_limit(self) -> None:
         self.authorizer.needs_body = False
-        self.allow_on(max_bytes=4)
+        self.allow_with(max_bytes=4)
         self.client.feed(request("POST", "http://origin.test/", "Transfer-Encoding: chunked") + b"4\r\n1234\r\n")
         self.assertTrue(self.origin.take().endswith(b"\r\n\r\n4\r\n1234\r\n"))
         self.client.feed(b"1\r\n5\r\n0\r\n\r\n")
@@ -587,20 +579,20 @@ class ObligationTests(ProxyTestCase):
         self.assertEqual((self.outcomes(), self.records[0].bytes_sent), (["limit-reached"], 4))
 
     def test_an_announced_response_over_the_limit(self) -> None:
-        self.allow_on(max_bytes=8)
+        self.allow_with(max_bytes=8)
         self.client.feed(request("POST", body=b"abc"))
         self.origin.feed(response(b"123456"))
         self.assertEqual(status_of(self.client.take()), 403)
         self.assertEqual((self.outcomes(), self.records[0].status), (["limit-reached"], 403))
         self.assertTrue(self.origin.aborted)
         self.assertFalse(self.client.disconnected)
-        self.allow_on(max_bytes=0)
+        self.allow_with(max_bytes=0)
         self.client.feed(request("HEAD"))
         self.origin.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n")
         self.assertEqual((status_of(self.client.take()), self.outcomes()[1:]), (200, ["forwarded"]))
 
     def test_a_response_that_grows_over_the_limit(self) -> None:
-        self.allow_on(max_bytes=8)
+        self.allow_with(max_bytes=8)
         self.client.feed(request("POST", body=b"abc"))
         self.origin.feed(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n12345\r\n")
         self.assertTrue(self.client.take().endswith(b"12345\r\n"))
@@ -618,7 +610,7 @@ class ObligationTests(ProxyTestCase):
                 with self.subTest(needs_body=needs_body, most=most):
                     self.build()
                     self.authorizer.needs_body = needs_body
-                    self.allow_on(max_bytes=most)
+                    self.allow_with(max_bytes=most)
                     self.client.feed(request("POST", "http://origin.test/", "Transfer-Encoding: chunked") + content)
                     sent = b"".join(wire.take() for wire in self.dialer.origins)
                     self.assertEqual(b"X: 123456\r\n" in sent, outcome == "forwarded")
@@ -631,7 +623,7 @@ class ObligationTests(ProxyTestCase):
         for most, outcome in ((14, "forwarded"), (13, "limit-reached")):
             with self.subTest(most):
                 self.build()
-                self.allow_on(max_bytes=most)
+                self.allow_with(max_bytes=most)
                 self.client.feed(request())
                 self.origin.feed(answer)
                 self.assertEqual(b"X: 123456\r\n" in self.client.take(), outcome == "forwarded")
@@ -647,12 +639,12 @@ class ObligationTests(ProxyTestCase):
         ):
             with self.subTest(version=version, most=most):
                 self.build()
-                self.allow_on(max_bytes=most)
+                self.allow_with(max_bytes=most)
                 self.client.feed(request(version=version))
                 self.origin.feed(2 * interim + response(b"hello"))
                 self.assertEqual(self.outcomes(), [outcome])
         self.build()
-        self.allow_on(max_bytes=1000)
+        self.allow_with(max_bytes=1000)
         self.client.feed(request())
         self.origin.feed(interim * 90)
         received = self.client.take()
@@ -660,14 +652,14 @@ class ObligationTests(ProxyTestCase):
         self.assertTrue(received.rpartition(interim)[2].startswith(b"HTTP/1.1 403 "))
 
     def test_exactly_the_limit(self) -> None:
-        self.allow_on(max_bytes=8)
+        self.allow_with(max_bytes=8)
         self.client.feed(request("POST", body=b"abc"))
         self.origin.feed(response(b"12345"))
         self.assertEqual((self.outcomes(), len(self.proxy.pool)), (["forwarded"], 1))
 
     def switched(self, **terms: Any) -> None:
         """Open a WebSocket with obligations."""
-        self.allow_on(**terms)
+        self.allow_with(**terms)
         self.client.feed(request("GET", "http://origin.test/", *UPGRADE))
         self.origin.feed(SWITCH)
         self.client.take()
@@ -689,7 +681,7 @@ class ObligationTests(ProxyTestCase):
 
     def test_a_websocket_that_is_revoked(self) -> None:
         self.switched(expires_in=60)
-        self.allow_on(expires_in=60)
+        self.allow_with(expires_in=60)
         self.authorizer.answers.append(deny("enough"))
         self.clock.advance(60)
         self.origin.feed(b"still there")
@@ -713,7 +705,7 @@ class ObligationTests(ProxyTestCase):
         self.assertEqual((record.reason, record.rule_id), ("enough", "r"))
 
     def test_a_lease_renewal_fails(self) -> None:
-        self.allow_on(expires_in=60)
+        self.allow_with(expires_in=60)
         self.authorizer.answers.append(AuthorizerUnavailable("down"))
         self.client.feed(request("POST", body=b"abc"))
         self.clock.advance(60)
@@ -724,7 +716,7 @@ class ObligationTests(ProxyTestCase):
 
     def test_a_lease_is_revoked_while_dialling(self) -> None:
         self.dialer.pending(self.dialer.dials)
-        self.allow_on(expires_in=5)
+        self.allow_with(expires_in=5)
         self.authorizer.answers.append(deny())
         self.client.feed(request())
         self.clock.advance(5)
@@ -732,7 +724,7 @@ class ObligationTests(ProxyTestCase):
         self.assertEqual(self.outcomes(), ["lease-revoked"])
 
     def test_an_exchange_that_ends_before_expiry(self) -> None:
-        self.allow_on(expires_in=60)
+        self.allow_with(expires_in=60)
         self.client.feed(request())
         self.origin.feed(response())
         self.clock.advance(61)

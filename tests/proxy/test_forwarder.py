@@ -28,7 +28,8 @@ from tests.proxy.fakes import (
     status_of,
 )
 from tests.proxy.fakes import Proxy as FakeProxy
-from tests.transport.sockets import SocketsTestCase, TurnedReactor, read_all, reset, server
+from tests.relay.takeover import TakeoverTestCase
+from tests.transport.sockets import TurnedReactor, read_all, reset, server
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 EXPECT = "Expect: 100-continue"
@@ -672,8 +673,10 @@ class _SocketDialer(FakeDialer):
         return self.far
 
 
-class SocketRelayUpgradeTests(SocketsTestCase):
+class SocketRelayUpgradeTests(TakeoverTestCase):
     """Upgraded connections that carry much data."""
+
+    module = module
 
     def setUp(self) -> None:
         self.connect(False)
@@ -703,21 +706,6 @@ class SocketRelayUpgradeTests(SocketsTestCase):
         self.assertIn(b" 101 ", read_all(self.client))
         read_all(self.origin)
 
-    def exchange(self, size: int = TAKEOVER_BYTES) -> None:
-        """Relay data in both directions."""
-        for sender, receiver in ((self.client, self.origin), (self.origin, self.client)):
-            received, rest = 0, memoryview(bytes(size))
-            while received < size:
-                if rest:
-                    rest = rest[sender.send(rest[:30000]) :]
-                self.reactor.turn()
-                received += len(read_all(receiver))
-            self.reactor.settle()
-
-    def uses_socket_relay(self) -> bool:
-        """Whether a socket relay has taken over the sockets."""
-        return self.near not in self.reactor.reading and self.far not in self.reactor.reading
-
     def record(self) -> tuple[str, int, int]:
         """Check that nothing is left, and return the single record."""
         self.assertEqual((self.reactor.reading, self.reactor.writing), (set(), set()))
@@ -726,14 +714,14 @@ class SocketRelayUpgradeTests(SocketsTestCase):
 
     def test_a_small_transfer(self) -> None:
         self.exchange(TAKEOVER_BYTES // 2 - 1)
-        self.assertFalse(self.uses_socket_relay())
+        self.assertFalse(self.uses_socket_relay)
 
     def test_a_large_transfer(self) -> None:
         for inside in (False, True):
             with self.subTest(inside=inside):
                 self.connect(inside)
                 self.exchange()
-                self.assertTrue(self.uses_socket_relay())
+                self.assertTrue(self.uses_socket_relay)
                 self.exchange()
                 self.client.close()
                 self.reactor.settle()
@@ -762,7 +750,7 @@ class SocketRelayUpgradeTests(SocketsTestCase):
         self.near, self.far = session.transport, dialer.far
         client.send(b"more")
         self.reactor.settle()
-        self.assertTrue(self.uses_socket_relay())
+        self.assertTrue(self.uses_socket_relay)
         session.abort()
         self.reactor.settle()
 
@@ -771,21 +759,8 @@ class SocketRelayUpgradeTests(SocketsTestCase):
             with self.subTest(client_is_slow=client_is_slow):
                 self.connect(False)
                 sender, receiver = (self.origin, self.client) if client_is_slow else (self.client, self.origin)
-                self.patch(module, "TAKEOVER_BYTES", 1 << 30)
-                sent = 0
-                while True:
-                    try:
-                        sent += sender.send(bytes(1 << 20))
-                    except BlockingIOError:
-                        if not self.reactor.turn():
-                            break
-                self.patch(module, "TAKEOVER_BYTES", TAKEOVER_BYTES)
-                received = 0
-                while received < sent:
-                    received += len(read_all(receiver))
-                    self.reactor.turn()
-                self.reactor.settle()
-                self.assertTrue(self.uses_socket_relay())
+                self.drain(receiver, self.fill(sender))
+                self.assertTrue(self.uses_socket_relay)
 
     def test_the_origin_breaks(self) -> None:
         self.exchange()

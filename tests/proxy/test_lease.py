@@ -16,7 +16,7 @@ from egress.model.errors import (
     LimitReached,
 )
 from egress.proxy.lease import Lease, lease_for, validated_decision
-from tests.proxy.fakes import LOCAL, Proxy, allow, deny
+from tests.proxy.fakes import LOCAL, Proxy, allow, allow_with, broken, deny
 
 QUESTION = DecisionRequest(
     request_id="id-1",
@@ -32,11 +32,6 @@ TUNNEL = attrs.evolve(QUESTION, stage=Stage.TUNNEL)
 MORE = Decision(Verdict.NEED_BODY, "content", "script")
 ADDRESSES = Decision(Verdict.NEED_ADDRESSES, "addresses", "script")
 ASK = Decision(Verdict.ASK, "somebody", "script")
-
-
-def on(**terms: object) -> Decision:
-    """A decision that allows the request, with obligations."""
-    return attrs.evolve(allow(), obligations=Obligations(**terms))  # type: ignore[arg-type]
 
 
 class ValidatedDecisionTests(SynchronousTestCase):
@@ -64,14 +59,14 @@ class ValidatedDecisionTests(SynchronousTestCase):
             self.unsound(answer, WITHHELD, "invalid decision")
 
     def test_obligations(self) -> None:
-        fields = on(set_headers=((b"X", b"y"),), max_bytes=1)
+        fields = allow_with(set_headers=((b"X", b"y"),), max_bytes=1)
         self.assertIs(validated_decision(fields, QUESTION), fields)
         self.unsound(fields, TUNNEL, "in a tunnel")
-        self.unsound(on(remove_headers=(b"x",)), TUNNEL, "in a tunnel")
-        bounds = on(max_bytes=1, expires_in=1)
+        self.unsound(allow_with(remove_headers=(b"x",)), TUNNEL, "in a tunnel")
+        bounds = allow_with(max_bytes=1, expires_in=1)
         self.assertIs(validated_decision(bounds, TUNNEL), bounds)
-        self.unsound(on(set_headers=((b"Host", b"y"),)), QUESTION, "cannot be set or removed")
-        self.unsound(on(max_bytes="1"), TUNNEL, "max_bytes")
+        self.unsound(allow_with(set_headers=((b"Host", b"y"),)), QUESTION, "cannot be set or removed")
+        self.unsound(allow_with(max_bytes="1"), TUNNEL, "max_bytes")
 
 
 class LeaseTests(SynchronousTestCase):
@@ -116,7 +111,7 @@ class LeaseTests(SynchronousTestCase):
         """They are provided once, within the timeout of one renewal, and with each later renewal."""
         lease = self.lease(attrs.evolve(QUESTION, addresses_withheld=True), expires_in=5)
         lease.known_addresses = (LOCAL,)
-        self.authorizer.answers = [ADDRESSES, on(expires_in=5), on(expires_in=5), ADDRESSES]
+        self.authorizer.answers = [ADDRESSES, allow_with(expires_in=5), allow_with(expires_in=5), ADDRESSES]
         self.clock.advance(5)
         self.clock.advance(5)
         self.assertEqual(
@@ -154,7 +149,7 @@ class LeaseTests(SynchronousTestCase):
 
     def test_renewed(self) -> None:
         lease = self.lease(expires_in=5)
-        self.authorizer.answers = [on(expires_in=7), allow()]
+        self.authorizer.answers = [allow_with(expires_in=7), allow()]
         self.clock.advance(4.9)
         self.assertEqual(self.authorizer.asked, [])
         self.clock.advance(0.1)
@@ -169,7 +164,7 @@ class LeaseTests(SynchronousTestCase):
 
     def test_bytes_of_all_decisions_count(self) -> None:
         lease = self.lease(expires_in=5)
-        self.authorizer.answers = [on(expires_in=5, max_bytes=10), on(max_bytes=7)]
+        self.authorizer.answers = [allow_with(expires_in=5, max_bytes=10), allow_with(max_bytes=7)]
         lease.consume(8)
         self.clock.advance(5)
         self.assertEqual((lease.remaining, self.faults), (2, []))
@@ -194,8 +189,8 @@ class LeaseTests(SynchronousTestCase):
     def test_only_observed(self) -> None:
         """The exchange continues, and the first decision that would have ended it is recorded."""
         lease = self.lease(expires_in=5)
-        first = attrs.evolve(on(expires_in=5), reason="no more", observed="deny")
-        self.authorizer.answers = [on(expires_in=5), first, attrs.evolve(allow(), observed="unavailable")]
+        first = attrs.evolve(allow_with(expires_in=5), reason="no more", observed="deny")
+        self.authorizer.answers = [allow_with(expires_in=5), first, attrs.evolve(allow(), observed="unavailable")]
         self.clock.advance(5)
         self.assertIsNone(lease.observed)
         self.clock.advance(5)
@@ -210,7 +205,7 @@ class LeaseTests(SynchronousTestCase):
             (CancelledError(), "failed"),
             (lambda: None, "invalid decision"),
             (ASK, "invalid decision"),
-            (on(max_bytes=-1), "max_bytes"),
+            (allow_with(max_bytes=-1), "max_bytes"),
         ):
             with self.subTest(says):
                 self.faults.clear()
@@ -259,9 +254,6 @@ class LeaseTests(SynchronousTestCase):
         self.assertEqual((self.authorizer.cancelled, self.faults), (1, []))
 
     def test_an_internal_error_at_the_end(self) -> None:
-        def broken(_: EgressError) -> None:
-            raise RuntimeError("oops")
-
         made = lease_for(self.proxy.parts.authz, QUESTION, Obligations(expires_in=5), broken)
         assert made is not None
         self.authorizer.answers = [deny()]

@@ -19,7 +19,7 @@ from egress.proxy.listeners import listener_factories, listener_security
 from egress.transport.tls import TlsFactory
 from tests.certificates import CLIENT, TestCA, TestCertificate
 from tests.proxy.fakes import ProxyTestCase, Wire, request, response, status_of
-from tests.transport.tls import TlsEnd
+from tests.transport.tls import TlsClient, TlsEnd, presenting
 
 URL = "http://origin.test/a"
 TOKEN = "Proxy-Authorization: Bearer t0ken"
@@ -53,13 +53,7 @@ class ListenerTests(ProxyTestCase):
         return wire.connect(factory.buildProtocol(None))
 
     def over_tls(self, factory: Any, mine: TestCertificate | None = None) -> TlsEnd:
-        context = SSL.Context(SSL.TLS_CLIENT_METHOD)
-        if mine is not None:
-            context.use_certificate(mine.certificate)
-            context.use_privatekey(mine.key)
-        connection = SSL.Connection(context, None)
-        connection.set_connect_state()
-        return TlsEnd(self.meet(factory), connection).shake()
+        return TlsClient(self.meet(factory), None, context=presenting(mine)).shake()
 
     def status(self, client: Any, *fields: str) -> int:
         client.feed(request("GET", URL, *fields))

@@ -17,7 +17,7 @@ from egress.model.errors import (
     UnsupportedRequest,
 )
 from egress.proxy.transaction import Transaction, report_refusal
-from tests.proxy.fakes import WALL, Proxy, allow
+from tests.proxy.fakes import WALL, Proxy, allow, broken
 
 CLIENT = ClientIdentity("198.51.100.7", 40000)
 
@@ -44,10 +44,6 @@ class TransactionTests(SynchronousTestCase):
         """Send the authorization request."""
         self.transaction.authorize((), b"content", True, self.decisions.append)
 
-    def broken(self, _: object) -> None:
-        """Raise an unexpected error."""
-        raise RuntimeError("oops")
-
     def test_authorization_request_and_decision(self) -> None:
         pending = self.proxy.authorizer.pending()
         self.authorize()
@@ -72,11 +68,11 @@ class TransactionTests(SynchronousTestCase):
         self.assertEqual((self.decisions, self.faults), ([], []))
 
     def test_errors_are_passed_on(self) -> None:
-        self.transaction.await_or_fail(fail(DialFailed("no")), self.broken)
+        self.transaction.await_or_fail(fail(DialFailed("no")), broken)
         self.assertEqual([type(error) for error in self.faults], [DialFailed])
 
     def test_an_internal_error_before_authorization(self) -> None:
-        self.transaction.await_or_fail(succeed(None), self.broken)
+        self.transaction.await_or_fail(succeed(None), broken)
         self.assertEqual([type(error) for error in self.faults], [InternalFault])
         self.assertNotIn("oops", self.faults[0].reason)
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
@@ -94,7 +90,7 @@ class TransactionTests(SynchronousTestCase):
 
     def test_an_internal_error_after_the_decision(self) -> None:
         self.authorize()
-        self.transaction.await_or_fail(succeed(None), self.broken)
+        self.transaction.await_or_fail(succeed(None), broken)
         self.assertEqual([type(error) for error in self.faults], [InternalFault])
         self.flushLoggedErrors(RuntimeError)
 
@@ -140,13 +136,13 @@ class TransactionTests(SynchronousTestCase):
         transaction = Transaction(
             authz, failed, client=CLIENT, stage=Stage.REQUEST, method="GET", origin=origin, path="/a"
         )
-        transaction.await_or_fail(succeed(None), self.broken)
+        transaction.await_or_fail(succeed(None), broken)
         self.assertEqual([type(error) for error in told], [InternalFault, InternalFault])
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 2)
 
     def test_results_after_the_end_are_ignored(self) -> None:
         waiting: Deferred[None] = Deferred(lambda deferred: deferred.callback(None))
-        self.transaction.await_or_fail(waiting, self.broken)
+        self.transaction.await_or_fail(waiting, broken)
         self.transaction.report(ClientGone("gone"), None, 0, 0)
         self.assertEqual((self.faults, self.flushLoggedErrors()), ([], []))
 

@@ -19,7 +19,8 @@ from egress.relay.relay import Relay
 from egress.relay.socket_relay import TAKEOVER_BYTES
 from egress.transport.tls import ServerTls, TlsFactory
 from tests.proxy.fakes import Wire
-from tests.transport.sockets import SocketsTestCase, TurnedReactor, read_all, reset, server
+from tests.relay.takeover import TakeoverTestCase
+from tests.transport.sockets import TurnedReactor, read_all, reset, server
 from tests.transport.tls import TlsClient, leaves
 
 
@@ -214,8 +215,10 @@ class _ClientSide(Protocol):
         self.relay.drop()
 
 
-class SocketRelayTests(SocketsTestCase):
+class SocketRelayTests(TakeoverTestCase):
     """Large transfers move to a socket relay."""
+
+    module = module
 
     def setUp(self) -> None:
         self.connect(self.tcp_pair(), self.tcp_pair())
@@ -239,23 +242,6 @@ class SocketRelayTests(SocketsTestCase):
 
     def relay_over(self, *, broken: bool) -> None:
         self.over.append(broken)
-
-    def exchange(self, size: int = TAKEOVER_BYTES) -> None:
-        """Relay data in both directions."""
-        for sender, receiver in ((self.client, self.origin), (self.origin, self.client)):
-            received = 0
-            rest = memoryview(bytes(size))
-            while received < size:
-                if rest:
-                    rest = rest[sender.send(rest[:30000]) :]
-                self.reactor.turn()
-                received += len(read_all(receiver))
-            self.reactor.settle()
-
-    @property
-    def uses_socket_relay(self) -> bool:
-        """Whether a socket relay has taken over the sockets."""
-        return self.near not in self.reactor.reading and self.far not in self.reactor.reading
 
     def test_a_small_transfer(self) -> None:
         self.exchange(TAKEOVER_BYTES // 2 - 1)
@@ -281,23 +267,10 @@ class SocketRelayTests(SocketsTestCase):
         for client_is_slow in (False, True):
             with self.subTest(client_is_slow=client_is_slow):
                 self.connect(self.tcp_pair(), self.tcp_pair())
-                self.patch(module, "TAKEOVER_BYTES", 1 << 30)
                 sender, receiver = (self.origin, self.client) if client_is_slow else (self.client, self.origin)
-                block = bytes(1 << 20)
-                sent = 0
-                while True:
-                    try:
-                        sent += sender.send(block)
-                    except BlockingIOError:
-                        if not self.reactor.turn():
-                            break
-                self.patch(module, "TAKEOVER_BYTES", TAKEOVER_BYTES)
+                sent = self.fill(sender)
                 self.assertFalse(self.uses_socket_relay, "the transport still has data to send")
-                received = 0
-                while received < sent:
-                    received += len(read_all(receiver))
-                    self.reactor.turn()
-                self.reactor.settle()
+                self.drain(receiver, sent)
                 self.assertTrue(self.uses_socket_relay)
 
     def test_no_takeover_when_half_closed(self) -> None:

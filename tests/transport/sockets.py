@@ -18,8 +18,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from egress.transport.write_through import WriteThroughServer
 
 
-class TurnedReactor(Clock):
-    """Watches descriptors, each with one object, and handles their events when a test calls it."""
+class Descriptors:
+    """The part of a reactor that watches descriptors."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,6 +37,10 @@ class TurnedReactor(Clock):
 
     def removeWriter(self, descriptor: Any) -> None:
         self.writing.discard(descriptor)
+
+
+class TurnedReactor(Descriptors, Clock):
+    """Watches descriptors, each with one object, and handles their events when a test calls it."""
 
     def turn(self, timeout: float = 0.0) -> bool:
         """Handle the events of each ready descriptor once.

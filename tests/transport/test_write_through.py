@@ -21,26 +21,7 @@ from egress.transport.write_through import (
     WriteThroughServer,
     write_through,
 )
-
-
-class _Descriptors:
-    """The part of a reactor that watches descriptors."""
-
-    def __init__(self) -> None:
-        self.reading: set[Any] = set()
-        self.writing: set[Any] = set()
-
-    def addReader(self, descriptor: Any) -> None:
-        self.reading.add(descriptor)
-
-    def addWriter(self, descriptor: Any) -> None:
-        self.writing.add(descriptor)
-
-    def removeReader(self, descriptor: Any) -> None:
-        self.reading.discard(descriptor)
-
-    def removeWriter(self, descriptor: Any) -> None:
-        self.writing.discard(descriptor)
+from tests.transport.sockets import Descriptors
 
 
 class _Producer:
@@ -61,7 +42,7 @@ class WriteThroughTests(SynchronousTestCase):
     """Data is sent immediately and in order, and nothing is lost when the socket is full."""
 
     def setUp(self) -> None:
-        self.reactor = _Descriptors()
+        self.reactor = Descriptors()
         ours, self.peer = socket.socketpair()
         self.addCleanup(ours.close)
         self.addCleanup(self.peer.close)

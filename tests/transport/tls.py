@@ -55,6 +55,18 @@ def client_context(*, trusting: bool = True) -> SSL.Context:
     return context
 
 
+def presenting(certificate: TestCertificate | None) -> SSL.Context:
+    """A context for clients that accept every server.
+
+    @param certificate: the client's own certificate.
+    """
+    context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+    if certificate is not None:
+        context.use_certificate(certificate.certificate)
+        context.use_privatekey(certificate.key)
+    return context
+
+
 class Bytes(Protocol):
     """The bytes below TLS: a L{tests.proxy.fakes.Wire}, or another L{TlsEnd}."""
 
