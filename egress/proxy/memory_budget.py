@@ -17,7 +17,6 @@ class Claim:
     """A claim on memory for the content of one request.
 
     @ivar size: the number of bytes granted.
-    @ivar granted: whether the whole claim is granted.
     """
 
     def __init__(self, budget: MemoryBudget, client: str, wanted: int, granted: Callable[[], object]) -> None:
@@ -29,7 +28,7 @@ class Claim:
 
     @property
     def granted(self) -> bool:
-        """See the class."""
+        """Whether the whole claim is granted."""
         return self.size >= self.wanted
 
     def grow(self, wanted: int) -> None:

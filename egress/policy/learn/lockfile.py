@@ -214,7 +214,6 @@ class Egress:
     """The destinations of recorded traffic.
 
     @ivar left: the destinations with at least one allowed request.
-    @ivar stopped: the destinations for which all requests were denied, or had no decision.
     """
 
     def __init__(self, detail: Detail) -> None:
@@ -224,7 +223,7 @@ class Egress:
 
     @property
     def stopped(self) -> dict[Destination, Visits]:
-        """The destinations without allowed requests."""
+        """The destinations for which all requests were denied, or had no decision."""
         return {one: visits for one, visits in self._stopped.items() if one not in self.left}
 
     def add(self, line: AuditLine) -> None:
