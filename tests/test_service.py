@@ -13,7 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 from OpenSSL import SSL
 from twisted.internet.address import IPv4Address
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IReactorPluggableNameResolver
@@ -29,7 +29,7 @@ from egress.authz.policy_watch import LOOK_EVERY as POLICY_LOOK_EVERY
 from egress.config.model import AuditFailure, ConfigError, Limits, Mode, ProxyConfig
 from egress.interfaces import IAuditSink, IAuthorizer
 from egress.model.authority import Authority, UpstreamProxy
-from egress.model.decision import Decision, DecisionRequest, Verdict
+from egress.model.decision import Decision, Verdict
 from egress.model.errors import AuditUnavailable, AuthorizerUnavailable
 from egress.model.no_proxy import Bypass
 from egress.model.record import ExchangeRecord
@@ -44,7 +44,7 @@ from egress.tls.ca_watch import LOOK_EVERY
 from egress.tls.issuer import CA_LIFETIME
 from egress.tls.reloadable_trust import ReloadableTrust
 from egress.upstream.pool import OriginPool
-from tests.authz.test_fail_closed import REQUEST
+from tests.authz.fakes import REQUEST, FixedAuthorizer, ManualAuthorizer
 from tests.certificates import TestCA, key_pem_of
 from tests.observability.test_health import Browser
 from tests.proxy.fakes import Wire, content_of, status_of
@@ -56,37 +56,9 @@ from tests.transport.tls import TlsClient, rsa_key
 LOCAL: dict[str, Any] = {"allow_address": (ip_network("127.0.0.0/8"),)}
 
 
-@implementer(IAuthorizer)
-class _Never:
-    """An authorizer that denies everything, and records that it was closed."""
-
-    name = "never"
-    needs_body = False
-
-    def __init__(self) -> None:
-        self.closed = False
-
-    def decide(self, request: DecisionRequest) -> Deferred[Decision]:
-        return succeed(Decision(Verdict.DENY, "never", self.name))
-
-    def check_ready(self) -> Deferred[None]:
-        return succeed(None)
-
-    def close(self) -> Deferred[None]:
-        self.closed = True
-        return succeed(None)
-
-
-class _Silent(_Never):
-    """An authorizer that never decides."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.asked = 0
-
-    def decide(self, request: DecisionRequest) -> Deferred[Decision]:
-        self.asked += 1
-        return Deferred()
+def never() -> FixedAuthorizer:
+    """An authorizer that denies everything."""
+    return FixedAuthorizer(Decision(Verdict.DENY, "never", "fake"))
 
 
 @implementer(IAuditSink)
@@ -200,10 +172,10 @@ class ConstructionTests(ServiceTestCase):
 
     def test_an_authorizer_of_the_application(self) -> None:
         """Only that authorizer decides; the configuration cannot select another one."""
-        self.assertEqual(self.make(_Never()).authorizer.name, "never")
+        self.assertEqual(self.make(never()).authorizer.name, "fake")
         for field, value in (("authz_url", "http://authz.test"), ("policy", Path("policy.toml"))):
             with self.subTest(field):
-                error = self.assertRaises(ConfigError, self.make, _Never(), **{field: value})
+                error = self.assertRaises(ConfigError, self.make, never(), **{field: value})
                 self.assertEqual((error.option, error.value), (field, str(value)))
                 self.assertIn("remove this", error.remedy)
 
@@ -220,7 +192,7 @@ class ConstructionTests(ServiceTestCase):
             with self.subTest(field):
                 self.assertEqual(self.assertRaises(ConfigError, self.make, **{field: value}).option, field)
                 given: dict[str, Any] = {field: value}
-                self.make(_Never(), **given)
+                self.make(never(), **given)
                 self.make(authz_url="http://authz.test", **given)
 
     def test_one_process(self) -> None:
@@ -237,7 +209,7 @@ class ConstructionTests(ServiceTestCase):
             ({}, FailClosedAuthorizer),
             ({"authz_url": "http://authz.test", "authz_cache": None}, LimitedAuthorizer),
             ({"authz_url": "http://authz.test"}, CachingAuthorizer),
-            ({"authorizer": _Never()}, CachingAuthorizer),
+            ({"authorizer": never()}, CachingAuthorizer),
         ):
             with self.subTest(options):
                 service = self.make(**options)
@@ -251,12 +223,12 @@ class ConstructionTests(ServiceTestCase):
         self.assertIn(b"egress_authorizer_retries_total 0.0", service.metrics.render()[0])
 
     def test_limits_for_authorization_requests(self) -> None:
-        silent = _Silent()
+        silent = ManualAuthorizer()
         bounds: dict[str, Any] = {"authz_max_concurrency": 2, "authz_queue": 1, "authz_breaker_failures": 2}
         # Identical requests would share one authorization request.
         service = self.make(silent, authz_timeout=5, authz_cache=None, **bounds)
         asked = [service.authorizer.decide(REQUEST) for _ in range(4)]
-        self.assertEqual(silent.asked, 2)
+        self.assertEqual(len(silent.asked), 2)
         self.assertIn("overloaded", self.failureResultOf(asked[3], AuthorizerUnavailable).value.reason)
         self.reactor.advance(9.9)
         self.assertNoResult(asked[0])
@@ -270,7 +242,7 @@ class ConstructionTests(ServiceTestCase):
         """Otherwise stale decisions and observe mode would have no effect on a renewal."""
         for mode in Mode:
             with self.subTest(mode):
-                service = self.make(_Silent(), authz_timeout=5, mode=mode)
+                service = self.make(ManualAuthorizer(), authz_timeout=5, mode=mode)
                 asked = service.authorizer.decide(REQUEST)
                 self.reactor.advance(renewal_timeout(ProxyConfig(authz_timeout=5)) - 0.1)
                 if mode is Mode.OBSERVE:
@@ -311,7 +283,7 @@ class AuditFailureTests(ServiceTestCase):
     """The audit log cannot be written."""
 
     def ask(self, **options: Any) -> tuple[EgressProxyService, Deferred[Decision]]:
-        service = self.make(_Never(), audit_log="/dev/full", **options)
+        service = self.make(never(), audit_log="/dev/full", **options)
         self.addCleanup(service.stopService)
         service.startService()
         # The record of a request that is no HTTP.
@@ -420,7 +392,7 @@ class ReloadTests(ServiceTestCase):
         self.assertIn(b"egress_policy_last_reload_successful 1.0", service.metrics.render()[0])
 
     def test_an_authorizer_of_the_application_stays(self) -> None:
-        service = self.make(_Never())
+        service = self.make(never())
         self.successResultOf(service.reload())
         self.assertEqual(self.decide(service).reason, "never")
 
@@ -671,19 +643,19 @@ class StoppingTests(ServiceTestCase):
         return session, transport
 
     def test_an_idle_connection_is_closed_and_then_everything_else(self) -> None:
-        never, sink = _Never(), _Sink()
-        service = self.make(never, sink)
+        authorizer, sink = never(), _Sink()
+        service = self.make(authorizer, sink)
         session, transport = self.begin(service)
         stopped = service.stopService()
         self.assertTrue(transport.disconnecting)
         self.assertNoResult(stopped)
         session.connectionLost()
         self.successResultOf(stopped)
-        self.assertTrue(never.closed)
+        self.assertTrue(authorizer.closed)
         self.assertTrue(sink.closed)
 
     def test_connections_that_do_not_drain_are_aborted(self) -> None:
-        service = self.make(_Never(), limits=Limits(drain_timeout=7))
+        service = self.make(never(), limits=Limits(drain_timeout=7))
         session, transport = self.begin(service)
         stopped = service.stopService()
         self.reactor.advance(6)
@@ -695,7 +667,7 @@ class StoppingTests(ServiceTestCase):
         self.successResultOf(stopped)
 
     def test_stopping_does_not_wait_for_aborted_connections(self) -> None:
-        service = self.make(_Never())
+        service = self.make(never())
         session, transport = self.begin(service)
         stopped = service.stopService()
         service.abort()
@@ -704,7 +676,7 @@ class StoppingTests(ServiceTestCase):
         self.successResultOf(stopped)
 
     def test_stopping_does_not_wait_for_a_connection_that_does_not_close(self) -> None:
-        service = self.make(_Never(), limits=Limits(drain_timeout=7))
+        service = self.make(never(), limits=Limits(drain_timeout=7))
         session, _ = self.begin(service)
         stopped = service.stopService()
         self.reactor.advance(7)
@@ -714,7 +686,7 @@ class StoppingTests(ServiceTestCase):
 
     def test_the_last_record_is_written_before_the_log_is_closed(self) -> None:
         sink = _Sink()
-        service = self.make(_Never(), sink)
+        service = self.make(never(), sink)
         session, _ = self.begin(service)
         # A tunnel whose client disconnects during the TLS handshake.
         session.dataReceived(b"CONNECT a.test:443 HTTP/1.1\r\nHost: a.test\r\n\r\n\x16\x03\x01\x02\x00")
@@ -772,24 +744,24 @@ class ReportTests(ServiceTestCase):
 
     def test_record(self) -> None:
         sink = _Sink()
-        service = self.make(_Never(), sink)
+        service = self.make(never(), sink)
         self.request(service)
         self.assertEqual([record.outcome for record in sink.records], ["bad-request"])
         self.assertIn(b'outcome="bad-request"', service.metrics.render()[0])
 
     def test_a_sink_that_raises_does_not_affect_the_client(self) -> None:
-        service = self.make(_Never(), _Sink(RuntimeError("full")))
+        service = self.make(never(), _Sink(RuntimeError("full")))
         transport = self.request(service)
         self.assertIn(b"HTTP/1.1 400", transport.value())
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 
     def test_readiness_checks_the_ca_and_the_authorizer(self) -> None:
-        service = self.make(_Never())
+        service = self.make(never())
         self.successResultOf(service.checks["ca"]())
         self.successResultOf(service.authorizer.check_ready())
 
     def test_an_expired_ca_is_not_ready(self) -> None:
-        service = self.make(_Never())
+        service = self.make(never())
         past = service.certificate_authority.not_after.replace(year=2000)
         self.patch(service.certificate_authority, "not_after", past)
         failure = self.failureResultOf(service.checks["ca"](), NotReady)

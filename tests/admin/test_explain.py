@@ -22,7 +22,7 @@ from egress.model.no_proxy import Bypass
 from egress.runtime.role import DRY_RUN
 from egress.service import EgressProxyService
 from egress.tls.ca_store import CaDirectory
-from tests.authz.test_fail_closed import REQUEST
+from tests.authz.fakes import REQUEST
 from tests.proxy.fakes import ScriptedAuthorizer, deny
 from tests.transport.reactors import DialingReactor
 

@@ -17,7 +17,7 @@ from egress.interfaces import IAuthorizer
 from egress.model.approval import ApprovalAnswer, Grant
 from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Obligations, Verdict
 from egress.workers.ipc import Channel
-from tests.authz.test_fail_closed import ALLOW, DENY, REQUEST, Scripted
+from tests.authz.fakes import ALLOW, DENY, REQUEST, Scripted
 
 TERMS = Obligations(max_bytes=7)
 ASK = Decision(

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import attrs
-from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
-from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from egress.authz import cache as module
@@ -17,43 +16,12 @@ from egress.authz.decision_store import DecisionStore
 from egress.interfaces import IAuthorizer
 from egress.model.authority import Authority, Origin
 from egress.model.authz_failure import AuthzFailure
-from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Verdict
+from egress.model.decision import ClientIdentity, Decision, Verdict
 from egress.model.errors import AuthorizerUnavailable
 from egress.model.statistics import CacheStats
-from tests.authz.protocols.test_request_json import REQUEST
+from tests.authz.fakes import ManualAuthorizer
+from tests.authz.protocols.requests import REQUEST
 from tests.authz.test_decision_store import decision_with
-
-
-@implementer(IAuthorizer)
-class Scripted:
-    """An authorizer whose decisions a test controls.
-
-    @ivar at_once: the decision to return immediately.
-    """
-
-    name = "scripted"
-    needs_body = True
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[DecisionRequest, Deferred[Decision]]] = []
-        self.at_once: Decision | Exception | None = None
-        self.cancelled = 0
-
-    def decide(self, request: DecisionRequest) -> Deferred[Decision]:
-        answer: Deferred[Decision] = Deferred(self._cancel)
-        self.asked.append((request, answer))
-        if isinstance(self.at_once, Decision):
-            return succeed(self.at_once)
-        return answer if self.at_once is None else fail(self.at_once)
-
-    def _cancel(self, _: object) -> None:
-        self.cancelled += 1
-
-    def check_ready(self) -> Deferred[None]:
-        return succeed(None)
-
-    def close(self) -> Deferred[None]:
-        return succeed(None)
 
 
 class CacheTestCase(SynchronousTestCase):
@@ -63,7 +31,7 @@ class CacheTestCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.authorizer = Scripted()
+        self.authorizer = ManualAuthorizer()
         store = DecisionStore(4, 100.0, 50.0)
         self.cache = CachingAuthorizer(self.clock, self.authorizer, store, self.max_waiting)
 
@@ -86,7 +54,7 @@ class ReuseTests(CacheTestCase):
 
     def test_interface(self) -> None:
         verifyObject(IAuthorizer, self.cache)
-        self.assertEqual((self.cache.name, self.cache.needs_body), ("scripted", True))
+        self.assertEqual((self.cache.name, self.cache.needs_body), ("manual", True))
 
     def test_fresh(self) -> None:
         self.authorizer.at_once = decision_with(Verdict.DENY, ttl=10)

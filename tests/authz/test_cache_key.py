@@ -5,15 +5,14 @@ from __future__ import annotations
 from ipaddress import ip_address
 from typing import Any
 
-import attrs
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.authz.cache_key import ALL, key_of, known_parts, scope_of
 from egress.model.authority import Authority, Origin
-from egress.model.decision import ClientIdentity, DecisionRequest, Stage
-from tests.authz.protocols.test_request_json import REQUEST
+from egress.model.decision import ClientIdentity, Stage
+from tests.authz.protocols.requests import REQUEST, changed
 
 A, B = ip_address("192.0.2.7"), ip_address("2001:db8::1")
 
@@ -28,10 +27,6 @@ CHANGES: dict[str, dict[str, Any]] = {
     "identity": {"client": ClientIdentity("192.0.2.1", 1234, "ci")},
     "addresses": {"addresses": (A,)},
 }
-
-
-def changed(**changes: Any) -> DecisionRequest:
-    return attrs.evolve(REQUEST, **changes)
 
 
 class PartsTests(SynchronousTestCase):

@@ -37,9 +37,9 @@ from egress.policy.parse.load import load_starter, parse_policy
 from egress.policy.rules import RuleSet
 from egress.tls.origin_trust import OriginTrust
 from egress.tls.reloadable_trust import ReloadableTrust
+from tests.authz.fakes import REQUEST
 from tests.authz.secrets.test_command import Spawner
 from tests.authz.servers import Endpoint, http
-from tests.authz.test_fail_closed import REQUEST
 from tests.proxy.fakes import ScriptedAuthorizer, allow
 
 ALL = parse_policy('version = 1\ndefault = "allow"', "all.toml", "policy all")

@@ -13,15 +13,11 @@ from egress.authz.cache_key import scope_of
 from egress.authz.decision_store import MAX_LISTS, DecisionStore
 from egress.model.authority import Authority, Origin
 from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Obligations, Verdict
-from tests.authz.protocols.test_request_json import REQUEST
+from tests.authz.protocols.requests import REQUEST, changed
 
 
 def decision_with(verdict: Verdict = Verdict.ALLOW, reason: str = "why", **fields: Any) -> Decision:
     return Decision(verdict, reason, "who", **fields)
-
-
-def changed(**changes: Any) -> DecisionRequest:
-    return attrs.evolve(REQUEST, **changes)
 
 
 def at(path: str, client: str = "192.0.2.1") -> DecisionRequest:

@@ -9,41 +9,14 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
-from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from egress.authz.fail_closed import FailClosedAuthorizer
 from egress.interfaces import IAuthorizer
-from egress.model.authority import Authority, Origin
 from egress.model.authz_failure import AuthzFailure
-from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Stage, Verdict
+from egress.model.decision import Decision, Verdict
 from egress.model.errors import AuthorizerUnavailable
-
-ALLOW = Decision(Verdict.ALLOW, "yes", "x")
-DENY = Decision(Verdict.DENY, "no", "x")
-REQUEST = DecisionRequest(
-    "1", Stage.REQUEST, "GET", Origin("http", Authority("a.test", 80)), "/", (), ClientIdentity("192.0.2.1", 1)
-)
-
-
-@implementer(IAuthorizer)
-class Scripted:
-    """An authorizer that behaves as a test directs."""
-
-    name = "scripted"
-    needs_body = True
-
-    def __init__(self, behaviour: Callable[[], Any]) -> None:
-        self.behaviour = behaviour
-
-    def decide(self, request: DecisionRequest) -> Any:
-        return self.behaviour()
-
-    def check_ready(self) -> Any:
-        return self.behaviour()
-
-    def close(self) -> Any:
-        return self.behaviour()
+from tests.authz.fakes import ALLOW, DENY, REQUEST, Scripted
 
 
 def raises() -> None:

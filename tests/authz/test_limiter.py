@@ -7,10 +7,9 @@ from typing import Any
 import attrs
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
-from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from egress.authz.breaker import FIRST_DELAY, LAST_DELAY, Breaker
@@ -20,7 +19,7 @@ from egress.interfaces import IAuthorizer
 from egress.model.authz_failure import AuthzFailure
 from egress.model.decision import ClientIdentity, Decision, DecisionRequest
 from egress.model.errors import AuthorizerUnavailable
-from tests.authz.test_fail_closed import ALLOW, DENY, REQUEST
+from tests.authz.fakes import ALLOW, DENY, REQUEST, ManualAuthorizer
 
 DEADLINE = 5.0
 AT_ONCE = 2
@@ -28,43 +27,19 @@ MAY_WAIT = 3
 MOST = 3
 
 
-@implementer(IAuthorizer)
-class Manual:
-    """An authorizer that a test controls.
+class Manual(ManualAuthorizer):
+    """Also completes the readiness checks when a test says so.
 
-    @ivar asked: the requests, with the Deferreds of their decisions.
-    @ivar at_once: the result of the next requests, without waiting.
-    @ivar checks: the Deferreds of the readiness checks.
-    @ivar cancelled: the number of cancelled requests and checks.
+    @ivar checks: the Deferreds of the readiness checks; L{cancelled} counts these, too.
     """
 
-    name = "manual"
-    needs_body = True
-
     def __init__(self) -> None:
-        self.asked: list[tuple[DecisionRequest, Deferred[Any]]] = []
-        self.at_once: Any = None
+        super().__init__()
         self.checks: list[Deferred[None]] = []
-        self.cancelled = 0
-        self.closed = False
-
-    def decide(self, request: DecisionRequest) -> Deferred[Decision]:
-        if self.at_once is not None:
-            return fail(self.at_once) if isinstance(self.at_once, Exception) else succeed(self.at_once)
-        waiting: Deferred[Decision] = Deferred(self._cancel)
-        self.asked.append((request, waiting))
-        return waiting
-
-    def _cancel(self, _: object) -> None:
-        self.cancelled += 1
 
     def check_ready(self) -> Deferred[None]:
         self.checks.append(Deferred(self._cancel))
         return self.checks[-1]
-
-    def close(self) -> Deferred[None]:
-        self.closed = True
-        return succeed(None)
 
 
 # The kinds of failure of a request.

@@ -13,7 +13,7 @@ from egress.authz.observe import ObservingAuthorizer
 from egress.interfaces import IAuthorizer
 from egress.model.decision import NEEDS, NO_OBLIGATIONS, Decision, Obligations, Verdict
 from egress.model.errors import AuthorizerUnavailable
-from tests.authz.test_fail_closed import ALLOW, DENY, REQUEST, Scripted
+from tests.authz.fakes import ALLOW, DENY, REQUEST, Scripted
 
 
 class ObservingTests(SynchronousTestCase):

@@ -8,7 +8,7 @@ from zope.interface.verify import verifyObject
 from egress.authz.require_audit import AuditRequiringAuthorizer
 from egress.interfaces import IAuthorizer
 from egress.model.errors import AuditUnavailable
-from tests.authz.test_fail_closed import REQUEST
+from tests.authz.fakes import REQUEST
 from tests.proxy.fakes import ScriptedAuthorizer
 
 

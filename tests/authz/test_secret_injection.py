@@ -13,8 +13,8 @@ from egress.authz.secrets.vault import Vault
 from egress.http.obligations import validate
 from egress.model.decision import Decision, DecisionRequest, Obligations
 from egress.model.errors import AuthorizerUnavailable
+from tests.authz.fakes import REQUEST
 from tests.authz.secrets.test_table import DIRECTORY
-from tests.authz.test_fail_closed import REQUEST
 from tests.proxy.fakes import ScriptedAuthorizer, allow, deny
 
 TEXT = """

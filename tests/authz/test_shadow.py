@@ -18,7 +18,7 @@ from egress.interfaces import IAuthorizer, IShadowSink
 from egress.model.comparison import ShadowComparison, ShadowResult
 from egress.model.decision import NEEDS, Decision, DecisionRequest, Verdict
 from egress.model.errors import AuthorizerUnavailable
-from tests.authz.test_fail_closed import ALLOW, DENY, REQUEST, Scripted
+from tests.authz.fakes import ALLOW, DENY, REQUEST, Scripted
 
 
 @implementer(IShadowSink)

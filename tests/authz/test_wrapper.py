@@ -7,7 +7,7 @@ from zope.interface.verify import verifyObject
 
 from egress.authz.wrapper import Wrapper
 from egress.interfaces import IAuthorizer
-from tests.authz.test_fail_closed import REQUEST
+from tests.authz.fakes import REQUEST
 from tests.proxy.fakes import ScriptedAuthorizer
 
 

@@ -8,9 +8,9 @@ import attrs
 from twisted.internet.defer import Deferred
 
 from egress.authz_service.http_channel import CallerSite
-from egress.model.decision import Decision, DecisionRequest, Verdict
+from egress.model.decision import Decision, Verdict
+from tests.authz.fakes import FixedAuthorizer, ManualAuthorizer
 from tests.authz_service.callers import ALLOWED, CallerTestCase, post
-from tests.authz_service.test_validate_resource import Fake
 from tests.proxy.fakes import Wire, status_of
 
 QUESTION = post(json.dumps(ALLOWED).encode())
@@ -117,16 +117,11 @@ class ConnectionTests(CallerTestCase):
         self.assertTrue(wire.aborted)
 
 
-class _Silent(Fake):
-    def decide(self, request: DecisionRequest) -> Deferred[Decision]:
-        return Deferred()
-
-
 class RoomTests(CallerTestCase):
     """The limit of connections."""
 
     def test_limit(self) -> None:
-        self.serve(_Silent(None), connections=2)
+        self.serve(ManualAuthorizer(), connections=2)
         first, second = self.connect().feed(QUESTION), self.connect().feed(QUESTION)
         third = self.connect()
         self.reactor.advance(0)
@@ -219,7 +214,7 @@ class DrainTests(CallerTestCase):
     def test_request_in_progress(self) -> None:
         """It gets a response, and then the connection closes."""
         answer: Deferred[Decision] = Deferred()
-        self.serve(Fake(answer))
+        self.serve(FixedAuthorizer(answer))
         waiting = self.connect().feed(QUESTION)
         begun = self.connect().feed(QUESTION[:30])
         stopped = self.service.stopService()
@@ -245,7 +240,7 @@ class DrainTests(CallerTestCase):
         self.assertIsNone(self.successResultOf(stopped))
 
     def test_abort(self) -> None:
-        self.serve(Fake(Deferred()), drain_timeout=2.0)
+        self.serve(FixedAuthorizer(Deferred()), drain_timeout=2.0)
         waiting = self.connect().feed(QUESTION)
         stopped = self.service.stopService()
         self.reactor.advance(1)

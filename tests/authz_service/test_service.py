@@ -13,8 +13,9 @@ from twisted.internet.error import CannotListenError
 from egress.authz.policy_watch import LOOK_EVERY
 from egress.config.model import AuditFailure, ConfigError
 from egress.model.decision import Decision, Verdict
+from tests.authz.fakes import FixedAuthorizer
 from tests.authz_service.callers import ALLOWED, DENIED, CallerTestCase, post
-from tests.authz_service.test_validate_resource import Fake, secret
+from tests.authz_service.test_validate_resource import secret
 from tests.certificates import CLIENT, TestCA, TestCertificate
 from tests.proxy.fakes import Wire, content_of, status_of
 from tests.transport.tls import TlsClient, TlsEnd, presenting
@@ -114,7 +115,7 @@ class ServiceTests(CallerTestCase):
 
     def test_own_authorizer(self) -> None:
         """An application can provide the authorizer; then there is no policy."""
-        fake = Fake(Decision(Verdict.DENY, "never", "fake", "r"))
+        fake = FixedAuthorizer(Decision(Verdict.DENY, "never", "fake", "r"))
         error = self.assertRaises(ConfigError, self.serve, fake, policy=Path("/nowhere"))
         self.assertEqual((error.option, error.value), ("policy", "/nowhere"))
         service = self.serve(fake)
@@ -200,7 +201,7 @@ class TlsTests(CallerTestCase):
         pem = self.ca.issue("authz.example").write_combined(directory, "server")
         self.ca.write(directory, "ca")
         entrance = ":".join([f"ssl:9443:privateKey={pem}", *settings]).format(ca=directory / "ca.pem")
-        self.serve(Fake(secret()), listen=(entrance,), **config)
+        self.serve(FixedAuthorizer(secret()), listen=(entrance,), **config)
 
     def over_tls(self, mine: TestCertificate | None = None, wire: Wire | None = None) -> TlsEnd:
         return TlsClient(wire or self.connect(9443), None, context=presenting(mine)).shake()

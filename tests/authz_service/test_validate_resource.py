@@ -5,39 +5,15 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from twisted.internet.defer import Deferred, fail, succeed
-from zope.interface import implementer
+from twisted.internet.defer import Deferred, fail
 
 from egress.authz_service import service as service_module
 from egress.authz_service.config import AuthzServiceConfig
-from egress.interfaces import IAuthorizer
-from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Obligations, Verdict
+from egress.model.decision import ClientIdentity, Decision, Obligations, Verdict
 from egress.model.errors import AuthorizerUnavailable
+from tests.authz.fakes import FixedAuthorizer
 from tests.authz_service.callers import ALLOWED, DENIED, CallerTestCase, post
 from tests.proxy.fakes import content_of, status_of
-
-
-@implementer(IAuthorizer)
-class Fake:
-    """An authorizer with the results of a test."""
-
-    name = "fake"
-    needs_body = False
-
-    def __init__(self, answer: Any) -> None:
-        self.answer = answer
-        self.asked: list[DecisionRequest] = []
-
-    def decide(self, request: DecisionRequest) -> Deferred[Decision]:
-        self.asked.append(request)
-        answer: Deferred[Decision] = self.answer if isinstance(self.answer, Deferred) else succeed(self.answer)
-        return answer
-
-    def check_ready(self) -> Deferred[None]:
-        return succeed(None)
-
-    def close(self) -> Deferred[None]:
-        return succeed(None)
 
 
 def secret(verdict: Verdict = Verdict.ALLOW) -> Decision:
@@ -195,7 +171,7 @@ class ResponseTests(CallerTestCase):
 class FailureTests(CallerTestCase):
     """A failure is neither a denial nor an allow."""
 
-    def outage(self, authorizer: Fake, question: object = None) -> str:
+    def outage(self, authorizer: FixedAuthorizer, question: object = None) -> str:
         self.serve(authorizer)
         status, problem = self.ask(question)
         self.assertEqual(status, 503)
@@ -206,33 +182,33 @@ class FailureTests(CallerTestCase):
         return record.reason
 
     def test_unavailable(self) -> None:
-        self.assertEqual(self.outage(Fake(fail(AuthorizerUnavailable("it sleeps")))), "it sleeps")
+        self.assertEqual(self.outage(FixedAuthorizer(fail(AuthorizerUnavailable("it sleeps")))), "it sleeps")
 
     def test_defect(self) -> None:
-        self.outage(Fake(fail(RuntimeError("secret detail"))))
+        self.outage(FixedAuthorizer(fail(RuntimeError("secret detail"))))
         self.flushLoggedErrors(RuntimeError)
         self.assertNotIn("secret", self.records[0].reason)
 
     def test_defect_without_fail_closed_wrapper(self) -> None:
         """The resource itself fails closed, too."""
         self.patch(service_module, "FailClosedAuthorizer", lambda reactor, authorizer, deadline: authorizer)
-        self.outage(Fake(fail(RuntimeError("secret detail"))))
+        self.outage(FixedAuthorizer(fail(RuntimeError("secret detail"))))
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
         self.assertNotIn("secret", self.records[0].reason)
 
     def test_no_decision(self) -> None:
-        self.outage(Fake(True))
+        self.outage(FixedAuthorizer(True))
 
     def test_need_for_content_that_is_not_withheld(self) -> None:
-        self.outage(Fake(Decision(Verdict.NEED_BODY, "show it", "fake")))
+        self.outage(FixedAuthorizer(Decision(Verdict.NEED_BODY, "show it", "fake")))
 
     def test_need_for_addresses_that_are_not_withheld(self) -> None:
         """A Postman runner, for example, does not offer to look them up."""
-        self.outage(Fake(Decision(Verdict.NEED_ADDRESSES, "resolve it", "fake")))
+        self.outage(FixedAuthorizer(Decision(Verdict.NEED_ADDRESSES, "resolve it", "fake")))
 
     def test_deadline(self) -> None:
         """The authorizer of an application has a deadline."""
-        self.serve(Fake(Deferred()))
+        self.serve(FixedAuthorizer(Deferred()))
         wire = self.connect().feed(post(json.dumps(ALLOWED).encode()))
         self.assertEqual(wire.take(), b"")
         self.reactor.advance(15)
@@ -241,7 +217,7 @@ class FailureTests(CallerTestCase):
     def test_caller_disconnects(self) -> None:
         """The request is cancelled, and recorded in the audit log."""
         cancelled: list[object] = []
-        self.serve(Fake(Deferred(cancelled.append)))
+        self.serve(FixedAuthorizer(Deferred(cancelled.append)))
         wire = self.connect().feed(post(json.dumps(ALLOWED).encode()))
         wire.lose()
         self.assertEqual(len(cancelled), 1)
@@ -251,14 +227,14 @@ class FailureTests(CallerTestCase):
     def test_decision_after_disconnect(self) -> None:
         """The decision is discarded."""
         answer: Deferred[Decision] = Deferred(lambda waiting: waiting.callback(secret()))
-        self.serve(Fake(answer))
+        self.serve(FixedAuthorizer(answer))
         wire = self.connect().feed(post(json.dumps(ALLOWED).encode()))
         wire.lose()
         self.assertEqual(len(self.records), 1)
 
     def test_defect_in_encoding(self) -> None:
         """A decision that cannot be encoded is a failure."""
-        self.serve(Fake(Decision(Verdict.ALLOW, object(), "fake")))  # type: ignore[arg-type]
+        self.serve(FixedAuthorizer(Decision(Verdict.ALLOW, object(), "fake")))  # type: ignore[arg-type]
         self.assertEqual(self.ask()[0], 500)
         self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
 
@@ -268,7 +244,7 @@ class TermsTests(CallerTestCase):
 
     def test_secrets_have_names(self) -> None:
         """The names are sent to authenticated callers only; without authentication, the request is denied."""
-        self.serve(Fake(secret()), token="t")
+        self.serve(FixedAuthorizer(secret()), token="t")
         _, answer = self.ask(None, "Authorization: Bearer t")
         self.assertEqual(answer["setSecretHeaders"], {"authorization": "Bearer ${secret:api}"})
 
@@ -280,7 +256,7 @@ class TermsTests(CallerTestCase):
         ):
             with self.subTest(verdict):
                 self.reactor.tcpServers.clear()
-                self.serve(Fake(secret(verdict)))
+                self.serve(FixedAuthorizer(secret(verdict)))
                 status, answer = self.ask()
                 self.assertEqual((status, answer["allowed"], answer["ruleId"]), (403, False, "credentials"))
                 self.assertIn(reason, answer["reason"])
@@ -288,7 +264,7 @@ class TermsTests(CallerTestCase):
                 self.assertEqual(self.records[-1].verdict, "deny")
 
     def test_need_body(self) -> None:
-        fake = Fake(Decision(Verdict.NEED_BODY, "show it", "fake"))
+        fake = FixedAuthorizer(Decision(Verdict.NEED_BODY, "show it", "fake"))
         self.serve(fake)
         status, answer = self.ask({**ALLOWED, "bodyWithheld": True})
         self.assertEqual((status, answer), (200, {"allowed": False, "need": "body", "reason": "show it"}))
@@ -296,7 +272,7 @@ class TermsTests(CallerTestCase):
         self.assertEqual(self.records[0].verdict, "need-body")
 
     def test_need_addresses(self) -> None:
-        fake = Fake(Decision(Verdict.NEED_ADDRESSES, "resolve it", "fake"))
+        fake = FixedAuthorizer(Decision(Verdict.NEED_ADDRESSES, "resolve it", "fake"))
         self.serve(fake)
         status, answer = self.ask({**ALLOWED, "addressesWithheld": True})
         self.assertEqual((status, answer), (200, {"allowed": False, "need": "addresses", "reason": "resolve it"}))
@@ -304,7 +280,7 @@ class TermsTests(CallerTestCase):
         self.assertEqual(self.records[0].verdict, "need-addresses")
 
     def test_ask(self) -> None:
-        self.serve(Fake(Decision(Verdict.ASK, "a person decides", "fake")))
+        self.serve(FixedAuthorizer(Decision(Verdict.ASK, "a person decides", "fake")))
         status, answer = self.ask()
         self.assertEqual((status, answer["allowed"], answer["ask"]), (403, False, True))
         self.assertEqual(self.records[0].verdict, "ask")

@@ -21,9 +21,9 @@ from egress.authz.remote.agent import KeepAliveAgent
 from egress.authz.remote.client import RemoteAuthorizer
 from egress.model.errors import AuthorizerUnavailable
 from egress.transport.reactor import IEgressReactor
+from tests.authz.fakes import REQUEST
 from tests.authz.remote.test_client import service
 from tests.authz.servers import Endpoint, http
-from tests.authz.test_fail_closed import REQUEST
 
 ALLOWED = b'{"allowed": true}'
 

@@ -6,16 +6,15 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
-from zope.interface import implementer
 
 from egress.cli import policy_replay as replay
-from egress.interfaces import IAuthorizer
-from egress.model.decision import Decision, DecisionRequest, Verdict
+from egress.model.decision import Decision, Verdict
 from egress.model.errors import AuthorizerUnavailable
 from egress.policy.learn.replay import Change, Recording
+from tests.authz.fakes import ManualAuthorizer
 from tests.cli.running import CommandTestCase
 from tests.policy.audit import audit_line, read
 
@@ -82,7 +81,7 @@ class ReplayCommandTests(CommandTestCase):
 
         def remote(reactor: Any, service: Any, *more: Any) -> Any:
             paths.append(service.name)
-            return Slow()
+            return ManualAuthorizer()
 
         self.patch(replay, "remote_authorizer", remote)
         self.patch(replay, "run", lambda start: start(MemoryReactorClock()) and [])
@@ -97,28 +96,6 @@ class ReplayCommandTests(CommandTestCase):
         self.assertIn("without an underscore", err)
 
 
-@implementer(IAuthorizer)
-class Slow:
-    """An authorizer that responds when a test says so."""
-
-    name = "slow"
-    needs_body = True
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[DecisionRequest, Deferred[Decision]]] = []
-
-    def decide(self, request: DecisionRequest) -> Deferred[Decision]:
-        answer: Deferred[Decision] = Deferred()
-        self.asked.append((request, answer))
-        return answer
-
-    def check_ready(self) -> Deferred[None]:
-        return succeed(None)
-
-    def close(self) -> Deferred[None]:
-        return fail(NotImplementedError())
-
-
 class AuthorizeAllTests(SynchronousTestCase):
     """Authorization requests are sent with limited concurrency."""
 
@@ -126,7 +103,7 @@ class AuthorizeAllTests(SynchronousTestCase):
         recording = Recording()
         for line in read(*(audit_line("GET", f"http://h{number}.test/") for number in range(5))):
             recording.add(line)
-        slow = Slow()
+        slow = ManualAuthorizer()
         asking = replay.authorize_all(slow, recording, 2)
         self.assertEqual(len(slow.asked), 2)
         slow.asked[1][1].callback(Decision(Verdict.DENY, "no", "x", "r"))
@@ -150,7 +127,7 @@ class AuthorizeAllTests(SynchronousTestCase):
         recording = Recording()
         for line in read(A):
             recording.add(line)
-        slow = Slow()
+        slow = ManualAuthorizer()
         asking = replay.authorize_all(slow, recording, 2)
         slow.asked[0][1].errback(RuntimeError("a defect"))
         self.failureResultOf(asking)

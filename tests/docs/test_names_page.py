@@ -25,7 +25,7 @@ from egress.observability.audit_log import audit_line
 from egress.observability.metrics import Metrics
 from egress.observability.shadow_log import ShadowLog
 from egress.workers.service import parent_metrics
-from tests.authz.test_fail_closed import REQUEST
+from tests.authz.fakes import REQUEST
 from tests.docs import log_events
 from tests.observability.records import ALLOWED
 

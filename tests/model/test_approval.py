@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.model.approval import LONGEST, ApprovalAnswer, Grant, GrantScope, InvalidApprovalAnswer
 from egress.model.decision import ClientIdentity
-from tests.authz.test_fail_closed import REQUEST
+from tests.authz.fakes import REQUEST
 
 
 class AnswerTests(SynchronousTestCase):

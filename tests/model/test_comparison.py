@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.model.comparison import ShadowComparison, ShadowResult, compare
 from egress.model.decision import Decision, Verdict
-from tests.authz.test_fail_closed import REQUEST
+from tests.authz.fakes import REQUEST
 
 ALLOW, DENY, ASK, MORE = (
     Decision(verdict, "why", "x") for verdict in (Verdict.ALLOW, Verdict.DENY, Verdict.ASK, Verdict.NEED_BODY)

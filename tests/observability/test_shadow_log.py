@@ -16,7 +16,7 @@ from zope.interface.verify import verifyObject
 from egress.interfaces import IShadowSink
 from egress.model.comparison import ShadowComparison, ShadowResult
 from egress.observability.shadow_log import ShadowLog
-from tests.authz.test_fail_closed import ALLOW, DENY, REQUEST
+from tests.authz.fakes import ALLOW, DENY, REQUEST
 
 SECRET = attrs.evolve(REQUEST, path="/x?token=hunter2")
 DIFFERENT = ShadowComparison(SECRET, ALLOW, attrs.evolve(DENY, rule_id="r1"), ShadowResult.STRICTER)

@@ -14,7 +14,7 @@ from egress.model.approval import ApprovalAnswer, Grant, GrantScope
 from egress.model.explanation import ExplainRequest
 from egress.workers import admin_backend as module
 from egress.workers.admin_backend import WorkerAdminBackend
-from tests.authz.test_fail_closed import REQUEST
+from tests.authz.fakes import REQUEST
 
 SUBJECT = GrantScope.of(REQUEST, "r")
 

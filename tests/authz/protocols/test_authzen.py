@@ -3,31 +3,23 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
-import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.authz.protocols.authzen import AuthZenCodec
-from egress.authz.protocols.base import AuthzResponse
 from egress.model.authz_failure import AuthzFailure
-from egress.model.decision import ClientIdentity, Decision, Verdict
+from egress.model.decision import ClientIdentity, Verdict
 from egress.model.errors import AuthorizerUnavailable
-from tests.authz.protocols.test_request_json import REQUEST
+from tests.authz.protocols.requests import changed, decode_json
 
 CODEC = AuthZenCodec("http://pdp.test/access/v1/evaluation", "who")
-
-
-def decoded(answer: Any, status: int = 200, **changes: Any) -> Decision:
-    content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-    return CODEC.decode(AuthzResponse(status, (), content), attrs.evolve(REQUEST, **changes))
 
 
 class RequestTests(SynchronousTestCase):
     """Subject, action, resource, context."""
 
     def test_request(self) -> None:
-        encoded = CODEC.encode(attrs.evolve(REQUEST, body=b"abc", content_length=3))
+        encoded = CODEC.encode(changed(body=b"abc", content_length=3))
         self.assertEqual((encoded.method, encoded.url), (b"POST", b"http://pdp.test/access/v1/evaluation"))
         self.assertEqual(encoded.fields, ((b"X-Request-Id", b"id-1"),))
         self.assertEqual(
@@ -59,7 +51,7 @@ class RequestTests(SynchronousTestCase):
 
     def test_identity_is_not_an_address(self) -> None:
         """A client whose name is the address of another is not mistaken for it."""
-        encoded = CODEC.encode(attrs.evolve(REQUEST, client=ClientIdentity("192.0.2.1", 1, "192.0.2.9")))
+        encoded = CODEC.encode(changed(client=ClientIdentity("192.0.2.1", 1, "192.0.2.9")))
         self.assertEqual(
             json.loads(encoded.content)["subject"],
             {"type": "client", "id": "192.0.2.9", "properties": {"address": "192.0.2.1"}},
@@ -81,21 +73,21 @@ class ResponseTests(SynchronousTestCase):
     def test_decisions(self) -> None:
         for answer, expected in (({"decision": True}, Verdict.ALLOW), ({"decision": False}, Verdict.DENY)):
             with self.subTest(answer):
-                self.assertIs(decoded(answer).verdict, expected)
+                self.assertIs(decode_json(CODEC, answer).verdict, expected)
 
     def test_context(self) -> None:
         context = {"reason": "why", "ruleId": "r", "ttl": 5, "maxBytes": 10}
-        decision = decoded({"decision": True, "context": context})
+        decision = decode_json(CODEC, {"decision": True, "context": context})
         self.assertEqual((decision.reason, decision.rule_id, decision.ttl), ("why", "r", 5.0))
         self.assertEqual((decision.obligations.max_bytes, decision.decided_by), (10, "who"))
 
     def test_need(self) -> None:
         answer = {"decision": False, "context": {"need": "body"}}
-        self.assertIs(decoded(answer, body_withheld=True).verdict, Verdict.NEED_BODY)
-        self.assertRaises(AuthorizerUnavailable, decoded, answer)
+        self.assertIs(decode_json(CODEC, answer, body_withheld=True).verdict, Verdict.NEED_BODY)
+        self.assertRaises(AuthorizerUnavailable, decode_json, CODEC, answer)
         answer = {"decision": False, "context": {"need": "addresses"}}
-        self.assertIs(decoded(answer, addresses_withheld=True).verdict, Verdict.NEED_ADDRESSES)
-        self.assertRaises(AuthorizerUnavailable, decoded, answer)
+        self.assertIs(decode_json(CODEC, answer, addresses_withheld=True).verdict, Verdict.NEED_ADDRESSES)
+        self.assertRaises(AuthorizerUnavailable, decode_json, CODEC, answer)
 
     def test_reasons_for_users(self) -> None:
         for context, expected in (
@@ -106,7 +98,7 @@ class ResponseTests(SynchronousTestCase):
             ({"reason_admin": {"en": "internals"}}, "the authorization service denied the request"),
         ):
             with self.subTest(context):
-                self.assertEqual(decoded({"decision": False, "context": context}).reason, expected)
+                self.assertEqual(decode_json(CODEC, {"decision": False, "context": context}).reason, expected)
 
     def test_invalid(self) -> None:
         for answer, status, words in (
@@ -122,6 +114,6 @@ class ResponseTests(SynchronousTestCase):
             ({"decision": True, "context": {"ask": "x"}}, 200, "'ask'"),
         ):
             with self.subTest(answer, status=status):
-                error = self.assertRaises(AuthorizerUnavailable, decoded, answer, status)
+                error = self.assertRaises(AuthorizerUnavailable, decode_json, CODEC, answer, status)
                 self.assertIn(words, error.reason)
                 self.assertIs(error.kind, AuthzFailure.RESPONSE)

@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
-import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.authz.protocols.base import AuthzResponse
 from egress.authz.protocols.opa import OpaCodec
 from egress.model.authz_failure import AuthzFailure
-from egress.model.decision import Decision, Verdict
+from egress.model.decision import Verdict
 from egress.model.errors import AuthorizerUnavailable
-from tests.authz.protocols.test_request_json import REQUEST
+from tests.authz.protocols.requests import REQUEST, decode_json
 
 CODEC = OpaCodec("http://opa.test/v1/data/egress/decision", "who")
-
-
-def decoded(answer: Any, status: int = 200, **changes: Any) -> Decision:
-    content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-    return CODEC.decode(AuthzResponse(status, (), content), attrs.evolve(REQUEST, **changes))
 
 
 class RequestTests(SynchronousTestCase):
@@ -71,11 +63,11 @@ class ResponseTests(SynchronousTestCase):
             ({"allow": False, "ask": True}, Verdict.ASK),
         ):
             with self.subTest(result):
-                self.assertIs(decoded({"result": result}).verdict, expected)
+                self.assertIs(decode_json(CODEC, {"result": result}).verdict, expected)
 
     def test_fields(self) -> None:
         result = {"allow": True, "reason": "why", "ruleId": "r", "ttl": 5, "cacheKey": ["path"], "maxBytes": 10}
-        decision = decoded({"result": result, "decision_id": "4ca636c1"})
+        decision = decode_json(CODEC, {"result": result, "decision_id": "4ca636c1"})
         self.assertEqual(decision.reason, "why (OPA decision 4ca636c1)")
         self.assertEqual((decision.rule_id, decision.ttl, decision.cache_key), ("r", 5.0, ("path",)))
         self.assertEqual((decision.obligations.max_bytes, decision.decided_by), (10, "who"))
@@ -83,26 +75,28 @@ class ResponseTests(SynchronousTestCase):
     def test_enforced_denial(self) -> None:
         """The id of OPA does not change the decision."""
         answer = {"result": {"allow": False, "firm": True}, "decision_id": "4ca636c1"}
-        self.assertTrue(decoded(answer).enforce_in_observe)
+        self.assertTrue(decode_json(CODEC, answer).enforce_in_observe)
 
     def test_longest_reason(self) -> None:
         answer = {"result": {"allow": False, "reason": "x" * 600}, "decision_id": "y" * 600}
-        reason = decoded(answer).reason
+        reason = decode_json(CODEC, answer).reason
         self.assertEqual(len(reason), 500)
         self.assertTrue(reason.endswith("y" * 64 + ")"))
 
     def test_invalid_id(self) -> None:
-        self.assertNotIn("OPA", decoded({"result": True, "decision_id": 5}).reason)
+        self.assertNotIn("OPA", decode_json(CODEC, {"result": True, "decision_id": 5}).reason)
 
     def test_need(self) -> None:
         for result in ({"allow": False, "need": "body"}, {"need": "body"}):
             with self.subTest(result):
-                self.assertIs(decoded({"result": result}, body_withheld=True).verdict, Verdict.NEED_BODY)
-                self.assertRaises(AuthorizerUnavailable, decoded, {"result": result})
+                self.assertIs(decode_json(CODEC, {"result": result}, body_withheld=True).verdict, Verdict.NEED_BODY)
+                self.assertRaises(AuthorizerUnavailable, decode_json, CODEC, {"result": result})
         for result in ({"allow": False, "need": "addresses"}, {"need": "addresses"}):
             with self.subTest(result):
-                self.assertIs(decoded({"result": result}, addresses_withheld=True).verdict, Verdict.NEED_ADDRESSES)
-                self.assertRaises(AuthorizerUnavailable, decoded, {"result": result})
+                self.assertIs(
+                    decode_json(CODEC, {"result": result}, addresses_withheld=True).verdict, Verdict.NEED_ADDRESSES
+                )
+                self.assertRaises(AuthorizerUnavailable, decode_json, CODEC, {"result": result})
 
     def test_invalid(self) -> None:
         for answer, status, words in (
@@ -123,6 +117,6 @@ class ResponseTests(SynchronousTestCase):
             ({"result": {"allow": True, "maxBytes": "x"}}, 200, "'maxBytes'"),
         ):
             with self.subTest(answer, status=status):
-                error = self.assertRaises(AuthorizerUnavailable, decoded, answer, status)
+                error = self.assertRaises(AuthorizerUnavailable, decode_json, CODEC, answer, status)
                 self.assertIn(words, error.reason)
                 self.assertIs(error.kind, AuthzFailure.RESPONSE)

@@ -8,24 +8,13 @@ import json
 from ipaddress import ip_address
 from typing import Any
 
-import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.authz.protocols.request_json import add_content, add_context, destination, encoded
-from egress.model.authority import Authority, Origin
 from egress.model.authz_failure import AuthzFailure
-from egress.model.decision import ClientIdentity, DecisionRequest, Stage
+from egress.model.decision import ClientIdentity, Stage
 from egress.model.errors import AuthorizerUnavailable
-
-REQUEST = DecisionRequest(
-    request_id="id-1",
-    stage=Stage.REQUEST,
-    method="POST",
-    origin=Origin("https", Authority("example.com", 8443)),
-    path="/a/b?c=d",
-    headers=((b"Accept", b"a/b"),),
-    client=ClientIdentity("192.0.2.1", 1234),
-)
+from tests.authz.protocols.requests import changed
 
 
 class RequestTests(SynchronousTestCase):
@@ -33,7 +22,7 @@ class RequestTests(SynchronousTestCase):
 
     def content(self, **changes: Any) -> dict[str, Any]:
         said: dict[str, Any] = {}
-        add_content(said, attrs.evolve(REQUEST, **changes))
+        add_content(said, changed(**changes))
         return said
 
     def test_content(self) -> None:
@@ -68,7 +57,7 @@ class RequestTests(SynchronousTestCase):
         ):
             with self.subTest(changes):
                 said: dict[str, Any] = {}
-                add_context(said, attrs.evolve(REQUEST, **changes))
+                add_context(said, changed(**changes))
                 self.assertEqual(said, {"requestId": "id-1", **expected})
 
     def test_destination(self) -> None:
@@ -79,7 +68,7 @@ class RequestTests(SynchronousTestCase):
             ("/a", {"path": "/a"}),
         ):
             with self.subTest(path):
-                self.assertEqual(destination(attrs.evolve(REQUEST, path=path)), {**parts, **expected})
+                self.assertEqual(destination(changed(path=path)), {**parts, **expected})
 
     def test_encoded(self) -> None:
         self.assertEqual(json.loads(encoded({"a": "ä"})), {"a": "ä"})

@@ -37,8 +37,8 @@ from egress.model.no_proxy import Bypass
 from egress.tls.origin_trust import OriginTrust
 from egress.tls.reloadable_trust import ReloadableTrust
 from egress.transport.reactor import IEgressReactor
+from tests.authz.fakes import REQUEST
 from tests.authz.servers import Endpoint, Transport, http, refused
-from tests.authz.test_fail_closed import REQUEST
 from tests.certificates import TestCA
 from tests.proxy.fakes import Wire
 from tests.transport.tls import TlsServer
