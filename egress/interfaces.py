@@ -133,6 +133,8 @@ class IDialer(Interface):
     def check(origin: Origin, purpose: Purpose, client: str = "") -> Deferred[Route]:
         """Resolve the origin and check each of its addresses, without connecting.
 
+        @param origin: the origin.
+        @param purpose: the purpose of the connection.
         @param client: the key by which per-client limits count the client (L{egress.model.limit_key}); empty for the
             proxy itself.  The lookups of one client do not delay those of others.
         @return: fires with a route for L{dial}; fails with L{egress.model.errors.AddressForbidden}, an
@@ -166,5 +168,6 @@ class ILeafSource(Interface):
     def context_for(authority: Authority, key: LeafKey = LeafKey.P256) -> SSL.Context:
         """Return the server context for one authority.  Issue its leaf certificate if there is none yet.
 
+        @param authority: the authority that the certificate names.
         @param key: the kind of key that the client accepts; for any kind other than P-256, L{prepared} must have fired.
         """

@@ -147,6 +147,7 @@ class Authority:
 
         Errors do not quote the text because it can be part of a malformed URL (L{egress.model.quote}).
 
+        @param text: the text to parse.
         @param default_port: the port if the text has none; C{None} if the text must include a port (CONNECT, RFC 9110
             section 9.3.6).
         @param bare_ipv6: whether to accept an IPv6 address without brackets, as some clients write it in CONNECT and

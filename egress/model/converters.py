@@ -245,6 +245,7 @@ _SIMPLE: Final[dict[object, Kind]] = {
 def kind_of(hint: Any, given: Kind | None = None) -> Kind | None:
     """Derive the converter for the values of a type.
 
+    @param hint: the type.
     @param given: the kind of a single value, if the type does not determine it.
     @return: the converter; C{None} for a text without restrictions.
     """

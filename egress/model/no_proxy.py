@@ -37,6 +37,7 @@ class HostPattern:
     def parse(cls, text: str, *, suffix: bool) -> HostPattern:
         """Parse C{host}, C{.host} or C{*.host}, each with an optional C{:port}.
 
+        @param text: the text to parse.
         @param suffix: whether a plain C{host} also matches its subdomains, as in C{NO_PROXY}.
         @raise InvalidTarget: if C{text} is not a valid pattern.
         """

@@ -19,6 +19,7 @@ _REDACTED: Final = "REDACTED"
 def printable(text: str, substitute: str = "?") -> str:
     """Return text on one line, without characters that control a terminal or reorder its text.
 
+    @param text: the text.
     @param substitute: replaces each character that is not printable, such as a line break or a lone surrogate.
     """
     if text.isprintable():
