@@ -97,7 +97,9 @@ def reason_phrase(error: EgressError, code: str, status: HTTPStatus) -> bytes:
 
     A denial names its rule, or the reason; 502, 503 and 504 name the cause. Other phrases are the registered ones.
 
+    @param error: the error.
     @param code: the code of the error.
+    @param status: the status code of the response.
     """
     cause = code.replace("-", " ")
     if status is HTTPStatus.FORBIDDEN:
@@ -118,6 +120,7 @@ def reason_phrase(error: EgressError, code: str, status: HTTPStatus) -> bytes:
 def problem(error: EgressError, request_id: str) -> dict[str, object]:
     """The members of the problem document for an error.
 
+    @param error: the error.
     @param request_id: becomes C{decisionId}, the key into the audit log.
     """
     outcome = outcome_of(error)
@@ -150,6 +153,9 @@ def encode_error_response(
 ) -> bytes:
     """Encode the response to a request that failed.
 
+    @param error: the error.
+    @param request_id: the id of the exchange.
+    @param accept: the value of C{Accept} in the request; C{None} if there is none.
     @param head_only: whether the request was a HEAD. Its response has no content, or the client would parse the content
         as the next response (RFC 9110 section 9.3.2).
     @param keep_alive: whether the connection stays open afterwards.

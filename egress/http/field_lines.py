@@ -52,6 +52,8 @@ def parse_fields(block: bytes, limit: int, *, response: bool = False) -> Headers
     the colon, bare CR or LF, and control characters; llhttp rejects a C{Content-Length} that is repeated or combined
     with C{Transfer-Encoding}.
 
+    @param block: the field lines.
+    @param limit: the maximum number of fields.
     @param response: whether the fields belong to a response: llhttp then accepts other transfer codings, and white
         space before the colon is removed (RFC 9112 section 5.1) instead of rejected.
     @raise TooManyFields: if there are more than C{limit} fields.

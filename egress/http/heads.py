@@ -196,6 +196,8 @@ def _request_head(method: str, target: bytes, http11: bool, headers: Headers) ->
 def parse_response_head(head: bytes, limits: HeadLimits, method: str) -> ResponseHead:
     """Parse one complete response head, including the empty line.
 
+    @param head: the bytes of the head.
+    @param limits: the limits of the head.
     @param method: the method of the request, which determines the framing (RFC 9112 section 6.3).
     @raise OriginProtocolError: describes the error.
     """

@@ -88,6 +88,7 @@ def accepts_trailers(te: bytes) -> bool:
 def end_to_end(headers: Headers, nominated: frozenset[bytes] = frozenset()) -> list[Header]:
     """Remove the fields that concern only this hop.
 
+    @param headers: the fields of a message.
     @param nominated: the lower-case field names that the message's C{Connection} lists.
     """
     if nominated:
@@ -107,6 +108,7 @@ def trailer_fields(headers: Headers) -> Headers:
 def with_via(headers: list[Header], version: bytes) -> list[Header]:
     """Add this proxy to C{Via} (RFC 9110 section 7.6.3).
 
+    @param headers: the fields of a message.
     @param version: the version of HTTP in which the message was received.
     """
     headers.append((b"Via", version + _VIA))

@@ -67,6 +67,7 @@ def drop_trailers(trailers: Headers, names: frozenset[bytes]) -> Headers:
 def validate(obligations: object, *, templates: bool = False) -> str | None:
     """Validate obligations, which may come from third-party code.
 
+    @param obligations: the obligations of a decision.
     @param templates: whether C{secret_headers} may still be present, with secrets to fill in.
     @return: the error, without a value; C{None} if they are valid.
     """

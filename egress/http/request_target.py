@@ -80,6 +80,8 @@ def parse_request_target(
     Userinfo is dropped (RFC 9110 section 4.2.4): clients that put it there send C{Authorization} themselves. No error
     message quotes any part of the target (L{egress.model.quote}).
 
+    @param method: the method.
+    @param raw: the request-target as sent.
     @param schemes: the allowed schemes of absolute-form; each has a default port.
     @param canonical: whether to reject equivalent spellings: userinfo, and C{ws} for C{http}.
     @raise InvalidTarget: if it is not exactly one of the four forms, or has another scheme.

@@ -65,6 +65,7 @@ def requested_upgrade(head: RequestHead, allowed: Collection[str] = ()) -> Upgra
     them. The same applies to a WebSocket request with another method than C{GET}, with content, or together with
     another version of HTTP.
 
+    @param head: the head of the request.
     @param allowed: in lower case, the protocols besides WebSockets that the operator allows.
     @return: C{None} if the request is forwarded without an upgrade.
     @raise UnsupportedRequest: if a protocol is not allowed; the reason names it.

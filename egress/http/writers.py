@@ -31,6 +31,8 @@ def forwarded_fields(head: RequestHead, origin: Origin, upgrade: Upgrade | None 
     C{Host} is the first field and names the authority that is contacted, even if the client's C{Host} differs from an
     absolute-form target (RFC 9112 section 3.2.2). Fields for this hop are removed.
 
+    @param head: the head that the client sent.
+    @param origin: the destination.
     @param upgrade: the upgrade of the request, from L{requested_upgrade}.
     @raise MaxForwardsReached: if the proxy must respond itself; see L{decrement_max_forwards}.
     @raise BadRequest: if C{Max-Forwards} is malformed.
@@ -68,6 +70,7 @@ def forwarded_head(
 ) -> ForwardedHead:
     """The head of the forwarded request.
 
+    @param request: the head that the client sent.
     @param target: the request-target: origin-form, asterisk-form, or absolute-form for an upstream proxy.
     @param fields: the result of L{forwarded_fields}.
     @param proxy_authorization: the upstream proxy's credentials.
@@ -98,6 +101,8 @@ def response_framing(head: ResponseHead, request: RequestHead) -> Framing:
 def encode_response(head: ResponseHead, request: RequestHead, framing: Framing, *, keep_alive: bool) -> bytes:
     """Encode a final response head for the client.
 
+    @param head: the head that the origin sent.
+    @param request: the head of the request.
     @param framing: the result of L{response_framing}.
     @param keep_alive: whether the client connection stays open afterwards.
     """
@@ -128,6 +133,7 @@ def interim_size(head: ResponseHead) -> int:
 def encode_switch(head: ResponseHead, upgrade: Upgrade) -> bytes:
     """Encode a C{101 (Switching Protocols)} for the client.
 
+    @param head: the head that the origin sent.
     @param upgrade: the upgrade of the request.
     """
     fields = with_via(_returned_fields(head), head.version)
