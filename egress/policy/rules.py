@@ -106,6 +106,7 @@ class RuleSet:
         a denial regardless of the open rules, it is final; otherwise, it requests the addresses
         (L{Verdict.NEED_ADDRESSES}).  Content is requested first.
 
+        @param request: the authorization request.
         @param now: seconds since the epoch; C{None} if unknown: conditions on time are then evaluated conservatively.
         """
         view = RequestView(request, now)

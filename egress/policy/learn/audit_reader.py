@@ -131,6 +131,7 @@ class Notes:
 def read_lines(lines: Iterable[bytes], notes: Notes) -> Iterator[AuditLine]:
     """Parse an audit log line by line.
 
+    @param lines: the lines of the log.
     @param notes: receives the statistics of the other lines.
     """
     for line in lines:

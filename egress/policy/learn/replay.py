@@ -166,6 +166,8 @@ class Replayed:
 def replayed(recorded: Recorded, count: int, decision: Decision | None, reason: str = "") -> Replayed:
     """Compare a decision with the recorded one.
 
+    @param recorded: the recorded request.
+    @param count: the number of its occurrences.
     @param decision: the new decision; C{None} if there is none.
     @param reason: why there is no decision.
     """

@@ -96,6 +96,7 @@ class HostIndex:
     def candidates(self, authority: Authority, wildcard_rules: Sequence[int]) -> Iterator[int]:
         """Yield the positions of the rules that may match an authority, in order; a few of them do not match.
 
+        @param authority: the host and port of a request.
         @param wildcard_rules: the relevant members of C{self.wildcard}.
         """
         numbers = set(self._numbers(authority))

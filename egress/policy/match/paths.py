@@ -258,6 +258,7 @@ class PathPattern:
     """A compiled path pattern.
 
     @ivar text: the pattern as written.
+    @ivar broad: whether case and a trailing slash are ignored, for a denial.
     @ivar fullmatch: returns C{None} for a path that does not match.
     @ivar prefix: the common prefix of all paths that match; in lower case if C{broad}.
     """
@@ -270,6 +271,7 @@ class PathPattern:
     def steps(self, path: str, lowered: str) -> int:
         """Return the maximum number of steps of work to match a path.
 
+        @param path: one interpretation of a path (L{readings}).
         @param lowered: the path in lower case.
         """
         begins = (lowered if self.broad else path).startswith(self.prefix) or not path.isascii()
@@ -282,6 +284,7 @@ _PER_COMPARED: Final = 40
 def compile_path(pattern: str, *, broad: bool) -> PathPattern:
     """Compile a path pattern: C{*} matches anything within a segment, C{**} any number of whole segments.
 
+    @param pattern: the pattern as written in the policy.
     @param broad: whether to ignore case and a trailing slash, as many servers do.
     @raise ValueError: if the pattern is not valid, or can never match.
     """

@@ -22,6 +22,7 @@ Pattern = Callable[[str], bool]
 def compile_regex(expression: str, *, broad: bool = False) -> Pattern:
     """Compile a regular expression (RE2 syntax) that must match the whole value.
 
+    @param expression: the expression, without the prefix C{re:}.
     @param broad: whether to ignore case.
     @raise ValueError: if the expression is not valid.
     """
@@ -45,6 +46,7 @@ def compile_regex(expression: str, *, broad: bool = False) -> Pattern:
 def compile_pattern(text: str, *, broad: bool) -> Pattern:
     """Compile a pattern: C{*} matches any text, and C{re:} begins a regular expression.
 
+    @param text: the pattern as written in the policy.
     @param broad: whether to ignore case.
     @raise ValueError: if the pattern is not valid.
     """

@@ -187,6 +187,7 @@ def read_query(path: str, work: WorkBudget) -> Query | None:
     """Parse the query of a request.
 
     @param path: the path and query as sent.
+    @param work: the work budget of the decision.
     @return: C{None} if the position or the content of the query is ambiguous.
     @raise TooMuchWork: if the query has more than L{MAX_PARAMETERS}, or exceeds the work budget.
     """

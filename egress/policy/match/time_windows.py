@@ -86,6 +86,8 @@ def _days(part: str) -> list[int]:
 def is_within(windows: tuple[Window, ...], zone: tzinfo, now: float) -> bool:
     """Whether a time is in one of the windows.
 
+    @param windows: the windows.
+    @param zone: the time zone of the windows.
     @param now: seconds since the epoch.
     """
     local = datetime.fromtimestamp(now, zone)

@@ -49,6 +49,7 @@ class WorkBudget:
     def spend(self, steps: int, cause: str) -> None:
         """Spend steps before the work is done.
 
+        @param steps: the number of steps.
         @param cause: the part that causes the work, as in C{"its path has 16,000 characters"}.
         @raise TooMuchWork: if more steps are needed than remain.
         """

@@ -42,6 +42,10 @@ def read_conditions(
 ) -> tuple[Condition, ...]:
     """Parse all conditions except host, port, scheme, method and path; conditions on content come last.
 
+    @param table: the table of the rule.
+    @param names: the groups and the variables of the policy.
+    @param zone: the time zone of time windows.
+    @param label: the name of the table in errors.
     @param broad: whether an uncertain condition counts as a match.
     @raise egress.policy.parse.toml_reader.PolicyError: if a condition is not valid.
     """

@@ -131,6 +131,10 @@ class Definitions:
     def expand(self, document: Document, path: Path, label: str, value: Any, *, secrets: bool = False) -> Any:
         """Substitute variables in a text, or in all texts of a list or a table.
 
+        @param document: the document of the value.
+        @param path: the position in the document.
+        @param label: the name of the table in errors.
+        @param value: a text, or a list or a table of texts.
         @param secrets: whether C{${secret:NAME}} is permitted, and left unchanged; elsewhere it is an error.
         @raise egress.policy.parse.toml_reader.PolicyError: if a variable is not defined.
         """

@@ -26,6 +26,7 @@ __all__ = ["PolicyError", "load_policy", "load_starter", "parse_policy"]
 def parse_policy(text: str, where: str, name: str) -> RuleSet:
     """Parse a policy.
 
+    @param text: TOML.
     @param where: the name of the text in errors.
     @param name: the value of L{RuleSet.name}.
     @raise PolicyError: if the policy is not valid.

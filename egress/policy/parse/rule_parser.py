@@ -62,8 +62,10 @@ class RuleReader:
     def rule(self, document: Document, index: int, number: int, entry: object) -> Rule:
         """Parse a rule.
 
+        @param document: the document of the rule.
         @param index: the position in its document.
         @param number: the position in the whole policy, from 1.
+        @param entry: the table of the rule.
         @raise egress.policy.parse.toml_reader.PolicyError: if the rule is not valid.
         """
         path = ("rules", index)
