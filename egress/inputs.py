@@ -73,7 +73,10 @@ def load_inputs(
 ) -> ProxyInputs:
     """Load and check the inputs of a proxy.
 
+    @param config: the configuration.
+    @param role: the use that this process makes of the inputs.
     @param own: the authorizer of the application, if it has one.
+    @param clock: the reactor.
     @param in_thread: runs password checks in a thread.
     @raise ConfigError: naming the invalid value and the fix.
     """
@@ -96,6 +99,8 @@ def load_inputs(
 def effective_config(config: ProxyConfig, role: Role, *, own_authorizer: bool) -> ProxyConfig:
     """Check a configuration for its use in a role, and adapt it to this process.
 
+    @param config: the configuration.
+    @param role: the use that this process makes of the inputs.
     @param own_authorizer: whether the application has an authorizer of its own.
     @return: the configuration with limits that the open files of the process permit.
     @raise ConfigError: naming the invalid value and the fix.

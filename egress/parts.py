@@ -32,6 +32,7 @@ RENEWAL_MARGIN = 1.0
 def address_guard(config: ProxyConfig, rules: RuleSet | None) -> AddressGuard:
     """Return the guard for the addresses of the configuration.
 
+    @param config: the configuration.
     @param rules: the embedded policy, which may block private addresses.
     """
     return AddressGuard(

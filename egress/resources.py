@@ -38,6 +38,7 @@ class LoadedResources:
 def load_resources(config: ProxyConfig, *, embedded: bool) -> LoadedResources:
     """Load all files.
 
+    @param config: the configuration.
     @param embedded: whether the embedded policy decides.
     @raise ConfigError: naming the invalid value and the fix.
     """

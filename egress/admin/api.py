@@ -258,6 +258,8 @@ class AdminRequest(Request):
 def admin_site(reactor: IReactorTime, backend: AdminBackend, token: str | None) -> Site:
     """Make the site of the admin API.
 
+    @param reactor: the reactor.
+    @param backend: the operations.
     @param token: the bearer token of clients; C{None}: every client that can connect may use the API.
     """
     return BoundedSite(reactor, ChannelBounds(MAX_CONNECTIONS), AdminResource(backend, token), AdminRequest)

@@ -126,6 +126,7 @@ class Approvals:
     def enqueue(self, request: DecisionRequest, decision: Decision) -> Deferred[Decision]:
         """Wait for the answer of an approver.
 
+        @param request: the authorization request.
         @param decision: the decision that requires the approval.
         @return: fires with a decision that allows or denies.  Cancelling it removes the request.
         """

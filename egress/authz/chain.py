@@ -128,6 +128,7 @@ def decision_sources(
 ) -> DecisionSources:
     """Read the options about the authorizers, and open the log of the shadow.
 
+    @param config: the configuration.
     @param clock: limits how often the log writes.
     @param own: the authorizer of the application, if it has one.
     @param rules: the rules of the embedded policy, if they decide.
@@ -174,9 +175,12 @@ def _shadow_log(config: ProxyConfig, clock: IReactorTime) -> ShadowLog:
 class ChainDependencies:
     """The parts of a proxy on which authorizers depend.
 
+    @ivar reactor: the reactor.
     @ivar sockets: the reactor whose connections write immediately.
+    @ivar config: the configuration.
     @ivar authz_trust: the trust store for the authorization service.
     @ivar behind_upstream: creates an endpoint through the upstream proxy.
+    @ivar metrics: the metrics.
     @ivar log: the audit log, if there is one.
     @ivar secrets: the secrets that decisions can put into requests, if there are any.
     @ivar approvals: the pending approvals and the grants, if there is an approver.

@@ -74,6 +74,7 @@ class PolicyWatch:
     def used(self, rules: RuleSet, *, followed: bool = False) -> None:
         """Record the rules that are in use from now on.
 
+        @param rules: the rules.
         @param followed: whether they were loaded because a file changed.
         """
         reads = self.state.reads + (not (followed and self._quiet))

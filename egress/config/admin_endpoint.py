@@ -76,6 +76,7 @@ class AdminEndpoint:
 
         A client may also write the last two as C{http://127.0.0.1:PORT}.
 
+        @param text: the text to parse.
         @param place: makes a path absolute.
         @raise InvalidAdmin: names a valid replacement.
         """

@@ -114,6 +114,7 @@ class Listener:
         C{ssl:} does not select Twisted's endpoint, but a TCP endpoint with the proxy's own TLS: it also works with
         several worker processes, and supports no older TLS version than the other parts of the proxy.
 
+        @param text: the text to parse.
         @param path: converts a file name to a path.
         @raise InvalidListener: if the description cannot be parsed.
         """

@@ -86,6 +86,7 @@ class RawValue:
     def refuse(self, remedy: str, text: str | None = None) -> ConfigError:
         """Create the error for this value.
 
+        @param remedy: the fix, in one clause.
         @param text: the invalid one of several values.
         """
         displayed = ",".join(self.texts) if text is None else text
@@ -108,6 +109,8 @@ def gather(
     @param options: all options; the option named C{config} is the file.
     @param arguments: the command line: option names without the dashes, with all their values; of two names of one
         option the last one applies.
+    @param environ: the environment.
+    @param place: the context for parsing values.
     @param only: the fields to return, regardless of the other options; C{None}: all fields.
     @return: the given values by field, without unset ones.
     @raise ConfigError: if the file cannot be used, or contains an unknown option.

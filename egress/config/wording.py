@@ -26,6 +26,9 @@ def made(
     effect is omitted.
 
     @param make: creates the configuration from its fields; its errors name the fields.
+    @param given: the effective values by field.
+    @param options: all options.
+    @param read: the parsed values by field.
     @param more: further contradictions to check.
     @raise ConfigError: names the options, variables or keys as the user spelled them.
     """

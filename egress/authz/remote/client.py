@@ -322,6 +322,8 @@ def remote_authorizer(
     The operator chooses the service: the address guard does not apply to it, and it is contacted directly
     unless C{service.upstream} is set.
 
+    @param reactor: the reactor.
+    @param service: the settings of the service.
     @param trust: for an C{https} service.
     @param behind_upstream: creates an endpoint through the upstream proxy.
     """
