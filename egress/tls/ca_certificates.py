@@ -41,6 +41,7 @@ class Certificates:
 def certificate_in(path: Path, other: Path | None = None) -> x509.Certificate | None:
     """Read the certificate that follows a key in a file, without using the key.
 
+    @param path: the file with the key.
     @param other: the file to read if the first file contains no certificate.
     @return: C{None} if there is no key.
     @raise CaError: names the file and the remedy.

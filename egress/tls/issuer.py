@@ -263,6 +263,7 @@ class CertificateAuthority:
 
         @param secret: the key, optionally with its certificate.
         @param certificate: the certificate, for a C{secret} without one; a certificate in C{secret} takes precedence.
+        @param now: the current time, with a time zone.
         @raise CaError: if the CA cannot be read or used.
         """
         text = secret if b"-----BEGIN CERTIFICATE-----" in secret or certificate is None else certificate

@@ -18,6 +18,7 @@ def _verify(connection: SSL.Connection, certificate: crypto.X509, number: int, d
 def listener_context(tls: ListenerTls, accepted: ClientTls = ClientTls.MODERN) -> SSL.Context:
     """Create the context of one listener.
 
+    @param tls: the TLS settings of the listener.
     @param accepted: the accepted cipher suites.
     @raise egress.tls.pem.TrustError: if one of the files cannot be used.
     """

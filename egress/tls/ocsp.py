@@ -43,7 +43,9 @@ def staple_fault(
     """Check a certificate against its stapled response.
 
     @param staple: an OCSP response; empty if there was none.
+    @param certificate: the certificate to check.
     @param issuer: the certificate that verified this one.
+    @param now: the current time, with a time zone.
     @return: the fault, worded to follow "the certificate"; C{None} if there is none.
     """
     why = "the server sent none"

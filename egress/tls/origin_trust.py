@@ -369,6 +369,7 @@ class OriginTrust:
     def connection_creator(self, authority: Authority, alpn: Sequence[bytes] = ()) -> OriginTls:
         """Return the creator of TLS sessions with one authority.
 
+        @param authority: the host and port of the server.
         @param alpn: the application protocols to offer, the preferred one first.
         """
         for policy, context in self._special:

@@ -82,6 +82,7 @@ def trust_certificates(context: SSL.Context, path: Path | None) -> list[x509.Cer
 def use_certificate(context: SSL.Context, path: Path, key_path: Path | None = None, more: Path | None = None) -> None:
     """Make a context present a certificate.
 
+    @param context: the context.
     @param path: the file with the certificate and its chain.
     @param key_path: the file with its key; C{None}: the same file.
     @param more: a file with further certificates of its chain.

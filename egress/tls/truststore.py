@@ -41,6 +41,8 @@ _JKS_SALT: Final = b"Mighty Aphrodite"
 def write_certificates(certificates: Sequence[x509.Certificate], form: Form, password: str, now: datetime) -> bytes:
     """Serialize at least one certificate.
 
+    @param certificates: the certificates.
+    @param form: the output format.
     @param password: the password of a trust store; it protects no secret, and only verifies that the file is complete.
     @param now: the time of the import in a trust store.
     @raise CaError: if the certificates cannot be written in this format.

@@ -59,6 +59,9 @@ class AuthenticatedConnections:
     ) -> OriginConnection | None:
         """Take an idle connection; see L{OriginPool.take}.
 
+        @param key: see L{OriginPool.take}.
+        @param repeatable: see L{OriginPool.take}.
+        @param addresses: see L{OriginPool.take}.
         @param upgrade: whether the request asks for another protocol.  Such a request gets a new connection, unless the
             client is authenticated on an idle connection, and gets a tunnel if there is an upstream proxy.
         @param fresh: whether a connection that another client connection has used is unsuitable.

@@ -122,7 +122,10 @@ def connect_first(
 ) -> Deferred[None]:
     """Connect C{protocol} to the first address that accepts the connection.
 
+    @param reactor: the reactor.
     @param addresses: at least one address, in the order of the attempts.
+    @param port: the TCP port.
+    @param protocol: the protocol of the connection.
     @param timeout: seconds for each attempt.
     @param max_concurrent: the maximum number of concurrent attempts.
     @return: fires just before C{protocol} gets its transport; fails with the last attempt's C{ConnectError}.

@@ -35,6 +35,7 @@ class IResponseSink(Interface):
     def response_failed(error: EgressError, *, untouched: bool) -> None:
         """The stream failed.
 
+        @param error: the error.
         @param untouched: whether no byte of the response was received.
         """
 
@@ -67,6 +68,7 @@ class IOriginStream(Interface):
         """Send a request.
 
         @param sink: receives the response.
+        @param head: the head of the request.
         @param content: the content that is available.
         @param end: the end of the content; C{None} if more content follows with L{send_content}.
         """
@@ -74,6 +76,7 @@ class IOriginStream(Interface):
     def send_content(content: bytes, end: End | None = None) -> None:
         """Send further content of the request, or further data after an upgrade.
 
+        @param content: the content, or the data.
         @param end: the end of the content; C{None} if more content follows.
         """
 

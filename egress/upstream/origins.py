@@ -32,6 +32,7 @@ class Origins:
     def open(self, route: Route, client: str = "") -> Deferred[OriginConnection]:
         """Open a stream along a route.
 
+        @param route: the route.
         @param client: the client's key for per-client limits (L{egress.model.limit_key}); empty for the proxy itself.
         @return: fires with the stream, once the connection is established; fails with an
             L{egress.model.errors.OriginError}. Cancelling it drops the connection.

@@ -85,6 +85,8 @@ class OriginPool:
     def put(self, key: PoolKey, connection: OriginConnection, on_lost: Callable[[], None] | None = None) -> None:
         """Store a connection whose exchange is over.
 
+        @param key: the origin and the client.
+        @param connection: the connection.
         @param on_lost: called once, if the connection is closed or lost before it is taken again.
         """
         if self._closed or connection.begun <= self._cleared:

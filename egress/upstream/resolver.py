@@ -114,6 +114,7 @@ class Resolver:
     def resolve(self, authority: Authority, client: str = "") -> Deferred[Addresses]:
         """Resolve an authority to its addresses, in the order of connection attempts.
 
+        @param authority: the host and port; a host that is an address is not looked up.
         @param client: the client, in the form that per-client limits use; empty for the proxy itself.
         @return: fails with L{NameNotResolved}, L{ResolutionTimeout}, L{TooManyLookups} or L{ResolverBusy}.
         """
@@ -231,6 +232,8 @@ def resolver_for(reactor: IEgressReactor, config: ProxyConfig, in_threads: Offlo
     It queries the configured DNS servers.  Without DNS servers it queries the system, unless an application has
     installed another resolver on its reactor.
 
+    @param reactor: the reactor.
+    @param config: the configuration.
     @param in_threads: runs blocking functions.
     """
     look_ups: Lookups
