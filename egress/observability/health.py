@@ -201,6 +201,8 @@ class OpsRequest(Request):
 def ops_site(reactor: IReactorTime, metrics: Metrics, checks: Mapping[str, Check], deadline: float = _DEADLINE) -> Site:
     """Make the site for C{/metrics}, C{/health/live} and C{/health/ready}.
 
+    @param reactor: the reactor.
+    @param metrics: the metrics.
     @param checks: the readiness checks, by name.
     @param deadline: seconds for each check.
     """
@@ -214,6 +216,7 @@ def ops_site_of(
 ) -> Site:
     """Make the same site with another source of metrics and checks.
 
+    @param reactor: the reactor.
     @param metrics: renders the page with the metrics.
     @param checks: runs the checks: fires with the result of each, C{"ok"} or the reason why it failed.
     """

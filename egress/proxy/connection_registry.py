@@ -44,6 +44,7 @@ class ConnectionRegistry:
     def accept(self, session: Session, client: str) -> None:
         """Register a client connection.
 
+        @param session: the session of the connection.
         @param client: the client's key for per-client limits (L{egress.model.limit_key}).
         """
         self._open[session] = client

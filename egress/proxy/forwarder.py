@@ -46,6 +46,7 @@ class ForwarderOwner(Protocol):
     def forwarding_failed(self, error: EgressError, *, untouched: bool, unread: bool = False) -> None:
         """Forwarding failed.
 
+        @param error: the error.
         @param untouched: whether no byte of the response was received.
         @param unread: whether the origin states that it has not read the request, so that it can be retried.
         """

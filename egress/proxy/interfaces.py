@@ -50,6 +50,7 @@ class IClientStream(Interface):
     def send_head(head: ResponseHead, *, last: bool) -> None:
         """Send the final head. L{flush} writes it.
 
+        @param head: the head.
         @param last: whether the client connection ends after the response, where it carries one exchange at a time.
         """
 

@@ -48,6 +48,8 @@ class ListenerSecurity:
 def listener_security(config: ProxyConfig, clock: IReactorTime, in_thread: InThread) -> tuple[ListenerSecurity, ...]:
     """Load the security settings of each listener in C{config.listen}.
 
+    @param config: the configuration.
+    @param clock: the reactor.
     @param in_thread: runs password checks in a thread.
     @raise ConfigError: names the option that cannot be used.
     """
@@ -86,6 +88,7 @@ def listener_factories(
 def tls_of(listener: Listener, accepted: ClientTls = ClientTls.MODERN) -> SSL.Context | None:
     """Create the TLS context of a listener, if it has TLS.
 
+    @param listener: the listener.
     @param accepted: the accepted cipher suites.
     @raise ConfigError: names the option that cannot be used.
     """

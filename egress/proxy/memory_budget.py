@@ -76,6 +76,7 @@ class MemoryBudget:
     def claim(self, client: str, size: int, granted: Callable[[], object]) -> Claim:
         """Request memory.
 
+        @param client: the client's key for per-client limits (L{egress.model.limit_key}).
         @param size: bytes, at most the total.
         @param granted: is called in a later turn of the reactor if the memory is not available immediately; see
             L{Claim.granted}.

@@ -90,7 +90,9 @@ class TlsIntercept:
     def layer(self, authority: Authority, key: LeafKey, handshake: Handshake) -> TLSMemoryBIOProtocol:
         """Build the TLS layer of one tunnel.
 
+        @param authority: the authority to impersonate.
         @param key: the kind of key that the client accepts.
+        @param handshake: the protocol during the handshake.
         @raise Exception: if no certificate can be issued; most likely, the CA has expired.
         """
         context = self._host_contexts.context_for(authority, key)

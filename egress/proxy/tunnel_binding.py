@@ -90,6 +90,8 @@ def identified(peer: Peer, name: str | None, *proofs: bytes | None) -> ClientIde
     """Identify a client by its address and a verified name.
 
     @param proofs: the credentials that were presented; only clients with the same credentials share origin connections.
+    @param peer: the peer of the connection.
+    @param name: the verified name; C{None} if there is none.
     """
     digests = [hashlib.sha256(proof).digest() for proof in (peer.process, *proofs) if proof]
     return ClientIdentity(peer.address, peer.port, name, b"".join(digests))
@@ -99,6 +101,7 @@ def server_name_error(transport: object, authority: Authority) -> ServerNameMism
     """Compare the server name of a finished TLS handshake with the authority of the CONNECT (RFC 6066 section 3).
 
     @param transport: the TLS transport of the session.
+    @param authority: the authority of the CONNECT.
     """
     handle = transport.getHandle() if isinstance(transport, TLSMemoryBIOProtocol) else None  # type: ignore[no-untyped-call]
     name = handle.get_servername() if isinstance(handle, SSL.Connection) else None
@@ -158,6 +161,7 @@ def destination_of(
     """Parse the target of a request and determine its origin.
 
     @param binding: C{None} on the listening port.
+    @param head: the head of the request.
     @param schemes: the URL schemes that the listening port accepts.
     @return: the target, and its origin; C{None} for a CONNECT, which opens a tunnel.
     @raise EgressError: if the target is malformed, or names another authority than the tunnel's.

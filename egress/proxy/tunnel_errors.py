@@ -23,6 +23,7 @@ def handshake_fault(error: BaseException | None, authority: Authority, protocols
     """Describe a failed handshake.
 
     @param error: the reason of the lost connection.
+    @param authority: the authority of the tunnel.
     @param protocols: the application protocols that the client offered.
     """
     alert = alert_in(error) if isinstance(error, SSL.Error) else None
@@ -40,6 +41,8 @@ def unused_connection_error(
     """Describe why a tunnel had no request.
 
     @param error: the reason for which the session ended.
+    @param authority: the authority of the tunnel.
+    @param protocols: the application protocols that the client offered.
     @param tls: whether there was a TLS handshake.
     """
     after = "after the TLS handshake" if tls else "in the tunnel"

@@ -50,6 +50,7 @@ class RoundRobin:
 
         @param client: the client's key for per-client limits (L{egress.model.limit_key}), and not a name or a port,
             which a client can change at will.
+        @param job: the job.
         """
         jobs = self._waiting.get(client)
         if jobs is None:

@@ -167,6 +167,7 @@ class Channel(Int32StringReceiver):
     def request(self, what: str, argument: Any = None) -> Deferred[Any]:
         """Send a request to the other end.
 
+        @param what: the name of the request.
         @param argument: the argument, in JSON types; C{None}: the request has no argument.
         @return: fires with the response, and fails when the channel closes first.  It may be cancelled.
         """
