@@ -60,7 +60,9 @@ def start_message(
 
     @param addresses: the addresses on which it listens, in the order of C{config.listen}.
     @param certificate: the file with the CA certificate.
+    @param ca: the CA that signs.
     @param authorizer: the name of the authorizer.
+    @param config: the configuration.
     """
     now = datetime.now(timezone.utc)
     facts = [

@@ -36,6 +36,7 @@ def start_message(addresses: Sequence[IAddress], authorizer: str, config: AuthzS
 
     @param addresses: the addresses of the listeners, in the order of C{config.listen}.
     @param authorizer: the name of the authorizer.
+    @param config: the configuration.
     """
     facts = [("listens on", ", ".join(map(endpoint_of, addresses))), ("decides", authorizer)]
     if config.token is not None:

@@ -97,7 +97,9 @@ class AdminApi:
 def add_options(parser: argparse.ArgumentParser, default: Any = None, hint: str = f" [environment: {_ADMIN}]") -> None:
     """Add the options that name the endpoint of the API.
 
+    @param parser: the parser of the command.
     @param default: the default of the options.
+    @param hint: the end of the help text of C{--admin}.
     """
     parser.add_argument(
         "--admin",

@@ -23,6 +23,7 @@ def add_argument(parser: Any) -> None:
 def read_audit(names: Sequence[str], *, whole: bool = False) -> Iterator[AuditLine]:
     """Read audit logs; report unreadable lines on standard error.
 
+    @param names: the names of the files; C{"-"} for standard input.
     @param whole: whether every line must be valid.
     @raise Misused: when a file cannot be read, or has no line of an audit log.
     """

@@ -58,6 +58,10 @@ def main(
 ) -> int:
     """Run one command.
 
+    @param arguments: the command line; C{None}: that of this process.
+    @param environ: the environment; C{None}: that of this process.
+    @param out: standard output; C{None}: that of this process.
+    @param err: standard error; C{None}: that of this process.
     @param additions: see L{parser}.
     @return: the status to exit with.
     @raise SystemExit: when the command line cannot be read, or asks for help.

@@ -116,6 +116,8 @@ def _no_upstream(upstream: object, authority: object) -> NoReturn:
 def authorize_all(authorizer: IAuthorizer, recording: Recording, concurrency: int) -> Deferred[list[Replayed]]:
     """Send all authorization requests, with limited concurrency.
 
+    @param authorizer: the authorizer.
+    @param recording: the recorded requests.
     @param concurrency: the concurrency limit.
     @return: fires with the results, in the order of the recording.
     """

@@ -51,6 +51,7 @@ def make_program(
 ) -> Program:
     """Make the program of a plugin, for C{makeService} (C{twisted.application.service.IServiceMaker}).
 
+    @param options: the parsed command line.
     @param load: loads the configuration from the command line and the environment; its last argument is the reactor.
     @param make: makes the service on a reactor.
     @param message: writes the start message, for the addresses of the listeners.

@@ -73,6 +73,7 @@ class Folder:
         """Write a new file under a temporary name, and flush it to the disk.
 
         @param name: the later name of the file; the temporary name begins with it.
+        @param content: the whole content.
         @param mode: the permissions of the file.
         @param owner: the user and the group that get the file.
         @return: the temporary name.
@@ -130,6 +131,7 @@ class Folder:
     def open_lock(self, name: str, owner: tuple[int, int] | None = None) -> int:
         """Open a lock file, or create it.
 
+        @param name: the name of the file.
         @param owner: the user and the group that get the file, if this call creates it.
         @return: the descriptor.
         @raise UnsafeFile: if the directory's owner, root or this process did not create the file as a lock file.
@@ -215,6 +217,7 @@ def heir_of(directory: os.stat_result) -> tuple[int, int] | None:
 def read_plain(path: Path, limit: int) -> bytes:
     """Read a regular file, without waiting for the writer of a FIFO.
 
+    @param path: the file.
     @param limit: the maximum number of bytes to read.
     @raise UnsafeFile: if it is not a regular file.
     @raise OSError: if it cannot be read.
@@ -242,6 +245,8 @@ def open_plain(path: Path) -> BinaryIO:
 def replace_file(path: Path, content: bytes, mode: int | None = None) -> None:
     """Write a file completely, and replace an existing one.  An existing device, FIFO or similar is written to instead.
 
+    @param path: the file.
+    @param content: the whole content.
     @param mode: the permissions; C{None}: those of the replaced file, if it belongs to this user, otherwise 0644.
     @raise UnsafeFile: if it is a device or similar that another user could have created.
     @raise OSError: if it cannot be written; the old file is unchanged.

@@ -54,6 +54,7 @@ def tcp_listeners(addresses: Iterable[IAddress], listeners: Iterable[Listener]) 
     """Return the listeners on TCP ports.
 
     @param addresses: the addresses of all listeners, in their order.
+    @param listeners: the listeners, in the same order.
     """
     return [
         TcpListener(address, listener)
@@ -65,6 +66,7 @@ def tcp_listeners(addresses: Iterable[IAddress], listeners: Iterable[Listener]) 
 def open_endpoints(listeners: Iterable[TcpListener], requires_auth_at: Callable[[Listener], bool]) -> str:
     """Return the listeners that other machines can use without authentication; empty: there are none.
 
+    @param listeners: the listeners.
     @param requires_auth_at: tells whether a listener requires authentication.
     """
     return ", ".join(
@@ -94,6 +96,8 @@ _REMEDIES: Final = {
 def start_fault(error: BaseException | None, config: HasMetrics, admin: AdminEndpoint | None = None) -> str:
     """Explain in one line why a program cannot start, with the remedy.
 
+    @param error: the error.
+    @param config: the configuration.
     @param admin: the configured endpoint of the admin API.
     """
     if not isinstance(error, CannotListenError):
