@@ -1,4 +1,4 @@
-"""The tests, run by trial's own runners: C{python -m tests [-j N] [--unit|--integration|--workers] [NAME ...]}.
+"""The tests, run by trial: C{python -m tests [-j N] [--unit|--integration|--workers] [NAME ...]}.
 
 It is C{trial [-j N] NAME ...}, with all tests as the default.
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,8 +21,7 @@ from pathlib import Path
 from typing import Any
 from unittest import TestCase, TestSuite
 
-# The command line is the only public interface to it, and returns no results.
-from twisted.trial._dist.disttrial import DistTrialRunner
+import attrs
 from twisted.trial.reporter import TextReporter
 from twisted.trial.runner import TestLoader, TrialRunner
 
@@ -79,6 +79,55 @@ def cases_in(suite: Any) -> Iterator[Any]:
             yield each
 
 
+# The last line that trial prints, for example "FAILED (skips=1, failures=2, successes=7)".
+SUMMARY = re.compile(r"^(?:PASSED|FAILED)(?: \((?P<counts>.*)\))?$", re.MULTILINE)
+
+
+@attrs.frozen
+class Result:
+    """The result of a run.
+
+    @ivar status: the exit status of the run.
+    """
+
+    status: int
+    passed: int
+    failed: int
+    skipped: int
+
+
+def run_here(suite: TestSuite) -> Result:
+    """Run tests in this process."""
+    result: Any = TrialRunner(TextReporter, workingDirectory="_trial_temp").run(suite)
+    return Result(
+        0 if result.wasSuccessful() else 1,
+        result.successes + len(result.expectedFailures),
+        len(result.failures) + len(result.errors) + len(result.unexpectedSuccesses),
+        len(result.skips),
+    )
+
+
+def run_in_processes(number: int, tests: list[TestCase]) -> Result:
+    """Run tests in several processes.
+
+    The command line is the public interface to that, and returns the counts only in its output.
+    """
+    command = [sys.executable, "-u", "-m", "twisted.trial", "--jobs", str(number), "--reporter", "text"]
+    output = bytearray()
+    with subprocess.Popen([*command, *(test.id() for test in tests)], stdout=subprocess.PIPE, bufsize=0) as trial:
+        assert trial.stdout is not None
+        while piece := trial.stdout.read(1 << 16):
+            output += piece
+            sys.stdout.buffer.write(piece)
+            sys.stdout.buffer.flush()
+    counts: dict[str, int] = {}
+    for found in SUMMARY.finditer(output.decode("utf-8", "replace")):
+        counts = {name: int(count) for name, count in re.findall(r"(\w+)=(\d+)", found["counts"] or "")}
+    failed = sum(counts.get(name, 0) for name in ("failures", "errors", "unexpectedSuccesses"))
+    passed = counts.get("successes", 0) + counts.get("expectedFailures", 0)
+    return Result(trial.returncode, passed, failed, counts.get("skips", 0))
+
+
 def main(arguments: list[str]) -> int:
     """Run the tests.
 
@@ -95,27 +144,21 @@ def main(arguments: list[str]) -> int:
     tests = list(cases_in(suite))
     others = [test for test in tests if not is_measuring(test)]
     status = 0
-    result: Any
     if options.processes == 1 or not others:
-        result = TrialRunner(TextReporter, workingDirectory="_trial_temp").run(suite)
+        result = run_here(suite)
     else:
         if measuring := [test.id() for test in tests if is_measuring(test)]:
             # In a separate process: a reactor runs once.
             status = subprocess.run([sys.executable, "-m", "tests", *measuring], check=False).returncode
-        runner = DistTrialRunner(TextReporter, options.processes, [], workingDirectory="_trial_temp")
-        result = runner.run(TestSuite(others))
-
-    passed = result.successes + len(result.expectedFailures)
-    failed = len(result.failures) + len(result.errors) + len(result.unexpectedSuccesses)
-    skipped = len(result.skips)
+        result = run_in_processes(options.processes, others)
     report = os.environ.get("EGRESS_TEST_RESULTS")
     if report:
         with open(report, "a", encoding="ascii") as file:
-            file.write(f"{passed} {failed} {skipped}\n")
-    if skipped and os.environ.get("EGRESS_NO_SKIP") == "1":
-        print(f"\n{skipped} tests were skipped, and EGRESS_NO_SKIP is set: the run has failed")
+            file.write(f"{result.passed} {result.failed} {result.skipped}\n")
+    if result.skipped and os.environ.get("EGRESS_NO_SKIP") == "1":
+        print(f"\n{result.skipped} tests were skipped, and EGRESS_NO_SKIP is set: the run has failed")
         return 1
-    return status or (0 if result.wasSuccessful() and passed else 1)
+    return status or result.status or (0 if result.passed else 1)
 
 
 if __name__ == "__main__":
