@@ -35,6 +35,8 @@ CONTENT = 1024
 
 # The work of a proxy after its responses, such as shadow decisions, is part of their cost.
 _SETTLE = 0.1
+# CPython specializes code that runs often.
+_WARM_UP = 64
 
 _FORWARDED = 'egress_decisions_total{outcome="forwarded",verdict="allow"}'
 
@@ -328,7 +330,7 @@ def _files(case: Case, directory: Path) -> Iterator[str]:
 def alternate(contestants: Sequence[Contestant], rounds: Sequence[int], requests: int) -> None:
     """Measure each contestant in each round."""
     for one in contestants:
-        one.warm_up(requests // 2)
+        one.warm_up(max(requests // 2, _WARM_UP))
     for number in rounds:
         # Alternate the direction, so that no contestant always runs first.
         for one in contestants if number % 2 else reversed(contestants):
