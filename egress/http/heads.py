@@ -167,7 +167,7 @@ def _request_head(method: str, target: bytes, http11: bool, headers: Headers) ->
         # with it.
         if http11 and method != "CONNECT":
             raise BadRequest("the request has no Host")
-    elif b"@" in host:
+    elif host.find(b"@") >= 0:  # see L{egress.http.field_lines.parse_fields}
         raise BadRequest("the Host contains credentials; send them in Authorization")
     if connection is not None:
         options = _options(connection)

@@ -126,7 +126,7 @@ def _parse_absolute(method: str, raw: bytes, schemes: Container[str], canonical:
         if scheme in DEFAULT_PORTS:
             raise InvalidTarget(_NEEDS_CONNECT)
         raise InvalidTarget("this proxy does not support the URL scheme of the request-target")
-    if b"\\" in hostport:
+    if hostport.find(b"\\") >= 0:  # see L{egress.http.field_lines.parse_fields}
         # Some servers and clients read it as a slash, and so another host.
         raise InvalidTarget("the request-target contains a backslash before its path")
     if not canonical:

@@ -41,7 +41,8 @@ PIECE: Final = 4
 class OriginConnection(DialedProtocol):
     """An HTTP/1.1 connection to one origin, or to the upstream proxy that forwards to it.
 
-    It is the L{IOriginStream} of one exchange after the other.
+    It is the L{IOriginStream} of one exchange after the other.  An instance has fewer than 30 attributes: CPython 3.11
+    stores more of them in a dictionary, which makes each access slower.
 
     @param turns: the queue of work for later turns of the reactor.
     @param client: the client for which the connection does its work in C{turns}.
