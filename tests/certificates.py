@@ -14,6 +14,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from OpenSSL import SSL
 
+from egress.tls.ca_store import CaDirectory
+from egress.tls.issuer import read_certificates
+
 Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 SERVER = ExtendedKeyUsageOID.SERVER_AUTH
@@ -191,6 +194,11 @@ def _validity(now: datetime, expired: bool, not_yet_valid: bool) -> tuple[dateti
     if not_yet_valid:
         return now + _DAY, now + 30 * _DAY
     return now - _DAY, now + 30 * _DAY
+
+
+def published(directory: CaDirectory) -> list[x509.Certificate]:
+    """Return the CA certificates in the file for the clients."""
+    return read_certificates(directory.certificate_path.read_bytes())
 
 
 def self_signed(*names: str, key: Key | None = None) -> TestCertificate:

@@ -10,13 +10,11 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.error import ConnectionDone, ProcessDone, ProcessExitedAlready, ProcessTerminated
-from twisted.internet.interfaces import IReactorPluggableNameResolver
-from twisted.internet.testing import MemoryReactorClock, StringTransportWithDisconnection
+from twisted.internet.testing import StringTransport, StringTransportWithDisconnection
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from egress.workers.ipc import Channel, WorkerSpec
-from tests.threads import WithoutThreads
+from tests.threads import ThreadlessReactor
 
 
 def frame(**message: Any) -> bytes:
@@ -37,6 +35,13 @@ def frames(data: bytes) -> list[Any]:
         (length,) = struct.unpack("!I", data[:4])
         found.append(json.loads(data[4 : 4 + length]))
         data = data[4 + length :]
+    return found
+
+
+def take_frames(transport: StringTransport) -> list[Any]:
+    """Return and clear the messages that were written to a transport."""
+    found = frames(transport.value())
+    transport.clear()
     return found
 
 
@@ -121,8 +126,7 @@ class FakeProcess:
         self.protocol.processEnded(Failure(error))
 
 
-@implementer(IReactorPluggableNameResolver)
-class WorkerReactor(WithoutThreads, MemoryReactorClock):
+class WorkerReactor(ThreadlessReactor):
     """A reactor that starts processes.
 
     @ivar processes: all started processes.
@@ -130,8 +134,6 @@ class WorkerReactor(WithoutThreads, MemoryReactorClock):
     @ivar listening: the TCP ports that are open.
     @ivar answers: sets the messages of each new worker, before its parent reads.
     """
-
-    nameResolver: Any = None
 
     def __init__(self) -> None:
         super().__init__()
@@ -168,9 +170,6 @@ class WorkerReactor(WithoutThreads, MemoryReactorClock):
         transport.protocol.makeConnection(transport)
         self.transports.append(transport)
 
-    def installNameResolver(self, resolver: Any) -> Any:
-        raise NotImplementedError
-
     # -- the latest worker
 
     @property
@@ -194,10 +193,7 @@ class WorkerReactor(WithoutThreads, MemoryReactorClock):
 
     def heard(self, index: int = -1) -> list[Any]:
         """Return and clear the messages that a worker received."""
-        transport = self.transports[index]
-        found = frames(transport.value())
-        transport.clear()
-        return found
+        return take_frames(self.transports[index])
 
     def die(self, index: int = -1, status: int | None = None, signal: int | None = 9) -> None:
         """End a worker: first its channel closes, then the process ends."""

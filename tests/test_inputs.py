@@ -16,6 +16,7 @@ from egress import inputs
 from egress.config.model import ConfigError, Mode, ProxyConfig
 from egress.runtime.role import DRY_RUN, SUPERVISOR, WHOLE, Role
 from egress.tls.ca_source import ca_source
+from tests.files import make_directory
 from tests.proxy.fakes import ScriptedAuthorizer
 
 WORKER = Role(())
@@ -83,8 +84,7 @@ class LoadInputsTests(SynchronousTestCase):
 
     def test_close(self) -> None:
         """The files that were opened are closed."""
-        directory = Path(self.mktemp())
-        directory.mkdir()
+        directory = make_directory(self)
         audit, shadow = str(directory / "audit.jsonl"), str(directory / "shadow.jsonl")
         loaded = self.load(audit_log=audit, shadow_authz_url="http://authz.test", shadow_log=shadow)
         closed: list[str] = []

@@ -16,8 +16,7 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IReactorPluggableNameResolver
-from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.internet.testing import StringTransport
 from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
@@ -46,9 +45,10 @@ from egress.tls.reloadable_trust import ReloadableTrust
 from egress.upstream.pool import OriginPool
 from tests.authz.fakes import REQUEST, FixedAuthorizer, ManualAuthorizer
 from tests.certificates import TestCA, key_pem_of
+from tests.files import make_directory
 from tests.observability.test_health import Browser
 from tests.proxy.fakes import Wire, content_of, status_of
-from tests.threads import WithoutThreads, at_once
+from tests.threads import ThreadlessReactor, at_once
 from tests.transport.reactors import DialingReactor
 from tests.transport.tls import TlsClient, rsa_key
 
@@ -79,16 +79,6 @@ class _Sink:
         self.closed = True
 
 
-@implementer(IReactorPluggableNameResolver)
-class _Reactor(WithoutThreads, MemoryReactorClock):
-    """A reactor in memory, which resolves no names."""
-
-    nameResolver: Any = None
-
-    def installNameResolver(self, resolver: Any) -> Any:
-        raise NotImplementedError
-
-
 class _Transport(StringTransport):
     aborted = False
 
@@ -104,7 +94,7 @@ class ServiceTestCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         at_once(self)
-        self.reactor = _Reactor()
+        self.reactor = ThreadlessReactor()
         self.ca_dir = Path(self.mktemp())
 
     def make(
@@ -461,8 +451,7 @@ class CaTests(ServiceTestCase):
     def test_provided_ca(self) -> None:
         """A provided intermediate CA signs; errors in it name the option."""
         middle = TestCA("Middle", TestCA("Root"))
-        directory = Path(self.mktemp())
-        directory.mkdir()
+        directory = make_directory(self)
         certificate, key = directory / "ca.pem", directory / "key.pem"
         certificate.write_bytes(middle.pem)
         key.write_bytes(key_pem_of(middle.key))

@@ -6,23 +6,22 @@ import io
 import os
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from twisted.application.service import IService, IServiceMaker, Service
+from twisted.application.service import IService
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import succeed
 from twisted.internet.interfaces import IAddress
-from twisted.plugin import getPlugins
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress import __version__, tap
-from egress.config.model import ConfigError, Mode, ProxyConfig
-from egress.tap import Options, makeService, start_message
-from tests.tap import TapTestCase
+from egress.config.model import Mode, ProxyConfig
+from egress.tap import makeService, start_message
+from tests.tap import Cases, ListeningService
 
 LOOPBACK = IPv4Address("TCP", "127.0.0.1", 8080)
 CERTIFICATE = Path("/var/lib/ca/ca.pem")
@@ -40,20 +39,14 @@ def authority(days: int = 1000, soon: bool = False, limits: str | None = None, r
     )
 
 
-class FakeProxy(Service):
-    """A proxy that is bound when a test says so."""
+class FakeProxy(ListeningService):
+    """A proxy that listens."""
 
     certificate_authority = authority()
     authorizer_name = "the starter policy"
 
-    def __init__(self, result: Deferred[tuple[IAddress, ...]] | None = None) -> None:
-        self.result: Deferred[tuple[IAddress, ...]] = succeed((LOOPBACK,)) if result is None else result
-
-    def listening(self) -> Deferred[tuple[IAddress, ...]]:
-        return self.result
-
-    def reload(self) -> Deferred[None]:
-        raise AssertionError("nobody hung up")
+    def __init__(self) -> None:
+        super().__init__(succeed((LOOPBACK,)))
 
 
 class StartMessageTests(SynchronousTestCase):
@@ -179,20 +172,19 @@ class StartMessageTests(SynchronousTestCase):
         self.assertNotIn("Not intercepted", self.message())
 
 
-class MakeServiceTests(TapTestCase):
+class MakeServiceTests(Cases.AnyPlugin):
     """The function that C{twistd} calls."""
 
     tap = tap
+    program = "egressproxy"
+    service_name = "EgressProxyService"
 
     def setUp(self) -> None:
         super().setUp()
         self.patch(os, "environ", {"EGRESS_LISTEN": "tcp:8081"})
-        self.configs: list[ProxyConfig] = []
-        self.patch(tap, "EgressProxyService", self.make)
         self.patch(tap, "WorkerPool", self.make_workers)
 
-    def make(self, reactor: object, config: ProxyConfig) -> FakeProxy:
-        self.configs.append(config)
+    def service(self) -> FakeProxy:
         return FakeProxy()
 
     def make_workers(self, reactor: object, config: ProxyConfig) -> FakeProxy:
@@ -227,35 +219,3 @@ class MakeServiceTests(TapTestCase):
         pidfile.write_text("1")
         self.interruptible[0]()
         self.assertFalse(pidfile.exists())
-
-    def test_wrong_value(self) -> None:
-        self.refuse(
-            self.options("--metrics-port", "x"),
-            "egressproxy: --metrics-port 'x': write a TCP port from 1 to 65535",
-        )
-        self.assertEqual(self.configs, [])
-
-    def test_error_of_the_service(self) -> None:
-        def refuse(reactor: object, config: ProxyConfig) -> FakeProxy:
-            raise ConfigError("--policy", "", "rule 3\nhas no reason")
-
-        self.patch(tap, "EgressProxyService", refuse)
-        self.refuse(self.options(), "egressproxy: --policy: rule 3 has no reason")
-
-    def test_standard_output_of_a_daemon(self) -> None:
-        self.refuse(
-            self.options("--audit-log", "-", nodaemon=False),
-            "egressproxy: --audit-log '-': a daemon has no standard output: name a file, or use twistd -n",
-        )
-        makeService(self.options("--audit-log", "-", nodaemon=True))
-        self.assertEqual([config.audit_log for config in self.configs], ["-"])
-
-
-class PluginTests(SynchronousTestCase):
-    """C{twistd} finds the plugin."""
-
-    def test_found(self) -> None:
-        (maker,) = [maker for maker in getPlugins(IServiceMaker) if maker.tapname == "egressproxy"]
-        self.assertIs(maker.options, Options)
-        make: Callable[..., IService] = maker.makeService
-        self.assertIs(make, makeService)

@@ -6,7 +6,10 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.interfaces import IReactorPluggableNameResolver
+from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 from egress.runtime import threads
 
@@ -18,6 +21,16 @@ class WithoutThreads:
 
     def callFromThread(self, call: Callable[..., Any], *arguments: Any, **named: Any) -> None:
         call(*arguments, **named)
+
+
+@implementer(IReactorPluggableNameResolver)
+class ThreadlessReactor(WithoutThreads, MemoryReactorClock):
+    """A reactor in memory, which starts no threads and resolves no names."""
+
+    nameResolver: Any = None
+
+    def installNameResolver(self, resolver: Any) -> Any:
+        raise NotImplementedError
 
 
 class Later:

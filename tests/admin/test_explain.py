@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
 from ipaddress import ip_network
-from pathlib import Path
 from typing import Any
 
 import attrs
@@ -23,6 +22,7 @@ from egress.runtime.role import DRY_RUN
 from egress.service import EgressProxyService
 from egress.tls.ca_store import CaDirectory
 from tests.authz.fakes import REQUEST
+from tests.files import make_directory
 from tests.proxy.fakes import ScriptedAuthorizer, deny
 from tests.transport.reactors import DialingReactor
 
@@ -77,8 +77,7 @@ class ExplainTestCase(SynchronousTestCase):
         self.reactor = DialingReactor()
         self.reactor.names = {name: ["1.2.3.4", "2001:4860::1"] for name in ("a.test", "denied.test", "asked.test")}
         self.reactor.names |= {"local.test": ["1.2.3.4", "127.0.0.1"], "nowhere.test": [], "private.test": ["10.1.2.3"]}
-        self.directory = Path(self.mktemp())
-        self.directory.mkdir()
+        self.directory = make_directory(self)
         (self.directory / "policy.toml").write_text(POLICY)
 
     def service(self, authorizer: IAuthorizer | None = None, **options: Any) -> EgressProxyService:

@@ -40,6 +40,7 @@ from egress.tls.reloadable_trust import ReloadableTrust
 from tests.authz.fakes import REQUEST
 from tests.authz.secrets.test_command import Spawner
 from tests.authz.servers import Endpoint, http
+from tests.files import disk_full
 from tests.proxy.fakes import ScriptedAuthorizer, allow
 
 ALL = parse_policy('version = 1\ndefault = "allow"', "all.toml", "policy all")
@@ -187,10 +188,7 @@ class ChainTests(SynchronousTestCase):
         self.assertEqual(self.metrics.registry.get_sample_value("egress_observe_mode"), 0)
 
     def test_observe_mode_with_audit_requirement(self) -> None:
-        def full(line: bytes) -> None:
-            raise OSError(28, "No space left on device")
-
-        log = JsonLinesAudit(full, clock=Clock().seconds)
+        log = JsonLinesAudit(disk_full, clock=Clock().seconds)
         chain = self.make(
             rules=NONE, log=log, audit_log="/dev/full", audit_failure=AuditFailure.DENY, mode=Mode.OBSERVE
         )
@@ -243,10 +241,7 @@ class ChainTests(SynchronousTestCase):
             self.assertEqual(error.option, option)
 
     def test_audit_requirement(self) -> None:
-        def full(line: bytes) -> None:
-            raise OSError(28, "No space left on device")
-
-        log = JsonLinesAudit(full, clock=Clock().seconds)
+        log = JsonLinesAudit(disk_full, clock=Clock().seconds)
         chain = self.make(rules=ALL, log=log, audit_log="/dev/full", audit_failure=AuditFailure.DENY)
         self.assertTrue(self.successResultOf(chain.authorizer.decide(REQUEST)).allowed)
         log.write_line(b"lost\n")

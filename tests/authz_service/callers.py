@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet.address import IPv4Address
-from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.authz_service.config import AuthzServiceConfig
@@ -15,7 +14,7 @@ from egress.authz_service.service import EgressAuthzService
 from egress.interfaces import IAuditSink, IAuthorizer
 from egress.model.record import ExchangeRecord
 from tests.proxy.fakes import Wire, content_of, status_of
-from tests.threads import WithoutThreads, at_once
+from tests.threads import ThreadlessReactor, at_once
 
 POLICY = """
 version = 1
@@ -39,16 +38,12 @@ def post(content: bytes, *fields: str, target: str = "/validate", method: str = 
     return "\r\n".join(lines).encode() + content
 
 
-class CallerReactor(WithoutThreads, MemoryReactorClock):
-    """A reactor in memory."""
-
-
 class CallerTestCase(SynchronousTestCase):
     """Base: a service, and its callers."""
 
     def setUp(self) -> None:
         at_once(self)
-        self.reactor = CallerReactor()
+        self.reactor = ThreadlessReactor()
         self.records: list[ExchangeRecord] = []
         self.policy = Path(self.mktemp())
         self.policy.write_text(POLICY, "utf-8")

@@ -13,6 +13,7 @@ from egress.authz_service.load import load_authz_service_config, reference
 from egress.authz_service.options import AUTHZ_SERVICE_OPTIONS
 from egress.config.model import MIB, AuditFailure, ConfigError
 from egress.config.options import BY_NAME
+from tests.files import make_directory
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "how-to" / "egressauthz.md"
 
@@ -21,8 +22,7 @@ class LoadTests(SynchronousTestCase):
     """Options override the environment, which overrides the file."""
 
     def setUp(self) -> None:
-        self.directory = Path(self.mktemp()).absolute()
-        self.directory.mkdir()
+        self.directory = make_directory(self).absolute()
 
     def load(self, *given: str, **environ: str) -> AuthzServiceConfig:
         arguments: dict[str, list[str]] = {}

@@ -17,6 +17,7 @@ from tests.authz.fakes import FixedAuthorizer
 from tests.authz_service.callers import ALLOWED, DENIED, CallerTestCase, post
 from tests.authz_service.test_validate_resource import secret
 from tests.certificates import CLIENT, TestCA, TestCertificate
+from tests.files import make_directory
 from tests.proxy.fakes import Wire, content_of, status_of
 from tests.transport.tls import TlsClient, TlsEnd, presenting
 
@@ -195,8 +196,7 @@ class TlsTests(CallerTestCase):
     """Callers over TLS."""
 
     def listen(self, *settings: str, **config: Any) -> None:
-        directory = Path(self.mktemp()).absolute()
-        directory.mkdir()
+        directory = make_directory(self).absolute()
         self.ca = TestCA("test CA")
         pem = self.ca.issue("authz.example").write_combined(directory, "server")
         self.ca.write(directory, "ca")

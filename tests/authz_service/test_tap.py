@@ -5,14 +5,11 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Callable
 from types import SimpleNamespace
 
-from twisted.application.service import IService, IServiceMaker, Service
+from twisted.application.service import IService
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
-from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IAddress
-from twisted.plugin import getPlugins
+from twisted.internet.defer import succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress import __version__
@@ -20,22 +17,18 @@ from egress.authz_service import tap
 from egress.authz_service.config import AuthzServiceConfig
 from egress.authz_service.options import AUTHZ_SERVICE_OPTIONS
 from egress.authz_service.tap import Options, makeService, start_message
-from egress.config.model import ConfigError
-from tests.tap import TapTestCase
+from tests.tap import Cases, ListeningService
 
 LOOPBACK = IPv4Address("TCP", "127.0.0.1", 9000)
 
 
-class FakeService(Service):
+class FakeService(ListeningService):
     """A service that listens."""
 
     authorizer = SimpleNamespace(name="the policy")
 
-    def listening(self) -> Deferred[tuple[IAddress, ...]]:
-        return succeed((LOOPBACK,))
-
-    def reload(self) -> Deferred[None]:
-        raise AssertionError("nobody hung up")
+    def __init__(self) -> None:
+        super().__init__(succeed((LOOPBACK,)))
 
 
 class StartMessageTests(SynchronousTestCase):
@@ -78,19 +71,18 @@ class StartMessageTests(SynchronousTestCase):
         self.assertNotIn("For a proxy", message)
 
 
-class MakeServiceTests(TapTestCase):
+class MakeServiceTests(Cases.AnyPlugin):
     """The function that C{twistd} calls."""
 
     tap = tap
+    program = "egressauthz"
+    service_name = "EgressAuthzService"
 
     def setUp(self) -> None:
         super().setUp()
         self.patch(os, "environ", {"EGRESSAUTHZ_LISTEN": "tcp:9001"})
-        self.configs: list[AuthzServiceConfig] = []
-        self.patch(tap, "EgressAuthzService", self.make)
 
-    def make(self, reactor: object, config: AuthzServiceConfig) -> FakeService:
-        self.configs.append(config)
+    def service(self) -> FakeService:
         return FakeService()
 
     def test_service(self) -> None:
@@ -108,25 +100,6 @@ class MakeServiceTests(TapTestCase):
             makeService(self.options(nodaemon=foreground))
             self.assertEqual(len(self.interruptible), expected)
 
-    def test_invalid_value(self) -> None:
-        self.refuse(
-            self.options("--metrics-port", "x"),
-            "egressauthz: --metrics-port 'x': write a TCP port from 1 to 65535",
-        )
-
-    def test_error_of_the_service(self) -> None:
-        def refuse(reactor: object, config: AuthzServiceConfig) -> FakeService:
-            raise ConfigError("--policy", "", "rule 3\nhas no reason")
-
-        self.patch(tap, "EgressAuthzService", refuse)
-        self.refuse(self.options(), "egressauthz: --policy: rule 3 has no reason")
-
-    def test_standard_output_of_a_daemon(self) -> None:
-        self.refuse(
-            self.options("--audit-log", "-", nodaemon=False),
-            "egressauthz: --audit-log '-': a daemon has no standard output: name a file, or use twistd -n",
-        )
-
     def test_help(self) -> None:
         out = io.StringIO()
         self.patch(sys, "stdout", out)
@@ -136,13 +109,3 @@ class MakeServiceTests(TapTestCase):
             self.assertIn(f"\n  --{option.name}", text)
             default = f"[default: {option.default}; environment: {option.variable.name}"
             self.assertIn(default, " ".join(text.split()))
-
-
-class PluginTests(SynchronousTestCase):
-    """C{twistd} finds the plugin."""
-
-    def test_found(self) -> None:
-        (maker,) = [maker for maker in getPlugins(IServiceMaker) if maker.tapname == "egressauthz"]
-        self.assertIs(maker.options, Options)
-        make: Callable[..., IService] = maker.makeService
-        self.assertIs(make, makeService)

@@ -24,6 +24,7 @@ from egress.transport.reactor import IEgressReactor
 from tests.authz.fakes import REQUEST
 from tests.authz.remote.test_client import service
 from tests.authz.servers import Endpoint, http
+from tests.files import make_directory
 
 ALLOWED = b'{"allowed": true}'
 
@@ -94,8 +95,7 @@ class CommandTests(SynchronousTestCase):
 
     def test_counter(self) -> None:
         """The counter covers the time from start to stop, and reads the newest file of its process."""
-        directory = Path(self.mktemp())
-        directory.mkdir()
+        directory = make_directory(self)
         for name, total in (("7.2", 5), ("7.10", 6), ("8.11", 7)):
             (directory / f"callgrind.{name}").write_text(f"totals: {total}\n", encoding="ascii")
         commands: list[str] = []

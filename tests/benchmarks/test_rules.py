@@ -7,16 +7,11 @@ import io
 
 import attrs
 from twisted.internet.defer import Deferred
-from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from benchmarks import rules
 from egress.policy.parse.load import parse_policy
-from tests.threads import WithoutThreads, at_once
-
-
-class _Reactor(WithoutThreads, Clock):
-    """A reactor in memory."""
+from tests.threads import ThreadlessReactor, at_once
 
 
 class RulesTests(SynchronousTestCase):
@@ -56,7 +51,7 @@ class RulesTests(SynchronousTestCase):
         at_once(self)
         out = io.StringIO()
         with contextlib.redirect_stdout(out):
-            reactor = _Reactor()
+            reactor = ThreadlessReactor()
             done = Deferred.fromCoroutine(rules.stalls(reactor, 3))
             for _ in range(2000):
                 reactor.advance(0.001)

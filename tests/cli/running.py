@@ -5,19 +5,25 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.cli import main as cli
+from tests.files import make_directory
+
+
+class Terminal(io.StringIO):
+    """A standard stream that is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
 
 
 class CommandTestCase(SynchronousTestCase):
     """Runs C{egress}; has a directory for files."""
 
     def setUp(self) -> None:
-        self.directory = Path(self.mktemp())
-        self.directory.mkdir()
+        self.directory = make_directory(self)
 
     def write(self, name: str, content: bytes) -> str:
         """Write a file, and return its name."""

@@ -21,7 +21,8 @@ from egress.cli import main as cli
 from egress.tls.ca_certificates import Certificates
 from egress.tls.ca_store import CaDirectory
 from egress.tls.issuer import CA_LIFETIME, pin_of, read_certificates
-from tests.certificates import TestCA, key_pem_of
+from tests.certificates import TestCA, key_pem_of, published
+from tests.files import disk_full
 
 # Certificates have whole seconds.
 NOW = datetime.now(timezone.utc).replace(microsecond=0)
@@ -214,11 +215,7 @@ class ExportTests(CaCommandTestCase):
         self.assertIn("Is a directory", self.refused("export", str(directory)))
         path = self.root / "out.pem"
         path.write_bytes(b"before")
-
-        def full(*_: object, **__: object) -> None:
-            raise OSError(28, "No space left on device")
-
-        self.patch(os, "replace", full)
+        self.patch(os, "replace", disk_full)
         self.assertIn("No space left", self.refused("export", str(path)))
         self.assertEqual(path.read_bytes(), b"before")
         self.assertEqual(len(list(self.root.glob("out.pem*"))), 1)
@@ -232,9 +229,6 @@ class ExportTests(CaCommandTestCase):
 class RotateTests(CaCommandTestCase):
     """C{egress ca rotate}."""
 
-    def published(self) -> list[x509.Certificate]:
-        return read_certificates(self.directory.certificate_path.read_bytes())
-
     def test_steps(self) -> None:
         """Each step prints the next one."""
         said = self.said("rotate", "--days", "30")
@@ -247,12 +241,12 @@ class RotateTests(CaCommandTestCase):
         said = self.said("rotate", "--activate")
         self.assertIn(f"{following.subject.rfc4514_string()} signs now", said)
         self.assertIn("egress ca rotate --retire", said)
-        self.assertEqual(self.published(), [following, self.first])
+        self.assertEqual(published(self.directory), [following, self.first])
         self.assertIn("no earlier CA now", self.said("rotate", "--retire"))
-        self.assertEqual(self.published(), [following])
+        self.assertEqual(published(self.directory), [following])
         self.said("rotate")
         self.assertIn("discarded", self.said("rotate", "--cancel"))
-        self.assertEqual(self.published(), [following])
+        self.assertEqual(published(self.directory), [following])
 
     def test_out_of_order(self) -> None:
         for step, expected in (("activate", "no next CA"), ("retire", "no earlier CA"), ("cancel", "no next CA")):

@@ -11,13 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from egress.cli import main as cli
 from egress.client_auth.htpasswd import ClientSecrets
 from egress.http.proxy_authorization import Basic, Bearer
-
-
-class Terminal(io.StringIO):
-    """Standard input that is a terminal."""
-
-    def isatty(self) -> bool:
-        return True
+from tests.cli.running import Terminal
 
 
 class ClientCommandTests(SynchronousTestCase):

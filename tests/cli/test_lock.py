@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 from egress.cli import main as cli
-from tests.cli.running import CommandTestCase
+from tests.cli.running import CommandTestCase, Terminal
 from tests.policy.audit import audit_line
 
 A, B = audit_line("GET", "https://a.test/x"), audit_line("POST", "https://b.test/y/17")
 DENIED = audit_line("GET", "https://c.test/", verdict="deny", reason="not there")
-
-
-class Terminal(io.StringIO):
-    """Standard output that is a terminal."""
-
-    def isatty(self) -> bool:
-        return True
 
 
 class LockCommandTests(CommandTestCase):

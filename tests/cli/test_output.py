@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from egress.cli.errors import Misused
 from egress.cli.output import plain, write_file
 from tests.cli.running import CommandTestCase
+from tests.files import disk_full
 
 
 class OutputFileTests(CommandTestCase):
@@ -35,10 +36,7 @@ class OutputFileTests(CommandTestCase):
         self.assertIn("specify a writable file", str(error))
 
     def test_no_temporary_file_remains(self) -> None:
-        def refuse(*_: object, **__: object) -> None:
-            raise OSError(28, "No space left on device")
-
-        self.patch(os, "replace", refuse)
+        self.patch(os, "replace", disk_full)
         self.assertRaises(Misused, write_file, self.directory / "file", "x")
         self.assertEqual(list(self.directory.iterdir()), [])
 

@@ -28,6 +28,7 @@ from egress.config.options import BY_NAME, OPTIONS
 from egress.model.authority import Authority, UpstreamProxy
 from egress.model.no_proxy import Bypass
 from egress.tls.origin_policy import load_origin_policies
+from tests.files import make_directory
 
 CORPORATE = UpstreamProxy("http", Authority("proxy.example", 3128))
 TWISTD = {"reactor", "logfile", "pidfile", "umask", "syslog", "uid", "gid", "rundir", "nodaemon"}
@@ -38,8 +39,7 @@ class LoadTests(SynchronousTestCase):
     """Base class: a directory with files, and a configuration file."""
 
     def setUp(self) -> None:
-        self.directory = Path(self.mktemp()).absolute()
-        self.directory.mkdir()
+        self.directory = make_directory(self).absolute()
 
     def write(self, name: str, text: str | bytes = "") -> Path:
         path = self.directory / name

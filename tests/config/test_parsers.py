@@ -17,6 +17,7 @@ from egress.config.listener import Listener, ListenerTls
 from egress.config.model import AuditFailure, AuthzApi, AuthzBody, Mode, OversizeBody
 from egress.config.parsers import BadValue, ParseContext
 from egress.model.authority import Authority, UpstreamProxy
+from tests.files import make_directory
 
 Parse = Callable[[str, ParseContext], Any]
 
@@ -25,8 +26,7 @@ class ValueTests(SynchronousTestCase):
     """Base class: a context for values."""
 
     def setUp(self) -> None:
-        self.directory = Path(self.mktemp()).absolute()
-        self.directory.mkdir()
+        self.directory = make_directory(self).absolute()
         self.place = ParseContext(self.directory, MemoryReactorClock())
 
     def accept(self, parse: Parse, cases: dict[str, Any]) -> None:

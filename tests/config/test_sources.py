@@ -11,6 +11,7 @@ from egress.config.model import ConfigError
 from egress.config.option import Option
 from egress.config.parsers import ParseContext
 from egress.config.sources import gather, table_of
+from tests.files import make_directory
 
 TABLE = (
     Option(
@@ -41,8 +42,7 @@ class GatherTests(SynchronousTestCase):
     """The options of an arbitrary program, with its own prefix for variables."""
 
     def gather(self, environ: dict[str, str], *arguments: str, file: str | None = None) -> dict[str, object]:
-        directory = Path(self.mktemp())
-        directory.mkdir()
+        directory = make_directory(self)
         given = {"max-things": list(arguments)} if arguments else {}
         if file is not None:
             (directory / "f.toml").write_text(file, "utf-8")

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.config.load import load_config
 from egress.config.model import ConfigError
+from tests.files import make_directory
 
 
 class WordingTests(SynchronousTestCase):
     """Contradictions use the names of the command line, the environment or the file."""
 
     def setUp(self) -> None:
-        self.directory = Path(self.mktemp()).absolute()
-        self.directory.mkdir()
+        self.directory = make_directory(self).absolute()
 
     def refused(self, arguments: dict[str, list[str]], environ: dict[str, str], expected: str) -> None:
         error = self.assertRaises(ConfigError, load_config, arguments, environ, None, self.directory)

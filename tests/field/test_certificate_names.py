@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from cryptography import x509
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -11,6 +9,7 @@ from egress.model.authority import Authority
 from egress.tls.origin_trust import OriginTrust
 from egress.transport.tls import ServerTls
 from tests.certificates import TestCA
+from tests.files import make_directory
 from tests.tls.sessions import Session
 
 REQUEST = b"GET / HTTP/1.1\r\n\r\n"
@@ -40,8 +39,7 @@ class CertificateNamesTests(SynchronousTestCase):
     """The names of a certificate that are used."""
 
     def setUp(self) -> None:
-        directory = Path(self.mktemp())
-        directory.mkdir()
+        directory = make_directory(self)
         self.ca = TestCA()
         self.trust = OriginTrust(self.ca.write(directory))
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from OpenSSL import SSL
 from twisted.python.failure import Failure
 
@@ -13,6 +11,7 @@ from egress.tls.origin_trust import OriginTrust
 from egress.tls.reloadable_trust import ReloadableTrust
 from egress.transport.tls import ServerTls
 from tests.certificates import TestCA
+from tests.files import make_directory
 from tests.proxy.fakes import ProxyTestCase, request, status_of
 from tests.tls.sessions import Session
 
@@ -74,8 +73,7 @@ class AlpnTests(ProxyTestCase):
     """An origin whose TLS negotiates only HTTP/2."""
 
     def test_alert(self) -> None:
-        directory = Path(self.mktemp())
-        directory.mkdir()
+        directory = make_directory(self)
         ca = TestCA()
         trust = ReloadableTrust(OriginTrust(ca.write(directory)))
         authority = Authority("api.example.com", 443)
@@ -97,8 +95,7 @@ class AlpnTests(ProxyTestCase):
 
     def test_alert_without_text(self) -> None:
         """As old versions of OpenSSL report this alert."""
-        directory = Path(self.mktemp())
-        directory.mkdir()
+        directory = make_directory(self)
         trust = OriginTrust(TestCA().write(directory))
         failure = Failure(SSL.Error([("SSL routines", "", "")]))
         for protocols, kind in (((b"http/1.1",), OriginHttp2Only), ((), OriginTlsFailed)):

@@ -19,6 +19,7 @@ from zope.interface.verify import verifyObject
 from egress.interfaces import IAuditSink
 from egress.observability import audit_log as audit
 from egress.observability.audit_log import JsonLinesAudit, LineFile, LinesLost, audit_line, open_audit
+from tests.files import disk_full, would_block
 from tests.observability.records import ALLOWED, REFUSED
 
 
@@ -249,10 +250,7 @@ class PipeTests(SynchronousTestCase):
         self.assertEqual(self.drain(), b"x" * 5000 + b"\ntwo\n")
 
     def test_write_that_would_block_after_poll(self) -> None:
-        def refuse(descriptor: int, data: bytes) -> int:
-            raise BlockingIOError
-
-        with mock.patch.object(os, "write", refuse):
+        with mock.patch.object(os, "write", would_block):
             self.file.write(b"one\n")
         self.file.write(b"two\n")
         self.assertEqual(self.drain(), b"one\ntwo\n")
@@ -406,10 +404,7 @@ class JsonLinesAuditTests(SynchronousTestCase):
         path = Path(self.mktemp())
         sink = JsonLinesAudit(path, self.clock.seconds)
 
-        def full(descriptor: int, data: bytes) -> int:
-            raise OSError(errno.ENOSPC, "No space left on device")
-
-        self.patch(os, "write", full)
+        self.patch(os, "write", disk_full)
         sink.write(ALLOWED)
         self.assertEqual((sink.lost, self.errors()), (1, [(1, 1)]))
         sink.close()
@@ -442,11 +437,7 @@ class JsonLinesAuditTests(SynchronousTestCase):
     def test_close_failure(self) -> None:
         path = Path(self.mktemp())
         sink = JsonLinesAudit(path, self.clock.seconds)
-
-        def refuse(descriptor: int, data: bytes) -> int:
-            raise BlockingIOError
-
-        self.patch(os, "write", refuse)
+        self.patch(os, "write", would_block)
         sink.write(ALLOWED)
         sink.close()
         self.assertEqual((sink.lost, self.errors()), (1, [(1, 1)]))

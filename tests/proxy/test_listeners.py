@@ -18,6 +18,7 @@ from egress.proxy.factory import ProxyFactory
 from egress.proxy.listeners import listener_factories, listener_security
 from egress.transport.tls import TlsFactory
 from tests.certificates import CLIENT, TestCA, TestCertificate
+from tests.files import make_directory
 from tests.proxy.fakes import ProxyTestCase, Wire, request, response, status_of
 from tests.transport.tls import TlsClient, TlsEnd, presenting
 
@@ -30,8 +31,7 @@ class ListenerTests(ProxyTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.directory = Path(self.mktemp())
-        self.directory.mkdir()
+        self.directory = make_directory(self)
         self.clients_file = self.directory / "clients.txt"
         self.clients_file.write_text(token_line("ci", b"t0ken"))
         self.ca = TestCA("Clients")

@@ -9,11 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import attrs
-from twisted.application.service import Service
 from twisted.internet.address import IPv4Address
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import fail, succeed
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IAddress
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.config.admin_endpoint import AdminEndpoint
@@ -22,6 +20,7 @@ from egress.config.option import Option
 from egress.runtime import plugin
 from egress.runtime.plugin import make_program
 from egress.runtime.twistd_options import CommandLine
+from tests.tap import ListeningService
 
 ADDRESS = IPv4Address("TCP", "127.0.0.1", 8080)
 
@@ -41,19 +40,6 @@ class Config:
     audit_log: str | None = None
     metrics_port: int | None = None
     metrics_interface: str = "127.0.0.1"
-
-
-class Example(Service):
-    """A service."""
-
-    def __init__(self, result: Deferred[tuple[IAddress, ...]]) -> None:
-        self.result = result
-
-    def listening(self) -> Deferred[tuple[IAddress, ...]]:
-        return self.result
-
-    def reload(self) -> Deferred[None]:
-        raise NotImplementedError
 
 
 class MakeProgramTests(SynchronousTestCase):
@@ -78,7 +64,7 @@ class MakeProgramTests(SynchronousTestCase):
                 raise config
             return config
 
-        self.service = Example(succeed((ADDRESS,)) if result is None else result)
+        self.service = ListeningService(succeed((ADDRESS,)) if result is None else result)
         return make_program(
             options,
             load=load,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 
-from twisted.application.service import Service
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IAddress
@@ -12,18 +11,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.runtime.program import Program
 from egress.runtime.terminal import Terminal
+from tests.tap import ListeningService
 
 LOOPBACK = IPv4Address("TCP", "127.0.0.1", 8080)
-
-
-class Bound(Service):
-    """A service that listens, or fails, when a test completes it."""
-
-    def __init__(self, result: Deferred[tuple[IAddress, ...]]) -> None:
-        self.result = result
-
-    def listening(self) -> Deferred[tuple[IAddress, ...]]:
-        return self.result
 
 
 class ProgramTests(SynchronousTestCase):
@@ -33,7 +23,7 @@ class ProgramTests(SynchronousTestCase):
         self.stopped: list[None] = []
         self.terminal = Terminal(program="program", foreground=True, out=io.StringIO(), err=io.StringIO())
 
-    def program(self, service: Bound) -> Program:
+    def program(self, service: ListeningService) -> Program:
         return Program(
             service,
             message=lambda addresses: f"listens at {len(addresses)}\n",
@@ -46,26 +36,26 @@ class ProgramTests(SynchronousTestCase):
         return self.terminal.out.getvalue(), self.terminal.err.getvalue()  # type: ignore[attr-defined]
 
     def test_listens(self) -> None:
-        service = Bound(succeed((LOOPBACK,)))
+        service = ListeningService(succeed((LOOPBACK,)))
         self.program(service).startService()
         self.assertTrue(service.running)
         self.assertEqual((self.said(), self.stopped), (("listens at 1\n", ""), []))
 
     def test_cannot_listen(self) -> None:
         with self.assertRaises(SystemExit) as caught:
-            self.program(Bound(fail(OSError("taken")))).startService()
+            self.program(ListeningService(fail(OSError("taken")))).startService()
         self.assertEqual(caught.exception.code, 1)
         self.assertEqual(self.said(), ("", "program: is told: taken\n"))
 
     def test_listens_later(self) -> None:
         result: Deferred[tuple[IAddress, ...]] = Deferred()
-        self.program(Bound(result)).startService()
+        self.program(ListeningService(result)).startService()
         self.assertEqual(self.said(), ("", ""))
         result.callback((LOOPBACK,))
         self.assertEqual(self.said(), ("listens at 1\n", ""))
 
     def test_fails_later(self) -> None:
         result: Deferred[tuple[IAddress, ...]] = Deferred()
-        self.program(Bound(result)).startService()
+        self.program(ListeningService(result)).startService()
         result.errback(OSError("taken"))
         self.assertEqual((self.said(), self.stopped), (("", "program: is told: taken\n"), [None]))

@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from egress.tls.ca_certificates import Certificates, certificate_in, certificates_in
 from egress.tls.issuer import CaError
 from tests.certificates import TestCA, key_pem_of
+from tests.files import make_directory
 
 NOW = datetime.now(timezone.utc)
 
@@ -42,8 +43,7 @@ class ReadingTests(SynchronousTestCase):
     """Certificates in files."""
 
     def setUp(self) -> None:
-        self.directory = Path(self.mktemp())
-        self.directory.mkdir()
+        self.directory = make_directory(self)
         self.ca = TestCA()
 
     def write(self, name: str, content: bytes) -> Path:

@@ -15,8 +15,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.tls.ca_rotation import Rotation
 from egress.tls.ca_store import CaDirectory
-from egress.tls.issuer import CA_LIFETIME, CaError, read_certificates
-from tests.certificates import TestCA, key_pem_of
+from egress.tls.issuer import CA_LIFETIME, CaError
+from tests.certificates import TestCA, key_pem_of, published
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=timezone.utc)
 LATER = NOW + timedelta(days=30)
@@ -29,10 +29,6 @@ class RotationTestCase(SynchronousTestCase):
         self.directory = CaDirectory(Path(self.mktemp()))
         self.first = self.directory.load_or_create(NOW).certificate
         self.rotation = Rotation(self.directory)
-
-    def published(self) -> list[x509.Certificate]:
-        """Return the published certificates."""
-        return read_certificates(self.directory.certificate_path.read_bytes())
 
     def signing(self) -> x509.Certificate:
         """Return the CA that a proxy would use now."""
@@ -78,7 +74,7 @@ class StepsTests(RotationTestCase):
         found = self.rotation.prepare(LATER)
         assert found.following is not None
         self.assertEqual(found.current, self.first)
-        self.assertEqual(self.published(), [self.first, found.following])
+        self.assertEqual(published(self.directory), [self.first, found.following])
         self.assertEqual(self.signing(), self.first)
         self.assertEqual(found.following.not_valid_after_utc, LATER + CA_LIFETIME)
         self.assertNotEqual(found.following.subject, self.first.subject)
@@ -111,7 +107,7 @@ class StepsTests(RotationTestCase):
         found = self.rotation.activate(LATER)
         self.assertEqual((found.current, found.following, found.past), (following, None, (self.first,)))
         self.assertEqual(self.signing(), following)
-        self.assertEqual(self.published(), [following, self.first])
+        self.assertEqual(published(self.directory), [following, self.first])
         self.assertEqual(self.directory.certificates(), found)
         for path in self.directory.path.iterdir():
             self.assertNotIn(old_key, path.read_bytes())
@@ -122,7 +118,7 @@ class StepsTests(RotationTestCase):
         self.rotation.activate(LATER)
         found = self.rotation.retire(LATER)
         self.assertEqual((found.current, found.past), (following, ()))
-        self.assertEqual(self.published(), [following])
+        self.assertEqual(published(self.directory), [following])
         self.assertEqual(self.names(), {"ca-key.pem", "ca.pem", "ca.lock"})
         self.assertEqual(self.signing(), following)
 
@@ -130,7 +126,7 @@ class StepsTests(RotationTestCase):
         """A cancelled next CA leaves no trace."""
         self.rotation.prepare(LATER)
         self.rotation.cancel(LATER)
-        self.assertEqual(self.published(), [self.first])
+        self.assertEqual(published(self.directory), [self.first])
         self.assertEqual(self.names(), {"ca-key.pem", "ca.pem", "ca.lock"})
 
     def test_repeated_rotation(self) -> None:
@@ -138,12 +134,12 @@ class StepsTests(RotationTestCase):
         second = self.rotation.prepare(NOW, timedelta(days=10)).following
         self.rotation.activate(NOW)
         third = self.rotation.prepare(NOW, timedelta(days=20)).following
-        self.assertEqual(self.published(), [second, third, self.first])
+        self.assertEqual(published(self.directory), [second, third, self.first])
         self.rotation.activate(NOW)
-        self.assertEqual(self.published(), [third, second, self.first])
+        self.assertEqual(published(self.directory), [third, second, self.first])
         self.assertEqual(self.directory.certificates().past, (second, self.first))
         fourth = self.rotation.prepare(NOW + timedelta(days=15)).following
-        self.assertEqual(self.published(), [third, fourth, self.first])
+        self.assertEqual(published(self.directory), [third, fourth, self.first])
 
     def test_expired(self) -> None:
         """An expired CA can still be replaced."""
@@ -152,7 +148,7 @@ class StepsTests(RotationTestCase):
         following = self.rotation.prepare(end).following
         self.rotation.activate(end)
         self.assertEqual(self.directory.load(end).certificate, following)
-        self.assertEqual(self.published(), [following])
+        self.assertEqual(published(self.directory), [following])
 
     def test_other_certificates_are_preserved(self) -> None:
         """A certificate that an operator added to the published file is preserved."""
@@ -160,10 +156,10 @@ class StepsTests(RotationTestCase):
         with self.directory.certificate_path.open("ab") as file:
             file.write(other.pem)
         following = self.rotation.prepare(NOW).following
-        self.assertEqual(self.published(), [self.first, following, other.certificate])
+        self.assertEqual(published(self.directory), [self.first, following, other.certificate])
         self.rotation.activate(NOW)
         self.rotation.retire(NOW)
-        self.assertEqual(self.published(), [following, other.certificate])
+        self.assertEqual(published(self.directory), [following, other.certificate])
 
     def test_separate_certificate(self) -> None:
         """A CA with its key and certificate in separate files can be replaced as well."""
@@ -174,18 +170,18 @@ class StepsTests(RotationTestCase):
         self.assertEqual(self.directory.load(NOW).certificate, ca.certificate)
         self.rotation.activate(NOW)
         self.assertEqual(self.directory.load(NOW).certificate, following)
-        self.assertEqual(self.published(), [following, ca.certificate])
+        self.assertEqual(published(self.directory), [following, ca.certificate])
 
     def test_published_again(self) -> None:
         """If C{ca.pem} is deleted during a rotation, it is written again with all trusted certificates."""
         following = self.rotation.prepare(NOW).following
         self.directory.certificate_path.unlink()
         self.assertEqual(self.signing(), self.first)
-        self.assertEqual(self.published(), [self.first, following])
+        self.assertEqual(published(self.directory), [self.first, following])
         self.rotation.activate(NOW)
         self.directory.certificate_path.unlink()
         self.assertEqual(self.signing(), following)
-        self.assertEqual(self.published(), [following, self.first])
+        self.assertEqual(published(self.directory), [following, self.first])
 
 
 class OwnerTests(RotationTestCase):
@@ -297,7 +293,7 @@ class RefusedTests(RotationTestCase):
         self.refused(self.rotation.activate, "no next CA", "egress ca rotate")
         self.refused(self.rotation.cancel, "no next CA")
         self.refused(self.rotation.retire, "no earlier CA")
-        self.assertEqual(self.published(), [self.first])
+        self.assertEqual(published(self.directory), [self.first])
 
     def test_no_ca(self) -> None:
         """Without a CA, nothing is created, not even a directory."""
@@ -361,17 +357,17 @@ class CrashTests(RotationTestCase):
     def stopped(self, step: Callable[[datetime], object]) -> None:
         self.assertRaises(KeyboardInterrupt, step, NOW)
         # Clients with the published certificates trust the signing CA.
-        self.assertIn(self.signing(), self.published())
+        self.assertIn(self.signing(), published(self.directory))
 
     def test_next_not_published(self) -> None:
         """Clients cannot trust a CA that was never published, so it is not activated."""
         self.crash_before("publish")
         self.stopped(self.rotation.prepare)
-        self.assertEqual(self.published(), [self.first])
+        self.assertEqual(published(self.directory), [self.first])
         self.refused(self.rotation.activate, "does not contain the next CA")
         following = self.directory.certificates().following
         self.assertEqual(self.rotation.prepare(NOW).following, following)
-        self.assertEqual(self.published(), [self.first, following])
+        self.assertEqual(published(self.directory), [self.first, following])
 
     def test_old_written(self) -> None:
         """The old certificate is already listed as an earlier one, and its CA still signs."""
@@ -381,7 +377,7 @@ class CrashTests(RotationTestCase):
         self.assertEqual(self.signing(), self.first)
         self.assertEqual(self.directory.certificates().past, ())
         self.rotation.activate(NOW)
-        self.assertEqual(self.published(), [following, self.first])
+        self.assertEqual(published(self.directory), [following, self.first])
         self.assertEqual(self.directory.certificates().past, (self.first,))
 
     def test_activated_not_published(self) -> None:
@@ -390,9 +386,9 @@ class CrashTests(RotationTestCase):
         self.crash_before("publish")
         self.stopped(self.rotation.activate)
         self.assertEqual(self.signing(), following)
-        self.assertEqual(self.published(), [self.first, following])
+        self.assertEqual(published(self.directory), [self.first, following])
         self.rotation.retire(NOW)
-        self.assertEqual(self.published(), [following])
+        self.assertEqual(published(self.directory), [following])
 
     def test_retired_half(self) -> None:
         """The certificate is not trusted any more but still listed; the next call removes it."""

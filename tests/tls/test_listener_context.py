@@ -11,6 +11,7 @@ from egress.config.listener import ListenerTls
 from egress.tls.listener_context import listener_context
 from egress.tls.pem import TrustError
 from tests.certificates import CLIENT, TestCA, TestCertificate, key_pem_of, new_key, self_signed
+from tests.files import make_directory
 from tests.tls.sessions import move, shake_hands
 
 
@@ -18,8 +19,7 @@ class ListenerContextTests(SynchronousTestCase):
     """The TLS handshake of clients that connect to the proxy over C{https}."""
 
     def setUp(self) -> None:
-        self.directory = Path(self.mktemp())
-        self.directory.mkdir()
+        self.directory = make_directory(self)
         self.ca = TestCA("Proxies")
         self.certificate, self.key = TestCA("Middle", self.ca).issue("proxy.test").write(self.directory)
         self.clients = TestCA("Clients")

@@ -32,6 +32,7 @@ from egress.tls.origin_trust import CertificateRejected, OriginTls, OriginTrust
 from egress.tls.pem import TrustError
 from egress.transport.tls import ServerTls
 from tests.certificates import CLIENT, TestCA, TestCertificate, key_pem_of, new_key, pem_of, self_signed
+from tests.files import make_directory
 from tests.tls import test_ocsp as staple
 from tests.tls.sessions import Session, move, shake_hands
 
@@ -44,8 +45,7 @@ class TrustTestCase(SynchronousTestCase):
     """Provides a trusted CA, and sessions with servers."""
 
     def setUp(self) -> None:
-        self.directory = Path(self.mktemp())
-        self.directory.mkdir()
+        self.directory = make_directory(self)
         self.ca = TestCA("Trusted CA")
         self.trust = OriginTrust(self.ca.write(self.directory))
 

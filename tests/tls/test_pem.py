@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.tls.pem import TrustError, plain, read_certificates, trust_certificates, use_certificate
 from tests.certificates import CLIENT, TestCA, key_pem_of, new_key
+from tests.files import make_directory
 
 
 class PlainTests(SynchronousTestCase):
@@ -27,8 +28,7 @@ class PemTests(SynchronousTestCase):
     """Valid and invalid files."""
 
     def setUp(self) -> None:
-        self.directory = Path(self.mktemp())
-        self.directory.mkdir()
+        self.directory = make_directory(self)
         self.ca = TestCA()
         self.context = SSL.Context(SSL.TLS_CLIENT_METHOD)
 

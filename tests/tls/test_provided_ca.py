@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
-from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -11,6 +10,7 @@ from egress.model.authority import Authority
 from egress.tls.issuer import CaError
 from egress.tls.provided_ca import ProvidedCa
 from tests.certificates import TestCA, key_pem_of, new_key
+from tests.files import make_directory
 
 NOW = datetime.now(timezone.utc)
 
@@ -19,8 +19,7 @@ class ProvidedCaTests(SynchronousTestCase):
     """A CA in two files."""
 
     def setUp(self) -> None:
-        directory = Path(self.mktemp())
-        directory.mkdir()
+        directory = make_directory(self)
         self.root = TestCA("Root")
         self.ca = TestCA("Middle", self.root)
         self.given = ProvidedCa(directory / "chain.pem", directory / "key.pem")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
@@ -14,6 +12,7 @@ from egress.tls.origin_trust import OriginTrust
 from egress.tls.reloadable_trust import ReloadableTrust
 from egress.transport.tls import ServerTls
 from tests.certificates import TestCA
+from tests.files import make_directory
 from tests.tls.sessions import Session
 
 HOST = Authority("api.example.com", 443)
@@ -23,8 +22,7 @@ class ReloadableTrustTests(SynchronousTestCase):
     """An existing creator verifies sessions with the current trust settings."""
 
     def test_replace(self) -> None:
-        directory = Path(self.mktemp())
-        directory.mkdir()
+        directory = make_directory(self)
         ca = TestCA("Company CA")
         trusting = OriginTrust(ca.write(directory))
         current = ReloadableTrust(OriginTrust())

@@ -7,6 +7,13 @@ from typing import Any
 
 from twisted.names import dns
 
+from egress.model.authority import parse_ip
+
+
+def ips(*texts: str) -> tuple[Any, ...]:
+    """Parse addresses."""
+    return tuple(map(parse_ip, texts))
+
 
 def record(name: str, value: str) -> Any:
     """Return a record: an address, or C{"-> name"} for an alias."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import lru_cache
 from ipaddress import IPv4Address
-from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -37,6 +36,7 @@ from egress.model.route import Purpose, Route
 from egress.tls.origin_trust import OriginTrust
 from egress.upstream.connector import Dialer
 from tests.certificates import TestCA, TestCertificate, self_signed
+from tests.files import make_directory
 from tests.proxy.fakes import Wire
 from tests.transport.reactors import DialingReactor, Recorder
 from tests.transport.tls import TlsServer
@@ -87,8 +87,7 @@ class DialTestCase(SynchronousTestCase):
         self.reactor = DialingReactor()
         self.reactor.names = {"origin.test": ["192.0.2.1", "192.0.2.2"], "proxy.test": ["192.0.2.9"]}
         self.guard = Guard()
-        directory = Path(self.mktemp())
-        directory.mkdir()
+        directory = make_directory(self)
         self.trust = OriginTrust(authority().write(directory))
         self.far = Recorder()
         self.build()

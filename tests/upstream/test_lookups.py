@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.address import UNIXAddress
-from twisted.internet.defer import Deferred, execute
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.model.authority import IPAddress, parse_ip
 from egress.upstream.lookups import ReactorLookups, SystemLookups
+from tests.threads import immediately
 from tests.transport.reactors import DialingReactor
-
-
-def ips(*texts: str) -> tuple[IPAddress | None, ...]:
-    """Parse addresses."""
-    return tuple(map(parse_ip, texts))
-
-
-def in_place(call: Callable[[], Any]) -> Deferred[Any]:
-    """Run a function in the calling thread."""
-    return execute(call)
+from tests.upstream.names import ips
 
 
 class SystemLookUpsTests(SynchronousTestCase):
@@ -32,7 +21,7 @@ class SystemLookUpsTests(SynchronousTestCase):
         self.asked: list[Any] = []
         self.found: Any = []
         self.patch(socket, "getaddrinfo", self.getaddrinfo)
-        self.look_up = SystemLookups(in_place)
+        self.look_up = SystemLookups(immediately)
 
     def getaddrinfo(self, host: Any, port: Any, **options: Any) -> Any:
         self.asked.append((host, port, options))

@@ -9,18 +9,14 @@ from twisted.internet.error import CannotListenError
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.config.model import Limits, ProxyConfig
-from egress.model.authority import Authority, parse_ip
+from egress.model.authority import Authority
 from egress.model.errors import NameNotResolved, ResolutionTimeout, ResolverBusy, TooManyLookups
 from egress.upstream.lookups import ReactorLookups
 from egress.upstream.resolver import CACHE_SIZE, CACHE_TTL, MAX_ADDRESSES, Resolver, interleave, resolver_for
 from tests.transport.reactors import DialingReactor
+from tests.upstream.names import ips
 
 LIMITS = Limits(resolve_timeout=10, lookups=8, lookup_queue=30, lookup_queue_per_client=20)
-
-
-def ips(*texts: str) -> tuple[Any, ...]:
-    """Parse addresses."""
-    return tuple(map(parse_ip, texts))
 
 
 class InterleaveTests(SynchronousTestCase):
@@ -37,12 +33,16 @@ class InterleaveTests(SynchronousTestCase):
                 self.assertEqual(interleave(ips(*given)), ips(*wanted))
 
 
-class ResolverTests(SynchronousTestCase):
-    """Names are resolved to addresses, with a timeout."""
+class ResolverTestCase(SynchronousTestCase):
+    """Base: a resolver, and its reactor in memory."""
 
     def setUp(self) -> None:
         self.reactor = DialingReactor()
         self.resolver = Resolver(self.reactor, ReactorLookups(self.reactor), LIMITS)  # type: ignore[arg-type]
+
+
+class ResolverTests(ResolverTestCase):
+    """Names are resolved to addresses, with a timeout."""
 
     def tearDown(self) -> None:
         self.assertEqual(self.reactor.getDelayedCalls(), [])
@@ -137,12 +137,8 @@ class ResolverTests(SynchronousTestCase):
         self.assertEqual(self.resolver.busy, 0)
 
 
-class FairnessTests(SynchronousTestCase):
+class FairnessTests(ResolverTestCase):
     """Clients take turns, and one client cannot use all lookups."""
-
-    def setUp(self) -> None:
-        self.reactor = DialingReactor()
-        self.resolver = Resolver(self.reactor, ReactorLookups(self.reactor), LIMITS)  # type: ignore[arg-type]
 
     def ask(self, host: str, client: str) -> Deferred[Any]:
         return self.resolver.resolve(Authority(host, 80), client)

@@ -27,7 +27,7 @@ from egress.workers.ipc import (
     send_frame,
     send_spec,
 )
-from tests.lines import FakeLine, WorkerReactor, frame, frames, tell
+from tests.lines import FakeLine, WorkerReactor, frame, frames, take_frames, tell
 
 CONFIG = ProxyConfig(
     authz_url="http://a.test",
@@ -94,17 +94,13 @@ class ChannelTests(SynchronousTestCase):
         channel.makeConnection(self.transport)
         return channel
 
-    def heard(self) -> list[Any]:
-        found = frames(self.transport.value())
-        self.transport.clear()
-        return found
-
     def test_notification(self) -> None:
         channel = self.open()
         channel.send("drain")
         channel.send("failed", "why")
         self.assertEqual(
-            self.heard(), [{"notification": "drain", "text": ""}, {"notification": "failed", "text": "why"}]
+            take_frames(self.transport),
+            [{"notification": "drain", "text": ""}, {"notification": "failed", "text": "why"}],
         )
         channel.dataReceived(tell("ready") + tell("failed", "why"))
         self.assertEqual(self.told, [("ready", ""), ("failed", "why")])
@@ -114,16 +110,16 @@ class ChannelTests(SynchronousTestCase):
     def test_request(self) -> None:
         channel = self.open()
         first, second = channel.request("metrics"), channel.request("checks")
-        self.assertEqual(self.heard(), [{"request": "metrics", "id": 1}, {"request": "checks", "id": 2}])
+        self.assertEqual(take_frames(self.transport), [{"request": "metrics", "id": 1}, {"request": "checks", "id": 2}])
         channel.dataReceived(frame(response={"a": "ok"}, id=2) + frame(response=[1], id=1))
         self.assertEqual((self.successResultOf(first), self.successResultOf(second)), ([1], {"a": "ok"}))
 
     def test_request_with_an_argument(self) -> None:
         channel = self.open(revoke=lambda argument: [argument])
         channel.request("revoke", "x")
-        self.assertEqual(self.heard(), [{"request": "revoke", "id": 1, "argument": "x"}])
+        self.assertEqual(take_frames(self.transport), [{"request": "revoke", "id": 1, "argument": "x"}])
         channel.dataReceived(frame(request="revoke", id=2, argument={"a": 1}))
-        self.assertEqual(self.heard(), [{"response": [{"a": 1}], "id": 2}])
+        self.assertEqual(take_frames(self.transport), [{"response": [{"a": 1}], "id": 2}])
 
     def test_response_after_cancellation(self) -> None:
         channel = self.open()
@@ -138,19 +134,19 @@ class ChannelTests(SynchronousTestCase):
         channel = self.open(metrics=lambda: [1], checks=lambda: later, broken=lambda: fail(RuntimeError("no")))
         channel.dataReceived(frame(request="checks", id=1) + frame(request="metrics", id=2))
         channel.dataReceived(frame(request="broken", id=3) + frame(request="unknown", id=4))
-        self.assertEqual(self.heard(), [{"response": [1], "id": 2}])
+        self.assertEqual(take_frames(self.transport), [{"response": [1], "id": 2}])
         later.callback("ok")
-        self.assertEqual(self.heard(), [{"response": "ok", "id": 1}])
+        self.assertEqual(take_frames(self.transport), [{"response": "ok", "id": 1}])
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError, KeyError)), 2)
 
     def test_response_that_is_too_long(self) -> None:
         """It is not sent: it would make the other end close the channel."""
         channel = self.open(explain=lambda: "x" * Channel.MAX_LENGTH, metrics=lambda: [1])
         channel.dataReceived(frame(request="explain", id=1) + frame(request="metrics", id=2))
-        self.assertEqual(self.heard(), [{"response": [1], "id": 2}])
+        self.assertEqual(take_frames(self.transport), [{"response": [1], "id": 2}])
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
         self.failureResultOf(channel.request("explain", "x" * Channel.MAX_LENGTH), ValueError)
-        self.assertEqual(self.heard(), [])
+        self.assertEqual(take_frames(self.transport), [])
 
     def test_closed(self) -> None:
         later: Deferred[str] = Deferred()
@@ -164,7 +160,7 @@ class ChannelTests(SynchronousTestCase):
         channel.send("drain")
         later.callback("too late")
         self.failureResultOf(channel.request("checks"), ConnectionLost)
-        self.assertEqual(self.heard(), [])
+        self.assertEqual(take_frames(self.transport), [])
 
     def test_request_before_the_connection(self) -> None:
         channel = Channel(lambda word, text: None, lambda: None)

@@ -27,6 +27,7 @@ from egress.tls.ca_store import CaDirectory
 from egress.tls.ca_watch import LOOK_EVERY
 from egress.tls.issuer import CA_LIFETIME
 from egress.workers.service import WorkerPool
+from tests.files import make_directory
 from tests.lines import FakeLine, WorkerReactor, frame, tell
 from tests.observability.records import ALLOWED
 from tests.observability.test_health import Browser
@@ -42,8 +43,7 @@ class WorkersTestCase(SynchronousTestCase):
         at_once(self)
         self.reactor = WorkerReactor()
         self.network = Network()
-        self.directory = Path(self.mktemp())
-        self.directory.mkdir()
+        self.directory = make_directory(self)
         self.said = [tell("ready"), tell("ready")]
 
         def say(line: FakeLine) -> None:

@@ -23,6 +23,11 @@ SPEC = WorkerSpec(
 )
 
 
+def close(line: FakeLine) -> None:
+    """Make a worker's end of a channel closed."""
+    line.error = BrokenPipeError()
+
+
 class LinesTests(SynchronousTestCase):
     """A stream is split into lines."""
 
@@ -177,10 +182,7 @@ class StartingTests(SlotTestCase):
         self.assertTrue(self.reactor.pairs[0][1].closed)
 
     def test_spec_cannot_be_sent(self) -> None:
-        def closed(line: FakeLine) -> None:
-            line.error = BrokenPipeError()
-
-        self.reactor.answers = closed
+        self.reactor.answers = close
         self.slot.begin()
         self.assertEqual(self.reactor.process.signals, ["KILL"])
         self.assertRaises(WorkerFailed, self.slot.wait_ready)
@@ -266,10 +268,7 @@ class DyingTests(SlotTestCase):
         self.serving()
         self.reactor.die()
 
-        def closed(line: FakeLine) -> None:
-            line.error = BrokenPipeError()
-
-        self.reactor.answers = closed
+        self.reactor.answers = close
         self.delayed()
         self.assertEqual(self.reactor.process.signals, ["KILL"])
         self.reactor.die()

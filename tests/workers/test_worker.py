@@ -25,7 +25,7 @@ from egress.runtime.role import Role
 from egress.workers import worker as worker_module
 from egress.workers.ipc import FIRST_LISTENER, WorkerSpec
 from egress.workers.worker import Worker, endpoints, main
-from tests.lines import FakeLine, WorkerReactor, frame, frames, tell
+from tests.lines import FakeLine, WorkerReactor, frame, frames, take_frames, tell
 from tests.observability.records import ALLOWED
 
 
@@ -91,24 +91,19 @@ class WorkerTests(SynchronousTestCase):
         self.worker.channel.makeConnection(self.transport)
         self.worker.start()
 
-    def heard(self) -> list[Any]:
-        found = frames(self.transport.value())
-        self.transport.clear()
-        return found
-
     def say(self, data: bytes) -> None:
         self.worker.channel.dataReceived(data)
 
     def test_ready_and_then_serving(self) -> None:
-        self.assertEqual((self.heard(), self.proxy.done), ([{"notification": "ready", "text": ""}], []))
+        self.assertEqual((take_frames(self.transport), self.proxy.done), ([{"notification": "ready", "text": ""}], []))
         self.say(tell("serve"))
-        self.assertEqual((self.heard(), self.proxy.done), ([], ["start"]))
+        self.assertEqual((take_frames(self.transport), self.proxy.done), ([], ["start"]))
 
     def test_sockets_that_cannot_be_used(self) -> None:
-        self.heard()
+        take_frames(self.transport)
         self.proxy.result = fail(CannotListenError("127.0.0.1", 8080, OSError(9, "Bad file descriptor")))
         self.say(tell("serve"))
-        (told,) = self.heard()
+        (told,) = take_frames(self.transport)
         self.assertEqual(told["notification"], "failed")
         self.assertIn("Bad file descriptor", told["text"])
         self.assertEqual(self.reactor.stops, 1)
@@ -135,15 +130,15 @@ class WorkerTests(SynchronousTestCase):
 
     def test_requests(self) -> None:
         self.proxy.metrics.write(ALLOWED)
-        self.heard()
+        take_frames(self.transport)
         self.say(frame(request="checks", id=1) + frame(request="metrics", id=2))
-        checks, numbers = self.heard()
+        checks, numbers = take_frames(self.transport)
         self.assertEqual(checks, {"response": {"ca": "ok"}, "id": 1})
         found = {sample[0]: sample[2] for metric in numbers["response"] for sample in metric[3]}
         self.assertEqual(found["egress_sent_bytes_total"], ALLOWED.bytes_sent)
 
     def test_admin_requests(self) -> None:
-        self.heard()
+        take_frames(self.transport)
         for what, name in (
             ("pending-approvals", "pending_approvals"),
             ("resolve-approval", "resolve_for_parent"),
@@ -153,7 +148,7 @@ class WorkerTests(SynchronousTestCase):
         ):
             argument = {} if what == "pending-approvals" else {"argument": "x"}
             self.say(frame(request=what, id=1, **argument))
-            self.assertEqual(self.heard(), [{"response": [name, *argument.values()], "id": 1}])
+            self.assertEqual(take_frames(self.transport), [{"response": [name, *argument.values()], "id": 1}])
 
     def test_parent_ends(self) -> None:
         self.worker.channel.connectionLost(Failure(ConnectionDone()))

@@ -14,11 +14,8 @@ from OpenSSL import SSL
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.error import ConnectError, ConnectionDone, ConnectionLost, DNSLookupError
 from twisted.internet.error import TimeoutError as ConnectTimeout
-from twisted.internet.interfaces import IReactorPluggableNameResolver
 from twisted.internet.task import Clock
-from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
-from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from egress.authz.protocols.authzen import AuthZenCodec
@@ -40,7 +37,9 @@ from egress.transport.reactor import IEgressReactor
 from tests.authz.fakes import REQUEST
 from tests.authz.servers import Endpoint, Transport, http, refused
 from tests.certificates import TestCA
+from tests.files import make_directory
 from tests.proxy.fakes import Wire
+from tests.threads import ThreadlessReactor
 from tests.transport.tls import TlsServer
 
 ALLOWED = b'{"allowed": true}'
@@ -365,14 +364,6 @@ UPSTREAM = UpstreamProxy("http", Authority("upstream.test", 3128))
 BY_UPSTREAM: dict[str, Any] = {"authz_via_upstream": True, "upstream_https": UPSTREAM}
 
 
-@implementer(IReactorPluggableNameResolver)
-class _Reactor(MemoryReactorClock):
-    nameResolver: Any = None
-
-    def installNameResolver(self, resolver: Any) -> Any:
-        raise NotImplementedError
-
-
 class FactoryTests(SynchronousTestCase):
     """The authorizer for a configuration."""
 
@@ -384,7 +375,9 @@ class FactoryTests(SynchronousTestCase):
             self.assertEqual(upstream, UPSTREAM)
             return behind
 
-        return remote_authorizer(cast(IEgressReactor, _Reactor()), RemoteService.of(config), trust, behind_upstream)
+        return remote_authorizer(
+            cast(IEgressReactor, ThreadlessReactor()), RemoteService.of(config), trust, behind_upstream
+        )
 
     def test_names(self) -> None:
         for url in ("http://authz.test", "https://authz.test:8443/base"):
@@ -487,11 +480,10 @@ class TlsTests(SynchronousTestCase):
     """An authorizer over TLS in memory, with a real implementation on both sides."""
 
     def setUp(self) -> None:
-        self.clock = _Reactor()
+        self.clock = ThreadlessReactor()
         self.wires: list[Wire] = []
         self.ca = TestCA()
-        directory = Path(self.mktemp())
-        directory.mkdir()
+        directory = make_directory(self)
         trust = ReloadableTrust(OriginTrust(self.ca.write(directory)))
         config = ProxyConfig(authz_url="https://authz.test", authz_token=TOKEN, **BY_UPSTREAM)
         below: Any = self
@@ -567,6 +559,5 @@ class TlsTests(SynchronousTestCase):
         self.assertEqual((done.stdout.strip(), done.stderr, done.returncode), ("False", "", 0))
 
     def mktemp_directory(self) -> str:
-        path = Path(self.mktemp())
-        path.mkdir()
+        path = make_directory(self)
         return str(path)

@@ -15,6 +15,7 @@ from egress.authz.secrets.table import SecretTable, SecretTableError, parse_secr
 from egress.authz.secrets.vault import Vault, load_secret_table
 from egress.model.authority import Authority, Origin
 from egress.model.errors import AuthorizerUnavailable
+from tests.files import make_directory
 
 ORIGIN = Origin("https", Authority("api.test", 443))
 HOSTS = 'hosts = ["api.test"]\n'
@@ -24,8 +25,7 @@ class VaultTestCase(SynchronousTestCase):
     """Base: a vault, its clock, and commands that behave as a test directs."""
 
     def setUp(self) -> None:
-        self.directory = Path(self.mktemp())
-        self.directory.mkdir()
+        self.directory = make_directory(self)
         self.clock = Clock()
         self.environ: dict[str, str] = {}
         self.commands: list[tuple[tuple[str, ...], Deferred[bytes]]] = []
