@@ -19,14 +19,15 @@ class DialedProtocol(Protocol):
     Nothing may be written before: data written during a handshake would reach a peer that is not verified yet.
     """
 
-    # One attribute and not two: see L{egress.upstream.origin_connection.OriginConnection}.
-    _callbacks: tuple[Callable[[], None], Callable[[Failure], None]] | None = None
+    _on_ready: Callable[[], None] | None = None
+    _on_lost: Callable[[Failure], None] | None = None
     _over_tls = False
 
     def prepare(self, over_tls: bool, ready: Callable[[], None], lost: Callable[[Failure], None]) -> None:
         """Set the callbacks; one of them is called once."""
         self._over_tls = over_tls
-        self._callbacks = ready, lost
+        self._on_ready = ready
+        self._on_lost = lost
 
     def connectionMade(self) -> None:
         """Report the connection as ready, unless a TLS handshake follows."""
@@ -44,11 +45,11 @@ class DialedProtocol(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Report a connection that was lost before it was ready."""
-        callbacks, self._callbacks = self._callbacks, None
-        if callbacks is not None:
-            callbacks[1](reason)
+        lost, self._on_lost, self._on_ready = self._on_lost, None, None
+        if lost is not None:
+            lost(reason)
 
     def _ready(self) -> None:
-        callbacks, self._callbacks = self._callbacks, None
-        if callbacks is not None:
-            callbacks[0]()
+        ready, self._on_lost, self._on_ready = self._on_ready, None, None
+        if ready is not None:
+            ready()

@@ -41,8 +41,7 @@ PIECE: Final = 4
 class OriginConnection(DialedProtocol):
     """An HTTP/1.1 connection to one origin, or to the upstream proxy that forwards to it.
 
-    It is the L{IOriginStream} of one exchange after the other.  An instance has fewer than 30 attributes: CPython 3.11
-    stores more of them in a dictionary, which makes each access slower.
+    It is the L{IOriginStream} of one exchange after the other.
 
     @param turns: the queue of work for later turns of the reactor.
     @param client: the client for which the connection does its work in C{turns}.
@@ -56,6 +55,35 @@ class OriginConnection(DialedProtocol):
     @ivar logged_in: whether such credentials were sent over it.
     @ivar reused: whether it carried another exchange before the current one.
     """
+
+    # CPython 3.11 stores 30 or more attributes of an instance in a dictionary, which makes each access slower.
+    __slots__ = (
+        "_backpressured",
+        "_chunked",
+        "_client",
+        "_closing",
+        "_idle_lost",
+        "_lost",
+        "_pace",
+        "_paused",
+        "_persistent",
+        "_pulling",
+        "_readable",
+        "_reader",
+        "_request_ended",
+        "_sink",
+        "_switched",
+        "_untouched",
+        "begun",
+        "hop",
+        "idle_since",
+        "logged_in",
+        "on_lost",
+        "pool_key",
+        "private",
+        "reused",
+        "route",
+    )
 
     def __init__(
         self, route: Route, limits: HeadLimits, clock: IReactorTime, turns: RoundRobin, client: Hashable = None

@@ -89,12 +89,8 @@ class OriginConnectionTests(SynchronousTestCase):
         verifyObject(IOriginStream, self.connection)
 
     def test_attributes(self) -> None:
-        """The attributes of a connection in use fit in the object; see L{OriginConnection}."""
-        self.send()
-        self.wire.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-        self.connection.prepare(False, lambda: None, lambda reason: None)
-        self.assertFalse(self.connection.has_unread)
-        self.assertLess(len(vars(self.connection)), 30)
+        """The attributes are slots, so an instance has fewer than 30 others."""
+        self.assertLess(len(vars(self.connection)), 10)
 
     def sent(self, framing: Framing, content: bytes, end: End | None) -> bytes:
         """Send a request with content, and return the data after its head."""
