@@ -72,8 +72,8 @@ class IClientAuthenticator(Interface):
         @param presented: the value of C{Proxy-Authorization}; C{None} if the client sent none.
         @param address: the address of the client; checks are limited per address, so that one client cannot delay the
             others.
-        @return: fires with the name of the client; fails with L{egress.model.errors.ClientUnauthenticated} or
-            L{egress.model.errors.ClientCheckBusy}.  It may be cancelled.
+        @return: fires with the name of the client; fails with L{egress.model.errors.ClientAuthRequired} or
+            L{egress.model.errors.ClientAuthBusy}.  It may be cancelled.
         """
 
 

@@ -27,7 +27,7 @@ from egress.model.errors import (
     AuthorizerUnavailable,
     BadRequest,
     CertificateNotPermitted,
-    ClientUnauthenticated,
+    ClientAuthRequired,
     ContentTooLarge,
     EgressError,
     NameNotResolved,
@@ -171,7 +171,7 @@ class _Trace:
         if name is not None:
             self._step("client", _OK, f"{name}, assumed to be authenticated")
         elif config.listen and all(map(config.requires_auth_at, config.listen)):
-            raise ClientUnauthenticated("clients must authenticate: set the name of a client with --client")
+            raise ClientAuthRequired("clients must authenticate: set the name of a client with --client")
 
     def _read(self) -> tuple[RequestHead, RequestTarget, Origin]:
         """Parse the request with the proxy's own reader, as if a client had sent it."""

@@ -25,7 +25,7 @@ from zope.interface import implementer
 from egress.client_auth.htpasswd import ClientSecrets, SecretsError
 from egress.http.proxy_authorization import Basic, parse_credentials
 from egress.interfaces import IClientAuthenticator
-from egress.model.errors import ClientCheckBusy, ClientUnauthenticated, CredentialsRejected, EgressError
+from egress.model.errors import ClientAuthBusy, ClientAuthRequired, ClientCredentialsRejected, EgressError
 from egress.model.limit_key import limit_key
 
 _log = Logger()
@@ -164,13 +164,11 @@ class ClientAuthenticator:
     def check(self, presented: bytes | None, address: str) -> Deferred[str]:
         """See L{IClientAuthenticator.check}."""
         if presented is None:
-            return fail(ClientUnauthenticated("this proxy requires authentication: send credentials"))
+            return fail(ClientAuthRequired("this proxy requires authentication: send credentials"))
         self._reload_if_changed()
         credentials = parse_credentials(presented) if len(presented) <= _MAX_PRESENTED else None
         if credentials is None:
-            return fail(
-                ClientUnauthenticated("the proxy credentials are malformed: send a name and password, or a token")
-            )
+            return fail(ClientAuthRequired("the proxy credentials are malformed: send a name and password, or a token"))
         key = self._digest(presented)
         name = self._secrets.by_token(credentials)
         if name is not None:
@@ -186,10 +184,10 @@ class ClientAuthenticator:
             queue = self._queues.get(address_key)
             if queue is not None and len(queue) >= QUEUE:
                 return fail(
-                    ClientCheckBusy("too many authentications from your address are in progress: try again later")
+                    ClientAuthBusy("too many authentications from your address are in progress: try again later")
                 )
             if len(self._jobs) >= QUEUES:
-                return fail(ClientCheckBusy("too many authentications are in progress: try again later"))
+                return fail(ClientAuthBusy("too many authentications are in progress: try again later"))
             job = self._jobs[key] = _Job(key, address_key, credentials)
             self._queues.setdefault(address_key, deque()).append(job)
         waiting: Deferred[str] = Deferred(lambda cancelled: self._cancel(job, cancelled))
@@ -241,12 +239,12 @@ class ClientAuthenticator:
         )
 
 
-def _rejected() -> CredentialsRejected:
-    return CredentialsRejected("the proxy credentials do not match any client")
+def _rejected() -> ClientCredentialsRejected:
+    return ClientCredentialsRejected("the proxy credentials do not match any client")
 
 
 def _fault(found: bool | Failure) -> EgressError:
     if isinstance(found, Failure):
         _log.failure("credentials could not be checked", found)
-        return ClientCheckBusy("the credentials could not be checked; the operator's log has the details")
+        return ClientAuthBusy("the credentials could not be checked; the operator's log has the details")
     return _rejected()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from egress.model.authority import Authority, UpstreamProxy
-from egress.model.errors import UpstreamFailed, UpstreamRefused
+from egress.model.errors import UpstreamRefused, UpstreamUnreachable
 from egress.model.quote import quoted
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.[0-9] ([1-9][0-9]{2})(?: ([^\x00-\x08\x0a-\x1f\x7f]*))?")
@@ -45,7 +45,7 @@ class ConnectHandshake:
 
         @return: once the tunnel is established, the data after the response; C{None} while the response is incomplete.
         @raise UpstreamRefused: if the status is not 2xx.
-        @raise UpstreamFailed: if it is not an HTTP/1 response.
+        @raise UpstreamUnreachable: if it is not an HTTP/1 response.
         """
         self._buffer += data
         while True:
@@ -70,7 +70,7 @@ class ConnectHandshake:
             raise refusal_by_upstream(self._upstream, status, match[2] or b"")
         return rest
 
-    def _not_http(self) -> UpstreamFailed:
-        return UpstreamFailed(
+    def _not_http(self) -> UpstreamUnreachable:
+        return UpstreamUnreachable(
             f"the upstream proxy {self._upstream.authority} did not respond to the CONNECT with HTTP/1"
         )

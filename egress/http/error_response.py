@@ -12,8 +12,8 @@ from egress.http.hop_by_hop import encode_fields
 from egress.model.decision import Header
 from egress.model.errors import (
     AuthorizerUnavailable,
-    ClientCheckBusy,
-    ClientUnauthenticated,
+    ClientAuthBusy,
+    ClientAuthRequired,
     ContentMemoryExhausted,
     Denied,
     EgressError,
@@ -183,9 +183,9 @@ def encode_error_response(
         (b"Proxy-Status", proxy_status(error, outcome)),
         (b"Connection", b"keep-alive" if keep_alive else b"close"),
     ]
-    if isinstance(error, ClientUnauthenticated):
+    if isinstance(error, ClientAuthRequired):
         headers += [(b"Proxy-Authenticate", challenge) for challenge in _CHALLENGES]
-    elif isinstance(error, (ClientCheckBusy, ContentMemoryExhausted, ResolverBusy, TooManyLookups)):
+    elif isinstance(error, (ClientAuthBusy, ContentMemoryExhausted, ResolverBusy, TooManyLookups)):
         headers.append((b"Retry-After", _RETRY_AFTER))
     elif isinstance(error, AuthorizerUnavailable) and error.retry_after is not None:
         headers.append((b"Retry-After", b"%d" % error.retry_after))

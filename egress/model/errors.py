@@ -81,19 +81,19 @@ class MaxForwardsReached(ClientError):
     """Max-Forwards is zero: the proxy responds to the request itself.  This is not a fault."""
 
 
-class ClientUnauthenticated(ClientError):
+class ClientAuthRequired(ClientError):
     """The client did not authenticate, and the listener requires authentication."""
 
 
-class CredentialsRejected(ClientUnauthenticated):
+class ClientCredentialsRejected(ClientAuthRequired):
     """The client's credentials are not valid."""
 
 
-class ClientCheckBusy(ClientError):
+class ClientAuthBusy(ClientError):
     """The client cannot be authenticated now because too many authentications are in progress."""
 
 
-class TunnelNotUnderstood(ClientError):
+class TunnelProtocolUnknown(ClientError):
     """The bytes inside a CONNECT tunnel are neither TLS nor HTTP, so no response is possible."""
 
 
@@ -101,11 +101,11 @@ class ClientTlsFailed(ClientError):
     """The TLS handshake with the client failed, so no response is possible."""
 
 
-class ClientLeft(ClientError):
+class TunnelWithoutRequest(ClientError):
     """The client closed a tunnel without sending a request."""
 
 
-class ClientGone(ClientError):
+class ClientDisconnected(ClientError):
     """The client disconnected before the exchange was complete."""
 
 
@@ -195,11 +195,11 @@ class ResolverBusy(EgressError):
     """The proxy has reached its limit of concurrent and queued name lookups."""
 
 
-class DialFailed(OriginError):
+class OriginUnreachable(OriginError):
     """No address of the origin accepted a connection."""
 
 
-class DialTimeout(OriginError):
+class OriginConnectTimeout(OriginError):
     """No address of the origin accepted a connection in time."""
 
 
@@ -231,7 +231,7 @@ class UpstreamError(OriginError):
     """An error of the upstream proxy, not of the origin."""
 
 
-class UpstreamFailed(UpstreamError):
+class UpstreamUnreachable(UpstreamError):
     """The upstream proxy cannot be reached or does not respond with valid HTTP."""
 
 
@@ -254,7 +254,7 @@ class Overloaded(EgressError):
     """The proxy has reached its limit of connections."""
 
 
-class InternalFault(EgressError):
+class InternalError(EgressError):
     """A defect of the proxy itself; the log has the details, the response does not."""
 
 
@@ -302,13 +302,13 @@ OUTCOMES: Final[dict[type[EgressError], Outcome]] = {
     VersionNotSupported: _client(_S.HTTP_VERSION_NOT_SUPPORTED, "version-not-supported"),
     MaxForwardsReached: _client(_S.OK, "max-forwards-reached"),
     UnsupportedRequest: _client(_S.NOT_IMPLEMENTED, "unsupported-request"),
-    ClientUnauthenticated: _client(_S.PROXY_AUTHENTICATION_REQUIRED, "client-auth-required", "client-auth"),
-    CredentialsRejected: _client(_S.PROXY_AUTHENTICATION_REQUIRED, "client-credentials-rejected", "client-auth"),
-    ClientCheckBusy: _client(_S.TOO_MANY_REQUESTS, "client-auth-busy", "client-auth"),
-    TunnelNotUnderstood: _client(None, "tunnel-protocol-unknown", "tunnel"),
+    ClientAuthRequired: _client(_S.PROXY_AUTHENTICATION_REQUIRED, "client-auth-required", "client-auth"),
+    ClientCredentialsRejected: _client(_S.PROXY_AUTHENTICATION_REQUIRED, "client-credentials-rejected", "client-auth"),
+    ClientAuthBusy: _client(_S.TOO_MANY_REQUESTS, "client-auth-busy", "client-auth"),
+    TunnelProtocolUnknown: _client(None, "tunnel-protocol-unknown", "tunnel"),
     ClientTlsFailed: _client(None, "client-tls-failed", "client-tls"),
-    ClientLeft: _client(None, "tunnel-without-request", "client"),
-    ClientGone: _client(None, "client-disconnected", "client"),
+    TunnelWithoutRequest: _client(None, "tunnel-without-request", "client"),
+    ClientDisconnected: _client(None, "client-disconnected", "client"),
     Denied: Outcome(_S.FORBIDDEN, "denied", "authz", "http_request_denied", "deny"),
     AddressForbidden: Outcome(_S.FORBIDDEN, "address-forbidden", "address", "destination_ip_prohibited", "deny"),
     PortForbidden: Outcome(_S.FORBIDDEN, "port-forbidden", "address", "http_request_denied", "deny"),
@@ -330,8 +330,8 @@ OUTCOMES: Final[dict[type[EgressError], Outcome]] = {
     ResolutionTimeout: _origin(_S.GATEWAY_TIMEOUT, "resolution-timeout", "dns", "dns_timeout"),
     TooManyLookups: _client(_S.TOO_MANY_REQUESTS, "too-many-lookups", "dns"),
     ResolverBusy: Outcome(_S.SERVICE_UNAVAILABLE, "resolver-busy", "dns", "proxy_internal_error", "rejected"),
-    DialFailed: _origin(_S.BAD_GATEWAY, "origin-unreachable", "origin", "destination_unavailable"),
-    DialTimeout: _origin(_S.GATEWAY_TIMEOUT, "origin-connect-timeout", "origin", "connection_timeout"),
+    OriginUnreachable: _origin(_S.BAD_GATEWAY, "origin-unreachable", "origin", "destination_unavailable"),
+    OriginConnectTimeout: _origin(_S.GATEWAY_TIMEOUT, "origin-connect-timeout", "origin", "connection_timeout"),
     OriginTlsFailed: _origin(_S.BAD_GATEWAY, "origin-tls-failed", "origin-tls", "tls_protocol_error"),
     OriginCertificateInvalid: _origin(
         _S.BAD_GATEWAY, "origin-certificate-invalid", "origin-tls", "tls_certificate_error"
@@ -340,11 +340,11 @@ OUTCOMES: Final[dict[type[EgressError], Outcome]] = {
     OriginProtocolError: _origin(_S.BAD_GATEWAY, "origin-protocol-error", "origin", "http_protocol_error"),
     OriginDisconnected: _origin(_S.BAD_GATEWAY, "origin-disconnected", "origin", "http_response_incomplete"),
     OriginTimeout: _origin(_S.GATEWAY_TIMEOUT, "origin-timeout", "origin", "http_response_timeout"),
-    UpstreamFailed: _origin(_S.BAD_GATEWAY, "upstream-unreachable", "upstream", "destination_unavailable"),
+    UpstreamUnreachable: _origin(_S.BAD_GATEWAY, "upstream-unreachable", "upstream", "destination_unavailable"),
     UpstreamTimeout: _origin(_S.GATEWAY_TIMEOUT, "upstream-timeout", "upstream", "connection_timeout"),
     UpstreamRefused: _origin(_S.BAD_GATEWAY, "upstream-refused", "upstream", "proxy_configuration_error"),
     Overloaded: Outcome(_S.SERVICE_UNAVAILABLE, "overloaded", "connection", "proxy_internal_error", "rejected"),
-    InternalFault: Outcome(_S.INTERNAL_SERVER_ERROR, "internal-error", "proxy", "proxy_internal_error", "failed"),
+    InternalError: Outcome(_S.INTERNAL_SERVER_ERROR, "internal-error", "proxy", "proxy_internal_error", "failed"),
 }
 
 

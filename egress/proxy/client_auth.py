@@ -20,8 +20,14 @@ from egress.http.events import RequestHead
 from egress.http.request_target import CLEAR_TEXT
 from egress.interfaces import IClientAuthenticator
 from egress.model.decision import ClientIdentity
-from egress.model.errors import ClientCheckBusy, ClientGone, ClientTlsFailed, CredentialsRejected, EgressError
-from egress.proxy.transaction import internal_fault, report_refusal
+from egress.model.errors import (
+    ClientAuthBusy,
+    ClientCredentialsRejected,
+    ClientDisconnected,
+    ClientTlsFailed,
+    EgressError,
+)
+from egress.proxy.transaction import internal_error, report_refusal
 from egress.proxy.tunnel_binding import Peer, client_identity, identified, peer_of, target_for_log
 
 if TYPE_CHECKING:
@@ -161,11 +167,11 @@ class ClientAuthentication:
         if isinstance(transport, TLSMemoryBIOProtocol):
             presented_certificate = transport.getPeerCertificate()  # type: ignore[no-untyped-call]
         if presented_certificate is None:
-            raise CredentialsRejected("this listener requires a client certificate")
+            raise ClientCredentialsRejected("this listener requires a client certificate")
         certificate = presented_certificate.to_cryptography()
         name = name_of(certificate)
         if name is None:
-            raise CredentialsRejected("the client certificate contains no client name")
+            raise ClientCredentialsRejected("the client certificate contains no client name")
         return name, certificate.public_bytes(Encoding.DER)
 
     def _identify(self, name: str | None, presented: bytes | None) -> None:
@@ -210,10 +216,10 @@ class ClientAuthentication:
         self._client = self._credentials = None
         error = failure.value
         if isinstance(error, TookTooLong):
-            error = ClientCheckBusy("the credentials were not checked in time; try again")
+            error = ClientAuthBusy("the credentials were not checked in time; try again")
         elif not isinstance(error, EgressError):
             _log.failure("credentials could not be checked", failure)
-            error = internal_fault()
+            error = internal_error()
         self._session.admitted(head, error)
         self._session.advance()
 
@@ -227,7 +233,7 @@ class ClientAuthentication:
         if pending is not None:
             pending.cancel()
         if head is not None:
-            disconnected = ClientGone("the client disconnected while its credentials were checked")
+            disconnected = ClientDisconnected("the client disconnected while its credentials were checked")
             report_refusal(self._context.authz, self.client, disconnected, head.method, target_for_log(None, head))
         elif not self._handled_request and isinstance(reason.value, SSL.Error):
             # No request was received, so only the audit record contains the reason: most often, an invalid client

@@ -25,7 +25,7 @@ from egress.proxy.interfaces import IHttp1Connection, ITunnel, TunnelOpener
 from egress.proxy.outgoing_request import OutgoingRequest
 from egress.proxy.session_state import CLOSED, TRANSITIONS, SessionState
 from egress.proxy.state_machine import StateMachine
-from egress.proxy.transaction import internal_fault, report_refusal
+from egress.proxy.transaction import internal_error, report_refusal
 from egress.proxy.tunnel_binding import TunnelBinding, destination_of, server_name_error, target_for_log
 from egress.transport.fair_turns import PIECES, Pace
 from egress.transport.lingering_close import LingeringClose
@@ -366,7 +366,7 @@ class HttpSession(StateMachine[SessionState], Protocol):
         if self._tunnel is not None:
             self.abort()
         else:
-            self._fault(internal_fault())
+            self._fault(internal_error())
             self.close()
 
     def _fault(self, error: EgressError) -> None:

@@ -20,13 +20,13 @@ from egress.model.client_tls import LeafKey
 from egress.model.decision import ClientIdentity, Decision, Stage, Verdict
 from egress.model.errors import (
     CertificateNotPermitted,
-    ClientGone,
-    ClientLeft,
+    ClientDisconnected,
     ClientTlsFailed,
     Denied,
     EgressError,
-    InternalFault,
-    TunnelNotUnderstood,
+    InternalError,
+    TunnelProtocolUnknown,
+    TunnelWithoutRequest,
     outcome_of,
 )
 from egress.model.route import Purpose, Route
@@ -220,7 +220,7 @@ class Tunnel(StateMachine[TunnelState], Protocol):
             session.makeConnection(SharedTransport(self.transport))  # type: ignore[no-untyped-call]
             self._pass_buffered()
         elif inner is TunnelProtocol.UNKNOWN:
-            self._end(TunnelNotUnderstood("the data in the tunnel is neither TLS nor HTTP"))
+            self._end(TunnelProtocolUnknown("the data in the tunnel is neither TLS nor HTTP"))
             self._outer.abort()
 
     def _new_session(self, scheme: str) -> HttpSession:
@@ -255,7 +255,7 @@ class Tunnel(StateMachine[TunnelState], Protocol):
         except Exception:  # noqa: BLE001
             # Most likely an expired CA. Without a certificate there is no session that could carry an error response.
             _log.failure("no certificate for {authority}", authority=self._authority)
-            self._end(InternalFault("the proxy cannot issue a certificate for this host; see the log of the proxy"))
+            self._end(InternalError("the proxy cannot issue a certificate for this host; see the log of the proxy"))
             self._outer.abort()
             return
         self._outer.resume_reading()
@@ -321,7 +321,7 @@ class Tunnel(StateMachine[TunnelState], Protocol):
             self._relay.drop()
             self._end(None)
         elif self._state is TunnelState.DECIDING:
-            self._end(ClientGone("the client disconnected before it sent a request in the tunnel"))
+            self._end(ClientDisconnected("the client disconnected before it sent a request in the tunnel"))
         elif self._state is TunnelState.HANDSHAKE or self._hello_started:
             self._end(handshake_fault(reason.value, self._authority, self._protocols))
         elif session is not None and session.unused_loss is not None:
@@ -358,7 +358,7 @@ class Tunnel(StateMachine[TunnelState], Protocol):
             self._end(ClientTlsFailed("the client did not finish the TLS handshake in time"))
             self._outer.abort()
         else:
-            self._end(ClientLeft("the client sent no data in the tunnel in time"))
+            self._end(TunnelWithoutRequest("the client sent no data in the tunnel in time"))
             self._outer.close()
 
     def _end(self, error: EgressError | None) -> None:

@@ -15,10 +15,10 @@ from egress.http.events import End
 from egress.http.obligations import affected_names
 from egress.model.decision import ClientIdentity, Decision, Stage, Verdict
 from egress.model.errors import (
-    ClientGone,
+    ClientDisconnected,
     Denied,
     EgressError,
-    InternalFault,
+    InternalError,
     OriginDisconnected,
     OriginTimeout,
     RequestTimeout,
@@ -326,7 +326,7 @@ class Exchange(StateMachine[State]):
             self._finish(None)
             self._stream.finish()
         elif self._stream.backpressured:
-            self.fail(ClientGone("the client did not read the response in time"))
+            self.fail(ClientDisconnected("the client did not read the response in time"))
         elif self._state is State.COLLECTING and self._collector is not None:
             self.fail(self._collector.expired())
         elif self.wants_body:
@@ -339,12 +339,12 @@ class Exchange(StateMachine[State]):
         if self._state is State.SWITCHED:
             self._finish(None)
         elif self._state is not State.DONE:
-            self._finish(ClientGone("the client disconnected before the exchange was complete"))
+            self._finish(ClientDisconnected("the client disconnected before the exchange was complete"))
 
     def fail(self, error: EgressError) -> None:
         """End with an error: send an error response, or abort the connection if the response has started."""
         if self._state is State.DONE:
-            if isinstance(error, InternalFault):
+            if isinstance(error, InternalError):
                 # The cleanup failed, so the client would wait forever.
                 self._stream.reset()
             return

@@ -21,7 +21,7 @@ from egress.model.decision import (
     Stage,
     Verdict,
 )
-from egress.model.errors import AddressForbidden, AuthorizerUnavailable, EgressError, InternalFault, outcome_of
+from egress.model.errors import AddressForbidden, AuthorizerUnavailable, EgressError, InternalError, outcome_of
 from egress.model.record import ExchangeRecord
 from egress.model.route import NO_HOP
 from egress.proxy.lease import Lease, lease_for, validated_decision
@@ -34,15 +34,15 @@ _T = TypeVar("_T")
 _log = Logger()
 
 
-def internal_fault() -> InternalFault:
+def internal_error() -> InternalError:
     """The error that the client sees for an internal error that was logged."""
-    return InternalFault("the proxy failed; the operator's log has the details")
+    return InternalError("the proxy failed; the operator's log has the details")
 
 
 class Transaction:
     """The authorization, the pending Deferred and the single record of a request or tunnel.
 
-    @param failed: is called with each error of a pending operation; after the end, only with an L{InternalFault}, which
+    @param failed: is called with each error of a pending operation; after the end, only with an L{InternalError}, which
         means that the cleanup is incomplete.
     @ivar decision: the current decision, if any.
     @ivar lease: the limits of the decision, if it has any.
@@ -226,13 +226,13 @@ class Transaction:
             if self._decision_started is not None:
                 error = AuthorizerUnavailable("the authorizer failed; the operator's log has the details")
             else:
-                error = internal_fault()
+                error = internal_error()
         self._failed(error)
 
     def _failed_at_end(self, failure: Failure) -> None:
         """Handle an error in the cleanup: notify the owner, so that no client waits forever."""
         _log.failure("ending request {request_id} failed", failure=failure, request_id=self.request_id)
-        self._failed(internal_fault())
+        self._failed(internal_error())
 
     def report(self, result: EgressError | None, status: int | None, sent: int, received: int) -> None:
         """End the transaction: cancel the pending operation and write the audit record.

@@ -8,7 +8,7 @@ from OpenSSL import SSL
 from twisted.internet.error import ConnectionDone
 
 from egress.model.authority import Authority
-from egress.model.errors import ClientError, ClientLeft, ClientTlsFailed
+from egress.model.errors import ClientError, ClientTlsFailed, TunnelWithoutRequest
 from egress.model.tls_alert import alert_in, reason_in
 
 # Alerts of clients that do not accept the certificate (RFC 8446 section 6.2).
@@ -55,10 +55,10 @@ def unused_connection_error(
     closing = "closed" if error is None or isinstance(error, ConnectionDone) else "lost"
     message = f"the client sent no request {after}, and the connection was {closing}"
     if not tls:
-        return ClientLeft(message)
+        return TunnelWithoutRequest(message)
     if protocols and _HTTP1 not in protocols:
-        return ClientLeft(f"{message}{_offered(protocols)}, but the proxy supports only http/1.1")
-    return ClientLeft(
+        return TunnelWithoutRequest(f"{message}{_offered(protocols)}, but the proxy supports only http/1.1")
+    return TunnelWithoutRequest(
         f"{message}; a client that pins certificates needs --passthrough {authority.host}{_offered(protocols)}"
     )
 

@@ -21,15 +21,15 @@ from egress.interfaces import IAddressGuard, IDialer
 from egress.model.authority import Authority, IPAddress, Origin, UpstreamProxy
 from egress.model.errors import (
     AddressForbidden,
-    DialFailed,
-    DialTimeout,
     EgressError,
+    OriginConnectTimeout,
     OriginDisconnected,
     OriginError,
+    OriginUnreachable,
     PortForbidden,
     ResolutionTimeout,
-    UpstreamFailed,
     UpstreamTimeout,
+    UpstreamUnreachable,
 )
 from egress.model.no_proxy import Bypass
 from egress.model.route import Purpose, Route
@@ -89,7 +89,9 @@ class _UpstreamConnectProtocol(DialedProtocol):
         if self._handshake is None:
             self._inner.connectionLost(reason)
         else:
-            self._failed(UpstreamFailed("the upstream proxy closed the connection before it responded to the CONNECT"))
+            self._failed(
+                UpstreamUnreachable("the upstream proxy closed the connection before it responded to the CONNECT")
+            )
 
 
 class _Dial:
@@ -172,7 +174,7 @@ class _Dial:
         def lost(reason: Failure) -> None:
             error = creator.explain(reason)
             if upstream:
-                self.fail(UpstreamFailed(f"the TLS session with the upstream proxy failed: {error.reason}"))
+                self.fail(UpstreamUnreachable(f"the TLS session with the upstream proxy failed: {error.reason}"))
             else:
                 self.fail(error)
 
@@ -203,7 +205,9 @@ class _Dial:
             self._unreachable(f"{where} cannot be reached: {text}")
 
     def _unreachable(self, text: str) -> None:
-        self.fail(UpstreamFailed(f"the upstream proxy {text}") if self._route.upstream else DialFailed(text))
+        self.fail(
+            UpstreamUnreachable(f"the upstream proxy {text}") if self._route.upstream else OriginUnreachable(text)
+        )
 
     def _expired(self) -> None:
         self._timed_out(connecting=self._connecting is not None)
@@ -213,9 +217,11 @@ class _Dial:
         if upstream is not None:
             self.fail(UpstreamTimeout(f"the upstream proxy {upstream.authority} did not respond in time"))
         elif connecting:
-            self.fail(DialTimeout(f"{self._route.origin.authority} did not accept a connection in time"))
+            self.fail(OriginConnectTimeout(f"{self._route.origin.authority} did not accept a connection in time"))
         else:
-            self.fail(DialTimeout(f"the TLS handshake with {self._route.origin.authority} was not complete in time"))
+            self.fail(
+                OriginConnectTimeout(f"the TLS handshake with {self._route.origin.authority} was not complete in time")
+            )
 
     def _ready(self) -> None:
         if self._timer.active():
@@ -357,7 +363,7 @@ class Dialer:
             if isinstance(error, ResolutionTimeout):
                 raise UpstreamTimeout(f"the upstream proxy: {error.reason}")
             if isinstance(error, EgressError):
-                raise UpstreamFailed(f"the upstream proxy: {error.reason}")
+                raise UpstreamUnreachable(f"the upstream proxy: {error.reason}")
             return failure
 
         def resolved(addresses: tuple[IPAddress, ...]) -> Deferred[None]:

@@ -17,7 +17,7 @@ from egress.client_auth import authenticator as authenticator
 from egress.client_auth.authenticator import AT_ONCE, QUEUE, REMEMBERED_SECONDS, ClientAuthenticator, load_secrets
 from egress.client_auth.htpasswd import SecretsError, token_line
 from egress.interfaces import IClientAuthenticator
-from egress.model.errors import ClientCheckBusy, ClientUnauthenticated, CredentialsRejected
+from egress.model.errors import ClientAuthBusy, ClientAuthRequired, ClientCredentialsRejected
 from tests.client_auth.test_htpasswd import cheap_line
 
 HERE = "198.51.100.7"
@@ -56,7 +56,7 @@ class AuthenticatorTestCase(SynchronousTestCase):
         self.assertEqual(len(self.under_way), AT_ONCE)
         self.finish_all()
         for each in later:
-            self.failureResultOf(each, CredentialsRejected)
+            self.failureResultOf(each, ClientCredentialsRejected)
 
     def in_thread(self, check: Callable[[], bool]) -> Deferred[bool]:
         done: Deferred[bool] = Deferred()
@@ -96,7 +96,7 @@ class CheckTests(AuthenticatorTestCase):
         for presented in (basic("alice", "wrong"), basic("nobody", "s3cret"), basic("ci", "s3cret"), basic("", "")):
             waiting = self.authenticator.check(presented, HERE)
             self.finish()
-            error = self.failureResultOf(waiting, CredentialsRejected).value
+            error = self.failureResultOf(waiting, ClientCredentialsRejected).value
             self.assertNotIn("s3cret", error.reason)
             self.assertIsNone(self.authenticator.cached_identity(presented))
 
@@ -104,12 +104,12 @@ class CheckTests(AuthenticatorTestCase):
         for presented in (TOKEN, basic("ci", "t0ken")):
             self.assertEqual(self.successResultOf(self.authenticator.check(presented, HERE)), "ci")
             self.assertEqual(self.authenticator.cached_identity(presented), "ci")
-        self.failureResultOf(self.authenticator.check(b"Bearer wrong", HERE), CredentialsRejected)
+        self.failureResultOf(self.authenticator.check(b"Bearer wrong", HERE), ClientCredentialsRejected)
         self.assertEqual(self.under_way, [])
 
     def test_missing_credentials(self) -> None:
         for presented in (None, b"", b"Digest x", b"Basic !", b"Bearer " + b"x" * 4096, basic("alice", "x" * 3072)):
-            self.failureResultOf(self.authenticator.check(presented, HERE), ClientUnauthenticated)
+            self.failureResultOf(self.authenticator.check(presented, HERE), ClientAuthRequired)
 
     def test_cached_identity(self) -> None:
         self.authenticator.check(TOKEN, HERE)
@@ -133,7 +133,7 @@ class CheckTests(AuthenticatorTestCase):
     def test_thread_fails(self) -> None:
         waiting = self.authenticator.check(ALICE, HERE)
         self.under_way.pop()[1].errback(MemoryError())
-        self.failureResultOf(waiting, ClientCheckBusy)
+        self.failureResultOf(waiting, ClientAuthBusy)
         self.assertEqual(len(self.flushLoggedErrors(MemoryError)), 1)
         self.assertIsNone(self.authenticator.cached_identity(ALICE))
 
@@ -149,7 +149,7 @@ class CheckTests(AuthenticatorTestCase):
         second = self.authenticator.check(basic("alice", "wrong"), HERE)
         self.finish()
         self.finish()
-        self.failureResultOf(second, CredentialsRejected)
+        self.failureResultOf(second, ClientCredentialsRejected)
 
 
 class TurnTests(AuthenticatorTestCase):
@@ -174,7 +174,7 @@ class TurnTests(AuthenticatorTestCase):
             self.assertEqual(len(self.under_way), 1)
             self.assertNoResult(waiting[index])
             self.finish()
-            self.assertIs(self.successResultOf(waiting[index]), CredentialsRejected)
+            self.assertIs(self.successResultOf(waiting[index]), ClientCredentialsRejected)
 
     def test_concurrency_limit(self) -> None:
         for number in range(AT_ONCE + 2):
@@ -197,7 +197,7 @@ class TurnTests(AuthenticatorTestCase):
     def test_queue_limit_per_address(self) -> None:
         self.checks(QUEUE + 1)
         over = self.authenticator.check(basic("x", "y"), HERE)
-        self.failureResultOf(over, ClientCheckBusy)
+        self.failureResultOf(over, ClientAuthBusy)
         self.assertEqual(self.successResultOf(self.authenticator.check(TOKEN, HERE)), "ci", "a token needs no turn")
         self.finish_all()
 
@@ -205,7 +205,7 @@ class TurnTests(AuthenticatorTestCase):
         self.patch(authenticator, "QUEUES", 5)
         for number in range(5):
             self.checks(1, f"192.0.2.{number}")
-        self.failureResultOf(self.authenticator.check(ALICE, HERE), ClientCheckBusy)
+        self.failureResultOf(self.authenticator.check(ALICE, HERE), ClientAuthBusy)
         self.finish_all()
 
     def test_addresses_of_one_network(self) -> None:
@@ -228,7 +228,7 @@ class TurnTests(AuthenticatorTestCase):
             self.assertIs(self.successResultOf(waiting), CancelledError)
         self.finish()
         self.assertEqual(self.under_way, [])
-        self.assertIs(self.successResultOf(first), CredentialsRejected)
+        self.assertIs(self.successResultOf(first), ClientCredentialsRejected)
 
     def test_one_of_two_requests_is_cancelled(self) -> None:
         self.checks(1)
@@ -255,14 +255,14 @@ class FileTests(AuthenticatorTestCase):
         self.authenticator.check(TOKEN, HERE)
         self.write(cheap_line("alice", b"s3cret"))
         self.assertIsNone(self.authenticator.cached_identity(TOKEN))
-        self.failureResultOf(self.authenticator.check(TOKEN, HERE), CredentialsRejected)
+        self.failureResultOf(self.authenticator.check(TOKEN, HERE), ClientCredentialsRejected)
 
     def test_all_clients_are_removed(self) -> None:
         self.authenticator.check(TOKEN, HERE)
         self.write("# nobody\n")
         for presented in (TOKEN, ALICE):
             self.assertIsNone(self.authenticator.cached_identity(presented))
-            self.failureResultOf(self.authenticator.check(presented, HERE), CredentialsRejected)
+            self.failureResultOf(self.authenticator.check(presented, HERE), ClientCredentialsRejected)
 
     def test_client_is_added(self) -> None:
         self.write(token_line("new", b"n3w"))
@@ -298,7 +298,7 @@ class FileTests(AuthenticatorTestCase):
                 self.clock.advance(1)
                 self.assertEqual(self.successResultOf(self.authenticator.check(TOKEN, HERE)), "ci")
         self.write(token_line("new", b"n3w"))
-        self.failureResultOf(self.authenticator.check(TOKEN, HERE), CredentialsRejected)
+        self.failureResultOf(self.authenticator.check(TOKEN, HERE), ClientCredentialsRejected)
 
     def test_file_becomes_valid_again(self) -> None:
         self.authenticator.check(TOKEN, HERE)

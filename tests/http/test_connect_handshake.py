@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.http.connect_handshake import ConnectHandshake
 from egress.model.authority import Authority, UpstreamProxy
-from egress.model.errors import UpstreamError, UpstreamFailed, UpstreamRefused
+from egress.model.errors import UpstreamError, UpstreamRefused, UpstreamUnreachable
 from tests.http.streams import byte_by_byte, splits
 
 UPSTREAM = UpstreamProxy("http", Authority("proxy.test", 3128), b"Basic c2VjcmV0")
@@ -77,8 +77,8 @@ class ConnectHandshakeTests(SynchronousTestCase):
             ("too long, complete", b"HTTP/1.1 200 OK\r\nA: " + b"a" * 300 + b"\r\n\r\n"),
         ):
             with self.subTest(name):
-                self.assertRaises(UpstreamFailed, ConnectHandshake(UPSTREAM, ORIGIN, 200).receive, answer)
-                self.assertRaises(UpstreamFailed, self.fed, byte_by_byte(answer))
+                self.assertRaises(UpstreamUnreachable, ConnectHandshake(UPSTREAM, ORIGIN, 200).receive, answer)
+                self.assertRaises(UpstreamUnreachable, self.fed, byte_by_byte(answer))
 
     def fed(self, pieces: list[bytes]) -> bytes | None:
         """Pass the response in pieces, followed by further data."""

@@ -16,13 +16,13 @@ from egress.model.errors import (
     AddressForbidden,
     AuthorizerUnavailable,
     BadRequest,
-    ClientCheckBusy,
-    ClientGone,
-    ClientUnauthenticated,
-    CredentialsRejected,
+    ClientAuthBusy,
+    ClientAuthRequired,
+    ClientCredentialsRejected,
+    ClientDisconnected,
     Denied,
     EgressError,
-    InternalFault,
+    InternalError,
     MaxForwardsReached,
     NameNotResolved,
     OriginTimeout,
@@ -100,7 +100,7 @@ class ErrorResponseTests(SynchronousTestCase):
         self.assertEqual(response(keep_alive=False)[1]["Connection"], "close")
 
     def test_authentication_challenges(self) -> None:
-        for error in (ClientUnauthenticated("say who you are"), CredentialsRejected("no")):
+        for error in (ClientAuthRequired("say who you are"), ClientCredentialsRejected("no")):
             line, _, _ = response(error)
             self.assertEqual(line, "HTTP/1.1 407 Proxy Authentication Required")
             head = encode_error_response(error, "id-1", accept=None, head_only=True, keep_alive=True, date=b"now")
@@ -109,7 +109,7 @@ class ErrorResponseTests(SynchronousTestCase):
         self.assertNotIn("Proxy-Authenticate", response()[1])
 
     def test_retry_after(self) -> None:
-        line, fields, _ = response(ClientCheckBusy("later"))
+        line, fields, _ = response(ClientAuthBusy("later"))
         self.assertEqual((line, fields["Retry-After"]), ("HTTP/1.1 429 Too Many Requests", "1"))
         self.assertNotIn("Proxy-Authenticate", fields)
 
@@ -119,7 +119,7 @@ class ErrorResponseTests(SynchronousTestCase):
             self.assertNotIn("Retry-After", response(error)[1])
 
     def test_errors_without_a_response(self) -> None:
-        self.assertRaises(ValueError, response, ClientGone("gone"))
+        self.assertRaises(ValueError, response, ClientDisconnected("gone"))
 
     def test_head_that_prefers_text(self) -> None:
         _, fields, content = response(head_only=True, accept=BROWSER)
@@ -163,8 +163,8 @@ class ErrorResponseTests(SynchronousTestCase):
             (AuthorizerUnavailable("x"), "Service Unavailable (authorizer unavailable)"),
             (OriginTimeout("x"), "Gateway Timeout (origin timeout)"),
             (BadRequest("x"), "Bad Request"),
-            (ClientUnauthenticated("x"), "Proxy Authentication Required"),
-            (InternalFault("x"), "Internal Server Error"),
+            (ClientAuthRequired("x"), "Proxy Authentication Required"),
+            (InternalError("x"), "Internal Server Error"),
         ):
             with self.subTest(phrase):
                 line = response(error)[0]

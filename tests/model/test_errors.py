@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -35,8 +36,10 @@ class OutcomeTests(SynchronousTestCase):
     def test_complete(self) -> None:
         self.assertEqual(set(OUTCOMES), set(_subclasses(EgressError)) - GROUPS)
 
-    def test_codes_are_unique(self) -> None:
+    def test_codes_are_the_names_of_the_classes(self) -> None:
         codes = [outcome.code for outcome in OUTCOMES.values()]
+        names = [re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", kind.__name__).lower() for kind in OUTCOMES]
+        self.assertEqual(codes, names)
         self.assertEqual(len(codes), len(set(codes)))
 
     def test_status_codes_by_party_at_fault(self) -> None:

@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
 from egress.interfaces import IClientAuthenticator
-from egress.model.errors import ClientCheckBusy, ClientUnauthenticated, CredentialsRejected
+from egress.model.errors import ClientAuthBusy, ClientAuthRequired, ClientCredentialsRejected
 from egress.proxy.client_auth import CHECK_SECONDS, ClientAuthPolicy
 from egress.proxy.factory import ProxyFactory
 from egress.transport.tls import ServerTls, TlsFactory
@@ -55,7 +55,7 @@ class FakeAuthenticator:
     def check(self, presented: bytes | None, address: str) -> Deferred[str]:
         self.asked.append((presented, address))
         if presented is None:
-            return fail(ClientUnauthenticated("say who you are"))
+            return fail(ClientAuthRequired("say who you are"))
         if presented == GOOD:
             return succeed("ci")
 
@@ -131,7 +131,7 @@ class PlainTests(AuthenticatedTestCase):
     def test_an_unverified_name_is_no_identity(self) -> None:
         self.client.feed(request("GET", URL, credentials(basic(b"admin:x"))))
         self.assertEqual(self.authorizer.asked, [])
-        self.gate.pending[0].errback(CredentialsRejected("no"))
+        self.gate.pending[0].errback(ClientCredentialsRejected("no"))
         self.assert_rejected(407, "client-credentials-rejected")
 
     def test_cached_credentials_are_not_checked(self) -> None:
@@ -151,7 +151,7 @@ class PlainTests(AuthenticatedTestCase):
         self.client.take()
         del self.gate.good[b"Bearer known"]
         self.client.feed(request("GET", URL, credentials(b"Bearer known")))
-        self.gate.pending[0].errback(CredentialsRejected("no"))
+        self.gate.pending[0].errback(ClientCredentialsRejected("no"))
         self.assertEqual(self.outcomes(), ["forwarded", "client-credentials-rejected"])
         self.assertIsNone(self.records[1].client.identity)
         self.client.feed(request())
@@ -205,14 +205,14 @@ class WaitingTests(AuthenticatedTestCase):
         self.assertEqual(self.records[0].client.identity, "slow")
 
     def test_invalid_credentials(self) -> None:
-        self.waiting.errback(CredentialsRejected("no"))
+        self.waiting.errback(ClientCredentialsRejected("no"))
         self.assertIn("Proxy-Authenticate: Basic", self.assert_rejected(407, "client-credentials-rejected"))
         self.client.feed(request("GET", URL, credentials()))
         self.origin.feed(response())
         self.assertEqual(status_of(self.client.take()), 200)
 
     def test_busy(self) -> None:
-        self.waiting.errback(ClientCheckBusy("later"))
+        self.waiting.errback(ClientAuthBusy("later"))
         answer = self.assert_rejected(429, "client-auth-busy")
         self.assertIn("Retry-After: 1\r\n", answer)
         self.assertNotIn("Proxy-Authenticate", answer)
@@ -261,7 +261,7 @@ class WaitingTests(AuthenticatedTestCase):
         other.feed(request("GET", URL, credentials(b"Bearer slow")))
         other.lose()
         self.assertEqual((self.outcomes(), self.authorizer.asked), (["client-disconnected"], []))
-        self.waiting.errback(CredentialsRejected("no"))
+        self.waiting.errback(ClientCredentialsRejected("no"))
 
     def test_the_client_half_closes(self) -> None:
         self.client.end()

@@ -13,7 +13,7 @@ from twisted.internet.error import ConnectionLost
 from egress.config.model import Resolve
 from egress.model.authority import Authority, Origin
 from egress.model.decision import Stage
-from egress.model.errors import AddressForbidden, AuthorizerUnavailable, DialFailed
+from egress.model.errors import AddressForbidden, AuthorizerUnavailable, OriginUnreachable
 from egress.model.route import Purpose
 from egress.proxy import factory
 from egress.proxy.connect_tunnel import ESTABLISHED, Tunnel
@@ -664,7 +664,7 @@ class PassthroughTests(ProxyTestCase):
     def test_other_errors(self) -> None:
         for where, error, status, outcome in (
             (self.dialer.checks, AddressForbidden("loopback"), 403, "address-forbidden"),
-            (self.dialer.dials, DialFailed("refused"), 502, "origin-unreachable"),
+            (self.dialer.dials, OriginUnreachable("refused"), 502, "origin-unreachable"),
             (self.authorizer.answers, AuthorizerUnavailable("down"), 503, "authorizer-unavailable"),
             (self.authorizer.answers, lambda: None, 503, "authorizer-unavailable"),
         ):

@@ -14,10 +14,10 @@ from egress.model.decision import Decision, Verdict
 from egress.model.errors import (
     AddressForbidden,
     AuthorizerUnavailable,
-    DialFailed,
-    DialTimeout,
     NameNotResolved,
     OriginCertificateInvalid,
+    OriginConnectTimeout,
+    OriginUnreachable,
     ResolutionTimeout,
 )
 from egress.model.route import Purpose, Route
@@ -185,8 +185,8 @@ class DialTests(ProxyTestCase):
 
     def test_each_error_has_its_response(self) -> None:
         table = [
-            (DialFailed("refused"), 502, "origin-unreachable"),
-            (DialTimeout("silent"), 504, "origin-connect-timeout"),
+            (OriginUnreachable("refused"), 502, "origin-unreachable"),
+            (OriginConnectTimeout("silent"), 504, "origin-connect-timeout"),
             (OriginCertificateInvalid("expired"), 502, "origin-certificate-invalid"),
         ]
         for error, status, outcome in table:
@@ -821,7 +821,7 @@ class PoolTests(ProxyTestCase):
         self.origin.feed(response())
         self.client.take()
         self.client.feed(request())
-        self.dialer.dials = [DialFailed("refused")]
+        self.dialer.dials = [OriginUnreachable("refused")]
         self.dialer.origins[0].lose()
         self.assertEqual((status_of(self.client.written), self.outcomes()[1]), (502, "origin-unreachable"))
 
@@ -988,7 +988,7 @@ class EndTests(ProxyTestCase):
     def test_nothing_after_the_end(self) -> None:
         exchange = self.exchange()
         self.client.lose()
-        exchange.fail(DialFailed("late"))
+        exchange.fail(OriginUnreachable("late"))
         exchange.client_lost()
         exchange.pause_response()
         exchange.resume_response()

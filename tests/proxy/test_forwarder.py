@@ -7,7 +7,7 @@ from typing import Any
 
 from egress.config.model import Limits
 from egress.model.authority import Authority, Origin, UpstreamProxy
-from egress.model.errors import DialFailed
+from egress.model.errors import OriginUnreachable
 from egress.model.route import Purpose, Route
 from egress.proxy import forwarder as module
 from egress.proxy.factory import ProxyFactory
@@ -827,6 +827,6 @@ class UpstreamTests(ProxyTestCase):
         self.assertEqual((status_of(self.client.take()), self.outcomes()), (502, ["forwarded"]))
 
     def test_unreachable(self) -> None:
-        self.dialer.dials = [DialFailed("x")]
+        self.dialer.dials = [OriginUnreachable("x")]
         self.client.feed(request())
         self.assertEqual(status_of(self.client.take()), 502)

@@ -11,7 +11,7 @@ from zope.interface.verify import verifyObject
 from egress.http.events import UNTIL_CLOSE, BodyKind, Framing, RequestHead, ResponseHead
 from egress.http.heads import HeadLimits, parse_request_head
 from egress.http.upgrade import Upgrade
-from egress.model.errors import BadRequest, ClientGone, EgressError
+from egress.model.errors import BadRequest, ClientDisconnected, EgressError
 from egress.proxy.http1_stream import Http1Stream
 from egress.proxy.interfaces import IClientStream, IHttp1Connection
 from egress.transport.tcp import SharedTransport
@@ -150,7 +150,7 @@ class Http1StreamTests(SynchronousTestCase):
         self.assertEqual(content_of(self.connection.written), b"")
 
     def test_an_error_without_a_response(self) -> None:
-        self.assertEqual(self.failed(ClientGone("gone")), ["abort"])
+        self.assertEqual(self.failed(ClientDisconnected("gone")), ["abort"])
         self.assertEqual(self.connection.written, b"")
 
     def test_upgrade(self) -> None:

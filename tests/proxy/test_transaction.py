@@ -10,10 +10,10 @@ from egress.model.decision import ClientIdentity, Decision, Stage
 from egress.model.errors import (
     AuthorizerUnavailable,
     BadRequest,
-    ClientGone,
-    DialFailed,
+    ClientDisconnected,
     EgressError,
-    InternalFault,
+    InternalError,
+    OriginUnreachable,
     UnsupportedRequest,
 )
 from egress.proxy.transaction import Transaction, report_refusal
@@ -61,19 +61,19 @@ class TransactionTests(SynchronousTestCase):
         self.proxy.authorizer.pending()
         self.authorize()
         self.proxy.clock.advance(2)
-        self.transaction.report(ClientGone("gone"), None, 0, 0)
+        self.transaction.report(ClientDisconnected("gone"), None, 0, 0)
         self.assertEqual(self.proxy.authorizer.cancelled, 1)
         (record,) = self.proxy.records
         self.assertEqual((record.decision_seconds, record.verdict, record.decided_by), (2, "rejected", "script"))
         self.assertEqual((self.decisions, self.faults), ([], []))
 
     def test_errors_are_passed_on(self) -> None:
-        self.transaction.await_or_fail(fail(DialFailed("no")), broken)
-        self.assertEqual([type(error) for error in self.faults], [DialFailed])
+        self.transaction.await_or_fail(fail(OriginUnreachable("no")), broken)
+        self.assertEqual([type(error) for error in self.faults], [OriginUnreachable])
 
     def test_an_internal_error_before_authorization(self) -> None:
         self.transaction.await_or_fail(succeed(None), broken)
-        self.assertEqual([type(error) for error in self.faults], [InternalFault])
+        self.assertEqual([type(error) for error in self.faults], [InternalError])
         self.assertNotIn("oops", self.faults[0].reason)
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 
@@ -91,7 +91,7 @@ class TransactionTests(SynchronousTestCase):
     def test_an_internal_error_after_the_decision(self) -> None:
         self.authorize()
         self.transaction.await_or_fail(succeed(None), broken)
-        self.assertEqual([type(error) for error in self.faults], [InternalFault])
+        self.assertEqual([type(error) for error in self.faults], [InternalError])
         self.flushLoggedErrors(RuntimeError)
 
     def test_an_internal_error_at_the_end(self) -> None:
@@ -100,7 +100,7 @@ class TransactionTests(SynchronousTestCase):
             raise RuntimeError("oops")
 
         self.transaction.await_or_fail(succeed(None), end)
-        self.assertEqual([type(error) for error in self.faults], [InternalFault])
+        self.assertEqual([type(error) for error in self.faults], [InternalError])
         self.assertEqual(len(self.proxy.records), 1)
         self.flushLoggedErrors(RuntimeError)
 
@@ -137,13 +137,13 @@ class TransactionTests(SynchronousTestCase):
             authz, failed, client=CLIENT, stage=Stage.REQUEST, method="GET", origin=origin, path="/a"
         )
         transaction.await_or_fail(succeed(None), broken)
-        self.assertEqual([type(error) for error in told], [InternalFault, InternalFault])
+        self.assertEqual([type(error) for error in told], [InternalError, InternalError])
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 2)
 
     def test_results_after_the_end_are_ignored(self) -> None:
         waiting: Deferred[None] = Deferred(lambda deferred: deferred.callback(None))
         self.transaction.await_or_fail(waiting, broken)
-        self.transaction.report(ClientGone("gone"), None, 0, 0)
+        self.transaction.report(ClientDisconnected("gone"), None, 0, 0)
         self.assertEqual((self.faults, self.flushLoggedErrors()), ([], []))
 
     def test_no_authorization_request(self) -> None:

@@ -7,7 +7,7 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.model.authority import Authority
-from egress.model.errors import ClientLeft, ClientTlsFailed
+from egress.model.errors import ClientTlsFailed, TunnelWithoutRequest
 from egress.proxy.tunnel_errors import handshake_fault, unused_connection_error
 
 HOST = Authority("api.example.com", 443)
@@ -45,21 +45,21 @@ class ErrorTests(SynchronousTestCase):
                 None,
                 (),
                 False,
-                ClientLeft,
+                TunnelWithoutRequest,
                 "the client sent no request in the tunnel, and the connection was closed",
             ),
             (
                 ConnectionLost(),
                 (),
                 True,
-                ClientLeft,
+                TunnelWithoutRequest,
                 f"the client sent no request after the TLS handshake, and the connection was lost{pins}",
             ),
             (
                 ConnectionDone(),
                 (b"h2", b"http/1.1"),
                 True,
-                ClientLeft,
+                TunnelWithoutRequest,
                 f"the client sent no request after the TLS handshake, and the connection was closed{pins}; "
                 "it offered the protocols h2, http/1.1",
             ),
@@ -67,7 +67,7 @@ class ErrorTests(SynchronousTestCase):
                 ConnectionDone(),
                 (b"h2",),
                 True,
-                ClientLeft,
+                TunnelWithoutRequest,
                 "the client sent no request after the TLS handshake, and the connection was closed; "
                 "it offered the protocols h2, but the proxy supports only http/1.1",
             ),

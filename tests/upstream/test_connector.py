@@ -18,18 +18,18 @@ from egress.interfaces import IDialer
 from egress.model.authority import Authority, IPAddress, Origin, UpstreamProxy
 from egress.model.errors import (
     AddressForbidden,
-    DialFailed,
-    DialTimeout,
     EgressError,
     NameNotResolved,
     OriginCertificateInvalid,
+    OriginConnectTimeout,
     OriginDisconnected,
     OriginTlsFailed,
+    OriginUnreachable,
     PortForbidden,
     ResolutionTimeout,
-    UpstreamFailed,
     UpstreamRefused,
     UpstreamTimeout,
+    UpstreamUnreachable,
 )
 from egress.model.no_proxy import Bypass
 from egress.model.route import Purpose, Route
@@ -251,11 +251,11 @@ class DirectTests(DialTestCase):
 
     def test_error_messages(self) -> None:
         for error, kind, text in (
-            (Refused(), DialFailed, "origin.test:80 refused the connection"),
-            (NoRouteError(), DialFailed, "origin.test:80 cannot be reached: no route"),
-            (ConnectError(string="odd"), DialFailed, "origin.test:80 cannot be reached: "),
-            (RuntimeError("x"), DialFailed, "origin.test:80 cannot be reached: RuntimeError"),
-            (ConnectTimeout(), DialTimeout, "origin.test:80 did not accept a connection in time"),
+            (Refused(), OriginUnreachable, "origin.test:80 refused the connection"),
+            (NoRouteError(), OriginUnreachable, "origin.test:80 cannot be reached: no route"),
+            (ConnectError(string="odd"), OriginUnreachable, "origin.test:80 cannot be reached: "),
+            (RuntimeError("x"), OriginUnreachable, "origin.test:80 cannot be reached: RuntimeError"),
+            (ConnectTimeout(), OriginConnectTimeout, "origin.test:80 did not accept a connection in time"),
         ):
             with self.subTest(text):
                 self.reactor.attempts.clear()
@@ -274,7 +274,7 @@ class DirectTests(DialTestCase):
         for _ in range(15 * 8):
             most = max(most, sum(not attempt.given_up for attempt in self.reactor.attempts))
             self.reactor.advance(0.125)
-        self.failed(dialled, DialTimeout)
+        self.failed(dialled, OriginConnectTimeout)
         self.assertEqual((most, len(self.reactor.attempts)), (4, 16))
 
     def test_connect_timeout(self) -> None:
@@ -282,7 +282,7 @@ class DirectTests(DialTestCase):
         self.reactor.advance(1)
         self.assertEqual(len(self.reactor.attempts), 2)
         self.reactor.advance(14)
-        self.failed(dialled, DialTimeout)
+        self.failed(dialled, OriginConnectTimeout)
         self.assertTrue(all(attempt.given_up for attempt in self.reactor.attempts))
 
     def test_cancelled(self) -> None:
@@ -368,7 +368,8 @@ class TlsTests(DialTestCase):
         self.assertNoResult(dialled)
         self.reactor.advance(0.2)
         self.assertIn(
-            "the TLS handshake with origin.test:443 was not complete in time", self.failed(dialled, DialTimeout)
+            "the TLS handshake with origin.test:443 was not complete in time",
+            self.failed(dialled, OriginConnectTimeout),
         )
         self.reactor.advance(0)
 
@@ -464,7 +465,7 @@ class UpstreamTests(DialTestCase):
         except Exception as error:
             self.assertNotIsInstance(error, AssertionError)
         self.reactor.advance(0)
-        self.assertIn("the TLS session with the upstream proxy failed", self.failed(dialled, UpstreamFailed))
+        self.assertIn("the TLS session with the upstream proxy failed", self.failed(dialled, UpstreamUnreachable))
         self.assertEqual(proxy.plain, b"", "no credentials went out")
 
     def test_refused(self) -> None:
@@ -481,12 +482,12 @@ class UpstreamTests(DialTestCase):
     def test_response_is_not_http(self) -> None:
         dialled, wire = self.tunnel()
         wire.feed(b"SSH-2.0\r\n")
-        self.failed(dialled, UpstreamFailed)
+        self.failed(dialled, UpstreamUnreachable)
 
     def test_proxy_closes_the_connection(self) -> None:
         dialled, wire = self.tunnel()
         wire.lose()
-        self.assertIn("closed the connection before it responded", self.failed(dialled, UpstreamFailed))
+        self.assertIn("closed the connection before it responded", self.failed(dialled, UpstreamUnreachable))
 
     def test_connect_response_timeout(self) -> None:
         dialled, _ = self.tunnel()
@@ -495,7 +496,7 @@ class UpstreamTests(DialTestCase):
         self.reactor.advance(0)
 
     def test_proxy_refuses_the_connection(self) -> None:
-        for error, kind in ((Refused(), UpstreamFailed), (ConnectTimeout(), UpstreamTimeout)):
+        for error, kind in ((Refused(), UpstreamUnreachable), (ConnectTimeout(), UpstreamTimeout)):
             self.build(upstream_http=PROXY)
             dialled = self.dial()
             self.reactor.attempts[-1].fail(error)
@@ -504,7 +505,7 @@ class UpstreamTests(DialTestCase):
     def test_proxy_cannot_be_resolved(self) -> None:
         self.build(upstream_http=PROXY)
         self.reactor.names["proxy.test"] = []
-        self.assertIn("proxy.test", self.failed(self.dial(), UpstreamFailed))
+        self.assertIn("proxy.test", self.failed(self.dial(), UpstreamUnreachable))
         del self.reactor.names["proxy.test"]
         dialled = self.dial()
         self.reactor.advance(10)

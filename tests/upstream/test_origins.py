@@ -9,7 +9,7 @@ from zope.interface.verify import verifyObject
 
 from egress.http.heads import HeadLimits
 from egress.model.authority import Authority, Origin
-from egress.model.errors import DialFailed
+from egress.model.errors import OriginUnreachable
 from egress.model.route import Purpose
 from egress.transport.fair_turns import RoundRobin
 from egress.upstream.interfaces import IOriginStream
@@ -34,8 +34,8 @@ class OriginsTests(SynchronousTestCase):
         self.assertTrue(self.dialer.origins[0].aborted)
 
     def test_failure(self) -> None:
-        self.dialer.dials.append(DialFailed("no route"))
-        self.failureResultOf(self.origins.open(self.route), DialFailed)
+        self.dialer.dials.append(OriginUnreachable("no route"))
+        self.failureResultOf(self.origins.open(self.route), OriginUnreachable)
 
     def test_cancelling_drops_the_connection(self) -> None:
         pending: Deferred[object] = self.dialer.pending(self.dialer.dials)
