@@ -136,7 +136,7 @@ class IDialer(Interface):
         @param origin: the origin.
         @param purpose: the purpose of the connection.
         @param client: the key by which per-client limits count the client (L{egress.model.limit_key}); empty for the
-            proxy itself.  The lookups of one client do not delay those of others.
+            proxy itself.  The lookups of one client do not delay other clients.
         @return: fires with a route for L{dial}; fails with L{egress.model.errors.AddressForbidden}, an
             L{egress.model.errors.OriginError}, L{egress.model.errors.TooManyLookups} or
             L{egress.model.errors.ResolverBusy}.

@@ -133,7 +133,7 @@ class AdminResource(Resource):
         def answered(found: dict[str, Any]) -> dict[str, Any]:
             if found["resolved"] == 0:
                 raise _ErrorResponse(
-                    HTTPStatus.NOT_FOUND, "no pending approval with this id (already answered or expired)"
+                    HTTPStatus.NOT_FOUND, "no pending approval with this id (already allowed, denied, or expired)"
                 )
             _log.info(
                 "{who} {verdict} pending approval {subject}",

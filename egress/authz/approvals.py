@@ -1,7 +1,7 @@
 """Approvals: pending requests wait for an approver, limited in time and number, and grants allow requests in advance.
 
-Every problem results in a denial: no approver is configured, too many requests are pending, no answer arrives in time,
-or the proxy stops.
+Every problem results in a denial: no approver is configured, too many requests are pending, no approver answers in
+time, or the proxy stops.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from egress.model.decision import NO_OBLIGATIONS, Decision, DecisionRequest, Ver
 
 # Beyond this number, the grant that expires first is dropped; the next request waits for an approver again.
 MAX_GRANTS: Final = 1000
-# The requests that wait longest are listed.  Others follow as these are answered.
+# The requests that wait longest are listed.  Others follow when these are complete.
 MAX_LISTED: Final = 200
 _ID_BYTES: Final = 6
 _KEY_BYTES: Final = 32
@@ -210,7 +210,7 @@ class Approvals:
                 waiting.answer.callback(decide(waiting.decision))
         return len(resolved)
 
-    # -- answers
+    # -- approvals and grants
 
     def listed(self, show: Callable[[str], str]) -> dict[str, Any]:
         """Return the pending approvals and the grants, oldest first, as JSON.
@@ -224,10 +224,10 @@ class Approvals:
         }
 
     def answer(self, approval_id: str, answer: ApprovalAnswer) -> tuple[int, Grant | None]:
-        """Apply an answer to a pending approval.
+        """Apply C{answer} to a pending approval.
 
-        @return: the number of requests that this answer resolved, zero if the approval is not pending any more; and the
-            grant, if the answer makes one, for the other processes.
+        @return: the number of requests that C{answer} completed, which is zero if the approval is not pending any more;
+            and the grant, if C{answer} makes one, for the other processes.
         """
         pending = self._pending.get(approval_id)
         if pending is None:

@@ -50,9 +50,9 @@ class Breaker:
     half-open: it admits one request as a probe, and the result of the probe closes or opens it.
 
     One client whose requests harm the authorizer must not keep the breaker open for all clients.  So the client of the
-    request that opened it waits with the probe until other clients had their turn.  And when the consecutive failures
-    all came from one client, and a request of another client then gets a response, failures of only that first client
-    do not open the breaker for a while.
+    request that opened it waits with the probe until other clients had their turn.  If all consecutive failures came
+    from one client, and a request of another client then gets a response, the first client caused the failures.  For a
+    while, failures of only that client do not open the breaker.
 
     @param max_failures: the number of consecutive failures that opens it; C{None}: it never opens.
     @param interval: seconds after which a failure is not consecutive with the previous one, and after which the

@@ -61,8 +61,8 @@ class CachingAuthorizer(Wrapper):
     """Calls an authorizer only when no cached decision matches, as far as the authorizer permits caching.
 
     A request waits for an identical request in progress, because its decision may be reusable.  If it is not reusable,
-    each request is sent to the authorizer, and the next requests to that origin do not wait: a service that counts
-    requests sees each of them.  If the call fails, all requests that waited fail, too, and do not call a failing
+    each request is sent to the authorizer, so a service that counts requests receives each of them.  The next requests
+    to that origin do not wait.  If the call fails, all requests that waited fail, too, and do not call a failing
     authorizer again.
 
     @param authorizer: fails only with L{AuthorizerUnavailable}.
@@ -171,7 +171,7 @@ class CachingAuthorizer(Wrapper):
             del self._in_flight[key]
 
     def _finish(self, result: Decision | Failure, key: bytes, in_flight: _InFlight) -> None:
-        """Pass the result to all requests that wait.  Those that cannot use it make their own calls."""
+        """Pass the result to all requests that wait.  Requests that cannot use it make their own calls."""
         self._discard(key, in_flight)
         waiting, in_flight.waiting = in_flight.waiting, []
         self._waiting -= sum(not waiter.first for waiter in waiting)

@@ -285,7 +285,7 @@ def _cached(dependencies: ChainDependencies, inner: IAuthorizer) -> CachingAutho
 def _compared(
     dependencies: ChainDependencies, sources: DecisionSources, inner: IAuthorizer, policy: PolicyAuthorizer | None
 ) -> IAuthorizer:
-    """Compare decisions with those of a shadow policy or a shadow authorization service, if there is one."""
+    """Compare decisions with the decisions of a shadow policy or shadow authorization service, if there is one."""
     reactor, shadow_log = dependencies.reactor, sources.shadow_log
     shadow: IAuthorizer | None = policy
     if shadow is None and sources.shadow_service is not None:

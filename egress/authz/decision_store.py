@@ -1,7 +1,7 @@
 """The store of cached decisions: it keeps each as long as its authorizer permits.
 
-It works like C{Vary} in HTTP (RFC 9111 section 4.1): for each stage and origin, the store knows the lists of parts that
-the authorizer named, and looks up a request by each of them.
+It works like C{Vary} in HTTP (RFC 9111 section 4.1).  For each stage and origin, the store knows the lists of parts
+that the authorizer named, and looks up a request by each of them.
 """
 
 from __future__ import annotations

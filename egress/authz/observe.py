@@ -49,6 +49,6 @@ def lets_pass(decision: Decision) -> bool:
 def _observed(decision: Decision, request: DecisionRequest) -> Decision:
     if not lets_pass(decision):
         return decision
-    # The reason and the rule stay those of the denial, for readers of the audit log.
+    # The reason and the rule of the denial remain, for readers of the audit log.
     verdict = Verdict.NEED_ADDRESSES if request.addresses_withheld else Verdict.ALLOW
     return attrs.evolve(decision, verdict=verdict, obligations=NO_OBLIGATIONS, observed=DENIED)

@@ -33,7 +33,7 @@ class PolicyWatch:
     """Reloads a policy when its files change.
 
     An invalid policy is logged once, and the previous policy stays in use.  A file is read only when it did not change
-    between two checks: the first part of a file that is still being written may be a valid policy without its denials.
+    between two checks.  While a file is being written, its first part may be a valid policy without its denials.
 
     @param rules: the rules that were loaded at startup.
     @param files: returns the files to check, which may differ after each reload.

@@ -31,7 +31,7 @@ _KINDS: Final = checked(
 class AuthzServiceConfig:
     """The configuration of one authorization service.
 
-    @ivar listen: server endpoint descriptions, as those of L{egress.config.model.ProxyConfig}, without C{client-auth}.
+    @ivar listen: server endpoint descriptions, as in L{egress.config.model.ProxyConfig}, without C{client-auth}.
     @ivar policy: the TOML file of the policy; C{None}: the packaged starter policy.
     @ivar token: the bearer token of callers; C{None}: they need none.
     @ivar allow_address: ranges to which C{private_addresses = "deny"} of the policy does not apply.

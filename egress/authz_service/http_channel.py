@@ -1,7 +1,7 @@
 """The HTTP connections of callers, with limits on number, time and size.
 
-C{twisted.web} parses HTTP. This module adds the limits that it lacks: an authorization request must be complete within
-one timeout from its first byte to its last, however slowly it arrives; it stays in memory, and its size is limited.
+C{twisted.web} parses HTTP. This module adds the limits that it lacks.  An authorization request must be complete within
+one timeout from its first byte to its last, however slowly it arrives.  It stays in memory, and its size is limited.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ def _discard(event: LogEvent) -> None:
 class CallerChannel(BoundedChannel):
     """The connection of a caller."""
 
-    # Its messages concern single connections: idle ones, and those of unauthenticated clients.
+    # Its messages concern single connections: idle connections, and connections of unauthenticated clients.
     _log = Logger(observer=_discard)
     requestFactory = ValidateRequest
     site: CallerSite

@@ -18,7 +18,7 @@ def load_authz_service_config(
     reactor: object = None,
     directory: Path | None = None,
 ) -> AuthzServiceConfig:
-    """Load a configuration; the arguments are those of L{egress.config.load.load_config}.
+    """Load a configuration, from the same arguments as L{egress.config.load.load_config}.
 
     @raise egress.config.model.ConfigError: for the first value that cannot be used.
     """

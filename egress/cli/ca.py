@@ -76,7 +76,7 @@ def add_parser(commands: Any) -> None:
         f"--{_CONSTRAINTS}",
         dest=_CONSTRAINTS,
         metavar="HOSTS",
-        help="the hosts for which the next CA may sign; none: all hosts [default: those of the current CA]",
+        help="the hosts for which the next CA may sign; none: all hosts [default: the hosts of the current CA]",
     )
 
 
@@ -257,7 +257,7 @@ def _name(certificate: x509.Certificate) -> str:
 
 
 def _permitted(given: argparse.Namespace, source: CaDirectory) -> Any:
-    """Return the name constraints of the next CA; C{None}: those of the current CA."""
+    """Return the name constraints of the next CA; C{None}: the name constraints of the current CA."""
     text = getattr(given, _CONSTRAINTS)
     if text is not None and text.strip().lower() in BY_NAME[_CONSTRAINTS].clear:
         return ()

@@ -97,8 +97,9 @@ AUTHZ_OPTIONS: Final[tuple[Option, ...]] = (
         name="authz-api",
         group="Authorization",
         metavar="postman|authzen|opa|ext-authz",
-        help="The API of the authorization service: the contract of the Postman runner, AuthZEN's Access Evaluation "
-        "API, the data API of Open Policy Agent, or the HTTP check of Envoy's ext_authz.",
+        help="The API of the authorization service. postman: the contract of the Postman runner. authzen: AuthZEN's "
+        "Access Evaluation API. opa: the data API of Open Policy Agent. ext-authz: the HTTP check of Envoy's "
+        "ext_authz.",
         default="postman",
         fields=("authz_api",),
         parse=values.authz_api,

@@ -111,7 +111,7 @@ class Listener:
     def parse(cls, text: str, path: Callable[[str], Path] = Path) -> Listener:
         """Parse the description of an endpoint, which may contain settings of the proxy.
 
-        C{ssl:} does not select Twisted's endpoint, but a TCP endpoint with the proxy's own TLS: it also works with
+        C{ssl:} does not select Twisted's endpoint, but a TCP endpoint with the proxy's own TLS.  It also works with
         several worker processes, and supports no older TLS version than the other parts of the proxy.
 
         @param text: the text to parse.

@@ -249,8 +249,9 @@ class ProxyConfig:
     @ivar authz_api: the protocol of the authorization service.
     @ivar authz_body: when the authorization service gets the content.
     @ivar authz_response_headers: with L{AuthzApi.EXT_AUTHZ}: the fields of its responses that are added to the request.
-    @ivar authz_cache: the maximum number of decisions that are cached for the time that the authorizer states, except
-        for the embedded policy; C{None}: no cache, and identical authorization requests do not share a response.
+    @ivar authz_cache: the maximum number of cached decisions, each for the time that the authorizer states.  Decisions
+        of the embedded policy are not cached.  C{None}: no cache, and identical authorization requests do not share a
+        response.
     @ivar authz_max_ttl: the maximum time to live of a cached decision, in seconds.
     @ivar authz_max_stale: the maximum time for which a cached decision is used beyond that while the authorizer fails,
         in seconds.

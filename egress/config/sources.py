@@ -1,7 +1,7 @@
 """The sources of options: command-line options override environment variables, which override a file.
 
-Only the effective value of each option is parsed, so an invalid environment variable that is meant for other programs
-does not prevent a start if the command line overrides it.
+Only the effective value of each option is parsed.  An environment variable that is meant for other programs may be
+invalid here: it does not prevent a start if the command line overrides it.
 """
 
 from __future__ import annotations

@@ -131,7 +131,7 @@ class ForwardedHead:
 class End:
     """The end of the content.
 
-    @ivar trailers: the fields after the content, without those that are not allowed there.
+    @ivar trailers: the fields after the content that are allowed there.
     """
 
     trailers: Headers = ()

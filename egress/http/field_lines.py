@@ -14,9 +14,8 @@ from egress.model.decision import Header, Headers
 _REQUEST_LINE: Final = b"POST / HTTP/1.1\r\n"
 _STATUS_LINE: Final = b"HTTP/1.1 200 OK\r\n"
 
-# RFC 9112 section 5: one field per line, a token directly followed by a colon. Releases of llhttp differ in what else
-# they accept: the one in httptools 0.6.0 accepts folded lines, and reads white space before a colon as part of the
-# name.
+# RFC 9112 section 5: one field per line, a token directly followed by a colon. Releases of llhttp also accept other
+# forms: the release in httptools 0.6.0 accepts folded lines, and reads white space before a colon as part of the name.
 _BLOCK = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*\r\n)*\r\n")
 # A proxy removes white space between the name and the colon from a response (RFC 9112 section 5.1).
 _SPACED = re.compile(rb"((?:\A|(?<=\r\n))[!#$%&'*+\-.^_`|~0-9A-Za-z]+)[ \t]+(?=:)")

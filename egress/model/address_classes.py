@@ -64,8 +64,8 @@ _PRIVATE: Final = tuple(
     )
 )
 
-# The last 32 bits hold the IPv4 address: mapped (RFC 4291 section 2.5.5.2), translated (RFC 2765 section 2.1) and
-# the well-known prefix of NAT64 (RFC 6052 section 2.1).
+# The last 32 bits are the IPv4 address.  The prefixes are mapped (RFC 4291 section 2.5.5.2), translated (RFC 2765
+# section 2.1), and the well-known prefix of NAT64 (RFC 6052 section 2.1).
 _LAST_BITS: Final = tuple(ip_network(text) for text in ("::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b::/96"))
 
 # Names under which clouds serve metadata to their machines: an upstream proxy in such a cloud can resolve them.

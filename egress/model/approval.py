@@ -23,7 +23,7 @@ _FIELDS: Final = frozenset({"answer", "for", "reason", "by"})
 
 
 class InvalidApprovalAnswer(ValueError):
-    """An approver's answer that cannot be parsed; the message says what is wrong with it."""
+    """An approver's answer that cannot be parsed; the message names the error and the fix."""
 
 
 @attrs.frozen
@@ -45,7 +45,7 @@ class ApprovalAnswer:
     def parse(cls, document: object) -> ApprovalAnswer:
         """Parse JSON: C{{"answer": "allow", "for": 3600, "reason": "...", "by": "..."}}.
 
-        @raise InvalidApprovalAnswer: if the document is not a valid answer.
+        @raise InvalidApprovalAnswer: if the document is not valid.
         """
         if not isinstance(document, dict):
             raise InvalidApprovalAnswer('send an object, as in {"answer": "allow"}')
@@ -69,7 +69,7 @@ class ApprovalAnswer:
         return cls(allow, None if seconds is None else float(seconds), reason, _text(document, "by", _MAX_NAME))
 
     def to_json(self) -> dict[str, Any]:
-        """Serialize the answer for L{parse}."""
+        """Serialize the object for L{parse}."""
         return {
             "answer": "allow" if self.allow else "deny",
             "for": self.seconds,

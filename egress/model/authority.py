@@ -94,7 +94,7 @@ def parse_ip(text: str) -> IPAddress | None:
 
 
 def _to_ascii(host: str) -> str:
-    """Map a name (UTS 46) and encode its labels (RFC 5891), except those that are ASCII."""
+    """Map a name (UTS 46) and encode its labels that are not ASCII (RFC 5891)."""
     labels = idna.uts46_remap(host, std3_rules=False, transitional=False).split(".")
     return ".".join(label if label.isascii() else idna.alabel(label).decode("ascii") for label in labels)
 
@@ -237,9 +237,9 @@ class Origin:
     def host_as(self, sent: bytes | None) -> bytes:
         """Return the value of C{Host} for a request to this origin.
 
-        @param sent: the client's value.  It is preserved if it is the same authority in other letter case, with a
-            root dot or with a default port, because a signature can cover it.  Other spellings, such as those of
-            addresses, are replaced because servers interpret them differently.
+        @param sent: the client's value.  It is preserved if it is the same authority in other letter case, with a root
+            dot or with a default port, because a signature can cover it.  Other spellings, for example of addresses,
+            are replaced because servers interpret them differently.
         """
         if sent is None or sent == self.host_field:
             return self.host_field

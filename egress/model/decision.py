@@ -75,7 +75,7 @@ class ClientIdentity:
 
     @property
     def pool_key(self) -> tuple[str, bytes]:
-        """The key that separates the origin connections of one client from those of all others."""
+        """The key that separates the origin connections of one client from the connections of all others."""
         return (self.address, self.partition)
 
     @property

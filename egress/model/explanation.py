@@ -22,7 +22,7 @@ _LINE_ENDS: Final = re.compile(r"[\r\n\0]")
 
 
 class InvalidExplainRequest(ValueError):
-    """An explain request that cannot be parsed; the message says what is wrong with it."""
+    """An explain request that cannot be parsed; the message names the error."""
 
 
 @attrs.frozen

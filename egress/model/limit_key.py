@@ -14,10 +14,10 @@ _CACHE_SIZE: Final = 4096
 def limit_key(address: str) -> str:
     """Return the key under which every per-client limit counts a client address.
 
-    An IPv4 address counts by itself.  An IPv6 address counts by its /64: that is the smallest block that one network
-    gets (RFC 6177 section 2, RFC 4291 section 2.5.4), and one host can use every address in it (RFC 8981).  An
-    IPv4-mapped address (RFC 4291 section 2.5.5.2) counts as the IPv4 address.  Any other text, such as the name of a
-    client of a UNIX socket, counts by itself.
+    An IPv4 address counts by itself.  An IPv6 address counts by its /64, which is the smallest block that one network
+    gets (RFC 6177 section 2, RFC 4291 section 2.5.4).  One host can use every address in it (RFC 8981).  An IPv4-mapped
+    address (RFC 4291 section 2.5.5.2) counts as the IPv4 address.  Any other text, such as the name of a client of a
+    UNIX socket, counts by itself.
 
     @param address: the address of a client, with or without a zone.
     """

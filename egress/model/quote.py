@@ -1,9 +1,9 @@
 """Quoting of untrusted input in reasons and log lines.
 
 The rule: a reason or a log line never contains raw input.  Text that cannot be parsed as a URL, a target, an authority
-or credentials is not quoted at all, because the password of a malformed URL can be in any part of it.  Other input is
-quoted only with L{quoted}.  A parsed host and port (L{egress.model.authority.Authority}) is no longer raw input:
-it contains no userinfo.
+or credentials is not quoted at all.  If it is a malformed URL, its password can be in any part of it.  Other input is
+quoted only with L{quoted}.  A parsed host and port (L{egress.model.authority.Authority}) is no longer raw input: it
+contains no userinfo.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Redaction of secrets in URLs that are logged.  Pure.
 
-More people read a log than the requests were intended for, so a URL is redacted before it is logged: always the
-userinfo, and each query value that its key or its format identifies as a secret.  In case of doubt the value is
-redacted; the key, the host and the path remain because operators search for them.
+More people read a log than the requests were intended for, so a URL is redacted before it is logged.  The userinfo is
+always redacted, and so is each query value that its key or its format identifies as a secret.  In case of doubt the
+value is redacted; the key, the host and the path remain because operators search for them.
 """
 
 from __future__ import annotations

@@ -31,9 +31,10 @@ class AuthorizerStats:
 class CacheStats:
     """Current statistics of the decision cache.
 
-    @ivar hits: the number of authorization requests that a cached decision answered.
+    @ivar hits: the number of authorization requests for which a cached decision was reused.
     @ivar misses: the number of authorization requests that were sent to the authorizer.
-    @ivar stale: the number of authorization requests that an expired decision answered because the authorizer failed.
+    @ivar stale: the number of authorization requests for which an expired decision was reused because the authorizer
+        failed.
     @ivar shared: the number of authorization requests that shared the response to an identical one in flight.
     @ivar entries: the number of cached decisions.
     """

@@ -122,8 +122,8 @@ class LineFile:
     def write(self, line: bytes) -> None:
         """Append one line, which ends in a line feed.
 
-        @raise LinesLost: when this line, or earlier ones that were buffered for a slow reader, could not be written;
-            or with zero lines, when the file was moved and cannot be created again, so that the old one remains in use.
+        @raise LinesLost: when this line could not be written, or earlier lines that were buffered for a slow reader.
+            With zero lines: when the file was moved and cannot be created again, so that the old file remains in use.
         """
         trouble = self._follow()
         if self._torn:

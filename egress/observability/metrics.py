@@ -71,7 +71,7 @@ class Metrics:
         self._rejected.source = source
 
     def set_lookups_source(self, in_progress: Callable[[], float], queued: Callable[[], float]) -> None:
-        """Set the functions that return the number of DNS lookups in progress, and of those that wait."""
+        """Set the functions that return the number of DNS lookups in progress, and of queued lookups."""
         self._lookups.set_function(in_progress)
         self._lookups_queued.set_function(queued)
 

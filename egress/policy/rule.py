@@ -56,8 +56,8 @@ class Rule:
     @ivar where: the file and line of the rule.
     @ivar deny_semantics: whether an uncertain condition counts as a match.
     @ivar enforce_in_observe: whether the rule has conditions on addresses.
-    @ivar depends_on: the request attributes on which the rule depends (L{Decision.cache_key}), without those of its
-        origin and of its reason.
+    @ivar depends_on: the request attributes on which the rule depends (L{Decision.cache_key}), without the attributes
+        of its origin and of its reason.
     """
 
     rule_id: str

@@ -96,7 +96,7 @@ def reason_with_doubt(reason: str, rule: Rule, doubt: str | None) -> str:
 
 
 def default_denial_reason(reason: str, evaluated: Iterable[Rule], view: RequestView) -> str:
-    """Return the reason of a denial by default, with the first ambiguity that kept a permission from matching."""
+    """Return the reason of a denial by default, with the first ambiguity that prevented the match of a permission."""
     permissions = [rule for rule in evaluated if not rule.deny_semantics and (rule.paths or rule.conditions)]
     for rule in permissions[:_MAX_EXAMINED]:
         doubt = doubt_about(rule, view)

@@ -1,7 +1,7 @@
 """The tunneling protocol of CONNECT: it intercepts TLS, parses plain HTTP and relays passthrough hosts.
 
-The proxy responds to a CONNECT with 200 before it checks the destination, and sends every refusal inside the tunnel, in
-a session that the client can read: clients show their users only the status code of a refused CONNECT.
+The proxy responds to a CONNECT with 200 before it checks the destination.  It sends every denial or rejection inside
+the tunnel, in a session that the client can read, because clients show only the status code of a failed CONNECT.
 """
 
 from __future__ import annotations

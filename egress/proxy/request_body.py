@@ -1,4 +1,4 @@
-"""The content of a request: the part collected for the decision, and the counts of what was sent to the origin."""
+"""The content of a request: the part collected for the decision, and the counts of content sent to the origin."""
 
 from __future__ import annotations
 

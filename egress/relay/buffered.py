@@ -35,14 +35,14 @@ class Flow(Protocol):
         """
 
     def drain(self) -> int:
-        """Write the held bytes to the sink.
+        """Write the buffered bytes to the sink.
 
-        @return: the number of bytes written. The sink cannot take the remaining held bytes now.
+        @return: the number of bytes written. The sink cannot take the remaining bytes now.
         @raise OSError: if the sink connection is broken.
         """
 
     def close(self) -> None:
-        """Discard the held bytes."""
+        """Discard the buffered bytes."""
 
 
 class Flows(Protocol):

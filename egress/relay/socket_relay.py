@@ -40,8 +40,8 @@ MIN_FULL_READ: Final = 64 * KIB
 class SocketEnd:
     """One of the two sockets of a relay, and the direction that starts there.
 
-    It is registered as its transport's producer: a transport notifies its producer before it closes its socket for any
-    reason, and the socket must be out of the reactor by then.
+    It is registered as its transport's producer.  A transport notifies its producer before it closes its socket for any
+    reason.  The producer then removes the socket from the reactor.
 
     @ivar moved: bytes of this direction that the other end has taken.
     @ivar ended: whether this direction is complete: all data, including the end of the stream, was passed to the other

@@ -247,7 +247,8 @@ def replace_file(path: Path, content: bytes, mode: int | None = None) -> None:
 
     @param path: the file.
     @param content: the whole content.
-    @param mode: the permissions; C{None}: those of the replaced file, if it belongs to this user, otherwise 0644.
+    @param mode: the permissions; C{None}: the permissions of the replaced file, if it belongs to this user, otherwise
+        0644.
     @raise UnsafeFile: if it is a device or similar that another user could have created.
     @raise OSError: if it cannot be written; the old file is unchanged.
     """
@@ -281,8 +282,8 @@ def open_log(path: Path) -> int:
     """Open a log for appending, or create it with permissions for only its owner.
 
     A regular file, a FIFO and a device are accepted.  A symbolic link is followed only if only its directory's owner
-    can write to that directory, and the same rule applies to each link it points to: no file is created at a location
-    that another user's link selects.
+    can write to that directory.  The same rule applies to each link it points to.  Thus no file is created at a
+    location that another user's link selects.
 
     @return: the descriptor.
     @raise UnsafeFile: if another user could have created the file.

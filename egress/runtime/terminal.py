@@ -23,7 +23,7 @@ class Terminal:
     """The terminal of the user who starts a program.
 
     The streams are the streams of the process before C{twistd} redirects the output to the log and adds a time to each
-    line: text for the clipboard needs lines without a prefix.
+    line.  Text for the clipboard needs lines without a prefix.
 
     @ivar program: the name of the program, which precedes errors.
     @ivar foreground: whether the output is visible; a daemon has only its log.

@@ -1,7 +1,7 @@
 """The CA on disk.
 
-C{ca-key.pem} contains both the key and the certificate, so that they are created together or not at all; C{ca.pem} is a
-copy of the certificate for clients, which is written again if it is missing.  During a rotation
+C{ca-key.pem} contains both the key and the certificate, so that they are created together or not at all.  C{ca.pem} is
+a copy of the certificate for clients, which is written again if it is missing.  During a rotation
 (L{egress.tls.ca_rotation}) there are C{ca-next-key.pem} and C{ca-old.pem} as well, and C{ca.pem} contains the
 certificates of all CAs.
 """

@@ -107,8 +107,9 @@ def _chain_fault(certificate: x509.Certificate, number: int, depth: int, authori
 def _names_in(certificate: x509.Certificate) -> tuple[list[CertificatePattern], list[str], list[str]]:
     """Read the hosts and addresses of a certificate (RFC 9525 section 2.1: DNS-ID and IP-ID).
 
-    An invalid name does not affect the other names, so it is ignored: an address as a dNSName, or a wildcard that is
-    not the whole leftmost label of at least three.  Names of other kinds (URIs, SRV names) never identify a host.
+    An invalid name does not affect the other names, so it is ignored.  Examples are an address as a dNSName, and a
+    wildcard that is not the whole leftmost label of at least three.  Names of other kinds (URIs, SRV names) never
+    identify a host.
 
     @return: the names to compare, the same names as text, and the ignored names as text.
     @raise ValueError: if the extension is not valid DER.
@@ -349,8 +350,8 @@ class OriginTrust:
     A context for each host would read the system's roots again, which takes 6 ms and a megabyte.  Only hosts with their
     own settings have their own context.
 
-    @param extra_ca_file: a PEM file with certificates to trust in addition to the system's roots; each is a trust
-        anchor, regardless of whether it is a root, an intermediate CA or a server's own certificate.
+    @param extra_ca_file: a PEM file with certificates to trust in addition to the system's roots.  Each of them is a
+        trust anchor: a root, an intermediate CA or a server's own certificate.
     @param client_certificate: a PEM file with the proxy's certificate, its chain and its key, which is sent to every
         server that requests one.
     @param origins: other settings for some hosts; if several match, the first applies.

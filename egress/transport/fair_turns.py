@@ -1,8 +1,8 @@
 """The scheduler of deferred work, which shares the turns of the reactor fairly among the clients.
 
 A connection does a bounded amount of work in one turn. The rest of its input waits here. Each turn runs jobs of all
-clients in rotation until its time is used up, so that connections with remaining work do not delay a connection that
-has just received its first request.
+clients in rotation until its time is used up.  Thus connections with remaining work do not delay a connection that has
+just received its first request.
 """
 
 from __future__ import annotations

@@ -20,9 +20,9 @@ MAX_PER_CLIENT: Final = 256
 class AuthenticatedConnections:
     """The origin connections of one client connection.
 
-    Connections on which an origin may have authenticated the client are stored in the pool under keys that no other
-    client connection uses, so that the limits and timeouts of the pool apply to them.  They are closed together with
-    the client connection.  All other connections are shared; see L{OriginPool}.
+    On some connections, an origin may have authenticated the client.  The pool stores them under keys that no other
+    client connection uses, and its limits and timeouts apply to them.  They are closed together with the client
+    connection.  All other connections are shared; see L{OriginPool}.
 
     @param finish: ends the client connection after its current exchange; called when an authenticated connection
         is lost.

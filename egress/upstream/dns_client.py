@@ -211,7 +211,7 @@ class DnsLookups:
         raise ResolutionTimeout(f"no DNS server responded for {text} in time")
 
     def _ordered_servers(self) -> list[DnsServer]:
-        """Return the servers; those that recently timed out come last."""
+        """Return the servers, with the servers that recently timed out at the end."""
         now = self._reactor.seconds()
         return sorted(self._servers, key=lambda server: self._silent.get(server, 0.0) > now)
 

@@ -39,10 +39,10 @@ class FairSlots:
     """Assigns slots to clients, round-robin.
 
     The queue of one client never delays another client.  One client cannot occupy all slots either: it gets a slot only
-    while it occupies fewer slots than are free (the "dynamic threshold" of Choudhury and Hahne, IEEE/ACM Transactions
-    on Networking 6(3), 1998).  Therefore the first client gets at most half of the slots, the next client half of the
-    remaining slots, and so on: with 32 slots it takes six clients to occupy all of them.  A client that occupies no
-    slot gets any free slot.
+    while it occupies fewer slots than are free.  This is the "dynamic threshold" of Choudhury and Hahne (IEEE/ACM
+    Transactions on Networking 6(3), 1998).  Therefore, the first client gets at most half of the slots, the next client
+    half of the remaining slots, and so on.  With 32 slots, it takes six clients to occupy all of them.  A client that
+    occupies no slot gets any free slot.
 
     @param slots: the number of slots; at least 2, so that no client can occupy all of them.
     @param queue: the maximum number of queued entries.

@@ -31,8 +31,8 @@ from egress.upstream.lookups import Addresses, Lookups, ReactorLookups, SystemLo
 
 _log = Logger()
 
-# The seconds for which a result is cached.  The system's resolver does not report the TTL of a name; a changed name is
-# noticed within this time, and a hundred requests per second to one host do not need a hundred lookups.
+# The seconds for which a result is cached.  The system's resolver does not report the TTL of a name.  The proxy notices
+# a change within this time, and a hundred requests per second to one host do not need a hundred lookups.
 CACHE_TTL = 5.0
 CACHE_SIZE = 1024
 
@@ -86,7 +86,7 @@ class Resolver:
     without addresses is not cached.
 
     Lookups are limited in total and per client, and clients take turns.  A client that requests a name which is already
-    queued for another client also gets its own queue entry, and the first entry that gets a slot starts the lookup:
+    queued for another client also gets its own queue entry.  The first entry that gets a slot starts the lookup, so
     sharing never delays a client.  A lookup counts for the client whose entry started it until it ends, even if no
     request waits for it any more.
 

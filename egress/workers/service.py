@@ -1,7 +1,7 @@
 """The parent of several worker processes behind one C{twistd}; it serves no client.
 
-It binds the ports, starts the workers, restarts those that end, and tells them when to stop.  It aggregates their
-metrics and checks.
+It binds the ports, starts the workers, restarts a worker that exits, and tells workers when to stop.  It aggregates
+their metrics and checks.
 """
 
 from __future__ import annotations
@@ -275,7 +275,7 @@ class WorkerPool(Service):
         return DeferredList([maybeDeferred(port.stopListening) for port in ports], consumeErrors=True)
 
     def stopService(self) -> Deferred[Any]:
-        """Stop listening, have the workers drain, and kill those that do not end.
+        """Stop listening, drain the workers, and kill each worker that does not exit in time.
 
         @return: fires when everything is closed.
         """

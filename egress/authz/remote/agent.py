@@ -1,6 +1,6 @@
 """A small keep-alive HTTP client for one server: the C{IAgent} of authorization requests.
 
-C{twisted.web.client.Agent} costs several times as much per call, and most of its functions are not needed here: there
+C{twisted.web.client.Agent} costs several times as much per call, and most of its functions are not needed here.  There
 is one authority, responses are small, and there are no proxies and no redirects.
 """
 
@@ -220,9 +220,9 @@ class KeepAliveAgent:
     beyond the limit wait for a connection; when L{MAX_WAITING} requests wait, the next request fails immediately.  No
     request waits forever: the timeout of the caller cancels it.
 
-    A request on a reused connection that closes without a byte of a response is sent again, once, over a new
-    connection: most likely the server had already closed the old one, and a second authorization request does no harm.
-    No other request is sent twice: neither after silence, nor on a new connection, nor once a response has begun.
+    If a reused connection closes without a byte of a response, its request is sent again, once, over a new connection.
+    Most likely, the server had already closed the old connection, and a second authorization request does no harm. No
+    other request is sent twice: neither after a timeout, nor on a new connection, nor once a response has begun.
 
     @param endpoint: connects to the server, with TLS if needed.
     @param over_tls: whether the endpoint uses TLS, so that a connection is ready only after the handshake.

@@ -97,7 +97,7 @@ class AuditLine:
 
 
 class LineFault(ValueError):
-    """A line that is not a valid audit record; the message says what is wrong with it."""
+    """A line that is not a valid audit record; the message names the error."""
 
 
 @attrs.define

@@ -63,7 +63,7 @@ def _kind(rule: SuggestedRule) -> str:
 
 
 def _text(text: str) -> str:
-    """Format a TOML string, whose escapes are those of JSON."""
+    """Format a TOML string, which has the same escapes as JSON."""
     return json.dumps(text, ensure_ascii=False)
 
 

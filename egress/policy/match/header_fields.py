@@ -44,8 +44,8 @@ def has_field(fields: Fields, name: str) -> Match:
 def field_matches(fields: Fields, name: str, patterns: tuple[Pattern, ...], work: WorkBudget) -> Match:
     """Return whether a header field has a value that one of the patterns matches.
 
-    If a field is repeated or is a list (RFC 9110 section 5.6.1), a permission requires a match of each line and each
-    member; a denial requires a match of any, or of the joined lines.
+    A field can be repeated or be a list (RFC 9110 section 5.6.1).  A permission then requires a match of each line and
+    each member.  A denial requires a match of any of them, or of the joined lines.
 
     @raise TooMuchWork: if the comparison exceeds the work budget.
     """

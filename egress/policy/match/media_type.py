@@ -26,9 +26,9 @@ Lines = tuple[tuple[str, str], ...]
 def json_fault(types: Lines, codings: Lines) -> str | None:
     """Return why servers may parse the content as something other than JSON in UTF-8.
 
-    Servers use the first or the last of two Content-Type fields, decode by C{charset}, and check the type not at all,
-    partially, or against the types that are registered for JSON (RFC 8259 section 11, RFC 6839 section 3.1).
-    C{text/json} is not registered, and C{text} has another default charset (RFC 2046 section 4.1.2).
+    Servers use the first or the last of two Content-Type fields, and decode by C{charset}.  They check the type not at
+    all, partially, or against the registered types for JSON (RFC 8259 section 11, RFC 6839 section 3.1). C{text/json}
+    is not registered, and C{text} has another default charset (RFC 2046 section 4.1.2).
 
     @param types: the C{Content-Type} fields.
     @param codings: the C{Content-Encoding} fields.
