@@ -1,4 +1,4 @@
-"""Prose checks of documentation, docstrings, comments and messages: C{python -m tests.prose [--warnings] [PATH ...]}.
+"""Prose checks of documentation, docstrings, comments and messages: C{python -m tests.prose [PATH ...]}.
 
 It applies the rules of C{.vale/styles/egressproxy}, which vale reads, too.  vale itself is not available as a package,
 and it does not read string literals; this module needs only PyYAML, and reads them.
@@ -22,7 +22,6 @@ ROOT = Path(__file__).parent.parent
 STYLE = ROOT / ".vale" / "styles" / "egressproxy"
 PATHS = ("README.md", "CODE_OF_CONDUCT.md", "CONTRIBUTING.md", "SECURITY.md", "docs", "newsfragments", "egress")
 DOTS = "\N{HORIZONTAL ELLIPSIS}"  # in place of code
-LEVELS = ("warning", "error")
 
 # A string literal with two consecutive words is a message.
 MESSAGE = re.compile(r"[A-Za-z][a-z']+,? [a-z']+\b")
@@ -32,8 +31,15 @@ MARKUP = re.compile(
     r"|<!-- vale off -->.*?<!-- vale on -->|<!--.*?-->|(?:\{\w+\})?(?P<ticks>`+)(?!`).*?(?<!`)(?P=ticks)(?!`)|(?<=\])\([^)\s]*\)|https?://\S+",
     re.DOTALL | re.MULTILINE,
 )
-EPYTEXT = re.compile(r"\b[A-Z]\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\}|`[^`\n]*`|https?://\S+")
-SENTENCE_END = re.compile(r"(?<=[.!?:])[\s\"')*_]+(?=[A-Z`*\"'(])|\n\s*\n|\n\s*(?:[-*|#@]|\d+\.) ?|\|")
+EPYTEXT = re.compile(
+    r"@(?:[ci]?var|keyword|param) \w+:|\b[A-Z]\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\}|`[^`\n]*`|https?://\S+"
+)
+# A sentence can begin with code, and the explanation of an option's value with the value: "deny: reject the request".
+SENTENCE_END = re.compile(
+    r"(?<=[.!?:])[\s\"')*_]+(?=[A-Z*\"'(\[])"
+    rf"|(?<=[.!?])\s+(?={DOTS}|[a-z-]+: )"
+    r"|\n\s*\n|\n\s*(?:[-*|#@]|\d+\.) ?|\|"
+)
 
 
 class Passage(NamedTuple):
@@ -49,11 +55,10 @@ class Finding(NamedTuple):
     path: Path
     line: int
     rule: str
-    level: str
     message: str
 
     def __str__(self) -> str:
-        return f"{self.path}:{self.line}: {self.level}: {self.message} [{self.rule}]"
+        return f"{self.path}:{self.line}: {self.message} [{self.rule}]"
 
 
 class Rule(NamedTuple):
@@ -63,7 +68,6 @@ class Rule(NamedTuple):
     """
 
     name: str
-    level: str
     find: Callable[[str], Iterator[tuple[int, str]]]
 
 
@@ -84,7 +88,7 @@ def rule_from(name: str, settings: dict[str, Any]) -> Rule:
         "occurrence": {"max", "token", "scope"},
     }[settings["extends"]]
     unknown = settings.keys() - known - {"extends", "message", "level", "ignorecase"}
-    if unknown or settings["level"] not in LEVELS or settings.get("scope", "sentence") != "sentence":
+    if unknown or settings["level"] != "error" or settings.get("scope", "sentence") != "sentence":
         raise ValueError(f"{name}: cannot apply {sorted(unknown) or settings}")
     message = settings["message"]
 
@@ -106,12 +110,12 @@ def rule_from(name: str, settings: dict[str, Any]) -> Rule:
 
     if settings["extends"] == "existence":
         words = pattern_of(settings["tokens"], settings)
-        return Rule(name, settings["level"], existence)
+        return Rule(name, existence)
     if settings["extends"] == "substitution":
         swaps = [(pattern_of([word], settings), better) for word, better in settings["swap"].items()]
-        return Rule(name, settings["level"], substitution)
+        return Rule(name, substitution)
     token = re.compile(settings["token"])
-    return Rule(name, settings["level"], occurrence)
+    return Rule(name, occurrence)
 
 
 def read_rules(directory: Path = STYLE) -> list[Rule]:
@@ -190,7 +194,7 @@ def findings(path: Path, rules: list[Rule]) -> Iterator[Finding]:
         for rule in rules:
             for position, message in rule.find(passage.text):
                 line = passage.line + passage.text.count("\n", 0, position)
-                yield Finding(shown, line, rule.name, rule.level, message)
+                yield Finding(shown, line, rule.name, message)
 
 
 def files(names: list[str]) -> Iterator[Path]:
@@ -204,23 +208,22 @@ def files(names: list[str]) -> Iterator[Path]:
 def main(arguments: list[str]) -> int:
     """Print the findings.
 
-    @return: the exit status, 1 for an error.
+    @return: the exit status, 1 for a finding.
     """
     parser = argparse.ArgumentParser(prog="python -m tests.prose", description="Check the words of this project.")
-    parser.add_argument("--warnings", action="store_true", help="print warnings as well")
-    parser.add_argument("--count", action="store_true", help="print only the number of errors per directory")
+    parser.add_argument("--count", action="store_true", help="print only the number of findings per directory")
     parser.add_argument("paths", nargs="*", default=PATHS, metavar="PATH", help="a file or a directory")
     options = parser.parse_args(arguments)
     rules = read_rules()
     found = [one for path in files(options.paths) for one in sorted(findings(path, rules))]
-    errors = [one for one in found if one.level == "error"]
     if options.count:
-        for directory, number in sorted(Counter(str(one.path.parent) for one in errors).items()):
+        for directory, number in sorted(Counter(str(one.path.parent) for one in found).items()):
             print(f"{number:5} {directory}")
     else:
-        print(*(found if options.warnings else errors), sep="\n", end="\n" if errors else "")
-    print(f"{len(errors)} errors, {len(found) - len(errors)} warnings")
-    return 1 if errors else 0
+        for one in found:
+            print(one)
+    print(f"{len(found)} findings")
+    return 1 if found else 0
 
 
 if __name__ == "__main__":

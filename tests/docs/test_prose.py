@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -59,10 +61,41 @@ class ProseTests(SynchronousTestCase):
         expected = [(1, "Words"), (3, "Words"), (4, "Words"), (11, "Predicates"), (13, "Words"), (13, "Words")]
         self.assertEqual(self.found(".py", MODULE), expected)
 
+    def test_exceptions(self) -> None:
+        """Words that have a right use are found only in the wrong one."""
+        right = (
+            "An approver answers. The answer of\nan approver. Seconds since the epoch. The connection is kept open.\n"
+        )
+        self.assertEqual(self.found(".md", right), [])
+        wrong = "The program answers. It gives an answer. Since the server closes. The response is kept.\n"
+        self.assertEqual(self.found(".md", wrong), [(1, "Ambiguous")] * 4)
+
+    def test_field_names(self) -> None:
+        """The name in a field of epytext is code."""
+        self.assertEqual(self.found(".py", '"""Buffer.\n\n@ivar held: bytes that are buffered.\n"""\n'), [])
+        self.assertEqual(self.found(".py", '"""Buffer.\n\n@ivar size: bytes held.\n"""\n'), [(3, "Ambiguous")])
+
     def test_sentence_length(self) -> None:
-        """A sentence of 30 words passes; one of 31 is a warning."""
+        """A sentence of 30 words passes; one of 31 does not."""
         self.assertEqual(self.found(".md", f"One{' more' * 29}. One{' more' * 29}.\n"), [])
         self.assertEqual(self.found(".md", f"Short.\n\nOne{' more' * 30}.\n"), [(3, "SentenceLength")])
+
+    def test_sentence_starts(self) -> None:
+        """A sentence can begin with code, a link, or the value of an option."""
+        for start in ("`code`", "[Link](link.md)", "deny: reject", "on-demand: ask"):
+            text = f"One{' more' * 20}. {start}{' more' * 20}.\n"
+            self.assertEqual(self.found(".md", text), [])
+            self.assertEqual(self.found(".md", text.replace(".", "", 1)), [(1, "SentenceLength")])
+
+    def test_status(self) -> None:
+        """The exit status is 1 for any finding."""
+        path = Path(self.mktemp()).with_suffix(".md")
+        for text, status, output in (("Short.\n", 0, "0 findings\n"), ("It is held.\n", 1, f"{path}:1: ")):
+            path.write_text(text, encoding="utf-8")
+            stream = StringIO()
+            with redirect_stdout(stream):
+                self.assertEqual(prose.main([str(path.absolute())]), status)
+            self.assertIn(output, stream.getvalue())
 
     def test_unknown_setting(self) -> None:
         """A setting that vale would apply and this cannot is an error, not ignored."""
