@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections.abc import Hashable
 from typing import Generic, TypeVar
 
-T = TypeVar("T")
+from egress.model.client_queues import ClientQueues
+
+T = TypeVar("T", bound=Hashable)
 
 
 class FairQueue(Generic[T]):
@@ -17,17 +19,14 @@ class FairQueue(Generic[T]):
     """
 
     def __init__(self) -> None:
-        # The client whose turn it is comes first.
-        self._by_client: OrderedDict[str, deque[T]] = OrderedDict()
-        self._length = 0
+        self._items: ClientQueues[str, T] = ClientQueues()
 
     def __len__(self) -> int:
-        return self._length
+        return len(self._items)
 
     def add(self, client: str, item: T) -> None:
         """Append an item for a client."""
-        self._by_client.setdefault(client, deque()).append(item)
-        self._length += 1
+        self._items.add(client, item)
 
     @property
     def next(self) -> T:
@@ -35,8 +34,8 @@ class FairQueue(Generic[T]):
 
         @raise IndexError: if the queue is empty.
         """
-        for items in self._by_client.values():
-            return items[0]
+        for client in self._items.clients:
+            return self._items.first(client)
         raise IndexError("the queue is empty")
 
     def take(self) -> T:
@@ -44,15 +43,9 @@ class FairQueue(Generic[T]):
 
         @raise IndexError: if the queue is empty.
         """
-        item = self.next
-        client, items = next(iter(self._by_client.items()))
-        items.popleft()
-        self._length -= 1
-        if items:
-            self._by_client.move_to_end(client)
-        else:
-            del self._by_client[client]
-        return item
+        if not self._items:
+            raise IndexError("the queue is empty")
+        return self._items.take()
 
     def remove(self, client: str, item: T) -> None:
         """Remove an item, at any position.
@@ -60,11 +53,8 @@ class FairQueue(Generic[T]):
         @raise KeyError: if the client has no item in the queue.
         @raise ValueError: if the client does not have this item in the queue.
         """
-        items = self._by_client[client]
-        items.remove(item)
-        self._length -= 1
-        if not items:
-            del self._by_client[client]
+        if not self._items.discard(client, item):
+            raise ValueError(item) if self._items.count(client) else KeyError(client)
 
     def displaced_by(self, client: str) -> T | None:
         """Find the item to remove so that one more item of a client fits.
@@ -72,9 +62,9 @@ class FairQueue(Generic[T]):
         @return: the newest item of the client that has most; C{None} if this client already has its share, or if no
             other client has more items than it would have.
         """
-        own = len(self._by_client.get(client, ())) + 1
-        if own * len(self._by_client) > self._length + 1:
+        own = self._items.count(client) + 1
+        if own * len(self._items.clients) > len(self._items) + 1:
             # The client has at least its share, so some client has no more items.  A client that floods ends here.
             return None
-        most_items = max(self._by_client.values(), key=len, default=deque[T]())
-        return most_items[-1] if len(most_items) > own else None
+        longest = self._items.longest()
+        return longest[1] if longest is not None and longest[0] > own else None

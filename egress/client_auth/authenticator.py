@@ -10,7 +10,7 @@ from __future__ import annotations
 import hmac
 import os
 import stat
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -25,6 +25,7 @@ from zope.interface import implementer
 from egress.client_auth.htpasswd import ClientSecrets, SecretsError
 from egress.http.proxy_authorization import Basic, parse_credentials
 from egress.interfaces import IClientAuthenticator
+from egress.model.client_queues import ClientQueues
 from egress.model.errors import ClientAuthBusy, ClientAuthRequired, ClientCredentialsRejected, EgressError
 from egress.model.limit_key import limit_key
 
@@ -109,7 +110,7 @@ class ClientAuthenticator:
         self._key = os.urandom(32)
         self._cached: OrderedDict[bytes, tuple[str, float]] = OrderedDict()
         self._jobs: dict[bytes, _Job] = {}
-        self._queues: OrderedDict[str, deque[_Job]] = OrderedDict()
+        self._queues: ClientQueues[str, _Job] = ClientQueues()
         self._busy: set[str] = set()
 
     def _digest(self, presented: bytes) -> bytes:
@@ -181,15 +182,14 @@ class ClientAuthenticator:
     def _wait(self, key: bytes, credentials: Basic, address_key: str) -> Deferred[str]:
         job = self._jobs.get(key)
         if job is None:
-            queue = self._queues.get(address_key)
-            if queue is not None and len(queue) >= QUEUE:
+            if self._queues.count(address_key) >= QUEUE:
                 return fail(
                     ClientAuthBusy("too many authentications from your address are in progress: try again later")
                 )
             if len(self._jobs) >= QUEUES:
                 return fail(ClientAuthBusy("too many authentications are in progress: try again later"))
             job = self._jobs[key] = _Job(key, address_key, credentials)
-            self._queues.setdefault(address_key, deque()).append(job)
+            self._queues.add(address_key, job)
         waiting: Deferred[str] = Deferred(lambda cancelled: self._cancel(job, cancelled))
         job.waiting.append(waiting)
         self._next()
@@ -199,23 +199,15 @@ class ClientAuthenticator:
         job.waiting.remove(cancelled)
         if not job.waiting and not job.under_way:
             del self._jobs[job.key]
-            queue = self._queues[job.address_key]
-            queue.remove(job)
-            if not queue:
-                del self._queues[job.address_key]
+            self._queues.discard(job.address_key, job)
 
     def _next(self) -> None:
         """Start as many checks as the concurrency limit allows: at most one per address; addresses take turns."""
-        for address_key in list(self._queues):
+        for address_key in list(self._queues.clients):
             if len(self._busy) >= AT_ONCE:
                 return
-            if address_key in self._busy:
-                continue
-            queue = self._queues.pop(address_key)
-            job = queue.popleft()
-            if queue:
-                self._queues[address_key] = queue
-            self._begin(job)
+            if address_key not in self._busy:
+                self._begin(self._queues.take_from(address_key))
 
     def _begin(self, job: _Job) -> None:
         secrets = self._secrets

@@ -1,4 +1,4 @@
-"""The vocabulary of the proxy: frozen values and errors, without any I/O.
+"""The vocabulary of the proxy: frozen values and errors, and the queues that several packages use, without any I/O.
 
 All other packages use this vocabulary, so no module here imports from a sibling package.
 """

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from itertools import islice
 from typing import Final
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from egress.model.client_queues import ClientQueues
+from egress.model.fair_shares import FairShares
 
 # The maximum number of clients that one turn of the reactor considers.
 _LOOKED_AT: Final = 64
@@ -51,27 +53,33 @@ class Claim:
 class MemoryBudget:
     """Distributes memory between clients.
 
-    A client gets at most as much as then remains free, as in L{egress.upstream.fair_slots}: a single client gets half
-    of the total, the next one half of the rest. A client without memory gets any amount that fits. A claim that does
-    not fit waits. Claims of one client are granted in the order of their arrival, and clients take turns.
+    A client gets its share of the memory that is free (L{egress.model.fair_shares}). A claim that does not fit waits.
+    Claims of one client are granted in the order of their arrival, and clients take turns.
 
     @param clock: the reactor; waiting claims are granted in a later turn.
     @param total: bytes.
-    @ivar held: the number of bytes granted to all claims.
     """
 
     def __init__(self, clock: IReactorTime, total: int) -> None:
-        self.total = total
-        self.held = 0
         self._clock = clock
-        self._by_client: dict[str, int] = {}
-        self._waiting: dict[str, deque[Claim]] = {}
+        self._memory = FairShares(total)
+        self._waiting: ClientQueues[str, Claim] = ClientQueues()
         self._scheduled: IDelayedCall | None = None
+
+    @property
+    def total(self) -> int:
+        """The number of bytes."""
+        return self._memory.total
+
+    @property
+    def held(self) -> int:
+        """The number of bytes granted to all claims."""
+        return self._memory.held
 
     @property
     def waiting(self) -> int:
         """The number of waiting claims."""
-        return sum(map(len, self._waiting.values()))
+        return len(self._waiting)
 
     def claim(self, client: str, size: int, granted: Callable[[], object]) -> Claim:
         """Request memory.
@@ -87,49 +95,31 @@ class MemoryBudget:
 
     def request(self, claim: Claim, *, first: bool = False) -> None:
         """Grant a claim, now or later."""
-        queue = self._waiting.get(claim.client)
-        if (first or queue is None) and self._fits(claim):
+        if (first or not self._waiting.count(claim.client)) and self._fits(claim):
             self._grant(claim)
-        elif queue is None:
-            self._waiting[claim.client] = deque((claim,))
         elif first:
-            queue.appendleft(claim)
+            self._waiting.add_first(claim.client, claim)
         else:
-            queue.append(claim)
+            self._waiting.add(claim.client, claim)
 
     def _fits(self, claim: Claim) -> bool:
-        free, additional = self.total - self.held, claim.wanted - claim.size
-        # Memory that the claim already holds does not count against it.
-        others = self._by_client.get(claim.client, 0) - claim.size
-        return additional <= free and (others == 0 or others + claim.wanted <= free + claim.size)
+        return self._memory.fits(claim.client, claim.wanted, claim.size)
 
     def _grant(self, claim: Claim) -> None:
-        additional = claim.wanted - claim.size
+        self._memory.take(claim.client, claim.wanted - claim.size)
         claim.size = claim.wanted
-        self.held += additional
-        self._by_client[claim.client] = self._by_client.get(claim.client, 0) + additional
 
     def cancel(self, claim: Claim) -> None:
         """Cancel a waiting claim."""
-        queue = self._waiting.get(claim.client)
-        if queue is not None and claim in queue:
-            queue.remove(claim)
-            if not queue:
-                del self._waiting[claim.client]
+        if self._waiting.discard(claim.client, claim):
             self._schedule()
 
     def release(self, claim: Claim, size: int) -> None:
         """Return memory to the budget."""
-        if not size:
-            return
-        claim.size -= size
-        self.held -= size
-        remaining = self._by_client[claim.client] - size
-        if remaining:
-            self._by_client[claim.client] = remaining
-        else:
-            del self._by_client[claim.client]
-        self._schedule()
+        if size:
+            claim.size -= size
+            self._memory.give_back(claim.client, size)
+            self._schedule()
 
     def _schedule(self) -> None:
         if self._waiting and self._scheduled is None:
@@ -139,14 +129,14 @@ class MemoryBudget:
         """Grant the claims that fit now: one claim per client, in rotation."""
         self._scheduled = None
         granted: list[Claim] = []
-        for client in list(islice(self._waiting, _LOOKED_AT)):
-            queue = self._waiting.pop(client)
-            if self._fits(queue[0]):
-                claim = queue.popleft()
+        for client in list(islice(self._waiting.clients, _LOOKED_AT)):
+            claim = self._waiting.first(client)
+            if self._fits(claim):
+                self._waiting.take_from(client)
                 self._grant(claim)
                 granted.append(claim)
-            if queue:
-                self._waiting[client] = queue
+            else:
+                self._waiting.skip(client)
         if granted:
             self._schedule()
         for claim in granted:

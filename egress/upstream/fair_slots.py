@@ -7,6 +7,9 @@ from typing import Final
 
 import attrs
 
+from egress.model.client_queues import ClientQueues
+from egress.model.fair_shares import FairShares
+
 # The reasons for a full queue.
 OF_CLIENT: Final = "client"
 OF_ALL: Final = "all"
@@ -39,10 +42,8 @@ class FairSlots:
     """Assigns slots to clients, round-robin.
 
     The queue of one client never delays another client.  One client cannot occupy all slots either: it gets a slot only
-    while it occupies fewer slots than are free.  This is the "dynamic threshold" of Choudhury and Hahne (IEEE/ACM
-    Transactions on Networking 6(3), 1998).  Therefore, the first client gets at most half of the slots, the next client
-    half of the remaining slots, and so on.  With 32 slots, it takes six clients to occupy all of them.  A client that
-    occupies no slot gets any free slot.
+    while it occupies fewer slots than are free (L{egress.model.fair_shares}).  With 32 slots it takes six clients to
+    occupy all of them.  A client that occupies no slot gets any free slot.
 
     @param slots: the number of slots; at least 2, so that no client can occupy all of them.
     @param queue: the maximum number of queued entries.
@@ -50,60 +51,45 @@ class FairSlots:
     """
 
     def __init__(self, slots: int, queue: int, queue_per_client: int) -> None:
-        self._slots = max(2, slots)
+        self._slots = FairShares(max(2, slots))
         self._queue = queue
         self._queue_per_client = queue_per_client
-        self._waiting: dict[str, dict[Ticket, None]] = {}
-        self._number = 0
-        self._occupied: dict[str, int] = {}
-        self._busy = 0
+        self._waiting: ClientQueues[str, Ticket] = ClientQueues()
         self._assigning = False
 
     @property
     def waiting(self) -> int:
         """The number of queued entries."""
-        return self._number
+        return len(self._waiting)
 
     @property
     def busy(self) -> int:
         """The number of occupied slots."""
-        return self._busy
+        return self._slots.held
 
     def enter(self, client: str, begin: Callable[[], None]) -> Ticket:
         """Add an entry to the queue; C{begin} may be called before this method returns.
 
         @raise NoSlot: if the queue is full.
         """
-        queue = self._waiting.get(client)
-        if queue is not None and len(queue) >= self._queue_per_client:
+        queued = self._waiting.count(client)
+        if queued >= self._queue_per_client:
             raise NoSlot(of_client=True)
-        if self._number >= self._queue and (queue is not None or not self._may_begin(client)):
+        if len(self._waiting) >= self._queue and (queued or not self._slots.fits(client)):
             raise NoSlot(of_client=False)
         ticket = Ticket(client, begin)
-        self._waiting.setdefault(client, {})[ticket] = None
-        self._number += 1
+        self._waiting.add(client, ticket)
         self._assign()
         return ticket
 
     def leave(self, ticket: Ticket) -> None:
         """Remove an entry from the queue; has no effect after C{begin} was called."""
-        queue = self._waiting.get(ticket.client)
-        if queue is not None and ticket in queue:
-            self._remove(ticket, queue)
+        self._waiting.discard(ticket.client, ticket)
 
     def over(self, client: str) -> None:
         """Free a slot of a client."""
-        self._busy -= 1
-        self._occupied[client] -= 1
-        if not self._occupied[client]:
-            del self._occupied[client]
+        self._slots.give_back(client, 1)
         self._assign()
-
-    def _remove(self, ticket: Ticket, queue: dict[Ticket, None]) -> None:
-        del queue[ticket]
-        self._number -= 1
-        if not queue:
-            del self._waiting[ticket.client]
 
     def _assign(self) -> None:
         # C{begin} may free its slot immediately, and so call this method again.
@@ -118,20 +104,12 @@ class FairSlots:
         finally:
             self._assigning = False
 
-    def _may_begin(self, client: str) -> bool:
-        return self._occupied.get(client, 0) < self._slots - self._busy
-
     def _next(self) -> Ticket | None:
-        if self._busy >= self._slots:
+        if self._slots.held >= self._slots.total:
             return None
         # A client without a slot is never skipped, so at most as many clients are skipped as there are occupied slots.
-        client = next(filter(self._may_begin, self._waiting), None)
+        client = next(filter(self._slots.fits, self._waiting.clients), None)
         if client is None:
             return None
-        # The client moves to the end of the round.
-        queue = self._waiting[client] = self._waiting.pop(client)
-        ticket = next(iter(queue))
-        self._remove(ticket, queue)
-        self._busy += 1
-        self._occupied[client] = self._occupied.get(client, 0) + 1
-        return ticket
+        self._slots.take(client, 1)
+        return self._waiting.take_from(client)
