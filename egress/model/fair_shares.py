@@ -9,9 +9,9 @@ class FairShares:
     """Counts how much of a capacity each client holds, and limits the share of each client.
 
     A client gets an amount only if it then holds at most as much as was free before.  This is the "dynamic threshold"
-    of Choudhury and Hahne (IEEE/ACM Transactions on Networking 6(3), 1998).  Therefore the first client gets at most half
-    of the capacity, the next client half of the rest, and so on. A client that holds nothing gets any amount that is
-    free.
+    of Choudhury and Hahne (IEEE/ACM Transactions on Networking 6(3), 1998).  Therefore the first client gets at most
+    half of the capacity, the next client half of the rest, and so on.  A client that holds nothing gets any amount that
+    is free.
 
     @ivar total: the capacity.
     @ivar held: the amount that all clients together hold.
