@@ -1,4 +1,4 @@
-"""The admin backend of one process, which a parent process can use over a channel."""
+"""The admin backend of one process, which the supervisor can use over a channel."""
 
 from __future__ import annotations
 
@@ -44,22 +44,22 @@ class LocalAdminBackend:
         """Explain what the proxy would do with a request."""
         return maybeDeferred(self._explain, request).addCallback(lambda explanation: explanation.to_json())
 
-    # -- requests of the parent process
+    # -- requests of the supervisor
 
     def pending_approvals(self) -> list[Any]:
-        """List the pending approvals; the parent process knows the grants."""
+        """List the pending approvals; the supervisor knows the grants."""
         found: list[Any] = self._approvals.listed(redact_url)["pending"]
         return found
 
     def resolve_for_parent(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Resolve a pending approval for the parent process: C{{"id": ..., "answer": {...}}}."""
+        """Resolve a pending approval for the supervisor: C{{"id": ..., "answer": {...}}}."""
         resolved, grant = self._approvals.answer(request["id"], ApprovalAnswer.parse(request["answer"]))
         return {"resolved": resolved, "grant": None if grant is None else grant.to_json()}
 
     def add_grant_for_parent(self, grant: Mapping[str, Any]) -> int:
-        """Add a grant from the parent process."""
+        """Add a grant from the supervisor."""
         return self.add_grant(Grant.from_json(grant))
 
     def explain_for_parent(self, request: Mapping[str, Any]) -> Deferred[dict[str, Any]]:
-        """Explain a request for the parent process."""
+        """Explain a request for the supervisor."""
         return self.explain(ExplainRequest.parse(request))

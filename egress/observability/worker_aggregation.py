@@ -86,11 +86,11 @@ def _add_up(parts: Iterable[tuple[str, Iterable[Metric]]]) -> dict[str, _Family]
 
 
 class WorkerMetrics(Collector):
-    """The metrics of a parent and its workers.
+    """The metrics of a supervisor and its workers.
 
     Counters never decrease: the last known counters of a worker that ended remain in the sum.
 
-    @param parent: the parent's own registry.
+    @param parent: the registry of the supervisor itself.
     """
 
     def __init__(self, parent: CollectorRegistry) -> None:

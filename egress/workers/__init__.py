@@ -1,1 +1,1 @@
-"""Several worker processes behind one C{twistd}: the parent and the worker program."""
+"""Several worker processes behind one C{twistd}: the supervisor and the worker program."""

@@ -1,4 +1,4 @@
-"""The admin backend of several workers: the parent queries and notifies all of them."""
+"""The admin backend of several workers: the supervisor queries and notifies all of them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _EXPLAINED_WITHIN: Final = 120.0
 
 
 class WorkerAdminBackend:
-    """The admin backend of a parent (L{egress.admin.api.AdminBackend}).
+    """The admin backend of a supervisor (L{egress.admin.api.AdminBackend}).
 
     @param running: returns the slots whose workers serve.
     @param wall_clock: seconds since the epoch.

@@ -1,6 +1,6 @@
-"""The channel between a parent and a worker, and its messages.
+"""The channel between a supervisor and a worker, and its messages.
 
-It is a socket pair that the worker inherits.  The parent first sends its L{WorkerSpec}, pickled: it holds secrets,
+It is a socket pair that the worker inherits.  The supervisor first sends its L{WorkerSpec}, pickled: it holds secrets,
 which no other process can read there.  From then on both send JSON, so that a message of a worker can be wrong but
 cannot run code.  When the channel closes, one of the two has ended.
 """
@@ -26,7 +26,7 @@ from egress.config.model import ProxyConfig
 
 _log = Logger()
 
-# The descriptors of a worker: the channel to the parent, and from the next one on its listening sockets.
+# The descriptors of a worker: the channel to the supervisor, and from the next one on its listening sockets.
 CONTROL: Final = 3
 FIRST_LISTENER: Final = 4
 
@@ -57,7 +57,7 @@ class WorkerSpec:
     """The configuration with which a worker starts.
 
     @ivar number: the number of the worker, from 1.
-    @ivar reactor: the module that installs the parent's kind of reactor.
+    @ivar reactor: the module that installs the supervisor's kind of reactor.
     @ivar config: the configuration, the same for all.
     @ivar families: the address family of each of its listening sockets.
     @ivar approval_key: the key that all workers derive the ids of pending approvals with.
@@ -111,8 +111,8 @@ def send_spec(line: socket.socket, spec: WorkerSpec) -> None:
 
 
 def receive_spec(line: socket.socket) -> WorkerSpec:
-    """Receive the specification from the parent."""
-    spec: WorkerSpec = pickle.loads(receive_frame(line))  # noqa: S301 - from the parent, on a line of our own
+    """Receive the specification from the supervisor."""
+    spec: WorkerSpec = pickle.loads(receive_frame(line))  # noqa: S301 - from the supervisor, over the inherited channel
     return spec
 
 

@@ -1,4 +1,4 @@
-"""The parent of several worker processes behind one C{twistd}; it serves no client.
+"""The supervisor of several worker processes behind one C{twistd}; it serves no client.
 
 It binds the ports, starts the workers, restarts a worker that exits, and tells workers when to stop.  It aggregates
 their metrics and checks.
@@ -99,7 +99,7 @@ class WorkerPool(Service):
                 # A worker does not learn whether its lines were written.
                 raise ConfigError("--audit-failure", "deny", "with several workers, write the audit log to a file")
             # Several processes can append to a file without mixing their lines, but not to anything else: the workers
-            # send their lines to the parent.
+            # send their lines to the supervisor.
             self._audit = JsonLinesAudit(config.audit_log)
             self._worker_config = attrs.evolve(config, audit_log=STDOUT)
         self._reloader = Reloader(DeferredLock(), self._reads, self._load_resources, self._reload_workers)
@@ -295,7 +295,7 @@ class WorkerPool(Service):
 def parent_metrics(
     configured: int, running: Callable[[], float], lost: Callable[[], float]
 ) -> tuple[CollectorRegistry, Counter]:
-    """Make the registry of a parent process, with the counter of restarted workers.
+    """Make the registry of a supervisor, with the counter of restarted workers.
 
     @param configured: the number of configured workers.
     @param running: returns the number of running workers.

@@ -1,7 +1,7 @@
-"""The listening sockets of several workers, which their parent binds and keeps open while it runs.
+"""The listening sockets of several workers, which their supervisor binds and keeps open while it runs.
 
 Each worker has its own TCP socket for each endpoint, all on one port (C{SO_REUSEPORT}), and the kernel distributes
-connections among them.  The parent never accepts, but it keeps the sockets open, so connections in the backlog of a
+connections among them.  The supervisor never accepts, but it keeps the sockets open, so connections in the backlog of a
 worker that died are accepted by its successor.  A UNIX socket cannot be shared in this way: there is one, from which
 all workers accept.
 
@@ -68,7 +68,7 @@ class SharedListener:
             each.listen(self.backlog)
 
     def close(self) -> None:
-        """Close the parent's descriptors."""
+        """Close the supervisor's descriptors."""
         for each in (*self.sockets, *filter(None, [self.guard])):
             each.close()
 
@@ -133,7 +133,7 @@ class SharedListeners:
         return [(listener.family, listener.sockets[worker].fileno()) for listener in self._bound]
 
     def close(self) -> None:
-        """Close the parent's descriptors: once the workers have closed theirs, the ports are closed."""
+        """Close the supervisor's descriptors: once the workers have closed theirs, the ports are closed."""
         bound, self._bound = self._bound, []
         release, self._release = self._release, []
         for listener in bound:

@@ -1,4 +1,4 @@
-"""The supervisor of one worker: it starts the process and restarts it when it ends."""
+"""The slot of one worker in the supervisor: starts the process, and restarts it when it exits."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def worker_environment(environ: Mapping[str, str], path: Sequence[str]) -> dict[
     """Make the environment of a worker.
 
     It contains no variable of a proxy option, and so no secret, because the worker receives its configuration over the
-    channel.  The worker finds the same modules as the parent.
+    channel.  The worker finds the same modules as the supervisor.
     """
     names = {variable.name for option in OPTIONS for variable in option.environment}
     inherited = {name: value for name, value in environ.items() if name.upper() not in names}

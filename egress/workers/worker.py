@@ -1,8 +1,8 @@
 """The worker program, which C{twistd egressproxy --workers N} runs N times.
 
-A worker receives its specification from its parent, on a socket that it inherits together with the listening sockets.
-It drains when the parent tells it to, or on a SIGTERM that a process manager sends to all processes, and ends
-immediately when the parent has ended.
+A worker receives its specification from the supervisor, on a socket that it inherits together with the listening
+sockets. It drains when the supervisor tells it to, or on a SIGTERM that a process manager sends to all processes, and
+exits immediately when the supervisor has exited.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Worker:
         self.channel = Channel(self._notified, self._parent_lost, handlers)
 
     def start(self) -> None:
-        """Tell the parent, once the reactor runs, that the worker is ready to serve."""
+        """Tell the supervisor, once the reactor runs, that the worker is ready to serve."""
         self._reactor.addSystemEventTrigger("before", "shutdown", self._proxy.stopService)
         self.channel.send(READY)
 
@@ -96,7 +96,7 @@ class Worker:
         self._reactor.callFromThread(self._end)
 
     def _end(self) -> None:
-        # A process manager's signal and the parent's message may both arrive.
+        # A process manager's signal and the supervisor's message may both arrive.
         with suppress(ReactorNotRunning):
             self._reactor.stop()
 
@@ -112,7 +112,7 @@ class Worker:
         return to_json(self._proxy.metrics.registry.collect())
 
     def _parent_lost(self) -> None:
-        # A restarted parent needs the ports, and no parent remains that could end this process later.
+        # A restarted supervisor needs the ports, and no supervisor remains that could end this process later.
         self._reactor.callLater(ABORT_SECONDS, self._leave)
         self._end()
         self._proxy.abort()
@@ -127,7 +127,7 @@ def endpoints(reactor: Any, spec: WorkerSpec) -> list[AdoptedStreamServerEndpoin
 
 
 def _log_to(stream: TextIO) -> None:
-    """Log without the time: the parent, which reads the lines, adds it."""
+    """Log without the time: the supervisor, which reads the lines, adds it."""
 
     def as_text(event: Any) -> str:
         text = eventAsText(event, includeTimestamp=False)
@@ -141,7 +141,8 @@ def main() -> None:
     """Run a worker on the descriptors that L{egress.workers.service} passes."""
     control = socket.socket(fileno=CONTROL)
     spec = receive_spec(control)
-    # A terminal or a process manager sends these to the parent, too, and the parent tells the worker what to do.
+    # A terminal or a process manager sends these to the supervisor, too.  The supervisor then sends messages to the
+    # worker.
     for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     _log_to(sys.stderr)
@@ -161,7 +162,7 @@ def main() -> None:
     adopt(reactor, control, worker.channel)
 
     def start() -> None:
-        # Replace the reactor's handler, which logs an error when the parent's message comes first.
+        # Replace the reactor's handler, which logs an error when the supervisor's message comes first.
         signal.signal(signal.SIGTERM, worker.terminated)
         worker.start()
 
