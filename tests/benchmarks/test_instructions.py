@@ -94,9 +94,9 @@ class CommandTests(SynchronousTestCase):
         self.assertRaises(Unproven, instructions_in, "events: Ir\n")
 
     def test_counter(self) -> None:
-        """The counter covers the time from start to stop, and reads the newest file of its process."""
+        """The counter covers the time from start to stop, and reads the newest file of the main thread."""
         directory = make_directory(self)
-        for name, total in (("7.2", 5), ("7.10", 6), ("8.11", 7)):
+        for name, total in (("7.2-01", 5), ("7.10-01", 6), ("7.10-02", 8), ("8.11-01", 7)):
             (directory / f"callgrind.{name}").write_text(f"totals: {total}\n", encoding="ascii")
         commands: list[str] = []
 
