@@ -19,6 +19,17 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.integration.peers import Origins, origins
 from tests.integration.processes import HERE, ROOT, Process, environment, free_port, node_module, program
 
+DENY_ALL = 'version = 1\n[[rules]]\nid = "closed"\naction = "deny"\nreason = "closed for today"\n'
+DENY_CLOSED = """
+version = 1
+[[rules]]
+id = "closed"
+action = "deny"
+reason = "this path is closed"
+paths = ["/closed/**"]
+[[rules]]
+action = "allow"
+"""
 ALLOW_ALL = 'version = 1\n[[rules]]\naction = "allow"\n'
 TWISTD = "from twisted.scripts.twistd import run; run()"
 # twistd ends itself with the signal that it received, before coverage could write its data.
@@ -58,6 +69,25 @@ def twistd(*options: str, reactor: str = "") -> list[str]:
 def proxy_environment(**extra: str) -> dict[str, str]:
     """Return the environment of a proxy, in which it finds the project whether or not it is installed."""
     return environment(**{"PYTHONPATH": str(ROOT), **extra})
+
+
+def run_egress(
+    *arguments: str, directory: Path | None = None, stdin: str | None = None, **env: str
+) -> subprocess.CompletedProcess[str]:
+    """Run C{egress}.
+
+    @param directory: its working directory.
+    """
+    return subprocess.run(
+        [sys.executable, "-m", "egress", *arguments],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=directory,
+        env=proxy_environment(**env),
+        check=False,
+    )
 
 
 def sitecustomize(directory: Path, program: str) -> str:
@@ -167,13 +197,14 @@ class IntegrationTestCase(SynchronousTestCase):
             *options,
             **env,
         )
-        self.addCleanup(self._stop, proxy)
+        self.addCleanup(self.stop_cleanly, proxy.process)
         return proxy
 
-    def _stop(self, proxy: Proxy) -> None:
-        proxy.process.stop()
+    def stop_cleanly(self, process: Process) -> None:
+        """Stop a program of this project."""
+        process.stop()
         # No behaviour of clients and origins may cause an exception in the log.
-        self.assertNotIn("Traceback", proxy.process.output())
+        self.assertNotIn("Traceback", process.output())
 
     def wait_until(self, is_true: Callable[[], object], what: str = "", seconds: float = 30.0) -> None:
         """Wait until a condition is true.

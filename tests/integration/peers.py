@@ -46,20 +46,38 @@ pid {directory}/nginx.pid;
 error_log {directory}/error.log;
 events {{ }}
 http {{
-    client_max_body_size 0;
     client_body_temp_path {directory}/body;
     proxy_temp_path {directory}/proxy;
     fastcgi_temp_path {directory}/fastcgi;
     uwsgi_temp_path {directory}/uwsgi;
     scgi_temp_path {directory}/scgi;
+    {http}
+}}
+"""
+
+_HTTP = """
+    client_max_body_size 0;
     gzip on;
     gzip_min_length 1;
     gzip_proxied any;
     gzip_types application/json;
-    map $http_upgrade $connection_upgrade {{ default upgrade; '' close; }}
-    {servers}
-}}
+    map $http_upgrade $connection_upgrade { default upgrade; '' close; }
 """
+
+
+def start_nginx(directory: Path, http: str, port: int) -> Process:
+    """Start nginx.
+
+    @param directory: the directory for all its files.
+    @param http: the content of the block C{http}.
+    @param port: a port on which it listens.
+    """
+    nginx = program("nginx")
+    config = directory / "nginx.conf"
+    config.write_text(_CONFIG.format(directory=directory, http=http), "utf-8")
+    process = Process([nginx, "-c", str(config)], directory, "nginx")
+    process.wait_for_port(port)
+    return process
 
 
 class Origins:
@@ -73,7 +91,8 @@ class Origins:
 
     def __init__(self) -> None:
         # Find missing programs before anything is started.
-        nginx, node = program("nginx"), program("node")
+        program("nginx")
+        node = program("node")
         node_module("express")
         self.directory = Path(tempfile.mkdtemp(prefix="egress-origins-"))
         self.directory.chmod(0o755)
@@ -88,10 +107,7 @@ class Origins:
         with (files / "big").open("wb") as big:
             big.truncate(BIG)
         self.ca = self._write_certificates()
-        config = self.directory / "nginx.conf"
-        config.write_text(_CONFIG.format(directory=self.directory, servers=self._servers()))
-        self._nginx = Process([nginx, "-c", str(config)], self.directory, "nginx")
-        self._nginx.wait_for_port(self.https)
+        self._nginx = start_nginx(self.directory, _HTTP + self._servers(), self.https)
 
     def _write_certificates(self) -> Path:
         ca, stranger = TestCA("test CA"), TestCA("unknown CA")

@@ -7,12 +7,15 @@ import ssl
 import struct
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
-from tests.certificates import TestCertificate
-from tests.integration.base import Proxy
+from tests.certificates import TestCA, TestCertificate
+from tests.integration.base import IntegrationTestCase, Proxy
 
 # Longer than any operation here takes: after this time a peer hangs.
 PATIENCE = 20.0
+
+OK = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 # The rest of a request head for a WebSocket, and the response; key and accept are those of RFC 6455 section 1.3.
 UPGRADE = (
@@ -40,6 +43,17 @@ class Wire:
     def send(self, data: bytes | str) -> None:
         """Send all data."""
         self.socket.sendall(data.encode("latin-1") if isinstance(data, str) else data)
+
+    def start_tls(self, server_name: str, ca: Path | None) -> None:
+        """Start TLS as a client.
+
+        @param ca: the CA to trust; C{None} accepts every certificate.
+        """
+        context = ssl.create_default_context(cafile=ca)
+        if ca is None:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        self.socket = context.wrap_socket(self.socket, server_hostname=server_name)
 
     def _read(self) -> None:
         data = self.socket.recv(65536)
@@ -106,6 +120,10 @@ class Wire:
                 length = int(value)
         return head, b"" if head_only else self.read(length)
 
+    def read_head(self) -> str:
+        """Read the head of a message."""
+        return self.read_message(head_only=True)[0]
+
     def close(self) -> None:
         """Close this end."""
         self.socket.close()
@@ -114,6 +132,9 @@ class Wire:
         """Close this end with a reset."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.close()
+
+
+Script = Callable[["RawOrigin", Wire], object]
 
 
 class RawOrigin:
@@ -125,7 +146,7 @@ class RawOrigin:
 
     def __init__(
         self,
-        script: Callable[[RawOrigin, Wire], None],
+        script: Script,
         context: ssl.SSLContext | None = None,
         host: str = "127.0.0.1",
     ) -> None:
@@ -204,11 +225,54 @@ def client_of(proxy: Proxy, tunnel_to: str | None = None, *, tls: bool = False) 
     wire = Wire(socket.create_connection(("127.0.0.1", proxy.port)))
     if tunnel_to is not None:
         wire.send(f"CONNECT {tunnel_to} HTTP/1.1\r\nHost: {tunnel_to}\r\n\r\n")
-        head, _ = wire.read_message(head_only=True)
+        head = wire.read_head()
         if not head.startswith("HTTP/1.1 200 "):
             raise AssertionError(head)
     if tls:
         assert tunnel_to is not None
-        context = ssl.create_default_context(cafile=str(proxy.ca))
-        wire.socket = context.wrap_socket(wire.socket, server_hostname=tunnel_to.rpartition(":")[0])
+        wire.start_tls(tunnel_to.rpartition(":")[0], proxy.ca)
     return wire
+
+
+def respond_once(origin: RawOrigin, wire: Wire) -> None:
+    """Respond to one request of a connection."""
+    origin.request(wire)
+    wire.send(OK)
+
+
+def respond_always(origin: RawOrigin, wire: Wire) -> None:
+    """Respond to every request of a connection."""
+    while True:
+        respond_once(origin, wire)
+
+
+class RawOriginTestCase(IntegrationTestCase):
+    """Base: starts origins that run a script, and connects clients.
+
+    @ivar ca: the CA of the origins.
+    @ivar trust: the options of a proxy that trusts it.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.ca = TestCA("raw CA")
+        self.trust = ["--ssl-extra-ca-certs", str(self.ca.write(self.directory, "raw-ca"))]
+
+    def tls(self, *names: str) -> ssl.SSLContext:
+        """Return the context of an origin.
+
+        @param names: the names in its certificate; by default, the address of the origins.
+        """
+        return server_context(self.ca.issue(*(names or ("127.0.0.1",))), str(self.directory))
+
+    def start_origin(self, script: Script, context: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> RawOrigin:
+        """Start an origin."""
+        origin = RawOrigin(script, context, host)
+        self.addCleanup(origin.stop)
+        return origin
+
+    def connect(self, proxy: Proxy, tunnel_to: str | None = None, *, tls: bool = False) -> Wire:
+        """Connect a client to a proxy; see L{client_of}."""
+        client = client_of(proxy, tunnel_to, tls=tls)
+        self.addCleanup(client.close)
+        return client

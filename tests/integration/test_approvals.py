@@ -16,7 +16,7 @@ from typing import Any
 from egress.cli.admin_client import AdminApi
 from egress.cli.errors import CommandFailed
 from egress.config.admin_endpoint import AdminEndpoint
-from tests.integration.base import ONE_PROCESS, IntegrationTestCase, Proxy
+from tests.integration.base import ONE_PROCESS, IntegrationTestCase, Proxy, run_egress
 from tests.integration.processes import ROOT, environment, free_port, program
 
 PATIENCE = 20.0
@@ -83,15 +83,7 @@ class ApprovalsTestCase(IntegrationTestCase):
 
     def egress(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
         """Run the command, as an approver does."""
-        return subprocess.run(
-            [sys.executable, "-m", "egress", *arguments],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            cwd=self.directory,
-            env=environment(**{"PYTHONPATH": str(ROOT), "EGRESS_ADMIN": f"unix:{self.socket}", **env}),
-            check=False,
-        )
+        return run_egress(*arguments, directory=self.directory, **{"EGRESS_ADMIN": f"unix:{self.socket}", **env})
 
     def approvals(self, *arguments: str) -> str:
         done = self.egress("approvals", *arguments)

@@ -6,7 +6,6 @@ import json
 import socket
 import ssl
 import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from contextlib import closing
@@ -16,7 +15,7 @@ from cryptography import x509
 
 from egress.tls.issuer import read_certificates
 from tests.certificates import TestCA, key_pem_of
-from tests.integration.base import IntegrationTestCase, Proxy, proxy_environment
+from tests.integration.base import IntegrationTestCase, Proxy, run_egress
 from tests.integration.raw_origin import Wire
 
 PATIENCE = 30.0
@@ -29,14 +28,7 @@ class CaTestCase(IntegrationTestCase):
 
     def egress(self, *arguments: str) -> str:
         """Run C{egress ca}, which must succeed."""
-        done = subprocess.run(
-            [sys.executable, "-m", "egress", "ca", *arguments],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            env=proxy_environment(),
-            check=False,
-        )
+        done = run_egress("ca", *arguments)
         self.assertEqual(done.returncode, 0, done.stderr)
         return done.stdout
 

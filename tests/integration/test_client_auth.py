@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import base64
 import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 from tests.certificates import CLIENT, TestCA
-from tests.integration.base import ONE_PROCESS, IntegrationTestCase, Proxy, proxy_environment
+from tests.integration.base import ONE_PROCESS, IntegrationTestCase, Proxy, run_egress
 from tests.integration.processes import free_port
 
 PASSWORD = "correct: horse"
@@ -21,15 +19,8 @@ def made(name: str, *options: str, password: str = "") -> tuple[str, str]:
 
     @return: the line, and the other output.
     """
-    done = subprocess.run(
-        [sys.executable, "-m", "egress", "client", *options, name],
-        input=f"{password}\n",
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env=proxy_environment(),
-        check=True,
-    )
+    done = run_egress("client", *options, name, stdin=f"{password}\n")
+    done.check_returncode()
     return done.stdout, done.stderr
 
 

@@ -7,47 +7,33 @@ certificate by path do so after the handshake (C{urllib3/urllib3#1634}).
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable
 
 from tests.certificates import CLIENT, TestCA
-from tests.integration.base import IntegrationTestCase, Proxy
-from tests.integration.raw_origin import RawOrigin, Wire, server_context
-
-ANSWER = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+from tests.integration.base import Proxy
+from tests.integration.raw_origin import RawOrigin, RawOriginTestCase, Wire, respond_once
 
 
-class ClientCertificateTests(IntegrationTestCase):
+class ClientCertificateTests(RawOriginTestCase):
     """Responses of an origin to the client certificate."""
 
     def setUp(self) -> None:
         super().setUp()
-        self.ca = TestCA("Origins")
-        self.ca_file = self.ca.write(self.directory, "origins")
         self.clients = TestCA("Their clients")
         self.clients.write(self.directory, "clients")
-        self.context = server_context(self.ca.issue("localhost", "127.0.0.1"), str(self.directory))
+        self.context = self.tls("localhost", "127.0.0.1")
         self.context.load_verify_locations(str(self.directory / "clients.pem"))
-
-    def origin(self, script: Callable[[RawOrigin, Wire], None]) -> str:
-        origin = RawOrigin(script, self.context)
-        self.addCleanup(origin.stop)
-        return origin.url
 
     def proxy(self, issuer: TestCA | None) -> Proxy:
         """Start a proxy.
 
         @param issuer: the issuer of its certificate; C{None}: it has none.
         """
-        options = ["--ssl-extra-ca-certs", str(self.ca_file)]
+        options = [*self.trust]
         if issuer is not None:
             issuer.issue(usage=CLIENT, subject="our proxy").write_combined(self.directory, "mine")
             terms = '[[origin]]\nhosts = ["127.0.0.1"]\nclient-certificate = "mine.pem"\n'
             options += ["--origin-tls", str(self.write("terms.toml", terms))]
         return self.start_proxy(*self.allow_all(), *options)
-
-    def answering(self, origin: RawOrigin, wire: Wire) -> None:
-        origin.request(wire)
-        wire.send(ANSWER)
 
     def test_missing_and_rejected(self) -> None:
         self.context.verify_mode = ssl.CERT_REQUIRED
@@ -56,7 +42,7 @@ class ClientCertificateTests(IntegrationTestCase):
             (ssl.TLSVersion.TLSv1_3, "certificate_required"),
         ):
             self.context.maximum_version = version
-            url = self.origin(self.answering)
+            url = self.start_origin(respond_once, self.context).url
             for issuer, alert in ((None, missing), (TestCA("Stranger"), "unknown_ca"), (self.clients, None)):
                 with self.subTest(version=version, alert=alert):
                     proxy = self.proxy(issuer)
@@ -94,5 +80,5 @@ class ClientCertificateTests(IntegrationTestCase):
             content = f"{before} {subject['commonName']}"
             wire.send(f"HTTP/1.1 200 OK\r\nContent-Length: {len(content)}\r\n\r\n{content}")
 
-        url = self.origin(script)
+        url = self.start_origin(script, self.context).url
         self.assertEqual(self.fetch(self.proxy(self.clients), f"{url}/"), (200, "None our proxy"))

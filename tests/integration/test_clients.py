@@ -6,18 +6,7 @@ import json
 import socket
 import sys
 
-from tests.integration.base import IntegrationTestCase
-
-DENY = """
-version = 1
-[[rules]]
-id = "closed"
-action = "deny"
-reason = "this path is closed"
-paths = ["/closed/**"]
-[[rules]]
-action = "allow"
-"""
+from tests.integration.base import DENY_CLOSED, IntegrationTestCase
 
 _SCRIPT = """
 import json, sys
@@ -33,7 +22,7 @@ class CurlTests(IntegrationTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.proxy = self.start_proxy("--policy", str(self.write("policy.toml", DENY)))
+        self.proxy = self.start_proxy("--policy", str(self.write("policy.toml", DENY_CLOSED)))
 
     def urls(self, path: str) -> tuple[str, str]:
         """Return the URL at both origins."""
@@ -146,7 +135,7 @@ class PythonTests(IntegrationTestCase):
     """Python's HTTP clients, configured only by environment variables."""
 
     def run_script(self, library: str) -> None:
-        proxy = self.start_proxy("--policy", str(self.write("policy.toml", DENY)))
+        proxy = self.start_proxy("--policy", str(self.write("policy.toml", DENY_CLOSED)))
         script = self.write("client.py", _SCRIPT.format(library=library))
         for base in (self.origins.http_url(""), self.origins.https_url("")):
             with self.subTest(base):

@@ -13,8 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from twisted.trial.unittest import SkipTest
 
-from tests.integration.base import IntegrationTestCase, Proxy
-from tests.integration.raw_origin import PATIENCE, RawOrigin, Wire, client_of
+from tests.integration.raw_origin import PATIENCE, RawOrigin, RawOriginTestCase, Wire
 
 OK = "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{}"
 CHALLENGE = "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: {}\r\nContent-Length: 0\r\n\r\n"
@@ -67,19 +66,12 @@ def ntlm_origin(origin: RawOrigin, wire: Wire) -> None:
             wire.send(OK.format(len(user), user))
 
 
-class ConnectionAuthTests(IntegrationTestCase):
+class ConnectionAuthTests(RawOriginTestCase):
     """NTLM through the proxy: a login belongs to one client connection."""
 
     def setUp(self) -> None:
         super().setUp()
-        self.origin = RawOrigin(ntlm_origin)
-        self.addCleanup(self.origin.stop)
-
-    def client(self, proxy: Proxy, tunnel: str | None = None) -> Wire:
-        """Connect as a client."""
-        client = client_of(proxy, tunnel)
-        self.addCleanup(client.close)
-        return client
+        self.origin = self.start_origin(ntlm_origin)
 
     def ask(self, client: Wire, credentials: str = "", *, method: str = "GET", path: str | None = None) -> str:
         """Send a request.
@@ -94,7 +86,7 @@ class ConnectionAuthTests(IntegrationTestCase):
 
     def test_another_client_is_not_logged_in(self) -> None:
         proxy = self.start_proxy(*self.allow_all())
-        first, second = self.client(proxy), self.client(proxy)
+        first, second = self.connect(proxy), self.connect(proxy)
         self.assertEqual(self.ask(first), "401")
         self.assertEqual(self.ask(first, message(1)), "401")
         self.assertEqual(self.ask(first, message(3, "alice")), "alice")
@@ -105,7 +97,7 @@ class ConnectionAuthTests(IntegrationTestCase):
     def test_concurrent_logins(self) -> None:
         proxy = self.start_proxy(*self.allow_all())
         users = ["alice", "bob", "carol"]
-        clients = {user: self.client(proxy) for user in users}
+        clients = {user: self.connect(proxy) for user in users}
         for client in clients.values():
             self.assertEqual(self.ask(client, message(1)), "401")
         for user in reversed(users):
@@ -116,7 +108,7 @@ class ConnectionAuthTests(IntegrationTestCase):
 
     def test_in_tunnels(self) -> None:
         proxy = self.start_proxy(*self.allow_all())
-        first, second = (self.client(proxy, self.origin.authority) for _ in range(2))
+        first, second = (self.connect(proxy, self.origin.authority) for _ in range(2))
         self.assertEqual(self.ask(first, message(1), path="/"), "401")
         self.assertEqual(self.ask(second, message(1), path="/"), "401")
         self.assertEqual(self.ask(second, message(3, "bob"), path="/"), "bob")
@@ -125,7 +117,7 @@ class ConnectionAuthTests(IntegrationTestCase):
 
     def test_login_ends_when_either_side_closes(self) -> None:
         proxy = self.start_proxy(*self.allow_all())
-        first, second = self.client(proxy), self.client(proxy)
+        first, second = self.connect(proxy), self.connect(proxy)
         for client, user in ((first, "alice"), (second, "bob")):
             self.ask(client, message(1))
             self.assertEqual(self.ask(client, message(3, user)), user)
@@ -137,7 +129,7 @@ class ConnectionAuthTests(IntegrationTestCase):
         self.assertEqual(mine.socket.fileno(), -1, "the origin has seen the end of its connection")
         theirs.socket.shutdown(socket.SHUT_RDWR)
         self.assertEqual(second.read_to_end(), b"", "the client learns that its login is gone")
-        self.assertEqual(self.ask(self.client(proxy)), "401")
+        self.assertEqual(self.ask(self.connect(proxy)), "401")
 
     def test_credentials_set_by_a_decision(self) -> None:
         """The proxy's own login applies only to requests for which the decision sets the credentials."""
@@ -151,7 +143,7 @@ set_headers = {{ Authorization = "NTLM {message(1)}" }}
 action = "allow"
 """
         proxy = self.start_proxy("--policy", str(self.write("set.toml", policy)))
-        first, second = self.client(proxy), self.client(proxy)
+        first, second = self.connect(proxy), self.connect(proxy)
         self.assertEqual(self.ask(first, path=f"{self.origin.url}/begin"), "401")
         self.assertEqual(self.ask(second, path=f"{self.origin.url}/other"), "401")
         self.assertEqual(self.ask(first, path=f"{self.origin.url}/other"), "401")

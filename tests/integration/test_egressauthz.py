@@ -11,22 +11,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tests.authz_service.callers import POLICY
 from tests.certificates import TestCA
-from tests.integration.base import ALLOW_ALL, IntegrationTestCase, plugin, proxy_environment
+from tests.integration.base import ALLOW_ALL, DENY_ALL, IntegrationTestCase, plugin, proxy_environment
 from tests.integration.processes import Process, free_port
 
-POLICY = """
-version = 1
-[[rules]]
-id = "no-writes"
-action = "deny"
-reason = "writes are not allowed"
-methods = ["POST"]
-[[rules]]
-id = "all"
-action = "allow"
-"""
-CLOSED = 'version = 1\n[[rules]]\nid = "closed"\naction = "deny"\nreason = "closed for today"\n'
 TOKEN = "a-token-of-the-tests"
 
 
@@ -59,12 +48,8 @@ class EgressAuthzTests(IntegrationTestCase):
 
     def serve(self, *options: str, **more: str) -> Service:
         service = Service(self.directory, "--policy", str(self.policy), *options, **more)
-        self.addCleanup(self.stop, service)
+        self.addCleanup(self.stop_cleanly, service.process)
         return service
-
-    def stop(self, service: Service) -> None:
-        service.process.stop()
-        self.assertNotIn("Traceback", service.process.output())
 
     def serve_tls(self) -> tuple[Service, Path]:
         """Start a service with TLS.
@@ -155,7 +140,7 @@ class EgressAuthzTests(IntegrationTestCase):
         service = self.serve()
         question = json.dumps({"url": "https://example.com/", "method": "GET", "headers": "{}"})
         self.assertEqual(self.ask(service, question)[0], 200)
-        self.policy.write_text(CLOSED, "utf-8")
+        self.policy.write_text(DENY_ALL, "utf-8")
         self.wait_until(lambda: self.ask(service, question)[1].get("ruleId") == "closed")
         self.policy.write_text("garbage", "utf-8")
         self.wait_until(lambda: "policy reload failed" in service.process.output())

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from typing import Any
 
-from tests.integration.base import IntegrationTestCase
-from tests.integration.processes import ROOT, environment
+from tests.integration.base import IntegrationTestCase, run_egress
 
 POLICY = """
 version = 1
@@ -37,15 +35,7 @@ class ExplainTests(IntegrationTestCase):
         return found
 
     def run_explain(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "egress", "explain", *arguments],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            cwd=self.directory,
-            env=environment(PYTHONPATH=str(ROOT)),
-            check=False,
-        )
+        return run_egress("explain", *arguments, directory=self.directory)
 
     def options(self) -> list[str]:
         return [

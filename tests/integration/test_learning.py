@@ -4,29 +4,18 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import time
 from pathlib import Path
 
-from tests.integration.base import ALLOW_ALL, IntegrationTestCase, Proxy, proxy_environment
+from tests.integration.base import ALLOW_ALL, DENY_ALL, IntegrationTestCase, Proxy, run_egress
 from tests.integration.processes import free_port
-
-DENY_ALL = 'version = 1\n[[rules]]\nid = "closed"\naction = "deny"\nreason = "closed for today"\n'
 
 
 class LearningTests(IntegrationTestCase):
     """Observe, suggest, enforce, verify."""
 
     def egress(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "egress", *arguments],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            cwd=self.directory,
-            env=proxy_environment(),
-            check=False,
-        )
+        return run_egress(*arguments, directory=self.directory)
 
     def urls(self) -> list[tuple[str, str]]:
         """Return the methods and URLs of the job."""

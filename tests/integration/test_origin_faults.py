@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 import socket
 import ssl
-from collections.abc import Callable
 
 from tests.certificates import CLIENT, TestCA, TestCertificate, self_signed
-from tests.integration.base import ONE_PROCESS, IntegrationTestCase, Proxy
-from tests.integration.raw_origin import RawOrigin, Wire, client_of, server_context
+from tests.integration.base import ONE_PROCESS, Proxy
+from tests.integration.raw_origin import (
+    OK,
+    RawOrigin,
+    RawOriginTestCase,
+    Script,
+    Wire,
+    respond_always,
+    respond_once,
+    server_context,
+)
 
 HOST = "127.0.0.1"
-OK = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-
-Script = Callable[[RawOrigin, Wire], None]
 
 
 def answer(*pieces: str, reset: bool = False) -> Script:
@@ -30,28 +35,10 @@ def answer(*pieces: str, reset: bool = False) -> Script:
     return script
 
 
-def serve(origin: RawOrigin, wire: Wire) -> None:
-    """Respond to every request of a connection."""
-    while True:
-        origin.request(wire)
-        wire.send(OK)
-
-
 def serve_once(origin: RawOrigin, wire: Wire) -> None:
     """Respond to the first request of a connection; close without a response after the second."""
+    respond_once(origin, wire)
     origin.request(wire)
-    wire.send(OK)
-    origin.request(wire)
-
-
-class RawOriginTestCase(IntegrationTestCase):
-    """Base: starts origins that run a script."""
-
-    def start_origin(self, script: Script, context: ssl.SSLContext | None = None) -> RawOrigin:
-        """Start an origin."""
-        origin = RawOrigin(script, context)
-        self.addCleanup(origin.stop)
-        return origin
 
 
 class TlsTests(RawOriginTestCase):
@@ -59,10 +46,7 @@ class TlsTests(RawOriginTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.ca = TestCA("raw CA")
-        self.proxy = self.start_proxy(
-            *self.allow_all(), "--ssl-extra-ca-certs", str(self.ca.write(self.directory, "raw-ca"))
-        )
+        self.proxy = self.start_proxy(*self.allow_all(), *self.trust)
 
     def tls_origin(self, certificate: TestCertificate, *, tls_1_1: bool = False) -> RawOrigin:
         """Start an origin with this certificate that reads everything."""
@@ -71,12 +55,7 @@ class TlsTests(RawOriginTestCase):
             context.set_ciphers("ALL:@SECLEVEL=0")
             context.minimum_version = ssl.TLSVersion.TLSv1_1
             context.maximum_version = ssl.TLSVersion.TLSv1_1
-
-        def script(origin: RawOrigin, wire: Wire) -> None:
-            origin.request(wire)
-            wire.send(OK)
-
-        return self.start_origin(script, context)
+        return self.start_origin(respond_once, context)
 
     def test_certificates(self) -> None:
         intermediate = TestCA("intermediate", self.ca)
@@ -235,20 +214,17 @@ class PoolTests(RawOriginTestCase):
         self.assertEqual(self.fetch(proxy, url, *arguments), (200, "ok"))
 
     def test_reused(self) -> None:
-        ca = TestCA("raw CA")
-        proxy = self.start_proxy(
-            *ONE_PROCESS, *self.allow_all(), "--ssl-extra-ca-certs", str(ca.write(self.directory, "raw-ca"))
-        )
-        for context in (None, server_context(ca.issue(HOST), str(self.directory))):
+        proxy = self.start_proxy(*ONE_PROCESS, *self.allow_all(), *self.trust)
+        for context in (None, self.tls()):
             with self.subTest(tls=context is not None):
-                origin = self.start_origin(serve, context)
+                origin = self.start_origin(respond_always, context)
                 for number in range(4):
                     self.ask(proxy, f"{origin.url}/{number}")
                 self.assertEqual((len(origin.heads), len(origin.connections)), (4, 1))
 
     def test_not_shared_between_identities(self) -> None:
         proxy = self.start_proxy(*ONE_PROCESS, *self.allow_all())
-        origin = self.start_origin(serve)
+        origin = self.start_origin(respond_always)
         for user in ("one:proxy-secret", "two:proxy-secret", "one:another-secret", "one:proxy-secret"):
             self.ask(proxy, f"{origin.url}/{user[:3]}", "--proxy-user", user)
         self.ask(proxy, f"{origin.url}/nobody")
@@ -293,14 +269,13 @@ class FieldTests(RawOriginTestCase):
         proxy = self.start_proxy(*self.allow_all())
         fields = "Connection: close, X-Hop\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\nUpgrade: h2c\r\nX-Kept: 1\r\n"
         origin = self.start_origin(answer(f"HTTP/1.1 200 OK\r\n{fields}Content-Length: 2\r\n\r\nok"))
-        client = client_of(proxy)
+        client = self.connect(proxy)
         client.send(
             f"GET {origin.url}/path?q=1 HTTP/1.1\r\nHost: {HOST}:{origin.port}\r\nConnection: keep-alive, X-Hop\r\n"
             "X-Hop: 1\r\nKeep-Alive: 5\r\nProxy-Connection: keep-alive\r\nProxy-Authorization: Basic b25lOnR3bw==\r\n"
             "TE: trailers, gzip\r\nUpgrade: h2c\r\nX-Kept: 1\r\n\r\n"
         )
         head, content = client.read_message()
-        self.addCleanup(client.close)
         self.assertEqual(content, b"ok")
         (seen,) = origin.heads
         self.assertTrue(seen.startswith("GET /path?q=1 HTTP/1.1\r\n"), seen)

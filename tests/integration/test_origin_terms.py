@@ -6,21 +6,11 @@ from pathlib import Path
 
 from tests.certificates import CLIENT, TestCA, TestCertificate
 from tests.integration.base import IntegrationTestCase, Proxy
-from tests.integration.processes import Process, free_port, program
+from tests.integration.peers import start_nginx
+from tests.integration.processes import free_port
 from tests.tls import test_ocsp as staple
 
-_CONFIG = """
-daemon off;
-worker_processes 1;
-pid {directory}/nginx.pid;
-error_log {directory}/error.log;
-events {{ }}
-http {{
-    client_body_temp_path {directory}/body;
-    proxy_temp_path {directory}/proxy;
-    fastcgi_temp_path {directory}/fastcgi;
-    uwsgi_temp_path {directory}/uwsgi;
-    scgi_temp_path {directory}/scgi;
+_HTTP = """
     access_log {directory}/access.log;
     server {{
         listen 127.0.0.1:{port} ssl;
@@ -29,7 +19,6 @@ http {{
         {settings}
         location / {{ return 200 "$ssl_protocol $ssl_client_s_dn\\n"; }}
     }}
-}}
 """
 
 
@@ -49,17 +38,13 @@ class OriginTermsTests(IntegrationTestCase):
 
         @return: its URL.
         """
-        nginx, port = program("nginx"), free_port()
+        port = free_port()
         directory = self.directory / str(port)
         directory.mkdir(mode=0o755)
         pem, key = certificate.write(directory)
-        config = directory / "nginx.conf"
-        config.write_text(
-            _CONFIG.format(directory=directory, port=port, certificate=pem, key=key, settings=settings), "utf-8"
-        )
-        process = Process([nginx, "-c", str(config)], directory, "nginx")
+        http = _HTTP.format(directory=directory, port=port, certificate=pem, key=key, settings=settings)
+        process = start_nginx(directory, http, port)
         self.addCleanup(process.stop)
-        process.wait_for_port(port)
         return f"https://localhost:{port}/"
 
     def seen(self, url: str) -> str:

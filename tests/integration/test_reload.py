@@ -8,13 +8,13 @@ import signal
 import time
 
 from tests.certificates import TestCA
-from tests.integration.base import ALLOW_ALL, IntegrationTestCase, Proxy
-from tests.integration.test_tunnels import Client
+from tests.integration.base import ALLOW_ALL, Proxy
+from tests.integration.raw_origin import RawOriginTestCase
 
 DENY = 'version = 1\n[[rules]]\naction = "deny"\nreason = "closed for today"\n'
 
 
-class ReloadTests(IntegrationTestCase):
+class ReloadTests(RawOriginTestCase):
     """The new files apply after the signal."""
 
     def hang_up(self, proxy: Proxy, words: str) -> None:
@@ -27,18 +27,17 @@ class ReloadTests(IntegrationTestCase):
     def test_policy(self) -> None:
         policy = self.write("policy.toml", ALLOW_ALL)
         proxy = self.start_proxy("--policy", str(policy))
-        kept = Client(proxy)
-        self.addCleanup(lambda: kept.socket.close())
+        kept = self.connect(proxy)
         url = self.origins.http_url("/files/hello.txt")
         ask = f"GET {url} HTTP/1.1\r\nHost: 127.0.0.1:{self.origins.http}\r\n\r\n"
         kept.send(ask)
-        self.assertTrue(kept.read_head().startswith(b"HTTP/1.1 200"))
+        self.assertTrue(kept.read_head().startswith("HTTP/1.1 200"))
         kept.read_until(b"hello\n")
         policy.write_text(DENY, "utf-8")
         self.hang_up(proxy, "configuration files reloaded")
         self.assertEqual(self.assert_problem(proxy, url, 403, "authz")["reason"], "closed for today")
         kept.send(ask)
-        self.assertTrue(kept.read_head().startswith(b"HTTP/1.1 403"), "the connection is the same, the policy another")
+        self.assertTrue(kept.read_head().startswith("HTTP/1.1 403"), "the connection is the same, the policy another")
 
     def test_policy_without_a_signal(self) -> None:
         """Without a signal, every worker reloads the changed file."""

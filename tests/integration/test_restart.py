@@ -6,20 +6,19 @@ import os
 import signal
 import time
 
-from tests.integration.base import IntegrationTestCase, Proxy, proxy_environment
+from tests.integration.base import Proxy, proxy_environment
 from tests.integration.processes import Process
-from tests.integration.test_tunnels import Client
+from tests.integration.raw_origin import RawOriginTestCase
 
 
-class KilledTests(IntegrationTestCase):
+class KilledTests(RawOriginTestCase):
     """SIGKILL leaves nothing that needs to be cleaned up."""
 
     def start_again(self, proxy: Proxy) -> None:
         """Restart a proxy immediately with the same arguments, as a process manager does."""
         arguments = list(map(str, proxy.process.popen.args))  # type: ignore[arg-type]
         process = Process(arguments, proxy.directory, "again", proxy_environment())
-        self.addCleanup(lambda: self.assertNotIn("Traceback", process.output()))
-        self.addCleanup(process.stop)
+        self.addCleanup(self.stop_cleanly, process)
         process.wait_for_port(proxy.port)
 
     def test_during_a_request(self) -> None:
@@ -27,8 +26,7 @@ class KilledTests(IntegrationTestCase):
         url = self.origins.https_url("/files/hello.txt")
         self.assertEqual(self.fetch(proxy, url), (200, "hello\n"))
         before, ca = self.lines(proxy, 1), proxy.ca.read_bytes()
-        client = Client(proxy)
-        self.addCleanup(lambda: client.socket.close())
+        client = self.connect(proxy)
         target = self.origins.http_url("/sink")
         client.send(f"POST {target} HTTP/1.1\r\nHost: 127.0.0.1:{self.origins.http}\r\nContent-Length: 10\r\n\r\nhalf")
         workers = proxy.workers

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.integration.base import IntegrationTestCase, Proxy
+from tests.integration.base import Proxy
 from tests.integration.processes import connections_to
-from tests.integration.raw_origin import PATIENCE, SWITCH, UPGRADE, RawOrigin, Wire, client_of
+from tests.integration.raw_origin import PATIENCE, SWITCH, UPGRADE, RawOrigin, RawOriginTestCase, Wire, client_of
 
 MIB = 1 << 20
 # More than sockets and pipes hold, and not a multiple of any buffer size.
@@ -60,10 +60,16 @@ def sending(wire: Wire, data: bytes) -> threading.Thread:
     return thread
 
 
+def repeat(wire: Wire) -> None:
+    """Send back all data."""
+    for data in wire.pieces():
+        wire.send(data)
+
+
 class _Cases:
     """A namespace, so that trial does not run the base class."""
 
-    class AnyRelay(IntegrationTestCase):
+    class AnyRelay(RawOriginTestCase):
         """One kind of relay.
 
         @cvar first: Python code that the proxy runs before anything else.
@@ -94,15 +100,11 @@ class _Cases:
                 finally:
                     self.done.set()
 
-            origin = RawOrigin(run)
-            self.addCleanup(origin.stop)
-            return origin
+            return self.start_origin(run)
 
         def tunnel(self, proxy: Proxy, origin: RawOrigin) -> Wire:
             """Open a tunnel."""
-            client = client_of(proxy, origin.authority)
-            self.addCleanup(client.close)
-            return client
+            return self.connect(proxy, origin.authority)
 
         def open_files(self, proxy: Proxy) -> list[str]:
             """Return the targets of the open descriptors of a proxy, in all its processes."""
@@ -198,11 +200,7 @@ class _Cases:
             self.assertEqual(self.carried(proxy), (SIZE, SIZE))
 
         def test_small_messages_after_large_ones(self) -> None:
-            def script(wire: Wire) -> None:
-                for data in wire.pieces():
-                    wire.send(data)
-
-            origin, proxy = self.origin(script), self.proxy()
+            origin, proxy = self.origin(repeat), self.proxy()
             client = self.tunnel(proxy, origin)
             for size in (1, 300, 100_000, 200_000, 1, 5, 70_000, 1):
                 client.send(content(size))
@@ -355,11 +353,7 @@ class _Cases:
         # -- idle tunnels
 
         def test_an_idle_tunnel(self) -> None:
-            def script(wire: Wire) -> None:
-                for data in wire.pieces():
-                    wire.send(data)
-
-            origin, proxy = self.origin(script), self.proxy()
+            origin, proxy = self.origin(repeat), self.proxy()
             sockets, pipes = self.sockets_at_rest(proxy), self.pipes(proxy)
             tunnels = [self.tunnel(proxy, origin) for _ in range(40)]
             for _ in range(3):

@@ -8,59 +8,36 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable
 
-from tests.certificates import TestCA
-from tests.integration.base import IntegrationTestCase, Proxy
-from tests.integration.raw_origin import PATIENCE, RawOrigin, Wire, client_of, server_context
+from tests.integration.base import DENY_CLOSED, Proxy
+from tests.integration.raw_origin import PATIENCE, RawOrigin, RawOriginTestCase, Script, Wire
 
 MIB = 1024 * 1024
 # The capacity of the buffers of four sockets and of the proxy; far less than the data sent.
 HELD_UP_TO = 24 * MIB
 OFFERED = 256 * MIB
 
-DENY = """
-version = 1
-[[rules]]
-id = "closed"
-action = "deny"
-reason = "this path is closed"
-paths = ["/closed/**"]
-[[rules]]
-action = "allow"
-"""
 
-
-class StreamingTestCase(IntegrationTestCase):
+class StreamingTestCase(RawOriginTestCase):
     """Base: an origin that runs a script, over HTTP and HTTPS."""
 
     def setUp(self) -> None:
         super().setUp()
-        ca = TestCA("raw CA")
-        self.trust = ["--ssl-extra-ca-certs", str(ca.write(self.directory, "raw-ca"))]
-        self.context = server_context(ca.issue("127.0.0.1"), str(self.directory))
-        self.proxy = self.start_proxy("--policy", str(self.write("policy.toml", DENY)), *self.trust)
+        self.context = self.tls()
+        self.proxy = self.start_proxy("--policy", str(self.write("policy.toml", DENY_CLOSED)), *self.trust)
 
-    def both(self, script: Callable[[RawOrigin, Wire], None]) -> list[tuple[str, RawOrigin, Wire, str]]:
+    def both(self, script: Script) -> list[tuple[str, RawOrigin, Wire, str]]:
         """For both schemes, return a name, an origin, a client that can request its paths, and the prefix of a path."""
         found = []
         for name, context in (("http", None), ("https", self.context)):
-            origin = self.origin(script, context)
+            origin = self.start_origin(script, context)
             found.append((name, origin, self.client(self.proxy, origin), "" if context else origin.url))
         return found
-
-    def origin(self, script: Callable[[RawOrigin, Wire], None], context: ssl.SSLContext | None = None) -> RawOrigin:
-        """Start an origin."""
-        origin = RawOrigin(script, context)
-        self.addCleanup(origin.stop)
-        return origin
 
     def client(self, proxy: Proxy, origin: RawOrigin) -> Wire:
         """Connect to the proxy, and for HTTPS through it."""
         tls = origin.url.startswith("https:")
-        client = client_of(proxy, f"{origin.host}:{origin.port}" if tls else None, tls=tls)
-        self.addCleanup(client.close)
-        return client
+        return self.connect(proxy, f"{origin.host}:{origin.port}" if tls else None, tls=tls)
 
     def host(self, origin: RawOrigin) -> str:
         """Return the Host field of an origin."""
@@ -176,7 +153,7 @@ class BackpressureTests(StreamingTestCase):
 
         leave = threading.Event()
         self.addCleanup(leave.set)
-        origin = self.origin(silent)
+        origin = self.start_origin(silent)
         client = self.client(self.proxy, origin)
         request = f"GET {origin.url}/ HTTP/1.1\r\n{self.host(origin)}\r\n"
         client.send(request)
@@ -208,7 +185,7 @@ class OrderTests(StreamingTestCase):
         for context in (None, self.context):
             with self.subTest(tls=context is not None):
                 record.write_text("")
-                origin = self.origin(echo, context)
+                origin = self.start_origin(echo, context)
                 client = self.client(proxy, origin)
                 prefix = "" if context else origin.url
                 host = self.host(origin)
@@ -324,7 +301,7 @@ class DisconnectTests(StreamingTestCase):
             time.sleep(0.2)
             wire.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
 
-        origin = self.origin(slow)
+        origin = self.start_origin(slow)
         client = self.client(self.proxy, origin)
         client.send(f"GET {origin.url}/x HTTP/1.1\r\n{self.host(origin)}\r\n")
         client.socket.shutdown(socket.SHUT_WR)
@@ -338,7 +315,7 @@ class DisconnectTests(StreamingTestCase):
         proxy = self.start_proxy(
             "--authz-url", f"http://127.0.0.1:{listener.getsockname()[1]}", "--authz-timeout", "20"
         )
-        origin = self.origin(lambda origin, wire: None)
+        origin = self.start_origin(lambda origin, wire: None)
         client = self.client(proxy, origin)
         client.send(f"GET {origin.url}/x HTTP/1.1\r\n{self.host(origin)}\r\n")
         service = Wire(listener.accept()[0])
@@ -357,7 +334,7 @@ class DisconnectTests(StreamingTestCase):
         """An incomplete request is neither authorized nor forwarded."""
         url, record = self.start_authz_service()
         proxy = self.start_proxy("--authz-url", url)
-        origin = self.origin(lambda origin, wire: None)
+        origin = self.start_origin(lambda origin, wire: None)
         for name, tail in (
             ("head", ""),
             ("content", "Content-Length: 10\r\n\r\nhalf"),

@@ -9,25 +9,31 @@ import threading
 import time
 from typing import Any
 
-from tests.certificates import TestCA
-from tests.integration.base import IntegrationTestCase, Proxy
+from tests.integration.base import Proxy
 from tests.integration.processes import free_port
-from tests.integration.raw_origin import PATIENCE, SWITCH, UPGRADE, RawOrigin, Wire, client_of, server_context
+from tests.integration.raw_origin import (
+    OK,
+    PATIENCE,
+    SWITCH,
+    UPGRADE,
+    RawOrigin,
+    RawOriginTestCase,
+    Wire,
+    respond_always,
+    respond_once,
+)
 
 MIB = 1 << 20
 SECRET = "s3cr3t-of-the-operator"
-OK = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
-class ObligationsTestCase(IntegrationTestCase):
+class ObligationsTestCase(RawOriginTestCase):
     """Base: a proxy whose decisions the test writes."""
 
     def setUp(self) -> None:
         super().setUp()
         self.decide()
-        ca = TestCA("raw CA")
-        self.trust = ["--ssl-extra-ca-certs", str(ca.write(self.directory, "raw-ca"))]
-        self.context = server_context(ca.issue("127.0.0.1"), str(self.directory))
+        self.context = self.tls()
 
     def decide(self, **decision: Any) -> None:
         """Write the decision for all later authorization requests."""
@@ -43,18 +49,6 @@ class ObligationsTestCase(IntegrationTestCase):
         """Start a proxy."""
         first = f"from tests.integration.written_decisions import install; install({str(self.directory)!r})"
         return self.start_proxy(*self.trust, *options, first=first, **env)
-
-    def origin(self, script: Any, *, tls: bool = False) -> RawOrigin:
-        """Start an origin."""
-        origin = RawOrigin(script, self.context if tls else None)
-        self.addCleanup(origin.stop)
-        return origin
-
-    def client(self, proxy: Proxy, tunnel_to: str | None = None, *, tls: bool = False) -> Wire:
-        """Connect to a proxy."""
-        client = client_of(proxy, tunnel_to, tls=tls)
-        self.addCleanup(client.close)
-        return client
 
 
 class TwoPhaseTests(ObligationsTestCase):
@@ -79,8 +73,8 @@ class TwoPhaseTests(ObligationsTestCase):
             seen.append(len(wire.read(size - MIB)) + MIB)
             wire.send(OK)
 
-        origin, proxy = self.origin(script), self.proxy()
-        client = self.client(proxy)
+        origin, proxy = self.start_origin(script), self.proxy()
+        client = self.connect(proxy)
         client.send(self.head(origin, size))
         deadline = time.monotonic() + PATIENCE
         while not origin.heads and time.monotonic() < deadline:
@@ -101,9 +95,9 @@ class TwoPhaseTests(ObligationsTestCase):
 
     def test_content_that_the_authorizer_needs(self) -> None:
         """Then the proxy itself sends the 100, and the origin sees nothing before the second decision."""
-        origin, proxy = self.origin(lambda origin, wire: (origin.request(wire), wire.send(OK))), self.proxy()
+        origin, proxy = self.start_origin(respond_once), self.proxy()
         self.decide(need_body=True)
-        client = self.client(proxy)
+        client = self.connect(proxy)
         client.send(self.head(origin, 5))
         self.assertEqual(client.read_until(b"\r\n\r\n"), b"HTTP/1.1 100 Continue\r\n\r\n")
         self.assertEqual(origin.connections, [])
@@ -126,13 +120,8 @@ class SecretTests(ObligationsTestCase):
         text += f'[from_command]\ncommand = {printing}\nhosts = ["127.0.0.1"]\n'
         secrets = self.write("secrets.toml", text)
 
-        def script(origin: RawOrigin, wire: Wire) -> None:
-            while True:
-                origin.request(wire)
-                wire.send(OK)
-
-        origin, metrics = self.origin(script, tls=True), free_port()
-        other = self.origin(script)
+        origin, metrics = self.start_origin(respond_always, self.context), free_port()
+        other = self.start_origin(respond_always)
         proxy = self.proxy("--secrets", str(secrets), "--metrics-port", str(metrics), THE_SECRET=f"env-{SECRET}")
         fields = {
             "Authorization": "Bearer ${secret:from_file}",
@@ -141,7 +130,7 @@ class SecretTests(ObligationsTestCase):
         }
         self.decide(set_secret=fields, remove=["cookie"])
         answered = b""
-        client = self.client(proxy, origin.authority, tls=True)
+        client = self.connect(proxy, origin.authority, tls=True)
         for _ in range(2):
             client.send(
                 f"GET /a HTTP/1.1\r\nHost: {origin.authority}\r\nauthorization: theirs\r\nCookie: c\r\nX-Own: y\r\n\r\n"
@@ -158,7 +147,7 @@ class SecretTests(ObligationsTestCase):
             self.assertNotIn("Cookie", head)
         self.assertEqual(len(origin.heads), 2)
         # Without TLS it is not sent; and once other users may read the file, it is not sent at all.
-        client = self.client(proxy)
+        client = self.connect(proxy)
         client.send(f"GET {other.url}/ HTTP/1.1\r\nHost: {other.authority}\r\n\r\n")
         head, content = client.read_message()
         self.assertIn("HTTP/1.1 503", head)
@@ -167,7 +156,7 @@ class SecretTests(ObligationsTestCase):
         answered += client.received
         token.chmod(0o644)
         time.sleep(1.1)
-        client = self.client(proxy, origin.authority, tls=True)
+        client = self.connect(proxy, origin.authority, tls=True)
         client.send(f"GET /a HTTP/1.1\r\nHost: {origin.authority}\r\n\r\n")
         head, content = client.read_message()
         self.assertIn("HTTP/1.1 503", head)
@@ -196,9 +185,9 @@ class LimitTests(ObligationsTestCase):
             wire.send("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
             wire.send(b"x" * (8 * MIB))
 
-        origin, proxy = self.origin(script), self.proxy()
+        origin, proxy = self.start_origin(script), self.proxy()
         self.decide(max_bytes=MIB)
-        client = self.client(proxy)
+        client = self.connect(proxy)
         client.send(f"GET {origin.url}/ HTTP/1.1\r\nHost: {origin.authority}\r\n\r\n")
         client.read_until(b"\r\n\r\n")
         received = client.read_to_end()
@@ -216,9 +205,9 @@ class LimitTests(ObligationsTestCase):
             wire.read(1)
             wire.send(b"x" * (16 * MIB))
 
-        origin, proxy = self.origin(script), self.proxy("--passthrough", "127.0.0.1")
+        origin, proxy = self.start_origin(script), self.proxy("--passthrough", "127.0.0.1")
         self.decide(max_bytes=most)
-        client = self.client(proxy, origin.authority)
+        client = self.connect(proxy, origin.authority)
         client.send(b"?")
         received = len(client.read_to_end())
         self.assertLessEqual(received, most - 1)
@@ -260,9 +249,9 @@ class ExpiryTests(ObligationsTestCase):
             wire.send(SWITCH)
             self.echo(origin, wire)
 
-        origin, proxy = self.origin(script, tls=True), self.proxy()
+        origin, proxy = self.start_origin(script, self.context), self.proxy()
         self.decide(expires_in=1)
-        client = self.client(proxy, origin.authority, tls=True)
+        client = self.connect(proxy, origin.authority, tls=True)
         client.send(f"GET /ws HTTP/1.1\r\nHost: {origin.authority}\r\n{UPGRADE}")
         self.assertIn(b" 101 ", client.read_until(b"\r\n\r\n"))
 
@@ -273,9 +262,9 @@ class ExpiryTests(ObligationsTestCase):
         self.check(proxy, client, ping)
 
     def test_a_tunnel(self) -> None:
-        origin, proxy = self.origin(self.echo), self.proxy("--passthrough", "127.0.0.1")
+        origin, proxy = self.start_origin(self.echo), self.proxy("--passthrough", "127.0.0.1")
         self.decide(expires_in=1)
-        client = self.client(proxy, origin.authority)
+        client = self.connect(proxy, origin.authority)
 
         def ping() -> None:
             for _ in range(64):
@@ -290,9 +279,9 @@ class ExpiryTests(ObligationsTestCase):
             origin.request(wire)
             wire.read_to_end()
 
-        origin, proxy = self.origin(script), self.proxy()
+        origin, proxy = self.start_origin(script), self.proxy()
         self.decide(expires_in=1)
-        client = self.client(proxy)
+        client = self.connect(proxy)
         client.send(f"GET {origin.url}/slow HTTP/1.1\r\nHost: {origin.authority}\r\n\r\n")
         self.asked(1)
         self.decide(max_bytes=-1)

@@ -121,8 +121,7 @@ class TutorialTests(IntegrationTestCase):
         """Interrupt the block with Ctrl-C."""
         process, self.process = self.process, None
         if process is not None:
-            process.stop()
-            self.assertNotIn("Traceback", process.output())
+            self.stop_cleanly(process)
 
     def start(self, block: Block) -> None:
         """Run a block that continues to run."""

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import socket
 
-from tests.certificates import TestCA
-from tests.integration.base import IntegrationTestCase
-from tests.integration.raw_origin import UPGRADE, RawOrigin, Wire, client_of, server_context
+from tests.integration.raw_origin import UPGRADE, RawOrigin, RawOriginTestCase, Wire
 
 HIJACKED = (
     "HTTP/1.1 101 UPGRADED\r\nContent-Type: application/vnd.docker.raw-stream\r\n"
@@ -33,7 +31,7 @@ def cat(origin: RawOrigin, wire: Wire) -> None:
     wire.socket.sendall(wire.read_rest())
 
 
-class UpgradeTests(IntegrationTestCase):
+class UpgradeTests(RawOriginTestCase):
     """C{--upgrade-protocols}."""
 
     def head(self, origin: RawOrigin, path: str, protocol: str, *, inside: bool = False, content: str = "") -> str:
@@ -43,23 +41,14 @@ class UpgradeTests(IntegrationTestCase):
             f"Content-Length: {len(content)}\r\n\r\n{content}"
         )
 
-    def origin(self, script: object = cat, *, tls: bool = False) -> RawOrigin:
-        ca = TestCA("raw CA")
-        self.trust = ["--ssl-extra-ca-certs", str(ca.write(self.directory, "raw-ca"))]
-        context = server_context(ca.issue("127.0.0.1"), str(self.directory)) if tls else None
-        origin = RawOrigin(script, context)  # type: ignore[arg-type]
-        self.addCleanup(origin.stop)
-        return origin
-
     def test_input_that_ends_before_the_output(self) -> None:
         """With little data, and with so much that the kernel relays it; directly and in a tunnel."""
-        origin = self.origin()
+        origin = self.start_origin(cat)
         proxy = self.start_proxy(*self.allow_all(), "--upgrade-protocols", "tcp,spdy/3.1")
         for inside in (False, True):
             for size in (5, SIZE):
                 with self.subTest(inside=inside, size=size):
-                    client = client_of(proxy, origin.authority if inside else None)
-                    self.addCleanup(client.close)
+                    client = self.connect(proxy, origin.authority if inside else None)
                     client.send(self.head(origin, "/exec/1/start", "tcp", inside=inside, content='{"Tty":false}'))
                     head = client.read_until(b"\r\n\r\n")
                     self.assertTrue(head.startswith(b"HTTP/1.1 101 UPGRADED\r\n"), head)
@@ -78,21 +67,19 @@ class UpgradeTests(IntegrationTestCase):
             wire.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n\r\n")
             wire.send(wire.read(4).upper())
 
-        origin = self.origin(echo, tls=True)
+        origin = self.start_origin(echo, self.tls())
         proxy = self.start_proxy(*self.trust, *self.allow_all(), "--upgrade-protocols", "SPDY/3.1")
-        client = client_of(proxy, origin.authority, tls=True)
-        self.addCleanup(client.close)
+        client = self.connect(proxy, origin.authority, tls=True)
         client.send(self.head(origin, "/pods/a/exec?command=ls", "SPDY/3.1", inside=True))
         self.assertIn(b"\r\nUpgrade: SPDY/3.1\r\n", client.read_until(b"\r\n\r\n"))
         client.send(b"ping")
         self.assertEqual(client.read_to_end(), b"PING")
 
     def test_decided_by_a_rule(self) -> None:
-        origin = self.origin()
+        origin = self.start_origin(cat)
         policy = str(self.write("policy.toml", POLICY))
         proxy = self.start_proxy("--policy", policy, "--upgrade-protocols", "tcp,spdy/3.1")
-        client = client_of(proxy)
-        self.addCleanup(client.close)
+        client = self.connect(proxy)
         client.send(self.head(origin, "/pods/a/exec", "SPDY/3.1"))
         head, content = client.read_message()
         self.assertIn(" 403 ", head)
@@ -102,10 +89,9 @@ class UpgradeTests(IntegrationTestCase):
 
     def test_rejected(self) -> None:
         """Without the option, and for invalid handshakes, nothing reaches the origin."""
-        origin = self.origin()
+        origin = self.start_origin(cat)
         proxy = self.start_proxy(*self.allow_all())
-        client = client_of(proxy)
-        self.addCleanup(client.close)
+        client = self.connect(proxy)
         websocket = f"GET {origin.url}/ HTTP/1.1\r\nHost: {origin.authority}\r\n{UPGRADE}"
         for request, status, word in (
             (self.head(origin, "/", "tcp"), 501, "'tcp'"),

@@ -7,20 +7,24 @@ import select
 import socket
 import ssl
 
-from tests.certificates import TestCA
 from tests.integration import test_upstream
-from tests.integration.raw_origin import PATIENCE, RawOrigin, Wire, client_of, server_context
+from tests.integration.raw_origin import (
+    PATIENCE,
+    RawOrigin,
+    RawOriginTestCase,
+    Wire,
+    respond_once,
+)
 from tests.integration.test_upstream import PASSWORD, USER
 
 HOST = "127.0.0.1"
 
 
-class TlsUpstreamTests(test_upstream.UpstreamTestCase):
+class TlsUpstreamTests(test_upstream.UpstreamTestCase, RawOriginTestCase):
     """tinyproxy, reached over TLS."""
 
     def setUp(self) -> None:
         super().setUp()
-        self.ca = TestCA("upstream CA")
         # Both CAs: that of the origins, and that of the connection to tinyproxy.
         both = self.origins.ca.read_bytes() + self.ca.pem
         self.trust = ["--ssl-extra-ca-certs", str(self.write("both.pem", both.decode("ascii")))]
@@ -45,9 +49,7 @@ class TlsUpstreamTests(test_upstream.UpstreamTestCase):
                         else:
                             wire.send(data)
 
-        terminator = RawOrigin(relay, server_context(self.ca.issue(*names), str(self.directory)))
-        self.addCleanup(terminator.stop)
-        return terminator
+        return self.start_origin(relay, self.tls(*names))
 
     def test_http_and_https(self) -> None:
         terminator = self.start_terminator(HOST)
@@ -74,25 +76,12 @@ class TlsUpstreamTests(test_upstream.UpstreamTestCase):
         self.assertEqual({wire.received for wire in terminator.connections}, {b""})
 
 
-class AddressTests(test_upstream.UpstreamTestCase):
+class AddressTests(test_upstream.UpstreamTestCase, RawOriginTestCase):
     """Origins named by address."""
 
     def origin(self, host: str, *, tls: bool = False) -> RawOrigin:
         """Start an origin that responds C{ok}."""
-
-        def script(origin: RawOrigin, wire: Wire) -> None:
-            origin.request(wire)
-            wire.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
-
-        context = server_context(self.ca.issue(host), str(self.directory)) if tls else None
-        origin = RawOrigin(script, context, host)
-        self.addCleanup(origin.stop)
-        return origin
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.ca = TestCA("raw CA")
-        self.trust = ["--ssl-extra-ca-certs", str(self.ca.write(self.directory, "raw-ca"))]
+        return self.start_origin(respond_once, self.tls(host) if tls else None, host)
 
     def test_ipv6(self) -> None:
         url, record = self.start_authz_service()
@@ -112,8 +101,7 @@ class AddressTests(test_upstream.UpstreamTestCase):
         origin = self.origin("127.0.0.9")
         for host in ("127.0.0.9", "127.9", "0x7f000009", "0177.0.0.011", "2130706441", "[::ffff:127.0.0.9]"):
             with self.subTest(host):
-                client = client_of(proxy)
-                self.addCleanup(client.close)
+                client = self.connect(proxy)
                 authority = f"{host}:{origin.port}"
                 client.send(f"GET http://{authority}/x HTTP/1.1\r\nHost: {authority}\r\n\r\n")
                 self.assertTrue(client.read_message()[0].startswith("HTTP/1.1 200 "), host)
