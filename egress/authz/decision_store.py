@@ -1,4 +1,4 @@
-"""The store of cached decisions: it keeps each as long as its authorizer permits.
+"""The store of cached decisions, each for as long as its authorizer permits.
 
 It works like C{Vary} in HTTP (RFC 9111 section 4.1).  For each stage and origin, the store knows the lists of parts
 that the authorizer named, and looks up a request by each of them.
