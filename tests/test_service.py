@@ -502,9 +502,6 @@ class AuthorizationServiceRouteTests(ServiceTestCase):
         service.checks["authorizer"]().addErrback(lambda _: None)
         return names.looked_up
 
-    def test_directly_without_an_upstream_proxy(self) -> None:
-        self.assertEqual(self.connected(authz_via_upstream=True), ["authz.test"])
-
     def test_through_the_upstream_proxy_when_configured(self) -> None:
         upstream = UpstreamProxy("http", Authority("proxy.test", 3128))
         for name in ("upstream_https", "upstream_http"):

@@ -101,6 +101,11 @@ def _is_the_proxy(name: str) -> Callable[[Any], bool]:
     return is_the_proxy
 
 
+def _first_url(config: Any) -> str:
+    """Return the URL of the authorization service, or else that of its shadow."""
+    return config.authz_url or config.shadow_authz_url or ""
+
+
 _NO_AUDIT: Final = Contradiction(
     "audit_failure",
     lambda config: config.audit_failure.value == "deny" and config.audit_log is None,
@@ -158,10 +163,15 @@ PROXY: Final = (
         "has no effect without an authorization service: set {authz_url}",
         *("authz_client_cert", "authz_via_upstream", "authz_api", "authz_body"),
     ),
+    *_unused(
+        _missing("upstream_http", "upstream_https"),
+        "has no effect without an upstream proxy: set {upstream_https}",
+        "authz_via_upstream",
+    ),
     *_unused(_missing("authz_url"), "has no effect without an authorization service: set {authz_url}", "authz_token"),
     Contradiction(
         "authz_client_cert",
-        lambda config: config.authz_client_cert is not None and (config.authz_url or "").startswith("http:"),
+        lambda config: config.authz_client_cert is not None and _first_url(config).startswith("http:"),
         "requires an https:// {authz_url}",
     ),
     *_unused(
@@ -180,6 +190,11 @@ PROXY: Final = (
         _missing("admin"),
         "has no effect without the admin API: set {admin}",
         *("admin_token", "approval_timeout", "approval_queue"),
+    ),
+    Contradiction(
+        "client_auth",
+        lambda config: config.client_auth is not None and all(listener.sets_auth for listener in config.listen),
+        "has no effect: each listener has its own auth in {listen}; remove one of them",
     ),
     *(
         Contradiction(name, _is_the_proxy(name), "is the address of this proxy: set another proxy, or none")

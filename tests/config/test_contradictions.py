@@ -18,6 +18,7 @@ from egress.config.contradictions import (
     changed,
     check,
 )
+from egress.config.listener import Listener
 from egress.config.model import AuthzApi, ConfigError, ProxyConfig
 from egress.model.authority import Authority, UpstreamProxy
 
@@ -37,7 +38,13 @@ CASES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("authz_response_headers", {"authz_response_headers": ["x"], "authz_url": URL}),
     ("authz_client_cert", {"authz_client_cert": "c"}),
     ("authz_client_cert", {"authz_client_cert": "c", "authz_url": URL}),
+    ("authz_client_cert", {"authz_client_cert": "c", "shadow_authz_url": URL}),
     ("authz_via_upstream", {"authz_via_upstream": True}),
+    ("authz_via_upstream", {"authz_via_upstream": True, "authz_url": URL}),
+    (
+        "client_auth",
+        {"client_auth": "f", "listen": [Listener("tcp:1", sets_auth=True), Listener("tcp:2", sets_auth=True)]},
+    ),
     ("authz_api", {"authz_api": "opa"}),
     ("authz_body", {"authz_body": "never", "policy": "p.toml"}),
     ("authz_api", {"authz_response_headers": ["x"], "authz_api": "ext-authz", "shadow_policy": "p.toml"}),
@@ -91,6 +98,7 @@ class ProxyTests(SynchronousTestCase):
             {"admin": "unix:/a", "admin_token": "hunter2"},
             {"ca_cert": "c", "ca_key": "k", "ca_dir": "unused"},
             {"upstream_http": UPSTREAM, "listen": ["tcp:3129", "tcp:3128:interface=192.0.2.1"]},
+            {"client_auth": "f", "listen": [Listener("tcp:1", sets_auth=True), Listener("tcp:2")]},
             # The defaults, given explicitly.
             {"authz_api": "postman", "metrics_interface": "127.0.0.1", "approval_timeout": 300},
         ):

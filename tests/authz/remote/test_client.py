@@ -404,7 +404,7 @@ class FactoryTests(SynchronousTestCase):
             ({**BY_UPSTREAM, "upstream_http": other}, 1),
             ({**BY_UPSTREAM, "bypass": Bypass.parse("authz.test")}, 0),
             ({**BY_UPSTREAM, "authz_via_upstream": False}, 0),
-            ({"authz_via_upstream": True}, 0),
+            ({"upstream_https": UPSTREAM}, 0),
         )
         for options, expected in cases:
             with self.subTest(options):
@@ -423,7 +423,7 @@ class FactoryTests(SynchronousTestCase):
 
     def test_any_name_through_the_upstream_proxy(self) -> None:
         self.make("http://authz_service", Endpoint(), **BY_UPSTREAM)
-        self.assertRaises(ConfigError, self.make, "http://authz_service", authz_via_upstream=True)
+        self.assertRaises(ConfigError, self.make, "http://authz_service")
 
     def test_canonical_host(self) -> None:
         name = self.make("HTTP://B\u00fccher.TEST.:80/a").name
