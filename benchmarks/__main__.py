@@ -8,7 +8,6 @@ import os
 import platform
 import resource
 import shlex
-import signal
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,13 +15,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from fnmatch import fnmatchcase
 from pathlib import Path
-from types import FrameType
 
 from benchmarks import names, native, origins
 from benchmarks.measure import Bench, Cores, Run, Void, pinned
 from benchmarks.peers import PEERS, Peer
 from benchmarks.report import Entrant, Figures, Table, is_ours, number, render, render_summary
 from benchmarks.scenarios import OURS, SCENARIOS, Scenario
+from benchmarks.signals import interrupt_on_sigterm
 
 _FILES = 65536
 
@@ -166,10 +165,6 @@ def write(output: Path, header: Mapping[str, str], tables: Sequence[Table], miss
     (output / "results.md").write_text(render(header, tables, missing), encoding="utf-8")
 
 
-def _interrupted(number_: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt  # so that all started programs are stopped
-
-
 def main(arguments: Sequence[str]) -> int:
     """Run the command line.
 
@@ -204,7 +199,7 @@ def main(arguments: Sequence[str]) -> int:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     files = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
-    signal.signal(signal.SIGTERM, _interrupted)
+    interrupt_on_sigterm()
     taking_part = [(peer, peer.version()) for peer, reason in reasons if not reason]
     rounds = 1 if options.quick else options.rounds
     cores = Cores(tuple(sorted(os.sched_getaffinity(0))))

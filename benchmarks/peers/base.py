@@ -189,6 +189,16 @@ def find_program(name: str, variable: str | None = None) -> Path | None:
     return Path(found) if found else None
 
 
+def how_to_install(package: str, name: str, variable: str) -> str:
+    """Tell how to install a program from a Python package into a separate environment.
+
+    @param variable: the environment variable that can contain its path.
+    """
+    return (
+        f"python -m venv DIR && DIR/bin/pip install {package}, then have DIR/bin in PATH or {variable}=DIR/bin/{name}"
+    )
+
+
 def needed(name: str, variable: str | None = None) -> Path:
     """Return the path of a required program."""
     found = find_program(name, variable)

@@ -17,6 +17,7 @@ from benchmarks.peers.base import (
     Setup,
     Started,
     find_program,
+    how_to_install,
     launch,
     needed,
     new_authority,
@@ -36,10 +37,7 @@ class Mitmproxy:
     def missing(self) -> str | None:
         """It pins its dependencies, so it needs a separate environment."""
         if find_program("mitmdump", _VARIABLE) is None:
-            return (
-                "python -m venv DIR && DIR/bin/pip install mitmproxy, then have DIR/bin in PATH"
-                f" or {_VARIABLE}=DIR/bin/mitmdump"
-            )
+            return how_to_install("mitmproxy", "mitmdump", _VARIABLE)
         return None
 
     def version(self) -> str:

@@ -16,6 +16,7 @@ from benchmarks.peers.base import (
     Setup,
     Started,
     find_program,
+    how_to_install,
     launch,
     needed,
     new_authority,
@@ -36,10 +37,7 @@ class ProxyPy:
         """The name of its program is not unique."""
         program = find_program("proxy", _VARIABLE)
         if program is None or not (program.parent / "python").exists():
-            return (
-                "python -m venv DIR && DIR/bin/pip install proxy.py, then have DIR/bin in PATH"
-                f" or {_VARIABLE}=DIR/bin/proxy"
-            )
+            return how_to_install("proxy.py", "proxy", _VARIABLE)
         return None
 
     def version(self) -> str:

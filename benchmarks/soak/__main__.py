@@ -6,7 +6,6 @@ import argparse
 import json
 import shlex
 import shutil
-import signal
 import sys
 import tempfile
 import threading
@@ -15,8 +14,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
+from benchmarks.signals import interrupt_on_sigterm
 from benchmarks.soak.client import Clients
 from benchmarks.soak.fairness import RATIO, Fairness, Waited, Window
 from benchmarks.soak.faults import ATTACKERS, Fault, schedule
@@ -168,10 +167,6 @@ def render(outcome: Outcome, command: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _interrupted(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt  # so that all started programs are stopped
-
-
 def main(arguments: Sequence[str]) -> int:
     """Run the command line.
 
@@ -203,5 +198,5 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, _interrupted)
+    interrupt_on_sigterm()
     sys.exit(main(sys.argv[1:]))

@@ -52,6 +52,11 @@ class PolicyTestCase(SynchronousTestCase):
             self.assertEqual(str(error), error.reason)
             self.assertNotIn("\n", expected)
 
+    def refuses_documents(self, documents: dict[str, str]) -> None:
+        """Assert the errors of documents."""
+        for document, expected in documents.items():
+            self.refuses(document, expected)
+
     def refuses_rules(self, rules: dict[str, str]) -> None:
         """Assert the errors for the content of the second rule of a document."""
         for entry, expected in rules.items():

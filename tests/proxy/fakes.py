@@ -550,6 +550,13 @@ class ProxyTestCase(SynchronousTestCase):
         self.origin.feed(response())
         self.client.take()
 
+    def assert_backpressure(self, receiver: Wire, sender: Wire) -> None:
+        """A side that reads slowly pauses the reading from the other side."""
+        receiver.choke()
+        self.assertTrue(sender.paused)
+        receiver.unchoke()
+        self.assertFalse(sender.paused)
+
     def outcomes(self) -> list[str]:
         """The recorded outcomes."""
         return [record.outcome for record in self.records]

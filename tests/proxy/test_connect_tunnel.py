@@ -251,10 +251,7 @@ class TlsTests(InterceptTestCase):
         tls = self.intercept()
         tls.send(inner())
         self.origin.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nabc")
-        self.client.choke()
-        self.assertTrue(self.origin.paused)
-        self.client.unchoke()
-        self.assertFalse(self.origin.paused)
+        self.assert_backpressure(self.client, self.origin)
         self.origin.feed(b"def")
         self.assertEqual(content_of(tls.take()), b"abcdef")
 
@@ -336,10 +333,7 @@ class PlainTests(InterceptTestCase):
     def test_backpressure(self) -> None:
         self.client.feed(inner())
         self.origin.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nabc")
-        self.client.choke()
-        self.assertTrue(self.origin.paused)
-        self.client.unchoke()
-        self.assertFalse(self.origin.paused)
+        self.assert_backpressure(self.client, self.origin)
         self.origin.feed(b"def")
 
     def test_pipelined(self) -> None:
@@ -795,14 +789,8 @@ class PassthroughTests(ProxyTestCase):
 
     def test_backpressure(self) -> None:
         origin = self.relay()
-        self.client.choke()
-        self.assertTrue(origin.paused)
-        self.client.unchoke()
-        self.assertFalse(origin.paused)
-        origin.choke()
-        self.assertTrue(self.client.paused)
-        origin.unchoke()
-        self.assertFalse(self.client.paused)
+        self.assert_backpressure(self.client, origin)
+        self.assert_backpressure(origin, self.client)
 
     def test_a_shutdown_during_authorization(self) -> None:
         self.authorizer.pending()

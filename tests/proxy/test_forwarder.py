@@ -645,14 +645,8 @@ class UpgradeTests(ProxyTestCase):
 
     def test_backpressure(self) -> None:
         self.switch()
-        self.client.choke()
-        self.assertTrue(self.origin.paused)
-        self.client.unchoke()
-        self.assertFalse(self.origin.paused)
-        self.origin.choke()
-        self.assertTrue(self.client.paused)
-        self.origin.unchoke()
-        self.assertFalse(self.client.paused)
+        self.assert_backpressure(self.client, self.origin)
+        self.assert_backpressure(self.origin, self.client)
 
     def test_a_shutdown_aborts_it(self) -> None:
         self.switch()

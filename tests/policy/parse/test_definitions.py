@@ -38,8 +38,7 @@ class DefinitionsTests(PolicyTestCase):
     }
 
     def test_rejected(self) -> None:
-        for document, expected in self.DOCUMENTS.items():
-            self.refuses(document, expected)
+        self.refuses_documents(self.DOCUMENTS)
 
     def test_groups(self) -> None:
         policy = parse(

@@ -38,8 +38,7 @@ class DocumentTests(PolicyTestCase):
         return str(self.assertRaises(PolicyError, load_policy, path).reason.replace(f"{self.directory}/", ""))
 
     def test_rejected(self) -> None:
-        for document, expected in self.DOCUMENTS.items():
-            self.refuses(document, expected)
+        self.refuses_documents(self.DOCUMENTS)
 
     def test_order(self) -> None:
         """Included rules come first, in their order; groups and variables are included, too."""

@@ -122,8 +122,7 @@ class RejectionTests(PolicyTestCase):
     }
 
     def test_documents(self) -> None:
-        for document, expected in self.DOCUMENTS.items():
-            self.refuses(document, expected)
+        self.refuses_documents(self.DOCUMENTS)
 
     def test_line_of_a_syntax_error(self) -> None:
         error = self.assertRaises(PolicyError, parse, "version = 1\n[[rules]\n")
