@@ -92,10 +92,11 @@ class ListenerTests(ProxyTestCase):
     def test_settings_per_listener(self) -> None:
         other = self.directory / "other.txt"
         other.write_text(token_line("other", b"0ther"))
-        opened, own = self.factories(
-            "tcp:1:client-auth=none", f"tcp:2:client-auth={other}", client_auth=self.clients_file
+        opened, own, default = self.factories(
+            "tcp:1:client-auth=none", f"tcp:2:client-auth={other}", "tcp:3", client_auth=self.clients_file
         )
         self.assertEqual(self.status(self.meet(opened)), 200)
+        self.assertEqual(self.status(self.meet(default), TOKEN), 200)
         self.assertEqual(self.status(self.meet(own), TOKEN), 407)
         self.assertEqual(self.status(self.meet(own), "Proxy-Authorization: Bearer 0ther"), 200)
 
@@ -178,7 +179,8 @@ class ListenerTests(ProxyTestCase):
             ("tcp:1:client-auth=none", {"client_auth": missing_path()}, False),
             ("ssl:1:client-ca=x:client-auth=none", {}, True),
         ):
-            config = ProxyConfig(listen=(listen,), **options)  # type: ignore[arg-type]
+            # The second listener uses the setting for all.
+            config = ProxyConfig(listen=(listen, "tcp:2"), **options)  # type: ignore[arg-type]
             self.assertEqual(config.requires_auth_at(config.listen[0]), asks, listen)
             self.assertIsInstance(config.listen[0], Listener)
 
