@@ -194,7 +194,7 @@ PROXY: Final = (
     Contradiction(
         "client_auth",
         lambda config: config.client_auth is not None and all(listener.sets_auth for listener in config.listen),
-        "has no effect: each listener has its own auth in {listen}; remove one of them",
+        "has no effect, because each listener has its own client-auth in {listen}: remove this",
     ),
     *(
         Contradiction(name, _is_the_proxy(name), "is the address of this proxy: set another proxy, or none")
