@@ -46,7 +46,7 @@ from egress.upstream.pool import OriginPool
 from tests.authz.fakes import REQUEST, FixedAuthorizer, ManualAuthorizer
 from tests.certificates import TestCA, key_pem_of
 from tests.files import make_directory
-from tests.observability.test_health import Browser
+from tests.observability.browser import Browser
 from tests.proxy.fakes import Wire, content_of, status_of
 from tests.threads import ThreadlessReactor, at_once
 from tests.transport.reactors import DialingReactor

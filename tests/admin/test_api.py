@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from egress.admin.api import MAX_CONNECTIONS, Unanswered, admin_site
 from egress.model.approval import ApprovalAnswer
 from egress.model.explanation import MAX_BODY, ExplainRequest
-from tests.observability.test_health import Browser
+from tests.observability.browser import Browser
 
 JSON = "Content-Type: application/json\r\n"
 GET = b'{"method": "GET", "url": "http://a.test/"}'

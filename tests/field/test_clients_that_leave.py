@@ -10,7 +10,7 @@ from OpenSSL import SSL
 from twisted.internet.error import ConnectionLost
 
 from tests.proxy.fakes import request
-from tests.proxy.test_connect_tunnel import InterceptTestCase
+from tests.proxy.tunnels import InterceptTestCase
 from tests.transport.tls import TlsClient, client_context
 
 

@@ -10,7 +10,7 @@ from egress.model.decision import Obligations
 from egress.model.errors import NameNotResolved
 from egress.policy.parse.load import parse_policy
 from tests.proxy.fakes import ProxyTestCase, allow, request, response, status_of
-from tests.proxy.test_connect_tunnel import InterceptTestCase, inner
+from tests.proxy.tunnels import InterceptTestCase, inner
 
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 NAMES = ("api-.example", "-a.example", "a_b.example", "-.example", "r3---sn.example")

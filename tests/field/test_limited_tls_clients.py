@@ -13,7 +13,7 @@ from OpenSSL import SSL, crypto
 
 from egress.model.client_tls import ClientTls
 from tests.proxy.fakes import response, status_of
-from tests.proxy.test_connect_tunnel import InterceptTestCase, inner
+from tests.proxy.tunnels import InterceptTestCase, inner
 from tests.threads import Later
 from tests.transport.tls import TlsClient, client_context, leaves, rsa_key
 

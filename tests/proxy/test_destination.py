@@ -26,7 +26,7 @@ from tests.proxy.fakes import (
     response,
     status_of,
 )
-from tests.proxy.test_connect_tunnel import connect
+from tests.proxy.tunnels import connect
 from tests.transport.tls import leaves
 
 ORIGIN = Origin("http", Authority("origin.test", 80))

@@ -29,8 +29,8 @@ from egress.tls.issuer import CA_LIFETIME
 from egress.workers.service import WorkerPool
 from tests.files import make_directory
 from tests.lines import FakeLine, WorkerReactor, frame, tell
+from tests.observability.browser import Browser
 from tests.observability.records import ALLOWED
-from tests.observability.test_health import Browser
 from tests.observability.test_worker_aggregation import FORWARDED
 from tests.threads import at_once
 from tests.workers.test_shared_sockets import Network
