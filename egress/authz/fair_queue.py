@@ -1,4 +1,4 @@
-"""A queue that serves the requests of several clients in turn.  Pure."""
+"""A queue that serves the requests of several clients in turn."""
 
 from __future__ import annotations
 

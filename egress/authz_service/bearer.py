@@ -1,4 +1,4 @@
-"""The bearer token of callers (RFC 6750 section 2.1).  Pure."""
+"""The bearer token of callers (RFC 6750 section 2.1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Redaction of secrets in URLs that are logged.  Pure.
+"""Redaction of secrets in URLs that are logged.
 
 More people read a log than the requests were intended for, so a URL is redacted before it is logged.  The userinfo is
 always redacted, and so is each query value that its key or its format identifies as a secret.  In case of doubt the

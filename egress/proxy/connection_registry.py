@@ -1,4 +1,4 @@
-"""The open client connections: the number per client, and the end of the last one."""
+"""The open client connections: the number per client, and a signal when the last one has closed."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The one rule for files that are created or changed: no other user determines which file that is.
+"""The rule for files that the proxy creates or changes: no other user can redirect a write to another file.
 
 Users who may write to a directory can create a symbolic link, a hard link or a FIFO under an expected name.  A process
-with more rights than they have, above all root, would then write to a file of their choice, or give it away.
-Therefore:
+with more rights than they have, above all root, would then write to a file of their choice, or change the owner of such
+a file. Therefore:
 
   - A directory is opened once, and every name is looked up relative to its descriptor.
   - A file is created with C{O_EXCL} and C{O_NOFOLLOW}.  Owner and mode are set on the descriptor (C{fchown(2)},

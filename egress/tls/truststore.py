@@ -1,4 +1,4 @@
-"""Certificates in the formats that clients need: PEM, DER, and Java trust stores.  This module is pure."""
+"""Certificates in the formats that clients need: PEM, DER, and Java trust stores."""
 
 from __future__ import annotations
 

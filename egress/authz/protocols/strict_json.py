@@ -1,4 +1,4 @@
-"""A strict JSON parser: it rejects objects that two parsers could read differently.  Pure."""
+"""A strict JSON parser: it rejects objects that two parsers could read differently."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The suggestion of a policy from traffic: a few readable rules that allow all of it."""
+"""The suggestion of a policy from traffic: a few readable rules that allow all recorded requests."""
 
 from __future__ import annotations
 
