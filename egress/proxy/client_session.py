@@ -18,12 +18,13 @@ from egress.http.events import End, RequestHead
 from egress.http.readers import RequestReader
 from egress.http.request_target import RequestTarget
 from egress.model.errors import ClientError, EgressError, RequestTimeout
+from egress.proxy import session_state as states
 from egress.proxy.client_auth import ANONYMOUS, ClientAuthentication, ClientAuthPolicy
 from egress.proxy.exchange import Exchange
 from egress.proxy.http1_stream import Http1Stream
 from egress.proxy.interfaces import IHttp1Connection, ITunnel, TunnelOpener
 from egress.proxy.outgoing_request import OutgoingRequest
-from egress.proxy.session_state import CLOSED, TRANSITIONS, SessionState
+from egress.proxy.session_state import TRANSITIONS, SessionState
 from egress.proxy.state_machine import StateMachine
 from egress.proxy.transaction import internal_error, report_refusal
 from egress.proxy.tunnel_binding import TunnelBinding, destination_of, server_name_error, target_for_log
@@ -75,7 +76,7 @@ class HttpSession(StateMachine[SessionState], Protocol):
         self.watch = self._watchdog.set
         self.logins = AuthenticatedConnections(context.origins.pool, self.drain)
         self._client_auth = ClientAuthentication(context, self, auth_policy, binding.client if binding else None)
-        self._state = SessionState.IDLE
+        self._state = states.IDLE
         self._exchange: Exchange | None = None
         self._tunnel: ITunnel | None = None
         self._lingering: LingeringClose | None = None
@@ -100,12 +101,12 @@ class HttpSession(StateMachine[SessionState], Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Process bytes from the client."""
-        if self._state in CLOSED:
+        if self._state in states.CLOSED:
             if self._lingering is not None:
                 self._lingering.data_received(data)
         elif self._tunnel is not None:
             self._tunnel.dataReceived(data)
-        elif self._state is SessionState.UPGRADED and self._exchange is not None:
+        elif self._state is states.UPGRADED and self._exchange is not None:
             self._exchange.upgraded_data(data)
         else:
             self._reader.receive(data)
@@ -130,7 +131,7 @@ class HttpSession(StateMachine[SessionState], Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Handle the loss of the client connection: stop its exchange or tunnel."""
-        self._enter(SessionState.LOST)
+        self._enter(states.LOST)
         if not self._used:
             self.unused_loss = reason
         self._watchdog.stop()
@@ -175,7 +176,7 @@ class HttpSession(StateMachine[SessionState], Protocol):
         self._advancing = True
         try:
             pace, pieces = self._pace, 0
-            while not (self._state in CLOSED or pace.queued) and (taken := self._one_event()):
+            while not (self._state in states.CLOSED or pace.queued) and (taken := self._one_event()):
                 pieces += taken > 1
                 if pieces >= PIECES and self._reader.buffered:
                     self._wait_for_turn()
@@ -184,7 +185,7 @@ class HttpSession(StateMachine[SessionState], Protocol):
             self.break_off()
         finally:
             self._advancing = False
-        if self._tunnel is None and self._state not in CLOSED:
+        if self._tunnel is None and self._state not in states.CLOSED:
             self._update_reading()
 
     def _wait_for_turn(self) -> None:
@@ -203,13 +204,13 @@ class HttpSession(StateMachine[SessionState], Protocol):
             self._fault(error)
             return 0
         if event is None:
-            if self._state is SessionState.IDLE and self._reader.buffered:
+            if self._state is states.IDLE and self._reader.buffered:
                 # The head timeout runs until the head is complete, however slowly its bytes arrive.
-                self._enter(SessionState.HEAD)
+                self._enter(states.HEAD)
                 self._watchdog.set(self._context.limits.head_timeout)
             return 0
         if isinstance(event, RequestHead):
-            self._enter(SessionState.REQUEST)
+            self._enter(states.REQUEST)
             self._used = True
             self._watchdog.clear()
             self._client_auth.admit(event)
@@ -224,12 +225,12 @@ class HttpSession(StateMachine[SessionState], Protocol):
     def _can_take_event(self, exchange: Exchange | None) -> bool:
         """Whether the next event can be processed. No new exchange starts while the client does not read responses."""
         if exchange is None:
-            return not self.backpressured and self._state is not SessionState.REQUEST
+            return not self.backpressured and self._state is not states.REQUEST
         return exchange.wants_body
 
     def _update_reading(self) -> None:
         """Pause reading while buffered data cannot be processed, so that the buffer stays bounded."""
-        taken = self._state is SessionState.UPGRADED or self._can_take_event(self._exchange)
+        taken = self._state is states.UPGRADED or self._can_take_event(self._exchange)
         if self._pace.queued or (not taken and self._reader.buffered):
             self.pause_reading()
         else:
@@ -251,7 +252,7 @@ class HttpSession(StateMachine[SessionState], Protocol):
         except EgressError as error:
             self._refuse(head, error)
             return
-        self._enter(SessionState.EXCHANGE)
+        self._enter(states.EXCHANGE)
         stream = Http1Stream(self, self._context, head)
         self._exchange = exchange = Exchange(self._context, stream, client, outgoing)
         exchange.start()
@@ -259,7 +260,7 @@ class HttpSession(StateMachine[SessionState], Protocol):
     def _connect(self, target: RequestTarget) -> None:
         assert target.authority is not None and self._open_tunnel is not None
         tunnel = self._open_tunnel(self._context, self, target.authority, self._client_auth.client)
-        self._enter(SessionState.TUNNEL)
+        self._enter(states.TUNNEL)
         self._tunnel = tunnel
         rest = self._reader.take_remaining()
         del self._reader  # no longer needed, and a tunnel may stay open for a long time
@@ -269,24 +270,24 @@ class HttpSession(StateMachine[SessionState], Protocol):
 
     def write(self, data: bytes) -> None:
         """Send data to the client."""
-        if self._state not in CLOSED:
+        if self._state not in states.CLOSED:
             self.transport.write(data)  # type: ignore[union-attr]
 
     def pause_reading(self) -> None:
         """Pause reading from the client."""
-        if not self._paused and self._state not in CLOSED:
+        if not self._paused and self._state not in states.CLOSED:
             self._paused = True
             self.transport.pauseProducing()  # type: ignore[union-attr]
 
     def resume_reading(self) -> None:
         """Resume reading from the client."""
-        if self._paused and self._state not in CLOSED:
+        if self._paused and self._state not in states.CLOSED:
             self._paused = False
             self.transport.resumeProducing()  # type: ignore[union-attr]
 
     def relay(self) -> None:
         """Pass all further data to the exchange, which has switched protocols."""
-        self._enter(SessionState.UPGRADED)
+        self._enter(states.UPGRADED)
         rest = self._reader.take_remaining()
         if rest and self._exchange is not None:
             self._exchange.upgraded_data(rest)
@@ -304,12 +305,12 @@ class HttpSession(StateMachine[SessionState], Protocol):
         """Handle a complete response: wait for the next request, or close."""
         request_over = self.request_over(head)
         self._exchange = None
-        if self._state not in (SessionState.REQUEST, SessionState.EXCHANGE):
+        if self._state not in (states.REQUEST, states.EXCHANGE):
             self.close()
         elif not (keep_alive and request_over and self.may_keep_alive(head)):
             self.close(last=request_over and not head.keep_alive)
         else:
-            self._enter(SessionState.IDLE)
+            self._enter(states.IDLE)
             self._watchdog.set(self._context.limits.idle_timeout)
             if self._reader.buffered:
                 self._wait_for_turn()
@@ -321,10 +322,10 @@ class HttpSession(StateMachine[SessionState], Protocol):
 
         @param last: whether the client sends nothing more: it is idle, or has announced that this was its last request.
         """
-        if self._state in CLOSED:
+        if self._state in states.CLOSED:
             return
-        tunneled = self._state is SessionState.TUNNEL
-        self._enter(SessionState.CLOSING)
+        tunneled = self._state is states.TUNNEL
+        self._enter(states.CLOSING)
         if self._paused:
             # Read what the client still sends, in particular the end of its data.
             self.transport.resumeProducing()  # type: ignore[union-attr]
@@ -340,23 +341,23 @@ class HttpSession(StateMachine[SessionState], Protocol):
 
     def abort(self) -> None:
         """Abort the connection, so that the client detects that data is missing."""
-        self._enter(SessionState.LOST)
+        self._enter(states.LOST)
         abort_without_close_notify(self.transport)
 
     def drain(self) -> None:
         """Prepare for shutdown: close now if idle, otherwise after the current exchange."""
         # If buffered requests wait for their turn, the response to the first one announces the close.
-        if self._state in (SessionState.IDLE, SessionState.HEAD) and not self._pace.queued:
+        if self._state in (states.IDLE, states.HEAD) and not self._pace.queued:
             self.close(last=True)
 
     def _expired(self) -> None:
-        if self._state in CLOSED:
+        if self._state in states.CLOSED:
             self.transport.abortConnection()  # type: ignore[union-attr]
         elif self._tunnel is not None:
             self._tunnel.expired()
         elif self._exchange is not None:
             self._exchange.expired()
-        elif self._state is SessionState.HEAD:
+        elif self._state is states.HEAD:
             self._fault(RequestTimeout("the request head was not received in time"))
         else:
             self.close(last=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from egress.proxy.context import AuthzContext
 
 _T = TypeVar("_T")
+
+# CPython 3.11 calls a function of the enum module for the value of a member.
+_VALUES: Final = {member: member.value for member in (*Stage, *Verdict)}
 
 _log = Logger()
 
@@ -256,7 +259,7 @@ class Transaction:
         outcome = outcome_of(result) if result is not None else None
         rule_id = observed = source = None
         if decision is not None and not isinstance(result, AddressForbidden):
-            verdict, decided_by = decision.verdict.value, decision.decided_by
+            verdict, decided_by = _VALUES[decision.verdict], decision.decided_by
             rule_id, observed, source = decision.rule_id, decision.observed, decision.source
         else:
             verdict = outcome.verdict if outcome is not None else "failed"
@@ -268,7 +271,7 @@ class Transaction:
                 time=self._started,
                 request_id=self.request_id,
                 client=self._client,
-                stage=self._stage.value,
+                stage=_VALUES[self._stage],
                 method=self._method,
                 url=self.url,
                 verdict=verdict,
