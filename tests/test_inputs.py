@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from twisted.internet.defer import succeed
 from twisted.internet.task import Clock
@@ -13,7 +14,7 @@ from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress import inputs
-from egress.config.model import ConfigError, Mode, ProxyConfig
+from egress.config.model import ConfigError, Limits, Mode, ProxyConfig
 from egress.runtime.role import DRY_RUN, SUPERVISOR, WHOLE, Role
 from egress.tls.ca_source import ca_source
 from tests.files import make_directory
@@ -55,6 +56,17 @@ class EffectiveConfigTests(SynchronousTestCase):
                 self.effective(role, mode=Mode.OBSERVE)
                 found = [event for event in events if event["log_namespace"] == "egress.inputs"]
                 self.assertEqual(len([event for event in found if event["log_level"] is LogLevel.warn]), number)
+
+
+class LimitsTests(SynchronousTestCase):
+    """The connection limit fits the limit of open files."""
+
+    def test_limits(self) -> None:
+        for descriptors, connections in ((1024, 384), (1048576, Limits().connections)):
+            with self.subTest(descriptors), mock.patch.object(inputs, "soft_limit", return_value=descriptors):
+                limits = inputs.effective_config(ProxyConfig(), WHOLE, own_authorizer=False).limits
+                self.assertEqual(limits.connections, connections)
+                self.assertEqual(limits == Limits(), connections == Limits().connections)
 
 
 class LoadInputsTests(SynchronousTestCase):
