@@ -15,11 +15,10 @@ from twisted.internet.defer import TimeoutError as TookTooLong
 from egress.cli.admin_client import add_options, admin_api
 from egress.cli.errors import CommandFailed
 from egress.cli.output import plain
+from egress.cli.proxy_options import add_proxy_options, given_options
 from egress.cli.react import run
 from egress.config.load import load_config
 from egress.config.model import ConfigError, ProxyConfig
-from egress.config.option import Option
-from egress.config.options import OPTIONS
 from egress.model.explanation import MAX_BODY, ExplainRequest, Explanation, InvalidExplainRequest
 from egress.runtime.role import DRY_RUN
 from egress.service import EgressProxyService
@@ -33,7 +32,6 @@ _UNDECIDED: Final = (None, "authorizer-unavailable", "audit-unavailable")
 
 _SECONDS: Final = 120.0
 _RULES_SHOWN: Final = 20
-_OURS: Final = "option "
 
 
 class ExplainFailed(CommandFailed):
@@ -76,26 +74,14 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--json", action="store_true", help="write JSON")
     add_options(parser, hint="; without this option, the other options describe the proxy")
-    for option in OPTIONS:
-        if option.name != "admin":
-            _add(parser, option)
+    add_proxy_options(parser, without=("admin",))
     parser.set_defaults(run=_run)
-
-
-def _add(parser: argparse.ArgumentParser, option: Option) -> None:
-    names = [f"--{name}" for name in (option.name, *option.aliases)]
-    kind: dict[str, Any] = {"action": "append_const", "const": "true"} if option.flag else {"action": "append"}
-    parser.add_argument(*names, dest=_OURS + option.name, help=argparse.SUPPRESS, **kind)
 
 
 def _run(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> int:
     try:
         question = _question(given)
-        arguments = {
-            name.removeprefix(_OURS): texts
-            for name, texts in vars(given).items()
-            if name.startswith(_OURS) and texts is not None
-        }
+        arguments = given_options(given)
         if given.admin is not None:
             if arguments:
                 raise ExplainFailed(f"--{min(arguments)}: cannot be combined with --admin: remove it")

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, TextIO
 
 from egress import __version__
-from egress.cli import approvals, ca, client, explain, lock, policy
+from egress.cli import approvals, ca, client, env, explain, lock, policy, run
 from egress.cli.errors import CommandFailed
 from egress.config.model import ConfigError
 
@@ -22,9 +22,11 @@ COMMANDS: Final[tuple[Callable[[Any], None], ...]] = (
     approvals.add_parser,
     ca.add_parser,
     client.add_parser,
+    env.add_parser,
     explain.add_parser,
     lock.add_parser,
     policy.add_parser,
+    run.add_parser,
 )
 
 
@@ -39,7 +41,8 @@ def parser(additions: Iterable[Callable[[Any], None]] = COMMANDS) -> argparse.Ar
     """
     top = argparse.ArgumentParser(
         prog="egress",
-        description="Manages the CA, policies and approvals of an egress proxy. To start a proxy: twistd egressproxy.",
+        description="Runs commands behind an egress proxy, and manages its CA, policies and approvals. "
+        "To start a proxy for several programs: twistd egressproxy.",
     )
     top.add_argument("--version", action="version", version=f"egressproxy {__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)

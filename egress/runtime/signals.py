@@ -1,10 +1,11 @@
-"""Signal handlers: SIGHUP reloads files, and SIGINT ends a process before its reactor runs."""
+"""Signal handlers: reload files, end a process before its reactor runs, and pass signals on to a program."""
 
 from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -86,3 +87,44 @@ def end_when_interrupted(reactor: Any, tidy: Callable[[], object]) -> None:
     signal.signal(signal.SIGINT, end)
     # The reactor replaces only Python's own handler; restoring that one earlier would leave a gap.
     reactor.addSystemEventTrigger("after", "startup", hand_over)
+
+
+@contextmanager
+def forwarded_signals(reactor: Any, forward: Callable[[int], object]) -> Iterator[None]:
+    """Pass the signals of this process on to a program, during the block.
+
+    A terminal sends SIGINT and SIGQUIT to all processes in its foreground.  If this process is one of them, the program
+    receives them as well, so they are ignored here.
+
+    @param reactor: an C{IReactorFromThreads}.
+    @param forward: sends a signal, by its number, to the program.
+    """
+
+    def received(number: int, frame: object) -> None:
+        reactor.callFromThread(forward, number)
+
+    def ignored(number: int, frame: object) -> None:
+        """Unlike C{SIG_IGN}, a handler is not inherited by the program."""
+
+    before = {}
+    for number in _FORWARDED:
+        from_terminal = number in _FROM_TERMINAL and in_foreground()
+        before[number] = signal.signal(number, ignored if from_terminal else received)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+_FROM_TERMINAL: Final = (signal.SIGINT, signal.SIGQUIT)
+_FORWARDED: Final = (*_FROM_TERMINAL, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+
+
+def in_foreground() -> bool:
+    """Tell whether this process is in the foreground of its terminal."""
+    try:
+        with open("/dev/tty", "rb", buffering=0) as terminal:
+            return os.tcgetpgrp(terminal.fileno()) == os.getpgrp()
+    except OSError:
+        return False

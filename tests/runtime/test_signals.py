@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import os
 import signal
 from collections.abc import Callable
@@ -13,7 +14,14 @@ from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.config.model import ConfigError
-from egress.runtime.signals import end_when_interrupted, reload_and_log, reload_on_sighup
+from egress.runtime import signals
+from egress.runtime.signals import (
+    end_when_interrupted,
+    forwarded_signals,
+    in_foreground,
+    reload_and_log,
+    reload_on_sighup,
+)
 
 
 class _Reactor(MemoryReactorClock):
@@ -129,3 +137,43 @@ class InterruptTests(SynchronousTestCase):
                 end_when_interrupted(reactor, self.fail)
                 self.assertIs(self.handler, handler)
         self.assertEqual(reactor.triggers, {})
+
+
+class ForwardedSignalsTests(SynchronousTestCase):
+    """Signals of this process reach a program."""
+
+    def received(self, number: int, in_foreground: bool) -> list[int]:
+        reactor = _Reactor()
+        found: list[int] = []
+        self.patch(signals, "in_foreground", lambda: in_foreground)
+        before = signal.getsignal(number)
+        with forwarded_signals(reactor, found.append):
+            signal.raise_signal(number)
+            self.assertEqual(found, [], "a signal may come in the middle of anything")
+            for call in reactor.from_threads:
+                call()
+        self.assertIs(signal.getsignal(number), before)
+        return found
+
+    def test_forwarded(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGINT):
+            self.assertEqual(self.received(number, False), [number])
+
+    def test_in_the_foreground(self) -> None:
+        """The terminal sends these signals to the program itself."""
+        for number, expected in ((signal.SIGINT, []), (signal.SIGQUIT, []), (signal.SIGTERM, [signal.SIGTERM])):
+            self.assertEqual(self.received(number, True), expected)
+
+    def test_foreground(self) -> None:
+        self.patch(os, "tcgetpgrp", lambda descriptor: os.getpgrp())
+        self.patch(builtins, "open", lambda *_, **__: os.fdopen(os.open(os.devnull, os.O_RDONLY)))
+        self.assertTrue(in_foreground())
+        self.patch(os, "tcgetpgrp", lambda descriptor: os.getpgrp() + 1)
+        self.assertFalse(in_foreground())
+
+    def test_no_terminal(self) -> None:
+        def no_terminal(*arguments: object, **more: object) -> None:
+            raise OSError(6, "No such device or address")
+
+        self.patch(builtins, "open", no_terminal)
+        self.assertFalse(in_foreground())

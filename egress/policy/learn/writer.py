@@ -30,9 +30,16 @@ def write_policy(suggestion: Suggestion, most: int) -> str:
         "version = 1",
         'default = "deny"',
     ]
-    parts = ["\n".join(head)]
-    parts += ["\n".join(_rule(name, rule)) for name, rule in zip(names_of(rules), rules, strict=True)]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(["\n".join(head), *_written(rules)]) + "\n"
+
+
+def write_rules(suggestion: Suggestion, most: int) -> list[str]:
+    """Write only the rules that allow the traffic; see L{write_policy}."""
+    return _written(suggestion.rules(most))
+
+
+def _written(rules: list[SuggestedRule]) -> list[str]:
+    return ["\n".join(_rule(name, rule)) for name, rule in zip(names_of(rules), rules, strict=True)]
 
 
 def _number(number: int, what: str) -> str:

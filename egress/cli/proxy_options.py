@@ -1,0 +1,37 @@
+"""The options of the proxy, for commands that start or describe one."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Collection
+from typing import Any, Final
+
+from egress.config.option import Option
+from egress.config.options import OPTIONS
+
+_DEST: Final = "option "
+
+
+def add_proxy_options(parser: argparse.ArgumentParser, without: Collection[str] = ()) -> None:
+    """Add the options of C{twistd egressproxy}, which C{--help} does not list.
+
+    @param without: the names of options to leave out.
+    """
+    for option in OPTIONS:
+        if option.name not in without:
+            _add(parser, option)
+
+
+def _add(parser: argparse.ArgumentParser, option: Option) -> None:
+    names = [f"--{name}" for name in (option.name, *option.aliases)]
+    kind: dict[str, Any] = {"action": "append_const", "const": "true"} if option.flag else {"action": "append"}
+    parser.add_argument(*names, dest=_DEST + option.name, help=argparse.SUPPRESS, **kind)
+
+
+def given_options(given: argparse.Namespace) -> dict[str, list[str]]:
+    """Return the texts of the options that were given, by name."""
+    return {
+        name.removeprefix(_DEST): texts
+        for name, texts in vars(given).items()
+        if name.startswith(_DEST) and texts is not None
+    }

@@ -1,0 +1,86 @@
+"""C{egress run}: runs a command behind a proxy of its own."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, TextIO
+
+from egress.cli.errors import CommandFailed
+from egress.cli.output import plain
+from egress.cli.proxy_options import add_proxy_options, given_options
+from egress.cli.react import run
+from egress.config.load import load_config
+from egress.config.model import ConfigError
+from egress.launch.runner import CannotRun
+from egress.launch.session import run_behind_proxy
+from egress.launch.summary import Summary
+
+# The status for errors of this program and not of the command, as with env(1) and similar programs.
+FAILED: Final = 125
+_LISTEN: Final = "tcp:0:interface=127.0.0.1"
+# The connections of processes that outlive the command end after this time.
+_DRAIN: Final = "1s"
+
+
+class RunFailed(CommandFailed):
+    """The command was not run."""
+
+    def __init__(self, text: str, exit_status: int = FAILED) -> None:
+        super().__init__(text)
+        self.exit_status = exit_status
+
+
+def add_parser(commands: Any) -> None:
+    """Add C{run} to the commands."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "run",
+        help="run a command behind a proxy of its own",
+        description="Starts a proxy on a free port of this machine, runs the command behind it, and stops the proxy "
+        "when the command ends. The environment of the command has the proxy and the CA for the programs that read "
+        "them. A summary of the requests follows on standard error.",
+        epilog="Examples: egress run -- curl https://example.com/; "
+        "egress run --policy policy.toml -- npm ci. "
+        "Also accepts the options of twistd egressproxy, its environment variables and its configuration file "
+        "(--policy, --authz-url, --config and others). The exit status is that of the command, 128 + N if signal N "
+        "ended it; 125: egress failed; 126: the command cannot be executed; 127: there is no such command.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--quiet", action="store_true", help="print no summary")
+    add_proxy_options(parser)
+    parser.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND [ARGUMENT ...]", help="the command")
+    parser.set_defaults(run=_run)
+
+
+def _run(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> int:
+    command = given.command[1:] if given.command[:1] == ["--"] else given.command
+    if not command:
+        raise RunFailed("specify a command, as in: egress run -- curl https://example.com/")
+    summary = Summary()
+    try:
+        arguments = given_options(given)
+        arguments.setdefault("listen", [_LISTEN])
+        arguments.setdefault("drain-timeout", [_DRAIN])
+        config = load_config(arguments, environ)
+        if config.workers != 1:
+            raise ConfigError("--workers", str(config.workers), "a proxy for one command has one process: remove it")
+        if not config.listen[0].endpoint.startswith(("tcp:", "tcp6:")) or config.listen[0].tls is not None:
+            raise ConfigError("--listen", config.listen[0].endpoint, "the first listener must be tcp: for the command")
+        with tempfile.TemporaryDirectory(prefix="egress-run-") as directory:
+            status: int = run(
+                lambda reactor: run_behind_proxy(
+                    reactor, config, command, environ, directory=Path(directory), summary=summary
+                )
+            )
+    except CannotRun as error:
+        raise RunFailed(str(error), error.exit_status) from error
+    except ConfigError as error:
+        raise RunFailed(str(error)) from error
+    if not given.quiet:
+        print(f"\negress run {plain(shlex.join(command[:1]))}:", file=sys.stderr, end=" ")
+        print(*map(plain, summary.lines()), sep="\n", file=sys.stderr)
+    return status

@@ -1,0 +1,121 @@
+"""The files with the certificates that clients of a proxy trust."""
+
+from __future__ import annotations
+
+import os
+import re
+import ssl
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from cryptography import x509
+
+from egress.launch.variables import PASSWORD, ClientFiles
+from egress.runtime.safe_files import replace_file
+from egress.tls.issuer import CaError, pem_of, read_certificates
+from egress.tls.truststore import Form, write_certificates
+
+# The variables by which a user replaces the CAs of the system, the most common one first.
+_OWN_BUNDLE: Final = ("SSL_CERT_FILE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE")
+
+_BLOCK: Final = re.compile(b"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
+_CA_CERTIFICATE: Final = re.compile(rb"^[ \t]*ca_?certificate[ \t]*=.*\n?", re.MULTILINE | re.IGNORECASE)
+
+# The bundles of Debian and Alpine, Fedora, openSUSE, and macOS and the BSDs.
+_BUNDLES: Final = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
+
+
+def system_certificates(environ: Mapping[str, str]) -> bytes:
+    """Return the CAs, in PEM, that programs trust without the proxy; empty if the system has no bundle.
+
+    @param environ: its variables can name another bundle.
+    """
+    for path in _candidates(environ):
+        try:
+            text = path.read_bytes()
+        except OSError:
+            continue
+        if b"-----BEGIN CERTIFICATE-----" in text:
+            return text
+    return b""
+
+
+def _candidates(environ: Mapping[str, str]) -> Iterator[Path]:
+    yield from (Path(environ[name]) for name in _OWN_BUNDLE if environ.get(name))
+    default = ssl.get_default_verify_paths().cafile
+    if default is not None:
+        yield Path(default)
+    yield from map(Path, _BUNDLES)
+
+
+def write_client_files(
+    directory: Path,
+    certificates: Sequence[x509.Certificate],
+    system: bytes,
+    now: datetime,
+    *,
+    environ: Mapping[str, str],
+) -> ClientFiles:
+    """Write the files that clients trust.
+
+    @param directory: an existing directory, in which the files are replaced.
+    @param certificates: the CAs of the proxy.
+    @param system: the CAs of the system, in PEM.
+    @param now: the time of the import in the trust store.
+    @param environ: names the configuration of wget, which is extended.
+    @raise OSError: if a file cannot be written.
+    """
+    files = ClientFiles(
+        ca=directory / "ca.pem",
+        bundle=directory / "bundle.pem",
+        truststore=directory / "truststore.p12",
+        wgetrc=directory / "wgetrc",
+    )
+    own = pem_of(*certificates)
+    replace_file(files.ca, own, mode=0o644)
+    replace_file(files.bundle, own + system, mode=0o644)
+    trusted = tuple(dict.fromkeys([*certificates, *_parsed(system)]))
+    replace_file(files.truststore, _truststore(trusted, now), mode=0o644)
+    # The last of several values wins.  The configuration may have a password.
+    wgetrc = _wgetrc(environ) + b"\nca_certificate = " + os.fsencode(files.bundle) + b"\n"
+    replace_file(files.wgetrc, wgetrc, mode=0o600)
+    return files
+
+
+def _wgetrc(environ: Mapping[str, str]) -> bytes:
+    """Return the user's configuration of wget."""
+    name = environ.get("WGETRC") or os.path.join(environ.get("HOME", ""), ".wgetrc")
+    try:
+        text = Path(name).read_bytes()
+    except OSError:
+        return b""
+    return _CA_CERTIFICATE.sub(b"", text).rstrip(b"\n")
+
+
+def _parsed(system: bytes) -> list[x509.Certificate]:
+    """Return the certificates of the system that can be parsed."""
+    found = []
+    with warnings.catch_warnings():
+        # Some CAs have certificates with small errors, which later versions of cryptography reject.
+        warnings.simplefilter("ignore")
+        for block in _BLOCK.findall(system):
+            with suppress(CaError):
+                found += read_certificates(block)
+    return found
+
+
+def _truststore(certificates: Sequence[x509.Certificate], now: datetime) -> bytes:
+    """Return a trust store for Java.  Java recognizes both formats, whatever the name of the file."""
+    try:
+        return write_certificates(certificates, Form.PKCS12, PASSWORD, now)
+    except CaError:  # cryptography is too old
+        return write_certificates(certificates, Form.JKS, PASSWORD, now)

@@ -1,0 +1,57 @@
+"""A proxy in this process, for one command."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred, inlineCallbacks
+
+from egress.config.model import ProxyConfig
+from egress.launch.client_files import system_certificates, write_client_files
+from egress.launch.runner import executable_of, run_command
+from egress.launch.summary import Summary
+from egress.launch.variables import environment
+from egress.runtime.startup import tcp_listeners
+from egress.service import EgressProxyService
+from egress.tls.ca_source import ca_source
+
+
+@inlineCallbacks
+def run_behind_proxy(
+    reactor: Any,
+    config: ProxyConfig,
+    command: Sequence[str],
+    environ: Mapping[str, str],
+    *,
+    directory: Path,
+    summary: Summary,
+) -> Generator[Deferred[Any], Any, int]:
+    """Start a proxy, run a command behind it, and stop the proxy when the command ends.
+
+    @param reactor: the reactor of the process.
+    @param config: the configuration of the proxy; its first listener is a TCP port.
+    @param command: the command and its arguments.
+    @param environ: the environment, in which the settings of clients replace or extend variables.
+    @param directory: an empty directory for the files that the command trusts.
+    @param summary: receives the audit records.
+    @return: fires with the exit status of the command.
+    @raise egress.launch.runner.CannotRun: if the command cannot be started.
+    @raise egress.config.model.ConfigError: naming the invalid value and the fix.
+    """
+    # Before the proxy makes a CA, for example.
+    executable_of(command, environ)
+    proxy = EgressProxyService(reactor, config, audit=summary)
+    proxy.startService()
+    try:
+        addresses = yield proxy.listening()
+        now = datetime.now(timezone.utc)
+        trusted = ca_source(config).certificates().trusted(now)
+        files = write_client_files(directory, trusted, system_certificates(environ), now, environ=environ)
+        url = tcp_listeners(addresses, config.listen)[0].url
+        status: int = yield run_command(reactor, command, environment(url, files, environ))
+    finally:
+        yield proxy.stopService()
+    return status

@@ -1,0 +1,134 @@
+"""The summary of the requests of one command."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Final
+
+import attrs
+from zope.interface import implementer
+
+from egress.interfaces import IAuditSink
+from egress.model.record import ExchangeRecord
+from egress.model.redact import redact_url
+from egress.observability.audit_log import audit_line
+from egress.policy.learn.audit_reader import AuditLine, LineFault, read_line
+from egress.policy.learn.suggest import Suggestion
+from egress.policy.learn.writer import write_rules
+
+# The maximum number of different destinations, and of refusals: stored, and shown.
+MAX_STORED: Final = 1000
+SHOWN: Final = 10
+_MAX_RULES: Final = 10
+_ALLOW: Final = "allow"
+
+
+@attrs.frozen
+class Refusal:
+    """What several refused requests have in common.
+
+    @ivar method: C{CONNECT} for a tunnel.
+    @ivar url: the URL without its query; host and port for a tunnel.
+    @ivar outcome: the error code.
+    @ivar reason: the reason in the response.
+    """
+
+    method: str
+    url: str
+    outcome: str
+    reason: str
+
+
+@implementer(IAuditSink)
+class Summary:
+    """Collects the audit records of a proxy.
+
+    @ivar requests: the number of requests and tunnels.
+    @ivar allowed: how many of them an authorizer allowed.
+    @ivar refused: how many of them were denied, or rejected by the proxy, or could not be authorized.
+    @ivar failed: how many of the allowed ones failed later.
+    @ivar destinations: the hosts, with ports, of allowed requests.
+    @ivar refusals: the number of requests for each refusal.
+    @ivar not_stored: the number of requests that are counted, but not among the destinations and refusals.
+    """
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.allowed = 0
+        self.failed = 0
+        self.destinations: Counter[str] = Counter()
+        self.refusals: Counter[Refusal] = Counter()
+        self.not_stored = 0
+        self._denied = Suggestion()
+
+    @property
+    def refused(self) -> int:
+        """See the class."""
+        return self.requests - self.allowed
+
+    def write(self, record: ExchangeRecord) -> None:
+        """See L{IAuditSink.write}."""
+        self.requests += 1
+        line = _parsed(record)
+        if record.verdict == _ALLOW:
+            self.allowed += 1
+            self.failed += record.outcome != "forwarded"
+            if line is not None:
+                self._count(self.destinations, str(line.origin.authority))
+            return
+        url = (redact_url(record.url) if line is None else line.url).partition("?")[0]
+        stored = self._count(self.refusals, Refusal(record.method, url, record.outcome, record.reason))
+        if stored and line is not None and record.verdict == "deny" and record.outcome == "denied":
+            self._denied.add(line)
+
+    def _count(self, counter: Counter[str] | Counter[Refusal], item: object) -> bool:
+        if item not in counter and len(counter) >= MAX_STORED:
+            self.not_stored += 1
+            return False
+        counter[item] += 1  # type: ignore[index]
+        return True
+
+    def close(self) -> None:
+        """See L{IAuditSink.close}."""
+
+    def rules(self) -> list[str]:
+        """Return policy rules that would allow the denied requests, as TOML."""
+        return write_rules(self._denied, _MAX_RULES) if self._denied.requests else []
+
+    def lines(self) -> Iterator[str]:
+        """Write the summary as text."""
+        parts = [_number(self.requests, "request"), f"{self.allowed:,} allowed", f"{self.refused:,} refused"]
+        if self.failed:
+            parts.append(f"{self.failed:,} failed")
+        yield ", ".join(parts)
+        for refusal, number in self.refusals.most_common(SHOWN):
+            times = f" ({number:,} times)" if number > 1 else ""
+            yield f"  {refusal.outcome}: {refusal.method} {refusal.url}{times}: {refusal.reason}"
+        more = len(self.refusals) - SHOWN
+        if more > 0:
+            yield f"  and {_number(more, 'other refusal')}"
+        rules = self.rules()
+        if rules:
+            yield "  To allow the denied requests, add to the policy:"
+            for rule in rules:
+                yield ""
+                yield from (f"    {text}" for text in rule.splitlines() if not text.startswith("#"))
+        if self.destinations:
+            yield f"  destinations: {', '.join(sorted(self.destinations)[:SHOWN])}{_rest(len(self.destinations))}"
+
+
+def _rest(number: int) -> str:
+    return f" and {number - SHOWN:,} more" if number > SHOWN else ""
+
+
+def _number(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _parsed(record: ExchangeRecord) -> AuditLine | None:
+    """Return the record as the audit log has it; C{None} if it has no decision."""
+    try:
+        return read_line(audit_line(record))
+    except LineFault:
+        return None

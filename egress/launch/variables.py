@@ -1,0 +1,106 @@
+"""The environment variables that make programs use a proxy and trust its CA.  This module is pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+import attrs
+
+from egress.model.authority import DEFAULT_PORTS
+
+PASSWORD: Final = "changeit"  # noqa: S105 -- the trust store has no secrets
+"""The password of the Java trust store; Java's own trust store has the same one."""
+
+# Programs contact the hosts in these variables directly, without a decision.
+BYPASSES: Final = ("NO_PROXY", "no_proxy", "npm_config_noproxy", "NPM_CONFIG_NOPROXY")
+
+_PROXY: Final = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
+
+# npm and pnpm read npm_config_*; yarn reads yarn_* in version 1 and YARN_* later.
+_PACKAGE_MANAGERS_PROXY: Final = (
+    *("npm_config_proxy", "npm_config_https_proxy", "yarn_proxy", "yarn_https_proxy"),
+    *("YARN_HTTP_PROXY", "YARN_HTTPS_PROXY"),
+)
+
+# A file in one of these variables replaces the CAs that the program trusts.
+_BUNDLE: Final = (
+    "SSL_CERT_FILE",  # OpenSSL, Go, httpx, uv, Ruby
+    "CURL_CA_BUNDLE",
+    "REQUESTS_CA_BUNDLE",
+    "PIP_CERT",
+    "GIT_SSL_CAINFO",
+    "CARGO_HTTP_CAINFO",
+    "AWS_CA_BUNDLE",
+    "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
+    "NIX_SSL_CERT_FILE",
+    "npm_config_cafile",
+    "yarn_cafile",
+    "YARN_HTTPS_CA_FILE_PATH",
+)
+
+# A file in one of these variables is trusted in addition.
+_ADDITIONAL: Final = ("NODE_EXTRA_CA_CERTS", "DENO_CERT")
+
+
+@attrs.frozen(kw_only=True)
+class ClientFiles:
+    """The files with the certificates that clients trust.
+
+    @ivar ca: the CA of the proxy.
+    @ivar bundle: the CAs of the system and of the proxy, in PEM.
+    @ivar truststore: the same as a trust store for Java.
+    @ivar wgetrc: the configuration of wget, which has no variable for its CAs.
+    """
+
+    ca: Path
+    bundle: Path
+    truststore: Path
+    wgetrc: Path
+
+
+def client_variables(proxy: str, files: ClientFiles | None, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables to set.  The caller removes those in L{BYPASSES}.
+
+    @param proxy: the URL of the proxy.
+    @param files: the files to trust; C{None} if clients trust the CA already.
+    @param environ: the environment, of which Java's options are extended.
+    """
+    found = dict.fromkeys((*_PROXY, *_PACKAGE_MANAGERS_PROXY), proxy)
+    # Node.js ignores the proxy variables otherwise (since 24).
+    found["NODE_USE_ENV_PROXY"] = "1"
+    if files is not None:
+        found.update(dict.fromkeys(_BUNDLE, str(files.bundle)))
+        found.update(dict.fromkeys(_ADDITIONAL, str(files.ca)))
+        found["WGETRC"] = str(files.wgetrc)
+    # Options that were set last win.
+    options = [environ.get("JAVA_TOOL_OPTIONS", ""), *_java_options(proxy, files)]
+    found["JAVA_TOOL_OPTIONS"] = " ".join(filter(None, options))
+    return found
+
+
+def _java_options(proxy: str, files: ClientFiles | None) -> Iterator[str]:
+    url = urlsplit(proxy)
+    port = url.port or DEFAULT_PORTS[url.scheme]
+    for scheme in ("http", "https"):
+        yield f"-D{scheme}.proxyHost={url.hostname}"
+        yield f"-D{scheme}.proxyPort={port}"
+    # The default bypasses the proxy for hosts of this machine.
+    yield "-Dhttp.nonProxyHosts="
+    if files is not None:
+        yield f"-Djavax.net.ssl.trustStore={_java(files.truststore)}"
+        yield f"-Djavax.net.ssl.trustStorePassword={PASSWORD}"
+
+
+def _java(path: Path) -> str:
+    # The launcher splits the variable at white space, except in quotes.
+    text = str(path)
+    return f'"{text}"' if any(char.isspace() for char in text) else text
+
+
+def environment(proxy: str, files: ClientFiles | None, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return a whole environment for a program behind the proxy; see L{client_variables}."""
+    kept = {name: value for name, value in environ.items() if name not in BYPASSES}
+    return {**kept, **client_variables(proxy, files, environ)}

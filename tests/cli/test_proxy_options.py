@@ -1,0 +1,26 @@
+"""Tests for L{egress.cli.proxy_options}."""
+
+from __future__ import annotations
+
+import argparse
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.cli.proxy_options import add_proxy_options, given_options
+
+
+class ProxyOptionsTests(SynchronousTestCase):
+    """The options of the proxy in another command."""
+
+    def test_options(self) -> None:
+        parser = argparse.ArgumentParser()
+        add_proxy_options(parser)
+        given = parser.parse_args(["--allow-ports", "1", "--allow-ports=2", "--authz-via-upstream"])
+        self.assertEqual(given_options(given), {"allow-ports": ["1", "2"], "authz-via-upstream": ["true"]})
+        self.assertEqual(given_options(parser.parse_args([])), {})
+
+    def test_without(self) -> None:
+        parser = argparse.ArgumentParser(allow_abbrev=False)
+        add_proxy_options(parser, without=("admin", "admin-token-file"))
+        self.assertEqual(parser.parse_known_args(["--admin", "tcp:1"])[1], ["--admin", "tcp:1"])
+        self.assertNotIn("--policy", parser.format_help())

@@ -1,0 +1,231 @@
+"""C{egress run}: programs behind a proxy of their own, without other settings."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tests.integration.base import DENY_CLOSED, IntegrationTestCase, proxy_environment
+from tests.integration.processes import node_module, program
+
+_PYTHON = """
+import sys
+from {library} import {get}
+for url in sys.argv[1:]:
+    try:
+        answer = {get}(url)
+        print(getattr(answer, "text", None) or answer.read().decode())
+    except OSError as error:
+        print(error.read().decode())
+"""
+
+_JAVA = """
+import java.net.*;
+import java.net.http.*;
+
+public class Get {
+    public static void main(String[] urls) throws Exception {
+        for (String url : urls) {
+            var connection = (HttpURLConnection) new URL(url).openConnection();
+            boolean denied = connection.getResponseCode() == 403;
+            var content = denied ? connection.getErrorStream() : connection.getInputStream();
+            System.out.println(new String(content.readAllBytes()));
+            var client = HttpClient.newBuilder().proxy(ProxySelector.getDefault()).build();
+            var request = HttpRequest.newBuilder(URI.create(url)).build();
+            System.out.println(client.send(request, HttpResponse.BodyHandlers.ofString()).body());
+        }
+    }
+}
+"""
+
+# request is the library below newman.
+_NODE = """
+const request = require(process.argv[2]);
+const next = (urls) => urls.length && request(urls[0], (error, answer, body) => {
+    console.log(error || body);
+    next(urls.slice(1));
+});
+next(process.argv.slice(3));
+"""
+
+
+class RunTestCase(IntegrationTestCase):
+    """Base: commands behind a proxy that allows everything except C{/closed}."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.ca_dir = self.directory / "ca"
+        self.policy = self.write("policy.toml", DENY_CLOSED)
+
+    def command(self, *command: str, options: tuple[str, ...] = ()) -> list[str]:
+        """Return the command line of a command behind a proxy."""
+        own = ("--policy", str(self.policy), "--ca-dir", str(self.ca_dir), "--allow-address", "127.0.0.0/8,::1/128")
+        trust = ("--ssl-extra-ca-certs", str(self.origins.ca))
+        return [sys.executable, "-m", "egress", "run", *own, *trust, *options, "--", *command]
+
+    def egress_run(self, *command: str, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+        """Run a command behind a proxy.  Its environment excludes all hosts from any proxy."""
+        return subprocess.run(
+            self.command(*command, options=options),
+            capture_output=True,
+            text=True,
+            timeout=120,
+            cwd=self.directory,
+            env=proxy_environment(NO_PROXY="*", no_proxy="*"),
+            check=False,
+        )
+
+    def urls(self) -> tuple[str, str, str, str]:
+        """Return two URLs that are allowed, and two that are denied, each with HTTP and HTTPS."""
+        origins = self.origins
+        allowed = origins.http_url("/files/hello.txt"), origins.https_url("/files/hello.txt")
+        return (*allowed, origins.http_url("/closed/a"), origins.https_url("/closed/b"))
+
+
+class ClientTests(RunTestCase):
+    """Each program sends its requests to the proxy, trusts its CA, and shows the reason of a denial."""
+
+    def shows(self, *command: str, times: int = 2) -> None:
+        """Run a program that prints the contents of its URLs."""
+        done = self.egress_run(*command)
+        self.assertEqual(done.stdout.count("hello"), times, done)
+        self.assertGreaterEqual(done.stdout.count("this path is closed"), times, done)
+        requests = 2 * times
+        self.assertIn(f" {requests} requests, {times} allowed, {times} refused\n", done.stderr)
+
+    def test_curl(self) -> None:
+        self.shows("curl", "-sS", *self.urls())
+
+    def test_wget(self) -> None:
+        self.shows("wget", "-q", "-O", "-", "--content-on-error", *self.urls())
+
+    def test_urllib(self) -> None:
+        script = _PYTHON.format(library="urllib.request", get="urlopen")
+        self.shows(sys.executable, "-c", script, *self.urls())
+
+    def test_requests(self) -> None:
+        self.shows(sys.executable, "-c", _PYTHON.format(library="requests", get="get"), *self.urls())
+
+    def test_httpx(self) -> None:
+        self.shows(sys.executable, "-c", _PYTHON.format(library="httpx", get="get"), *self.urls())
+
+    def test_node(self) -> None:
+        script = self.write("get.js", _NODE)
+        self.shows(program("node"), str(script), str(node_module("postman-request")), *self.urls())
+
+    def test_java(self) -> None:
+        source = self.write("Get.java", _JAVA)
+        self.shows(program("java"), str(source), *self.urls(), times=4)
+
+    def test_git(self) -> None:
+        """A clone over HTTPS; git prints the status of a denial, and the summary has the reason."""
+        repository = self.origins.directory / "www" / "files" / "repository"
+        git = ("git", "-c", "user.name=a", "-c", "user.email=a@b.test", "-C", str(repository))
+        repository.mkdir()
+        for words in (("init", "-q"), ("commit", "-q", "--allow-empty", "-m", "first"), ("update-server-info",)):
+            subprocess.run([*git, *words], check=True, timeout=60)
+        target = self.directory / "clone"
+        done = self.egress_run("git", "clone", "-q", self.origins.https_url("/files/repository/.git"), str(target))
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertTrue((target / ".git").is_dir())
+        done = self.egress_run("git", "clone", "-q", self.origins.https_url("/closed/x"), str(target / "other"))
+        self.assertEqual(done.returncode, 128)
+        self.assertIn(" 403", done.stderr)
+        self.assertIn(": this path is closed\n", done.stderr)
+
+
+class ProcessTests(RunTestCase):
+    """The command behaves as without the proxy."""
+
+    def test_exit_statuses(self) -> None:
+        for command, status in (
+            (("sh", "-c", "exit 7"), 7),
+            (("sh", "-c", "kill -9 $$"), 137),
+            (("/absent",), 127),
+            ((str(self.policy),), 126),
+        ):
+            with self.subTest(command):
+                self.assertEqual(self.egress_run(*command).returncode, status)
+
+    def test_streams(self) -> None:
+        """The command has the streams of the caller, and nothing else is written to standard output."""
+        done = subprocess.run(
+            self.command("sh", "-c", "cat; echo two >&2", options=("--quiet",)),
+            input="one\n",
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env=proxy_environment(),
+            check=False,
+        )
+        self.assertEqual((done.stdout, done.stderr), ("one\n", "two\n"))
+
+    def test_nothing_remains(self) -> None:
+        script = 'echo "$SSL_CERT_FILE" "$HTTP_PROXY"; exec sleep 60 >&- 2>&- &'
+        done = self.egress_run("sh", "-c", script)
+        bundle, url = done.stdout.split()
+        self.assertFalse(Path(bundle).parent.exists())
+        curl = subprocess.run(["curl", "-sS", "-x", url, "http://a.test/"], capture_output=True, check=False)
+        self.assertEqual(curl.returncode, 7, "nothing listens")
+
+    def test_signals(self) -> None:
+        """The command decides what a signal does."""
+        ready = self.directory / "ready"
+        script = f"trap 'exit 9' TERM; touch {shlex.quote(str(ready))}; while :; do sleep 0.1; done"
+        process = subprocess.Popen(
+            self.command("sh", "-c", script), stderr=subprocess.PIPE, text=True, env=proxy_environment()
+        )
+        try:
+            self.wait_until(ready.exists)
+            process.send_signal(signal.SIGTERM)
+            _, errors = process.communicate(timeout=60)
+        finally:
+            process.kill()
+        self.assertEqual(process.returncode, 9, errors)
+
+    def test_interrupt_from_the_terminal(self) -> None:
+        """Ctrl-C reaches the command once, and the summary is still printed."""
+        controller, terminal = os.openpty()
+        self.addCleanup(os.close, controller)
+        script = "import signal, sys, time\ncount = 0\ndef hit(*_):\n global count\n count += 1\n"
+        script += "signal.signal(signal.SIGINT, hit)\nprint('ready', flush=True)\ntime.sleep(2)\nprint('hits', count)"
+        process = subprocess.Popen(
+            ["setsid", "--ctty", "--wait", *self.command(sys.executable, "-c", script)],
+            stdin=terminal,
+            stdout=terminal,
+            stderr=terminal,
+            env=proxy_environment(),
+        )
+        os.close(terminal)
+        seen = b""
+        deadline = time.monotonic() + 60
+        try:
+            while b"refused" not in seen and time.monotonic() < deadline:
+                before = seen
+                seen += os.read(controller, 4096)
+                if b"ready" in seen and b"ready" not in before:
+                    os.write(controller, b"\x03")
+        finally:
+            process.kill()
+            process.wait()
+        self.assertIn(b"hits 1", seen)
+        self.assertIn(b"0 requests, 0 allowed, 0 refused", seen)
+
+
+class EnvTests(RunTestCase):
+    """C{egress env}: a shell behind a running proxy."""
+
+    def test_shell(self) -> None:
+        proxy = self.start_proxy("--policy", str(self.policy))
+        egress = shlex.join([sys.executable, "-m", "egress", "env", "--ca-dir", str(proxy.ca.parent)])
+        script = f'eval "$({egress} --proxy {proxy.url})" && curl -sS {shlex.join(self.urls())}'
+        done = self.run_program("sh", "-c", script, NO_PROXY="*", PYTHONPATH=proxy_environment()["PYTHONPATH"])
+        self.assertEqual(done.stdout.count("hello"), 2, done)
+        self.assertEqual(done.stdout.count("this path is closed"), 4, done)
+        self.assertEqual(json.loads(proxy.audit.read_text().splitlines()[0])["verdict"], "allow")

@@ -1,0 +1,95 @@
+"""Tests for L{egress.launch.summary}."""
+
+from __future__ import annotations
+
+from typing import Any
+from unittest import mock
+
+import attrs
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from egress.interfaces import IAuditSink
+from egress.launch import summary as module
+from egress.launch.summary import Summary
+from egress.policy.parse.load import parse_policy
+from tests.observability.records import ALLOWED, REFUSED
+
+DENIED = attrs.evolve(
+    ALLOWED,
+    method="GET",
+    url="https://blocked.test/a?token=hunter2",
+    verdict="deny",
+    outcome="denied",
+    reason="no rule allows it",
+)
+
+
+class SummaryTests(SynchronousTestCase):
+    """The summary of the requests of one command."""
+
+    def setUp(self) -> None:
+        self.summary = Summary()
+
+    def lines(self, *records: Any) -> list[str]:
+        for record in records:
+            self.summary.write(record)
+        return list(self.summary.lines())
+
+    def test_sink(self) -> None:
+        verifyObject(IAuditSink, self.summary)
+        self.summary.close()
+
+    def test_nothing(self) -> None:
+        self.assertEqual(self.lines(), ["0 requests, 0 allowed, 0 refused"])
+
+    def test_allowed(self) -> None:
+        other = attrs.evolve(ALLOWED, url="http://b.test/", outcome="origin-timeout")
+        self.assertEqual(
+            self.lines(ALLOWED, ALLOWED, other),
+            ["3 requests, 3 allowed, 0 refused, 1 failed", "  destinations: api.example.com:443, b.test:80"],
+        )
+
+    def test_denied(self) -> None:
+        """It has the reason, and the rule that would allow the request, but no query."""
+        lines = self.lines(DENIED, DENIED)
+        self.assertEqual(
+            lines[:3],
+            [
+                "2 requests, 0 allowed, 2 refused",
+                "  denied: GET https://blocked.test/a (2 times): no rule allows it",
+                "  To allow the denied requests, add to the policy:",
+            ],
+        )
+        self.assertNotIn("hunter2", "\n".join(lines))
+        rules = parse_policy("version = 1\n" + "\n".join(self.summary.rules()), "p.toml", "p")
+        self.assertEqual(len(rules.rules), 1)
+
+    def test_rejected(self) -> None:
+        """No rule allows a request that the proxy itself rejects."""
+        userinfo = attrs.evolve(REFUSED, url="http://me:hunter2@a.test/b?c")
+        lines = self.lines(userinfo)
+        self.assertNotIn("hunter2", lines[1])
+        self.summary = Summary()
+        forbidden = attrs.evolve(DENIED, outcome="address-forbidden", reason="the address is private")
+        lines = self.lines(REFUSED, forbidden)
+        self.assertEqual(len(lines), 3)
+        self.assertIn("bad-request", lines[1] + lines[2])
+        self.assertEqual(self.summary.rules(), [])
+
+    def test_bounds(self) -> None:
+        """Its memory does not depend on the number of URLs."""
+        with mock.patch.object(module, "MAX_STORED", 3):
+            for number in range(5):
+                self.summary.write(attrs.evolve(DENIED, url=f"https://h{number}.test/"))
+                self.summary.write(attrs.evolve(ALLOWED, url=f"https://h{number}.test/"))
+        self.assertEqual((len(self.summary.refusals), len(self.summary.destinations)), (3, 3))
+        self.assertEqual((self.summary.requests, self.summary.not_stored), (10, 4))
+
+    def test_shown(self) -> None:
+        for number in range(15):
+            self.summary.write(attrs.evolve(DENIED, url=f"https://h{number}.test/"))
+            self.summary.write(attrs.evolve(ALLOWED, url=f"https://h{number:02}.test/"))
+        lines = list(self.summary.lines())
+        self.assertIn("  and 5 other refusals", lines)
+        self.assertTrue(lines[-1].endswith(", h09.test:443 and 5 more"), lines[-1])

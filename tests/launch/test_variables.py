@@ -1,0 +1,66 @@
+"""Tests for L{egress.launch.variables}."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import attrs
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.launch.variables import BYPASSES, ClientFiles, client_variables, environment
+
+PROXY = "http://127.0.0.1:3128"
+FILES = ClientFiles(
+    ca=Path("/t/ca.pem"), bundle=Path("/t/bundle.pem"), truststore=Path("/t/truststore.p12"), wgetrc=Path("/t/w")
+)
+
+
+class VariablesTests(SynchronousTestCase):
+    """The variables for programs behind a proxy."""
+
+    def test_proxy(self) -> None:
+        """Programs read the variables in either case."""
+        found = client_variables(PROXY, FILES, {})
+        for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "npm_config_https_proxy"):
+            self.assertEqual(found[name], PROXY, name)
+        self.assertEqual(found["NODE_USE_ENV_PROXY"], "1")
+
+    def test_files(self) -> None:
+        """A variable that replaces the CAs names the bundle; one that adds a CA names the CA."""
+        found = client_variables(PROXY, FILES, {})
+        for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_CERT", "GIT_SSL_CAINFO", "npm_config_cafile"):
+            self.assertEqual(found[name], "/t/bundle.pem", name)
+        for name in ("NODE_EXTRA_CA_CERTS", "DENO_CERT"):
+            self.assertEqual(found[name], "/t/ca.pem", name)
+
+    def test_without_files(self) -> None:
+        found = client_variables(PROXY, None, {})
+        self.assertNotIn("SSL_CERT_FILE", found)
+        self.assertNotIn("trustStore", found["JAVA_TOOL_OPTIONS"])
+
+    def test_java(self) -> None:
+        """The options of the user remain, and those of the proxy win because they are last."""
+        before = {"JAVA_TOOL_OPTIONS": "-Xmx1g -Dhttp.proxyHost=other.test"}
+        words = client_variables(PROXY, FILES, before)["JAVA_TOOL_OPTIONS"].split()
+        self.assertEqual(words[:2], ["-Xmx1g", "-Dhttp.proxyHost=other.test"])
+        for word in (
+            *("-Dhttp.proxyHost=127.0.0.1", "-Dhttp.proxyPort=3128", "-Dhttps.proxyHost=127.0.0.1"),
+            *("-Dhttps.proxyPort=3128", "-Dhttp.nonProxyHosts=", "-Djavax.net.ssl.trustStore=/t/truststore.p12"),
+        ):
+            self.assertIn(word, words[2:])
+
+    def test_java_ports(self) -> None:
+        for url, port in (("http://proxy.test", 80), ("https://proxy.test", 443), ("http://[::1]:8080", 8080)):
+            self.assertIn(f"-Dhttp.proxyPort={port} ", client_variables(url, None, {})["JAVA_TOOL_OPTIONS"])
+
+    def test_java_paths(self) -> None:
+        """The launcher of Java splits the variable at white space."""
+        files = attrs.evolve(FILES, truststore=Path("/a b/t"))
+        self.assertIn('trustStore="/a b/t" ', client_variables(PROXY, files, {})["JAVA_TOOL_OPTIONS"])
+
+    def test_environment(self) -> None:
+        """Other variables remain, except those with hosts that are contacted directly."""
+        before = {"PATH": "/bin", "HTTP_PROXY": "http://other.test", **dict.fromkeys(BYPASSES, "*")}
+        found = environment(PROXY, FILES, before)
+        self.assertEqual((found["PATH"], found["HTTP_PROXY"]), ("/bin", PROXY))
+        self.assertEqual(found.keys() & set(BYPASSES), set())
