@@ -74,6 +74,7 @@ def start_message(
     ]
     if ca.limits is not None:
         facts.append(("signs for", ca.limits))
+    facts += _upstream(config)
     if config.workers > 1:
         facts.append(("workers", f"{config.workers} processes"))
     if config.metrics_port is not None:
@@ -99,6 +100,17 @@ def start_message(
             ]
         lines.append("")
     return "\n".join(lines) + "\n"
+
+
+def _upstream(config: ProxyConfig) -> list[tuple[str, str]]:
+    """Return the upstream proxies, which may come from variables that are meant for clients."""
+    http, https = config.upstream_http, config.upstream_https
+    if http == https:
+        return [] if http is None else [("upstream", str(http))]
+    names = {
+        scheme: "none, direct" if proxy is None else str(proxy) for scheme, proxy in (("http", http), ("https", https))
+    }
+    return [("upstream", f"for http {names['http']}; for https {names['https']}")]
 
 
 def _shell_lines(url: str, certificate: Path | None) -> list[str]:

@@ -20,6 +20,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress import __version__, tap
 from egress.config.model import Mode, ProxyConfig
+from egress.model.authority import Authority, UpstreamProxy
 from egress.tap import makeService, start_message
 from tests.tap import Cases, ListeningService
 
@@ -90,6 +91,17 @@ class StartMessageTests(SynchronousTestCase):
                 f"  CA ends     {end:%Y-%m-%d}, in 1000 days",
                 "",
             ],
+        )
+
+    def test_upstream(self) -> None:
+        """The upstream proxy may come from a variable that is meant for clients."""
+        proxy = UpstreamProxy("http", Authority("proxy.test", 3128), b"Basic hunter2")
+        self.assertNotIn("upstream", self.message())
+        both = self.message(upstream_http=proxy, upstream_https=proxy)
+        self.assertIn("\n  upstream    http://proxy.test:3128\n", both)
+        self.assertIn(
+            "\n  upstream    for http http://proxy.test:3128; for https none, direct\n",
+            self.message(upstream_http=proxy),
         )
 
     def test_expiry_of_the_ca(self) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from egress.cli import audit_input as audit_files
-from egress.cli.errors import CommandFailed
+from egress.cli.errors import CommandFailed, Misused
 from egress.cli.output import STDOUT, write_file
 from egress.policy.learn.suggest import MAX_RULES, MIN_RULES, Suggestion
 from egress.policy.learn.writer import write_policy
@@ -36,6 +36,7 @@ def add_parser(actions: Any) -> None:
         help="the maximum number of rules; with fewer rules, each rule allows more [default: %(default)s]",
     )
     parser.add_argument("--output", metavar="FILE", help="the output file; - is standard output, the default")
+    parser.add_argument("--force", action="store_true", help="replace an existing output file")
     audit_files.add_argument(parser)
     parser.set_defaults(run=_run)
 
@@ -57,5 +58,8 @@ def _run(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> 
     if given.output in (None, STDOUT):
         out.write(text)
         return
-    write_file(Path(given.output), text)
+    path = Path(given.output)
+    if path.is_file() and not given.force and path.read_text("utf-8", "replace") != text:
+        raise Misused(f"{path}: exists, and has other rules: add --force to replace it, or specify another file")
+    write_file(path, text)
     print(f"{given.output}: covers {suggestion.requests:,} request{'' if suggestion.requests == 1 else 's'}", file=out)

@@ -24,6 +24,9 @@ from egress.model.toml import NotToml, parse_toml
 _log = Logger()
 
 _LIST: Final = re.compile(r"[\s,]+")
+# The similarity of a misspelled name, from 0 to 1.  A cluster, for example, sets variables for a service that is named
+# "egress", which are similar to none of the options.
+_SIMILAR: Final = 0.8
 _PIPE: Final = "\\|"
 
 
@@ -116,11 +119,29 @@ def gather(
     @raise ConfigError: if the file cannot be used, or contains an unknown option.
     """
     known = by_name(options)
+    _check_names(options, environ)
     given = dict([*_from_environment(options, environ, place), *_from_command_line(known, arguments, place)])
     file = given.pop("config", None)
     if file is not None and not file.cleared:
         given = {**dict(_from_file(known, file)), **given}
     return {field: value for field, value in given.items() if not value.cleared and (only is None or field in only)}
+
+
+def _check_names(options: Sequence[Option], environ: Mapping[str, str]) -> None:
+    """Check for misspelled variables: without its policy, for example, a proxy would allow more than intended.
+
+    @raise ConfigError: if the name of a variable is similar to that of an option.
+    """
+    known = {variable.name for option in options for variable in option.environment}
+    for prefix in {option.prefix for option in options}:
+        ours = [name.removeprefix(prefix) for name in known if name.startswith(prefix)]
+        for name in sorted(environ):
+            if name in known or not name.startswith(prefix):
+                continue
+            close = get_close_matches(name.removeprefix(prefix), ours, n=1, cutoff=_SIMILAR)
+            if close:
+                # The value may be a secret.
+                raise ConfigError(name, "", f"is not a variable of this program: did you mean {prefix}{close[0]}?")
 
 
 def _from_command_line(

@@ -16,6 +16,8 @@ from egress.config.option import Option, by_name
 from egress.model.redact import redact_userinfo
 
 _WIDTH: Final = 80
+# The default of twistd, relative to the working directory.
+_PIDFILE: Final = "twistd.pid"
 
 
 def exit_with(program: str, message: str) -> NoReturn:
@@ -81,10 +83,31 @@ class CommandLine(usage.Options):
             super().parseOptions(options)  # type: ignore[no-untyped-call]
         except usage.UsageError as error:
             message = str(error)
-            unknown = re.fullmatch(r"option --(\S+) not recognized", message)
-            close = get_close_matches(unknown[1], by_name(self.table), n=1) if unknown else []
-            remedy = f"did you mean --{close[0]}?" if close else "--help lists the options"
-            exit_with(self.program, f"{message}; {remedy}")
+            exit_with(self.program, f"{message}; {self._remedy(message)}")
+
+    def _remedy(self, message: str) -> str:
+        """Return the fix for an error of getopt."""
+        names = by_name(self.table)
+        prefix = re.fullmatch(r"option --(\S+) not a unique prefix", message)
+        if prefix:
+            found = sorted(name for name in names if name.startswith(prefix[1]))
+            return f"write one of {', '.join(f'--{name}' for name in found)}"
+        unknown = re.fullmatch(r"option --(\S+) not recognized", message)
+        close = get_close_matches(unknown[1], names, n=1) if unknown else []
+        return f"did you mean --{close[0]}?" if close else "--help lists the options"
+
+    # usage.Options has only the long form.
+    opt_h = usage.Options.opt_help
+
+    def postOptions(self) -> None:
+        """Write no pid file in the foreground, unless the user names one (C{usage.Options.postOptions}).
+
+        The working directory of a service or of a container may not be writable.  A container that is restarted, and a
+        second program in the same directory, would find the file of another process.
+        """
+        parent = getattr(self, "parent", None)
+        if parent is not None and parent.get("nodaemon") and parent.get("pidfile") == _PIDFILE:
+            parent["pidfile"] = ""
 
     def parseArgs(self, *extra: str) -> None:
         """Reject positional arguments (C{usage.Options.parseArgs})."""

@@ -31,6 +31,17 @@ class SuggestCommandTests(CommandTestCase):
         self.assertEqual(self.run_egress("policy", "suggest", audit, "--output", "-"), (0, out, ""))
         load_policy(Path(path))
 
+    def test_an_edited_policy(self) -> None:
+        """It is replaced only with --force."""
+        audit, path = self.write("audit", b"".join(LINES)), self.write("policy.toml", b"# mine")
+        status, out, err = self.run_egress("policy", "suggest", audit, "--output", path)
+        self.assertEqual((status, out), (2, ""))
+        self.assertIn(f"{path}: exists, and has other rules: add --force", err)
+        self.assertEqual(Path(path).read_bytes(), b"# mine")
+        self.assertEqual(self.run_egress("policy", "suggest", audit, "--output", path, "--force")[0], 0)
+        # The same suggestion again changes nothing.
+        self.assertEqual(self.run_egress("policy", "suggest", audit, "--output", path)[0], 0)
+
     def test_only_allowed(self) -> None:
         _, out, _ = self.run_egress("policy", "suggest", self.write("audit", b"".join(LINES)), "--only-allowed")
         self.assertIn('hosts = ["a.test"]', out)

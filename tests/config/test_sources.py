@@ -62,6 +62,16 @@ class GatherTests(SynchronousTestCase):
         ):
             self.assertEqual(found, expected)
 
+    def test_misspelled_variables(self) -> None:
+        """A program must not start without the settings that its user meant."""
+        for name, meant in (("OTHER_MAX_THING", "OTHER_MAX_THINGS"), ("OTHER_CONFG", "OTHER_CONFIG")):
+            with self.assertRaises(ConfigError) as caught:
+                self.gather({name: "hunter2"})
+            self.assertEqual(str(caught.exception), f"{name}: is not a variable of this program: did you mean {meant}?")
+        # Variables of other programs, and those that a cluster sets for a service.
+        others = ("OTHER_PORT", "OTHER_SERVICE_HOST", "MAX_THING", "ANOTHER_MAX_THING", "other_max_thing")
+        self.assertEqual(self.gather(dict.fromkeys(others, "x")), {})
+
     def test_only(self) -> None:
         self.assertEqual(gather(TABLE, {"max-things": ["2"]}, {}, ParseContext(Path()), only=()), {})
 

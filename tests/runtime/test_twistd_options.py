@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Sequence
 
 import twisted
+from twisted.python import usage
+from twisted.scripts.twistd import ServerOptions  # type: ignore[attr-defined]
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress import __version__
@@ -55,6 +58,11 @@ class OptionsTests(SynchronousTestCase):
     def test_rejected(self) -> None:
         for arguments, expected in (
             (["--autz-url", "x"], "egressproxy: option --autz-url not recognized; did you mean --authz-url?"),
+            (
+                ["--authz-max", "1"],
+                "egressproxy: option --authz-max not a unique prefix; "
+                "write one of --authz-max-concurrency, --authz-max-stale, --authz-max-ttl",
+            ),
             (["--zzz"], "egressproxy: option --zzz not recognized; --help lists the options"),
             (["--listen"], "egressproxy: option --listen requires argument; --help lists the options"),
             (["x"], "egressproxy: 'x' is not an option; --help lists the options"),
@@ -87,6 +95,28 @@ class OptionsTests(SynchronousTestCase):
         self.assertIn("--upstream-proxy URL, --proxy URL", flat)
         self.assertIn("POSTMAN_RUNNER_AUTHZ_URL]", flat)
         self.assertLessEqual(max(map(len, text.splitlines())), 80)
+
+    def test_short_help(self) -> None:
+        self.assertEqual(self.run_and_exit("-h"), self.run_and_exit("--help"))
+
+    def test_pid_file(self) -> None:
+        """In the foreground there is none, unless the user names one."""
+        for arguments, expected in (
+            (["-n"], ""),
+            (["-n", "--pidfile=/run/a.pid"], "/run/a.pid"),
+            (["-n", "--pidfile="], ""),
+            ([], os.path.abspath("twistd.pid")),
+        ):
+            options = ServerOptions()
+            options.parseOptions([*arguments, "egressproxy"])
+            self.assertEqual(options["pidfile"], expected, arguments)
+
+    def test_without_twistd(self) -> None:
+        """twist has no pid file."""
+        options = Options()
+        options.parent = usage.Options()
+        options.parseOptions([])
+        self.assertEqual(dict(options.parent), {})
 
     def test_exit_with(self) -> None:
         with self.assertRaises(SystemExit) as caught:
