@@ -6,19 +6,22 @@ import argparse
 import shlex
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, TextIO
 
 from egress.cli.errors import CommandFailed
-from egress.cli.output import plain
+from egress.cli.output import plain, write_file
 from egress.cli.proxy_options import add_proxy_options, given_options
 from egress.cli.react import run
 from egress.config.load import load_config
-from egress.config.model import ConfigError
+from egress.config.model import ConfigError, Mode
+from egress.launch.report import WRITERS
 from egress.launch.runner import CannotRun
 from egress.launch.session import run_behind_proxy
 from egress.launch.summary import Summary
+from egress.policy.learn.suggest import MAX_RULES
+from egress.policy.learn.writer import write_policy
 
 # The status for errors of this program and not of the command, as with env(1) and similar programs.
 FAILED: Final = 125
@@ -50,6 +53,16 @@ def add_parser(commands: Any) -> None:
         "ended it; 125: egress failed; 126: the command cannot be executed; 127: there is no such command.",
         allow_abbrev=False,
     )
+    parser.add_argument(
+        "--learn",
+        metavar="POLICY",
+        help="forward every request (--mode observe), and write a new policy that allows the requests of the command",
+    )
+    parser.add_argument(
+        "--report",
+        metavar="FILE",
+        help="write the summary to a file that ends with .md or .json, for the page of a CI job",
+    )
     parser.add_argument("--quiet", action="store_true", help="print no summary")
     add_proxy_options(parser)
     parser.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND [ARGUMENT ...]", help="the command")
@@ -63,6 +76,9 @@ def _run(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> 
     summary = Summary()
     try:
         arguments = given_options(given)
+        _check_files(given)
+        if given.learn is not None:
+            arguments.setdefault("mode", [Mode.OBSERVE.value])
         arguments.setdefault("listen", [_LISTEN])
         arguments.setdefault("drain-timeout", [_DRAIN])
         config = load_config(arguments, environ)
@@ -80,7 +96,43 @@ def _run(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> 
         raise RunFailed(str(error), error.exit_status) from error
     except ConfigError as error:
         raise RunFailed(str(error)) from error
+    for line in _written(given, summary):
+        print(f"egress: {line}", file=sys.stderr)
     if not given.quiet:
         print(f"\negress run {plain(shlex.join(command[:1]))}:", file=sys.stderr, end=" ")
         print(*map(plain, summary.lines()), sep="\n", file=sys.stderr)
     return status
+
+
+def _check_files(given: argparse.Namespace) -> None:
+    """Check the files to write, before the command runs.
+
+    @raise RunFailed: if one of them cannot be written as requested.
+    """
+    if given.report is not None and Path(given.report).suffix not in WRITERS:
+        raise RunFailed(f"--report {given.report!r}: write a file name that ends with {' or '.join(WRITERS)}")
+    if given.learn is not None and Path(given.learn).exists():
+        raise RunFailed(f"--learn {given.learn!r}: exists: specify a new file, or remove this one")
+
+
+def _written(given: argparse.Namespace, summary: Summary) -> Iterator[str]:
+    """Write the files of the options.  The status of the command stays the result if this fails.
+
+    @return: what happened, in lines.
+    """
+    if given.report is not None:
+        yield from _write(Path(given.report), WRITERS[Path(given.report).suffix](summary))
+    if given.learn is not None:
+        if summary.traffic.requests:
+            yield from _write(Path(given.learn), write_policy(summary.traffic, MAX_RULES))
+        else:
+            yield f"{given.learn}: not written, because no request was forwarded"
+
+
+def _write(path: Path, text: str) -> Iterator[str]:
+    try:
+        write_file(path, text)
+    except CommandFailed as error:
+        yield str(error)
+    else:
+        yield f"wrote {path}"

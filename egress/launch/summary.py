@@ -20,6 +20,8 @@ from egress.policy.learn.writer import write_rules
 # The maximum number of different destinations, and of refusals: stored, and shown.
 MAX_STORED: Final = 1000
 SHOWN: Final = 10
+# The maximum number of requests from which a policy is learned.
+MAX_LEARNED: Final = 100_000
 _MAX_RULES: Final = 10
 _ALLOW: Final = "allow"
 
@@ -48,6 +50,8 @@ class Summary:
     @ivar allowed: how many of them an authorizer allowed.
     @ivar refused: how many of them were denied, or rejected by the proxy, or could not be authorized.
     @ivar failed: how many of the allowed ones failed later.
+    @ivar observed: how many of the allowed ones only observe mode allowed.
+    @ivar traffic: the allowed requests, to learn a policy from them.
     @ivar destinations: the hosts, with ports, of allowed requests.
     @ivar refusals: the number of requests for each refusal.
     @ivar not_stored: the number of requests that are counted, but not among the destinations and refusals.
@@ -57,6 +61,8 @@ class Summary:
         self.requests = 0
         self.allowed = 0
         self.failed = 0
+        self.observed = 0
+        self.traffic = Suggestion()
         self.destinations: Counter[str] = Counter()
         self.refusals: Counter[Refusal] = Counter()
         self.not_stored = 0
@@ -74,7 +80,10 @@ class Summary:
         if record.verdict == _ALLOW:
             self.allowed += 1
             self.failed += record.outcome != "forwarded"
+            self.observed += record.observed is not None
             if line is not None:
+                if self.traffic.requests < MAX_LEARNED:
+                    self.traffic.add(line)
                 self._count(self.destinations, str(line.origin.authority))
             return
         url = (redact_url(record.url) if line is None else line.url).partition("?")[0]
@@ -101,6 +110,8 @@ class Summary:
         parts = [_number(self.requests, "request"), f"{self.allowed:,} allowed", f"{self.refused:,} refused"]
         if self.failed:
             parts.append(f"{self.failed:,} failed")
+        if self.observed:
+            parts.append(f"{self.observed:,} would be denied without observe mode")
         yield ", ".join(parts)
         for refusal, number in self.refusals.most_common(SHOWN):
             times = f" ({number:,} times)" if number > 1 else ""

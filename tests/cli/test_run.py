@@ -10,9 +10,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.cli import main as cli
 from egress.cli import run as module
-from egress.config.model import ConfigError, ProxyConfig
+from egress.config.model import ConfigError, Mode, ProxyConfig
 from egress.launch.runner import CannotRun
-from tests.observability.records import REFUSED
+from egress.policy.parse.load import load_policy
+from tests.files import make_directory
+from tests.observability.records import ALLOWED, REFUSED
 
 
 class RunCommandTests(SynchronousTestCase):
@@ -20,6 +22,7 @@ class RunCommandTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.result: Any = 0
+        self.record = REFUSED
         self.patch(module, "run", lambda start: start(None))
         self.patch(module, "run_behind_proxy", self.run_behind_proxy)
 
@@ -29,7 +32,7 @@ class RunCommandTests(SynchronousTestCase):
         self.config, self.command, self.directory = config, command, directory
         self.assertEqual(list(directory.iterdir()), [])
         self.assertEqual(directory.stat().st_mode & 0o777, 0o700)
-        summary.write(REFUSED)
+        summary.write(self.record)
         if isinstance(self.result, Exception):
             raise self.result
         result: int = self.result
@@ -62,6 +65,31 @@ class RunCommandTests(SynchronousTestCase):
             ("", "\negress run 'a b': 1 request, 0 allowed, 1 refused\n  bad-request:  : two Host fields\n"),
         )
         self.assertEqual(self.egress("--quiet", "--", "x"), ("", ""))
+
+    def test_report(self) -> None:
+        directory = make_directory(self)
+        for name, words in (("a.md", "| Requests |"), ("a.json", '"requests": 1')):
+            path = directory / name
+            self.assertEqual(self.egress("--quiet", "--report", str(path), "x")[1], f"egress: wrote {path}\n")
+            self.assertIn(words, path.read_text())
+        self.assertIn("write a file name that ends with .json or .md", self.egress("--report", "a", "x", status=125)[0])
+
+    def test_learn(self) -> None:
+        """It observes, and writes a policy of the forwarded requests."""
+        path = make_directory(self) / "policy.toml"
+        said = self.egress("--quiet", "--learn", str(path), "x")[1]
+        self.assertEqual(said, f"egress: {path}: not written, because no request was forwarded\n")
+        self.assertIs(self.config.mode, Mode.OBSERVE)
+        self.record = ALLOWED
+        self.egress("--quiet", "--learn", str(path), "x")
+        self.assertEqual(len(load_policy(path).rules), 1)
+        self.assertIn("specify a new file", self.egress("--learn", str(path), "x", status=125)[0])
+
+    def test_a_file_that_cannot_be_written(self) -> None:
+        """The result is that of the command."""
+        self.result = 3
+        said = self.egress("--quiet", "--report", "/absent/a.md", "x", status=3)[1]
+        self.assertEqual(said, "egress: /absent/a.md: No such file or directory; specify a writable file\n")
 
     def test_status(self) -> None:
         self.result = 137

@@ -218,6 +218,26 @@ class ProcessTests(RunTestCase):
         self.assertIn(b"0 requests, 0 allowed, 0 refused", seen)
 
 
+class FileTests(RunTestCase):
+    """The files that C{egress run} writes."""
+
+    def test_learn_and_enforce(self) -> None:
+        """A learned policy allows the same requests, and no others; the report has the denial."""
+        policy, report = self.directory / "learned.toml", self.directory / "report.json"
+        closed = self.write("closed.toml", "version = 1\n")
+        self.policy = closed
+        allowed, secure, *others = self.urls()
+        done = self.egress_run("curl", "-sS", allowed, secure, options=("--learn", str(policy)))
+        self.assertEqual(done.stdout, "hello\nhello\n", done.stderr)
+        self.assertIn("2 would be denied without observe mode", done.stderr)
+        self.policy = policy
+        done = self.egress_run("curl", "-sS", allowed, secure, others[1], options=("--report", str(report)))
+        self.assertTrue(done.stdout.startswith("hello\nhello\n{"), done)
+        document = json.loads(report.read_text())
+        self.assertEqual((document["requests"], document["allowed"], document["refused"]), (3, 2, 1))
+        self.assertEqual([refusal["url"] for refusal in document["refusals"]], [others[1]])
+
+
 class EnvTests(RunTestCase):
     """C{egress env}: a shell behind a running proxy."""
 

@@ -77,6 +77,19 @@ class SummaryTests(SynchronousTestCase):
         self.assertIn("bad-request", lines[1] + lines[2])
         self.assertEqual(self.summary.rules(), [])
 
+    def test_observed(self) -> None:
+        observed = attrs.evolve(ALLOWED, observed="deny")
+        self.assertEqual(
+            self.lines(ALLOWED, observed)[0],
+            "2 requests, 2 allowed, 0 refused, 1 would be denied without observe mode",
+        )
+        self.assertEqual(self.summary.traffic.requests, 2)
+
+    def test_learned_requests_are_bounded(self) -> None:
+        with mock.patch.object(module, "MAX_LEARNED", 1):
+            self.lines(ALLOWED, ALLOWED)
+        self.assertEqual(self.summary.traffic.requests, 1)
+
     def test_bounds(self) -> None:
         """Its memory does not depend on the number of URLs."""
         with mock.patch.object(module, "MAX_STORED", 3):

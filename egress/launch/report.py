@@ -1,0 +1,68 @@
+"""The summary of a command as a file, for the page of a CI job or for a program."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Final
+
+from egress.launch.summary import Refusal, Summary
+from egress.model.quote import printable
+
+_HEADS: Final = ("| Requests | Allowed | Refused | Failed | Observed |", "| ---: | ---: | ---: | ---: | ---: |")
+
+
+def to_json(summary: Summary) -> str:
+    """Write a summary as JSON."""
+    document = {
+        "requests": summary.requests,
+        "allowed": summary.allowed,
+        "refused": summary.refused,
+        "failed": summary.failed,
+        "observed": summary.observed,
+        "refusals": [_refusal(refusal, number) for refusal, number in summary.refusals.most_common()],
+        "rules": "\n\n".join(summary.rules()),
+        "destinations": dict(sorted(summary.destinations.items())),
+        "notStored": summary.not_stored,
+    }
+    return json.dumps(document, indent=2) + "\n"
+
+
+def _refusal(refusal: Refusal, number: int) -> dict[str, str | int]:
+    return {
+        "code": refusal.outcome,
+        "method": refusal.method,
+        "url": refusal.url,
+        "reason": refusal.reason,
+        "requests": number,
+    }
+
+
+def to_markdown(summary: Summary) -> str:
+    """Write a summary as Markdown (GitHub Flavored Markdown, section 4.10, tables)."""
+    lines = ["## Requests of the job", "", *_HEADS]
+    numbers = (summary.requests, summary.allowed, summary.refused, summary.failed, summary.observed)
+    lines += [f"| {' | '.join(f'{number:,}' for number in numbers)} |", ""]
+    if summary.refusals:
+        lines += ["| Refused | Requests | Code | Reason |", "| --- | ---: | --- | --- |"]
+        for refusal, number in summary.refusals.most_common():
+            request = _code(f"{refusal.method} {refusal.url}")
+            lines.append(f"| {request} | {number:,} | {_code(refusal.outcome)} | {_code(refusal.reason)} |")
+        lines.append("")
+    rules = summary.rules()
+    if rules:
+        lines += ["To allow the denied requests, add to the policy:", "", "```toml", "\n\n".join(rules), "```", ""]
+    if summary.destinations:
+        lines += ["| Destination | Requests |", "| --- | ---: |"]
+        lines += [f"| {_code(host)} | {number:,} |" for host, number in sorted(summary.destinations.items())]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _code(text: str) -> str:
+    """Return a code span: clients choose the URLs, and a code span has no markup."""
+    return f"`{printable(text).replace('`', '?').replace('|', '?') or ' '}`"
+
+
+WRITERS: Final[dict[str, Callable[[Summary], str]]] = {".json": to_json, ".md": to_markdown}
+"""The writer for each ending of a file name."""

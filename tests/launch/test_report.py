@@ -1,0 +1,62 @@
+"""Tests for L{egress.launch.report}."""
+
+from __future__ import annotations
+
+import json
+
+import attrs
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.launch.report import to_json, to_markdown
+from egress.launch.summary import Summary
+from tests.launch.test_summary import DENIED
+from tests.observability.records import ALLOWED
+
+AWKWARD = attrs.evolve(DENIED, url="https://a.test/`|<img>", reason="a|b\n`c`")
+
+
+class ReportTests(SynchronousTestCase):
+    """The summary as a file."""
+
+    def setUp(self) -> None:
+        self.summary = Summary()
+        for record in (ALLOWED, DENIED, DENIED):
+            self.summary.write(record)
+
+    def test_json(self) -> None:
+        document = json.loads(to_json(self.summary))
+        rules = document.pop("rules")
+        self.assertIn('hosts = ["blocked.test"]', rules)
+        refusal = {"code": "denied", "method": "GET", "url": "https://blocked.test/a", "reason": "no rule allows it"}
+        self.assertEqual(
+            document,
+            {
+                "requests": 3,
+                "allowed": 1,
+                "refused": 2,
+                "failed": 0,
+                "observed": 0,
+                "notStored": 0,
+                "refusals": [{**refusal, "requests": 2}],
+                "destinations": {"api.example.com:443": 1},
+            },
+        )
+
+    def test_markdown(self) -> None:
+        lines = to_markdown(self.summary).splitlines()
+        for line in (
+            "| 3 | 1 | 2 | 0 | 0 |",
+            "| `GET https://blocked.test/a` | 2 | `denied` | `no rule allows it` |",
+            "| `api.example.com:443` | 1 |",
+            "```toml",
+        ):
+            self.assertIn(line, lines)
+
+    def test_markup(self) -> None:
+        """A client cannot add markup to the page of a job."""
+        self.summary.write(AWKWARD)
+        text = to_markdown(self.summary)
+        self.assertIn("| `GET https://a.test/??<img>` | 1 | `denied` | `a?b??c?` |", text)
+
+    def test_nothing(self) -> None:
+        self.assertEqual(len(to_markdown(Summary()).splitlines()), 5)
