@@ -63,6 +63,11 @@ def add_parser(commands: Any) -> None:
         "--strict", action="store_true", help="exit with status 1 also for destinations without requests"
     )
     verify.add_argument(
+        "--fail-on-refused",
+        action="store_true",
+        help="exit with status 1 also for requests that were denied or rejected",
+    )
+    verify.add_argument(
         "--update", action="store_true", help="add new destinations to the lock file, and exit with status 0"
     )
     verify.set_defaults(run=_verify)
@@ -107,7 +112,12 @@ def _verify(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) 
         print(f"{path}: {_destinations(len(found.left))}, none of them new", file=out)
     if given.strict and unseen:
         print(f"{path}: {_destinations(unseen)} without requests, which --strict does not permit", file=out)
-    return int(bool(new or (given.strict and unseen)))
+    refused = len(difference.stopped) if given.fail_on_refused else 0
+    if refused:
+        print(
+            f"{path}: {_destinations(refused)} with refused requests, which --fail-on-refused does not permit", file=out
+        )
+    return int(bool(new or refused or (given.strict and unseen)))
 
 
 def _read(path: Path) -> Lock:

@@ -57,6 +57,15 @@ class LockCommandTests(CommandTestCase):
             self.assertIn(words, out)
         self.assertIn("POST    https://b.test\n", self.text())
 
+    def test_fail_on_refused(self) -> None:
+        """A job that tried something else can fail, although nothing left."""
+        self.run_egress("lock", "record", self.first, "--lock", self.lock)
+        verify = ("lock", "verify", "--lock", self.lock, "--fail-on-refused")
+        status, out, _ = self.run_egress(*verify, self.first)
+        self.assertEqual(status, 1)
+        self.assertIn("1 destination with refused requests, which --fail-on-refused does not permit\n", out)
+        self.assertEqual(self.run_egress(*verify, self.write("allowed", A))[0], 0)
+
     def test_strict(self) -> None:
         self.run_egress("lock", "record", self.second, "--lock", self.lock)
         status, out, _ = self.run_egress("lock", "verify", "--lock", self.lock, self.first)
