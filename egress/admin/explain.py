@@ -28,7 +28,6 @@ from egress.model.errors import (
     BadRequest,
     CertificateNotPermitted,
     ClientAuthRequired,
-    ContentTooLarge,
     EgressError,
     NameNotResolved,
     ResolutionTimeout,
@@ -38,6 +37,7 @@ from egress.model.explanation import ExplainRequest, Explanation, RuleTried, Ste
 from egress.model.route import Purpose, Route
 from egress.proxy.context import ProxyContext
 from egress.proxy.destination import Destination
+from egress.proxy.request_body import content_too_large
 from egress.proxy.tunnel_binding import TunnelBinding, named_origin
 from egress.upstream.connector import Dialer
 
@@ -288,10 +288,7 @@ class _Trace:
     def _with_body(self, request: DecisionRequest, body: bytes) -> DecisionRequest:
         limit = self._context.limits.body
         if len(body) > limit and self._context.oversize_body is OversizeBody.REFUSE:
-            raise ContentTooLarge(
-                f"the content is longer than the {limit} bytes that an authorizer can receive; "
-                "the operator can increase --body-limit"
-            )
+            raise content_too_large(limit)
         return attrs.evolve(request, body=body[:limit], body_truncated=len(body) > limit, body_withheld=False)
 
     @inlineCallbacks

@@ -14,6 +14,17 @@ _LENGTH: Final = BodyKind.LENGTH
 _DELIMITED: Final = BodyKind.DELIMITED
 
 
+def content_too_large(limit: int) -> ContentTooLarge:
+    """Return the error for content that exceeds a limit.
+
+    @param limit: the maximum number of bytes that are collected for the authorizer.
+    """
+    return ContentTooLarge(
+        f"the content is longer than the {limit} bytes that an authorizer can receive; the operator can increase "
+        "--body-limit, or set --authz-body on-demand if the authorization service decides without the content"
+    )
+
+
 class RequestBody:
     """The content of one request, on its way from the client to the origin.
 
@@ -75,10 +86,7 @@ class RequestBody:
 
     def too_large(self) -> ContentTooLarge:
         """The error for content that exceeds the limit."""
-        return ContentTooLarge(
-            f"the content exceeds the {self._limit} bytes that the authorizer can read; "
-            "the operator can raise --body-limit"
-        )
+        return content_too_large(self._limit)
 
     @property
     def collected(self) -> bool:
