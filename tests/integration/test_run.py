@@ -8,11 +8,14 @@ import shlex
 import signal
 import subprocess
 import sys
+import tarfile
 import time
+import zipfile
 from pathlib import Path
 
 from tests.integration.base import DENY_CLOSED, IntegrationTestCase, proxy_environment
 from tests.integration.processes import node_module, program
+from tests.integration.test_newman import COLLECTION, REQUESTS
 
 _PYTHON = """
 import sys
@@ -137,6 +140,56 @@ class ClientTests(RunTestCase):
         done = self.egress_run("git", "clone", "-q", self.origins.https_url("/closed/x"), str(target / "other"))
         self.assertEqual(done.returncode, 128)
         self.assertIn(" 403", done.stderr)
+        self.assertIn(": this path is closed\n", done.stderr)
+
+    def test_newman(self) -> None:
+        """The collection of the other tests: 15 requests."""
+        (self.directory / "upload.bin").write_bytes(bytes(2048))
+        newman = (program("node"), str(node_module("newman/bin/newman.js")), "run", str(COLLECTION))
+        for base in (self.origins.http_url(""), self.origins.https_url("")):
+            options = ("--env-var", f"base={base}", "--working-dir", str(self.directory))
+            done = self.egress_run(*newman, *options)
+            self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+            self.assertIn(f" {REQUESTS} requests, {REQUESTS} allowed, 0 refused\n", done.stderr)
+
+    def test_pip(self) -> None:
+        """An index with one wheel; pip prints the status of a denial, and the summary has the reason."""
+        index = self.origins.directory / "www" / "files" / "simple" / "tiny"
+        index.mkdir(parents=True)
+        wheel = index / "tiny-1.0-py3-none-any.whl"
+        with zipfile.ZipFile(wheel, "w") as archive:
+            archive.writestr("tiny-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n")
+            archive.writestr("tiny-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+            archive.writestr("tiny-1.0.dist-info/RECORD", "")
+        (index / "index.html").write_text(f'<a href="{wheel.name}">{wheel.name}</a>')
+        pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--no-cache-dir")
+        options = ("--retries=0", "--no-deps", f"--dest={self.directory}", "tiny")
+        done = self.egress_run(*pip, "--index-url", self.origins.https_url("/files/simple/"), *options)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertTrue((self.directory / wheel.name).is_file())
+        done = self.egress_run(*pip, "--index-url", self.origins.https_url("/closed/simple/"), *options)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(": this path is closed\n", done.stderr)
+
+    def test_npm(self) -> None:
+        """A package from a lock file; npm prints the status of a denial, and the summary has the reason."""
+        package = self.directory / "package"
+        package.mkdir()
+        (package / "package.json").write_text('{"name": "tiny", "version": "1.0.0"}')
+        with tarfile.open(self.origins.directory / "www" / "files" / "tiny-1.0.0.tgz", "w:gz") as archive:
+            archive.add(package, "package")
+        npm = (program("npm"), "ci", "--no-audit", "--no-fund", "--ignore-scripts", "--fetch-retries=0")
+        for path, status in (("/files/tiny-1.0.0.tgz", 0), ("/closed/tiny-1.0.0.tgz", 1)):
+            project = self.directory / f"project-{status}"
+            project.mkdir()
+            dependency = {"version": "1.0.0", "resolved": self.origins.https_url(path)}
+            root = {"name": "project", "dependencies": {"tiny": "1.0.0"}}
+            lock = {"lockfileVersion": 3, "packages": {"": root, "node_modules/tiny": dependency}}
+            (project / "package.json").write_text(json.dumps(root))
+            (project / "package-lock.json").write_text(json.dumps({"name": "project", **lock}))
+            done = self.egress_run(*npm, f"--prefix={project}", f"--cache={self.directory / 'npm'}")
+            self.assertEqual(bool(done.returncode), bool(status), done.stdout + done.stderr)
+            self.assertEqual((project / "node_modules" / "tiny").is_dir(), not status)
         self.assertIn(": this path is closed\n", done.stderr)
 
 
