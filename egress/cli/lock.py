@@ -92,35 +92,43 @@ def _record(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) 
         return
     write_file(Path(given.lock), lock.write())
     _print(out, environ, in_lines(Difference((), (), compare(lock, found).stopped)))
-    print(f"{given.lock}: {_destinations(len(lock.destinations))}", file=out)
+    print(f"{given.lock}: {number_of_destinations(len(lock.destinations))}", file=out)
 
 
 def _verify(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> int:
     path = Path(given.lock)
-    lock = _read(path)
+    lock = read_lock(path)
     found = _egress(given, lock.detail, whole=True)
     difference = compare(lock, found)
     _print(out, environ, in_lines(difference))
     new, unseen = len(difference.new), len(difference.unseen)
     if given.update and new:
         write_file(path, Lock(lock.detail, lock.destinations | {one for one, _ in difference.new}).write())
-        print(f"{path}: {_destinations(new, 'new ')} added", file=out)
+        print(f"{path}: {number_of_destinations(new, 'new ')} added", file=out)
         new = 0
     elif new:
-        print(f"{path}: {_destinations(new, 'new ')}; if intended, add with: egress lock verify --update", file=out)
+        print(
+            f"{path}: {number_of_destinations(new, 'new ')}; if intended, add with: egress lock verify --update",
+            file=out,
+        )
     else:
-        print(f"{path}: {_destinations(len(found.left))}, none of them new", file=out)
+        print(f"{path}: {number_of_destinations(len(found.left))}, none of them new", file=out)
     if given.strict and unseen:
-        print(f"{path}: {_destinations(unseen)} without requests, which --strict does not permit", file=out)
+        print(f"{path}: {number_of_destinations(unseen)} without requests, which --strict does not permit", file=out)
     refused = len(difference.stopped) if given.fail_on_refused else 0
     if refused:
         print(
-            f"{path}: {_destinations(refused)} with refused requests, which --fail-on-refused does not permit", file=out
+            f"{path}: {number_of_destinations(refused)} with refused requests, which --fail-on-refused does not permit",
+            file=out,
         )
     return int(bool(new or refused or (given.strict and unseen)))
 
 
-def _read(path: Path) -> Lock:
+def read_lock(path: Path) -> Lock:
+    """Read a lock file.
+
+    @raise Misused: if it cannot be used.
+    """
     try:
         with path.open("rb") as file:
             data = file.read(_MAX_LOCK + 1)
@@ -137,7 +145,8 @@ def _read(path: Path) -> Lock:
         raise Misused(str(error)) from error
 
 
-def _destinations(number: int, what: str = "") -> str:
+def number_of_destinations(number: int, what: str = "") -> str:
+    """Return a number of destinations as text."""
     return f"{number:,} {what}destination{'' if number == 1 else 's'}"
 
 

@@ -10,10 +10,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, TextIO
 
-from egress.cli.errors import CommandFailed
+from egress.cli.errors import CommandFailed, Misused
 from egress.cli.output import plain, write_file
 from egress.cli.proxy_options import add_proxy_options, given_options
 from egress.cli.react import run
+from egress.cli.run_lock import RunLock
 from egress.config.load import load_config
 from egress.config.model import ConfigError, Mode
 from egress.launch.report import WRITERS
@@ -59,6 +60,12 @@ def add_parser(commands: Any) -> None:
         help="forward every request (--mode observe), and write a new policy that allows the requests of the command",
     )
     parser.add_argument(
+        "--lock",
+        metavar="FILE",
+        help="record the destinations of the command in a new lock file. If the file exists, list new destinations, "
+        "and exit with status 1 if the command succeeded and there are any",
+    )
+    parser.add_argument(
         "--report",
         metavar="FILE",
         help="write the summary to a file that ends with .md or .json, for the page of a CI job",
@@ -73,10 +80,11 @@ def _run(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> 
     command = given.command[1:] if given.command[:1] == ["--"] else given.command
     if not command:
         raise RunFailed("specify a command, as in: egress run -- curl https://example.com/")
-    summary = Summary()
     try:
         arguments = given_options(given)
         _check_files(given)
+        lock = None if given.lock is None else RunLock(Path(given.lock))
+        summary = Summary() if lock is None else Summary(lock.add)
         if given.learn is not None:
             arguments.setdefault("mode", [Mode.OBSERVE.value])
         arguments.setdefault("listen", [_LISTEN])
@@ -94,8 +102,12 @@ def _run(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> 
             )
     except CannotRun as error:
         raise RunFailed(str(error), error.exit_status) from error
-    except ConfigError as error:
+    except (ConfigError, Misused) as error:
         raise RunFailed(str(error)) from error
+    if lock is not None:
+        lines, has_new = lock.finish()
+        print(*map(plain, lines), sep="\n", file=sys.stderr)
+        status = status or int(has_new)
     for line in _written(given, summary):
         print(f"egress: {line}", file=sys.stderr)
     if not given.quiet:

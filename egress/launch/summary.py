@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import attrs
@@ -20,7 +20,7 @@ from egress.policy.learn.writer import write_rules
 # The maximum number of different destinations, and of refusals: stored, and shown.
 MAX_STORED: Final = 1000
 SHOWN: Final = 10
-# The maximum number of requests from which a policy is learned.
+# The maximum number of requests from which a policy is learned, or which a lock file records.
 MAX_LEARNED: Final = 100_000
 _MAX_RULES: Final = 10
 _ALLOW: Final = "allow"
@@ -55,9 +55,13 @@ class Summary:
     @ivar destinations: the hosts, with ports, of allowed requests.
     @ivar refusals: the number of requests for each refusal.
     @ivar not_stored: the number of requests that are counted, but not among the destinations and refusals.
+
+    @param observe: is called with each request for which there is a decision, up to L{MAX_LEARNED}.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, observe: Callable[[AuditLine], None] = lambda _: None) -> None:
+        self._observe = observe
+        self._decided = 0
         self.requests = 0
         self.allowed = 0
         self.failed = 0
@@ -77,6 +81,9 @@ class Summary:
         """See L{IAuditSink.write}."""
         self.requests += 1
         line = _parsed(record)
+        if line is not None and self._decided < MAX_LEARNED:
+            self._decided += 1
+            self._observe(line)
         if record.verdict == _ALLOW:
             self.allowed += 1
             self.failed += record.outcome != "forwarded"

@@ -6,6 +6,7 @@ import io
 import sys
 from typing import Any
 
+import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.cli import main as cli
@@ -84,6 +85,20 @@ class RunCommandTests(SynchronousTestCase):
         self.egress("--quiet", "--learn", str(path), "x")
         self.assertEqual(len(load_policy(path).rules), 1)
         self.assertIn("specify a new file", self.egress("--learn", str(path), "x", status=125)[0])
+
+    def test_lock(self) -> None:
+        """A new destination is an error, unless the command has one."""
+        path = make_directory(self) / "egress.lock"
+        self.record = ALLOWED
+        options = ("--quiet", "--lock", str(path), "x")
+        self.assertEqual(self.egress(*options)[1], f"{path}: recorded 1 destination\n")
+        self.assertEqual(self.egress(*options)[1], f"{path}: no new destinations\n")
+        self.record = attrs.evolve(ALLOWED, url="https://other.test/")
+        self.assertIn("+ POST    https://other.test", self.egress(*options, status=1)[1])
+        self.result = 7
+        self.egress(*options, status=7)
+        path.write_text("x")
+        self.assertIn(str(path), self.egress(*options, status=125)[0])
 
     def test_a_file_that_cannot_be_written(self) -> None:
         """The result is that of the command."""

@@ -1,0 +1,45 @@
+"""The lock file of C{egress run}: recorded the first time, and verified afterwards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from egress.cli.errors import CommandFailed
+from egress.cli.lock import number_of_destinations, read_lock
+from egress.cli.output import write_file
+from egress.policy.learn.audit_reader import AuditLine
+from egress.policy.learn.lockfile import Detail, Egress, compare, in_lines
+
+
+class RunLock:
+    """Compares the destinations of a command with a lock file, or writes a new lock file.
+
+    @param path: the lock file.
+    @raise egress.cli.errors.Misused: if there is a lock file that cannot be used.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = read_lock(path) if path.exists() else None
+        self._found = Egress(Detail.METHOD if self._lock is None else self._lock.detail)
+
+    def add(self, line: AuditLine) -> None:
+        """Add a request of the command."""
+        self._found.add(line)
+
+    def finish(self) -> tuple[list[str], bool]:
+        """Write the lock file, or compare it with the requests.
+
+        @return: lines for the user, and whether there are new destinations.
+        """
+        if self._lock is None:
+            lock = self._found.lock()
+            try:
+                write_file(self._path, lock.write())
+            except CommandFailed as error:
+                return [str(error)], True
+            return [f"{self._path}: recorded {number_of_destinations(len(lock.destinations))}"], False
+        difference = compare(self._lock, self._found)
+        lines, new = in_lines(difference), len(difference.new)
+        words = number_of_destinations(new, "new ") if new else "no new destinations"
+        return [*lines, f"{self._path}: {words}"], bool(new)
