@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
-from datetime import datetime, timezone
 from typing import Any, Final, TextIO
 from urllib.parse import urlsplit
 
 from egress.cli.errors import CommandFailed
 from egress.config.load import load_config
 from egress.config.options import BY_NAME
-from egress.launch.client_files import system_certificates, write_client_files
+from egress.launch.client_files import client_files
 from egress.launch.formats import WRITERS
 from egress.launch.variables import BYPASSES, client_variables
-from egress.tls.ca_source import ca_source
 from egress.tls.issuer import CaError
 
 # The proxy options that select the CA; their environment variables and the configuration file apply here, too.
@@ -47,12 +45,9 @@ def add_parser(commands: Any) -> None:
 def _run(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> None:
     arguments = {name: [value] for name in _OPTIONS if (value := getattr(given, name.replace("-", "_"))) is not None}
     config = load_config(arguments, environ, only=_FIELDS)
-    now = datetime.now(timezone.utc)
     directory = config.ca_dir / _FOLDER
     try:
-        certificates = ca_source(config).certificates().trusted(now)
-        directory.mkdir(mode=0o755, exist_ok=True)
-        files = write_client_files(directory, certificates, system_certificates(environ), now, environ=environ)
+        files = client_files(config, directory, environ)
     except CaError as error:
         raise CommandFailed(str(error)) from error
     except OSError as error:

@@ -10,6 +10,7 @@ from typing import Any, Final, TextIO
 from egress.cli import audit_input as audit_files
 from egress.cli.errors import Misused
 from egress.cli.output import STDOUT, write_file
+from egress.model.counted import counted
 from egress.policy.learn.lockfile import (
     LOCK_FILE,
     Detail,
@@ -92,7 +93,7 @@ def _record(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) 
         return
     write_file(Path(given.lock), lock.write())
     _print(out, environ, in_lines(Difference((), (), compare(lock, found).stopped)))
-    print(f"{given.lock}: {number_of_destinations(len(lock.destinations))}", file=out)
+    print(f"{given.lock}: {counted(len(lock.destinations), 'destination')}", file=out)
 
 
 def _verify(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> int:
@@ -104,21 +105,21 @@ def _verify(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) 
     new, unseen = len(difference.new), len(difference.unseen)
     if given.update and new:
         write_file(path, Lock(lock.detail, lock.destinations | {one for one, _ in difference.new}).write())
-        print(f"{path}: {number_of_destinations(new, 'new ')} added", file=out)
+        print(f"{path}: {counted(new, 'new destination')} added", file=out)
         new = 0
     elif new:
         print(
-            f"{path}: {number_of_destinations(new, 'new ')}; if intended, add with: egress lock verify --update",
+            f"{path}: {counted(new, 'new destination')}; if intended, add with: egress lock verify --update",
             file=out,
         )
     else:
-        print(f"{path}: {number_of_destinations(len(found.left))}, none of them new", file=out)
+        print(f"{path}: {counted(len(found.left), 'destination')}, none of them new", file=out)
     if given.strict and unseen:
-        print(f"{path}: {number_of_destinations(unseen)} without requests, which --strict does not permit", file=out)
+        print(f"{path}: {counted(unseen, 'destination')} without requests, which --strict does not permit", file=out)
     refused = len(difference.stopped) if given.fail_on_refused else 0
     if refused:
         print(
-            f"{path}: {number_of_destinations(refused)} with refused requests, which --fail-on-refused does not permit",
+            f"{path}: {counted(refused, 'destination')} with refused requests, which --fail-on-refused does not permit",
             file=out,
         )
     return int(bool(new or refused or (given.strict and unseen)))
@@ -143,11 +144,6 @@ def read_lock(path: Path) -> Lock:
         raise Misused(f"{path}: is not UTF-8; create it again with: egress lock record") from error
     except LockFault as error:
         raise Misused(str(error)) from error
-
-
-def number_of_destinations(number: int, what: str = "") -> str:
-    """Return a number of destinations as text."""
-    return f"{number:,} {what}destination{'' if number == 1 else 's'}"
 
 
 def _print(out: TextIO, environ: Mapping[str, str], lines: Iterable[str]) -> None:

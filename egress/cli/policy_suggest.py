@@ -10,6 +10,7 @@ from typing import Any, TextIO
 from egress.cli import audit_input as audit_files
 from egress.cli.errors import CommandFailed, Misused
 from egress.cli.output import STDOUT, write_file
+from egress.model.counted import counted
 from egress.policy.learn.suggest import MAX_RULES, MIN_RULES, Suggestion
 from egress.policy.learn.writer import write_policy
 
@@ -62,4 +63,4 @@ def _run(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> 
     if path.is_file() and not given.force and path.read_text("utf-8", "replace") != text:
         raise Misused(f"{path}: exists, and has other rules: add --force to replace it, or specify another file")
     write_file(path, text)
-    print(f"{given.output}: covers {suggestion.requests:,} request{'' if suggestion.requests == 1 else 's'}", file=out)
+    print(f"{given.output}: covers {counted(suggestion.requests, 'request')}", file=out)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from egress.cli.errors import CommandFailed
-from egress.cli.lock import number_of_destinations, read_lock
+from egress.cli.lock import read_lock
 from egress.cli.output import write_file
+from egress.model.counted import counted
 from egress.policy.learn.audit_reader import AuditLine
 from egress.policy.learn.lockfile import Detail, Egress, compare, in_lines
 
@@ -38,8 +39,8 @@ class RunLock:
                 write_file(self._path, lock.write())
             except CommandFailed as error:
                 return [str(error)], True
-            return [f"{self._path}: recorded {number_of_destinations(len(lock.destinations))}"], False
+            return [f"{self._path}: recorded {counted(len(lock.destinations), 'destination')}"], False
         difference = compare(self._lock, self._found)
         lines, new = in_lines(difference), len(difference.new)
-        words = number_of_destinations(new, "new ") if new else "no new destinations"
+        words = counted(new, "new destination") if new else "no new destinations"
         return [*lines, f"{self._path}: {words}"], bool(new)

@@ -8,14 +8,16 @@ import ssl
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Final
 
 from cryptography import x509
 
+from egress.config.model import ProxyConfig
 from egress.launch.variables import PASSWORD, ClientFiles
 from egress.runtime.safe_files import replace_file
+from egress.tls.ca_source import ca_source
 from egress.tls.issuer import CaError, pem_of, read_certificates
 from egress.tls.truststore import Form, write_certificates
 
@@ -32,6 +34,21 @@ _BUNDLES: Final = (
     "/etc/ssl/ca-bundle.pem",
     "/etc/ssl/cert.pem",
 )
+
+
+def client_files(config: ProxyConfig, directory: Path, environ: Mapping[str, str]) -> ClientFiles:
+    """Write the files that clients of a proxy trust; see L{write_client_files}.
+
+    @param config: names the CA.
+    @param directory: is made if it does not exist.
+    @param environ: the environment of the clients.
+    @raise CaError: if the CA cannot be read.
+    @raise OSError: if a file cannot be written.
+    """
+    now = datetime.now(timezone.utc)
+    certificates = ca_source(config).certificates().trusted(now)
+    directory.mkdir(mode=0o755, exist_ok=True)
+    return write_client_files(directory, certificates, system_certificates(environ), now, environ=environ)
 
 
 def system_certificates(environ: Mapping[str, str]) -> bytes:

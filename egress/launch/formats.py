@@ -1,4 +1,4 @@
-"""The syntaxes in which environment variables are written.  This module is pure."""
+"""The syntaxes in which environment variables are written."""
 
 from __future__ import annotations
 

@@ -47,24 +47,24 @@ def executable_of(command: Sequence[str], environ: Mapping[str, str]) -> str:
     raise CannotRun(f"{name}: command not found", NOT_FOUND)
 
 
-class _Ended(ProcessProtocol):
+class _Process(ProcessProtocol):
     """Waits for the end of a process.
 
-    @ivar status: fires with the exit status, as a shell reports it.
+    @param ended: is called with the exit status, as a shell reports it.
     """
 
-    def __init__(self) -> None:
-        self.status: Deferred[int] = Deferred()
+    def __init__(self, ended: Callable[[int], None]) -> None:
+        self._ended = ended
 
     def processExited(self, reason: Failure) -> None:
         """Report the exit status."""
         value: Any = reason.value
-        status, self.status = self.status, Deferred()
-        status.callback(value.exitCode if value.signal is None else _SIGNALLED + value.signal)
+        self._ended(value.exitCode if value.signal is None else _SIGNALLED + value.signal)
 
 
 def run_command(
     reactor: Any,
+    executable: str,
     command: Sequence[str],
     environ: Mapping[str, str],
     forwarding: Callable[[Any, Callable[[int], object]], AbstractContextManager[None]] = forwarded_signals,
@@ -72,30 +72,24 @@ def run_command(
     """Run a command with the standard streams and the terminal of this process, and pass signals on to it.
 
     @param reactor: an C{IReactorProcess}.
+    @param executable: the program (L{executable_of}).
     @param command: the command and its arguments.
     @param environ: the whole environment of the command.
     @param forwarding: see L{forwarded_signals}.
     @return: fires with the exit status, as a shell reports it.  Cancelling it sends SIGTERM to the command.
-    @raise CannotRun: if it cannot be started.
     """
-    executable = executable_of(command, environ)
-    ended = _Ended()
-    status = ended.status
-    process = reactor.spawnProcess(ended, executable, command, env=environ, childFDs={0: 0, 1: 1, 2: 2})
+    block = ExitStack()
 
     def send(number: int) -> None:
         with suppress(ProcessExitedAlready):
             process.signalProcess(number)
 
-    block = ExitStack()
-    block.enter_context(forwarding(reactor, send))
-
-    waiting: Deferred[int] = Deferred(lambda _: send(signal.SIGTERM))
-
-    def finish(result: int) -> None:
+    def ended(status: int) -> None:
         block.close()
         if not waiting.called:
-            waiting.callback(result)
+            waiting.callback(status)
 
-    status.addCallback(finish)
+    waiting: Deferred[int] = Deferred(lambda _: send(signal.SIGTERM))
+    process = reactor.spawnProcess(_Process(ended), executable, command, env=environ, childFDs={0: 0, 1: 1, 2: 2})
+    block.enter_context(forwarding(reactor, send))
     return waiting

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred, inlineCallbacks
 
 from egress.config.model import ProxyConfig
-from egress.launch.client_files import system_certificates, write_client_files
+from egress.launch.client_files import client_files
 from egress.launch.runner import executable_of, run_command
 from egress.launch.summary import Summary
 from egress.launch.variables import environment
 from egress.runtime.startup import tcp_listeners
 from egress.service import EgressProxyService
-from egress.tls.ca_source import ca_source
 
 
 @inlineCallbacks
@@ -42,16 +40,14 @@ def run_behind_proxy(
     @raise egress.config.model.ConfigError: naming the invalid value and the fix.
     """
     # Before the proxy makes a CA, for example.
-    executable_of(command, environ)
+    executable = executable_of(command, environ)
     proxy = EgressProxyService(reactor, config, audit=summary)
     proxy.startService()
     try:
         addresses = yield proxy.listening()
-        now = datetime.now(timezone.utc)
-        trusted = ca_source(config).certificates().trusted(now)
-        files = write_client_files(directory, trusted, system_certificates(environ), now, environ=environ)
+        files = client_files(config, directory, environ)
         url = tcp_listeners(addresses, config.listen)[0].url
-        status: int = yield run_command(reactor, command, environment(url, files, environ))
+        status: int = yield run_command(reactor, executable, command, environment(url, files, environ))
     finally:
         yield proxy.stopService()
     return status

@@ -10,6 +10,7 @@ import attrs
 from zope.interface import implementer
 
 from egress.interfaces import IAuditSink
+from egress.model.counted import counted
 from egress.model.record import ExchangeRecord
 from egress.model.redact import redact_url
 from egress.observability.audit_log import audit_line
@@ -114,7 +115,7 @@ class Summary:
 
     def lines(self) -> Iterator[str]:
         """Write the summary as text."""
-        parts = [_number(self.requests, "request"), f"{self.allowed:,} allowed", f"{self.refused:,} refused"]
+        parts = [counted(self.requests, "request"), f"{self.allowed:,} allowed", f"{self.refused:,} refused"]
         if self.failed:
             parts.append(f"{self.failed:,} failed")
         if self.observed:
@@ -125,7 +126,7 @@ class Summary:
             yield f"  {refusal.outcome}: {refusal.method} {refusal.url}{times}: {refusal.reason}"
         more = len(self.refusals) - SHOWN
         if more > 0:
-            yield f"  and {_number(more, 'other refusal')}"
+            yield f"  and {counted(more, 'other refusal')}"
         rules = self.rules()
         if rules:
             yield "  To allow the denied requests, add to the policy:"
@@ -138,10 +139,6 @@ class Summary:
 
 def _rest(number: int) -> str:
     return f" and {number - SHOWN:,} more" if number > SHOWN else ""
-
-
-def _number(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _parsed(record: ExchangeRecord) -> AuditLine | None:

@@ -1,4 +1,4 @@
-"""The environment variables that make programs use a proxy and trust its CA.  This module is pure."""
+"""The environment variables that make programs use a proxy and trust its CA."""
 
 from __future__ import annotations
 

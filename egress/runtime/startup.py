@@ -64,7 +64,7 @@ def tcp_listeners(addresses: Iterable[IAddress], listeners: Iterable[Listener]) 
 
 
 def open_endpoints(listeners: Iterable[TcpListener], requires_auth_at: Callable[[Listener], bool]) -> str:
-    """Return the listeners that other machines can use without authentication; empty: there are none.
+    """Return the listeners that other machines can use without authentication; an empty text without such listeners.
 
     @param listeners: the listeners.
     @param requires_auth_at: tells whether a listener requires authentication.

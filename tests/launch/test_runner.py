@@ -61,7 +61,7 @@ class RunTests(SynchronousTestCase):
         self.tool.write_text("")
         self.tool.chmod(stat.S_IRWXU)
         self.environ = {"PATH": str(directory), "A": "b"}
-        return run_command(self.reactor, ["tool", "-x"], self.environ, self.forwarding)
+        return run_command(self.reactor, str(self.tool), ["tool", "-x"], self.environ, self.forwarding)
 
     def test_process(self) -> None:
         running = self.start()

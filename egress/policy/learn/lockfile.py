@@ -19,6 +19,7 @@ from typing import Final
 import attrs
 
 from egress.model.authority import DEFAULT_PORTS, Authority, Origin
+from egress.model.counted import counted
 from egress.model.decision import Stage
 from egress.model.errors import InvalidTarget
 from egress.policy.learn.audit_reader import AuditLine
@@ -290,5 +291,4 @@ def in_lines(difference: Difference) -> list[str]:
 
 
 def _requests(visits: Visits, one: Destination) -> str:
-    what = "request" if one.scheme else "tunnel"
-    return f"{visits.count:,} {what}{'' if visits.count == 1 else 's'}"
+    return counted(visits.count, "request" if one.scheme else "tunnel")

@@ -9,6 +9,7 @@ from typing import Any, Final
 import attrs
 
 from egress.model.authority import Origin
+from egress.model.counted import counted
 from egress.model.decision import NEEDS, ClientIdentity, Decision, DecisionRequest, Stage, Verdict
 from egress.policy.learn.audit_reader import AuditLine
 from egress.policy.learn.path_templates import pattern_of, shape_of
@@ -297,8 +298,7 @@ class Report:
 
 
 def _requests(found: list[Replayed]) -> str:
-    number = sum(one.count for one in found)
-    return f"{number:,} request{'' if number == 1 else 's'}"
+    return counted(sum(one.count for one in found), "request")
 
 
 def _kind(one: Replayed) -> tuple[object, ...]:
