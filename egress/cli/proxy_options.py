@@ -15,15 +15,14 @@ _DEST: Final = "option "
 def add_proxy_options(parser: argparse.ArgumentParser, without: Collection[str] = ()) -> None:
     """Add the options of C{twistd egressproxy}, which C{--help} does not list.
 
-    @param without: the names of options to leave out.
+    @param without: the names of options to leave out; that of an alias leaves out only the alias.
     """
     for option in OPTIONS:
         if option.name not in without:
-            _add(parser, option)
+            _add(parser, option, [f"--{name}" for name in (option.name, *option.aliases) if name not in without])
 
 
-def _add(parser: argparse.ArgumentParser, option: Option) -> None:
-    names = [f"--{name}" for name in (option.name, *option.aliases)]
+def _add(parser: argparse.ArgumentParser, option: Option, names: list[str]) -> None:
     kind: dict[str, Any] = {"action": "append_const", "const": "true"} if option.flag else {"action": "append"}
     parser.add_argument(*names, dest=_DEST + option.name, help=argparse.SUPPRESS, **kind)
 

@@ -6,20 +6,21 @@ import argparse
 import shlex
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TextIO
 
-from egress.cli.errors import CommandFailed, Misused
+from egress.cli.errors import CommandFailed
 from egress.cli.output import plain, write_file
 from egress.cli.proxy_options import add_proxy_options, given_options
 from egress.cli.react import run
 from egress.cli.run_lock import RunLock
+from egress.cli.running_proxy import DEFAULT_URL, ProxyUrl, ca_config, reject_options_of_the_proxy, write_files
 from egress.config.load import load_config
 from egress.config.model import ConfigError, Mode
 from egress.launch.report import WRITERS
 from egress.launch.runner import CannotRun
-from egress.launch.session import run_behind_proxy
+from egress.launch.session import run_behind_proxy, run_client
 from egress.launch.summary import Summary
 from egress.policy.learn.suggest import MAX_RULES
 from egress.policy.learn.writer import write_policy
@@ -29,6 +30,7 @@ FAILED: Final = 125
 _LISTEN: Final = "tcp:0:interface=127.0.0.1"
 # The connections of processes that outlive the command end after this time.
 _DRAIN: Final = "1s"
+_DIRECTORY: Final = "egress-run-"
 
 
 class RunFailed(CommandFailed):
@@ -71,7 +73,13 @@ def add_parser(commands: Any) -> None:
         help="write the summary to a file that ends with .md or .json, for the page of a CI job",
     )
     parser.add_argument("--quiet", action="store_true", help="print no summary")
-    add_proxy_options(parser)
+    parser.add_argument(
+        "--proxy",
+        metavar="URL",
+        help=f"use a running proxy, such as {DEFAULT_URL}, instead of starting one; --ca-dir selects its CA. For the "
+        "proxy that the started proxy uses, see --upstream-proxy",
+    )
+    add_proxy_options(parser, without=("proxy",))
     parser.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND [ARGUMENT ...]", help="the command")
     parser.set_defaults(run=_run)
 
@@ -81,6 +89,8 @@ def _run(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> 
     if not command:
         raise RunFailed("specify a command, as in: egress run -- curl https://example.com/")
     try:
+        if given.proxy is not None:
+            return _run_with_running_proxy(given, command, environ)
         arguments = given_options(given)
         _check_files(given)
         lock = None if given.lock is None else RunLock(Path(given.lock))
@@ -94,7 +104,7 @@ def _run(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> 
             raise ConfigError("--workers", str(config.workers), "a proxy for one command has one process: remove it")
         if not config.listen[0].endpoint.startswith(("tcp:", "tcp6:")) or config.listen[0].tls is not None:
             raise ConfigError("--listen", config.listen[0].endpoint, "the first listener must be tcp: for the command")
-        with tempfile.TemporaryDirectory(prefix="egress-run-") as directory:
+        with tempfile.TemporaryDirectory(prefix=_DIRECTORY) as directory:
             status: int = run(
                 lambda reactor: run_behind_proxy(
                     reactor, config, command, environ, directory=Path(directory), summary=summary
@@ -102,7 +112,7 @@ def _run(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> 
             )
     except CannotRun as error:
         raise RunFailed(str(error), error.exit_status) from error
-    except (ConfigError, Misused) as error:
+    except (ConfigError, CommandFailed) as error:
         raise RunFailed(str(error)) from error
     if lock is not None:
         lines, has_new = lock.finish()
@@ -111,8 +121,26 @@ def _run(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> 
     for line in _written(given, summary):
         print(f"egress: {line}", file=sys.stderr)
     if not given.quiet:
-        print(f"\negress run {plain(shlex.join(command[:1]))}:", file=sys.stderr, end=" ")
-        print(*map(plain, summary.lines()), sep="\n", file=sys.stderr)
+        _print_summary(command, summary.lines())
+    return status
+
+
+def _print_summary(command: Sequence[str], lines: Iterable[str]) -> None:
+    print(f"\negress run {plain(shlex.join(command[:1]))}:", file=sys.stderr, end=" ")
+    print(*map(plain, lines), sep="\n", file=sys.stderr)
+
+
+def _run_with_running_proxy(given: argparse.Namespace, command: Sequence[str], environ: Mapping[str, str]) -> int:
+    arguments = given_options(given)
+    reject_options_of_the_proxy(given, arguments)
+    proxy = ProxyUrl(given.proxy)
+    config = ca_config(arguments, environ)
+    proxy.check_reachable()
+    with tempfile.TemporaryDirectory(prefix=_DIRECTORY) as directory:
+        files = write_files(config, Path(directory), environ)
+        status: int = run(lambda reactor: run_client(reactor, proxy.text, command, environ, files=files))
+    if not given.quiet:
+        _print_summary(command, [f"the audit log of the proxy {proxy} has the requests"])
     return status
 
 

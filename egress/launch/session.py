@@ -12,7 +12,7 @@ from egress.config.model import ProxyConfig
 from egress.launch.client_files import client_files
 from egress.launch.runner import executable_of, run_command
 from egress.launch.summary import Summary
-from egress.launch.variables import environment
+from egress.launch.variables import ClientFiles, environment
 from egress.runtime.startup import tcp_listeners
 from egress.service import EgressProxyService
 
@@ -51,3 +51,20 @@ def run_behind_proxy(
     finally:
         yield proxy.stopService()
     return status
+
+
+def run_client(
+    reactor: Any, proxy: str, command: Sequence[str], environ: Mapping[str, str], *, files: ClientFiles
+) -> Deferred[int]:
+    """Run a command that uses a running proxy.
+
+    @param reactor: the reactor of the process.
+    @param proxy: the URL of the proxy.
+    @param command: the command and its arguments.
+    @param environ: the environment, in which the settings of clients replace or extend variables.
+    @param files: the files that the command trusts.
+    @return: fires with the exit status of the command.
+    @raise egress.launch.runner.CannotRun: if the command cannot be started.
+    """
+    executable = executable_of(command, environ)
+    return run_command(reactor, executable, command, environment(proxy, files, environ))

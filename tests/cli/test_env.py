@@ -40,9 +40,8 @@ class EnvCommandTests(SynchronousTestCase):
         for name in WRITERS:
             self.assertIn("HTTPS_PROXY", self.egress("--format", name)[0])
 
-    def test_invalid_proxies(self) -> None:
-        for url in ("p.test:3128", "http://p.test", "socks5://p.test:1", "http://p.test:x", "http://[::1:80"):
-            self.assertIn(f"--proxy {url!r}: write a URL with a port", self.egress("--proxy", url, status=1)[1])
+    def test_an_invalid_proxy(self) -> None:
+        self.assertIn("--proxy 'p.test:1': write a URL with a port", self.egress("--proxy", "p.test:1", status=1)[1])
 
     def test_without_a_ca(self) -> None:
         self.ca_dir = self.ca_dir.parent / "absent"

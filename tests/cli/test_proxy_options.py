@@ -24,3 +24,10 @@ class ProxyOptionsTests(SynchronousTestCase):
         add_proxy_options(parser, without=("admin", "admin-token-file"))
         self.assertEqual(parser.parse_known_args(["--admin", "tcp:1"])[1], ["--admin", "tcp:1"])
         self.assertNotIn("--policy", parser.format_help())
+
+    def test_without_an_alias(self) -> None:
+        """The option keeps its own name."""
+        parser = argparse.ArgumentParser(allow_abbrev=False)
+        add_proxy_options(parser, without=("proxy",))
+        given, rest = parser.parse_known_args(["--upstream-proxy", "http://a.test:1", "--proxy", "x"])
+        self.assertEqual((given_options(given), rest), ({"upstream-proxy": ["http://a.test:1"]}, ["--proxy", "x"]))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import socket
 import sys
+from datetime import datetime, timezone
 from typing import Any
 
 import attrs
@@ -13,7 +15,9 @@ from egress.cli import main as cli
 from egress.cli import run as module
 from egress.config.model import ConfigError, Mode, ProxyConfig
 from egress.launch.runner import CannotRun
+from egress.launch.variables import ClientFiles
 from egress.policy.parse.load import load_policy
+from egress.tls.ca_source import ca_source
 from tests.files import make_directory
 from tests.observability.records import ALLOWED, REFUSED
 
@@ -128,3 +132,51 @@ class RunCommandTests(SynchronousTestCase):
         ):
             with self.subTest(arguments):
                 self.assertIn(words, self.egress(*arguments, status=125)[0])
+
+
+class RunningProxyTests(SynchronousTestCase):
+    """A command behind a proxy that runs already."""
+
+    def setUp(self) -> None:
+        self.directory = make_directory(self)
+        ca_source(ProxyConfig(ca_dir=self.directory)).load_or_create(datetime.now(timezone.utc))
+        self.patch(socket, "create_connection", lambda *_, **__: io.BytesIO())
+        self.patch(module, "run", lambda start: start(None))
+        self.patch(module, "run_client", self.run_client)
+
+    def run_client(self, _: object, proxy: str, command: list[str], environ: Any, *, files: ClientFiles) -> int:
+        if command == ["absent"]:
+            raise CannotRun("absent: command not found", 127)
+        self.proxy, self.command, self.files = proxy, command, files
+        self.assertEqual(files.ca.read_bytes(), (self.directory / "ca.pem").read_bytes())
+        return 7
+
+    def egress(self, *arguments: str, status: int, **environ: str) -> tuple[str, str]:
+        errors, summary = io.StringIO(), io.StringIO()
+        self.patch(sys, "stderr", summary)
+        arguments = ("run", "--ca-dir", str(self.directory), *arguments)
+        self.assertEqual(cli.main(arguments, environ, io.StringIO(), errors), status)
+        return errors.getvalue(), summary.getvalue()
+
+    def test_command(self) -> None:
+        """The environment variables of the proxy's options have no effect."""
+        said = self.egress(
+            "--proxy", "http://me:hunter2@p.test:1", "--", "curl", "x", status=7, EGRESS_POLICY="/absent"
+        )
+        self.assertEqual((self.proxy, self.command), ("http://me:hunter2@p.test:1", ["curl", "x"]))
+        summary = "egress run curl: the audit log of the proxy http://REDACTED@p.test:1 has the requests\n"
+        self.assertEqual(said, ("", f"\n{summary}"))
+        self.assertFalse(self.files.ca.exists())
+        self.assertEqual(self.egress("--proxy", "http://p.test:1", "--quiet", "x", status=7), ("", ""))
+
+    def test_faults(self) -> None:
+        for arguments, status, words in (
+            (("--policy", "p.toml", "x"), 125, "--policy and --proxy: "),
+            (("--upstream-proxy", "http://a.test:1", "x"), 125, "--upstream-proxy and --proxy: "),
+            (("--lock", "egress.lock", "x"), 125, "--lock and --proxy: "),
+            (("--proxy", "p.test", "x"), 125, "--proxy 'p.test': write a URL"),
+            (("--ca-dir", "/absent", "x"), 125, "/absent"),
+            (("absent",), 127, "absent: command not found"),
+        ):
+            with self.subTest(arguments):
+                self.assertIn(words, self.egress("--proxy", "http://p.test:1", *arguments, status=status)[0])

@@ -14,7 +14,7 @@ import zipfile
 from pathlib import Path
 
 from tests.integration.base import DENY_CLOSED, IntegrationTestCase, proxy_environment
-from tests.integration.processes import node_module, program
+from tests.integration.processes import ROOT, free_port, node_module, program
 from tests.integration.test_newman import COLLECTION, REQUESTS
 
 _PYTHON = """
@@ -289,6 +289,27 @@ class FileTests(RunTestCase):
         document = json.loads(report.read_text())
         self.assertEqual((document["requests"], document["allowed"], document["refused"]), (3, 2, 1))
         self.assertEqual([refusal["url"] for refusal in document["refusals"]], [others[1]])
+
+
+class RunningProxyTests(RunTestCase):
+    """C{egress run --proxy}: a command behind a proxy that runs already."""
+
+    def test_command(self) -> None:
+        """The running proxy decides, has the records, and continues to run."""
+        proxy = self.start_proxy("--policy", str(self.policy))
+        egress = [sys.executable, "-m", "egress", "run", "--proxy", proxy.url, "--ca-dir", str(proxy.ca.parent)]
+        for _ in range(2):
+            done = self.run_program(*egress, "--", "curl", "-sS", *self.urls(), NO_PROXY="*", PYTHONPATH=str(ROOT))
+            self.assertEqual(done.stdout.count("hello"), 2, done)
+            self.assertEqual(done.stdout.count("this path is closed"), 4, done)
+            self.assertIn(f"egress run curl: the audit log of the proxy {proxy.url} has the requests\n", done.stderr)
+        self.records(proxy, 8)
+
+    def test_no_proxy(self) -> None:
+        url = f"http://127.0.0.1:{free_port()}"
+        done = self.run_program(sys.executable, "-m", "egress", "run", "--proxy", url, "true", PYTHONPATH=str(ROOT))
+        self.assertEqual(done.returncode, 125)
+        self.assertIn(f"egress: --proxy '{url}': cannot connect: Connection refused; start the proxy", done.stderr)
 
 
 class EnvTests(RunTestCase):

@@ -12,10 +12,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from egress.config.listener import Listener
 from egress.config.model import ProxyConfig
 from egress.launch.runner import CannotRun
-from egress.launch.session import run_behind_proxy
+from egress.launch.session import run_behind_proxy, run_client
 from egress.launch.summary import Summary
 from tests.files import make_directory
 from tests.launch.processes import Spawner
+from tests.launch.test_variables import FILES, PROXY
 from tests.proxy.fakes import Wire, status_of
 from tests.threads import ThreadlessReactor, at_once
 
@@ -75,3 +76,20 @@ class SessionTests(SynchronousTestCase):
         self.reactor.exit(ProcessDone(None))
         self.assertEqual(self.successResultOf(running), 0)
         self.assertEqual(list(self.summary.lines()), ["0 requests, 0 allowed, 0 refused"])
+
+
+class ClientTests(SynchronousTestCase):
+    """A command and a proxy that runs already."""
+
+    def test_command(self) -> None:
+        reactor = Spawner()
+        environ = {"NO_PROXY": "*", "A": "b"}
+        running = run_client(reactor, PROXY, (sys.executable, "-c", "pass"), environ, files=FILES)
+        ((_, arguments, variables, _),) = reactor.spawned
+        self.assertEqual((arguments[1:], variables["A"], variables.get("NO_PROXY")), (("-c", "pass"), "b", None))
+        self.assertEqual((variables["HTTPS_PROXY"], variables["DENO_CERT"]), (PROXY, str(FILES.ca)))
+        reactor.exit(ProcessTerminated(3))
+        self.assertEqual(self.successResultOf(running), 3)
+
+    def test_no_such_command(self) -> None:
+        self.assertRaises(CannotRun, run_client, Spawner(), PROXY, ("/absent",), {}, files=FILES)
