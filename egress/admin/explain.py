@@ -20,7 +20,7 @@ from egress.http.request_target import RequestTarget, parse_request_target
 from egress.http.upgrade import Upgrade, requested_upgrade
 from egress.http.writers import forwarded_fields
 from egress.interfaces import IAddressGuard
-from egress.model.authority import DEFAULT_PORTS, Authority, Origin
+from egress.model.authority import DEFAULT_PORTS, PROXY_HOST, Authority, Origin
 from egress.model.decision import NEEDS, ClientIdentity, Decision, DecisionRequest, Headers, Stage, Verdict
 from egress.model.errors import (
     AddressForbidden,
@@ -128,6 +128,9 @@ class _Trace:
             if stage is Stage.REQUEST and head.method == "CONNECT":
                 self._step("decision", _SKIPPED, "each request inside the tunnel is authorized: explain one of them")
                 return self._end("none", "the requests inside the tunnel are authorized separately", "proxy")
+            if origin.authority.host == PROXY_HOST:
+                self._step("decision", _SKIPPED, why := "the proxy itself responds to this host, without authorization")
+                return self._end("none", why, "proxy")
             name = "address"
             purpose = Purpose.TUNNEL if stage is Stage.TUNNEL else Purpose.REQUEST
             if stage is Stage.REQUEST and self._upgrade(head) is not None:

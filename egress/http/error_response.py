@@ -19,6 +19,7 @@ from egress.model.errors import (
     EgressError,
     MaxForwardsReached,
     Outcome,
+    ProxyAddressed,
     ResolverBusy,
     TooManyLookups,
     UpstreamRefused,
@@ -27,6 +28,7 @@ from egress.model.errors import (
 from egress.model.quote import printable
 
 PROBLEM_JSON: Final = b"application/problem+json"
+JSON: Final = b"application/json"
 PLAIN_TEXT: Final = b"text/plain; charset=utf-8"
 
 _TITLES: Final = {
@@ -35,6 +37,8 @@ _TITLES: Final = {
     "rejected": "The request was rejected",
     "failed": "The request could not be forwarded",
 }
+
+_RESPONSE_OF_PROXY: Final = "Response of the proxy"
 
 # RFC 7617 section 2.1 and RFC 6750 section 3. Two separate fields, because many clients read one challenge per field.
 _CHALLENGES: Final = (b'Basic realm="egressproxy", charset="UTF-8"', b'Bearer realm="egressproxy"')
@@ -86,6 +90,8 @@ def _sf_string(text: str) -> bytes:
 
 def proxy_status(error: EgressError, outcome: Outcome) -> bytes:
     """The value of C{Proxy-Status} for an error (RFC 9209 section 2)."""
+    if isinstance(error, ProxyAddressed):
+        return b"egressproxy; details=%b" % _sf_string(error.reason)
     value = b"egressproxy; error=%b; details=%b" % (outcome.proxy_error.encode("ascii"), _sf_string(error.reason))
     if isinstance(error, UpstreamRefused):
         value += b"; received-status=%d" % error.status
@@ -126,7 +132,7 @@ def problem(error: EgressError, request_id: str) -> dict[str, object]:
     outcome = outcome_of(error)
     members: dict[str, object] = {
         "type": f"urn:egressproxy:{outcome.code}",
-        "title": _TITLES[outcome.verdict],
+        "title": _RESPONSE_OF_PROXY if isinstance(error, ProxyAddressed) else _TITLES[outcome.verdict],
         "status": outcome.status.value if outcome.status else 0,
         "detail": error.reason,
         "reason": error.reason,
@@ -174,7 +180,8 @@ def encode_error_response(
     if prefers_text(accept):
         content_type, content = PLAIN_TEXT, _as_text(members).encode("utf-8")
     else:
-        content_type, content = PROBLEM_JSON, json.dumps(members, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+        content_type = JSON if isinstance(error, ProxyAddressed) else PROBLEM_JSON
+        content = json.dumps(members, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
     headers: list[Header] = [
         (b"Date", date),
         (b"Content-Type", content_type),

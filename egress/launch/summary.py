@@ -11,6 +11,7 @@ from zope.interface import implementer
 
 from egress.interfaces import IAuditSink
 from egress.model.counted import counted
+from egress.model.errors import OUTCOMES, ProxyAddressed
 from egress.model.record import ExchangeRecord
 from egress.model.redact import redact_url
 from egress.observability.audit_log import audit_line
@@ -25,6 +26,7 @@ SHOWN: Final = 10
 MAX_LEARNED: Final = 100_000
 _MAX_RULES: Final = 10
 _ALLOW: Final = "allow"
+_PROXY_ADDRESSED: Final = OUTCOMES[ProxyAddressed].code
 
 
 @attrs.frozen
@@ -80,6 +82,9 @@ class Summary:
 
     def write(self, record: ExchangeRecord) -> None:
         """See L{IAuditSink.write}."""
+        if record.outcome == _PROXY_ADDRESSED:
+            # For example, a request of a health check.
+            return
         self.requests += 1
         line = _parsed(record)
         if line is not None and self._decided < MAX_LEARNED:

@@ -21,6 +21,9 @@ IPAddress = IPv4Address | IPv6Address
 
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
+PROXY_HOST: Final = "egressproxy.invalid"
+"""The name to which the proxy itself responds. No host can have it (RFC 6761 section 6.4)."""
+
 # RFC 1123 section 2.1 does not permit underscores, or hyphens at either end of a label, in a host name, but DNS carries
 # them and real origins use them.
 _LABEL: Final = r"[a-z0-9_-]{1,63}"

@@ -81,6 +81,10 @@ class MaxForwardsReached(ClientError):
     """Max-Forwards is zero: the proxy responds to the request itself.  This is not a fault."""
 
 
+class ProxyAddressed(ClientError):
+    """The request is for the proxy itself, which responds to it.  This is not a fault."""
+
+
 class ClientAuthRequired(ClientError):
     """The client did not authenticate, and the listener requires authentication."""
 
@@ -301,6 +305,7 @@ OUTCOMES: Final[dict[type[EgressError], Outcome]] = {
     TooManyConnections: _client(_S.TOO_MANY_REQUESTS, "too-many-connections", "connection"),
     VersionNotSupported: _client(_S.HTTP_VERSION_NOT_SUPPORTED, "version-not-supported"),
     MaxForwardsReached: _client(_S.OK, "max-forwards-reached"),
+    ProxyAddressed: _client(_S.OK, "proxy-addressed"),
     UnsupportedRequest: _client(_S.NOT_IMPLEMENTED, "unsupported-request"),
     ClientAuthRequired: _client(_S.PROXY_AUTHENTICATION_REQUIRED, "client-auth-required", "client-auth"),
     ClientCredentialsRejected: _client(_S.PROXY_AUTHENTICATION_REQUIRED, "client-credentials-rejected", "client-auth"),

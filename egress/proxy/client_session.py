@@ -17,7 +17,8 @@ from egress.http.error_response import encode_error_response
 from egress.http.events import End, RequestHead
 from egress.http.readers import RequestReader
 from egress.http.request_target import RequestTarget
-from egress.model.errors import ClientError, EgressError, RequestTimeout
+from egress.model.authority import PROXY_HOST
+from egress.model.errors import ClientError, EgressError, ProxyAddressed, RequestTimeout
 from egress.proxy import session_state as states
 from egress.proxy.client_auth import ANONYMOUS, ClientAuthentication, ClientAuthPolicy
 from egress.proxy.exchange import Exchange
@@ -247,6 +248,8 @@ class HttpSession(StateMachine[SessionState], Protocol):
             if origin is None:
                 self._connect(target)
                 return
+            if origin.authority.host == PROXY_HOST:
+                raise ProxyAddressed(f"the request went through egressproxy, which responds to {PROXY_HOST} itself")
             client = self._client_auth.client
             outgoing = OutgoingRequest(head, client, origin, target, self._context.upgrade_protocols)
         except EgressError as error:

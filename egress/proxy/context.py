@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IReactorTime
 from egress.config.model import Limits, OversizeBody, Resolve
 from egress.http.heads import HeadLimits
 from egress.interfaces import IAuthorizer, IDialer
-from egress.model.authority import Authority
+from egress.model.authority import PROXY_HOST, Authority
 from egress.model.no_proxy import HostPattern
 from egress.model.record import ExchangeRecord
 from egress.proxy.connection_registry import ConnectionRegistry
@@ -99,6 +99,8 @@ class TunnelContext:
 
     def is_passthrough(self, authority: Authority) -> bool:
         """Whether connections to an authority are relayed without interception."""
+        if authority.host == PROXY_HOST:
+            return False
         return self.is_opaque_port(authority) or any(pattern.matches(authority) for pattern in self.passthrough)
 
     def is_opaque_port(self, authority: Authority) -> bool:

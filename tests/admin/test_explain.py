@@ -173,6 +173,13 @@ class TraceTests(ExplainTestCase):
         found = self.explain("GET", "http://private.test/", service=service)
         self.assertEqual(self.step(found, "address").details, ("10.1.2.3: a private address",))
 
+    def test_the_proxy_itself(self) -> None:
+        for scheme in ("http", "https"):
+            found = self.explain("GET", f"{scheme}://egressproxy.invalid/")
+            self.assertEqual((found.verdict, found.decided_by, found.status), ("none", "proxy", None))
+            self.assertEqual(found.reason, "the proxy itself responds to this host, without authorization")
+            self.assertEqual(self.outcomes(found)["decision"], "skipped")
+
     def test_a_port(self) -> None:
         found = self.explain("GET", "http://a.test:81/", service=self.service(allow_ports=(range(80, 81),)))
         self.assertEqual((found.verdict, found.code), ("deny", "port-forbidden"))

@@ -27,6 +27,7 @@ from egress.model.errors import (
     NameNotResolved,
     OriginTimeout,
     PortForbidden,
+    ProxyAddressed,
     UpstreamRefused,
 )
 
@@ -127,7 +128,7 @@ class ErrorResponseTests(SynchronousTestCase):
 
     def test_every_error_with_a_response(self) -> None:
         for kind, outcome in OUTCOMES.items():
-            if outcome.status is None or kind is MaxForwardsReached:
+            if outcome.status is None or kind in (MaxForwardsReached, ProxyAddressed):
                 continue
             with self.subTest(kind.__name__):
                 error = (
@@ -148,6 +149,27 @@ class ErrorResponseTests(SynchronousTestCase):
         self.assertEqual(set(fields), {"Date", "Content-Length", "Connection"})
         self.assertEqual((fields["Content-Length"], fields["Connection"]), ("0", "keep-alive"))
         self.assertEqual(response(MaxForwardsReached("x"), keep_alive=False)[1]["Connection"], "close")
+
+    def test_proxy_addressed(self) -> None:
+        """The response is no error, and names the proxy but not its version."""
+        line, fields, content = response(ProxyAddressed("it works"))
+        self.assertEqual(line, "HTTP/1.1 200 OK")
+        self.assertEqual(fields["Content-Type"], "application/json")
+        self.assertEqual(fields["Proxy-Status"], 'egressproxy; details="it works"')
+        self.assertEqual(
+            json.loads(content),
+            {
+                "type": "urn:egressproxy:proxy-addressed",
+                "title": "Response of the proxy",
+                "status": 200,
+                "detail": "it works",
+                "reason": "it works",
+                "stage": "request",
+                "decisionId": "id-1",
+            },
+        )
+        text = response(ProxyAddressed("it works"), accept=BROWSER)[2].decode("ascii")
+        self.assertTrue(text.startswith("egressproxy: Response of the proxy (200)\n\nit works\n"), text)
 
     def test_the_status_line_names_the_cause(self) -> None:
         for error, phrase in (

@@ -43,6 +43,11 @@ class SummaryTests(SynchronousTestCase):
     def test_nothing(self) -> None:
         self.assertEqual(self.lines(), ["0 requests, 0 allowed, 0 refused"])
 
+    def test_requests_for_the_proxy_itself(self) -> None:
+        """They are not counted."""
+        record = attrs.evolve(REFUSED, outcome="proxy-addressed", url="https://egressproxy.invalid/")
+        self.assertEqual(self.lines(record), ["0 requests, 0 allowed, 0 refused"])
+
     def test_allowed(self) -> None:
         other = attrs.evolve(ALLOWED, url="http://b.test/", outcome="origin-timeout")
         self.assertEqual(

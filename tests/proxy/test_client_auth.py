@@ -107,6 +107,15 @@ class PlainTests(AuthenticatedTestCase):
         self.assertIn("Connection: keep-alive\r\n", answer)
         self.assertEqual(self.gate.asked, [(None, "198.51.100.7")])
 
+    def test_the_proxy_itself_responds_after_authentication(self) -> None:
+        target = "http://egressproxy.invalid/"
+        self.client.feed(request("GET", target, host="egressproxy.invalid"))
+        self.assert_rejected(407, "client-auth-required")
+        self.client.feed(request("GET", target, credentials(), host="egressproxy.invalid"))
+        self.assertEqual(status_of(self.client.take()), 200)
+        self.assertEqual(self.outcomes(), ["client-auth-required", "proxy-addressed"])
+        self.assertEqual(self.records[1].client.identity, "ci")
+
     def test_the_next_request_has_credentials(self) -> None:
         self.client.feed(request())
         self.client.take()

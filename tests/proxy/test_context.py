@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.model.authority import Authority
+from egress.model.authority import PROXY_HOST, Authority
 from egress.proxy.context import AuthzContext
 from tests.proxy.fakes import Proxy
 
@@ -23,6 +23,11 @@ class ProxyContextTests(SynchronousTestCase):
         ):
             with self.subTest(f"{host}:{port}"):
                 self.assertEqual(tunnels.is_passthrough(Authority(host, port)), passes)
+
+    def test_the_proxy_itself_is_not_passed_through(self) -> None:
+        tunnels = Proxy(passthrough=("*.test", PROXY_HOST), opaque_ports=(range(1, 65536),)).parts.tunnels
+        self.assertTrue(tunnels.is_passthrough(Authority("x.a.test", 443)))
+        self.assertFalse(tunnels.is_passthrough(Authority(PROXY_HOST, 443)))
 
     def test_opaque_ports(self) -> None:
         tunnels = Proxy(passthrough=("a.test:22",), opaque_ports=(range(5432, 5434), range(22, 23))).parts.tunnels
