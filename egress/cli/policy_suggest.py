@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+import sys
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Final, TextIO
 
 from egress.cli import audit_input as audit_files
 from egress.cli.errors import CommandFailed, Misused
@@ -14,6 +15,9 @@ from egress.model.counted import counted
 from egress.policy.learn.suggest import MAX_RULES, MIN_RULES, Suggestion
 from egress.policy.learn.writer import write_policy
 
+# The maximum number of hosts in a message.
+_SHOWN: Final = 10
+
 
 def add_parser(actions: Any) -> None:
     """Add C{suggest} to the actions."""
@@ -21,7 +25,8 @@ def add_parser(actions: Any) -> None:
         "suggest",
         help="generate a policy from an audit log",
         description="Writes a small policy that allows the forwarded requests of an audit log: allowed requests, and "
-        "requests that observe mode forwarded. It does not allow requests that were denied or rejected. The exit "
+        "requests that observe mode forwarded. It does not allow requests that were denied or rejected, and no host "
+        "whose name was never resolved. The exit "
         "status is 1 if no request was forwarded, 2 if a file cannot be read or written.",
     )
     parser.add_argument(
@@ -48,11 +53,21 @@ def _rules(text: str) -> int:
     raise argparse.ArgumentTypeError(f"write a number of at least {MIN_RULES}, as in {MAX_RULES}")
 
 
+def _some(hosts: Collection[str]) -> str:
+    shown = ", ".join(sorted(hosts)[:_SHOWN])
+    return shown if len(hosts) <= _SHOWN else f"{shown} and {counted(len(hosts) - _SHOWN, 'other host')}"
+
+
 def _run(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> None:
-    suggestion = Suggestion()
+    suggestion, unresolved = Suggestion(), set()
     for line in audit_files.read_audit(given.audit):
-        if line.left and not (given.only_allowed and line.observed is not None):
+        if line.unresolved:
+            unresolved.add(line.origin.authority.host)
+        elif line.left and not (given.only_allowed and line.observed is not None):
             suggestion.add(line)
+    unresolved -= suggestion.hosts
+    if unresolved:
+        print(f"egress: not allowed, because never resolved: {_some(unresolved)}", file=sys.stderr)
     if not suggestion.requests:
         raise CommandFailed("the audit log has no forwarded requests; first run the job with a proxy in --mode observe")
     text = write_policy(suggestion, given.max_rules)

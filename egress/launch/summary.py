@@ -54,8 +54,8 @@ class Summary:
     @ivar refused: how many of them were denied, or rejected by the proxy, or could not be authorized.
     @ivar failed: how many of the allowed ones failed later.
     @ivar observed: how many of the allowed ones only observe mode allowed.
-    @ivar traffic: the allowed requests, to learn a policy from them.
-    @ivar destinations: the hosts, with ports, of allowed requests.
+    @ivar traffic: the allowed requests whose name was resolved, to learn a policy from them.
+    @ivar destinations: the hosts, with ports, of these requests.
     @ivar refusals: the number of requests for each refusal.
     @ivar not_stored: the number of requests that are counted, but not among the destinations and refusals.
 
@@ -94,7 +94,7 @@ class Summary:
             self.allowed += 1
             self.failed += record.outcome != "forwarded"
             self.observed += record.observed is not None
-            if line is not None:
+            if line is not None and line.left:
                 if self.traffic.requests < MAX_LEARNED:
                     self.traffic.add(line)
                 self._count(self.destinations, str(line.origin.authority))

@@ -54,6 +54,19 @@ class SuggestCommandTests(CommandTestCase):
         for text in ("1", "x", "-1", "99999"):
             self.assertEqual(self.run_egress("policy", "suggest", audit, f"--max-rules={text}")[0], 2)
 
+    def test_unresolved(self) -> None:
+        """A host whose name was never resolved is not allowed; one that was resolved later is."""
+        lost = [audit_line("GET", f"https://{name}.test/", outcome="name-not-resolved") for name in ("a", "typo")]
+        status, out, err = self.run_egress("policy", "suggest", self.write("audit", b"".join((*lost, *LINES))))
+        self.assertEqual((status, err), (0, "egress: not allowed, because never resolved: typo.test\n"))
+        self.assertNotIn("typo", out)
+        self.assertIn('hosts = ["a.test", "b.test"]', out)
+        many = [audit_line("GET", f"https://x{n}.test/", outcome="name-not-resolved") for n in range(12)]
+        status, out, err = self.run_egress("policy", "suggest", self.write("audit", b"".join(many)))
+        self.assertEqual((status, out), (1, ""))
+        self.assertIn("x7.test and 2 other hosts\n", err)
+        self.assertIn("the audit log has no forwarded requests", err)
+
     def test_nothing(self) -> None:
         status, out, err = self.run_egress("policy", "suggest", self.write("audit", LINES[2]))
         self.assertEqual((status, out), (1, ""))

@@ -55,6 +55,12 @@ class SummaryTests(SynchronousTestCase):
             ["3 requests, 3 allowed, 0 refused, 1 failed", "  destinations: api.example.com:443, b.test:80"],
         )
 
+    def test_unresolved(self) -> None:
+        """A name without an address is no destination, and no policy allows it."""
+        lost = attrs.evolve(ALLOWED, url="http://typo.test/", outcome="name-not-resolved")
+        self.assertEqual(self.lines(lost), ["1 request, 1 allowed, 0 refused, 1 failed"])
+        self.assertEqual(self.summary.traffic.requests, 0)
+
     def test_denied(self) -> None:
         """It has the reason, and the rule that would allow the request, but no query."""
         lines = self.lines(DENIED, DENIED)

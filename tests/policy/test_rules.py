@@ -499,6 +499,16 @@ hosts = ["b.test"]
         self.assertEqual(cached("http://a.test/", None)[1:], (None, None))
         self.assertEqual(cached("http://c.test/", nine), ("default", 3600.0, ("method",)))
 
+    def test_trace_names_the_host_first(self) -> None:
+        """A rule for other hosts is not explained by its port: only the rule for this host almost matched."""
+        rules = [
+            rule(ALLOW, "other", hosts=["b.test"], ports=[443]),
+            rule(ALLOW, "this", hosts=["a.test"], ports=[443]),
+            rule(ALLOW, "every", ports=[443]),
+        ]
+        trace = RuleSet("policy test", tuple(rules)).trace(request("GET", "http://a.test:8080/"))
+        self.assertEqual([one.failed for one in trace], ["hosts", "ports", "ports", None])
+
     def test_no_ttl(self) -> None:
         decision = parse("version = 1\n[[rules]]\naction = 'allow'").decide(request("GET", "http://a.test/"), 0.0)
         self.assertEqual((decision.ttl, decision.cache_key), (None, None))

@@ -50,7 +50,7 @@ def _why(rules: RuleSet, case: Case, trace: tuple[RuleTrace, ...]) -> tuple[str,
         elif case.rule != "default":
             lines.append(f"{case.rule} comes after {last.rule_id}, and was not evaluated")
     elif case.rule is None:
-        candidates = [one for one in evaluated if one.verdict is case.expect and one.failed not in ("hosts", "ports")]
+        candidates = [one for one in evaluated if one.verdict is case.expect and one.failed != "hosts"]
         lines += [_describe_mismatch(one) for one in candidates[:_MAX_CANDIDATES]]
     if last.where:
         lines.append(f"{last.rule_id} decided, at {last.where}")

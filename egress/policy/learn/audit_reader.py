@@ -25,6 +25,8 @@ MAX_LINE: Final = 1024 * 1024
 
 _NOTED: Final = 10
 _VERDICTS: Final = frozenset({*(verdict.value for verdict in Verdict), "unavailable", "rejected", "failed"})
+# The outcomes of allowed requests whose name had no address: nothing was sent to their destination.
+_UNRESOLVED: Final = frozenset({"name-not-resolved", "resolution-timeout", "too-many-lookups", "resolver-busy"})
 # These lines have no decision, and possibly no destination.  If an authorization service needed the content or the
 # addresses, a later line of its log has the decision.
 _UNDECIDED: Final = frozenset({"rejected", "failed", *(verdict.value for verdict in NEEDS)})
@@ -87,8 +89,16 @@ class AuditLine:
 
     @property
     def left(self) -> bool:
-        """Whether the request was allowed, by the decision or by observe mode."""
-        return self.verdict == "allow"
+        """Whether the request was allowed, by the decision or by observe mode, and its name was resolved.
+
+        A destination that never existed is not one that the job needs: anyone can register the name later.
+        """
+        return self.verdict == "allow" and not self.unresolved
+
+    @property
+    def unresolved(self) -> bool:
+        """Whether the request was allowed, but its name was not resolved."""
+        return self.verdict == "allow" and self.outcome in _UNRESOLVED
 
     @property
     def decided(self) -> str:

@@ -54,6 +54,11 @@ class RunCaseTests(PolicyTestCase):
                 ("reads did not match because of 'methods', at p.toml:8",),
             ),
             (
+                "request = 'GET http://c.test:8080/'\nexpect = 'allow'\n"
+                "[[rules]]\nname = 'c'\naction = 'allow'\nhosts = ['c.test']\nports = [443]",
+                ("c did not match because of 'ports', at p.toml:20",),
+            ),
+            (
                 "request = 'GET http://a.test/no'\nexpect = 'allow'\nrule = 'reads'",
                 ("reads comes after no, and was not evaluated", "no decided, at p.toml:2"),
             ),

@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.http.request_target import parse_request_target
 from egress.model.decision import Stage
+from egress.model.errors import OUTCOMES
 from egress.observability.audit_log import audit_line as written
 from egress.policy.learn.audit_reader import MAX_LINE, LineFault, Notes, read_line, read_lines
 from tests.observability.records import ALLOWED, REFUSED
@@ -69,6 +70,22 @@ class LineTests(SynchronousTestCase):
         self.assertEqual((found.left, found.decided), (True, "deny"))
         (found,) = read(audit_line("GET", "http://a.test/", verdict="deny"))
         self.assertEqual((found.left, found.decided), (False, "deny"))
+
+    def test_unresolved(self) -> None:
+        """A request to a name without an address was allowed, but nothing was sent anywhere."""
+        for outcome in ("name-not-resolved", "resolution-timeout", "too-many-lookups", "resolver-busy"):
+            (found,) = read(audit_line("GET", "http://a.test/", outcome=outcome, observed="deny"))
+            self.assertEqual((found.left, found.decided), (False, "deny"))
+        for outcome in ("forwarded", "origin-unreachable", "origin-certificate-invalid", "client-disconnected"):
+            (found,) = read(audit_line("GET", "http://a.test/", outcome=outcome))
+            self.assertTrue(found.left)
+
+    def test_outcomes(self) -> None:
+        """Every outcome of a lookup that found nothing counts as unresolved."""
+        codes = {found.code for found in OUTCOMES.values() if found.stage == "dns"}
+        for code in codes:
+            (found,) = read(audit_line("GET", "http://a.test/", outcome=code))
+            self.assertFalse(found.left, code)
 
     def test_service(self) -> None:
         """The log of an authorization service has verdicts of its own."""
