@@ -12,7 +12,8 @@ class AuthzFailure(enum.Enum):
     @cvar TIMEOUT: the authorizer did not respond before the timeout.
     @cvar RESPONSE: the authorizer's response is not a valid decision.
     @cvar EXCEPTION: the authorizer raised an unexpected exception.
-    @cvar REQUEST: the request cannot be expressed as an authorization request.
+    @cvar REQUEST: the request cannot be expressed as an authorization request, or not in a size that the authorizer
+        accepts.
     @cvar CANCELLED: the exchange that waited for the decision has ended.
     @cvar OVERLOAD: the queue is full, or the authorization request waited in it for too long.
     @cvar OPEN: the circuit breaker is open, so the authorization request was not sent.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlsplit
 
@@ -53,6 +54,7 @@ CODECS: Final[dict[AuthzApi, type[Codec]]] = {
     AuthzApi.OPA: OpaCodec,
     AuthzApi.EXT_AUTHZ: ExtAuthzCodec,
 }
+_CONTENT_TOO_LARGE: Final = HTTPStatus.REQUEST_ENTITY_TOO_LARGE.value
 # RFC 3986 section 3.3, and text that is already percent-encoded.
 _WIRE_PATH: Final = re.compile(r"[!-~]*")
 _IN_PATHS: Final = "/%:@!$&'()*+,;=-._~"
@@ -202,16 +204,24 @@ class RemoteAuthorizer:
             for field in encoded.fields:
                 headers.addRawHeader(*field)
         call = self._agent.request(encoded.method, encoded.url, headers, BytesProducer(encoded.content))
-        decision: Deferred[Decision] = call.addCallback(self._decode, request)
+        decision: Deferred[Decision] = call.addCallback(self._decode, request, len(encoded.content))
         decision.addTimeout(self._timeout, self._clock)
         return decision.addErrback(self._unavailable)
 
-    def _decode(self, response: IResponse, request: DecisionRequest) -> Deferred[Decision]:
+    def _decode(self, response: IResponse, request: DecisionRequest, size: int) -> Deferred[Decision]:
         assert isinstance(response, Response)
-        fields = response.fields
-        return content(response).addCallback(
-            lambda body: self._checked(self._codec.decode(AuthzResponse(response.code, fields, body), request))
-        )
+        code, fields = response.code, response.fields
+
+        def decoded(body: bytes) -> Decision:
+            try:
+                return self._checked(self._codec.decode(AuthzResponse(code, fields, body), request))
+            except AuthorizerUnavailable as error:
+                # Many servers accept only small requests by default, and the text of such a response is not a decision.
+                if code == _CONTENT_TOO_LARGE:
+                    raise AuthorizerUnavailable(_too_large(size), AuthzFailure.REQUEST) from error
+                raise
+
+        return content(response).addCallback(decoded)
 
     def _checked(self, decision: Decision) -> Decision:
         if decision.verdict is Verdict.NEED_BODY and not self._sends_body:
@@ -257,6 +267,14 @@ class RemoteAuthorizer:
         """Close idle connections."""
         self._agent.close()
         return succeed(None)
+
+
+def _too_large(size: int) -> str:
+    return (
+        f"the authorization service rejected the size of the authorization request (status 413, {size:,} bytes); "
+        "the operator can increase the limit of the service (in Express: express.json({limit: '25mb'})), or set "
+        "--authz-body on-demand or never"
+    )
 
 
 def _kind(error: object) -> AuthzFailure:

@@ -21,7 +21,7 @@ from zope.interface.verify import verifyObject
 from egress.authz.protocols.authzen import AuthZenCodec
 from egress.authz.protocols.base import Codec
 from egress.authz.protocols.ext_authz import ExtAuthzCodec
-from egress.authz.protocols.validate import ValidateCodec
+from egress.authz.protocols.validate import ValidateCodec, encode_request
 from egress.authz.remote.agent import MAX_CONNECTIONS, MAX_WAITING, KeepAliveAgent
 from egress.authz.remote.client import BytesProducer, RemoteAuthorizer, RemoteService, remote_authorizer
 from egress.config.model import AuthzApi, AuthzBody, ConfigError, ProxyConfig
@@ -201,6 +201,19 @@ class FailClosedTests(RemoteTestCase):
                 call = self.decide()
                 self.server().answer(data)
                 self.assertIn("authorization service", self.assert_unavailable(call, AuthzFailure.RESPONSE))
+
+    def test_too_large_for_the_service(self) -> None:
+        """Express, for example, accepts 100 kB by default; the response says how to change that."""
+        call = self.decide()
+        self.server().answer(http(b"<pre>PayloadTooLargeError: too large</pre>", b"413 Payload Too Large"))
+        reason = self.assert_unavailable(call, AuthzFailure.REQUEST)
+        size = f"status 413, {len(encode_request(REQUEST)):,} bytes"
+        for part in (size, "express.json({limit: '25mb'})", "--authz-body on-demand or never"):
+            self.assertIn(part, reason)
+        # It may also be a decision: about this request, and in the terms of the contract.
+        call = self.decide()
+        self.server().answer(http(b'{"allowed": false, "reason": "too large for us"}', b"413 Payload Too Large"))
+        self.assertEqual(self.successResultOf(call).reason, "too large for us")
 
     def test_truncated(self) -> None:
         for name, data in CUT.items():
