@@ -15,6 +15,7 @@ from urllib.parse import quote
 from egress.cli.admin_client import AdminApi, add_options, admin_api
 from egress.cli.errors import CommandFailed
 from egress.cli.output import plain
+from egress.cli.parser import epilog
 from egress.config.parsers import BadValue, ParseContext, duration
 
 _EVERY: Final = 1.0
@@ -29,6 +30,15 @@ def add_parser(commands: Any) -> None:
         help="list, allow and deny pending approvals",
         description="Lists the pending approvals and the grants of a running proxy, which must have been started with "
         "--admin.",
+        epilog=epilog(
+            ("List the pending approvals and the grants", "egress approvals --admin unix:/run/egress/admin.sock"),
+            ("Print each new pending approval", "egress approvals --watch"),
+            (
+                "Allow requests, and the same requests for an hour",
+                "egress approvals allow 3f2a --for 1h",
+            ),
+            ("Deny them with a reason for the client", "egress approvals deny 3f2a --reason 'not this host'"),
+        ),
     )
     add_options(parser)
     parser.add_argument("--watch", action="store_true", help="continue to list each new pending approval, until Ctrl-C")
@@ -36,21 +46,36 @@ def add_parser(commands: Any) -> None:
     parser.set_defaults(run=_list)
     actions = parser.add_subparsers(title="actions", metavar="ACTION")
 
-    allow = _add(actions, "allow", _allow, "allow the requests of a pending approval")
+    allow = _add(
+        actions,
+        "allow",
+        _allow,
+        "allow the requests of a pending approval",
+        ("Allow the requests that wait now", "egress approvals allow 3f2a"),
+        ("Also allow the same requests for an hour", "egress approvals allow 3f2a --for 1h --reason 'release'"),
+    )
     allow.add_argument(
         "--for", dest="seconds", type=_duration, metavar="TIME", help="also create a grant for this time, as in 1h"
     )
-    deny = _add(actions, "deny", _deny, "deny the requests of a pending approval")
+    deny = _add(
+        actions,
+        "deny",
+        _deny,
+        "deny the requests of a pending approval",
+        ("Deny the requests with a reason for the client", "egress approvals deny 3f2a --reason 'not this host'"),
+    )
     for each in (allow, deny):
         each.add_argument("--reason", metavar="TEXT", help="the reason, for the client and the audit log")
         each.add_argument(
             "--by", metavar="NAME", help="the name of the approver, for the audit log [default: your user name]"
         )
-    _add(actions, "revoke", _revoke, "revoke a grant")
+    _add(actions, "revoke", _revoke, "revoke a grant", ("End a grant", "egress approvals revoke 7b1c"))
 
 
-def _add(actions: Any, name: str, run: Any, text: str) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = actions.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+def _add(actions: Any, name: str, run: Any, text: str, *examples: tuple[str, str]) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = actions.add_parser(
+        name, help=text, description=f"{text[0].upper()}{text[1:]}.", epilog=epilog(*examples)
+    )
     parser.set_defaults(run=run)
     # The options are accepted before and after the action.
     add_options(parser, argparse.SUPPRESS)

@@ -14,6 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from egress.cli.errors import CommandFailed
+from egress.cli.parser import epilog
 from egress.config.load import load_config
 from egress.config.options import BY_NAME
 from egress.runtime.safe_files import replace_file
@@ -36,13 +37,39 @@ _DAYS: Final = CA_LIFETIME.days
 
 def add_parser(commands: Any) -> None:
     """Add C{ca} to the commands."""
-    parser = commands.add_parser("ca", help="manage the CA", description="Manages the CA of the proxy.")
+    parser = commands.add_parser(
+        "ca",
+        help="manage the CA",
+        description="Manages the CA of the proxy.",
+        epilog=epilog(
+            ("Show the CA and its validity", "egress ca show"),
+            ("Write what clients must trust", "egress ca export egress-ca.pem"),
+            ("Begin to replace the CA", "egress ca rotate"),
+        ),
+    )
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
 
-    show = _add(actions, "show", _show, "show the CA and its validity")
+    show = _add(
+        actions,
+        "show",
+        _show,
+        "show the CA and its validity",
+        ("Show the CA of the default directory", "egress ca show"),
+        (
+            "Print the days that are left",
+            "egress ca show --json | jq .current.daysLeft",
+        ),
+    )
     show.add_argument("--json", action="store_true", help="write JSON")
 
-    export = _add(actions, "export", _export, "write the certificates that clients must trust")
+    export = _add(
+        actions,
+        "export",
+        _export,
+        "write the certificates that clients must trust",
+        ("As PEM, for most programs", "egress ca export egress-ca.pem"),
+        ("As a trust store for Java", "egress ca export --format pkcs12 egress-ca.p12"),
+    )
     export.add_argument(
         "--format", choices=[form.value for form in Form], default=Form.PEM.value, help="[default: %(default)s]"
     )
@@ -58,6 +85,9 @@ def add_parser(commands: Any) -> None:
         "rotate",
         _rotate,
         "generate the next CA, and publish it in addition to the current CA, which still signs",
+        ("1. Generate the next CA, and distribute both", "egress ca rotate --days 365"),
+        ("2. Sign with the next CA when every client trusts it", "egress ca rotate --activate"),
+        ("3. Publish the earlier CA no longer", "egress ca rotate --retire"),
     )
     step = rotate.add_mutually_exclusive_group()
     step.add_argument(
@@ -80,8 +110,10 @@ def add_parser(commands: Any) -> None:
     )
 
 
-def _add(actions: Any, name: str, run: Any, text: str) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = actions.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+def _add(actions: Any, name: str, run: Any, text: str, *examples: tuple[str, str]) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = actions.add_parser(
+        name, help=text, description=f"{text[0].upper()}{text[1:]}.", epilog=epilog(*examples)
+    )
     parser.set_defaults(run=run)
     for option in (BY_NAME[each] for each in _OPTIONS):
         parser.add_argument(

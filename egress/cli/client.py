@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, TextIO
 
 from egress.cli.errors import CommandFailed
+from egress.cli.parser import epilog
 from egress.client_auth.htpasswd import is_name, password_line, token_line
 
 
@@ -20,6 +21,13 @@ def add_parser(commands: Any) -> None:
         help="create the line of a client for --client-auth",
         description="Prints the line of a client for the file of --client-auth. The password comes from a prompt, or "
         "is the first line of standard input.",
+        epilog=epilog(
+            ("Add a client with a password", "egress client alice >> clients.txt"),
+            (
+                "Add a client with a generated token",
+                "egress client --token build >> clients.txt",
+            ),
+        ),
     )
     parser.add_argument(
         "--token", action="store_true", help="generate a token, and write it to standard error; it is not stored"

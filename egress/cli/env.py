@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Mapping
 from typing import Any, Final, TextIO
 
+from egress.cli.parser import epilog
 from egress.cli.running_proxy import CA_OPTIONS, DEFAULT_URL, ProxyUrl, ca_config, write_files
 from egress.config.options import BY_NAME
 from egress.launch.formats import WRITERS
@@ -21,7 +22,11 @@ def add_parser(commands: Any) -> None:
         help="write the environment variables for programs behind a proxy",
         description="Writes the variables that make programs use a running proxy and trust its CA, and the files that "
         "these variables name, in the directory of the CA.",
-        epilog='Examples: eval "$(egress env)"; egress env --format github >> "$GITHUB_ENV".',
+        epilog=epilog(
+            ("Set the variables in this shell", 'eval "$(egress env)"'),
+            ("The same in fish", "egress env --format fish | source"),
+            ("For the later steps of a GitHub job", 'egress env --format github >> "$GITHUB_ENV"'),
+        ),
     )
     parser.add_argument("--proxy", metavar="URL", default=DEFAULT_URL, help="the proxy [default: %(default)s]")
     parser.add_argument("--format", choices=list(WRITERS), default="sh", help="the syntax [default: %(default)s]")

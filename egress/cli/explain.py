@@ -15,6 +15,7 @@ from twisted.internet.defer import TimeoutError as TookTooLong
 from egress.cli.admin_client import add_options, admin_api
 from egress.cli.errors import CommandFailed
 from egress.cli.output import plain
+from egress.cli.parser import epilog
 from egress.cli.proxy_options import add_proxy_options, given_options
 from egress.cli.react import run
 from egress.config.load import load_config
@@ -46,10 +47,26 @@ def add_parser(commands: Any) -> None:
         "explain",
         help="explain what the proxy would do with a request",
         description="Shows each step that a request would take, without sending the request.",
-        epilog="Also accepts the options of twistd egressproxy, its environment variables and its configuration file "
-        "(--policy, --authz-url, --config and others), which describe the proxy. With --admin, a running proxy "
-        "explains the request. Exit status 0: the request would be allowed; 1: denied or rejected; 3: no decision, an "
-        "approval is required, or the request would fail; 2: the command failed.",
+        epilog=epilog(
+            ("Test a policy", "egress explain --policy policy.toml GET https://example.com/"),
+            (
+                "Test a POST with content",
+                "egress explain POST https://example.com/ -H 'Accept: */*' --body hello",
+            ),
+            (
+                "Let a running proxy explain",
+                "egress explain --admin unix:/run/egress.sock CONNECT example.com:22",
+            ),
+            statuses={
+                0: "the request would be allowed",
+                1: "it would be denied or rejected",
+                2: "the command failed",
+                3: "no decision, an approval is required, or the request would fail",
+            },
+            text="Also accepts the options of twistd egressproxy, its environment variables and its configuration file "
+            "(--policy, --authz-url, --config and others), which describe the proxy. With --admin, a running proxy "
+            "explains the request.",
+        ),
         allow_abbrev=False,
     )
     parser.add_argument("method", metavar="METHOD", help="the method, as in GET")

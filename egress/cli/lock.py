@@ -10,6 +10,7 @@ from typing import Any, Final, TextIO
 from egress.cli import audit_input as audit_files
 from egress.cli.errors import Misused
 from egress.cli.output import STDOUT, write_file
+from egress.cli.parser import epilog
 from egress.model.counted import counted
 from egress.policy.learn.lockfile import (
     LOCK_FILE,
@@ -35,6 +36,10 @@ def add_parser(commands: Any) -> None:
         "lock",
         help="record and verify the destinations of a job",
         description="Compares the destinations of a job with a lock file that you store next to the code.",
+        epilog=epilog(
+            ("Record the destinations of a job", "egress lock record audit.jsonl"),
+            ("Fail if a later job has new destinations", "egress lock verify audit.jsonl"),
+        ),
     )
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
 
@@ -42,7 +47,12 @@ def add_parser(commands: Any) -> None:
         "record",
         help="write the lock file of an audit log",
         description="Writes the destinations of forwarded requests to the lock file, and replaces its content. With "
-        "--lock -, writes to standard output. The exit status is 2 if a file cannot be read or written.",
+        "--lock -, writes to standard output.",
+        epilog=epilog(
+            ("Write egress.lock", "egress lock record audit.jsonl"),
+            ("Compare hosts only", "egress lock record --detail host --lock hosts.lock audit.jsonl"),
+            statuses={0: "the lock file is written", 2: "a file cannot be read or written"},
+        ),
     )
     record.add_argument(
         "--detail",
@@ -57,8 +67,13 @@ def add_parser(commands: Any) -> None:
         "verify",
         help="find destinations that are not in the lock file",
         description="Lists the destinations of an audit log that are not in the lock file (+), the destinations in the "
-        "lock file without requests (-), and the destinations whose requests were denied (!). The exit status is 1 if "
-        "there are new destinations, 2 if a file cannot be read.",
+        "lock file without requests (-), and the destinations whose requests were denied (!).",
+        epilog=epilog(
+            ("Fail if there are new destinations", "egress lock verify audit.jsonl"),
+            ("Fail also for refused requests", "egress lock verify --fail-on-refused audit.jsonl"),
+            ("Accept new destinations", "egress lock verify --update audit.jsonl"),
+            statuses={0: "no new destinations", 1: "new destinations", 2: "a file cannot be read"},
+        ),
     )
     verify.add_argument(
         "--strict", action="store_true", help="exit with status 1 also for destinations without requests"

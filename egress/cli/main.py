@@ -15,40 +15,75 @@ from typing import Any, Final, TextIO
 from egress import __version__
 from egress.cli import approvals, ca, client, env, explain, lock, policy, run
 from egress.cli.errors import CommandFailed
+from egress.cli.parser import Commands, Parser, epilog, listing
 from egress.config.model import ConfigError
 
-# Each adds its own parser, which sets "run": a function of the arguments, the environment and the output stream.
-COMMANDS: Final[tuple[Callable[[Any], None], ...]] = (
-    approvals.add_parser,
-    ca.add_parser,
-    client.add_parser,
-    env.add_parser,
-    explain.add_parser,
-    lock.add_parser,
-    policy.add_parser,
-    run.add_parser,
+Addition = Callable[[Any], None]
+
+# The commands by group.  Each adds its own parser, with examples (L{egress.cli.parser.epilog}), and sets "run": a
+# function of the arguments, the environment and the output stream.
+COMMANDS: Final[Mapping[str, tuple[Addition, ...]]] = {
+    "run programs behind a proxy": (
+        env.add_parser,
+        run.add_parser,
+    ),
+    "write and check policies": (
+        explain.add_parser,
+        lock.add_parser,
+        policy.add_parser,
+    ),
+    "operate a proxy": (
+        approvals.add_parser,
+        ca.add_parser,
+        client.add_parser,
+    ),
+}
+
+_DESCRIPTION: Final = (
+    "Runs commands behind an egress proxy, and manages its CA, policies and approvals. "
+    "To start a proxy for several programs: twistd -n egressproxy."
+)
+_EPILOG: Final = epilog(
+    ("Run a command behind a proxy of its own, and list its requests", "egress run -- curl https://example.com/"),
+    ("Write a policy that allows what a command does", "egress run --learn policy.toml -- npm ci"),
+    ("Find out why a request is denied", "egress explain --policy policy.toml GET https://example.com/"),
+    text="egress COMMAND --help shows the options and the examples of a command.",
 )
 
+# The beginning of the command line of twistd, which a user may give to this command instead.
+_TWISTD: Final = ("-n", "--nodaemon", "egressproxy", "egressauthz")
 
 # The exit status that a shell gives a program that Ctrl-C ended.
 _INTERRUPTED: Final = 130
 
 
-def parser(additions: Iterable[Callable[[Any], None]] = COMMANDS) -> argparse.ArgumentParser:
+def parser(groups: Mapping[str, Iterable[Addition]] = COMMANDS, kind: type[Parser] = Parser) -> argparse.ArgumentParser:
     """Make the parser of the command line.
 
-    @param additions: each adds the parser of one command.
+    @param groups: for each group of commands, the functions that add their parsers.
+    @param kind: the class of the parsers.
     """
-    top = argparse.ArgumentParser(
-        prog="egress",
-        description="Runs commands behind an egress proxy, and manages its CA, policies and approvals. "
-        "To start a proxy for several programs: twistd egressproxy.",
-    )
+    top = kind(prog="egress", usage="%(prog)s [-h] [--version] COMMAND ...", epilog=_EPILOG)
     top.add_argument("--version", action="version", version=f"egressproxy {__version__}")
-    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for add in additions:
-        add(commands)
+    # The description lists the commands by group, which argparse cannot do.
+    action = top.add_subparsers(prog="egress", metavar="COMMAND", required=True, help=argparse.SUPPRESS)
+    commands = {title: Commands(action) for title in groups}
+    for title, additions in groups.items():
+        for add in additions:
+            add(commands[title])
+    top.description = f"{_DESCRIPTION}\n\n{listing(commands)}"
     return top
+
+
+def _hinted(arguments: Sequence[str]) -> Sequence[str]:
+    """Detect the command line of a proxy.
+
+    @raise SystemExit: with the program that has these options.
+    """
+    if arguments and arguments[0] in _TWISTD:
+        print("egress: to start a proxy: twistd -n egressproxy (-n keeps it in the foreground)", file=sys.stderr)
+        raise SystemExit(2)
+    return arguments
 
 
 def main(
@@ -57,7 +92,7 @@ def main(
     out: TextIO | None = None,
     err: TextIO | None = None,
     *,
-    additions: Iterable[Callable[[Any], None]] = COMMANDS,
+    groups: Mapping[str, Iterable[Addition]] = COMMANDS,
 ) -> int:
     """Run one command.
 
@@ -65,11 +100,11 @@ def main(
     @param environ: the environment; C{None}: that of this process.
     @param out: standard output; C{None}: that of this process.
     @param err: standard error; C{None}: that of this process.
-    @param additions: see L{parser}.
+    @param groups: see L{parser}.
     @return: the status to exit with.
     @raise SystemExit: when the command line cannot be read, or asks for help.
     """
-    given = parser(additions).parse_args(arguments)
+    given = parser(groups).parse_args(_hinted(sys.argv[1:] if arguments is None else arguments))
     out = out or sys.stdout
     try:
         status: int | None = given.run(given, os.environ if environ is None else environ, out)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from egress.cli import policy_check, policy_replay, policy_suggest
+from egress.cli.parser import epilog
 
 # Each adds its own parser, which sets "run".
 _COMMANDS: Final[tuple[Callable[[Any], None], ...]] = (
@@ -21,6 +22,14 @@ def add_parser(commands: Any) -> None:
         "policy",
         help="check policies, and generate them from audit logs",
         description="Checks, replays and generates policies for --policy.",
+        epilog=epilog(
+            ("Check a policy, and run its tests", "egress policy check policy.toml"),
+            ("Generate a policy from an audit log", "egress policy suggest audit.jsonl --output policy.toml"),
+            (
+                "Compare its decisions with the log",
+                "egress policy replay audit.jsonl --policy policy.toml",
+            ),
+        ),
     )
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     for add in _COMMANDS:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final, TextIO
 
 from egress.cli.errors import CommandFailed, Misused
+from egress.cli.parser import epilog
 from egress.policy.check.case_runner import CaseResult, run_case
 from egress.policy.check.unreachable import unreachable_rules
 from egress.policy.parse.load import PolicyError, load_policy, parse_policy
@@ -24,7 +25,12 @@ def add_parser(commands: Any) -> None:
         "check",
         help="check a policy, and run its tests",
         description="Reads a policy and the files that it includes, runs its tests, and lists rules that can never "
-        "decide. The exit status is 0 if all tests pass, 1 if a test fails, 2 if the policy cannot be used.",
+        "decide.",
+        epilog=epilog(
+            ("Check a policy, and run its tests", "egress policy check policy.toml"),
+            ("Print only problems, as in CI", "egress policy check --quiet policy.toml"),
+            statuses={0: "all tests pass", 1: "a test fails", 2: "the policy cannot be used"},
+        ),
     )
     parser.add_argument("-q", "--quiet", action="store_true", help="print only errors and warnings")
     parser.add_argument("file", metavar="FILE", help="the policy file; - is standard input")

@@ -14,6 +14,7 @@ from egress.authz.fail_closed import FailClosedAuthorizer
 from egress.authz.remote.client import RemoteService, remote_authorizer
 from egress.cli import audit_input as audit_files
 from egress.cli.errors import Misused
+from egress.cli.parser import epilog
 from egress.cli.react import run
 from egress.config.load import load_config
 from egress.config.model import ConfigError, ProxyConfig
@@ -39,8 +40,12 @@ def add_parser(actions: Any) -> None:
     parser = actions.add_parser(
         "replay",
         help="evaluate another policy or service on recorded requests",
-        description="Evaluates each authorization request of an audit log again, and shows which decisions differ. The "
-        "exit status is 0 if no decision differs, 1 if a decision differs, 2 if a file cannot be read.",
+        description="Evaluates each authorization request of an audit log again, and shows which decisions differ.",
+        epilog=epilog(
+            ("Test a changed policy on recorded requests", "egress policy replay audit.jsonl --policy changed.toml"),
+            ("Query another service", "egress policy replay audit.jsonl --authz-url http://127.0.0.1:9191"),
+            statuses={0: "no decision differs", 1: "a decision differs", 2: "a file cannot be read"},
+        ),
     )
     decider = parser.add_mutually_exclusive_group(required=True)
     decider.add_argument("--policy", metavar="NEW", help="the policy to evaluate")

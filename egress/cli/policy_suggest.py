@@ -11,6 +11,7 @@ from typing import Any, Final, TextIO
 from egress.cli import audit_input as audit_files
 from egress.cli.errors import CommandFailed, Misused
 from egress.cli.output import STDOUT, write_file
+from egress.cli.parser import epilog
 from egress.model.counted import counted
 from egress.policy.learn.suggest import MAX_RULES, MIN_RULES, Suggestion
 from egress.policy.learn.writer import write_policy
@@ -26,8 +27,16 @@ def add_parser(actions: Any) -> None:
         help="generate a policy from an audit log",
         description="Writes a small policy that allows the forwarded requests of an audit log: allowed requests, and "
         "requests that observe mode forwarded. It does not allow requests that were denied or rejected, and no host "
-        "whose name was never resolved. The exit "
-        "status is 1 if no request was forwarded, 2 if a file cannot be read or written.",
+        "whose name was never resolved.",
+        epilog=epilog(
+            ("Write a policy", "egress policy suggest audit.jsonl --output policy.toml"),
+            ("Write a shorter policy that allows more", "egress policy suggest --max-rules 20 audit.jsonl"),
+            statuses={
+                0: "the policy is written",
+                1: "no request was forwarded",
+                2: "a file cannot be read or written",
+            },
+        ),
     )
     parser.add_argument(
         "--only-allowed",

@@ -12,6 +12,7 @@ from typing import Any, Final, TextIO
 
 from egress.cli.errors import CommandFailed
 from egress.cli.output import plain, write_file
+from egress.cli.parser import epilog
 from egress.cli.proxy_options import add_proxy_options, given_options
 from egress.cli.react import run
 from egress.cli.run_lock import RunLock
@@ -49,11 +50,26 @@ def add_parser(commands: Any) -> None:
         description="Starts a proxy on a free port of this machine, runs the command behind it, and stops the proxy "
         "when the command ends. The environment of the command has the proxy and the CA for the programs that read "
         "them. A summary of the requests follows on standard error.",
-        epilog="Examples: egress run -- curl https://example.com/; "
-        "egress run --policy policy.toml -- npm ci. "
-        "Also accepts the options of twistd egressproxy, its environment variables and its configuration file "
-        "(--policy, --authz-url, --config and others). The exit status is that of the command, 128 + N if signal N "
-        "ended it; 125: egress failed; 126: the command cannot be executed; 127: there is no such command.",
+        epilog=epilog(
+            ("Run a command with the starter policy", "egress run -- curl https://example.com/"),
+            ("Write a policy that allows what a command does", "egress run --learn policy.toml -- npm ci"),
+            (
+                "Enforce it, and write a report",
+                "egress run --policy policy.toml --report summary.md -- npm ci",
+            ),
+            (
+                "Record destinations, or list new ones",
+                "egress run --lock egress.lock -- pip install requests",
+            ),
+            statuses={
+                "N": "the status of the command; 128 + N if signal N ended it",
+                FAILED: "egress failed",
+                126: "the command cannot be executed",
+                127: "there is no such command",
+            },
+            text="Also accepts the options of twistd egressproxy, its environment variables and its configuration file "
+            "(--policy, --authz-url, --config and others).",
+        ),
         allow_abbrev=False,
     )
     parser.add_argument(

@@ -6,7 +6,7 @@ import io
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,15 @@ from egress.cli import main as cli
 from egress.cli.errors import CommandFailed, Misused
 from egress.config.model import ConfigError
 
-Addition = Callable[[Any], None]
-
 ROOT = Path(__file__).parent.parent.parent
 
 
 class CommandLineTests(SynchronousTestCase):
     """Behavior common to all commands."""
 
-    def run_command(self, *arguments: str, additions: Iterable[Addition] = cli.COMMANDS) -> tuple[int, str, str]:
+    def run_command(
+        self, *arguments: str, groups: Mapping[str, Iterable[cli.Addition]] = cli.COMMANDS
+    ) -> tuple[int, str, str]:
         """Run the command.
 
         @return: the exit status, standard output and standard error.
@@ -34,7 +34,7 @@ class CommandLineTests(SynchronousTestCase):
         self.patch(sys, "stdout", out)
         self.patch(sys, "stderr", err)
         try:
-            status = cli.main(arguments, {}, additions=additions)
+            status = cli.main(arguments, {}, groups=groups)
         except SystemExit as end:
             status = int(end.code or 0)
         return status, out.getvalue(), err.getvalue()
@@ -48,7 +48,7 @@ class CommandLineTests(SynchronousTestCase):
         def add(commands: Any) -> None:
             commands.add_parser("fail").set_defaults(run=fail)
 
-        return self.run_command("fail", additions=[add])
+        return self.run_command("fail", groups={"": [add]})
 
     def test_version(self) -> None:
         self.assertEqual(self.run_command("--version"), (0, f"egressproxy {__version__}\n", ""))
@@ -59,7 +59,17 @@ class CommandLineTests(SynchronousTestCase):
             status, out, _ = self.run_command(*arguments)
             self.assertEqual(status, 0)
             self.assertTrue(out.startswith(f"usage: egress {' '.join(arguments[:-1])}".rstrip()), out)
-        self.assertIn("ca ", self.run_command("--help")[1])
+        out = self.run_command("--help")[1]
+        for title in cli.COMMANDS:
+            self.assertIn(f"\n{title}:\n", out)
+        self.assertIn("\n  ca         manage the CA\n", out)
+
+    def test_twistd(self) -> None:
+        """A command line of twistd gets a hint."""
+        for arguments in (["-n"], ["egressproxy", "-n"], ["egressauthz", "--policy", "policy.toml"]):
+            status, out, err = self.run_command(*arguments)
+            self.assertEqual((status, out), (2, ""))
+            self.assertIn("twistd -n egressproxy", err)
 
     def test_invalid_command_line(self) -> None:
         """An invalid command line has exit status 2."""
@@ -83,7 +93,7 @@ class CommandLineTests(SynchronousTestCase):
         def add(commands: Any) -> None:
             commands.add_parser("differ").set_defaults(run=lambda *_: 1)
 
-        self.assertEqual(self.run_command("differ", additions=[add]), (1, "", ""))
+        self.assertEqual(self.run_command("differ", groups={"": [add]}), (1, "", ""))
 
     def test_closed_output(self) -> None:
         """A reader that closes the pipe early causes no traceback."""

@@ -1,0 +1,87 @@
+"""The parsers of the command line: groups of commands, and help with examples."""
+
+from __future__ import annotations
+
+import argparse
+import textwrap
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final
+
+_INDENT: Final = "  "
+
+
+class HelpFormatter(argparse.HelpFormatter):
+    """Formats help: wraps the paragraphs of a description, and leaves blocks with indented lines as they are."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        blocks = (block.strip("\n") for block in text.split("\n\n"))
+        return "\n\n".join(
+            textwrap.indent(block, indent)
+            if f"\n{_INDENT}" in block or block.startswith(_INDENT)
+            else super(HelpFormatter, self)._fill_text(block, width, indent)
+            for block in blocks
+        )
+
+
+class Parser(argparse.ArgumentParser):
+    """The parser of C{egress} or of one of its commands.
+
+    @cvar shows_all: whether the options that C{--help} leaves out have a help text, for completion.
+    """
+
+    shows_all: ClassVar[bool] = False
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        options.setdefault("formatter_class", HelpFormatter)
+        super().__init__(*args, **options)
+
+
+class CompleteParser(Parser):
+    """A parser for a completion script, which contains every option."""
+
+    shows_all = True
+
+
+class Commands:
+    """The commands of one group, for the functions that add parsers.
+
+    @param action: the result of C{add_subparsers}.
+    @ivar summaries: the commands of this group, with their summaries.
+    """
+
+    def __init__(self, action: Any) -> None:
+        self._action = action
+        self.summaries: dict[str, str] = {}
+
+    def add_parser(self, name: str, **options: Any) -> argparse.ArgumentParser:
+        """Add a command (C{argparse}, the action of C{add_subparsers})."""
+        self.summaries[name] = options.get("help", "")
+        parser: argparse.ArgumentParser = self._action.add_parser(name, **options)
+        return parser
+
+
+def listing(groups: Mapping[str, Commands]) -> str:
+    """List the commands by group, for the description of the top parser.
+
+    @param groups: the groups by their titles.
+    """
+    width = max((len(name) for group in groups.values() for name in group.summaries), default=0)
+    return "\n\n".join(
+        "\n".join([f"{title}:", *(f"  {name:<{width}}  {text}" for name, text in sorted(group.summaries.items()))])
+        for title, group in groups.items()
+    )
+
+
+def epilog(*examples: tuple[str, str], statuses: Mapping[int | str, str] | None = None, text: str = "") -> str:
+    """Write the end of a command's help.
+
+    @param examples: what each example does, and its command line.
+    @param statuses: the meanings of exit statuses.
+    @param text: a paragraph above the examples.
+    """
+    blocks = [text] if text else []
+    blocks.append("\n".join(["examples:", *(f"  # {what}\n  {line}" for what, line in examples)]))
+    if statuses:
+        width = max(len(str(status)) for status in statuses)
+        blocks.append("\n".join(["exit status:", *(f"  {key!s:<{width}}  {text}" for key, text in statuses.items())]))
+    return "\n\n".join(blocks)
