@@ -164,7 +164,8 @@ class _Trace:
                 self._step(name, _SKIPPED, "not tried (--connect)")
             return self._end("allow", decision.reason, decision.decided_by, decision.rule_id)
         except EgressError as error:
-            if not self._steps or self._steps[-1].outcome != _NO:
+            # The step that failed may have recorded the error, with details.
+            if not self._steps or self._steps[-1].text != error.reason:
                 outcome = _NO if outcome_of(error).verdict in ("deny", "rejected") else _FAILED
                 self._step(name, outcome, error.reason)
             raise
@@ -366,8 +367,12 @@ class _Trace:
             self._step("way", _OK, f"through {upstream.scheme}://{upstream.authority}, {how}")
             return
         config = self._of.config
-        bypassed = config.bypass.matches(origin.authority) and (config.upstream_http or config.upstream_https)
-        self._step("way", _OK, "directly, not through the upstream proxy (--no-proxy)" if bypassed else "directly")
+        why = None
+        if config.upstream_http or config.upstream_https:
+            variable, other = ("HTTP_PROXY", "http") if origin.scheme == "https" else ("HTTPS_PROXY", "https")
+            is_bypassed = config.bypass.matches(origin.authority)
+            why = "--no-proxy" if is_bypassed else f"{variable} applies only to {other}"
+        self._step("way", _OK, "directly" if why is None else f"directly, not through the upstream proxy ({why})")
 
     @inlineCallbacks
     def _connect(self, route: Route) -> Generator[Deferred[Any], Any, None]:

@@ -18,6 +18,7 @@ from egress.cli.output import plain
 from egress.cli.parser import epilog
 from egress.cli.proxy_options import add_proxy_options, given_options
 from egress.cli.react import run
+from egress.cli.upstream_variables import notes, without_client_proxies
 from egress.config.load import load_config
 from egress.config.model import ConfigError, ProxyConfig
 from egress.model.explanation import MAX_BODY, ExplainRequest, Explanation, InvalidExplainRequest
@@ -104,7 +105,10 @@ def _run(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> 
                 raise ExplainFailed(f"--{min(arguments)}: cannot be combined with --admin: remove it")
             document = admin_api(given, environ).call("POST", "/explain", question.to_json())
         else:
-            config = load_config(arguments, environ)
+            described, removed = without_client_proxies(arguments, environ)
+            config = load_config(arguments, described)
+            for note in notes(arguments, described, config, removed):
+                print(f"egress: {note}", file=sys.stderr)
             document = run(lambda reactor: explained(reactor, config, question)).to_json()
     except TookTooLong as error:
         raise ExplainFailed(f"the explanation was not complete within {_SECONDS:g} s") from error

@@ -14,6 +14,9 @@ from egress.model.authority import DEFAULT_PORTS
 PASSWORD: Final = "changeit"  # noqa: S105 -- the trust store has no secrets
 """The password of the Java trust store; Java's own trust store has the same one."""
 
+CLIENT_PROXY: Final = "EGRESS_CLIENT_PROXY"
+"""The variable that marks an environment for clients: commands that describe a proxy do not use it as its upstream."""
+
 # Programs contact the hosts in these variables directly, without a decision.
 BYPASSES: Final = ("NO_PROXY", "no_proxy", "npm_config_noproxy", "NPM_CONFIG_NOPROXY")
 
@@ -68,7 +71,7 @@ def client_variables(proxy: str, files: ClientFiles | None, environ: Mapping[str
     @param files: the files to trust; C{None} if clients trust the CA already.
     @param environ: the environment, of which Java's options are extended.
     """
-    found = dict.fromkeys((*_PROXY, *_PACKAGE_MANAGERS_PROXY), proxy)
+    found = dict.fromkeys((*_PROXY, *_PACKAGE_MANAGERS_PROXY, CLIENT_PROXY), proxy)
     # Node.js ignores the proxy variables otherwise (since 24).
     found["NODE_USE_ENV_PROXY"] = "1"
     if files is not None:

@@ -189,6 +189,7 @@ class TraceTests(ExplainTestCase):
         """The authorizer is queried nevertheless, as by the proxy."""
         found = self.explain("GET", "http://nowhere.test/")
         self.assertEqual((found.verdict, found.code, found.status), ("none", "name-not-resolved", 502))
+        self.assertEqual([step.name for step in found.steps].count("address"), 1)
         self.assertEqual(self.outcomes(found), {"request": "ok", "address": "failed", "decision": "ok"})
 
     def test_resolution_timeout(self) -> None:
@@ -339,6 +340,18 @@ class RequestTests(ExplainTestCase):
         service = self.service(upstream_http=upstream)
         found = self.explain("GET", "http://a.test/", headers, service=service)
         self.assertIn("in a tunnel", self.step(found, "way").text)
+
+    def test_an_upstream_proxy_for_one_scheme(self) -> None:
+        """Often only one of the two variables is set; the step names it."""
+        upstream = UpstreamProxy("http", Authority("proxy.test", 3128))
+        for field, url, variable in (
+            ("upstream_http", "https://a.test/", "HTTP_PROXY applies only to http"),
+            ("upstream_https", "http://a.test/", "HTTPS_PROXY applies only to https"),
+        ):
+            options: dict[str, Any] = {field: upstream}
+            found = self.explain("GET", url, service=self.service(**options))
+            text = f"directly, not through the upstream proxy ({variable})"
+            self.assertEqual(self.step(found, "way").text, text)
 
     def test_an_upgrade_to_another_protocol(self) -> None:
         headers = ((b"Connection", b"Upgrade"), (b"Upgrade", b"tcp"))

@@ -98,9 +98,10 @@ class ExplainCommandTests(SynchronousTestCase):
         self.asked.append((method, path, document))
         return ALLOWED.to_json()
 
-    def explain(self, *arguments: str, status: int = 0) -> tuple[str, str]:
+    def explain(self, *arguments: str, status: int = 0, **environ: str) -> tuple[str, str]:
         out, err = io.StringIO(), io.StringIO()
-        self.assertEqual(cli.main(["explain", *arguments], {}, out, err), status, err.getvalue())
+        self.patch(sys, "stderr", err)
+        self.assertEqual(cli.main(["explain", *arguments], environ, out, err), status, err.getvalue())
         return out.getvalue(), err.getvalue()
 
     def test_explain_request(self) -> None:
@@ -128,6 +129,18 @@ class ExplainCommandTests(SynchronousTestCase):
         self.assertEqual(self.asked, [("POST", "/explain", ExplainRequest("GET", "http://a.test/").to_json())])
         _, err = self.explain("GET", "x", "--admin", "unix:/a", "--policy", "x", status=2)
         self.assertIn("--policy: cannot be combined with --admin", err)
+
+    def test_shell_of_a_client(self) -> None:
+        """The proxy of the shell is not the upstream proxy of the proxy; another one is, and a note says so."""
+        url = "http://127.0.0.1:8080"
+        _, err = self.explain("GET", "http://a.test/", HTTP_PROXY=url, HTTPS_PROXY=url)
+        self.assertIn("egress: HTTP_PROXY, HTTPS_PROXY: not used as the upstream proxy", err)
+        _, err = self.explain("GET", "http://a.test/", HTTPS_PROXY="http://proxy.test:3128")
+        self.assertIn("egress: HTTPS_PROXY: used as the upstream proxy", err)
+        _, err = self.explain("GET", "http://a.test/")
+        self.assertEqual(err, "")
+        own, other, none = (config.upstream_https for config, _ in self.asked)
+        self.assertEqual((own, str(other.authority), none), (None, "proxy.test:3128", None))
 
     def test_content(self) -> None:
         path = Path(self.mktemp())

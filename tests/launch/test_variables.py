@@ -7,7 +7,7 @@ from pathlib import Path
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.launch.variables import BYPASSES, ClientFiles, client_variables, environment
+from egress.launch.variables import BYPASSES, CLIENT_PROXY, ClientFiles, client_variables, environment
 
 PROXY = "http://127.0.0.1:3128"
 FILES = ClientFiles(
@@ -21,7 +21,7 @@ class VariablesTests(SynchronousTestCase):
     def test_proxy(self) -> None:
         """Programs read the variables in either case."""
         found = client_variables(PROXY, FILES, {})
-        for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "npm_config_https_proxy"):
+        for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "npm_config_https_proxy", CLIENT_PROXY):
             self.assertEqual(found[name], PROXY, name)
         self.assertEqual(found["NODE_USE_ENV_PROXY"], "1")
 
