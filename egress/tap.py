@@ -51,6 +51,33 @@ class Options(CommandLine):
         "An egress proxy that authorizes every outbound HTTP and HTTPS request before it forwards the request. "
         "Command-line options override environment variables, which override --config. Use none to unset an option."
     )
+    common = {
+        "listen": "where clients connect [default: tcp:8080:interface=127.0.0.1]",
+        "client-auth": "the clients that may use the proxy, with their hashed secrets",
+        "authz-url": "the authorization service that decides",
+        "policy": "the rules that decide, without a service",
+        "mode": "observe: forward and record what would be denied",
+        "secrets": "the secrets to insert into requests",
+        "passthrough": "a host whose TLS is not intercepted",
+        "ca-dir": "the directory of the CA [default: ~/.egressproxy/ca]",
+        "upstream-proxy": "the proxy through which requests leave",
+        "allow-address": "permit loopback or private addresses",
+        "workers": "the number of processes [default: 1]",
+        "audit-log": "one line of JSON for each decision; -: standard output",
+        "admin": "the admin API, for approvals and egress explain",
+        "config": "a TOML file with these options",
+    }
+    examples = (
+        ('Start with the starter policy; then, in another shell: eval "$(egress env)"', "twistd -n egressproxy"),
+        (
+            "Decide by a policy, and record every decision",
+            "twistd -n egressproxy --policy policy.toml --audit-log audit.jsonl",
+        ),
+        (
+            "Let a service decide, for clients on other machines",
+            "twistd -n egressproxy --client-auth clients.txt --authz-url http://authz:9000",
+        ),
+    )
 
 
 def start_message(

@@ -102,8 +102,8 @@ def check(directory: Path) -> None:
         if len(shown) != 1:
             raise SystemExit(f"{programs}\ntwistd --help shows {program} {len(shown)} times")
         print(shown[0])
-        if option not in run(clean / "bin" / "twistd", program, "--help", cwd=directory):
-            raise SystemExit(f"twistd {program} --help does not show the options")
+        if option not in run(clean / "bin" / "twistd", program, "--help-all", cwd=directory):
+            raise SystemExit(f"twistd {program} --help-all does not show the options")
     if "rotate" not in run(clean / "bin" / "egress", "ca", "--help", cwd=directory):
         raise SystemExit("egress ca --help does not show what can be done")
     run(

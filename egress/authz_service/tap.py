@@ -29,6 +29,18 @@ class Options(CommandLine):
         "An authorization service that decides by a policy (POST /validate), for Postman runners and egressproxy. "
         "Command-line options override environment variables, which override --config. Use none to unset an option."
     )
+    common = {
+        "listen": "where proxies connect [default: tcp:9000:interface=127.0.0.1]",
+        "token-file": "the bearer token that callers must send",
+        "policy": "the rules that decide",
+        "audit-log": "one line of JSON for each decision; -: standard output",
+        "metrics-port": "the port for /metrics and /health",
+        "config": "a TOML file with these options",
+    }
+    examples = (
+        ("Decide by a policy", "twistd -n egressauthz --policy policy.toml"),
+        ("Use it in a proxy", "twistd -n egressproxy --authz-url http://127.0.0.1:9000"),
+    )
 
 
 def start_message(addresses: Sequence[IAddress], authorizer: str, config: AuthzServiceConfig) -> str:

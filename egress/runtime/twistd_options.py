@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from typing import ClassVar, Final, NoReturn
 
@@ -14,8 +14,12 @@ from twisted.python import usage
 from egress import __version__
 from egress.config.option import Option, by_name
 from egress.model.redact import redact_userinfo
+from egress.runtime.option_help import full_help, group_names, paragraph, short_help
 
-_WIDTH: Final = 80
+# What a user may write before the name of an option, by analogy with the variables and with other programs.
+_PREFIXES: Final = ("egress-proxy-", "egressproxy-", "egress-")
+# The options of help, as getopt knows them.
+_HELP: Final = ("help", "help-all", "help-for", "version")
 # The default of twistd, relative to the working directory.
 _PIDFILE: Final = "twistd.pid"
 
@@ -28,35 +32,22 @@ def exit_with(program: str, message: str) -> NoReturn:
     raise SystemExit(f"{program}: " + " ".join(message.split()))
 
 
-def _option_help(option: Option) -> str:
-    metavar = f" {option.metavar}" if option.metavar else ""
-    lines = [f"  {', '.join(f'--{name}{metavar}' for name in (option.name, *option.aliases))}"]
-    repeat = " Can be repeated." if option.repeatable else ""
-    names = ", ".join(variable.name for variable in option.environment)
-    for text in (f"{option.help}{repeat}", f"[default: {option.default}; environment: {names}]"):
-        lines += textwrap.wrap(
-            text,
-            _WIDTH,
-            initial_indent="      ",
-            subsequent_indent="      ",
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
-    return "\n".join(lines)
-
-
 class CommandLine(usage.Options):
     """The command line of one program, which a subclass defines.
 
     @cvar program: the name of the program.
     @cvar table: its options.
     @cvar longdesc: its description, for C{--help}.
+    @cvar common: the options in the short help, with their short descriptions.
+    @cvar examples: what each example of the short help does, and its command line.
     @ivar arguments: the given options, for L{egress.config.sources.gather}.
     """
 
     program: ClassVar[str]
     table: ClassVar[tuple[Option, ...]]
     longdesc: ClassVar[str]
+    common: ClassVar[Mapping[str, str]]
+    examples: ClassVar[tuple[tuple[str, str], ...]]
     synopsis = "[options]"
 
     def __init_subclass__(cls) -> None:
@@ -90,14 +81,48 @@ class CommandLine(usage.Options):
         names = by_name(self.table)
         prefix = re.fullmatch(r"option --(\S+) not a unique prefix", message)
         if prefix:
-            found = sorted(name for name in names if name.startswith(prefix[1]))
+            found = sorted(name for name in (*names, *_HELP) if name.startswith(prefix[1]))
             return f"write one of {', '.join(f'--{name}' for name in found)}"
-        unknown = re.fullmatch(r"option --(\S+) not recognized", message)
-        close = get_close_matches(unknown[1], names, n=1) if unknown else []
-        return f"did you mean --{close[0]}?" if close else "--help lists the options"
+        unknown = re.fullmatch(r"option --?(\S+) not recognized", message)
+        if unknown is None:
+            return "--help lists the options"
+        if self._belongs_to_twistd(unknown[1]):
+            return f"it is an option of twistd: write it before {self.program}"
+        close = _similar(unknown[1], (*names, *_HELP))
+        return f"did you mean --{close}?" if close else "--help-all lists the options"
+
+    def _belongs_to_twistd(self, name: str) -> bool:
+        parent = getattr(self, "parent", None)
+        if parent is None:
+            return False
+        short: str = parent.shortOpt
+        return name in short.replace(":", "") or name in [each.rstrip("=") for each in parent.longOpt]
+
+    def opt_help(self) -> None:
+        """Show the common options, and exit."""
+        self._show(short_help(self.table, self.common, self.examples, ()))
 
     # usage.Options has only the long form.
-    opt_h = usage.Options.opt_help
+    opt_h = opt_help
+
+    def opt_help_all(self) -> None:
+        """Show all options, and exit."""
+        self._show(full_help(self.table))
+
+    def opt_help_for(self, group: str) -> None:
+        """Show the options of a group, and exit."""
+        shown = [option for option in self.table if option.group.lower() == group.lower()]
+        if not shown:
+            names = ", ".join(group_names(self.table))
+            exit_with(self.program, f"--help-for {group!r}: write one of {names}")
+        self._show(full_help(shown))
+
+    def _show(self, text: str) -> NoReturn:
+        synopsis = self.getSynopsis()
+        # A reader that closes the pipe early, such as head, has read enough.
+        with suppress(BrokenPipeError):
+            print(f"{synopsis}\n\n{paragraph(self.longdesc)}\n\n{text}", flush=True)
+        raise SystemExit(0)
 
     def postOptions(self) -> None:
         """Write no pid file in the foreground, unless the user names one (C{usage.Options.postOptions}).
@@ -115,13 +140,17 @@ class CommandLine(usage.Options):
             raise usage.UsageError(f"{redact_userinfo(extra[0])!r} is not an option")
 
     def getUsage(self, width: int | None = None) -> str:
-        """Format the help (C{usage.Options.getUsage})."""
-        parts = ["\n" + textwrap.fill(self.longdesc, _WIDTH)]
-        for group in dict.fromkeys(option.group for option in self.table):
-            parts.append(f"{group}:")
-            parts += [_option_help(option) for option in self.table if option.group == group]
-        parts.append("Other:\n  --help\n      Show this and exit.\n  --version\n      Show the version and exit.")
-        return "\n\n".join(parts) + "\n"
+        """Format the options (C{usage.Options.getUsage})."""
+        return f"\n{paragraph(self.longdesc)}\n\n{full_help(self.table)}\n"
+
+
+def _similar(given: str, names: Collection[str]) -> str | None:
+    """Return the name that a user may have meant."""
+    name = given.lower().replace("_", "-")
+    for prefix in _PREFIXES:
+        if name.startswith(prefix) and name.removeprefix(prefix) in names:
+            return name.removeprefix(prefix)
+    return next(iter(get_close_matches(name, names, n=1)), None)
 
 
 def _takes(option: Option, name: str) -> Callable[..., None]:

@@ -103,7 +103,7 @@ class MakeServiceTests(Cases.AnyPlugin):
     def test_help(self) -> None:
         out = io.StringIO()
         self.patch(sys, "stdout", out)
-        self.assertRaises(SystemExit, Options().parseOptions, ["--help"])
+        self.assertRaises(SystemExit, Options().parseOptions, ["--help-all"])
         text = out.getvalue()
         for option in AUTHZ_SERVICE_OPTIONS:
             self.assertIn(f"\n  --{option.name}", text)

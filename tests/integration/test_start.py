@@ -138,7 +138,7 @@ class StartTests(IntegrationTestCase):
 
     def test_help(self) -> None:
         done = subprocess.run(
-            twistd("--help"), capture_output=True, text=True, timeout=60, env=proxy_environment(), check=True
+            twistd("--help-all"), capture_output=True, text=True, timeout=60, env=proxy_environment(), check=True
         )
         for option in ("--authz-url", "EGRESS_AUTHZ_URL", "--listen", "tcp:8080:interface=127.0.0.1", "--body-limit"):
             with self.subTest(option):

@@ -63,7 +63,18 @@ class OptionsTests(SynchronousTestCase):
                 "egressproxy: option --authz-max not a unique prefix; "
                 "write one of --authz-max-concurrency, --authz-max-stale, --authz-max-ttl",
             ),
-            (["--zzz"], "egressproxy: option --zzz not recognized; --help lists the options"),
+            (["--zzz"], "egressproxy: option --zzz not recognized; --help-all lists the options"),
+            (
+                ["--egress-proxy-authz-url", "x"],
+                "egressproxy: option --egress-proxy-authz-url not recognized; did you mean --authz-url?",
+            ),
+            (["--EGRESS_POLICY", "x"], "egressproxy: option --EGRESS_POLICY not recognized; did you mean --policy?"),
+            (["--help-"], "egressproxy: option --help- not a unique prefix; write one of --help-all, --help-for"),
+            (
+                ["--help-for", "disks"],
+                "egressproxy: --help-for 'disks': write one of listeners, authorization, tls, destinations, limits, "
+                "operation",
+            ),
             (["--listen"], "egressproxy: option --listen requires argument; --help lists the options"),
             (["x"], "egressproxy: 'x' is not an option; --help lists the options"),
             (
@@ -74,19 +85,29 @@ class OptionsTests(SynchronousTestCase):
             with self.subTest(arguments):
                 self.refuse(arguments, expected)
 
-    def run_and_exit(self, argument: str) -> str:
+    def test_options_of_twistd(self) -> None:
+        for name, expected in (
+            ("-n", "egressproxy: option -n not recognized; it is an option of twistd: write it before egressproxy"),
+            ("--pidfile", "option --pidfile not recognized; it is an option of twistd"),
+            ("--zzz", "--help-all lists the options"),
+        ):
+            with self.subTest(name), self.assertRaises(SystemExit) as caught:
+                ServerOptions().parseOptions(["egressproxy", name])
+            self.assertIn(expected, str(caught.exception.code))
+
+    def run_and_exit(self, *arguments: str) -> str:
         out = io.StringIO()
         self.patch(sys, "stdout", out)
         with self.assertRaises(SystemExit) as caught:
-            Options().parseOptions([argument])
+            Options().parseOptions(arguments)
         self.assertEqual(caught.exception.code, 0)
         return out.getvalue()
 
     def test_version(self) -> None:
         self.assertEqual(self.run_and_exit("--version"), f"egressproxy {__version__} (Twisted {twisted.__version__})\n")
 
-    def test_help(self) -> None:
-        text = self.run_and_exit("--help")
+    def test_help_all(self) -> None:
+        text = self.run_and_exit("--help-all")
         for option in OPTIONS:
             with self.subTest(option.name):
                 self.assertIn(f"\n  --{option.name}", text)
@@ -95,6 +116,32 @@ class OptionsTests(SynchronousTestCase):
         self.assertIn("--upstream-proxy URL, --proxy URL", flat)
         self.assertIn("POSTMAN_RUNNER_AUTHZ_URL]", flat)
         self.assertLessEqual(max(map(len, text.splitlines())), 80)
+
+    def test_help_for(self) -> None:
+        text = self.run_and_exit("--help-for", "TLS")
+        self.assertIn("\n  --ca-dir DIR\n", text)
+        self.assertNotIn("--listen", text)
+
+    def test_help(self) -> None:
+        """The short help fits a screen."""
+        text = self.run_and_exit("--help")
+        self.assertIn("\n  --policy FILE ", text)
+        self.assertIn("--help-all", text)
+        self.assertLessEqual(len(text.splitlines()), 50)
+
+    def test_closed_output(self) -> None:
+        """A reader such as head closes the pipe early."""
+        reading, writing = os.pipe()
+        os.close(reading)
+        with os.fdopen(writing, "w") as pipe:
+            self.patch(sys, "stdout", pipe)
+            self.assertRaises(SystemExit, Options().parseOptions, ["--help"])
+            sys.stdout = io.StringIO()
+            os.dup2(os.open(os.devnull, os.O_WRONLY), pipe.fileno())
+
+    def test_usage(self) -> None:
+        """twistd prints the usage of an invalid command line."""
+        self.assertEqual(Options().getUsage().strip(), self.run_and_exit("--help-all").partition("\n")[2].strip())
 
     def test_short_help(self) -> None:
         self.assertEqual(self.run_and_exit("-h"), self.run_and_exit("--help"))
