@@ -19,7 +19,6 @@ from tests.integration.base import TWISTD, IntegrationTestCase, proxy_environmen
 from tests.integration.processes import ROOT, SEARCH_PATH, Process, free_port, node_module, program
 
 PAGE: Final = ROOT / "docs" / "tutorials" / "tutorial.md"
-EXAMPLES: Final = ROOT / "docs" / "examples" / "tutorial"
 _BLOCK: Final = re.compile(r"^<!-- (proxy|run)(?:: ([a-z ]+))? -->\n```sh\n(.+?)^```$", re.MULTILINE | re.DOTALL)
 PACKAGE: Final = "six"
 WHEEL: Final = f"{PACKAGE}-1.17.0-py2.py3-none-any.whl"
@@ -36,6 +35,11 @@ class Block:
     kind: str
     name: str
     commands: str
+
+    @property
+    def terminal(self) -> str:
+        """The terminal of the reader in which it runs: the proxy occupies the first one."""
+        return "first" if self.kind == "proxy" or self.name == "copy" else "second"
 
 
 def blocks() -> list[Block]:
@@ -74,7 +78,8 @@ class TutorialTests(IntegrationTestCase):
         self.port = free_port()
         self.process: Process | None = None
         self.addCleanup(self.stop)
-        shutil.copy(EXAMPLES / "collection.json", self.directory)
+        # The clone is the working directory of the reader.
+        (self.directory / "docs").symlink_to(ROOT / "docs")
         write_index(self.origins.directory / "www" / "files")
         self.addCleanup(shutil.rmtree, self.origins.directory / "www" / "files" / "simple")
         self.addCleanup(shutil.rmtree, self.origins.directory / "www" / "files" / "packages")
@@ -128,17 +133,24 @@ class TutorialTests(IntegrationTestCase):
         self.stop()
         # Replace the shell, so that the proxy receives the signal.
         commands = re.sub("^twistd", "exec twistd", self.here(block.commands), flags=re.MULTILINE)
-        self.process = Process(["sh", "-ec", commands], self.directory, "proxy", self.environment())
+        script = f". {self.state(block)}\n{commands}"
+        self.process = Process(["sh", "-ec", script], self.directory, "proxy", self.environment())
         self.process.wait_for_port(self.port)
 
+    def state(self, block: Block) -> Path:
+        """Return the file with the variables and the working directory of a terminal."""
+        path = self.directory / f"{block.terminal}.state"
+        path.touch()
+        return path
+
     def run_block(self, block: Block) -> str:
-        """Run commands in the shell that the blocks share.
+        """Run commands in the shell that the blocks of a terminal share.
 
         @return: their output.
         """
-        state = self.directory / "state"
-        state.touch()
-        script = f". {state}\nset -a\n{self.here(block.commands)}\nset +a\nexport -p > {state}"
+        state = self.state(block)
+        keep = f'export -p > {state}\nprintf "cd \'%s\'\\n" "$PWD" >> {state}'
+        script = f". {state}\nset -a\n{self.here(block.commands)}\nset +a\n{keep}"
         done = subprocess.run(
             ["sh", "-ec", script],
             stdin=subprocess.DEVNULL,
@@ -162,8 +174,9 @@ class TutorialTests(IntegrationTestCase):
                 self.start(block)
             else:
                 printed[block.name] = self.run_block(block)
-        self.assertTrue((self.directory / "wheels" / WHEEL).exists())
-        rules = load_policy(self.directory / "policy.toml").rules
+        work = self.directory / "egress-tutorial"
+        self.assertTrue((work / "wheels" / WHEEL).exists())
+        rules = load_policy(work / "policy.toml").rules
         self.assertLessEqual(len(rules), 12)
         self.assertIn("1 test", printed["check"])
         self.assertIn("Newly allowed: 12 requests", printed["replay"])
