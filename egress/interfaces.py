@@ -171,3 +171,14 @@ class ILeafSource(Interface):
         @param authority: the authority that the certificate names.
         @param key: the kind of key that the client accepts; for any kind other than P-256, L{prepared} must have fired.
         """
+
+
+class IPlaceholderNames(Interface):
+    """The names for which placeholder addresses were given out."""
+
+    def name_of(address: str) -> str | None:
+        """Return the normalized name of a placeholder address.
+
+        @param address: an address, as text.
+        @return: C{None} if it is no placeholder address, or if it is not in use.
+        """

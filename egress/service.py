@@ -23,7 +23,7 @@ from egress.authz.policy_watch import PolicyWatch
 from egress.client_auth.authenticator import AT_ONCE
 from egress.config.model import ProxyConfig
 from egress.inputs import load_inputs
-from egress.interfaces import IAuditSink, IAuthorizer
+from egress.interfaces import IAuditSink, IAuthorizer, IPlaceholderNames
 from egress.observability.audit_log import JsonLinesAudit
 from egress.observability.audit_sinks import AuditSinks
 from egress.observability.health import Check, NotReady, ops_site
@@ -77,6 +77,7 @@ class EgressProxyService(Service):
         audit: IAuditSink | None = None,
         *,
         role: Role = WHOLE,
+        names: IPlaceholderNames | None = None,
     ) -> None:
         """Compose a proxy; it listens once it is started.
 
@@ -85,6 +86,7 @@ class EgressProxyService(Service):
         @param authorizer: the authorizer; C{None}: the one that C{config} selects.
         @param audit: receives every audit record, in addition to C{config.audit_log}.
         @param role: whether this process is the whole proxy, a worker or a dry run.
+        @param names: the names of the placeholder addresses that the clients of transparent listeners get.
         @raise ConfigError: naming the invalid value and the fix.
         """
         self._pools = Pools(reactor, lookups=config.limits.lookups, passwords=AT_ONCE)
@@ -144,7 +146,7 @@ class EgressProxyService(Service):
             ca_note=inputs.ca_note,
         ).explain
         self.admin_backend = LocalAdminBackend(self._approvals, self.explain)
-        self._factories = listener_factories(inputs.listeners, self._context)
+        self._factories = listener_factories(inputs.listeners, self._context, names)
         lock = DeferredLock()
         self._reloader = Reloader(lock, self._pools.files, self._load_resources, self._use_resources)
         self._policy_reloader = Reloader(lock, self._pools.files, lambda: read_policy(self._config), self._use_policy)
@@ -267,7 +269,7 @@ class EgressProxyService(Service):
 
     def _bound(self, port: IListeningPort) -> None:
         address = port.getHost()
-        if isinstance(address, (IPv4Address, IPv6Address)):
+        if isinstance(address, (IPv4Address, IPv6Address)) and not self._role.serves_sandbox:
             # No request may reach the proxy's own listeners: not in a loop, and not the metrics.
             self._guard.add_listener(ip_address(address.host.partition("%")[0]), address.port)
 

@@ -196,6 +196,14 @@ PROXY: Final = (
         lambda config: config.client_auth is not None and all(listener.sets_auth for listener in config.listen),
         "has no effect, because each listener has its own client-auth in {listen}: remove this",
     ),
+    Contradiction(
+        "client_auth",
+        lambda config: (
+            config.client_auth is not None
+            and any(listener.transparent and not listener.sets_auth for listener in config.listen)
+        ),
+        "the clients of a transparent listener cannot authenticate: add client-auth=none to that listener in {listen}",
+    ),
     *(
         Contradiction(name, _is_the_proxy(name), "is the address of this proxy: set another proxy, or none")
         for name in ("upstream_http", "upstream_https")

@@ -25,7 +25,14 @@ _CA: Final = "client-ca"
 _BELOW_TLS: Final = ("port", "interface", "backlog")
 _CLEAR: Final = "none"
 _HTTPS: Final = "https"
-_HTTPS_VALUES: Final = {"allow": True, "refuse": False}
+_TRANSPARENT: Final = "transparent"
+_SWITCHES: Final = {_HTTPS: {"allow": True, "refuse": False}, _TRANSPARENT: {"yes": True, "no": False}}
+
+# The endpoints of TCP sockets.
+_TCP: Final = ("tcp", "tcp6", "systemd")
+_NOT_TRANSPARENT: Final = (
+    "the clients of a transparent listener do not know that there is a proxy: remove ssl:, client-auth=FILE and https="
+)
 
 
 class InvalidListener(ValueError):
@@ -65,6 +72,7 @@ class Listener:
     @ivar client_auth: a file with the secrets of clients; C{None}: clients need no authentication.
     @ivar https: whether clients may request https URLs without a CONNECT; C{None}: only if no other user can read the
         requests on the way to the proxy.
+    @ivar transparent: whether the system redirects connections to it, of clients that do not know the proxy.
     """
 
     endpoint: str
@@ -72,6 +80,7 @@ class Listener:
     sets_auth: bool = False
     client_auth: Path | None = None
     https: bool | None = None
+    transparent: bool = False
 
     @property
     def takes_https_urls(self) -> bool:
@@ -100,12 +109,14 @@ class Listener:
         return loopback and (everywhere or (authority.host == "localhost" and _is_loopback(interface)))
 
     def __attrs_post_init__(self) -> None:
-        """Reject a file of secrets that would have no effect, so that every client could connect.
+        """Reject settings that would have no effect.
 
-        @raise ConfigError: if there is such a file.
+        @raise ConfigError: if there is such a setting.
         """
         if self.client_auth is not None and not self.sets_auth:
             raise ConfigError("client_auth", str(self.client_auth), "has no effect without sets_auth=True: add it")
+        if self.transparent and (self.tls is not None or self.client_auth is not None or self.https is not None):
+            raise ConfigError("transparent", "True", _NOT_TRANSPARENT)
 
     @classmethod
     def parse(cls, text: str, path: Callable[[str], Path] = Path) -> Listener:
@@ -118,15 +129,16 @@ class Listener:
         @param path: converts a file name to a path.
         @raise InvalidListener: if the description cannot be parsed.
         """
-        pieces, ours, https = [], {}, None
+        pieces, ours, switches = [], {}, {}
         for piece in _split(text):
             found = _OPTION.fullmatch(piece)
-            if found is not None and found[1] == _HTTPS:
-                if https is not None:
-                    raise InvalidListener("https is set twice: remove one of them")
-                https = _HTTPS_VALUES.get(found[2])
-                if https is None:
-                    raise InvalidListener("https must be allow or refuse")
+            if found is not None and found[1] in _SWITCHES:
+                if found[1] in switches:
+                    raise InvalidListener(f"{found[1]} is set twice: remove one of them")
+                values = _SWITCHES[found[1]]
+                if found[2] not in values:
+                    raise InvalidListener(f"{found[1]} must be {' or '.join(values)}")
+                switches[found[1]] = values[found[2]]
             elif found is None or found[1] not in (_AUTH, _CA):
                 pieces.append(piece)
             elif found[1] in ours:
@@ -139,7 +151,12 @@ class Listener:
         tls = None
         if over_tls:
             pieces, tls = _over_tls(pieces[1:], ours.get(_CA), path)
-        return cls(":".join(pieces), tls, _AUTH in ours, ours.get(_AUTH), https)
+        transparent = switches.get(_TRANSPARENT, False)
+        if transparent and (tls is not None or ours.get(_AUTH) is not None or _HTTPS in switches):
+            raise InvalidListener(_NOT_TRANSPARENT)
+        if transparent and pieces[0] not in _TCP:
+            raise InvalidListener("only connections over TCP can be redirected: set tcp: or tcp6:")
+        return cls(":".join(pieces), tls, _AUTH in ours, ours.get(_AUTH), switches.get(_HTTPS), transparent)
 
 
 def _split(text: str) -> list[str]:

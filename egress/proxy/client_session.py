@@ -28,7 +28,7 @@ from egress.proxy.outgoing_request import OutgoingRequest
 from egress.proxy.session_state import TRANSITIONS, SessionState
 from egress.proxy.state_machine import StateMachine
 from egress.proxy.transaction import internal_error, report_refusal
-from egress.proxy.tunnel_binding import TunnelBinding, destination_of, server_name_error, target_for_log
+from egress.proxy.tunnel_binding import Binding, destination_of, server_name_error, target_for_log
 from egress.transport.fair_turns import PIECES, Pace
 from egress.transport.lingering_close import LingeringClose
 from egress.transport.tcp import abort_without_close_notify, no_delay
@@ -65,7 +65,7 @@ class HttpSession(StateMachine[SessionState], Protocol):
         self,
         context: ProxyContext,
         *,
-        binding: TunnelBinding | None = None,
+        binding: Binding | None = None,
         auth_policy: ClientAuthPolicy = ANONYMOUS,
         open_tunnel: TunnelOpener | None = None,
     ) -> None:
@@ -263,9 +263,11 @@ class HttpSession(StateMachine[SessionState], Protocol):
     def _connect(self, target: RequestTarget) -> None:
         assert target.authority is not None and self._open_tunnel is not None
         tunnel = self._open_tunnel(self._context, self, target.authority, self._client_auth.client)
+        self._begin(tunnel, self._reader.take_remaining())
+
+    def _begin(self, tunnel: ITunnel, rest: bytes) -> None:
         self._enter(states.TUNNEL)
         self._tunnel = tunnel
-        rest = self._reader.take_remaining()
         del self._reader  # no longer needed, and a tunnel may stay open for a long time
         tunnel.begin(rest)
 

@@ -53,10 +53,11 @@ ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
 @implementer(ITunnel)
 class Tunnel(StateMachine[TunnelState], Protocol):
-    """The tunnel of one CONNECT.
+    """The tunnel of one CONNECT, or of a connection that was redirected to a transparent listener.
 
     It receives the data that the outer session's transport reads, and passes it to the protocol inside the tunnel.
 
+    @param established: the response to the CONNECT; empty if there was none.
     @raise CertificateNotPermitted: if the tunnel would be intercepted, and the CA may not sign for the host. A client
         can read this error only before the tunnel is established.
     """
@@ -64,7 +65,13 @@ class Tunnel(StateMachine[TunnelState], Protocol):
     transitions = TRANSITIONS
 
     def __init__(
-        self, context: ProxyContext, outer: IClientConnection, authority: Authority, client: ClientIdentity
+        self,
+        context: ProxyContext,
+        outer: IClientConnection,
+        authority: Authority,
+        client: ClientIdentity,
+        *,
+        established: bytes = ESTABLISHED,
     ) -> None:
         self._no_certificate = context.tunnels.interception.refusal(authority)
         if self._no_certificate is not None and not context.tunnels.is_passthrough(authority):
@@ -73,6 +80,7 @@ class Tunnel(StateMachine[TunnelState], Protocol):
         self._outer = outer
         self._authority = authority
         self._client = client
+        self._established = established
         self._transaction = Transaction(
             context.authz,
             self._refuse,
@@ -153,7 +161,7 @@ class Tunnel(StateMachine[TunnelState], Protocol):
         self._enter(TunnelState.RELAY)
         self._transaction.hop = describe_peer(route, relay.origin.transport)
         self._relay = relay
-        self.transport.write(ESTABLISHED)  # type: ignore[union-attr]
+        self.transport.write(self._established)  # type: ignore[union-attr]
         buffered, self._buffered = self._buffered, b""
         relay.begin(buffered)
         self.relay_active()
@@ -193,6 +201,9 @@ class Tunnel(StateMachine[TunnelState], Protocol):
         """Respond to the CONNECT itself: the tunnel carries neither TLS nor HTTP, or no certificate can be issued."""
         request_id, date = self._transaction.request_id, self._context.date()
         self._end(None)
+        if not self._established:
+            self._outer.abort()
+            return
         self._outer.write(
             encode_error_response(error, request_id, accept=None, head_only=False, keep_alive=False, date=date)
         )
@@ -202,7 +213,7 @@ class Tunnel(StateMachine[TunnelState], Protocol):
 
     def _sniff(self) -> None:
         self._enter(TunnelState.SNIFFING)
-        self.transport.write(ESTABLISHED)  # type: ignore[union-attr]
+        self.transport.write(self._established)  # type: ignore[union-attr]
         self._outer.watch(self._context.limits.tls_timeout)
         self._outer.resume_reading()
         if self._buffered:

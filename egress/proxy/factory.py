@@ -78,9 +78,13 @@ class ProxyFactory(ServerFactory):
         refusal = self._refusal(client)
         if refusal is not None:
             return self._reject(refusal)
-        session = HttpSession(self._context, auth_policy=self._auth_policy, open_tunnel=Tunnel)
+        session = self.new_session()
         self._context.sessions.accept(session, client)
         return session
+
+    def new_session(self) -> HttpSession:
+        """Create the session of a connection."""
+        return HttpSession(self._context, auth_policy=self._auth_policy, open_tunnel=Tunnel)
 
     def _refusal(self, client: str) -> EgressError | None:
         limits, sessions = self._context.limits, self._context.sessions

@@ -18,6 +18,7 @@ from egress.model.authority import DEFAULT_PORTS
 from egress.model.client_tls import ClientTls
 from egress.proxy.client_auth import ClientAuthPolicy
 from egress.proxy.factory import ProxyFactory
+from egress.proxy.transparent import TransparentFactory
 from egress.tls.listener_context import listener_context
 from egress.tls.pem import TrustError
 from egress.transport.tls import ServerTls, TlsFactory
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
     from egress.config.listener import Listener
+    from egress.interfaces import IPlaceholderNames
     from egress.proxy.context import ProxyContext
 
 F = TypeVar("F")
@@ -39,10 +41,12 @@ class ListenerSecurity:
 
     @ivar auth_policy: the client authentication.
     @ivar tls: the TLS context; C{None}: the listener has no TLS.
+    @ivar transparent: whether the system redirects connections to the listener.
     """
 
     auth_policy: ClientAuthPolicy
     tls: SSL.Context | None
+    transparent: bool = False
 
 
 def listener_security(config: ProxyConfig, clock: IReactorTime, in_thread: InThread) -> tuple[ListenerSecurity, ...]:
@@ -71,18 +75,27 @@ def listener_security(config: ProxyConfig, clock: IReactorTime, in_thread: InThr
             allow_unverified_names=allow_unverified_names,
             schemes=DEFAULT_PORTS if listener.takes_https_urls else CLEAR_TEXT,
         )
-        return ListenerSecurity(auth_policy, tls_of(listener, config.client_tls))
+        return ListenerSecurity(auth_policy, tls_of(listener, config.client_tls), listener.transparent)
 
     return tuple(map(security, config.listen))
 
 
 def listener_factories(
-    listeners: Iterable[ListenerSecurity], context: ProxyContext
+    listeners: Iterable[ListenerSecurity], context: ProxyContext, names: IPlaceholderNames | None = None
 ) -> list[ServerFactory | TlsFactory]:
-    """Create the factory of each listener."""
-    return [
-        behind_tls(listener.tls, ProxyFactory(context, listener.auth_policy), context.clock) for listener in listeners
-    ]
+    """Create the factory of each listener.
+
+    @param listeners: the listeners.
+    @param context: the collaborators of their sessions.
+    @param names: the names of placeholder addresses, for transparent listeners.
+    """
+
+    def factory(listener: ListenerSecurity) -> ProxyFactory:
+        if listener.transparent:
+            return TransparentFactory(context, listener.auth_policy, names)
+        return ProxyFactory(context, listener.auth_policy)
+
+    return [behind_tls(listener.tls, factory(listener), context.clock) for listener in listeners]
 
 
 def tls_of(listener: Listener, accepted: ClientTls = ClientTls.MODERN) -> SSL.Context | None:

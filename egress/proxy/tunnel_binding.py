@@ -137,26 +137,73 @@ class TunnelBinding:
         """
         if self.refusal is not None:
             raise self.refusal.with_traceback(None)
-        # An absolute URL is as valid here as a path (RFC 9112 section 3.2.2).
-        target = parse_request_target(head.method, head.target, DEFAULT_PORTS)
-        if target.form is TargetForm.AUTHORITY:
-            raise BadRequest("a tunnel inside a tunnel is not supported")
-        scheme, authority = self.origin.scheme, self.origin.authority
-        if target.scheme not in (None, scheme):
-            raise MisdirectedRequest(f"the request is for {target.scheme}, but the tunnel carries {scheme}")
-        named_authorities = [] if target.authority is None else [target.authority]
-        if head.host is not None:
-            named_authorities.append(
-                Authority.parse(head.host.decode("latin-1"), DEFAULT_PORTS[scheme], bare_ipv6=True)
-            )
+        target, named_authorities = _named_by(head, self.origin.scheme)
+        authority = self.origin.authority
         for other in named_authorities:
             if other != authority:
                 raise MisdirectedRequest(f"the request is for {other}, but the tunnel is for {authority}")
         return target
 
+    def destination_of(self, head: RequestHead) -> tuple[RequestTarget, Origin]:
+        """Return the target and the origin of a request; see L{target_of}."""
+        return self.target_of(head), self.origin
+
+
+@attrs.frozen
+class AddressBinding:
+    """The binding of an HTTP session on a redirected connection, of which only the original address is known.
+
+    A request names its host. The proxy resolves that name itself, so the request cannot reach another host than the
+    authorized one.
+
+    @ivar origin: the original destination.
+    @ivar client: the client.
+    @ivar refusal: always C{None}, as for a tunnel that is not refused.
+    @ivar refusal_id: unused.
+    """
+
+    origin: Origin
+    client: ClientIdentity
+    refusal: EgressError | None = attrs.field(default=None, init=False)
+    refusal_id: str = attrs.field(default="", init=False)
+
+    def destination_of(self, head: RequestHead) -> tuple[RequestTarget, Origin]:
+        """Return the target and the origin of a request.
+
+        @raise MisdirectedRequest: if it names another port, or another address.
+        @raise BadRequest: if the target is malformed, or opens a tunnel.
+        """
+        target, named_authorities = _named_by(head, self.origin.scheme)
+        original = self.origin.authority
+        authority = named_authorities[0] if named_authorities else original
+        for other in named_authorities:
+            if other != authority:
+                raise MisdirectedRequest(f"the request is for {other} and for {authority}")
+        if authority.port != original.port or (authority.ip is not None and authority != original):
+            raise MisdirectedRequest(f"the request is for {authority}, but the connection is for {original}")
+        return target, Origin.of(self.origin.scheme, authority)
+
+
+Binding = TunnelBinding | AddressBinding
+"""What determines the destination of requests, except on a listener for clients that know the proxy."""
+
+
+def _named_by(head: RequestHead, scheme: str) -> tuple[RequestTarget, list[Authority]]:
+    """Parse the target of a request in a tunnel, and return every authority that it names."""
+    # An absolute URL is as valid here as a path (RFC 9112 section 3.2.2).
+    target = parse_request_target(head.method, head.target, DEFAULT_PORTS)
+    if target.form is TargetForm.AUTHORITY:
+        raise BadRequest("a tunnel inside a tunnel is not supported")
+    if target.scheme not in (None, scheme):
+        raise MisdirectedRequest(f"the request is for {target.scheme}, but the tunnel carries {scheme}")
+    named_authorities = [] if target.authority is None else [target.authority]
+    if head.host is not None:
+        named_authorities.append(Authority.parse(head.host.decode("latin-1"), DEFAULT_PORTS[scheme], bare_ipv6=True))
+    return target, named_authorities
+
 
 def destination_of(
-    binding: TunnelBinding | None, head: RequestHead, schemes: Container[str]
+    binding: Binding | None, head: RequestHead, schemes: Container[str]
 ) -> tuple[RequestTarget, Origin | None]:
     """Parse the target of a request and determine its origin.
 
@@ -167,7 +214,7 @@ def destination_of(
     @raise EgressError: if the target is malformed, or names another authority than the tunnel's.
     """
     if binding is not None:
-        return binding.target_of(head), binding.origin
+        return binding.destination_of(head)
     target = parse_request_target(head.method, head.target, schemes)
     return target, None if target.form is TargetForm.AUTHORITY else named_origin(target)
 
@@ -185,7 +232,7 @@ def named_origin(target: RequestTarget) -> Origin:
     return Origin.of(target.scheme, target.authority)
 
 
-def target_for_log(binding: TunnelBinding | None, head: RequestHead) -> str:
+def target_for_log(binding: Binding | None, head: RequestHead) -> str:
     """The requested URL for the audit record; the target may be malformed."""
     target = head.target.decode("utf-8", "replace")
     return f"{binding.origin}{target}" if binding is not None and target.startswith("/") else target

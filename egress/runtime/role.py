@@ -13,9 +13,11 @@ from twisted.internet.interfaces import IStreamServerEndpoint
 class Role:
     """The use that a process makes of the inputs of a proxy.
 
-    @ivar endpoints: in a worker: the endpoints of C{config.listen}, which the supervisor has opened.
+    @ivar endpoints: the open endpoints of C{config.listen}, in a worker or outside a sandbox.
     @ivar approval_key: in a worker: the key with which all workers derive the ids of pending approvals.
     @ivar is_supervisor: whether the process starts workers, and serves no client itself.
+    @ivar serves_sandbox: whether the endpoints are in the network of a sandbox, of which the addresses of this machine
+        tell nothing.
     @ivar is_dry_run: whether the service only explains requests and is never started: it makes no CA, reads no key and
         opens no log.
     """
@@ -23,12 +25,13 @@ class Role:
     endpoints: Sequence[IStreamServerEndpoint] | None = None
     approval_key: bytes = b""
     is_supervisor: bool = False
+    serves_sandbox: bool = False
     is_dry_run: bool = False
 
     @property
     def is_worker(self) -> bool:
         """Whether a supervisor binds the ports, and serves the metrics and the admin API."""
-        return self.endpoints is not None
+        return self.endpoints is not None and not self.serves_sandbox
 
     @property
     def is_whole(self) -> bool:

@@ -19,13 +19,16 @@ _MAX_RECORDS: Final = 16
 _HANDSHAKE: Final = 22
 _CLIENT_HELLO: Final = 1
 
-# Extensions (RFC 8446 section 4.2, RFC 7301 section 3.1).
+# Extensions (RFC 8446 section 4.2, RFC 6066 section 3, RFC 7301 section 3.1).
+_SERVER_NAME: Final = 0
 _GROUPS: Final = 10
 _SIGNATURES: Final = 13
 _ALPN: Final = 16
 _VERSIONS: Final = 43
 
-_WANTED: Final = frozenset((_GROUPS, _SIGNATURES, _ALPN, _VERSIONS))
+_WANTED: Final = frozenset((_SERVER_NAME, _GROUPS, _SIGNATURES, _ALPN, _VERSIONS))
+# The only type of a server name (RFC 6066 section 3).
+_HOST_NAME: Final = 0
 _NUMBER: Final = struct.Struct(">H")
 _EXTENSION: Final = struct.Struct(">HH")
 
@@ -55,10 +58,21 @@ class ClientHello:
     @ivar key: the kind of certificate key that the client accepts; of several kinds, the first in the order of
         L{LeafKey}.
     @ivar protocols: the application protocols that it offers.
+    @ivar server_names: the extension with the server name, which only some callers need; C{None} without one.
     """
 
     key: LeafKey
     protocols: tuple[bytes, ...]
+    server_names: bytes | None = None
+
+    @property
+    def server_name(self) -> bytes | None:
+        """The name of the server that the client expects (RFC 6066 section 3); C{None} without a readable one."""
+        data = self.server_names
+        if data is None or len(data) < 5 or data[2] != _HOST_NAME:
+            return None
+        size = data[3] << 8 | data[4]
+        return data[5 : 5 + size] if size and len(data) >= 5 + size else None
 
 
 UNREADABLE: Final = ClientHello(LeafKey.P256, ())
@@ -104,7 +118,7 @@ def read_client_hello(data: bytes) -> ClientHello | None:
         _list(extensions.get(_SIGNATURES)),
         versions is not None and _TLS13 in _numbers(versions[1:]),
     )
-    return ClientHello(key, _protocols(extensions.get(_ALPN)))
+    return ClientHello(key, _protocols(extensions.get(_ALPN)), extensions.get(_SERVER_NAME))
 
 
 def _message(data: bytes) -> bytes | None:

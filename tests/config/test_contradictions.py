@@ -45,6 +45,10 @@ CASES: tuple[tuple[str, dict[str, Any]], ...] = (
         "client_auth",
         {"client_auth": "f", "listen": [Listener("tcp:1", sets_auth=True), Listener("tcp:2", sets_auth=True)]},
     ),
+    (
+        "client_auth",
+        {"client_auth": "f", "listen": [Listener("tcp:1"), Listener("tcp:2", transparent=True)]},
+    ),
     ("authz_api", {"authz_api": "opa"}),
     ("authz_body", {"authz_body": "never", "policy": "p.toml"}),
     ("authz_api", {"authz_response_headers": ["x"], "authz_api": "ext-authz", "shadow_policy": "p.toml"}),
@@ -99,6 +103,7 @@ class ProxyTests(SynchronousTestCase):
             {"ca_cert": "c", "ca_key": "k", "ca_dir": "unused"},
             {"upstream_http": UPSTREAM, "listen": ["tcp:3129", "tcp:3128:interface=192.0.2.1"]},
             {"client_auth": "f", "listen": [Listener("tcp:1", sets_auth=True), Listener("tcp:2")]},
+            {"client_auth": "f", "listen": ["tcp:1", Listener("tcp:2", sets_auth=True, transparent=True)]},
             # The defaults, given explicitly.
             {"authz_api": "postman", "metrics_interface": "127.0.0.1", "approval_timeout": 300},
         ):

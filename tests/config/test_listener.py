@@ -92,6 +92,16 @@ class ParseTests(SynchronousTestCase):
                 self.assertIs(Listener.parse(text).takes_https_urls, expected)
         self.assertEqual(Listener.parse("tcp:8080:https=allow"), Listener("tcp:8080", https=True))
 
+    def test_transparent(self) -> None:
+        for text, expected in (
+            ("tcp:8080:transparent=yes", Listener("tcp:8080", transparent=True)),
+            ("tcp:8080:transparent=no", Listener("tcp:8080")),
+            ("tcp:8080:client-auth=none:transparent=yes", Listener("tcp:8080", sets_auth=True, transparent=True)),
+        ):
+            with self.subTest(text):
+                self.assertEqual(Listener.parse(text), expected)
+        self.assertRaises(ConfigError, Listener, "tcp:1", https=True, transparent=True)
+
     def test_paths(self) -> None:
         listener = Listener.parse("ssl:1:certKey=c:client-ca=d:client-auth=e", lambda text: Path("/etc") / text)
         tls = ListenerTls(Path("/etc/server.pem"), Path("/etc/c"), None, Path("/etc/d"))
@@ -129,6 +139,11 @@ class ParseTests(SynchronousTestCase):
             ("tcp:8080:https=yes", "https must be allow or refuse"),
             ("tcp:8080:https=", "https must be allow or refuse"),
             ("tcp:8080:https=allow:https=refuse", "https is set twice: remove one of them"),
+            ("tcp:8080:transparent=true", "transparent must be yes or no"),
+            ("ssl:8080:transparent=yes", "remove ssl:"),
+            ("tcp:8080:transparent=yes:client-auth=a", "remove ssl:, client-auth=FILE"),
+            ("tcp:8080:https=allow:transparent=yes", "and https="),
+            ("unix:/run/a:transparent=yes", "set tcp: or tcp6:"),
         ):
             with self.subTest(text):
                 self.assertIn(words, self.assertRaises(InvalidListener, Listener.parse, text).remedy)

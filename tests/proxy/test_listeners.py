@@ -14,6 +14,7 @@ from egress.client_auth.authenticator import load_secrets
 from egress.client_auth.htpasswd import token_line
 from egress.config.listener import Listener
 from egress.config.model import ConfigError, ProxyConfig
+from egress.model.authority import Authority
 from egress.proxy.factory import ProxyFactory
 from egress.proxy.listeners import listener_factories, listener_security
 from egress.transport.tls import TlsFactory
@@ -110,6 +111,15 @@ class ListenerTests(ProxyTestCase):
         ):
             self.assertEqual(self.status(self.meet(self.factories(*listen)[0]), label), 200)
             self.assertEqual(self.authorizer.asked[-1].client.identity, name, listen)
+
+    def test_transparent(self) -> None:
+        """A client of a transparent listener has no verified name, and cannot claim one."""
+        _, factory = self.factories("tcp:1", "tcp:2:transparent=yes:client-auth=none", client_auth=self.clients_file)
+        self.patch(factory, "_find_original", lambda transport: Authority("203.0.113.9", 80))
+        client = self.meet(factory)
+        client.feed(request("GET", "/a", "Proxy-Authorization: Basic YWRtaW46eA=="))
+        self.assertEqual(self.authorizer.asked[0].url, "http://origin.test/a")
+        self.assertIsNone(self.authorizer.asked[0].client.identity)
 
     def test_the_same_file_is_read_once(self) -> None:
         with mock.patch.object(authenticator, "load_secrets", wraps=load_secrets) as load:

@@ -163,6 +163,29 @@ class BytesTests(SynchronousTestCase):
                 self.assertRaises(MalformedHello, read_client_hello, record(b"\x01" + vector(3, start + extensions)))
         read_client_hello(record(b"\x01" + vector(3, start + vector(2, numbers([16]) + vector(2, b"")))))
 
+    def test_server_name(self) -> None:
+        """RFC 6066 section 3."""
+        name = b"\x00" + vector(2, b"a.test")
+        for body, expected in (
+            (vector(2, name), b"a.test"),
+            (vector(2, name + b"\x00" + vector(2, b"b.test")), b"a.test"),
+            (vector(2, b"\x01" + vector(2, b"a.test")), None),
+            (vector(2, b"\x00" + vector(2, b"")), None),
+            (vector(2, name)[:-1], None),
+            (b"", None),
+            (None, None),
+        ):
+            with self.subTest(body=body):
+                self.assertEqual(ClientHello(LeafKey.P256, (), body).server_name, expected)
+        context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+        connection = SSL.Connection(context, None)
+        connection.set_tlsext_host_name(b"openssl.test")
+        connection.set_connect_state()
+        self.assertRaises(SSL.WantReadError, connection.do_handshake)
+        hello = read_client_hello(connection.bio_read(65536))
+        assert hello is not None
+        self.assertEqual(hello.server_name, b"openssl.test")
+
     def test_first_record_is_sufficient(self) -> None:
         """Another handshake message is rejected before it is complete."""
         self.assertRaises(MalformedHello, read_client_hello, record(b"\x02" + bytes(100))[:20])
