@@ -53,7 +53,8 @@ def peer_of(transport: object) -> Peer:
     """
     address = transport.getPeer()  # type: ignore[attr-defined]
     if isinstance(address, (IPv4Address, IPv6Address)):
-        return Peer(address.host, address.port)
+        # A listener for IPv6 and IPv4 has clients with IPv4-mapped addresses (RFC 4291 section 2.5.5.2).
+        return Peer(address.host.removeprefix("::ffff:") if "." in address.host else address.host, address.port)
     user, process = _process_of(getattr(below_tls(transport), "socket", None))
     if not process:
         # Only the connection distinguishes this client from others.

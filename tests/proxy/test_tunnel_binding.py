@@ -43,6 +43,8 @@ class ClientIdentityTests(SynchronousTestCase):
         self.assertEqual(client_identity(PEER, None), CLIENT)
         for address in (IPv4Address("TCP", "198.51.100.7", 40000), IPv6Address("TCP", "2001:db8::1", 5)):
             self.assertEqual(peer_of(Transport(address)), Peer(address.host, address.port))
+        mapped = IPv6Address("TCP", "::ffff:198.51.100.7", 5)
+        self.assertEqual(peer_of(Transport(mapped)), Peer("198.51.100.7", 5), "a policy names the IPv4 address")
 
     def test_names(self) -> None:
         for value, name in (
