@@ -1,13 +1,13 @@
 """The C{twistd} plugin: C{twistd egressproxy}.
 
-An operator error is one line on standard error and exit status 1, before anything is served.  A start message with
-what the operator needs to use the proxy is printed once it listens.
+An operator error is one line on standard error and exit status 1, before anything is served.  A start message of at
+most six lines is printed once it listens.
 """
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Final
@@ -15,12 +15,13 @@ from typing import Any, Final
 from twisted.application.service import IService
 from twisted.internet.interfaces import IAddress
 
+from egress import __version__
 from egress.config.load import load_config
 from egress.config.model import Mode, ProxyConfig
 from egress.config.options import OPTIONS
 from egress.model.authority import Authority
 from egress.runtime.plugin import make_program
-from egress.runtime.startup import endpoint_of, facts_of, open_endpoints, tcp_listeners
+from egress.runtime.startup import TcpListener, endpoint_of, fact_lines, open_endpoints, tcp_listeners
 from egress.runtime.twistd_options import CommandLine
 from egress.service import EgressProxyService
 from egress.tls.ca_source import ca_source
@@ -29,17 +30,8 @@ from egress.workers.service import WorkerPool
 
 _PROGRAM: Final = "egressproxy"
 
-# Variables that make programs trust a CA in place of their own CAs; NODE_EXTRA_CA_CERTS and DENO_CERT add to them.
-_TRUST_VARIABLES: Final = (
-    "SSL_CERT_FILE",
-    "REQUESTS_CA_BUNDLE",
-    "PIP_CERT",
-    "GIT_SSL_CAINFO",
-    "NODE_EXTRA_CA_CERTS",
-    "DENO_CERT",
-    "CARGO_HTTP_CAINFO",
-    "AWS_CA_BUNDLE",
-)
+_DEFAULT_URL: Final = "http://127.0.0.1:8080"
+_NOT_ENFORCED: Final = "NOTHING IS ENFORCED (--mode observe): denied requests are forwarded and recorded"
 
 
 class Options(CommandLine):
@@ -83,7 +75,7 @@ class Options(CommandLine):
 def start_message(
     addresses: Sequence[IAddress], certificate: Path, ca: CertificateAuthority, authorizer: str, config: ProxyConfig
 ) -> str:
-    """Write the start message: the facts that an operator needs, and the lines to paste into a shell.
+    """Write the start message: at most six lines with the facts that an operator needs.
 
     @param addresses: the addresses on which it listens, in the order of C{config.listen}.
     @param certificate: the file with the CA certificate.
@@ -92,71 +84,68 @@ def start_message(
     @param config: the configuration.
     """
     now = datetime.now(timezone.utc)
+    workers = f", {config.workers} workers" if config.workers > 1 else ""
+    observes = config.mode is Mode.OBSERVE
+    end = time_left(ca.not_after, now) + (": replace it" if ca.ends_soon(now) else "")
+    limits = f", signs for {ca.limits}" if ca.limits is not None else ""
     facts = [
-        ("listens on", ", ".join(endpoint_of(address) for address in addresses)),
-        ("decides", authorizer),
-        ("CA", str(certificate)),
-        ("SHA-256", ca.fingerprint),
-        ("CA ends", time_left(ca.not_after, now) + (": replace it" if ca.ends_soon(now) else "")),
+        ("listens on", ", ".join(endpoint_of(address) for address in addresses) + workers),
+        ("decides", f"{authorizer}, {_NOT_ENFORCED if observes else 'mode enforce'}"),
+        ("CA", f"{certificate}, SHA-256 {ca.fingerprint}, ends {end}{limits}"),
+        ("upstream", "; ".join([_upstream(config), *_interfaces(config)])),
     ]
-    if ca.limits is not None:
-        facts.append(("signs for", ca.limits))
-    facts += _upstream(config)
-    if config.workers > 1:
-        facts.append(("workers", f"{config.workers} processes"))
-    if config.metrics_port is not None:
-        facts.append(("metrics", f"http://{Authority(config.metrics_interface, config.metrics_port)}/metrics"))
-    if config.admin is not None:
-        facts.append(("admin", str(config.admin)))
-    lines = facts_of(_PROGRAM, facts)
-    if config.mode is Mode.OBSERVE:
-        lines += ["NOTHING IS ENFORCED (--mode observe): requests that would be denied are forwarded and recorded.", ""]
     tcp = tcp_listeners(addresses, config.listen)
-    exposed = open_endpoints(tcp, config.requires_auth_at)
-    if exposed:
-        lines += [f"Open to the network: {exposed}. Everyone who can connect to it can send requests through it.", ""]
+    notes = list(_notes(tcp, ca, config))
+    if notes:
+        facts.append(("note", " ".join(notes)))
     if tcp:
-        lines += _shell_lines(tcp[0].url, certificate if ca.rooted else None)
-        if config.auth_at(tcp[0].listener) is not None:
-            lines += ["", "Clients must authenticate: put NAME:PASSWORD@ or NAME:TOKEN@ before the host of the proxy."]
-        if config.passthrough:
-            lines += [
-                "",
-                f"Not intercepted: {', '.join(config.passthrough)}. These hosts present their own certificates: if",
-                "the variables above replace the CAs of the system, use a file that contains both.",
-            ]
-        lines.append("")
-    return "\n".join(lines) + "\n"
+        facts.append(("clients", _client_line(tcp[0], config)))
+    (name, where), *rest = facts
+    return "\n".join([f"{_PROGRAM} {__version__} {name} {where}", *fact_lines(rest), ""])
 
 
-def _upstream(config: ProxyConfig) -> list[tuple[str, str]]:
+def _upstream(config: ProxyConfig) -> str:
     """Return the upstream proxies, which may come from variables that are meant for clients."""
     http, https = config.upstream_http, config.upstream_https
     if http == https:
-        return [] if http is None else [("upstream", str(http))]
+        return str(http or "none, direct")
     names = {
         scheme: "none, direct" if proxy is None else str(proxy) for scheme, proxy in (("http", http), ("https", https))
     }
-    return [("upstream", f"for http {names['http']}; for https {names['https']}")]
+    return f"for http {names['http']}; for https {names['https']}"
 
 
-def _shell_lines(url: str, certificate: Path | None) -> list[str]:
-    trust = " ".join(f'{name}="$CURL_CA_BUNDLE"' for name in _TRUST_VARIABLES)
-    others = " ".join(f'{name}="$HTTP_PROXY"' for name in ("HTTPS_PROXY", "ALL_PROXY"))
-    lower = " ".join(f'{name}="$HTTP_PROXY"' for name in ("http_proxy", "https_proxy", "all_proxy"))
-    trusting = ["", "Clients must trust the root of this CA, which is not one of its certificates."]
-    if certificate is not None:
-        trusting = [f"export CURL_CA_BUNDLE={shlex.quote(str(certificate))}", f"export {trust}"]
-    return [
-        "To use the proxy in a shell, paste:",
-        "",
-        f"export HTTP_PROXY={shlex.quote(url)}",
-        f"export {others} {lower}",
-        "unset NO_PROXY no_proxy",
-        *trusting,
-        "",
-        "Clients contact hosts in NO_PROXY directly, without a decision.",
-    ]
+def _interfaces(config: ProxyConfig) -> Iterator[str]:
+    if config.admin is not None:
+        yield f"admin {config.admin}"
+    if config.metrics_port is not None:
+        yield f"metrics http://{Authority(config.metrics_interface, config.metrics_port)}/metrics"
+
+
+def _notes(tcp: Sequence[TcpListener], ca: CertificateAuthority, config: ProxyConfig) -> Iterator[str]:
+    """Yield what an operator may not expect, one sentence each."""
+    exposed = open_endpoints(tcp, config.requires_auth_at)
+    if exposed:
+        yield f"Open to the network: {exposed}. Everyone who can connect to it can send requests through it."
+    if not ca.rooted:
+        yield "Clients must trust the root of this CA, which is not one of its certificates."
+    if config.passthrough:
+        yield f"Not intercepted: {', '.join(config.passthrough)}."
+
+
+def _client_line(listener: TcpListener, config: ProxyConfig) -> str:
+    """Return the shell command that sends the traffic of a shell through a listener."""
+    url, note = listener.url, ""
+    if config.auth_at(listener.listener) is not None:
+        url, note = url.replace("://", "://NAME:PASSWORD@", 1), ", with the password or the token of the client"
+    words = ["egress", "env"]
+    if url != _DEFAULT_URL:
+        words += ["--proxy", url]
+    if config.ca_cert is not None:
+        words += ["--ca-cert", str(config.ca_cert), "--ca-key", str(config.ca_key)]
+    elif config.ca_dir != ProxyConfig().ca_dir:
+        words += ["--ca-dir", str(config.ca_dir)]
+    return f'eval "$({shlex.join(words)})"{note}'
 
 
 def makeService(options: Options) -> IService:

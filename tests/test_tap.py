@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-import shlex
+import re
 import sys
 from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
@@ -62,91 +62,111 @@ class StartMessageTests(SynchronousTestCase):
     ) -> str:
         return start_message(addresses, certificate, ca or authority(), "the starter policy", ProxyConfig(**config))
 
-    def exports(self, message: str) -> dict[str, str]:
-        """Parse the export lines as a shell would."""
-        variables: dict[str, str] = {}
-        for line in message.splitlines():
-            if line.startswith("export "):
-                found = dict(word.split("=", 1) for word in shlex.split(line)[1:])
-                for name, value in found.items():
-                    variables[name] = variables[value[1:]] if value.startswith("$") else value
-        return variables
+    def fact(self, message: str, name: str) -> str | None:
+        """Return the value of a fact in the message."""
+        found = re.search(rf"(?m)^(?:  |egressproxy \S+ ){name} +(.*)$", message)
+        return None if found is None else found[1]
 
     def test_observing(self) -> None:
         """The message warns that nothing is enforced."""
-        self.assertIn("\nNOTHING IS ENFORCED (--mode observe)", self.message(mode=Mode.OBSERVE))
+        self.assertIn("NOTHING IS ENFORCED (--mode observe)", self.message(mode=Mode.OBSERVE))
         self.assertNotIn("ENFORCED", self.message())
 
     def test_facts(self) -> None:
-        lines = self.message().splitlines()
         end = authority().not_after
         self.assertEqual(
-            lines[:7],
+            self.message(ca_dir=CERTIFICATE.parent).splitlines(),
             [
-                f"egressproxy {__version__}",
-                "  listens on  127.0.0.1:8080",
-                "  decides     the starter policy",
-                "  CA          /var/lib/ca/ca.pem",
-                "  SHA-256     AB:CD",
-                f"  CA ends     {end:%Y-%m-%d}, in 1000 days",
-                "",
+                f"egressproxy {__version__} listens on 127.0.0.1:8080",
+                "  decides     the starter policy, mode enforce",
+                f"  CA          /var/lib/ca/ca.pem, SHA-256 AB:CD, ends {end:%Y-%m-%d}, in 1000 days",
+                "  upstream    none, direct",
+                '  clients     eval "$(egress env --ca-dir /var/lib/ca)"',
             ],
         )
+
+    def test_length(self) -> None:
+        """With every option that adds to it, the message has six lines."""
+        proxy = UpstreamProxy("http", Authority("proxy.test", 3128), b"Basic hunter2")
+        message = self.message(
+            (IPv4Address("TCP", "0.0.0.0", 8080), UNIXAddress(b"/run/egress.sock"), LOOPBACK),
+            ca=authority(7, soon=True, limits="example.com", rooted=False),
+            listen=("tcp:8080", "unix:/run/egress.sock", "tcp:8081:client-auth=clients.txt"),
+            mode=Mode.OBSERVE,
+            workers=8,
+            upstream_http=proxy,
+            metrics_port=9090,
+            admin="unix:/run/admin.sock",
+            passthrough=("a.example", "*.b.example"),
+            audit_log="-",
+            ca_dir=CERTIFICATE.parent,
+        )
+        lines = message.splitlines()
+        self.assertEqual(len(lines), 6)
+        for text in (
+            "listens on 0.0.0.0:8080, unix:/run/egress.sock, 127.0.0.1:8080, 8 workers",
+            "the starter policy, NOTHING IS ENFORCED",
+            "/var/lib/ca/ca.pem, SHA-256 AB:CD, ends",
+            "days: replace it, signs for example.com",
+            "for http http://proxy.test:3128; for https none, direct; admin unix:/run/admin.sock; metrics http://",
+            "Open to the network: 0.0.0.0:8080.",
+            "Clients must trust the root",
+            "Not intercepted: a.example, *.b.example.",
+            "eval",
+        ):
+            self.assertIn(text, message)
+        self.assertNotIn("hunter2", message)
 
     def test_upstream(self) -> None:
         """The upstream proxy may come from a variable that is meant for clients."""
         proxy = UpstreamProxy("http", Authority("proxy.test", 3128), b"Basic hunter2")
-        self.assertNotIn("upstream", self.message())
+        self.assertEqual(self.fact(self.message(), "upstream"), "none, direct")
         both = self.message(upstream_http=proxy, upstream_https=proxy)
-        self.assertIn("\n  upstream    http://proxy.test:3128\n", both)
-        self.assertIn(
-            "\n  upstream    for http http://proxy.test:3128; for https none, direct\n",
-            self.message(upstream_http=proxy),
+        self.assertEqual(self.fact(both, "upstream"), "http://proxy.test:3128")
+        self.assertEqual(
+            self.fact(self.message(upstream_http=proxy), "upstream"),
+            "for http http://proxy.test:3128; for https none, direct",
         )
 
     def test_expiry_of_the_ca(self) -> None:
         self.assertNotIn("replace it", self.message())
-        self.assertRegex(self.message(ca=authority(7, soon=True)), r"\n  CA ends     .{10}, in 7 days: replace it\n")
-        self.assertRegex(self.message(ca=authority(-2, soon=True)), r"\n  CA ends     .{10}, expired: replace it\n")
+        self.assertRegex(self.message(ca=authority(7, soon=True)), r"ends .{10}, in 7 days: replace it\n")
+        self.assertRegex(self.message(ca=authority(-2, soon=True)), r"ends .{10}, expired: replace it\n")
 
     def test_constraints(self) -> None:
         self.assertNotIn("signs for", self.message())
-        self.assertIn("\n  signs for   example.com\n", self.message(ca=authority(limits="example.com")))
+        self.assertIn(", signs for example.com\n", self.message(ca=authority(limits="example.com")))
 
     def test_unknown_root(self) -> None:
         """A chain without its root is nothing that a client could trust."""
-        message = self.message(ca=authority(rooted=False))
-        self.assertIn("Clients must trust the root of this CA", message)
-        self.assertNotIn("CURL_CA_BUNDLE", message)
-        self.assertIn("export HTTP_PROXY", message)
+        self.assertIn("Clients must trust the root of this CA", self.message(ca=authority(rooted=False)))
+        self.assertNotIn("root", self.message())
 
-    def test_lines_to_paste(self) -> None:
-        variables = self.exports(self.message())
-        for name in ("HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
-            with self.subTest(name):
-                self.assertEqual(variables.pop(name), "http://127.0.0.1:8080")
-        for name in ("CURL_CA_BUNDLE", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS", "GIT_SSL_CAINFO"):
-            with self.subTest(name):
-                self.assertIn(name, variables)
-        self.assertEqual(set(variables.values()), {str(CERTIFICATE)})
-
-    def test_spaces(self) -> None:
-        variables = self.exports(self.message(certificate=Path("/a b/ca.pem")))
-        self.assertEqual(variables["CURL_CA_BUNDLE"], "/a b/ca.pem")
+    def test_clients(self) -> None:
+        """The line for the shell has the options of egress env that differ from its defaults."""
+        cases: tuple[tuple[dict[str, Any], str], ...] = (
+            ({}, "egress env"),
+            ({"ca_dir": Path("/a b")}, "egress env --ca-dir '/a b'"),
+            ({"ca_cert": Path("/c"), "ca_key": Path("/k")}, "egress env --ca-cert /c --ca-key /k"),
+        )
+        for config, expected in cases:
+            with self.subTest(config):
+                self.assertEqual(self.fact(self.message(**config), "clients"), f'eval "$({expected})"')
 
     def test_addresses(self) -> None:
         for address, listen, url, opened in (
-            (LOOPBACK, "tcp:8080", "http://127.0.0.1:8080", False),
-            (IPv4Address("TCP", "0.0.0.0", 8080), "tcp:8080", "http://127.0.0.1:8080", True),
+            (LOOPBACK, "tcp:8080", None, False),
+            (IPv4Address("TCP", "0.0.0.0", 8080), "tcp:8080", None, True),
             (IPv4Address("TCP", "192.0.2.1", 8080), "tcp:8080", "http://192.0.2.1:8080", True),
-            (IPv6Address("TCP", "::", 8080), "tcp6:8080", "http://[::1]:8080", True),
-            (IPv6Address("TCP", "::1", 8080), "tcp6:8080", "http://[::1]:8080", False),
-            (IPv6Address("TCP", "fe80::1%eth0", 8080), "tcp6:8080", "http://[fe80::1]:8080", True),
+            (IPv6Address("TCP", "::", 8080), "tcp6:8080", "'http://[::1]:8080'", True),
+            (IPv6Address("TCP", "::1", 8080), "tcp6:8080", "'http://[::1]:8080'", False),
+            (IPv6Address("TCP", "fe80::1%eth0", 8080), "tcp6:8080", "'http://[fe80::1]:8080'", True),
             (LOOPBACK, "ssl:8080", "https://127.0.0.1:8080", False),
         ):
             with self.subTest(address):
                 message = self.message((address,), listen=(listen,))
-                self.assertEqual(self.exports(message)["HTTP_PROXY"], url)
+                option = "" if url is None else f" --proxy {url}"
+                self.assertEqual(self.fact(message, "clients"), f'eval "$(egress env{option})"')
                 self.assertEqual("Open to the network" in message, opened)
 
     def test_client_authentication(self) -> None:
@@ -154,34 +174,26 @@ class StartMessageTests(SynchronousTestCase):
         for listen, told in (("tcp:8080", False), ("tcp:8080:client-auth=clients.txt", True)):
             with self.subTest(listen):
                 message = self.message((everywhere,), listen=(listen,))
-                self.assertEqual("NAME:PASSWORD@" in message, told)
+                self.assertEqual("egress env --proxy http://NAME:PASSWORD@127.0.0.1:8080" in message, told)
                 self.assertEqual("Open to the network" in message, not told)
 
     def test_several_addresses(self) -> None:
         message = self.message(
             (UNIXAddress(b"/run/egress.sock"), LOOPBACK), listen=("unix:/run/egress.sock", "tcp:8080")
         )
-        self.assertIn("  listens on  unix:/run/egress.sock, 127.0.0.1:8080\n", message)
-        self.assertEqual(self.exports(message)["HTTP_PROXY"], "http://127.0.0.1:8080")
+        self.assertEqual(self.fact(message, "listens on"), "unix:/run/egress.sock, 127.0.0.1:8080")
+        self.assertEqual(self.fact(message, "clients"), 'eval "$(egress env)"')
 
-    def test_no_lines_to_paste(self) -> None:
+    def test_no_line_to_paste(self) -> None:
         for address in (UNIXAddress(b"/run/egress.sock"), UNIXAddress(None)):
             with self.subTest(address):
-                self.assertNotIn("export", self.message((address,), listen=("unix:/run/egress.sock",)))
+                self.assertIsNone(self.fact(self.message((address,), listen=("unix:/run/egress.sock",)), "clients"))
 
     def test_metrics(self) -> None:
-        self.assertIn(
-            "  metrics     http://[::1]:9090/metrics\n", self.message(metrics_port=9090, metrics_interface="::1")
+        self.assertEqual(
+            self.fact(self.message(metrics_port=9090, metrics_interface="::1"), "upstream"),
+            "none, direct; metrics http://[::1]:9090/metrics",
         )
-
-    def test_workers(self) -> None:
-        self.assertIn(" days\n  workers     3 processes\n\n", self.message(workers=3))
-
-    def test_passthrough(self) -> None:
-        self.assertIn(
-            "Not intercepted: a.example, *.b.example.", self.message(passthrough=("a.example", "*.b.example"))
-        )
-        self.assertNotIn("Not intercepted", self.message())
 
 
 class MakeServiceTests(Cases.AnyPlugin):
@@ -214,7 +226,8 @@ class MakeServiceTests(Cases.AnyPlugin):
         out = io.StringIO()
         self.patch(sys, "stdout", out)
         makeService(self.options("--ca-dir", str(CERTIFICATE.parent))).startService()
-        ca, config = FakeProxy.certificate_authority, ProxyConfig(listen=("tcp:8081",))
+        ca = FakeProxy.certificate_authority
+        config = ProxyConfig(listen=("tcp:8081",), ca_dir=CERTIFICATE.parent)
         self.assertEqual(out.getvalue(), start_message((LOOPBACK,), CERTIFICATE, ca, "the starter policy", config))
 
     def test_workers(self) -> None:

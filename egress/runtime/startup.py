@@ -119,7 +119,12 @@ def start_fault(error: BaseException | None, config: HasMetrics, admin: AdminEnd
 
 def facts_of(program: str, facts: Iterable[tuple[str, str]]) -> list[str]:
     """Format facts, one line each, below the program's name and version."""
-    return [f"{program} {__version__}", *(f"  {name:<12}{value}" for name, value in facts), ""]
+    return [f"{program} {__version__}", *fact_lines(facts), ""]
+
+
+def fact_lines(facts: Iterable[tuple[str, str]]) -> list[str]:
+    """Format facts, one line each."""
+    return [f"  {name:<12}{value}" for name, value in facts]
 
 
 def endpoint_of(address: IAddress) -> str:
