@@ -25,6 +25,7 @@ IN_SDIST = (
     "docs/conf.py",
     "egress/py.typed",
     "egress/policy/starter.toml",
+    "egress/policy/templates/npm.toml",
     "tests/test_layout.py",
     "tests/install",
     "tests/integration/__init__.py",
@@ -35,6 +36,7 @@ IN_WHEEL = (
     "egress/__init__.py",
     "egress/py.typed",
     "egress/policy/starter.toml",
+    "egress/policy/templates/npm.toml",
     "twisted/plugins/egressauthz.py",
     "twisted/plugins/egressproxy.py",
 )
@@ -112,6 +114,8 @@ def check(directory: Path) -> None:
         "from egress.policy.parse.load import load_starter; load_starter()",
         cwd=directory,
     )
+    run(clean / "bin" / "egress", "policy", "new", "npm", "--output", "policy.toml", cwd=directory)
+    run(clean / "bin" / "egress", "policy", "check", "policy.toml", cwd=directory)
     print("the wheel works in a clean environment")
 
 

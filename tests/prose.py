@@ -35,6 +35,8 @@ EPYTEXT = re.compile(
     r"@(?:[ci]?var|keyword|param) \w+:|\b[A-Z]\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\}|`[^`\n]*`|https?://\S+"
 )
 # A sentence can begin with code, and the explanation of an option's value with the value: "deny: reject the request".
+TOML_COMMENTS = re.compile(r"(?:^ *#.*\n?)+", re.MULTILINE)
+TOML_TEXTS = re.compile(r'^(?:name|reason) = "(.*)"$', re.MULTILINE)
 SENTENCE_END = re.compile(
     r"(?<=[.!?:])[\s\"')*_]+(?=[A-Z*\"'(\[])"
     rf"|(?<=[.!?])\s+(?={DOTS}|[a-z-]+: )"
@@ -179,10 +181,20 @@ def passages_of_python(path: Path) -> Iterator[Passage]:
         yield Passage(passage.line, EPYTEXT.sub(blank, passage.text))
 
 
+def passages_of_toml(text: str) -> Iterator[Passage]:
+    """Yield the comments of a policy, each block of lines as one passage, and the texts for users."""
+    for match in TOML_COMMENTS.finditer(text):
+        yield Passage(text.count("\n", 0, match.start()) + 1, re.sub(r"^ *# ?", "", match[0], flags=re.MULTILINE))
+    for match in TOML_TEXTS.finditer(text):
+        yield Passage(text.count("\n", 0, match.start()) + 1, match[1])
+
+
 def passages(path: Path) -> Iterator[Passage]:
     """Yield the prose of a file."""
     if path.suffix == ".py":
         yield from passages_of_python(path)
+    elif path.suffix == ".toml":
+        yield from passages_of_toml(path.read_text(encoding="utf-8"))
     else:
         yield from passages_of_markdown(path.read_text(encoding="utf-8"))
 

@@ -17,7 +17,7 @@ class PolicyCommandTests(SynchronousTestCase):
         out = io.StringIO()
         with contextlib.redirect_stdout(out):
             self.assertRaises(SystemExit, cli.main, ["policy", "--help"])
-        for name in ("check", "suggest", "replay"):
+        for name in ("new", "check", "suggest", "replay"):
             self.assertIn(f"{name} ", out.getvalue())
 
     def test_one_is_required(self) -> None:

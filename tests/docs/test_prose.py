@@ -61,6 +61,11 @@ class ProseTests(SynchronousTestCase):
         expected = [(1, "Words"), (3, "Words"), (4, "Words"), (11, "Predicates"), (13, "Words"), (13, "Words")]
         self.assertEqual(self.found(".py", MODULE), expected)
 
+    def test_policies(self) -> None:
+        """Comments and reasons are read; hosts and paths are not."""
+        text = "# One anew.\n#\n# Two, whoever\n# it is.\nhosts = ['anew']\n    # anew\nreason = \"so many\"\n"
+        self.assertEqual(self.found(".toml", text), [(1, "Words"), (3, "Words"), (6, "Words"), (7, "Words")])
+
     def test_exceptions(self) -> None:
         """Words that have a right use are found only in the wrong one."""
         right = (

@@ -1,0 +1,1 @@
+"""The policy templates of the package, and their combination into one policy."""
