@@ -47,6 +47,16 @@ def executable_of(command: Sequence[str], environ: Mapping[str, str]) -> str:
     raise CannotRun(f"{name}: command not found", NOT_FOUND)
 
 
+def exit_status(reason: Failure) -> int:
+    """Return the exit status of a process that has ended, as a shell reports it.
+
+    @param reason: the argument of C{IProcessProtocol.processExited}.
+    """
+    value: Any = reason.value
+    status: int = value.exitCode if value.signal is None else _SIGNALLED + value.signal
+    return status
+
+
 class _Process(ProcessProtocol):
     """Waits for the end of a process.
 
@@ -58,8 +68,7 @@ class _Process(ProcessProtocol):
 
     def processExited(self, reason: Failure) -> None:
         """Report the exit status."""
-        value: Any = reason.value
-        self._ended(value.exitCode if value.signal is None else _SIGNALLED + value.signal)
+        self._ended(exit_status(reason))
 
 
 def run_command(

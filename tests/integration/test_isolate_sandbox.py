@@ -1,0 +1,302 @@
+"""The sandbox of C{egress run --isolate}: real namespaces, and programs that look for a way around the proxy."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.threads import deferToThread
+from twisted.trial.unittest import TestCase
+
+from egress.launch.isolate.sandbox import Sandbox, SandboxSockets
+from egress.launch.runner import executable_of
+
+_NOBODY = 65534
+# The interpreter of the system: that of the tests can be in a directory that other users cannot read.
+_PYTHON = "/usr/bin/python3"
+_SO_ORIGINAL_DST = 80
+
+
+def original_address(accepted: socket.socket) -> tuple[str, int]:
+    """Return the address to which a program connected."""
+    if accepted.family == socket.AF_INET:
+        data = accepted.getsockopt(socket.SOL_IP, _SO_ORIGINAL_DST, 16)
+        packed = data[4:8]
+    else:
+        data = accepted.getsockopt(socket.IPPROTO_IPV6, _SO_ORIGINAL_DST, 28)
+        packed = data[8:24]
+    return socket.inet_ntop(accepted.family, packed), struct.unpack_from("!H", data, 2)[0]
+
+
+class Recorder:
+    """The proxy: responds to connections with their original address, and to queries with the query.
+
+    @ivar connections: the original addresses.
+    @ivar queries: the bytes, and the number of the connection or 0 for UDP.
+    """
+
+    def __init__(self, sockets: SandboxSockets) -> None:
+        self.sockets = sockets
+        self.connections: list[tuple[str, int]] = []
+        self.queries: list[bytes] = []
+        for each in (sockets.proxy, *sockets.transparent):
+            threading.Thread(target=self._accept, args=(each,), daemon=True).start()
+        for each in sockets.dns_tcp:
+            threading.Thread(target=self._accept_queries, args=(each,), daemon=True).start()
+        for each in sockets.dns_udp:
+            threading.Thread(target=self._receive, args=(each,), daemon=True).start()
+
+    def _accept(self, listening: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                accepted, _ = listening.accept()
+                with accepted:
+                    host, port = address = original_address(accepted)
+                    self.connections.append(address)
+                    accepted.recv(4096)
+                    accepted.sendall(f"HTTP/1.0 200 OK\r\n\r\n{host} {port}\n".encode())
+
+    def _accept_queries(self, listening: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                accepted, _ = listening.accept()
+                with accepted:
+                    query = accepted.recv(4096)
+                    self.queries.append(query)
+                    accepted.sendall(query)
+
+    def _receive(self, bound: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                query, client = bound.recvfrom(4096)
+                if client is None:  # the socket was shut down
+                    return
+                self.queries.append(query)
+                bound.sendto(query, client)
+
+    def close(self) -> None:
+        """Stop accepting.  A call that waits in a thread ends only with a shutdown."""
+        for each in (self.sockets.proxy, *self.sockets.transparent, *self.sockets.dns_tcp, *self.sockets.dns_udp):
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+        self.sockets.close()
+
+
+class AsNobody:
+    """The reactor; it starts processes as a user without privileges."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(reactor, name)
+
+    def spawnProcess(self, protocol: Any, executable: str, arguments: Any, **options: Any) -> Any:
+        """See C{IReactorProcess.spawnProcess}."""
+        options.update(uid=_NOBODY, gid=_NOBODY)
+        started: Any = reactor
+        return started.spawnProcess(protocol, _PYTHON, [_PYTHON, *arguments[1:]], **options)
+
+
+class SandboxTestCase(TestCase):
+    """Base: runs commands in a sandbox, whose standard output is a file."""
+
+    timeout = 60
+
+    def setUp(self) -> None:
+        if not sys.platform.startswith("linux"):
+            self.skipTest("namespaces exist only on Linux")
+        self.directory = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.directory)
+        self.directory.chmod(0o777)
+        self.reactor: Any = reactor
+
+    @inlineCallbacks
+    def sandbox(self, *command: str, **environ: str) -> Generator[Deferred[Any], Any, str]:
+        """Run a command; return what it writes."""
+        script = f'exec >"{self.directory}/out" 2>&1; exec "$@"'
+        made = yield Sandbox.start(self.reactor)
+        self.recorder = Recorder(made.sockets)
+        self.addCleanup(self.recorder.close)
+        shell = ["sh", "-c", script, "sh", *command]
+        self.status = yield made.run(executable_of(shell, os.environ), shell, {**os.environ, **environ})
+        return (self.directory / "out").read_text()
+
+    def python(self, code: str) -> Deferred[str]:
+        """Run a program in the sandbox; return what it writes."""
+        return self.sandbox(_PYTHON, "-c", code)
+
+
+_SEND = """
+import socket
+for family, address in {targets!r}:
+    with socket.socket(family, socket.SOCK_DGRAM) as udp:
+        udp.settimeout(5)
+        try:
+            udp.sendto(b"query", (address, {port}))
+            print(address, udp.recvfrom(100)[0].decode())
+        except OSError as error:
+            print(address, type(error).__name__)
+"""
+
+# In the syntax of "nft list ruleset".
+_RULES = """
+table ip egress {
+	chain redirect {
+		type nat hook output priority -100; policy accept;
+		udp dport 53 redirect to :53
+		tcp dport 53 redirect to :53
+		ip daddr != 127.0.0.0/8 meta l4proto tcp redirect to :61081
+	}
+
+	chain reject {
+		type filter hook output priority filter; policy drop;
+		ip daddr 127.0.0.0/8 accept
+		ip daddr 192.0.0.8 accept
+	}
+}
+table ip6 egress {
+	chain redirect {
+		type nat hook output priority -100; policy accept;
+		udp dport 53 redirect to :53
+		tcp dport 53 redirect to :53
+		ip6 daddr != ::1 meta l4proto tcp redirect to :61081
+	}
+
+	chain reject {
+		type filter hook output priority filter; policy drop;
+		ip6 daddr ::1 accept
+		ip6 daddr 100::8 accept
+	}
+}
+"""
+
+
+class NetworkTests(SandboxTestCase):
+    """What the programs of the sandbox reach."""
+
+    @inlineCallbacks
+    def test_tcp(self) -> Generator[Deferred[Any], Any, None]:
+        """Connections to any address, of programs that do not know the proxy."""
+        urls = ("http://198.51.100.7/", "http://[2001:db8::7]:8080/", "http://127.0.0.1:61080/", "http://192.0.0.8:9/")
+        written = yield self.sandbox("curl", "-sS", "--noproxy", "*", *urls, NO_PROXY="*")
+        expected = "198.51.100.7 80\n2001:db8::7 8080\n127.0.0.1 61080\n192.0.0.8 9\n"
+        self.assertEqual((written, self.status), (expected, 0))
+
+    @inlineCallbacks
+    def test_dns(self) -> Generator[Deferred[Any], Any, None]:
+        """Queries to any name server reach that of the proxy, and the responses appear to be from the other one."""
+        targets = [(socket.AF_INET, "8.8.8.8"), (socket.AF_INET, "127.0.0.53"), (socket.AF_INET6, "2001:db8::53")]
+        written = yield self.python(
+            _SEND.format(targets=[(int(family), address) for family, address in targets], port=53)
+        )
+        self.assertEqual(written, "8.8.8.8 query\n127.0.0.53 query\n2001:db8::53 query\n")
+        connect = "import socket; s = socket.create_connection(('8.8.8.8', 53)); s.sendall(b'tcp'); print(s.recv(9))"
+        written = yield self.python(connect)
+        self.assertEqual((written, self.recorder.queries), ("b'tcp'\n", [b"tcp"]))
+
+    @inlineCallbacks
+    def test_names(self) -> Generator[Deferred[Any], Any, None]:
+        """The resolver of the C library asks the name server of the proxy."""
+        code = "import socket\ntry: socket.getaddrinfo('name.test', 80)\nexcept OSError: pass"
+        yield self.python(code)
+        self.assertIn(b"\x04name\x04test\0", b"".join(self.recorder.queries))
+
+    @inlineCallbacks
+    def test_udp(self) -> Generator[Deferred[Any], Any, None]:
+        """Other datagrams fail without a delay, so that a client of HTTP/3 uses TCP."""
+        targets = [(socket.AF_INET, "8.8.8.8"), (socket.AF_INET6, "2001:db8::1")]
+        written = yield self.python(
+            _SEND.format(targets=[(int(family), address) for family, address in targets], port=443)
+        )
+        self.assertEqual(written, "8.8.8.8 PermissionError\n2001:db8::1 PermissionError\n")
+
+    @inlineCallbacks
+    def test_raw_sockets(self) -> Generator[Deferred[Any], Any, None]:
+        """The command has no capability over the network, whoever its user is."""
+        families = [("AF_INET", "SOCK_RAW", 1), ("AF_INET6", "SOCK_RAW", 58), ("AF_PACKET", "SOCK_RAW", 3)]
+        code = "import socket as s\n" + "".join(
+            f"try: s.socket(s.{family}, s.{kind}, {number}); print('open')\nexcept OSError as e: print(e.errno)\n"
+            for family, kind, number in families
+        )
+        written = yield self.python(code)
+        self.assertEqual(written, "1\n1\n1\n")
+
+    @inlineCallbacks
+    def test_rules(self) -> Generator[Deferred[Any], Any, None]:
+        """The command cannot change them; they are those that C{nft} would install."""
+        made = yield Sandbox.start(reactor)
+        self.addCleanup(made.sockets.close)
+        running = made.run("/bin/sh", ["sh", "-c", "! nft flush ruleset 2>/dev/null && sleep 60"], dict(os.environ))
+        # The helper is outside of the user namespace of the command.
+        enter = ["nsenter", f"--target={made.pid}", "--user", "--net", "--preserve-credentials"]
+        listed = yield deferToThread(
+            subprocess.run, [*enter, "nft", "list", "ruleset"], capture_output=True, text=True, check=False
+        )
+        running.cancel()
+        running.addErrback(lambda failure: None)
+        made.close()
+        self.assertEqual(f"\n{listed.stdout}", _RULES, listed.stderr)
+
+
+class ProcessTests(SandboxTestCase):
+    """The command behaves as outside of the sandbox, and nothing remains of it."""
+
+    @inlineCallbacks
+    def test_exit_statuses(self) -> Generator[Deferred[Any], Any, None]:
+        for script, status in (("exit 7", 7), ("kill -9 $$", 137), ("exec /absent", 127), ("exec /etc/passwd", 126)):
+            made = yield Sandbox.start(reactor)
+            made.sockets.close()
+            ended = yield made.run("/bin/sh", ["sh", "-c", script], {})
+            self.assertEqual(ended, status)
+
+    @inlineCallbacks
+    def test_user(self) -> Generator[Deferred[Any], Any, None]:
+        """The command has its own user; it is the second process that it sees."""
+        written = yield self.sandbox("sh", "-c", "id -u; id -g; echo $$ $PPID; cat /proc/2/comm")
+        self.assertEqual(written, f"{os.getuid()}\n{os.getgid()}\n2 1\nsh\n")
+
+    @inlineCallbacks
+    def test_daemon(self) -> Generator[Deferred[Any], Any, None]:
+        """A process in the background ends with the command."""
+        marker = f"{self.directory}/marker"
+        script = f"setsid sh -c 'while sleep 0.05; do date +%s%N >{marker}; done' & while ! [ -s {marker} ]; do :; done"
+        yield self.sandbox("sh", "-c", script)
+        self.assertEqual(self.status, 0)
+        before = Path(marker).read_text()
+        yield deferToThread(subprocess.run, ["sleep", "0.3"], check=True)
+        self.assertEqual(Path(marker).read_text(), before)
+
+    @inlineCallbacks
+    def test_unshare_again(self) -> Generator[Deferred[Any], Any, None]:
+        """Namespaces inside of the sandbox have less, not more."""
+        reach = "ip link set lo up; curl -sS -m 5 http://198.51.100.7/ 2>/dev/null || echo unreachable"
+        written = yield self.sandbox("unshare", "--user", "--map-root-user", "--net", "sh", "-c", reach)
+        self.assertEqual((written, self.recorder.connections), ("unreachable\n", []))
+        restore = "umount /etc/resolv.conf 2>/dev/null; cat /etc/resolv.conf"
+        written = yield self.sandbox("unshare", "--user", "--map-root-user", "--mount", "sh", "-c", restore)
+        self.assertIn("\nnameserver 127.0.0.1\n", written)
+
+
+class UnprivilegedTests(NetworkTests):
+    """The same for a user without privileges."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        if os.getuid() == 0:
+            self.reactor = AsNobody()
+
+    @inlineCallbacks
+    def test_user(self) -> Generator[Deferred[Any], Any, None]:
+        written = yield self.sandbox("sh", "-c", "id -u; id -g")
+        own = os.getuid() or _NOBODY
+        self.assertEqual(written, f"{own}\n{os.getgid() or _NOBODY}\n")
