@@ -42,6 +42,7 @@ def add_parser(commands: Any) -> None:
 def _run(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> None:
     arguments = {name: [value] for name in CA_OPTIONS if (value := getattr(given, name.replace("-", "_"))) is not None}
     config = ca_config(arguments, environ)
-    files = write_files(config, config.ca_dir / _FOLDER, environ)
-    variables = client_variables(ProxyUrl(given.proxy).text, files, environ)
+    proxy = ProxyUrl(given.proxy)
+    files = write_files(config, config.ca_dir / _FOLDER, proxy, environ)
+    variables = client_variables(proxy.text, files, environ)
     out.write(WRITERS[given.format](variables, BYPASSES))

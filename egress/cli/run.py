@@ -7,6 +7,7 @@ import shlex
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TextIO
 
@@ -120,10 +121,10 @@ def _run(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> 
             raise ConfigError("--workers", str(config.workers), "a proxy for one command has one process: remove it")
         if not config.listen[0].endpoint.startswith(("tcp:", "tcp6:")) or config.listen[0].tls is not None:
             raise ConfigError("--listen", config.listen[0].endpoint, "the first listener must be tcp: for the command")
-        with tempfile.TemporaryDirectory(prefix=_DIRECTORY) as directory:
+        with _directory() as directory:
             status: int = run(
                 lambda reactor: run_behind_proxy(
-                    reactor, config, command, environ, directory=Path(directory), summary=summary
+                    reactor, config, command, environ, directory=directory, summary=summary
                 )
             )
     except CannotRun as error:
@@ -152,12 +153,24 @@ def _run_with_running_proxy(given: argparse.Namespace, command: Sequence[str], e
     proxy = ProxyUrl(given.proxy)
     config = ca_config(arguments, environ)
     proxy.check_reachable()
-    with tempfile.TemporaryDirectory(prefix=_DIRECTORY) as directory:
-        files = write_files(config, Path(directory), environ)
+    with _directory() as directory:
+        files = write_files(config, directory, proxy, environ)
         status: int = run(lambda reactor: run_client(reactor, proxy.text, command, environ, files=files))
     if not given.quiet:
         _print_summary(command, [f"the audit log of the proxy {proxy} has the requests"])
     return status
+
+
+@contextmanager
+def _directory() -> Iterator[Path]:
+    """Make a directory for the files that the command trusts, and remove it at the end.
+
+    Everyone can read it, because programs such as apt read their files as another user.
+    """
+    with tempfile.TemporaryDirectory(prefix=_DIRECTORY) as name:
+        path = Path(name)
+        path.chmod(0o755)
+        yield path
 
 
 def _check_files(given: argparse.Namespace) -> None:

@@ -73,13 +73,13 @@ def ca_config(arguments: Mapping[str, Sequence[str]], environ: Mapping[str, str]
     return load_config(arguments, environ, only=_CA_FIELDS)
 
 
-def write_files(config: ProxyConfig, directory: Path, environ: Mapping[str, str]) -> ClientFiles:
+def write_files(config: ProxyConfig, directory: Path, proxy: ProxyUrl, environ: Mapping[str, str]) -> ClientFiles:
     """Write the files that clients of a running proxy trust; see L{client_files}.
 
     @raise CommandFailed: with the fix, if the CA cannot be read, or a file cannot be written.
     """
     try:
-        return client_files(config, directory, environ)
+        return client_files(config, directory, proxy.text, environ)
     except CaError as error:
         raise CommandFailed(str(error)) from error
     except OSError as error:

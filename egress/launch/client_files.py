@@ -36,11 +36,24 @@ _BUNDLES: Final = (
 )
 
 
-def client_files(config: ProxyConfig, directory: Path, environ: Mapping[str, str]) -> ClientFiles:
+# The configuration file of apt that is read last.
+_APT_MAIN: Final = Path("/etc/apt/apt.conf")
+_APT_PROXY: Final = """
+#clear Acquire::{scheme}::Proxy;
+#clear Acquire::{scheme}::Proxy-Auto-Detect;
+#clear Acquire::{scheme}::ProxyAutoDetect;
+Acquire::{scheme}::Proxy "{proxy}";
+Acquire::{scheme}::CAInfo "{bundle}";
+"""
+_PHP: Final = 'curl.cainfo = "{bundle}"\nopenssl.cafile = "{bundle}"\n'
+
+
+def client_files(config: ProxyConfig, directory: Path, proxy: str, environ: Mapping[str, str]) -> ClientFiles:
     """Write the files that clients of a proxy trust; see L{write_client_files}.
 
     @param config: names the CA.
     @param directory: is made if it does not exist.
+    @param proxy: the URL of the proxy.
     @param environ: the environment of the clients.
     @raise CaError: if the CA cannot be read.
     @raise OSError: if a file cannot be written.
@@ -48,7 +61,8 @@ def client_files(config: ProxyConfig, directory: Path, environ: Mapping[str, str
     now = datetime.now(timezone.utc)
     certificates = ca_source(config).certificates().trusted(now)
     directory.mkdir(mode=0o755, exist_ok=True)
-    return write_client_files(directory, certificates, system_certificates(environ), now, environ=environ)
+    system = system_certificates(environ)
+    return write_client_files(directory, certificates, system, now, proxy=proxy, environ=environ)
 
 
 def system_certificates(environ: Mapping[str, str]) -> bytes:
@@ -80,6 +94,7 @@ def write_client_files(
     system: bytes,
     now: datetime,
     *,
+    proxy: str,
     environ: Mapping[str, str],
 ) -> ClientFiles:
     """Write the files that clients trust.
@@ -88,7 +103,8 @@ def write_client_files(
     @param certificates: the CAs of the proxy.
     @param system: the CAs of the system, in PEM.
     @param now: the time of the import in the trust store.
-    @param environ: names the configuration of wget, which is extended.
+    @param proxy: the URL of the proxy.
+    @param environ: names the configurations of wget and apt, which are extended.
     @raise OSError: if a file cannot be written.
     """
     files = ClientFiles(
@@ -96,6 +112,8 @@ def write_client_files(
         bundle=directory / "bundle.pem",
         truststore=directory / "truststore.p12",
         wgetrc=directory / "wgetrc",
+        apt=directory / "apt.conf",
+        php=directory / "php",
     )
     own = pem_of(*certificates)
     replace_file(files.ca, own, mode=0o644)
@@ -105,7 +123,23 @@ def write_client_files(
     # The last of several values wins.  The configuration may have a password.
     wgetrc = _wgetrc(environ) + b"\nca_certificate = " + os.fsencode(files.bundle) + b"\n"
     replace_file(files.wgetrc, wgetrc, mode=0o600)
+    # The URL of the proxy may have a password, too.
+    replace_file(files.apt, os.fsencode(_apt(files, proxy, environ)), mode=0o600)
+    files.php.mkdir(mode=0o755, exist_ok=True)
+    replace_file(files.php / "egress.ini", os.fsencode(_PHP.format(bundle=files.bundle)), mode=0o644)
     return files
+
+
+def _apt(files: ClientFiles, proxy: str, environ: Mapping[str, str]) -> str:
+    """Return the configuration of apt.
+
+    Apt reads C{APT_CONFIG} first and its main file last (apt.conf(5)), so this file is both.  It includes the files
+    that it replaces.
+    """
+    included = [Path(environ.get("APT_CONFIG", "")), _APT_MAIN]
+    lines = [f'#include "{path}";' for path in included if path != files.apt and path.is_file()]
+    settings = (_APT_PROXY.format(scheme=scheme, proxy=proxy, bundle=files.bundle) for scheme in ("http", "https"))
+    return "\n".join([*lines, f'Dir::Etc::main "{files.apt}";', *settings])
 
 
 def _wgetrc(environ: Mapping[str, str]) -> bytes:

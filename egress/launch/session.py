@@ -45,8 +45,8 @@ def run_behind_proxy(
     proxy.startService()
     try:
         addresses = yield proxy.listening()
-        files = client_files(config, directory, environ)
         url = tcp_listeners(addresses, config.listen)[0].url
+        files = client_files(config, directory, url, environ)
         status: int = yield run_command(reactor, executable, command, environment(url, files, environ))
     finally:
         yield proxy.stopService()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
@@ -20,25 +21,41 @@ CLIENT_PROXY: Final = "EGRESS_CLIENT_PROXY"
 # Programs contact the hosts in these variables directly, without a decision.
 BYPASSES: Final = ("NO_PROXY", "no_proxy", "npm_config_noproxy", "NPM_CONFIG_NOPROXY")
 
-_PROXY: Final = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
-
-# npm and pnpm read npm_config_*; yarn reads yarn_* in version 1 and YARN_* later.
-_PACKAGE_MANAGERS_PROXY: Final = (
+_PROXY: Final = (
+    CLIENT_PROXY,
+    *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"),
+    # These override the configuration files of cargo and pip.
+    *("CARGO_HTTP_PROXY", "PIP_PROXY"),
+    # npm and pnpm read npm_config_*; yarn reads yarn_* in version 1 and YARN_* later.
     *("npm_config_proxy", "npm_config_https_proxy", "yarn_proxy", "yarn_https_proxy"),
     *("YARN_HTTP_PROXY", "YARN_HTTPS_PROXY"),
 )
 
+# A program ignores the proxy variables without its switch.
+_SWITCHES: Final = (
+    "NODE_USE_ENV_PROXY",  # since Node.js 24
+    "PERL_LWP_ENV_PROXY",
+    "ELECTRON_GET_USE_PROXY",
+)
+
 # A file in one of these variables replaces the CAs that the program trusts.
 _BUNDLE: Final = (
-    "SSL_CERT_FILE",  # OpenSSL, Go, httpx, uv, Ruby
-    "CURL_CA_BUNDLE",
+    "SSL_CERT_FILE",  # OpenSSL, Go, httpx, uv, Ruby, .NET
+    "CURL_CA_BUNDLE",  # also R
     "REQUESTS_CA_BUNDLE",
     "PIP_CERT",
+    "CONDA_SSL_VERIFY",
+    "HTTPLIB2_CA_CERTS",
     "GIT_SSL_CAINFO",
     "CARGO_HTTP_CAINFO",
     "AWS_CA_BUNDLE",
+    "CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE",
     "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
     "NIX_SSL_CERT_FILE",
+    "BUNDLE_SSL_CA_CERT",
+    "COMPOSER_CAFILE",
+    "PERL_LWP_SSL_CA_FILE",
+    "HEX_CACERTS_PATH",
     "npm_config_cafile",
     "yarn_cafile",
     "YARN_HTTPS_CA_FILE_PATH",
@@ -46,6 +63,14 @@ _BUNDLE: Final = (
 
 # A file in one of these variables is trusted in addition.
 _ADDITIONAL: Final = ("NODE_EXTRA_CA_CERTS", "DENO_CERT")
+
+# The HTTP transports of Maven 3.9 and of Maven 4 ignore the properties of Java otherwise.
+_MAVEN: Final = (
+    "-Daether.connector.http.useSystemProperties=true",
+    "-Daether.transport.apache.useSystemProperties=true",
+)
+# A daemon that runs already has the environment of an earlier command.
+_GRADLE: Final = ("-Dorg.gradle.daemon=false",)
 
 
 @attrs.frozen(kw_only=True)
@@ -56,12 +81,16 @@ class ClientFiles:
     @ivar bundle: the CAs of the system and of the proxy, in PEM.
     @ivar truststore: the same as a trust store for Java.
     @ivar wgetrc: the configuration of wget, which has no variable for its CAs.
+    @ivar apt: the configuration of apt, with the proxy.
+    @ivar php: a directory with configuration of PHP.
     """
 
     ca: Path
     bundle: Path
     truststore: Path
     wgetrc: Path
+    apt: Path
+    php: Path
 
 
 def client_variables(proxy: str, files: ClientFiles | None, environ: Mapping[str, str]) -> dict[str, str]:
@@ -69,19 +98,37 @@ def client_variables(proxy: str, files: ClientFiles | None, environ: Mapping[str
 
     @param proxy: the URL of the proxy.
     @param files: the files to trust; C{None} if clients trust the CA already.
-    @param environ: the environment, of which Java's options are extended.
+    @param environ: the environment, of which some variables are extended.
     """
-    found = dict.fromkeys((*_PROXY, *_PACKAGE_MANAGERS_PROXY, CLIENT_PROXY), proxy)
-    # Node.js ignores the proxy variables otherwise (since 24).
-    found["NODE_USE_ENV_PROXY"] = "1"
+    found = dict.fromkeys(_PROXY, proxy)
+    found.update(dict.fromkeys(_SWITCHES, "1"))
     if files is not None:
         found.update(dict.fromkeys(_BUNDLE, str(files.bundle)))
         found.update(dict.fromkeys(_ADDITIONAL, str(files.ca)))
         found["WGETRC"] = str(files.wgetrc)
+        found["APT_CONFIG"] = str(files.apt)
+        # An empty entry is the default directory.
+        found["PHP_INI_SCAN_DIR"] = f"{environ.get('PHP_INI_SCAN_DIR', '')}{os.pathsep}{files.php}"
     # Options that were set last win.
-    options = [environ.get("JAVA_TOOL_OPTIONS", ""), *_java_options(proxy, files)]
-    found["JAVA_TOOL_OPTIONS"] = " ".join(filter(None, options))
+    for name, options in (
+        ("JAVA_TOOL_OPTIONS", _java_options(proxy, files)),
+        ("MAVEN_OPTS", _MAVEN),
+        ("GRADLE_OPTS", _GRADLE),
+    ):
+        found[name] = " ".join(filter(None, (environ.get(name, ""), *options)))
+    found.update(_git_options(proxy, environ))
     return found
+
+
+def _git_options(proxy: str, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return variables that override C{http.proxy} in the configuration files (git-config, "ENVIRONMENT")."""
+    text = environ.get("GIT_CONFIG_COUNT", "")
+    number = int(text) if text.isdecimal() else 0
+    return {
+        "GIT_CONFIG_COUNT": str(number + 1),
+        f"GIT_CONFIG_KEY_{number}": "http.proxy",
+        f"GIT_CONFIG_VALUE_{number}": proxy,
+    }
 
 
 def _java_options(proxy: str, files: ClientFiles | None) -> Iterator[str]:

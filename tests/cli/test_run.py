@@ -36,7 +36,7 @@ class RunCommandTests(SynchronousTestCase):
     ) -> int:
         self.config, self.command, self.directory = config, command, directory
         self.assertEqual(list(directory.iterdir()), [])
-        self.assertEqual(directory.stat().st_mode & 0o777, 0o700)
+        self.assertEqual(directory.stat().st_mode & 0o777, 0o755)
         summary.write(self.record)
         if isinstance(self.result, Exception):
             raise self.result

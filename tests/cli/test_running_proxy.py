@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from egress.cli.errors import CommandFailed
 from egress.cli.running_proxy import (
     CA_OPTIONS,
+    DEFAULT_URL,
     ProxyUrl,
     ca_config,
     reject_options_of_the_proxy,
@@ -78,7 +79,7 @@ class CaTests(SynchronousTestCase):
         """No CA is created: it would not be that of the proxy."""
         directory = make_directory(self)
         config = ca_config({"ca-dir": [str(directory / "ca")]}, {"EGRESS_POLICY": "/absent"})
-        error = self.assertRaises(CommandFailed, write_files, config, directory, {})
+        error = self.assertRaises(CommandFailed, write_files, config, directory, ProxyUrl(DEFAULT_URL), {})
         self.assertIn(str(directory / "ca"), str(error))
 
 

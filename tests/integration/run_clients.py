@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
+import subprocess
 import sys
 import tarfile
 import zipfile
@@ -224,6 +226,106 @@ def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def _apt(place: Place) -> Iterator[Step]:
+    """A repository with one package, over HTTP and HTTPS; apt prints the status of a denial."""
+    root, package = place.published("apt"), place.directory / "tiny"
+    control = "Package: tiny\nVersion: 1.0\nArchitecture: all\nMaintainer: a <a@b.test>\nDescription: tiny\n"
+    place.write("tiny/DEBIAN/control", control)
+    file = root / "tiny_1.0_all.deb"
+    subprocess.run([program("dpkg-deb"), "-b", str(package), str(file)], check=True, capture_output=True, timeout=60)
+    index = root / "Packages"
+    index.write_text(f"{control}Filename: ./{file.name}\nSize: {file.stat().st_size}\nSHA256: {_sha256(file)}\n")
+    (root / "Release").write_text(f"SHA256:\n {_sha256(index)} {index.stat().st_size} Packages\n")
+    for name in ("state/lists/partial", "cache/archives/partial"):
+        (place.directory / name).mkdir(parents=True)
+    # Otherwise as on any Debian system: root runs apt, whose user _apt fetches the files.
+    options = (
+        "Dir::Etc::SourceParts=-",
+        f"Dir::State={place.directory}/state",
+        f"Dir::Cache={place.directory}/cache",
+        "Dir::State::Status=/dev/null",
+    )
+    (place.directory / "state" / "status").touch()
+    for name in ("files", "closed"):
+        urls = (make(f"/{name}/apt") for make in (place.url, place.secure))
+        sources = place.write(f"{name}.list", "".join(f"deb [trusted=yes] {url} ./\n" for url in urls))
+        apt = shlex.join(
+            [program("apt-get"), "-q", *(f"-o{option}" for option in options), f"-oDir::Etc::SourceList={sources}"]
+        )
+        command = ("sh", "-c", f"{apt} -oAPT::Update::Error-Mode=any update && {apt} download tiny")
+        yield Step(command=command, makes=place.directory / file.name) if name == "files" else denied(*command)
+
+
+def _php(place: Place) -> Iterator[Step]:
+    """The extension curl; streams of PHP use no proxy."""
+    yield fetches(place, program("php"), place.write("get.php", programs.PHP))
+
+
+def _perl(place: Place) -> Iterator[Step]:
+    yield fetches(place, program("perl"), place.write("get.pl", programs.PERL))
+
+
+def _ruby(place: Place) -> Iterator[Step]:
+    yield fetches(place, program("ruby"), place.write("get.rb", programs.RUBY))
+
+
+def _cargo(place: Place) -> Iterator[Step]:
+    """A sparse registry with one crate; cargo prints the status of a denial."""
+    root, source = place.published("cargo"), place.directory / "tiny-1.0.0"
+    manifest = '[package]\nname = "{name}"\nversion = "1.0.0"\nedition = "2021"\n'
+    place.write("tiny-1.0.0/Cargo.toml", manifest.format(name="tiny"))
+    place.write("tiny-1.0.0/src/lib.rs", "")
+    crate = root / "crates/tiny/1.0.0/download"
+    crate.parent.mkdir(parents=True)
+    with tarfile.open(crate, "w:gz") as archive:
+        archive.add(source, source.name)
+    (root / "ti/ny").mkdir(parents=True)
+    version = {"name": "tiny", "vers": "1.0.0", "deps": [], "cksum": _sha256(crate), "features": {}, "yanked": False}
+    (root / "ti/ny/tiny").write_text(json.dumps(version))
+    (root / "config.json").write_text(json.dumps({"dl": place.secure("/files/cargo/crates")}))
+    for name in ("files", "closed"):
+        text = manifest.format(name=name) + '[dependencies]\ntiny = { version = "1", registry = "local" }\n'
+        project = place.write(f"{name}/Cargo.toml", text)
+        place.write(f"{name}/src/lib.rs", "")
+        index = f"registries.local.index='sparse+{place.secure(f'/{name}/cargo/')}'"
+        options = ("--manifest-path", project, "--config", index, "--config", "net.retry=0")
+        command = ("env", f"CARGO_HOME={place.directory / 'home'}", program("cargo"), "fetch", *options)
+        lock = Path(project).with_name("Cargo.lock")
+        yield Step(command=command, makes=lock) if name == "files" else denied(*command)
+
+
+_POM: Final = """<project>
+  <modelVersion>4.0.0</modelVersion>
+  <groupId>test</groupId><artifactId>{name}</artifactId><version>1.0</version><packaging>pom</packaging>
+  {more}
+</project>
+"""
+_PARENT: Final = """
+  <parent><groupId>test</groupId><artifactId>parent</artifactId><version>1.0</version><relativePath/></parent>
+  <repositories><repository><id>central</id><url>{url}</url></repository></repositories>
+"""
+
+
+def _maven(place: Place) -> Iterator[Step]:
+    """A repository with the parent of a project; Maven prints the status line of a denial."""
+    root = place.published("maven") / "test/parent/1.0"
+    root.mkdir(parents=True)
+    (root / "parent-1.0.pom").write_text(_POM.format(name="parent", more=""))
+    for name in ("files", "closed"):
+        parent = _PARENT.format(url=place.secure(f"/{name}/maven"))
+        project = place.write(f"{name}/pom.xml", _POM.format(name="child", more=parent))
+        repository = place.directory / f"{name}-repository"
+        # An empty file replaces the settings of the user.
+        options = ("-B", "-ntp", "-s", place.write("settings.xml", "<settings/>"), f"-Dmaven.repo.local={repository}")
+        command = (program("mvn"), *options, "-f", project, "validate")
+        made = repository / "test/parent/1.0/parent-1.0.pom"
+        yield (
+            Step(command=command, makes=made)
+            if name == "files"
+            else denied(*command, output="403 Denied by egress policy")
+        )
+
+
 CLIENTS: Final[dict[str, Callable[[Place], Iterable[Step]]]] = {
     "curl": _curl,
     "wget": _wget,
@@ -241,5 +343,11 @@ CLIENTS: Final[dict[str, Callable[[Place], Iterable[Step]]]] = {
     "pip": _pip,
     "uv": _uv,
     "npm": _npm,
+    "apt": _apt,
+    "php": _php,
+    "perl": _perl,
+    "ruby": _ruby,
+    "cargo": _cargo,
+    "maven": _maven,
 }
 """The commands of each client.  A generator continues after its command has run."""

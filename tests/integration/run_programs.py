@@ -80,6 +80,25 @@ const axios = require(process.argv[2]);
 })();
 """
 
+PHP: Final = """<?php
+foreach (array_slice($argv, 1) as $url) {
+    $request = curl_init($url);
+    curl_setopt($request, CURLOPT_RETURNTRANSFER, true);
+    echo curl_exec($request) ?: curl_error($request), "\\n";
+}
+"""
+
+PERL: Final = """
+use LWP::UserAgent;
+my $agent = LWP::UserAgent->new;
+print $agent->get($_)->decoded_content, "\\n" for @ARGV;
+"""
+
+RUBY: Final = """
+require "net/http"
+ARGV.each { |url| puts Net::HTTP.get(URI(url)) }
+"""
+
 _GO: Final = """
 package main
 

@@ -17,6 +17,7 @@ from egress.tls.issuer import CaError, pem_of
 from egress.tls.truststore import Form, write_certificates
 from tests.certificates import TestCA
 from tests.files import make_directory
+from tests.launch.test_variables import PROXY
 
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
 JKS_MAGIC = b"\xfe\xed\xfe\xed"
@@ -60,12 +61,40 @@ class WriteTests(SynchronousTestCase):
         self.own, self.other = (TestCA(name).certificate for name in ("Own", "Other"))
 
     def test_files(self) -> None:
-        files = write_client_files(self.directory, [self.own], pem_of(self.other), NOW, environ={})
+        files = write_client_files(self.directory, [self.own], pem_of(self.other), NOW, proxy=PROXY, environ={})
         self.assertEqual(files.ca.read_bytes(), pem_of(self.own))
         self.assertEqual(files.bundle.read_bytes(), pem_of(self.own, self.other))
         modes = {path.name: path.stat().st_mode & 0o777 for path in self.directory.iterdir()}
-        self.assertEqual({name for name, mode in modes.items() if mode != 0o644}, {"wgetrc"})
-        self.assertEqual(modes["wgetrc"], 0o600)
+        self.assertEqual({name for name, mode in modes.items() if mode != 0o644}, {"wgetrc", "apt.conf", "php"})
+        self.assertEqual((modes["wgetrc"], modes["apt.conf"], modes["php"]), (0o600, 0o600, 0o755))
+        # A second time, the files are replaced.
+        write_client_files(self.directory, [self.own], b"", NOW, proxy=PROXY, environ={})
+        self.assertEqual(files.bundle.read_bytes(), pem_of(self.own))
+
+    def test_php(self) -> None:
+        files = write_client_files(self.directory, [self.own], b"", NOW, proxy=PROXY, environ={})
+        self.assertIn(f'curl.cainfo = "{files.bundle}"\n', (files.php / "egress.ini").read_text())
+
+    def test_apt(self) -> None:
+        """It overrides the files that it includes, also when one of them is an earlier file of this function."""
+        main, own = (make_directory(self) / name for name in ("main", "own"))
+        self.patch(module, "_APT_MAIN", main)
+        files = write_client_files(self.directory, [self.own], b"", NOW, proxy=PROXY, environ={"APT_CONFIG": str(own)})
+        text = files.apt.read_text()
+        self.assertNotIn("#include", text)
+        for line in (
+            f'Dir::Etc::main "{files.apt}";',
+            f'Acquire::http::Proxy "{PROXY}";',
+            f'Acquire::https::CAInfo "{files.bundle}";',
+        ):
+            self.assertIn(line, text.splitlines())
+        for path in (main, own):
+            path.write_text("")
+        for before, included in ((own, [own, main]), (files.apt, [main]), ("", [main])):
+            environ = {"APT_CONFIG": str(before)}
+            files = write_client_files(self.directory, [self.own], b"", NOW, proxy=PROXY, environ=environ)
+            lines = [line for line in files.apt.read_text().splitlines() if "#include" in line]
+            self.assertEqual(lines, [f'#include "{path}";' for path in included])
 
     def test_wgetrc(self) -> None:
         """It extends the configuration of the user, also when that is an earlier file of this function."""
@@ -73,7 +102,7 @@ class WriteTests(SynchronousTestCase):
         (home / ".wgetrc").write_text("user = me")
         environ = {"HOME": str(home)}
         for _ in range(2):
-            files = write_client_files(self.directory, [self.own], b"", NOW, environ=environ)
+            files = write_client_files(self.directory, [self.own], b"", NOW, proxy=PROXY, environ=environ)
             text = files.wgetrc.read_text()
             self.assertEqual(text.splitlines()[0], "user = me")
             self.assertEqual(text.splitlines()[-1], f"ca_certificate = {files.bundle}")
@@ -83,7 +112,9 @@ class WriteTests(SynchronousTestCase):
     def test_truststore(self) -> None:
         """It has the certificates of the system that can be parsed, each once."""
         damaged = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
-        files = write_client_files(self.directory, [self.own], damaged + pem_of(self.other, self.own), NOW, environ={})
+        files = write_client_files(
+            self.directory, [self.own], damaged + pem_of(self.other, self.own), NOW, proxy=PROXY, environ={}
+        )
         store = files.truststore.read_bytes()
         if store.startswith(JKS_MAGIC):
             self.assertEqual(store, write_certificates([self.own, self.other], Form.JKS, PASSWORD, NOW))
@@ -99,5 +130,5 @@ class WriteTests(SynchronousTestCase):
             return b"jks"
 
         self.patch(module, "write_certificates", write)
-        files = write_client_files(self.directory, [self.own], b"", NOW, environ={})
+        files = write_client_files(self.directory, [self.own], b"", NOW, proxy=PROXY, environ={})
         self.assertEqual(files.truststore.read_bytes(), b"jks")
