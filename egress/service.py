@@ -26,7 +26,7 @@ from egress.inputs import load_inputs
 from egress.interfaces import IAuditSink, IAuthorizer, IPlaceholderNames
 from egress.observability.audit_log import JsonLinesAudit
 from egress.observability.audit_sinks import AuditSinks
-from egress.observability.health import Check, NotReady, ops_site
+from egress.observability.health import STOPPING, Check, NotReady, ops_site
 from egress.observability.metrics import Metrics
 from egress.proxy.listeners import listener_factories
 from egress.resources import LoadedResources, load_resources, read_policy
@@ -151,7 +151,7 @@ class EgressProxyService(Service):
         self._reloader = Reloader(lock, self._pools.files, self._load_resources, self._use_resources)
         self._policy_reloader = Reloader(lock, self._pools.files, lambda: read_policy(self._config), self._use_policy)
         self._policy_watch = self._watch(resources.rules)
-        self.checks: dict[str, Check] = {**self._chain.checks, "ca": self._check_ca}
+        self.checks: dict[str, Check] = {**self._chain.checks, "ca": self._check_ca, "running": self._check_running}
         self._set_metric_sources(log, resolver, contexts)
 
     def _watch(self, rules: RuleSet | None) -> PolicyWatch | None:
@@ -279,6 +279,11 @@ class EgressProxyService(Service):
             return fail(NotReady(f"the CA certificate expired on {end:%Y-%m-%d}"))
         return succeed(None)
 
+    def _check_running(self) -> Deferred[None]:
+        if self._context.sessions.draining:
+            return fail(NotReady(STOPPING))
+        return succeed(None)
+
     # -- stopping
 
     def abort(self) -> None:
@@ -295,22 +300,28 @@ class EgressProxyService(Service):
         if self._policy_watch is not None:
             self._policy_watch.stop()
         self._approvals.close()
-        self._context.origins.pool.close()
+        sessions = self._context.sessions
+        sessions.draining = True
+
+        def drain(_: object) -> Deferred[None]:
+            # A port accepts until the next turn of the reactor.
+            self._context.origins.pool.close()
+            return sessions.drain().addTimeout(self._config.limits.drain_timeout, self._reactor)
 
         def drained(_: object) -> Deferred[None]:
-            self._context.sessions.abort()
+            sessions.abort()
             # An aborted connection ends a moment later; its audit record is written then.
-            aborted = self._context.sessions.drain().addTimeout(ABORT_SECONDS, self._reactor)
+            aborted = sessions.drain().addTimeout(ABORT_SECONDS, self._reactor)
             return settled([self.authorizer.close(), aborted])
 
-        def closed(_: object) -> None:
+        def closed(_: object) -> Deferred[None]:
             self._context.flows.close()
             self._pools.stop()
             self._sinks.close()
+            # Until now, the metrics show the connections that remain.
+            return self._ports.stop()
 
-        draining = self._context.sessions.drain()
-        draining.addTimeout(self._config.limits.drain_timeout, self._reactor)
-        return settled([self._ports.stop(), draining.addBoth(drained)]).addCallback(closed)
+        return self._ports.stop_accepting().addCallback(drain).addBoth(drained).addCallback(closed)
 
 
 def admin_endpoint(reactor: IEgressReactor, config: ProxyConfig) -> IStreamServerEndpoint | None:

@@ -35,6 +35,7 @@ from egress.model.record import ExchangeRecord
 from egress.observability.health import NotReady
 from egress.parts import renewal_timeout
 from egress.proxy.factory import ProxyFactory
+from egress.proxy.session_state import FIRST_REQUEST_SECONDS
 from egress.runtime.role import DRY_RUN, Role
 from egress.service import EgressProxyService
 from egress.tls.ca_rotation import Rotation
@@ -619,6 +620,20 @@ class ListeningTests(ServiceTestCase):
 class StoppingTests(ServiceTestCase):
     """Stopping drains, then aborts."""
 
+    def setUp(self) -> None:
+        super().setUp()
+        self.ports: list[int] = []
+        self.closed: list[int] = []
+        listen = self.reactor.listenTCP
+
+        def listen_tcp(port: int, *arguments: Any, **options: Any) -> Any:
+            opened: Any = listen(port, *arguments, **options)
+            self.ports.append(port)
+            opened.stopListening = lambda: self.closed.append(port)
+            return opened
+
+        self.patch(self.reactor, "listenTCP", listen_tcp)
+
     def begin(self, service: EgressProxyService) -> tuple[Any, _Transport]:
         service.startService()
         factory = self.reactor.tcpServers[0][1]
@@ -633,12 +648,33 @@ class StoppingTests(ServiceTestCase):
         service = self.make(authorizer, sink)
         session, transport = self.begin(service)
         stopped = service.stopService()
+        self.reactor.advance(FIRST_REQUEST_SECONDS)
         self.assertTrue(transport.disconnecting)
         self.assertNoResult(stopped)
         session.connectionLost()
         self.successResultOf(stopped)
         self.assertTrue(authorizer.closed)
         self.assertTrue(sink.closed)
+
+    def test_metrics_and_health_while_draining(self) -> None:
+        service = self.make(never(), metrics_port=9090)
+        session, _ = self.begin(service)
+        self.successResultOf(service.checks["running"]())
+        (site,) = [factory for port, factory, *_ in self.reactor.tcpServers if port == 9090]
+        stopped = service.stopService()
+        self.assertEqual(self.open_ports(), [9090])
+        browser = Browser(site)
+        browser.ask("/health/ready")
+        self.assertEqual(browser.answer()[0], 503)
+        browser.ask("/metrics")
+        self.assertIn(b"egress_client_connections 1.0", browser.answer()[2])
+        session.connectionLost()
+        self.successResultOf(stopped)
+        self.assertEqual(self.open_ports(), [])
+
+    def open_ports(self) -> list[int]:
+        """Return the ports that are not closed yet."""
+        return [port for port in self.ports if port not in self.closed]
 
     def test_connections_that_do_not_drain_are_aborted(self) -> None:
         service = self.make(never(), limits=Limits(drain_timeout=7))

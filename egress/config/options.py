@@ -46,9 +46,10 @@ OPTIONS: Final[tuple[Option, ...]] = (
         group="Listeners",
         metavar="ENDPOINT",
         help="A listener for clients, as a Twisted server endpoint: tcp:8080:interface=127.0.0.1, "
-        "tcp6:8080:interface=\\:\\:1, unix:/run/egress.sock or ssl:8443:privateKey=proxy.pem. Additional settings in "
-        "the endpoint: client-auth=FILE or none, https=allow or refuse (https URLs without CONNECT), transparent=yes "
-        "(connections that the system redirects) and, with ssl:, client-ca=FILE.",
+        "tcp6:8080:interface=\\:\\:1, unix:/run/egress.sock or ssl:8443:privateKey=proxy.pem. With socket activation, "
+        "write systemd:name=NAME. Additional settings in the endpoint: client-auth=FILE or none, https=allow or refuse "
+        "(https URLs without CONNECT), transparent=yes (connections that the system redirects) and, with ssl:, "
+        "client-ca=FILE.",
         default="tcp:8080:interface=127.0.0.1",
         fields=("listen",),
         parse=values.endpoint,

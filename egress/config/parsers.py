@@ -18,6 +18,7 @@ from twisted.internet.endpoints import serverFromString
 
 from egress.config.listener import InvalidListener, Listener
 from egress.config.model import KIB, MIB, AuditFailure, AuthzApi, AuthzBody, IPNetwork, Mode, OversizeBody, Resolve
+from egress.config.systemd_socket import KIND, InvalidSocket, SystemdSocket
 from egress.model import text_converters as setting_text
 from egress.model.authority import UpstreamProxy
 from egress.model.client_tls import ClientTls
@@ -179,7 +180,12 @@ def endpoint(text: str, place: ParseContext) -> Listener:
     except InvalidListener as error:
         raise BadValue(error.remedy) from error
     try:
-        serverFromString(place.reactor, listener.endpoint)  # type: ignore[no-untyped-call]
+        if listener.endpoint.startswith(KIND):
+            SystemdSocket.parse(listener.endpoint)
+        else:
+            serverFromString(place.reactor, listener.endpoint)  # type: ignore[no-untyped-call]
+    except InvalidSocket as error:
+        raise BadValue(str(error)) from error
     except Exception as error:
         # A plugin's parser may raise any exception; Twisted's own parsers raise four kinds of errors.
         raise BadValue("write an endpoint as in tcp:8080:interface=127.0.0.1 or unix:/run/egress.sock") from error

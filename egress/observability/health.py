@@ -33,6 +33,7 @@ Check = Callable[[], "Deferred[None]"]
 
 _DEADLINE: Final = 5.0
 OK: Final = "ok"
+STOPPING: Final = "the proxy is stopping, and accepts no connections"
 _JSON: Final = "application/json"
 _TEXT: Final = "text/plain; charset=utf-8"
 

@@ -82,10 +82,8 @@ class HttpSession(StateMachine[SessionState], Protocol):
         self._tunnel: ITunnel | None = None
         self._lingering: LingeringClose | None = None
         self._sni_error: EgressError | None = None
-        # Flow control, in all states.
-        self.backpressured = self._paused = self._client_ended = self._advancing = False
+        self.backpressured = self._paused = self._client_ended = self._advancing = self._used = False
         self._pace = Pace(context.turns, self.advance)
-        self._used = False
         self.unused_loss: Failure | None = None
 
     def connectionMade(self) -> None:
@@ -353,7 +351,10 @@ class HttpSession(StateMachine[SessionState], Protocol):
         """Prepare for shutdown: close now if idle, otherwise after the current exchange."""
         # If buffered requests wait for their turn, the response to the first one announces the close.
         if self._state in (states.IDLE, states.HEAD) and not self._pace.queued:
-            self.close(last=True)
+            if self._used:
+                self.close(last=True)
+            else:
+                self._watchdog.set(states.FIRST_REQUEST_SECONDS)
 
     def _expired(self) -> None:
         if self._state in states.CLOSED:

@@ -25,6 +25,9 @@ class SessionState(enum.Enum):
 # CPython 3.11 takes six times as long to look up a member of an enum as a name of the module.
 IDLE, HEAD, REQUEST, EXCHANGE, UPGRADED, TUNNEL, CLOSING, LOST = SessionState
 
+# How long a stopping proxy waits for the first request of a new connection, which may be on the way.
+FIRST_REQUEST_SECONDS: Final = 0.5
+
 # The states in which no request is read.
 CLOSED: Final = frozenset({CLOSING, LOST})
 

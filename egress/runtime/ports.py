@@ -14,6 +14,8 @@ from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from egress.config.systemd_socket import KIND
+from egress.runtime.activation import ActivatedEndpoint
 from egress.runtime.safe_files import check_socket_directory, remove_socket, socket_mode
 
 if TYPE_CHECKING:
@@ -33,6 +35,8 @@ def described(reactor: object, description: str) -> IStreamServerEndpoint:
 
     A UNIX socket in a directory in which every user can replace it is rejected.
     """
+    if description.startswith(KIND):
+        return ActivatedEndpoint(reactor, description)
     endpoint: IStreamServerEndpoint = serverFromString(reactor, description)  # type: ignore[no-untyped-call]
     if isinstance(endpoint, UNIXServerEndpoint):
         return _UnixEndpoint(endpoint)
@@ -98,6 +102,7 @@ class PortBinder:
     def __init__(self, bound: Callable[[IListeningPort], object] = lambda port: None) -> None:
         self._told = bound
         self._ports: list[IListeningPort] = []
+        self._client_ports: list[IListeningPort] = []
         self._waiting: list[Deferred[tuple[IAddress, ...]]] = []
         self._result: tuple[IAddress, ...] | Failure | None = None
         self.begun = False
@@ -105,19 +110,24 @@ class PortBinder:
     def listen(self, pairs: Sequence[tuple[IStreamServerEndpoint, object]], shown: int) -> None:
         """Bind the ports, unless this was done before.
 
-        @param pairs: endpoints with their factories.
-        @param shown: the number of endpoints whose addresses L{listening} returns.
+        @param pairs: endpoints with their factories, those for clients first.
+        @param shown: the number of endpoints for clients, whose addresses L{listening} returns.
         """
         if self.begun:
             return
         self.begun = True
-        binding = [self._bind(endpoint, factory) for endpoint, factory in pairs]
+        binding = [
+            self._bind(endpoint, factory, self._client_ports if at < shown else self._ports)
+            for at, (endpoint, factory) in enumerate(pairs)
+        ]
         gathered = gatherResults(binding, consumeErrors=True)
         gathered.addCallbacks(lambda ports: self._settle(tuple(port.getHost() for port in ports[:shown])), self._failed)
 
-    def _bind(self, endpoint: IStreamServerEndpoint, factory: object) -> Deferred[IListeningPort]:
+    def _bind(
+        self, endpoint: IStreamServerEndpoint, factory: object, ports: list[IListeningPort]
+    ) -> Deferred[IListeningPort]:
         def bound(port: IListeningPort) -> IListeningPort:
-            self._ports.append(port)
+            ports.append(port)
             self._told(port)
             return port
 
@@ -153,7 +163,16 @@ class PortBinder:
         self._waiting.append(waiting)
         return waiting
 
+    def stop_accepting(self) -> Deferred[None]:
+        """Close the ports for clients."""
+        return _close(self._client_ports)
+
     def stop(self) -> Deferred[None]:
-        """Close the ports."""
-        ports, self._ports = self._ports, []
-        return settled([maybeDeferred(port.stopListening) for port in ports])
+        """Close all ports."""
+        return settled([self.stop_accepting(), _close(self._ports)])
+
+
+def _close(ports: list[IListeningPort]) -> Deferred[None]:
+    closing = [maybeDeferred(port.stopListening) for port in ports]
+    ports.clear()
+    return settled(closing)

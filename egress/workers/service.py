@@ -28,7 +28,7 @@ from egress.inputs import load_inputs
 from egress.model.errors import WorkerFailed
 from egress.observability.audit_log import JsonLinesAudit
 from egress.observability.collectors import SourceCounter
-from egress.observability.health import Coalesced, Page, ops_site_of
+from egress.observability.health import STOPPING, Coalesced, Page, ops_site_of
 from egress.observability.metrics import process_registry
 from egress.observability.worker_aggregation import WorkerMetrics, from_json, merge_checks
 from egress.resources import LoadedResources, load_resources
@@ -104,6 +104,7 @@ class WorkerPool(Service):
             self._worker_config = attrs.evolve(config, audit_log=STDOUT)
         self._reloader = Reloader(DeferredLock(), self._reads, self._load_resources, self._reload_workers)
         self._backend = WorkerAdminBackend(self._running, time.time)
+        self._stopping = False
         self._approval_key = os.urandom(_KEY_BYTES)
         self._metrics = Coalesced(self._scrape)
         self._checks = Coalesced(self._run_checks)
@@ -149,7 +150,7 @@ class WorkerPool(Service):
     def _bind(self) -> None:
         try:
             self._listeners.bind()
-        except CannotListenError:
+        except (CannotListenError, ConfigError):
             self._fail(Failure())  # type: ignore[no-untyped-call]
             return
         metrics = metrics_endpoint(self._reactor, self._config.metrics_interface, self._config.metrics_port)
@@ -253,11 +254,14 @@ class WorkerPool(Service):
 
         requests = [
             slot.request(METRICS, _METRICS_WITHIN).addCallback(answered, slot.name).addErrback(failed, slot.name)
-            for slot in self._running()
+            for slot in self._slots
+            if slot.state in (State.RUNNING, State.STOPPING)
         ]
         return DeferredList(requests).addCallback(lambda _: self._totals.render())
 
     def _run_checks(self) -> Deferred[dict[str, str]]:
+        if self._stopping:
+            return succeed({"running": STOPPING})
         running = self._running()
         requests = [slot.request(CHECKS, _CHECKS_WITHIN).addErrback(lambda _: None) for slot in running]
 
@@ -277,19 +281,24 @@ class WorkerPool(Service):
     def stopService(self) -> Deferred[Any]:
         """Stop listening, drain the workers, and kill each worker that does not exit in time.
 
+        Until then, the metrics show the connections that remain.
+
         @return: fires when everything is closed.
         """
         super().stopService()  # type: ignore[no-untyped-call]
+        self._stopping = True
         self._ca.stop()
+        self._listeners.close()
         patience = self._config.limits.drain_timeout + ABORT_SECONDS + _GRACE
         stopping = DeferredList([slot.stop(patience) for slot in self._slots])
 
-        def closed(_: object) -> None:
+        def closed(_: object) -> Deferred[Any]:
             self._reads.stop()
             if self._audit is not None:
                 self._audit.close()
+            return self._stop_listening()
 
-        return DeferredList([self._stop_listening(), stopping.addCallback(closed)])
+        return stopping.addCallback(closed)
 
 
 def parent_metrics(

@@ -3,7 +3,7 @@
 Each worker has its own TCP socket for each endpoint, all on one port (C{SO_REUSEPORT}), and the kernel distributes
 connections among them.  The supervisor never accepts, but it keeps the sockets open, so connections in the backlog of a
 worker that died are accepted by its successor.  A UNIX socket cannot be shared in this way: there is one, from which
-all workers accept.
+all workers accept.  The same applies to a socket that systemd passed, unless systemd passed one for each worker.
 
 Ports are bound first, which may need privileges, and listen once the workers are ready: until then connections are
 refused, as before the proxy starts.
@@ -26,10 +26,12 @@ from twisted.python.failure import Failure
 from twisted.python.lockfile import FilesystemLock
 
 from egress.config.model import ConfigError
+from egress.config.systemd_socket import KIND
+from egress.runtime.activation import Passed, inherited
 from egress.runtime.safe_files import check_socket_directory, remove_socket, socket_mode
 
 # For other kinds, serverFromString may do more with a port than listen on it.
-_KINDS: Final = ("tcp:", "tcp6:", "unix:")
+_KINDS: Final = ("tcp:", "tcp6:", "unix:", KIND)
 
 _SocketAddress = tuple[Any, ...]
 
@@ -48,14 +50,14 @@ class SharedListener:
     @ivar family: the address family, such as C{AF_INET}.
     @ivar address: the bound address.
     @ivar sockets: one socket for each worker; several may be the same.
-    @ivar backlog: the length of the backlog of each socket.
+    @ivar backlog: the length of the backlog of each socket; C{None}: the sockets listen already.
     @ivar guard: a socket on the same port that does not share it.
     """
 
     family: int
     address: IAddress
     sockets: tuple[socket.socket, ...]
-    backlog: int
+    backlog: int | None
     guard: socket.socket | None = None
 
     def listen(self) -> None:
@@ -64,6 +66,8 @@ class SharedListener:
             # Two proxies that start at the same time can both bind the port: the first one to listen wins.
             with self.guard:
                 self.guard.listen(1)
+        if self.backlog is None:
+            return
         for each in dict.fromkeys(self.sockets):
             each.listen(self.backlog)
 
@@ -77,20 +81,28 @@ class SharedListeners:
     """All endpoints of a proxy, bound for a number of workers.
 
     @param descriptions: the endpoint descriptions of C{ProxyConfig.listen}.
+    @param passed: the sockets that systemd passed; C{None}: the sockets of this process.
     @raise ConfigError: for an endpoint that cannot be shared.
     """
 
-    def __init__(self, descriptions: Sequence[str], workers: int, make_socket: MakeSocket = make_stream) -> None:
+    def __init__(
+        self,
+        descriptions: Sequence[str],
+        workers: int,
+        make_socket: MakeSocket = make_stream,
+        passed: Passed | None = None,
+    ) -> None:
         for description in descriptions:
             if not description.startswith(_KINDS):
                 raise ConfigError(
-                    "--listen", description, "several workers support only tcp:, tcp6: and unix: endpoints"
+                    "--listen", description, "several workers support only tcp:, tcp6:, unix: and systemd: endpoints"
                 )
         if not hasattr(socket, "SO_REUSEPORT"):
             raise ConfigError("--workers", str(workers), "this system does not support SO_REUSEPORT: use 1")
         self._descriptions = descriptions
         self._workers = workers
         self._make_socket = make_socket
+        self._passed = passed
         self._bound: list[SharedListener] = []
         self._release: list[Callable[[], None]] = []
 
@@ -103,15 +115,32 @@ class SharedListeners:
         """Bind every endpoint.
 
         @raise CannotListenError: when one cannot be bound; then all are closed.
+        @raise ConfigError: when systemd did not pass a socket; then all are closed.
         """
         failures: list[Failure] = []
         for description in self._descriptions:
+            if description.startswith(KIND):
+                self._inherit(description)
+                continue
             # Twisted's endpoints parse the description; this object acts as the reactor that they listen with.
             endpoint = serverFromString(self, description)  # type: ignore[no-untyped-call]
             endpoint.listen(None).addCallbacks(self._bound.append, failures.append)
             if failures:
                 self.close()
                 failures[0].raiseException()
+
+    def _inherit(self, description: str) -> None:
+        try:
+            found = inherited(description, self._passed)
+            number = len(found.sockets)
+            if number not in (1, self._workers):
+                found.close()
+                raise ConfigError("--listen", description, f"{number} sockets share this port: set --workers {number}")
+        except ConfigError:
+            self.close()
+            raise
+        sockets = found.sockets * self._workers if number == 1 else found.sockets
+        self._bound.append(SharedListener(found.family, found.address, sockets, None))
 
     def listen(self) -> None:
         """Listen on all of them.

@@ -17,6 +17,7 @@ from zope.interface.verify import verifyObject
 
 from egress.config.model import ProxyConfig
 from egress.interfaces import IAuditSink, IAuthorizer
+from egress.proxy.session_state import FIRST_REQUEST_SECONDS
 from tests.proxy.fakes import Wire, content_of, request, response, status_of
 
 EXAMPLE = Path(__file__).parent.parent.parent / "docs" / "examples" / "embedding.py"
@@ -139,7 +140,7 @@ class EmbeddingTests(SynchronousTestCase):
         """Stopping the application stops the proxy with it."""
         client = self.client_of(8080)
         stopped = self.application.stopService()
-        self.reactor.advance(0)
+        self.reactor.advance(FIRST_REQUEST_SECONDS)
         self.successResultOf(stopped)
         self.assertTrue(client.disconnected)
 

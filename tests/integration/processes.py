@@ -109,11 +109,17 @@ def connections_to(port: int) -> int:
 class Process:
     """A program that runs during a test.
 
+    @param pass_fds: the descriptors that it inherits.
     @ivar log: the file with its output.
     """
 
     def __init__(
-        self, arguments: Sequence[str], directory: Path, name: str, env: Mapping[str, str] | None = None
+        self,
+        arguments: Sequence[str],
+        directory: Path,
+        name: str,
+        env: Mapping[str, str] | None = None,
+        pass_fds: Sequence[int] = (),
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.log = directory / f"{name}.log"
@@ -126,6 +132,7 @@ class Process:
                 stderr=subprocess.STDOUT,
                 cwd=directory,
                 env=dict(env if env is not None else environment()),
+                pass_fds=pass_fds,
             )
         atexit.register(self.stop)
 

@@ -202,7 +202,7 @@ class FailingTests(WorkersTestCase):
         self.assertIn("--metrics-port: cannot listen on", line)
 
     def test_an_endpoint_that_cannot_be_shared(self) -> None:
-        self.assertIn("tcp:, tcp6: and unix:", self.start("--listen", "haproxy:tcp:0"))
+        self.assertIn("tcp:, tcp6:, unix: and systemd:", self.start("--listen", "haproxy:tcp:0"))
 
     def test_a_worker_that_does_not_start(self) -> None:
         program = "import sys\nif '-m' in sys.orig_argv:\n    raise SystemExit('out of order')\n"
@@ -302,7 +302,7 @@ class HealthTests(WorkersTestCase):
         status, text = self.page(port, "/health/ready")
         self.assertEqual(
             (status, json.loads(text)),
-            (200, {"status": "ready", "checks": {"authorizer": "ok", "ca": "ok", "workers": "ok"}}),
+            (200, {"status": "ready", "checks": {"authorizer": "ok", "ca": "ok", "running": "ok", "workers": "ok"}}),
         )
         self.assertEqual(self.page(port, "/health/live")[0], 200)
 

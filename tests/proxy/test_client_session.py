@@ -16,6 +16,7 @@ from egress.http.readers import RequestReader
 from egress.model.errors import AuthorizerUnavailable
 from egress.observability.audit_log import audit_line
 from egress.proxy.http1_stream import Http1Stream
+from egress.proxy.session_state import FIRST_REQUEST_SECONDS
 from egress.transport.fair_turns import PIECES
 from egress.transport.lingering_close import LINGER_BYTES, LINGER_SECONDS
 from tests.proxy.fakes import ProxyTestCase, allow, broken, content_of, deny, request, response, session_of, status_of
@@ -511,12 +512,33 @@ class CloseTests(ProxyTestCase):
         self.assertTrue(self.client.aborted)
 
     def test_draining_closes_an_idle_connection(self) -> None:
+        self.client.feed(request())
+        self.origin.feed(response())
         self.proxy.parts.sessions.draining = True
         drained = self.proxy.parts.sessions.drain()
         self.clock.advance(0)
         self.assertTrue(self.client.disconnected)
         self.successResultOf(drained)
         session_of(self.client).drain()
+
+    def test_draining_waits_for_a_first_request(self) -> None:
+        """A client that has just connected is not cut before the proxy has read its request."""
+        self.proxy.parts.sessions.draining = True
+        drained = self.proxy.parts.sessions.drain()
+        self.clock.advance(FIRST_REQUEST_SECONDS / 2)
+        self.client.feed(request())
+        self.clock.advance(FIRST_REQUEST_SECONDS)
+        self.origin.feed(response())
+        self.assertEqual(status_of(self.client.take()), 200)
+        self.successResultOf(drained)
+
+    def test_draining_waits_briefly(self) -> None:
+        self.proxy.parts.sessions.draining = True
+        drained = self.proxy.parts.sessions.drain()
+        self.clock.advance(FIRST_REQUEST_SECONDS)
+        self.clock.advance(0)
+        self.assertTrue(self.client.disconnected)
+        self.successResultOf(drained)
 
     def test_draining_lets_an_exchange_finish(self) -> None:
         self.client.feed(request())

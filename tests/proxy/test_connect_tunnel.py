@@ -17,6 +17,7 @@ from egress.model.errors import AddressForbidden, AuthorizerUnavailable, OriginU
 from egress.model.route import Purpose
 from egress.proxy import factory
 from egress.proxy.connect_tunnel import ESTABLISHED, Tunnel
+from egress.proxy.session_state import FIRST_REQUEST_SECONDS
 from egress.relay.relay import Relay
 from egress.tls.host_contexts import HostContexts
 from egress.tls.issuer import CertificateAuthority
@@ -252,6 +253,8 @@ class TlsTests(InterceptTestCase):
     def test_a_shutdown(self) -> None:
         tls = self.intercept()
         drained = self.proxy.parts.sessions.drain()
+        self.assertFalse(tls.read().closed, "the first request may be on the way")
+        self.clock.advance(FIRST_REQUEST_SECONDS)
         self.assertTrue(tls.read().closed)
         self.proxy.parts.sessions.abort()
         self.clock.advance(0)

@@ -14,6 +14,7 @@ from egress.interfaces import IPlaceholderNames
 from egress.model.authority import Authority, Origin
 from egress.model.decision import Stage
 from egress.model.route import Purpose
+from egress.proxy.session_state import FIRST_REQUEST_SECONDS
 from egress.proxy.transparent import TransparentFactory
 from egress.tls.host_contexts import HostContexts
 from egress.tls.issuer import CertificateAuthority
@@ -277,6 +278,7 @@ class OtherConnectionsTests(TransparentTestCase):
     def test_shutdown(self) -> None:
         client = self.redirected()
         self.proxy.parts.sessions.drain()
+        self.clock.advance(FIRST_REQUEST_SECONDS)
         self.clock.advance(0)
         self.assertTrue(client.disconnected)
 

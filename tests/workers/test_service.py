@@ -18,6 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.config.model import AuditFailure, AuthzApi, AuthzBody, ConfigError, Limits, Mode, ProxyConfig
 from egress.model.errors import WorkerFailed
+from egress.observability.health import STOPPING
 from egress.observability.metrics import Metrics
 from egress.observability.worker_aggregation import to_json
 from egress.runtime.role import Role
@@ -458,14 +459,35 @@ class StoppingTests(WorkersTestCase):
         workers = self.start()
         self.assertEqual(self.reactor.listening, [9090])
         stopped = workers.stopService()
-        self.assertEqual((self.network.open(), self.reactor.listening), ([], []))
+        # The metrics show the rest of the drain.
+        self.assertEqual((self.network.open(), self.reactor.listening), ([], [9090]))
         for index in range(2):
             self.assertEqual(self.reactor.heard(index), [{"notification": "drain", "text": ""}])
             self.assertNoResult(stopped)
             self.reactor.die(index, status=0)
         self.successResultOf(stopped)
+        self.assertEqual(self.reactor.listening, [])
         self.reactor.advance(100)
         self.assertEqual(len(self.reactor.processes), 2)
+
+    def test_metrics_and_health_while_draining(self) -> None:
+        workers = self.start()
+        workers.stopService()
+        self.reactor.die(0, status=0)
+        self.reactor.heard(1)
+        browser = self.ask("/health/ready")
+        status, _, body = browser.answer()
+        self.assertEqual((status, json.loads(body)["checks"]), (503, {"running": STOPPING}))
+        browser.ask("/metrics")
+        (question,) = self.reactor.heard(1)
+        self.assertEqual(question["request"], "metrics")
+        self.reactor.say(frame(response=to_json(Metrics().registry.collect()), id=question["id"]), 1)
+        self.assertEqual(browser.answer()[0], 200)
+
+    def test_a_socket_that_systemd_did_not_pass(self) -> None:
+        workers = self.start(listen=("systemd:name=proxy",))
+        self.assertIn(".socket unit", self.failureResultOf(workers.listening(), ConfigError).value.remedy)
+        self.assertEqual(self.reactor.processes, [])
 
     def test_a_worker_that_does_not_end_is_killed(self) -> None:
         workers = self.start(limits=Limits(drain_timeout=7))

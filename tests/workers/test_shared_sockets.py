@@ -15,8 +15,10 @@ from twisted.python.lockfile import FilesystemLock
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.config.model import ConfigError
+from egress.runtime.activation import Passed
 from egress.workers import shared_sockets as listeners
 from egress.workers.shared_sockets import SharedListeners, make_stream
+from tests.runtime.test_activation import Activated
 
 
 class FakeSocket:
@@ -146,7 +148,7 @@ class ListenersTests(ListenersTestCase):
         self.assertNotEqual(first, second)
 
     def test_other_endpoint_kinds(self) -> None:
-        for description in ("ssl:8443", "systemd:domain=INET:index=0", "haproxy:tcp:8080", "fd:3"):
+        for description in ("ssl:8443", "haproxy:tcp:8080", "fd:3"):
             with self.subTest(description):
                 error = self.assertRaises(ConfigError, self.make, description)
                 self.assertEqual((error.option, error.value), ("--listen", description))
@@ -158,6 +160,41 @@ class ListenersTests(ListenersTestCase):
     def test_real_sockets(self) -> None:
         with make_stream(socket.AF_INET) as made:
             self.assertEqual(made.type, socket.SOCK_STREAM)
+
+
+class ActivatedTests(ListenersTestCase):
+    """Sockets that systemd passed."""
+
+    def passed(self, *descriptions: str, count: int = 1, workers: int = 2) -> tuple[SharedListeners, list[Activated]]:
+        sockets = [Activated() for _ in range(count)]
+        passed = Passed(range(3, 3 + count), ["proxy"] * count, lambda number: sockets[number - 3])  # type: ignore[arg-type,return-value]
+        return SharedListeners(descriptions, workers, self.network.make, passed), sockets
+
+    def test_one_for_all(self) -> None:
+        bound, (only,) = self.passed("systemd:name=proxy")
+        bound.bind()
+        self.assertEqual(bound.addresses, (IPv4Address("TCP", "127.0.0.1", 8080),))
+        bound.listen()
+        self.assertEqual([bound.of(index) for index in range(2)], [[(socket.AF_INET, only.fileno())]] * 2)
+        bound.close()
+        self.assertTrue(only.closed)
+
+    def test_one_for_each(self) -> None:
+        bound, sockets = self.passed("systemd:", count=2)
+        bound.bind()
+        self.assertEqual(
+            [bound.of(index) for index in range(2)], [[(socket.AF_INET, each.fileno())] for each in sockets]
+        )
+
+    def test_other_numbers(self) -> None:
+        bound, sockets = self.passed("systemd:", count=3)
+        self.assertIn("set --workers 3", self.assertRaises(ConfigError, bound.bind).remedy)
+        self.assertTrue(all(each.closed for each in sockets))
+
+    def test_missing(self) -> None:
+        bound, _ = self.passed("tcp:8080", "systemd:name=other")
+        self.assertRaises(ConfigError, bound.bind)
+        self.assertEqual((self.network.open(), bound.addresses), ([], ()))
 
 
 class BusyTests(ListenersTestCase):
