@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, TextIO
 
 from egress import __version__
-from egress.cli import approvals, ca, client, env, explain, lock, policy, run
+from egress.cli import approvals, ca, client, env, explain, init, lock, policy, run
 from egress.cli.errors import CommandFailed
 from egress.cli.parser import Commands, Parser, epilog, listing
 from egress.config.model import ConfigError
@@ -25,6 +25,7 @@ Addition = Callable[[Any], None]
 COMMANDS: Final[Mapping[str, tuple[Addition, ...]]] = {
     "run programs behind a proxy": (
         env.add_parser,
+        init.add_parser,
         run.add_parser,
     ),
     "write and check policies": (
