@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, TextIO
 
 from egress import __version__
-from egress.cli import approvals, ca, client, env, explain, init, lock, policy, run
+from egress.cli import approvals, ca, client, completion, env, explain, init, lock, policy, run
 from egress.cli.errors import CommandFailed
-from egress.cli.parser import Commands, Parser, epilog, listing
+from egress.cli.parser import Commands, CompleteParser, Parser, epilog, listing
 from egress.config.model import ConfigError
 
 Addition = Callable[[Any], None]
@@ -25,13 +25,16 @@ Addition = Callable[[Any], None]
 COMMANDS: Final[Mapping[str, tuple[Addition, ...]]] = {
     "run programs behind a proxy": (
         env.add_parser,
-        init.add_parser,
         run.add_parser,
     ),
     "write and check policies": (
         explain.add_parser,
         lock.add_parser,
         policy.add_parser,
+    ),
+    "set up": (
+        completion.add_parser,
+        init.add_parser,
     ),
     "operate a proxy": (
         approvals.add_parser,
@@ -66,8 +69,10 @@ def parser(groups: Mapping[str, Iterable[Addition]] = COMMANDS, kind: type[Parse
     """
     top = kind(prog="egress", usage="%(prog)s [-h] [--version] COMMAND ...", epilog=_EPILOG)
     top.add_argument("--version", action="version", version=f"egressproxy {__version__}")
+    top.set_defaults(complete_parser=lambda: parser(groups, CompleteParser))
+    summary = "the command" if kind.shows_all else argparse.SUPPRESS
     # The description lists the commands by group, which argparse cannot do.
-    action = top.add_subparsers(prog="egress", metavar="COMMAND", required=True, help=argparse.SUPPRESS)
+    action = top.add_subparsers(prog="egress", metavar="COMMAND", required=True, help=summary)
     commands = {title: Commands(action) for title in groups}
     for title, additions in groups.items():
         for add in additions:

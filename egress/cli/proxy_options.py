@@ -13,7 +13,7 @@ _DEST: Final = "option "
 
 
 def add_proxy_options(parser: argparse.ArgumentParser, without: Collection[str] = ()) -> None:
-    """Add the options of C{twistd egressproxy}, which C{--help} does not list.
+    """Add the options of C{twistd egressproxy}, which only a L{CompleteParser<egress.cli.parser.CompleteParser>} lists.
 
     @param without: the names of options to leave out; that of an alias leaves out only the alias.
     """
@@ -24,7 +24,13 @@ def add_proxy_options(parser: argparse.ArgumentParser, without: Collection[str] 
 
 def _add(parser: argparse.ArgumentParser, option: Option, names: list[str]) -> None:
     kind: dict[str, Any] = {"action": "append_const", "const": "true"} if option.flag else {"action": "append"}
-    parser.add_argument(*names, dest=_DEST + option.name, help=argparse.SUPPRESS, **kind)
+    if getattr(parser, "shows_all", False):
+        text = option.help.split(". ")[0].removesuffix(".").replace("%", "%%")
+    else:
+        text = argparse.SUPPRESS
+    if not option.flag:
+        kind["metavar"] = option.metavar
+    parser.add_argument(*names, dest=_DEST + option.name, help=text, **kind)
 
 
 def given_options(given: argparse.Namespace) -> dict[str, list[str]]:
