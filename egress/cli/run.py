@@ -19,13 +19,15 @@ from egress.cli.react import run
 from egress.cli.run_lock import RunLock
 from egress.cli.running_proxy import DEFAULT_URL, ProxyUrl, ca_config, reject_options_of_the_proxy, write_files
 from egress.config.load import load_config
-from egress.config.model import ConfigError, Mode
+from egress.config.model import ConfigError, Mode, ProxyConfig
+from egress.launch.policy_source import PolicySource
 from egress.launch.report import WRITERS
 from egress.launch.runner import CannotRun
 from egress.launch.session import run_behind_proxy, run_client
 from egress.launch.summary import Summary
 from egress.policy.learn.suggest import MAX_RULES
 from egress.policy.learn.writer import write_policy
+from egress.resources import read_rules
 
 # The status for errors of this program and not of the command, as with env(1) and similar programs.
 FAILED: Final = 125
@@ -111,7 +113,6 @@ def _run(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> 
         arguments = given_options(given)
         _check_files(given)
         lock = None if given.lock is None else RunLock(Path(given.lock))
-        summary = Summary() if lock is None else Summary(lock.add)
         if given.learn is not None:
             arguments.setdefault("mode", [Mode.OBSERVE.value])
         arguments.setdefault("listen", [_LISTEN])
@@ -121,6 +122,7 @@ def _run(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> 
             raise ConfigError("--workers", str(config.workers), "a proxy for one command has one process: remove it")
         if not config.listen[0].endpoint.startswith(("tcp:", "tcp6:")) or config.listen[0].tls is not None:
             raise ConfigError("--listen", config.listen[0].endpoint, "the first listener must be tcp: for the command")
+        summary = _summary(config, lock)
         with _directory() as directory:
             status: int = run(
                 lambda reactor: run_behind_proxy(
@@ -132,14 +134,22 @@ def _run(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> 
     except (ConfigError, CommandFailed) as error:
         raise RunFailed(str(error)) from error
     if lock is not None:
-        lines, has_new = lock.finish()
+        lines, summary.new_destinations = lock.finish()
         print(*map(plain, lines), sep="\n", file=sys.stderr)
-        status = status or int(has_new)
+        status = status or int(summary.new_destinations != [])
     for line in _written(given, summary):
         print(f"egress: {line}", file=sys.stderr)
     if not given.quiet:
         _print_summary(command, summary.lines())
     return status
+
+
+def _summary(config: ProxyConfig, lock: RunLock | None) -> Summary:
+    """Make the summary of the requests."""
+    policy = None
+    if config.authz_url is None:
+        policy = PolicySource.of(config.policy, read_rules(config.policy), Path.cwd())
+    return Summary(policy=policy) if lock is None else Summary(lock.add, policy)
 
 
 def _print_summary(command: Sequence[str], lines: Iterable[str]) -> None:

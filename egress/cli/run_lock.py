@@ -28,19 +28,23 @@ class RunLock:
         """Add a request of the command."""
         self._found.add(line)
 
-    def finish(self) -> tuple[list[str], bool]:
+    def finish(self) -> tuple[list[str], list[str] | None]:
         """Write the lock file, or compare it with the requests.
 
-        @return: lines for the user, and whether there are new destinations.
+        @return: lines for the user; and the lines to add to the lock file, or C{None} if it cannot be written.
         """
         if self._lock is None:
             lock = self._found.lock()
             try:
                 write_file(self._path, lock.write())
             except CommandFailed as error:
-                return [str(error)], True
-            return [f"{self._path}: recorded {counted(len(lock.destinations), 'destination')}"], False
+                return [str(error)], None
+            return [f"{self._path}: recorded {counted(len(lock.destinations), 'destination')}"], []
         difference = compare(self._lock, self._found)
-        lines, new = in_lines(difference), len(difference.new)
-        words = counted(new, "new destination") if new else "no new destinations"
-        return [*lines, f"{self._path}: {words}"], bool(new)
+        lines, new = in_lines(difference), [str(one) for one, _ in difference.new]
+        if not new:
+            return [*lines, f"{self._path}: no new destinations"], new
+        words = (
+            f"{self._path}: {counted(len(new), 'new destination')}. To accept, review the lines, and add to the file:"
+        )
+        return [*lines, words, "", *(f"    {line}" for line in new)], new

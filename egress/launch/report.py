@@ -14,26 +14,29 @@ _HEADS: Final = ("| Requests | Allowed | Refused | Failed | Observed |", "| ---:
 
 def to_json(summary: Summary) -> str:
     """Write a summary as JSON."""
+    fix = summary.fix()
     document = {
         "requests": summary.requests,
         "allowed": summary.allowed,
         "refused": summary.refused,
         "failed": summary.failed,
         "observed": summary.observed,
-        "refusals": [_refusal(refusal, number) for refusal, number in summary.refusals.most_common()],
-        "rules": "\n\n".join(summary.rules()),
+        "refusals": [_refusal(summary, refusal, number) for refusal, number in summary.refusals.most_common()],
+        "fix": None if fix is None else {"instruction": fix[0], "policy": fix[1]},
         "destinations": dict(sorted(summary.destinations.items())),
+        "newDestinations": summary.new_destinations,
         "notStored": summary.not_stored,
     }
     return json.dumps(document, indent=2) + "\n"
 
 
-def _refusal(refusal: Refusal, number: int) -> dict[str, str | int]:
+def _refusal(summary: Summary, refusal: Refusal, number: int) -> dict[str, str | int | None]:
     return {
         "code": refusal.outcome,
         "method": refusal.method,
         "url": refusal.url,
         "reason": refusal.reason,
+        "rule": summary.rule_of(refusal),
         "requests": number,
     }
 
@@ -44,14 +47,18 @@ def to_markdown(summary: Summary) -> str:
     numbers = (summary.requests, summary.allowed, summary.refused, summary.failed, summary.observed)
     lines += [f"| {' | '.join(f'{number:,}' for number in numbers)} |", ""]
     if summary.refusals:
-        lines += ["| Refused | Requests | Code | Reason |", "| --- | ---: | --- | --- |"]
+        lines += ["| Refused | Requests | Code | Reason | Rule |", "| --- | ---: | --- | --- | --- |"]
         for refusal, number in summary.refusals.most_common():
             request = _code(f"{refusal.method} {refusal.url}")
-            lines.append(f"| {request} | {number:,} | {_code(refusal.outcome)} | {_code(refusal.reason)} |")
+            code, reason = _code(refusal.outcome), _code(refusal.reason)
+            lines.append(f"| {request} | {number:,} | {code} | {reason} | {_code(summary.rule_of(refusal) or '')} |")
         lines.append("")
-    rules = summary.rules()
-    if rules:
-        lines += ["To allow the denied requests, add to the policy:", "", "```toml", "\n\n".join(rules), "```", ""]
+    if fix := summary.fix():
+        instruction, text = fix
+        lines += [instruction, "", "```toml", text, "```", ""]
+    if summary.new_destinations:
+        lines += ["| New destination, which is not in the lock file |", "| --- |"]
+        lines += [*(f"| {_code(line)} |" for line in summary.new_destinations), ""]
     if summary.destinations:
         lines += ["| Destination | Requests |", "| --- | ---: |"]
         lines += [f"| {_code(host)} | {number:,} |" for host, number in sorted(summary.destinations.items())]

@@ -10,6 +10,7 @@ import attrs
 from zope.interface import implementer
 
 from egress.interfaces import IAuditSink
+from egress.launch.policy_source import PolicySource
 from egress.model.counted import counted
 from egress.model.errors import OUTCOMES, ProxyAddressed
 from egress.model.record import ExchangeRecord
@@ -26,6 +27,7 @@ SHOWN: Final = 10
 MAX_LEARNED: Final = 100_000
 _MAX_RULES: Final = 10
 _ALLOW: Final = "allow"
+_DENIED: Final = "denied"
 _PROXY_ADDRESSED: Final = OUTCOMES[ProxyAddressed].code
 
 
@@ -37,12 +39,14 @@ class Refusal:
     @ivar url: the URL without its query; host and port for a tunnel.
     @ivar outcome: the error code.
     @ivar reason: the reason in the response.
+    @ivar rule_id: the rule that denied them, if the authorizer names one.
     """
 
     method: str
     url: str
     outcome: str
     reason: str
+    rule_id: str | None = None
 
 
 @implementer(IAuditSink)
@@ -58,12 +62,17 @@ class Summary:
     @ivar destinations: the hosts, with ports, of these requests.
     @ivar refusals: the number of requests for each refusal.
     @ivar not_stored: the number of requests that are counted, but not among the destinations and refusals.
+    @ivar new_destinations: the destinations that are not in the lock file; C{None} without one.
 
     @param observe: is called with each request for which there is a decision, up to L{MAX_LEARNED}.
+    @param policy: the policy that decides; C{None} if something else decides.
     """
 
-    def __init__(self, observe: Callable[[AuditLine], None] = lambda _: None) -> None:
+    def __init__(
+        self, observe: Callable[[AuditLine], None] = lambda _: None, policy: PolicySource | None = None
+    ) -> None:
         self._observe = observe
+        self._policy = policy
         self._decided = 0
         self.requests = 0
         self.allowed = 0
@@ -73,6 +82,7 @@ class Summary:
         self.destinations: Counter[str] = Counter()
         self.refusals: Counter[Refusal] = Counter()
         self.not_stored = 0
+        self.new_destinations: list[str] | None = None
         self._denied = Suggestion()
 
     @property
@@ -100,8 +110,9 @@ class Summary:
                 self._count(self.destinations, str(line.origin.authority))
             return
         url = (redact_url(record.url) if line is None else line.url).partition("?")[0]
-        stored = self._count(self.refusals, Refusal(record.method, url, record.outcome, record.reason))
-        if stored and line is not None and record.verdict == "deny" and record.outcome == "denied":
+        refusal = Refusal(record.method, url, record.outcome, record.reason, record.rule_id)
+        stored = self._count(self.refusals, refusal)
+        if stored and line is not None and record.verdict == "deny" and record.outcome == _DENIED:
             self._denied.add(line)
 
     def _count(self, counter: Counter[str] | Counter[Refusal], item: object) -> bool:
@@ -114,9 +125,20 @@ class Summary:
     def close(self) -> None:
         """See L{IAuditSink.close}."""
 
-    def rules(self) -> list[str]:
-        """Return policy rules that would allow the denied requests, as TOML."""
-        return write_rules(self._denied, _MAX_RULES) if self._denied.requests else []
+    def fix(self) -> tuple[str, str] | None:
+        """Return how to allow the denied requests, and the TOML to add; C{None} if no policy denied any."""
+        if self._policy is None or not self._denied.requests:
+            return None
+        denied_by = {refusal.rule_id for refusal in self.refusals if refusal.outcome == _DENIED and refusal.rule_id}
+        return self._policy.instruction(denied_by), self._policy.complete(write_rules(self._denied, _MAX_RULES))
+
+    def rule_of(self, refusal: Refusal) -> str | None:
+        """Return the rule that denied a request, and its place; C{None} if something else refused it."""
+        if refusal.outcome != _DENIED:
+            return None
+        if refusal.rule_id is None or self._policy is None:
+            return refusal.rule_id
+        return self._policy.name_of(refusal.rule_id)
 
     def lines(self) -> Iterator[str]:
         """Write the summary as text."""
@@ -128,16 +150,19 @@ class Summary:
         yield ", ".join(parts)
         for refusal, number in self.refusals.most_common(SHOWN):
             times = f" ({number:,} times)" if number > 1 else ""
-            yield f"  {refusal.outcome}: {refusal.method} {refusal.url}{times}: {refusal.reason}"
+            yield f"  {refusal.outcome}: {refusal.method} {refusal.url}{times}"
+            yield f"    reason: {refusal.reason}"
+            rule = self.rule_of(refusal)
+            if rule is not None:
+                yield f"    rule: {rule}"
         more = len(self.refusals) - SHOWN
         if more > 0:
             yield f"  and {counted(more, 'other refusal')}"
-        rules = self.rules()
-        if rules:
-            yield "  To allow the denied requests, add to the policy:"
-            for rule in rules:
-                yield ""
-                yield from (f"    {text}" for text in rule.splitlines() if not text.startswith("#"))
+        if fix := self.fix():
+            instruction, text = fix
+            yield f"  {instruction}"
+            yield ""
+            yield from (f"    {line}".rstrip() for line in text.splitlines() if not line.startswith("#"))
         if self.destinations:
             yield f"  destinations: {', '.join(sorted(self.destinations)[:SHOWN])}{_rest(len(self.destinations))}"
 

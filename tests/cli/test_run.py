@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import socket
 import sys
 from datetime import datetime, timezone
@@ -19,6 +20,7 @@ from egress.launch.variables import ClientFiles
 from egress.policy.parse.load import load_policy
 from egress.tls.ca_source import ca_source
 from tests.files import make_directory
+from tests.launch.test_summary import DENIED
 from tests.observability.records import ALLOWED, REFUSED
 
 
@@ -67,9 +69,24 @@ class RunCommandTests(SynchronousTestCase):
     def test_summary(self) -> None:
         self.assertEqual(
             self.egress("--", "a b", "c"),
-            ("", "\negress run 'a b': 1 request, 0 allowed, 1 refused\n  bad-request:  : two Host fields\n"),
+            (
+                "",
+                "\negress run 'a b': 1 request, 0 allowed, 1 refused\n  bad-request:  \n    reason: two Host fields\n",
+            ),
         )
         self.assertEqual(self.egress("--quiet", "--", "x"), ("", ""))
+
+    def test_fix(self) -> None:
+        """It depends on the policy that decides."""
+        self.record = attrs.evolve(DENIED, rule_id="closed")
+        path = make_directory(self) / "policy.toml"
+        path.write_text('version = 1\n[[rules]]\nname = "closed"\naction = "deny"\nreason = "no"\npaths = ["/a"]\n')
+        for options, words in (
+            (("--policy", str(path)), f"{path.name}:2):"),
+            ((), "run again with --policy policy.toml"),
+        ):
+            self.assertIn(words, self.egress(*options, "x")[1])
+        self.assertNotIn("To allow", self.egress("--authz-url", "http://a.test", "x")[1])
 
     def test_report(self) -> None:
         directory = make_directory(self)
@@ -98,7 +115,11 @@ class RunCommandTests(SynchronousTestCase):
         self.assertEqual(self.egress(*options)[1], f"{path}: recorded 1 destination\n")
         self.assertEqual(self.egress(*options)[1], f"{path}: no new destinations\n")
         self.record = attrs.evolve(ALLOWED, url="https://other.test/")
-        self.assertIn("+ POST    https://other.test", self.egress(*options, status=1)[1])
+        report = path.with_name("report.json")
+        said = self.egress("--report", str(report), *options, status=1)[1]
+        self.assertIn("+ POST    https://other.test", said)
+        self.assertIn("add to the file:\n\n    POST    https://other.test\n", said)
+        self.assertEqual(json.loads(report.read_text())["newDestinations"], ["POST    https://other.test"])
         self.result = 7
         self.egress(*options, status=7)
         path.write_text("x")

@@ -19,7 +19,7 @@ class RunLockTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.path = make_directory(self) / "egress.lock"
 
-    def finish(self, *lines: bytes) -> tuple[list[str], bool]:
+    def finish(self, *lines: bytes) -> tuple[list[str], list[str] | None]:
         lock = RunLock(self.path)
         for text in lines:
             line = read_line(text)
@@ -28,13 +28,17 @@ class RunLockTests(SynchronousTestCase):
         return lock.finish()
 
     def test_record_and_verify(self) -> None:
-        self.assertEqual(self.finish(A), ([f"{self.path}: recorded 1 destination"], False))
+        self.assertEqual(self.finish(A), ([f"{self.path}: recorded 1 destination"], []))
         self.assertIn("GET     https://a.test\n", self.path.read_text())
-        self.assertEqual(self.finish(A), ([f"{self.path}: no new destinations"], False))
-        lines, has_new = self.finish(A, B)
+        self.assertEqual(self.finish(A), ([f"{self.path}: no new destinations"], []))
+        lines, new = self.finish(A, B)
         self.assertTrue(lines[0].startswith("+ POST    https://b.test  1 request"), lines)
-        self.assertEqual((lines[1:], has_new), ([f"{self.path}: 1 new destination"], True))
+        self.assertTrue(lines[1].startswith(f"{self.path}: 1 new destination. To accept, "))
+        self.assertEqual((lines[2:], new), (["", "    POST    https://b.test"], ["POST    https://b.test"]))
         self.assertNotIn("b.test", self.path.read_text())
+        with self.path.open("a") as file:
+            file.write(f"{lines[3]}\n")
+        self.assertEqual(self.finish(A, B)[1], [])
 
     def test_unusable(self) -> None:
         self.path.write_text("x")
@@ -43,6 +47,6 @@ class RunLockTests(SynchronousTestCase):
     def test_not_writable(self) -> None:
         """Without the file, the next run would record whatever it contacts."""
         self.path = self.path.parent / "absent" / "egress.lock"
-        lines, has_new = self.finish(A)
+        lines, new = self.finish(A)
         self.assertIn("specify a writable file", lines[0])
-        self.assertTrue(has_new)
+        self.assertIsNone(new)

@@ -55,7 +55,7 @@ def denied(*command: str, output: str = "") -> Step:
 
     @param output: a text that its standard output has, too.
     """
-    return Step(command=command, works=False, shows={output: 1} if output else {}, summary=f": {REASON}\n")
+    return Step(command=command, works=False, shows={output: 1} if output else {}, summary=f"    reason: {REASON}\n")
 
 
 @attrs.frozen

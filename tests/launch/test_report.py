@@ -9,25 +9,30 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.launch.report import to_json, to_markdown
 from egress.launch.summary import Summary
-from tests.launch.test_summary import DENIED
+from tests.launch.test_summary import DENIED, POLICY
 from tests.observability.records import ALLOWED
 
 AWKWARD = attrs.evolve(DENIED, url="https://a.test/`|<img>", reason="a|b\n`c`")
+
+
+RULE = "default, because no rule matches"
 
 
 class ReportTests(SynchronousTestCase):
     """The summary as a file."""
 
     def setUp(self) -> None:
-        self.summary = Summary()
+        self.summary = Summary(policy=POLICY)
         for record in (ALLOWED, DENIED, DENIED):
             self.summary.write(record)
 
     def test_json(self) -> None:
         document = json.loads(to_json(self.summary))
-        rules = document.pop("rules")
-        self.assertIn('hosts = ["blocked.test"]', rules)
+        fix = document.pop("fix")
+        self.assertEqual(fix["instruction"], "To allow this, review it, and add it to policy.toml:")
+        self.assertIn('hosts = ["blocked.test"]', fix["policy"])
         refusal = {"code": "denied", "method": "GET", "url": "https://blocked.test/a", "reason": "no rule allows it"}
+        refusal["rule"] = RULE
         self.assertEqual(
             document,
             {
@@ -38,6 +43,7 @@ class ReportTests(SynchronousTestCase):
                 "observed": 0,
                 "notStored": 0,
                 "refusals": [{**refusal, "requests": 2}],
+                "newDestinations": None,
                 "destinations": {"api.example.com:443": 1},
             },
         )
@@ -46,7 +52,7 @@ class ReportTests(SynchronousTestCase):
         lines = to_markdown(self.summary).splitlines()
         for line in (
             "| 3 | 1 | 2 | 0 | 0 |",
-            "| `GET https://blocked.test/a` | 2 | `denied` | `no rule allows it` |",
+            f"| `GET https://blocked.test/a` | 2 | `denied` | `no rule allows it` | `{RULE}` |",
             "| `api.example.com:443` | 1 |",
             "```toml",
         ):
@@ -56,7 +62,12 @@ class ReportTests(SynchronousTestCase):
         """A client cannot add markup to the page of a job."""
         self.summary.write(AWKWARD)
         text = to_markdown(self.summary)
-        self.assertIn("| `GET https://a.test/??<img>` | 1 | `denied` | `a?b??c?` |", text)
+        self.assertIn(f"| `GET https://a.test/??<img>` | 1 | `denied` | `a?b??c?` | `{RULE}` |", text)
+
+    def test_new_destinations(self) -> None:
+        self.summary.new_destinations = ["GET     https://new.test"]
+        self.assertEqual(json.loads(to_json(self.summary))["newDestinations"], ["GET     https://new.test"])
+        self.assertIn("| `GET     https://new.test` |", to_markdown(self.summary).splitlines())
 
     def test_nothing(self) -> None:
         self.assertEqual(len(to_markdown(Summary()).splitlines()), 5)

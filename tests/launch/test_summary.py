@@ -11,6 +11,7 @@ from zope.interface.verify import verifyObject
 
 from egress.interfaces import IAuditSink
 from egress.launch import summary as module
+from egress.launch.policy_source import PolicySource
 from egress.launch.summary import Summary
 from egress.policy.parse.load import parse_policy
 from tests.observability.records import ALLOWED, REFUSED
@@ -22,14 +23,18 @@ DENIED = attrs.evolve(
     verdict="deny",
     outcome="denied",
     reason="no rule allows it",
+    rule_id="default",
 )
+
+
+POLICY = PolicySource("policy.toml", {})
 
 
 class SummaryTests(SynchronousTestCase):
     """The summary of the requests of one command."""
 
     def setUp(self) -> None:
-        self.summary = Summary()
+        self.summary = Summary(policy=POLICY)
 
     def lines(self, *records: Any) -> list[str]:
         for record in records:
@@ -65,28 +70,41 @@ class SummaryTests(SynchronousTestCase):
         """It has the reason, and the rule that would allow the request, but no query."""
         lines = self.lines(DENIED, DENIED)
         self.assertEqual(
-            lines[:3],
+            lines[:7],
             [
                 "2 requests, 0 allowed, 2 refused",
-                "  denied: GET https://blocked.test/a (2 times): no rule allows it",
-                "  To allow the denied requests, add to the policy:",
+                "  denied: GET https://blocked.test/a (2 times)",
+                "    reason: no rule allows it",
+                "    rule: default, because no rule matches",
+                "  To allow this, review it, and add it to policy.toml:",
+                "",
+                "    [[rules]]",
             ],
         )
         self.assertNotIn("hunter2", "\n".join(lines))
-        rules = parse_policy("version = 1\n" + "\n".join(self.summary.rules()), "p.toml", "p")
+        self.assertNotIn("#", "\n".join(lines))
+        rules = parse_policy("version = 1\n" + "\n".join(lines[5:]), "p.toml", "p")
         self.assertEqual(len(rules.rules), 1)
+
+    def test_denied_by_a_service(self) -> None:
+        """Rules would have no effect."""
+        self.summary = Summary()
+        lines = self.lines(attrs.evolve(DENIED, rule_id="r1"))
+        self.assertEqual(
+            lines[1:], ["  denied: GET https://blocked.test/a", "    reason: no rule allows it", "    rule: r1"]
+        )
 
     def test_rejected(self) -> None:
         """No rule allows a request that the proxy itself rejects."""
         userinfo = attrs.evolve(REFUSED, url="http://me:hunter2@a.test/b?c")
         lines = self.lines(userinfo)
         self.assertNotIn("hunter2", lines[1])
-        self.summary = Summary()
+        self.summary = Summary(policy=POLICY)
         forbidden = attrs.evolve(DENIED, outcome="address-forbidden", reason="the address is private")
         lines = self.lines(REFUSED, forbidden)
-        self.assertEqual(len(lines), 3)
-        self.assertIn("bad-request", lines[1] + lines[2])
-        self.assertEqual(self.summary.rules(), [])
+        self.assertEqual(len(lines), 5)
+        self.assertIn("bad-request", lines[1] + lines[3])
+        self.assertIsNone(self.summary.fix())
 
     def test_observed(self) -> None:
         observed = attrs.evolve(ALLOWED, observed="deny")
