@@ -90,6 +90,7 @@ AUTHZ_SERVICE_OPTIONS: Final[tuple[Option, ...]] = (
         "count the lost lines. deny: respond with 503 to every authorization request until a line can be written "
         "again.",
     ),
+    _shared("log-format", help="The format of the log: lines of text, or one JSON object for each record."),
     _shared("metrics-port"),
     _shared("metrics-interface"),
     _shared("config"),

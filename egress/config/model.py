@@ -25,6 +25,7 @@ from egress.model.converters import ConfigError as ConfigError
 from egress.model.converters import not_negative as _not_negative
 from egress.model.converters import positive as _positive
 from egress.model.dns_server import DnsServer
+from egress.model.log_format import LogFormat
 from egress.model.no_proxy import Bypass
 
 IPNetwork = IPv4Network | IPv6Network
@@ -289,6 +290,7 @@ class ProxyConfig:
     @ivar allow_ports: ranges of permitted destination ports; empty: every port.
     @ivar audit_log: a file, or C{"-"} for standard output; C{None}: no audit log.
     @ivar audit_failure: the behavior while the audit log cannot be written.
+    @ivar log_format: the format of the log that C{twistd} writes; an application that embeds the proxy has its own log.
     @ivar metrics_port: the TCP port for C{/metrics} and C{/health}; C{None}: none.
     @ivar metrics_interface: the address of that port.
     @ivar admin: the endpoint of the admin API, for approvals and explanations; L{AdminEndpoint.parse} parses text.
@@ -345,6 +347,7 @@ class ProxyConfig:
     allow_ports: tuple[range, ...] = ()
     audit_log: str | None = None
     audit_failure: AuditFailure = AuditFailure.CONTINUE
+    log_format: LogFormat = LogFormat.TEXT
     metrics_port: int | None = None
     metrics_interface: str = "127.0.0.1"
     admin: AdminEndpoint | None = attrs.field(default=None, converter=_admin)

@@ -308,6 +308,16 @@ OPTIONS: Final[tuple[Option, ...]] = (
         parse=values.audit_failure,
     ),
     Option(
+        name="log-format",
+        group="Operation",
+        metavar="text|json",
+        help="The format of the log. text: lines of text. json: one JSON object for each record, on one line, also for "
+        "the start message and the records of workers.",
+        default="text",
+        fields=("log_format",),
+        parse=values.log_format,
+    ),
+    Option(
         name="metrics-port",
         group="Operation",
         metavar="PORT",

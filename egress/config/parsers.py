@@ -24,6 +24,7 @@ from egress.model.authority import UpstreamProxy
 from egress.model.client_tls import ClientTls
 from egress.model.converters import BadValue as BadValue
 from egress.model.converters import choice, network, parse_port, parse_ports
+from egress.model.log_format import LogFormat
 
 _E = TypeVar("_E", bound=enum.Enum)
 
@@ -112,6 +113,7 @@ mode: Final = _one_of(Mode)
 audit_failure: Final = _one_of(AuditFailure)
 resolve: Final = _one_of(Resolve)
 client_tls: Final = _one_of(ClientTls)
+log_format: Final = _one_of(LogFormat)
 
 
 def field_name(text: str, place: ParseContext) -> str:

@@ -6,8 +6,12 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+import attrs
+
 from egress.config.model import STDOUT, ConfigError
+from egress.model.log_format import LogFormat
 from egress.runtime.global_reactor import global_reactor
+from egress.runtime.log_output import log_observer
 from egress.runtime.program import Listening, Program
 from egress.runtime.rlimits import raise_limit
 from egress.runtime.signals import end_when_interrupted, reload_on_sighup
@@ -28,6 +32,10 @@ class PluginConfig(HasMetrics, Protocol):
     @property
     def audit_log(self) -> str | None:
         """The audit log, if there is one."""
+
+    @property
+    def log_format(self) -> LogFormat:
+        """The format of the log."""
 
 
 class PluginService(Listening, Protocol):
@@ -66,9 +74,13 @@ def make_program(
         raise_limit(reactor)
         if config.audit_log == STDOUT and not terminal.foreground:
             raise ConfigError("--audit-log", STDOUT, "a daemon has no standard output: name a file, or use twistd -n")
+        observer = log_observer(config.log_format, options.parent, os.environ, terminal.out)
         service = make(reactor, config)
     except ConfigError as error:
         exit_with(options.program, str(error))
+    if config.log_format is LogFormat.JSON and observer is not None:
+        # A reader of the log does not expect text between its records.
+        terminal = attrs.evolve(terminal, logs=True)
     if terminal.foreground:
         end_when_interrupted(reactor, terminal.tidy)
     reload_on_sighup(reactor, service.reload)
@@ -78,4 +90,5 @@ def make_program(
         fault=lambda error: start_fault(error, config, admin(config)),
         terminal=terminal,
         stop=reactor.stop,
+        observer=observer,
     )

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from twisted.application.service import MultiService
+from twisted.logger import ILogObserver
+from twisted.python.components import Componentized
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
@@ -31,6 +33,7 @@ class Program(MultiService):
     @param message: returns the message to print when it listens.
     @param fault: returns the message of one line to print if it cannot listen.
     @param stop: stops the reactor.
+    @param observer: the observer of the log; C{None}: that of C{twistd}.
     """
 
     def __init__(
@@ -41,6 +44,7 @@ class Program(MultiService):
         fault: Callable[[BaseException | None], str],
         terminal: Terminal,
         stop: Callable[[], object],
+        observer: ILogObserver | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._service = service
@@ -48,9 +52,16 @@ class Program(MultiService):
         self._fault_of = fault
         self._terminal = terminal
         self._stop = stop
+        self._observer = observer
         self._starting = False
         self._fault: str | None = None
         service.setServiceParent(self)
+
+    def setServiceParent(self, parent: object) -> None:
+        """Attach the program to the application of C{twistd}, which takes the observer of its log from a component."""
+        if self._observer is not None and isinstance(parent, Componentized):
+            parent.setComponent(ILogObserver, self._observer)  # type: ignore[no-untyped-call]
+        super().setServiceParent(parent)  # type: ignore[no-untyped-call]
 
     def startService(self) -> None:
         """Start the service and report the result.

@@ -29,6 +29,7 @@ class Terminal:
     @ivar foreground: whether the output is visible; a daemon has only its log.
     @ivar out: standard output.
     @ivar err: standard error.
+    @ivar logs: whether messages are records of the log also in the foreground.
     @ivar pidfile: the file that C{twistd} wrote, and does not remove when the program exits with C{SystemExit}.
     """
 
@@ -36,6 +37,7 @@ class Terminal:
     foreground: bool
     out: TextIO
     err: TextIO
+    logs: bool = False
     pidfile: str | None = None
 
     @classmethod
@@ -52,7 +54,7 @@ class Terminal:
 
     def say(self, text: str) -> None:
         """Print a message."""
-        if self.foreground:
+        if self.foreground and not self.logs:
             _print(self.out, text)
         else:
             _log.info("{text}", text=text.rstrip())

@@ -21,6 +21,7 @@ from twisted.python.failure import Failure
 
 from egress.config.options import OPTIONS
 from egress.model.errors import WorkerFailed
+from egress.runtime.log_lines import WORKER_RECORD, parse_record
 from egress.workers.ipc import (
     CONTROL,
     DRAIN,
@@ -301,8 +302,12 @@ class WorkerSlot:
 
     def _log(self, line: bytes) -> None:
         text = line.decode("utf-8", "replace")
-        self._last_output = text
-        _log.info("worker {number}: {text}", number=self.name, text=text)
+        record = parse_record(text)
+        self._last_output = text if record is None else record["message"]
+        if record is None:
+            _log.info("worker {number}: {text}", number=self.name, text=text)
+        else:
+            _log.info("worker {number}: {text}", number=self.name, text=text, **{WORKER_RECORD: record})
 
     # -- running
 

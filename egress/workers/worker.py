@@ -22,9 +22,11 @@ from twisted.logger import FileLogObserver, eventAsText, globalLogBeginner
 from twisted.python.failure import Failure
 
 from egress.config.model import ConfigError
+from egress.model.log_format import LogFormat
 from egress.observability.health import Readiness
 from egress.observability.worker_aggregation import to_json
 from egress.runtime.global_reactor import global_reactor
+from egress.runtime.log_lines import json_observer
 from egress.runtime.role import Role
 from egress.runtime.signals import reload_and_log
 from egress.service import ABORT_SECONDS, EgressProxyService
@@ -126,8 +128,11 @@ def endpoints(reactor: Any, spec: WorkerSpec) -> list[AdoptedStreamServerEndpoin
     ]
 
 
-def _log_to(stream: TextIO) -> None:
-    """Log without the time: the supervisor, which reads the lines, adds it."""
+def _log_to(stream: TextIO, log_format: LogFormat) -> None:
+    """Log to the supervisor, which reads the lines: text without the time, which it adds, or whole records."""
+    if log_format is LogFormat.JSON:
+        globalLogBeginner.beginLoggingTo([json_observer(stream)])
+        return
 
     def as_text(event: Any) -> str:
         text = eventAsText(event, includeTimestamp=False)
@@ -145,7 +150,7 @@ def main() -> None:
     # worker.
     for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    _log_to(sys.stderr)
+    _log_to(sys.stderr, spec.config.log_format)
     import_module(spec.reactor).install()
     reactor = global_reactor()
     try:

@@ -116,6 +116,17 @@ class ServingTests(WorkersTestCase):
             for _ in range(8):
                 self.assert_problem(proxy, f"http://127.0.0.1:{number}/metrics", 403, "address")
 
+    def test_records(self) -> None:
+        """With --log-format json, each line of the output is a record, also those of workers."""
+        proxy = self.start_workers("--log-format", "json")
+        proxy.process.wait_for("egress env", '"worker": 2')
+        proxy.process.stop()
+        records = [json.loads(line) for line in proxy.process.output().splitlines()]
+        self.assertEqual({record.get("worker") for record in records}, {None, 1, 2})
+        for record in records:
+            self.assertLessEqual({"time", "level", "logger", "message"}, record.keys())
+            self.assertRegex(record["time"], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")
+
     def test_port_0_and_a_unix_socket(self) -> None:
         path = self.directory / "proxy.sock"
         arguments = twistd(

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import attrs
+from twisted.application.service import Application
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import fail, succeed
 from twisted.internet.error import CannotListenError
+from twisted.logger import ILogObserver, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.config.admin_endpoint import AdminEndpoint
 from egress.config.model import ConfigError
 from egress.config.option import Option
+from egress.model.log_format import LogFormat
 from egress.runtime import plugin
 from egress.runtime.plugin import make_program
 from egress.runtime.twistd_options import CommandLine
@@ -40,6 +44,7 @@ class Config:
     audit_log: str | None = None
     metrics_port: int | None = None
     metrics_interface: str = "127.0.0.1"
+    log_format: LogFormat = LogFormat.TEXT
 
 
 class MakeProgramTests(SynchronousTestCase):
@@ -79,6 +84,23 @@ class MakeProgramTests(SynchronousTestCase):
         self.assertTrue(self.service.running)
         self.assertEqual(self.out.getvalue(), f"{ADDRESS} True {Config()}\n")
         self.assertEqual(self.reloads, [self.service.reload])
+
+    def test_json(self) -> None:
+        """The program gives its observer to twistd, and the start message is a record."""
+        application = Application("example")
+        program = self.make(Config(log_format=LogFormat.JSON))
+        program.setServiceParent(application)
+        with capturedLogs() as events:
+            program.startService()
+        self.assertEqual(self.out.getvalue(), "")
+        self.assertIn(str(ADDRESS), events[-1]["text"])
+        application.getComponent(ILogObserver)(events[-1])
+        self.assertEqual(json.loads(self.out.getvalue())["message"], events[-1]["text"])
+
+    def test_json_in_the_system_log(self) -> None:
+        with self.assertRaises(SystemExit) as caught:
+            self.make(Config(log_format=LogFormat.JSON), syslog=True)
+        self.assertIn("--log-format 'json': the system log has its own format", str(caught.exception.code))
 
     def test_invalid_configuration(self) -> None:
         with self.assertRaises(SystemExit) as caught:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 
+from twisted.application.service import Application, IServiceCollection
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IAddress
+from twisted.logger import FileLogObserver, ILogObserver
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.runtime.program import Program
@@ -23,13 +25,14 @@ class ProgramTests(SynchronousTestCase):
         self.stopped: list[None] = []
         self.terminal = Terminal(program="program", foreground=True, out=io.StringIO(), err=io.StringIO())
 
-    def program(self, service: ListeningService) -> Program:
+    def program(self, service: ListeningService, observer: ILogObserver | None = None) -> Program:
         return Program(
             service,
             message=lambda addresses: f"listens at {len(addresses)}\n",
             fault=lambda error: f"is told: {error}",
             terminal=self.terminal,
             stop=lambda: self.stopped.append(None),
+            observer=observer,
         )
 
     def said(self) -> tuple[str, str]:
@@ -40,6 +43,16 @@ class ProgramTests(SynchronousTestCase):
         self.program(service).startService()
         self.assertTrue(service.running)
         self.assertEqual((self.said(), self.stopped), (("listens at 1\n", ""), []))
+
+    def test_observer(self) -> None:
+        """twistd takes the observer of the log from a component of the application."""
+        observers: list[ILogObserver | None] = [None, FileLogObserver(io.StringIO(), str)]
+        for observer in observers:
+            application = Application("egressproxy")
+            program = self.program(ListeningService(succeed((LOOPBACK,))), observer)
+            program.setServiceParent(application)
+            self.assertIs(application.getComponent(ILogObserver, None), observer)
+            self.assertEqual(list(IServiceCollection(application)), [program])
 
     def test_cannot_listen(self) -> None:
         with self.assertRaises(SystemExit) as caught:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import attrs
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -36,6 +37,15 @@ class TerminalTests(SynchronousTestCase):
         terminal.say("one\ntwo\n")
         terminal.complain("three")
         self.assertEqual((terminal.out.getvalue(), terminal.err.getvalue()), ("one\ntwo\n", "egressproxy: three\n"))
+
+    def test_log(self) -> None:
+        """Where the log has only records, the message is one of them; an error still goes to standard error."""
+        terminal = attrs.evolve(self.terminal(), logs=True)
+        with capturedLogs() as events:
+            terminal.say("one\ntwo\n")
+        terminal.complain("three")
+        self.assertEqual([event["text"] for event in events], ["one\ntwo"])
+        self.assertEqual((terminal.out.getvalue(), terminal.err.getvalue()), ("", "egressproxy: three\n"))
 
     def test_daemon(self) -> None:
         terminal = self.terminal(foreground=False)

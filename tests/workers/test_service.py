@@ -21,6 +21,7 @@ from egress.model.errors import WorkerFailed
 from egress.observability.health import STOPPING
 from egress.observability.metrics import Metrics
 from egress.observability.worker_aggregation import to_json
+from egress.runtime.log_lines import record_of
 from egress.runtime.role import Role
 from egress.service import EgressProxyService
 from egress.tls.ca_rotation import Rotation
@@ -450,6 +451,14 @@ class AuditTests(WorkersTestCase):
             self.reactor.processes[0].protocol.childDataReceived(1, b"hello\n\nand")
             self.reactor.processes[0].end()
         self.assertEqual([event["text"] for event in events if "text" in event], ["hello"])
+
+    def test_records(self) -> None:
+        """With --log-format json, the records of a worker become records of the supervisor."""
+        record = {"time": "2026-11-29T11:00:00.000Z", "level": "warn", "logger": "egress.x", "message": "hello"}
+        self.start()
+        with capturedLogs() as events:
+            self.reactor.processes[0].protocol.childDataReceived(2, json.dumps(record).encode() + b"\n")
+        self.assertEqual([record_of(event) for event in events], [{**record, "worker": 1}])
 
 
 class StoppingTests(WorkersTestCase):
