@@ -7,13 +7,14 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime, timezone
 from functools import lru_cache
-from typing import Protocol
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 from OpenSSL import SSL, crypto
 
 from egress.model.client_tls import ClientTls
 from egress.runtime.threads import Offload
+from egress.testing.tls import Bytes
+from egress.testing.tls import TlsEnd as TlsEnd
 from egress.tls.host_contexts import HostContexts
 from egress.tls.issuer import CertificateAuthority
 from tests.certificates import TestCertificate
@@ -65,92 +66,6 @@ def presenting(certificate: TestCertificate | None) -> SSL.Context:
         context.use_certificate(certificate.certificate)
         context.use_privatekey(certificate.key)
     return context
-
-
-class Bytes(Protocol):
-    """The bytes below TLS: a L{tests.proxy.fakes.Wire}, or another L{TlsEnd}."""
-
-    def feed(self, data: bytes) -> object:
-        """Send data to the proxy."""
-
-    def take(self) -> bytes:
-        """Return the data that the proxy wrote."""
-
-
-class TlsEnd:
-    """Real TLS over one end of a wire.
-
-    @ivar plain: the decrypted data that the proxy wrote.
-    @ivar closed: whether the proxy has sent its closing alert.
-    """
-
-    def __init__(self, wire: Bytes, connection: SSL.Connection) -> None:
-        self.wire = wire
-        self.connection = connection
-        self.plain = b""
-        self.closed = False
-
-    def shake(self) -> TlsEnd:
-        """Complete the handshake.
-
-        @raise SSL.Error: if this side rejects it, or receives an alert from the other side.
-        """
-        while True:
-            try:
-                self.connection.do_handshake()
-            except SSL.WantReadError:
-                if not self._exchange():
-                    raise AssertionError("the handshake does not go on") from None
-            except SSL.Error:
-                self._exchange()
-                raise
-            else:
-                self._exchange()
-                return self
-
-    def send(self, data: bytes) -> TlsEnd:
-        """Send data inside the session, and read the response."""
-        self.connection.send(data)
-        return self.read()
-
-    def feed(self, data: bytes) -> object:
-        """See L{Bytes.feed}."""
-        return self.send(data)
-
-    def read(self) -> TlsEnd:
-        """Read the data that the proxy wrote."""
-        self._exchange()
-        while not self.closed:
-            try:
-                self.plain += self.connection.recv(1 << 16)
-            except SSL.WantReadError:
-                break
-            except SSL.ZeroReturnError:
-                self.closed = True
-        return self
-
-    def take(self) -> bytes:
-        """Return the decrypted data that the proxy wrote."""
-        self.read()
-        data, self.plain = self.plain, b""
-        return data
-
-    def close(self) -> None:
-        """Send the closing alert."""
-        self.connection.shutdown()
-        self._exchange()
-
-    def _exchange(self) -> bool:
-        moved = False
-        try:
-            self.wire.feed(self.connection.bio_read(1 << 20))
-            moved = True
-        except SSL.WantReadError:
-            pass
-        data = self.wire.take()
-        if data:
-            self.connection.bio_write(data)
-        return moved or bool(data)
 
 
 class TlsClient(TlsEnd):
