@@ -47,10 +47,7 @@ class PolicySource:
         @param denied_by: the rules that denied them.
         """
         if self.file is None:
-            return (
-                "To allow this, save it as policy.toml, review it, and run again with --policy policy.toml, which "
-                "denies everything else:"
-            )
+            return "To allow only this, review it, save it as policy.toml, and run again with --policy policy.toml:"
         first = next((rule_id for rule_id in self.rules if rule_id in denied_by), None)
         if first is None:
             return f"To allow this, review it, and add it to {self.file}:"
