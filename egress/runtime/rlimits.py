@@ -42,6 +42,14 @@ def soft_limit() -> int | None:
     return None if soft == resource.RLIM_INFINITY else soft
 
 
+def hard_limit() -> int | None:
+    """Return how many descriptors this process may open after L{raise_limit}; C{None} if there is no limit."""
+    if resource is None:  # pragma: no cover - not on Windows
+        return None
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return None if hard == resource.RLIM_INFINITY else hard
+
+
 def clamp_to(limits: Limits, descriptors: int | None) -> Limits:
     """Reduce the connection limits to fit the available descriptors.
 

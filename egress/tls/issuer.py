@@ -291,8 +291,7 @@ class CertificateAuthority:
 
     def ends_soon(self, now: datetime) -> bool:
         """Tell whether the CA is in its last 90 days, or in the last tenth of its lifetime if that is shorter."""
-        life = self.not_after - self._not_before
-        return self.not_after - now < min(_ENDS_SOON, life / _ENDS_SOON_PART)
+        return ends_soon(self._not_before, self.not_after, now)
 
     def issue(self, authority: Authority, now: datetime, key: CaKey | None = None) -> LeafCertificate:
         """Sign a certificate for one host.
@@ -368,6 +367,11 @@ def pin_of(certificate: x509.Certificate) -> str:
         )
     )
     return base64.b64encode(digest.finalize()).decode("ascii")
+
+
+def ends_soon(begin: datetime, end: datetime, now: datetime) -> bool:
+    """Tell whether a CA is in its last 90 days, or in the last tenth of its lifetime if that is shorter."""
+    return end - now < min(_ENDS_SOON, (end - begin) / _ENDS_SOON_PART)
 
 
 def time_left(end: datetime, now: datetime) -> str:

@@ -1,0 +1,173 @@
+"""Blocking contacts with proxies, services and hosts, to observe them; each ends within its timeout."""
+
+from __future__ import annotations
+
+import base64
+import socket
+import ssl
+import time
+from contextlib import ExitStack
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+import attrs
+from cryptography import x509
+
+from egress.model.authority import DEFAULT_PORTS, PROXY_HOST, UpstreamProxy
+
+_MAX_HEAD: Final = 64 * 1024
+_OWN: Final = "egressproxy;"
+
+
+@attrs.frozen(kw_only=True)
+class Contact:
+    """What a server responded.
+
+    @ivar error: why there is no response.
+    @ivar status: the status code.
+    @ivar egressproxy: whether the response is that of the proxy itself.
+    @ivar ahead: by how many seconds the clock of the server is ahead of the clock of this machine.
+    @ivar leaf: the certificate that the proxy presents for its own address.
+    @ivar tunnel_status: the status code of the CONNECT to the proxy's own address.
+    """
+
+    error: str | None = None
+    status: int | None = None
+    egressproxy: bool = False
+    ahead: float | None = None
+    leaf: x509.Certificate | None = None
+    tunnel_status: int | None = None
+
+
+def proxy_contact(url: str, seconds: float) -> Contact:
+    """Request the address to which the proxy itself responds.
+
+    @param url: the URL of the proxy; it may contain credentials.
+    @param seconds: the timeout of each step.
+    """
+    try:
+        parts = urlsplit(url)
+        authorization = _authorization(parts.username, parts.password)
+        secure, host = parts.scheme == "https", parts.hostname or ""
+        port = parts.port or DEFAULT_PORTS.get(parts.scheme, 80)
+        with _connected(host, port, secure, seconds) as stream:
+            status, fields, ahead = _exchange(stream, f"GET http://{PROXY_HOST}/", PROXY_HOST, authorization)
+        contact = Contact(status=status, egressproxy=fields.get("proxy-status", "").startswith(_OWN), ahead=ahead)
+        if status != 200 or not contact.egressproxy or secure:
+            # TLS inside TLS is not examined.
+            return contact
+        with _connected(host, port, secure, seconds) as stream:
+            target = f"{PROXY_HOST}:443"
+            tunnel, _, _ = _exchange(stream, f"CONNECT {target}", target, authorization)
+            if tunnel != 200:
+                return attrs.evolve(contact, tunnel_status=tunnel)
+            with unverified().wrap_socket(stream, server_hostname=PROXY_HOST) as secured:
+                data = secured.getpeercert(binary_form=True) or b""
+        return attrs.evolve(contact, tunnel_status=tunnel, leaf=x509.load_der_x509_certificate(data))
+    except (OSError, ValueError) as error:
+        return Contact(error=_words(error))
+
+
+def upstream_contact(upstream: UpstreamProxy, seconds: float) -> Contact:
+    """Request a tunnel to a host that does not exist: any response shows that the upstream proxy works."""
+    try:
+        host, port = upstream.authority.host, upstream.authority.port
+        with _connected(host, port, upstream.scheme == "https", seconds) as stream:
+            target = f"{PROXY_HOST}:443"
+            status, _, ahead = _exchange(stream, f"CONNECT {target}", target, upstream.authorization)
+        return Contact(status=status, ahead=ahead)
+    except (OSError, ValueError) as error:
+        return Contact(error=_words(error))
+
+
+def server_contact(url: str, seconds: float) -> Contact:
+    """Send a HEAD request without credentials, to compare the clocks.  Any response has a C{Date}."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port or DEFAULT_PORTS[parts.scheme]
+        with _connected(host, port, parts.scheme == "https", seconds) as stream:
+            status, _, ahead = _exchange(stream, f"HEAD {parts.path or '/'}", parts.netloc.rpartition("@")[2], None)
+        return Contact(status=status, ahead=ahead)
+    except (OSError, ValueError) as error:
+        return Contact(error=_words(error))
+
+
+def accepts(host: str, port: int, seconds: float) -> bool:
+    """Tell whether a host accepts a TCP connection."""
+    try:
+        socket.create_connection((host, port), seconds).close()
+    except OSError:
+        return False
+    return True
+
+
+def _connected(host: str, port: int, secure: bool, seconds: float) -> socket.socket:
+    with ExitStack() as opened:
+        stream = opened.enter_context(socket.create_connection((host, port), seconds))
+        if secure:
+            stream = opened.enter_context(unverified().wrap_socket(stream, server_hostname=host))
+        opened.pop_all()
+    return stream
+
+
+def unverified() -> ssl.SSLContext:
+    """Return a context for connections that carry no secret: it is the clients that must trust the certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _authorization(name: str | None, password: str | None) -> bytes | None:
+    if name is None:
+        return None
+    credentials = f"{unquote(name)}:{unquote(password or '')}".encode()
+    return b"Basic " + base64.b64encode(credentials)
+
+
+def _exchange(
+    stream: socket.socket, line: str, host: str, authorization: bytes | None
+) -> tuple[int, dict[str, str], float | None]:
+    """Send a request, and read the head of the response.
+
+    @return: the status code, the fields, and by how many seconds the clock of the server is ahead.
+    """
+    credentials = b"" if authorization is None else b"Proxy-Authorization: %b\r\n" % authorization
+    head = f"{line} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: egress-doctor\r\n".encode("latin-1")
+    stream.sendall(b"%b%bConnection: close\r\n\r\n" % (head, credentials))
+    received = b""
+    while b"\r\n\r\n" not in received:
+        # One byte at a time after a CONNECT would be slow; a server sends nothing more until the client speaks.
+        data = stream.recv(4096)
+        if not data or len(received) > _MAX_HEAD:
+            raise ValueError("the server did not respond with HTTP")
+        received += data
+    now = time.time()
+    first, *lines = received.partition(b"\r\n\r\n")[0].decode("latin-1").split("\r\n")
+    version, _, rest = first.partition(" ")
+    if not version.startswith("HTTP/") or not rest[:3].isdecimal():
+        raise ValueError("the server did not respond with HTTP")
+    fields = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    return int(rest[:3]), fields, _ahead(fields.get("date"), now)
+
+
+def _ahead(date: str | None, now: float) -> float | None:
+    if date is None:
+        return None
+    try:
+        told = parsedate_to_datetime(date)
+    except ValueError:
+        return None
+    if told.tzinfo is None:
+        told = told.replace(tzinfo=timezone.utc)
+    # The field has whole seconds.
+    ahead = (told - datetime.fromtimestamp(now, timezone.utc)).total_seconds()
+    return 0.0 if -1.0 <= ahead <= 1.0 else ahead
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "no response in time"
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -1,0 +1,137 @@
+"""The checks of the network: the authorizer, DNS, upstream proxies, the clock, and direct egress."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Generator
+from functools import partial
+from typing import Any, Final
+
+import attrs
+from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.defer import TimeoutError as TookTooLong
+
+from egress.config.model import ConfigError, ProxyConfig
+from egress.doctor.contact import Contact, server_contact, upstream_contact
+from egress.doctor.finding import Finding, skipped
+from egress.doctor.judgements import judge_authorizer, judge_dns, judge_upstream
+from egress.model.authority import PROXY_HOST, Authority, Origin, UpstreamProxy
+from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Stage
+from egress.model.errors import EgressError, NameNotResolved
+from egress.runtime.role import DRY_RUN
+from egress.runtime.threads import Offload
+from egress.service import EgressProxyService
+from egress.upstream.dns_client import DnsLookups
+from egress.upstream.hosts_file import HostsFile
+
+SECONDS: Final = 5.0
+"""The timeout of one contact."""
+
+_ORIGIN: Final = Origin("https", Authority(PROXY_HOST, 443))
+_MARGIN: Final = 1.0
+
+
+def _request(path: str) -> DecisionRequest:
+    """Return an authorization request for the proxy's own address, which is never forwarded."""
+    return DecisionRequest(
+        request_id="egress-doctor",
+        stage=Stage.REQUEST,
+        method="GET",
+        origin=_ORIGIN,
+        path=path,
+        headers=((b"Host", PROXY_HOST.encode("ascii")),),
+        client=ClientIdentity("127.0.0.1", 0, "egress-doctor"),
+        addresses_withheld=True,
+    )
+
+
+@inlineCallbacks
+def check_authorizer(reactor: Any, config: ProxyConfig) -> Generator[Deferred[Any], Any, Finding]:
+    """Send two authorization requests with the components of a proxy.  The second one uses an open connection.
+
+    A deny is a decision, too.
+    """
+    # No approver sees the request, and no shadow authorizer gets it.
+    config = attrs.evolve(config, admin=None, admin_token=None, shadow_authz_url=None, shadow_policy=None)
+    if config.authz_url is None and config.policy is None:
+        return skipped("authorizer", "no --authz-url and no --policy: the starter policy decides")
+    try:
+        proxy = EgressProxyService(reactor, config, role=DRY_RUN)
+    except ConfigError as error:
+        return judge_authorizer("the authorizer", str(error), 0.0, config.authz_timeout)
+    result: Decision | str
+    began = reactor.seconds()
+    try:
+        for path in ("/", "/egress-doctor"):
+            began = reactor.seconds()
+            result = yield proxy.authorizer.decide(_request(path)).addTimeout(config.authz_timeout + _MARGIN, reactor)
+    except EgressError as error:
+        result = error.reason
+    except TookTooLong:
+        result = f"no decision within {config.authz_timeout:g} s"
+    seconds = reactor.seconds() - began
+    yield proxy.stopService()
+    return judge_authorizer(proxy.authorizer_name, result, seconds, config.authz_timeout)
+
+
+@inlineCallbacks
+def check_dns(reactor: Any, config: ProxyConfig, in_thread: Offload) -> Generator[Deferred[Any], Any, Finding]:
+    """Look up a name that cannot exist, as the proxy does."""
+    if config.upstream_https is not None and not config.dns_servers:
+        return skipped("dns", "the upstream proxy resolves names")
+    result: list[str] | str | None
+    if config.dns_servers:
+        look_up = DnsLookups(reactor, config.dns_servers, SECONDS, HostsFile.load())
+        try:
+            result = [str(address) for address in (yield look_up(PROXY_HOST).addTimeout(SECONDS + _MARGIN, reactor))]
+        except NameNotResolved:
+            result = None
+        except EgressError as error:
+            result = error.reason
+        except TookTooLong:
+            result = "no response in time"
+    else:
+        try:
+            result = yield in_thread(_by_system).addTimeout(2 * SECONDS, reactor)
+        except TookTooLong:
+            result = "no response in time"
+    return judge_dns(result or None, PROXY_HOST)
+
+
+def _by_system() -> list[str] | str | None:
+    try:
+        found = socket.getaddrinfo(PROXY_HOST, None, type=socket.SOCK_STREAM)
+    except socket.gaierror as error:
+        # All other errors are responses: the name does not exist.
+        return str(error.strerror).lower() if error.errno in (socket.EAI_AGAIN, socket.EAI_FAIL) else None
+    return list(dict.fromkeys(str(address[0]) for *_, address in found))
+
+
+def upstreams_of(config: ProxyConfig) -> list[UpstreamProxy]:
+    """Return the upstream proxies, each once."""
+    return [each for each in dict.fromkeys([config.upstream_https, config.upstream_http]) if each is not None]
+
+
+@inlineCallbacks
+def check_upstream(config: ProxyConfig, in_thread: Offload) -> Generator[Deferred[Any], Any, tuple[Finding, Any]]:
+    """Contact the upstream proxies.
+
+    @return: the finding, and by how many seconds each clock is ahead.
+    """
+    contacts: dict[UpstreamProxy, Contact] = {}
+    for upstream in upstreams_of(config):
+        contacts[upstream] = yield in_thread(partial(upstream_contact, upstream, SECONDS))
+    ahead = {f"the upstream proxy {each}": contact.ahead for each, contact in contacts.items()}
+    return judge_upstream(contacts), ahead
+
+
+@inlineCallbacks
+def clock_of_authorizer(
+    config: ProxyConfig, in_thread: Offload
+) -> Generator[Deferred[Any], Any, dict[str, float | None]]:
+    """Compare the clock with the clock of the authorization service."""
+    url = config.authz_url
+    if url is None or config.authz_via_upstream:
+        return {}
+    contact = yield in_thread(lambda: server_contact(url, SECONDS))
+    return {"the authorization service": contact.ahead}

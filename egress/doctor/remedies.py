@@ -1,0 +1,178 @@
+"""The line that fixes each fault of a runtime."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import attrs
+
+from egress.doctor.finding import Fix
+from egress.doctor.setup import Setup, with_credentials
+from egress.doctor.symptoms import Cause
+from egress.launch.variables import PASSWORD
+
+PROXY_VARIABLES: Final = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
+"""The variables by which programs find the proxy."""
+
+CA_VARIABLES: Final = (
+    *("SSL_CERT_FILE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "PIP_CERT", "GIT_SSL_CAINFO", "CARGO_HTTP_CAINFO"),
+    *("npm_config_cafile", "NODE_EXTRA_CA_CERTS"),
+)
+"""The variables with files that replace, or extend, the CAs that a program trusts."""
+
+OTHER_CA: Final = Fix("egress doctor --ca-dir DIRECTORY, with the CA of this proxy")
+"""The CA on this machine is not the CA of the proxy."""
+
+SET_CLOCK: Final = Fix("timedatectl set-ntp true")
+
+# The variables by which each runtime finds its CAs, the first one first.
+_VARIABLES: Final[Mapping[str, tuple[str, ...]]] = {
+    "curl": ("CURL_CA_BUNDLE", "SSL_CERT_FILE"),
+    "git": ("GIT_SSL_CAINFO",),
+    "requests": ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
+    "httpx": ("SSL_CERT_FILE",),
+    "aiohttp": ("SSL_CERT_FILE",),
+    "urllib": ("SSL_CERT_FILE",),
+    "go": ("SSL_CERT_FILE",),
+    "uv": ("SSL_CERT_FILE",),
+    "npm": ("npm_config_cafile",),
+    "pip": ("PIP_CERT",),
+    "cargo": ("CARGO_HTTP_CAINFO",),
+}
+_JAVA_OPTIONS: Final = "JAVA_TOOL_OPTIONS"
+# The last one wins, and is the first here.
+_JAVA_VARIABLES: Final = ("_JAVA_OPTIONS", "JDK_JAVA_OPTIONS", _JAVA_OPTIONS)
+_TRUST_STORE: Final = re.compile(r'-Djavax\.net\.ssl\.trustStore=("[^"]+"|[^\s"]+)')
+_STORE_PASSWORD: Final = re.compile(r"-Djavax\.net\.ssl\.trustStorePassword=(\S+)")
+_NODE: Final = re.compile(r"^version v(\d+)\.", re.MULTILINE)
+_NODE_WITH_PROXY: Final = 24
+
+
+def set_up(setup: Setup) -> Fix:
+    """Return the line that sets all variables."""
+    if setup.own:
+        return Fix("egress run -- COMMAND")
+    options = shlex.join(["--proxy", setup.proxy, *setup.ca_options])
+    return Fix(f'eval "$(egress env {options})"')
+
+
+def unset(names: Iterable[str]) -> Fix:
+    """Return the line that removes variables."""
+    return Fix(f"unset {' '.join(names)}")
+
+
+def fix_for(
+    name: str, cause: Cause, setup: Setup, *, output: str, bypasses: Sequence[str], command: Sequence[str]
+) -> Fix:
+    """Return the line that fixes a runtime.
+
+    @param name: the runtime.
+    @param cause: the cause of its failure.
+    @param setup: the setup.
+    @param output: its output.
+    @param bypasses: the variables that exclude the proxy's own address, or all hosts, from the proxy.
+    @param command: the command that failed.
+    """
+    if cause is Cause.CLOCK:
+        return SET_CLOCK
+    if cause is Cause.TRUST:
+        return _trust(name, setup)
+    if cause is Cause.DIRECT:
+        return _use_proxy(name, setup, output, bypasses)
+    if cause is Cause.REFUSED and not setup.own:
+        return set_up(setup)
+    if cause is Cause.CREDENTIALS:
+        return set_up(attrs.evolve(setup, proxy=with_credentials(setup.proxy)))
+    # Its own message has the details.
+    return Fix(shlex.join(command))
+
+
+def _use_proxy(name: str, setup: Setup, output: str, bypasses: Sequence[str]) -> Fix:
+    read_by_npm = [each for each in bypasses if "npm" in each.lower()]
+    if not any(setup.environ.get(each) for each in PROXY_VARIABLES):
+        return set_up(setup)
+    relevant = list(bypasses) if name == "npm" else [each for each in bypasses if each not in read_by_npm]
+    if relevant and name != "java":
+        return unset(relevant)
+    if name == "node" and _node_version(output) < _NODE_WITH_PROXY:
+        return Fix("install Node.js 24 or later: earlier versions ignore the proxy variables in fetch()")
+    if name == "node" and setup.environ.get("NODE_USE_ENV_PROXY") != "1":
+        return Fix("export NODE_USE_ENV_PROXY=1")
+    if name == "wget" and not setup.environ.get("https_proxy"):
+        return Fix(f"export https_proxy={shlex.quote(setup.proxy)} http_proxy={shlex.quote(setup.proxy)}")
+    if name == "npm" and not setup.own:
+        return Fix(f"npm config set https-proxy {shlex.quote(setup.proxy)}")
+    if setup.own:
+        return Fix(f"remove the proxy from the configuration of {name}: it overrides the environment")
+    return set_up(setup)
+
+
+def _node_version(output: str) -> int:
+    found = _NODE.search(output)
+    return int(found[1]) if found is not None else 0
+
+
+# -- trust
+
+
+def _trust(name: str, setup: Setup) -> Fix:
+    environ, ca, bundle = setup.environ, setup.ca, setup.bundle
+    if ca is None:
+        return OTHER_CA
+    configured = (*CA_VARIABLES, _JAVA_OPTIONS) if name == "java" else CA_VARIABLES
+    if not setup.own and name != "chromium" and not any(environ.get(each) for each in configured):
+        # One line for all of them.
+        return set_up(setup)
+    if name == "java":
+        return _java(environ, ca)
+    if name == "chromium":
+        return _command("certutil", "-d", f"sql:{_nss(environ)}", "-A", "-t", "C,,", "-n", "egressproxy", "-i", str(ca))
+    if setup.own:
+        return Fix(f"remove the CA file from the configuration of {name}: it overrides the environment")
+    if name == "node":
+        return Fix(f"export NODE_EXTRA_CA_CERTS={shlex.quote(str(ca))}")
+    if bundle is None:
+        return set_up(setup)
+    used = [each for each in _VARIABLES.get(name, ()) if environ.get(each)]
+    if not used and name in _CONFIGURED:
+        return _command(*_CONFIGURED[name], str(bundle))
+    if name == "wget":
+        return Fix(f"echo {shlex.quote(f'ca_certificate = {bundle}')} >> {environ.get('WGETRC') or '~/.wgetrc'}")
+    variable = (used or [*_VARIABLES.get(name, ("SSL_CERT_FILE",))])[0]
+    return Fix(f"export {variable}={shlex.quote(str(bundle))}")
+
+
+_CONFIGURED: Final[Mapping[str, tuple[str, ...]]] = {
+    "git": ("git", "config", "--global", "http.sslCAInfo"),
+    "npm": ("npm", "config", "set", "cafile"),
+    "pip": ("pip", "config", "set", "global.cert"),
+}
+
+
+def _command(*arguments: str) -> Fix:
+    return Fix(shlex.join(arguments), arguments)
+
+
+def _nss(environ: Mapping[str, str]) -> str:
+    return str(Path(environ.get("HOME", "")) / ".pki" / "nssdb")
+
+
+def _java(environ: Mapping[str, str], ca: Path) -> Fix:
+    """Import the CA into the trust store that Java uses."""
+    store, password = None, PASSWORD
+    for variable in _JAVA_VARIABLES:
+        options = environ.get(variable, "")
+        found = _TRUST_STORE.findall(options)
+        if found:
+            # Options that were set last win.
+            store = found[-1].strip('"')
+            password = (_STORE_PASSWORD.findall(options) or [PASSWORD])[-1]
+            break
+    where = ("-cacerts",) if store is None else ("-keystore", store)
+    # keytool prompts for any other password.
+    known = ("-storepass", PASSWORD) if password == PASSWORD else ()
+    return _command("keytool", "-importcert", "-noprompt", *where, *known, "-alias", "egressproxy", "-file", str(ca))
