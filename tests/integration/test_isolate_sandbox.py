@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import struct
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,8 @@ from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
-from egress.launch.isolate.sandbox import Sandbox, SandboxSockets
+from egress.launch.isolate.messages import View
+from egress.launch.isolate.sandbox import CannotIsolate, Sandbox, SandboxSockets
 from egress.launch.runner import executable_of
 
 _NOBODY = 65534
@@ -119,12 +122,13 @@ class SandboxTestCase(TestCase):
         self.addCleanup(shutil.rmtree, self.directory)
         self.directory.chmod(0o777)
         self.reactor: Any = reactor
+        self.view = View()
 
     @inlineCallbacks
     def sandbox(self, *command: str, **environ: str) -> Generator[Deferred[Any], Any, str]:
         """Run a command; return what it writes."""
         script = f'exec >"{self.directory}/out" 2>&1; exec "$@"'
-        made = yield Sandbox.start(self.reactor)
+        made = yield Sandbox.start(self.reactor, self.view)
         self.recorder = Recorder(made.sockets)
         self.addCleanup(self.recorder.close)
         shell = ["sh", "-c", script, "sh", *command]
@@ -261,9 +265,9 @@ class ProcessTests(SandboxTestCase):
 
     @inlineCallbacks
     def test_user(self) -> Generator[Deferred[Any], Any, None]:
-        """The command has its own user; it is the second process that it sees."""
-        written = yield self.sandbox("sh", "-c", "id -u; id -g; echo $$ $PPID; cat /proc/2/comm")
-        self.assertEqual(written, f"{os.getuid()}\n{os.getgid()}\n2 1\nsh\n")
+        """The command has its own user; the first process that it sees started it."""
+        written = yield self.sandbox("sh", "-c", "id -u; id -g; echo $PPID; cat /proc/$$/comm")
+        self.assertEqual(written, f"{os.getuid()}\n{os.getgid()}\n1\nsh\n")
 
     @inlineCallbacks
     def test_daemon(self) -> Generator[Deferred[Any], Any, None]:
@@ -300,3 +304,267 @@ class UnprivilegedTests(NetworkTests):
         written = yield self.sandbox("sh", "-c", "id -u; id -g")
         own = os.getuid() or _NOBODY
         self.assertEqual(written, f"{own}\n{os.getgid() or _NOBODY}\n")
+
+
+class EscapeTests(SandboxTestCase):
+    """Ways around the proxy that network namespaces leave open."""
+
+    @inlineCallbacks
+    def test_socket_families(self) -> Generator[Deferred[Any], Any, None]:
+        """Sockets to the host of a virtual machine, and others that do not belong to a network namespace."""
+        code = "import socket as s\n" + "".join(
+            f"try: s.socket({family}, 1); print('open')\nexcept OSError as e: print(e.errno)\n"
+            for family in (40, 42, 31)
+        )
+        written = yield self.python(code)
+        self.assertEqual(written, "97\n97\n97\n")
+
+    @inlineCallbacks
+    def test_system_calls(self) -> Generator[Deferred[Any], Any, None]:
+        """io_uring, keys, and input for the terminal."""
+        code = "import ctypes\nlibc = ctypes.CDLL(None, use_errno=True)\n"
+        if os.uname().machine == "x86_64":
+            code += "for number in (425, 248, 249, 250):\n print(libc.syscall(number, 0, 0), ctypes.get_errno())\n"
+        else:
+            code += "for number in (425, 217, 218, 219):\n print(libc.syscall(number, 0, 0), ctypes.get_errno())\n"
+        code += "print(libc.ioctl(0, 0x5412, b'x'), ctypes.get_errno())\n"
+        written = yield self.python(code)
+        self.assertEqual(written, "-1 38\n" * 4 + "-1 1\n")
+
+    @inlineCallbacks
+    def test_sockets_in_the_file_system(self) -> Generator[Deferred[Any], Any, None]:
+        """A service on this machine, whose socket no list names; and one that only a variable names."""
+        paths = [self.directory / "one", Path("/var/tmp", self.directory.name)]
+        listening = []
+        for path in paths:
+            listening.append(socket.socket(socket.AF_UNIX))
+            self.addCleanup(listening[-1].close)
+            listening[-1].bind(str(path))
+            self.addCleanup(path.unlink)
+            path.chmod(0o777)
+            listening[-1].listen()
+        os.environ["A_SOCKET"] = f"unix:path={paths[0]}"
+        self.addCleanup(os.environ.pop, "A_SOCKET")
+        code = "import socket as s\n" + "".join(
+            f"try: s.socket(1).connect({str(path)!r}); print('connected')\nexcept OSError as e: print(e.errno)\n"
+            for path in paths
+        )
+        written = yield self.python(code)
+        self.assertEqual(written, "111\n111\n")
+        # They are as before outside.
+        for path in paths:
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(str(path))
+
+    @inlineCallbacks
+    def test_working_directory(self) -> Generator[Deferred[Any], Any, None]:
+        """A relative path does not lead to what an absolute one hides."""
+        before = os.getcwd()
+        os.chdir("/run")
+        self.addCleanup(os.chdir, before)
+        written = yield self.sandbox("sh", "-c", "touch relative && ls /run/relative")
+        self.assertEqual(written, "/run/relative\n")
+        self.assertFalse(Path("/run/relative").exists())
+
+    @inlineCallbacks
+    def test_first_process(self) -> Generator[Deferred[Any], Any, None]:
+        """It has capabilities over the network, and the command cannot use them."""
+        script = "for f in root/etc fd/0 environ mem ns/net cwd/x; do cat /proc/1/$f 2>&1 | tail -n 1; done"
+        written = yield self.sandbox("sh", "-c", f"{script}; kill -KILL 1; nsenter -t 1 -n true; echo $?")
+        self.assertEqual(written.count("Permission denied"), 7, written)
+        self.assertTrue(written.endswith("\n1\n"), written)
+
+    @inlineCallbacks
+    def test_descriptors(self) -> Generator[Deferred[Any], Any, None]:
+        """Only the standard streams are open."""
+        written = yield self.sandbox("ls", "/proc/self/fd")
+        # The last one is the directory.
+        self.assertEqual(written, "0\n1\n2\n3\n")
+
+    @inlineCallbacks
+    def test_devices(self) -> Generator[Deferred[Any], Any, None]:
+        """No disks, and no terminals except those that the command opens."""
+        written = yield self.sandbox("sh", "-c", "ls /dev /dev/pts; touch /dev/x 2>&1 | sed 's/.*: //'")
+        names = [
+            "fd",
+            "full",
+            "mqueue",
+            "null",
+            "ptmx",
+            "pts",
+            "random",
+            "shm",
+            "stderr",
+            "stdin",
+            "stdout",
+            "tty",
+            "urandom",
+            "zero",
+        ]
+        listed = "\n".join([*("/dev:", *names), "", "/dev/pts:", "ptmx", "Read-only file system", ""])
+        self.assertEqual(written.replace("console\n", ""), listed)
+        opened = yield self.python("import os, pty; print(os.ttyname(pty.openpty()[1]))")
+        self.assertEqual(opened, "/dev/pts/0\n")
+
+    @inlineCallbacks
+    def test_kernel_controls(self) -> Generator[Deferred[Any], Any, None]:
+        """The kernel runs a program that a file names, outside of all namespaces."""
+        path = "/proc/sys/kernel/core_pattern"
+        before = Path(path).read_text()
+        written = yield self.sandbox("sh", "-c", f"echo '|/bin/true' >{path}; touch /sys/x")
+        self.assertEqual(len(written.splitlines()), 2, written)
+        self.assertEqual(Path(path).read_text(), before)
+
+
+class UnprivilegedEscapeTests(EscapeTests):
+    """The same for a user without privileges."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        if os.getuid() == 0:
+            self.reactor = AsNobody()
+
+
+class FileSystemTests(SandboxTestCase):
+    """A file system that is read-only, except for some directories."""
+
+    @inlineCallbacks
+    def test_read_only(self) -> Generator[Deferred[Any], Any, None]:
+        writable, visible = self.directory / "writable", self.directory / "visible"
+        for path in (writable, visible):
+            path.mkdir(mode=0o777)
+            path.chmod(0o777)
+        (visible / "file").write_text("content\n")
+        script = f"""
+        cat {visible}/file
+        for path in {writable} {visible} /etc /usr /var /root /tmp /var/tmp /run /run/lock /dev/shm "$HOME" /; do
+            touch $path/isolated 2>/dev/null && echo $path
+        done
+        cp /dev/zero /dev/full 2>/dev/null || echo device
+        """
+        self.view = View([str(writable), str(self.directory)], [str(visible)])
+        written = yield self.sandbox("sh", "-c", script, HOME="/usr")
+        expected = ["content", str(writable), str(visible), "/tmp", "/var/tmp", "/run", "/dev/shm", "device"]
+        self.assertEqual(written.split("\n")[:-1], expected)
+        self.assertTrue((writable / "isolated").exists())
+        self.assertEqual([p for p in ("/tmp/isolated", "/var/tmp/isolated", "/run/isolated") if Path(p).exists()], [])
+
+    @inlineCallbacks
+    def test_visible(self) -> Generator[Deferred[Any], Any, None]:
+        """Temporary files of others do not exist, except the visible ones, which are read-only."""
+        writable = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, writable)
+        self.view = View([str(writable)], [str(self.directory / "a")])
+        (self.directory / "a").mkdir()
+        (self.directory / "b").mkdir()
+        (self.directory / "a" / "c").write_text("content\n")
+        script = f"ls {self.directory}; cat {self.directory}/a/c; touch {self.directory}/a/d || touch {writable}/e"
+        made = yield Sandbox.start(self.reactor, self.view)
+        made.sockets.close()
+        script = f"exec >{writable}/out; {script} 2>/dev/null"
+        yield made.run("/bin/sh", ["sh", "-c", script], dict(os.environ))
+        self.assertEqual((writable / "out").read_text(), "a\ncontent\n")
+        self.assertTrue((writable / "e").exists())
+
+
+class FailureTests(SandboxTestCase):
+    """What the kernel forbids is reported with its fix."""
+
+    @inlineCallbacks
+    def start(self, *wrapper: str) -> Generator[Deferred[Any], Any, str]:
+        """Start a sandbox inside of another program, and return the error."""
+
+        class Wrapped(AsNobody):
+            def spawnProcess(self, protocol: Any, executable: str, arguments: Any, **options: Any) -> Any:
+                started: Any = reactor
+                program = [*wrapper, *arguments]
+                return started.spawnProcess(protocol, executable_of(program, os.environ), program, **options)
+
+        try:
+            made = yield Sandbox.start(Wrapped())
+        except CannotIsolate as error:
+            return str(error)
+        made.sockets.close()
+        made.close()
+        return "started"
+
+    @inlineCallbacks
+    def test_no_namespaces(self) -> Generator[Deferred[Any], Any, None]:
+        """user.max_user_namespaces of a namespace limits those inside of it, and of the first one only root's."""
+        script = 'echo 0 >/proc/sys/user/max_user_namespaces && exec "$@"'
+        error = yield self.start("unshare", "--user", "--map-root-user", "sh", "-c", script, "sh")
+        self.assertIn("the kernel allows no more namespaces", error)
+
+    @inlineCallbacks
+    def test_one_namespace(self) -> Generator[Deferred[Any], Any, None]:
+        """The command needs a second one, inside of the first one."""
+        script = 'echo 1 >/proc/sys/user/max_user_namespaces && exec "$@"'
+        error = yield self.start("unshare", "--user", "--map-root-user", "sh", "-c", script, "sh")
+        self.assertIn("the kernel allows no more namespaces", error)
+
+    @inlineCallbacks
+    def test_sandbox_in_a_sandbox(self) -> Generator[Deferred[Any], Any, None]:
+        """It works where namespaces inside of namespaces work."""
+        started = yield self.start("unshare", "--user", "--map-root-user")
+        self.assertEqual(started, "started")
+
+
+class EndTests(SandboxTestCase):
+    """Nothing remains of a sandbox."""
+
+    @inlineCallbacks
+    def test_killed(self) -> Generator[Deferred[Any], Any, None]:
+        """Every process ends with the helper, also if it is killed, and also if it is in the background."""
+        made = yield Sandbox.start(self.reactor)
+        self.addCleanup(made.sockets.close)
+        ready = self.directory / "ready"
+        argument = f"300.{os.getpid()}"
+        script = f"setsid sleep {argument} & setsid -f sleep {argument}; touch {ready}; wait"
+        running = made.run("/bin/sh", ["sh", "-c", script], dict(os.environ))
+        while not ready.exists():
+            yield deferToThread(time.sleep, 0.02)
+        self.assertEqual(len(processes(argument)), 3)
+        os.kill(made.pid, signal.SIGKILL)
+        status = yield running
+        self.assertEqual(status, 137)
+        deadline = time.monotonic() + 10
+        while processes(argument) and time.monotonic() < deadline:
+            yield deferToThread(time.sleep, 0.02)
+        self.assertEqual(processes(argument), [])
+
+    @inlineCallbacks
+    def test_proxy_killed(self) -> Generator[Deferred[Any], Any, None]:
+        """The sandbox ends with the process of the proxy."""
+        argument = f"301.{os.getpid()}"
+        code = _START.format(command=["sh", "-c", f"sleep {argument} & sleep {argument}"])
+        environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        with subprocess.Popen([sys.executable, "-c", code], env=environ) as process:
+            while len(processes(argument)) < 2 and process.poll() is None:
+                yield deferToThread(time.sleep, 0.02)
+            process.kill()
+        deadline = time.monotonic() + 10
+        while processes(argument) and time.monotonic() < deadline:
+            yield deferToThread(time.sleep, 0.02)
+        self.assertEqual(processes(argument), [])
+
+
+_START = """
+from twisted.internet import task
+from twisted.internet.defer import inlineCallbacks
+from egress.launch.isolate.sandbox import Sandbox
+@inlineCallbacks
+def main(reactor):
+    made = yield Sandbox.start(reactor)
+    yield made.run("/bin/sh", {command!r}, {{"PATH": "/bin:/usr/bin"}})
+task.react(main)
+"""
+
+
+def processes(argument: str) -> list[str]:
+    """Return the processes that have an argument on their command line."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if argument in path.read_text():
+                found.append(path.parent.name)
+    return found

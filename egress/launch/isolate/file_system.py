@@ -1,44 +1,308 @@
-"""The file system of the sandbox."""
+"""The file system of the sandbox: it has no sockets of programs outside, and can be read-only."""
 
 from __future__ import annotations
 
+import errno
 import os
-from pathlib import Path
+import pwd
+import stat
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Final
 
+from egress.launch.isolate.hiding import bound_paths, hidden_directories, is_service, named_paths
+from egress.launch.isolate.messages import View
+from egress.launch.isolate.mount_table import is_below, mount_flags, mount_points
 from egress.launch.isolate.syscalls import (
     BIND,
     NO_DEVICES,
     NO_EXECUTABLES,
     NO_SETUID,
     PRIVATE,
+    READ_ONLY,
     RECURSIVE,
+    REMOUNT,
     mount,
-    unmount,
 )
 
-_RESOLV_CONF: Final = Path("/etc/resolv.conf")
+_RESOLV_CONF: Final = "/etc/resolv.conf"
 _NAME_SERVER: Final = "# The name server of egress run --isolate.\nnameserver 127.0.0.1\noptions edns0\n"
 
-# A directory of every Linux system, over which files are made that then replace others.
-_STAGE: Final = Path("/proc")
+_DEVICES: Final = ("null", "zero", "full", "random", "urandom", "tty")
+_DEVICE_LINKS: Final = {
+    "fd": "/proc/self/fd",
+    "stdin": "/proc/self/fd/0",
+    "stdout": "/proc/self/fd/1",
+    "stderr": "/proc/self/fd/2",
+    "ptmx": "pts/ptmx",
+}
+_SHARED_MEMORY: Final = "/dev/shm"  # noqa: S108 - it is the path of the C library
+# The files that replace others are in this directory, which is read-only in the end.
+_STAGE: Final = "/dev/.egress"
+
+_TEMPORARY: Final = ("/tmp", "/var/tmp")  # noqa: S108 - they are searched, and replaced with private ones
+
+# The search for sockets in a directory ends here; a directory with more entries counts as one with a socket.
+_MAX_ENTRIES: Final = 20_000
+_TEMPORARY_DEPTH: Final = 2
+
+_UNTRUSTED: Final = NO_SETUID | NO_DEVICES
+
+# Files of the kernel that root can use for programs outside, and the directories of such files.
+_KERNEL_CONTROLS: Final = ("/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs", "/proc/acpi")
 
 
-def replace_files() -> None:
-    """Replace the files by which programs find name servers."""
+def build(view: View, environ: Mapping[str, str]) -> None:
+    """Build the file system in the mount namespace of this process.
+
+    @param environ: its variables name sockets.
+    """
     mount(None, "/", None, RECURSIVE | PRIVATE)
+    directory = _working_directory()
     # A missing file means the name server of this machine, the same one.
-    target = os.path.realpath(_RESOLV_CONF)
-    if not os.path.exists(target):
+    resolv_conf = os.path.realpath(_RESOLV_CONF)
+    has_resolv_conf = os.path.exists(resolv_conf)
+    sockets = _sockets(environ)
+    _replace_devices(view.devices)
+    _write(f"{_STAGE}/resolv.conf", _NAME_SERVER)
+    _write(f"{_STAGE}/socket", "")
+    replaced = [path for path in ("/run", "/var/run") if os.path.isdir(path) and not os.path.islink(path)]
+    for path in replaced:
+        _replace_run(path)
+    if view.writable is not None:
+        _restrict(view.writable, (*view.visible, directory))
+    for path in hidden_directories(_home(environ)):
+        _hide_directory(path)
+    for path in sockets:
+        _hide_socket(path)
+    if has_resolv_conf:
+        if any(is_below(resolv_conf, path) for path in replaced):
+            os.makedirs(os.path.dirname(resolv_conf), exist_ok=True)
+            _write(resolv_conf, "")
+        mount(f"{_STAGE}/resolv.conf", resolv_conf, None, BIND)
+    mount(None, "/dev", None, REMOUNT | BIND | READ_ONLY | NO_SETUID | NO_EXECUTABLES)
+    # The directory that this process is in can be below a mount that was replaced.
+    try:
+        os.chdir(directory)
+    except OSError:
+        os.chdir("/")
+
+
+def mount_processes(*, complete: bool) -> None:
+    """Mount the processes of the PID namespace of this process.
+
+    @param complete: whether root exists in the sandbox.  It is root of the machine for files of the kernel that only
+        their owner protects.
+    """
+    mount("proc", "/proc", "proc", _UNTRUSTED | NO_EXECUTABLES)
+    if complete:
+        for path in _KERNEL_CONTROLS:
+            with suppress(FileNotFoundError):
+                mount(path, path, None, BIND | RECURSIVE)
+        controls = (*_KERNEL_CONTROLS, "/sys")
+        make_read_only(path for path in _mount_points() if any(is_below(path, control) for control in controls))
+
+
+def _working_directory() -> str:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return "/"
+
+
+def _home(environ: Mapping[str, str]) -> str:
+    with suppress(KeyError):
+        return environ.get("HOME") or pwd.getpwuid(os.getuid()).pw_dir
+    return ""
+
+
+def _write(path: str, text: str) -> None:
+    with open(path, "w", encoding="ascii") as file:
+        file.write(text)
+        os.fchmod(file.fileno(), 0o644)
+
+
+def _replace_devices(devices: Sequence[str]) -> None:
+    """Replace C{/dev} with one that has only the devices that all programs may use."""
+    before = os.open("/dev", os.O_PATH)
+    mount("tmpfs", "/dev", "tmpfs", NO_SETUID | NO_EXECUTABLES, "mode=755,size=1m")
+    os.mkdir(_STAGE)
+    for name in (*_DEVICES, *devices):
+        source = f"/proc/self/fd/{before}/{name}"
+        if os.path.isdir(source):
+            os.makedirs(f"/dev/{name}")
+        elif os.path.exists(source):
+            os.makedirs(os.path.dirname(f"/dev/{name}"), exist_ok=True)
+            _write(f"/dev/{name}", "")
+        else:
+            continue
+        mount(source, f"/dev/{name}", None, BIND | RECURSIVE)
+    for name, target in _DEVICE_LINKS.items():
+        os.symlink(target, f"/dev/{name}")
+    # Other terminals of the same user are not in it.
+    os.mkdir("/dev/pts")
+    mount("devpts", "/dev/pts", "devpts", NO_SETUID | NO_EXECUTABLES, "newinstance,ptmxmode=0666,mode=0620")
+    terminal = _terminal()
+    if terminal.startswith("/dev/"):
+        # ttyname(3) finds it there.
+        _write("/dev/console", "")
+        mount(f"/proc/self/fd/{before}/{terminal.removeprefix('/dev/')}", "/dev/console", None, BIND)
+    os.mkdir(_SHARED_MEMORY)
+    mount("tmpfs", _SHARED_MEMORY, "tmpfs", _UNTRUSTED, "mode=1777")
+    os.mkdir("/dev/mqueue")
+    with suppress(OSError):  # the kernel can be without
+        mount("mqueue", "/dev/mqueue", "mqueue", _UNTRUSTED | NO_EXECUTABLES)
+    os.close(before)
+
+
+def _terminal() -> str:
+    """Return the path of the terminal among the standard streams; empty if there is none."""
+    for descriptor in range(3):
+        with suppress(OSError):
+            return os.ttyname(descriptor)
+    return ""
+
+
+def _replace_run(path: str) -> None:
+    """Replace C{/run} with one that has only files, and directories without sockets."""
+    before = os.open(path, os.O_PATH)
+    origin = f"/proc/self/fd/{before}"
+    with os.scandir(origin) as entries:
+        found = [(entry.name, entry.is_symlink(), _kind(entry)) for entry in entries]
+    mount("tmpfs", path, "tmpfs", _UNTRUSTED, "mode=755")
+    for name, is_link, kind in found:
+        source, target = f"{origin}/{name}", f"{path}/{name}"
+        if is_link:
+            os.symlink(os.readlink(source), target)
+        elif kind == stat.S_IFREG:
+            _write(target, "")
+            mount(source, target, None, BIND)
+        elif kind == stat.S_IFDIR and not is_service(name) and not _has_sockets(source):
+            os.mkdir(target)
+            mount(source, target, None, BIND | RECURSIVE)
+    os.close(before)
+    private = f"{path}/user/{os.getuid()}"
+    os.makedirs(private)
+    os.chmod(private, 0o700)
+
+
+def _kind(entry: os.DirEntry[str]) -> int:
+    with suppress(OSError):
+        return stat.S_IFMT(entry.stat(follow_symlinks=False).st_mode)
+    return 0
+
+
+def _has_sockets(directory: str) -> bool:
+    found = special_files(directory, depth=None)
+    return next(found, None) is not None
+
+
+def special_files(directory: str, depth: int | None, left: list[int] | None = None) -> Iterator[str]:
+    """Yield the sockets and named pipes in a directory; the directory itself if it has too many entries.
+
+    A directory that this user cannot read has none for the command.
+
+    @param depth: how deep to look; C{None} is everywhere.
+    """
+    left = [_MAX_ENTRIES] if left is None else left
+    try:
+        entries = list(os.scandir(directory))
+    except OSError:
         return
-    mount("tmpfs", str(_STAGE), "tmpfs", NO_SETUID | NO_DEVICES | NO_EXECUTABLES, "mode=755,size=64k")
-    source = _STAGE / _RESOLV_CONF.name
-    source.write_text(_NAME_SERVER, encoding="ascii")
-    source.chmod(0o644)
-    mount(str(source), target, None, BIND)
-    unmount(str(_STAGE))
+    left[0] -= len(entries)
+    if left[0] < 0:
+        yield directory
+        return
+    for entry in entries:
+        if entry.is_symlink() or entry.is_file(follow_symlinks=False):
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            if depth is None or depth > 1:
+                yield from special_files(entry.path, None if depth is None else depth - 1, left)
+        elif _kind(entry) in (stat.S_IFSOCK, stat.S_IFIFO):
+            yield entry.path
 
 
-def mount_processes() -> None:
-    """Mount the processes of the PID namespace of this process."""
-    mount("proc", "/proc", "proc", NO_SETUID | NO_DEVICES | NO_EXECUTABLES)
+def _sockets(environ: Mapping[str, str]) -> list[str]:
+    """Return the sockets outside of C{/run}."""
+    with open("/proc/net/unix", encoding="utf-8", errors="surrogateescape") as file:
+        paths = {*bound_paths(file.read()), *named_paths(environ)}
+    for directory in _TEMPORARY:
+        paths.update(special_files(directory, _TEMPORARY_DEPTH))
+    return sorted(path for path in paths if _is_socket(path))
+
+
+def _is_socket(path: str) -> bool:
+    # A name with a zero, for example, raises ValueError.
+    with suppress(OSError, ValueError):
+        return stat.S_ISSOCK(os.stat(path).st_mode)
+    return False
+
+
+def _hide_socket(path: str) -> None:
+    """Cover a socket with a file, to which no program can connect."""
+    if _is_socket(path):
+        mount(f"{_STAGE}/socket", path, None, BIND)
+
+
+def _hide_directory(path: str) -> None:
+    if os.path.isdir(path):
+        mode = stat.S_IMODE(os.stat(path).st_mode)
+        mount("tmpfs", path, "tmpfs", _UNTRUSTED, f"mode={mode:o}")
+
+
+def _restrict(writable: Iterable[str], visible: Iterable[str]) -> None:
+    """Let only some directories be writable, and give the command temporary directories of its own."""
+    writable = [os.path.realpath(path) for path in writable]
+    opened = {path: os.open(path, os.O_PATH) for path in writable}
+    shown = {}
+    for path in map(os.path.realpath, visible):
+        if any(is_below(path, directory) for directory in _TEMPORARY) and path not in (*opened, *_TEMPORARY):
+            shown[path] = os.open(path, os.O_PATH)
+    private = []
+    for path in _TEMPORARY:
+        if os.path.isdir(path) and not os.path.islink(path) and path not in opened:
+            mount("tmpfs", path, "tmpfs", _UNTRUSTED, "mode=1777")
+            private.append(path)
+    for path, descriptor in sorted({**shown, **opened}.items()):
+        if any(is_below(path, directory) for directory in private):
+            _make_place(path, descriptor)
+        mount(f"/proc/self/fd/{descriptor}", path, None, BIND | RECURSIVE)
+    for descriptor in (*opened.values(), *shown.values()):
+        os.close(descriptor)
+    kept = (*writable, "/dev", "/proc")
+    make_read_only(
+        path
+        for path in _mount_points()
+        if path not in (*private, "/run", "/var/run") and not any(is_below(path, each) for each in kept)
+    )
+
+
+def _mount_points() -> list[str]:
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        return mount_points(file.read())
+
+
+def make_read_only(paths: Iterable[str]) -> None:
+    """Make mounts read-only, parents first.
+
+    @raise OSError: if one of them remains writable.
+    """
+    for path in paths:
+        # The command cannot see it either, or another mount covers it.
+        with suppress(FileNotFoundError, PermissionError, NotADirectoryError):
+            flags = mount_flags(os.statvfs(path).f_flag)
+            try:
+                mount(None, path, None, REMOUNT | BIND | flags | READ_ONLY)
+            except OSError:
+                if not os.statvfs(path).f_flag & READ_ONLY:
+                    raise OSError(errno.EROFS, "cannot be made read-only", path) from None
+
+
+def _make_place(path: str, descriptor: int) -> None:
+    """Make a file or a directory to mount on."""
+    if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+        os.makedirs(path, exist_ok=True)
+    else:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        _write(path, "")

@@ -36,6 +36,19 @@ class Failed(NamedTuple):
     detail: str
 
 
+class View(NamedTuple):
+    """What the command sees of the file system.
+
+    @ivar writable: if not C{None}, all directories except these and private temporary ones are read-only.
+    @ivar visible: files and directories that remain visible below a private temporary directory.
+    @ivar devices: names of more devices of C{/dev}.
+    """
+
+    writable: Sequence[str] | None = None
+    visible: Sequence[str] = ()
+    devices: Sequence[str] = ()
+
+
 class Command(NamedTuple):
     """What to run.
 
@@ -75,3 +88,13 @@ def encode_command(command: Command) -> bytes:
 def decode_command(data: bytes) -> Command:
     """Return the command of a file that L{encode_command} filled."""
     return Command(**json.loads(data))
+
+
+def encode_view(view: View) -> str:
+    """Return a view as an argument of the helper."""
+    return json.dumps(view._asdict())
+
+
+def decode_view(text: str) -> View:
+    """Return the view of an argument that L{encode_view} made."""
+    return View(**json.loads(text))

@@ -17,24 +17,29 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
 import egress
-from egress.launch.isolate.diagnosis import explain
+from egress.launch.isolate.diagnosis import Facts, explain, facts
 from egress.launch.isolate.messages import (
     MAX_BYTES,
     MAX_DESCRIPTORS,
     RUN,
     Command,
     Failed,
+    View,
     decode,
     encode_command,
+    encode_view,
 )
 from egress.launch.runner import exit_status
 from egress.runtime.signals import forwarded_signals
 
 _SOURCE: Final = str(Path(egress.__file__).parent.parent)
 # Without the site packages, and without modules of the current directory: "python -m" would import those first.
-_CODE: Final = "import sys; sys.path.insert(0, sys.argv[1]); from egress.launch.isolate.helper import main; "
-_CODE_END: Final = "sys.exit(main(int(sys.argv[2])))"
+_CODE: Final = (
+    "import sys; sys.path.insert(0, sys.argv[1]); from egress.launch.isolate import helper; "
+    "sys.exit(helper.main(int(sys.argv[2]), sys.argv[3]))"
+)
 _DESCRIPTOR: Final = 3
+_DEFAULT_VIEW: Final = View()
 
 
 class CannotIsolate(Exception):
@@ -80,16 +85,17 @@ class Sandbox:
         return self._helper.pid
 
     @classmethod
-    def start(cls, reactor: Any) -> Deferred[Sandbox]:
+    def start(cls, reactor: Any, view: View = _DEFAULT_VIEW) -> Deferred[Sandbox]:
         """Make a sandbox.
 
         @param reactor: an C{IReactorProcess} and C{IReactorFDSet}.
+        @param view: what the command sees of the file system.
         @return: fires with the sandbox, or fails with L{CannotIsolate}.  Cancelling it ends the helper.
         """
         if not sys.platform.startswith("linux"):
-            raise CannotIsolate(explain(Failed("platform", 0, sys.platform)))
+            raise CannotIsolate(explain(Failed("platform", 0, sys.platform), Facts()))
         helper = _Helper(reactor)
-        return helper.start().addCallback(lambda sockets: cls(reactor, helper, sockets))
+        return helper.start(view).addCallback(lambda sockets: cls(reactor, helper, sockets))
 
     def run(
         self,
@@ -122,11 +128,11 @@ class _Helper(ProcessProtocol):
         self._status: int | None = None
         self._block = ExitStack()
 
-    def start(self) -> Deferred[SandboxSockets]:
+    def start(self, view: View) -> Deferred[SandboxSockets]:
         """Start the process."""
         own, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._socket = own
-        arguments = [sys.executable, "-I", "-S", "-c", _CODE + _CODE_END, _SOURCE, str(_DESCRIPTOR)]
+        arguments = [sys.executable, "-I", "-S", "-c", _CODE, _SOURCE, str(_DESCRIPTOR), encode_view(view)]
         with its:
             descriptors = {0: 0, 1: 1, 2: 2, _DESCRIPTOR: its.fileno()}
             self._process = self._reactor.spawnProcess(
@@ -220,7 +226,7 @@ class _Reader:
             return
         message = decode(data)
         if isinstance(message, Failed):
-            self.received.errback(CannotIsolate(explain(message)))
+            self.received.errback(CannotIsolate(explain(message, facts())))
             return
         named: dict[str, list[socket.socket]] = {}
         for name, each in zip(message.sockets, opened, strict=True):

@@ -26,7 +26,18 @@ _DETACH: Final = 0x2
 
 # linux/prctl.h
 _PARENT_DEATH_SIGNAL: Final = 1
+_SECURE_COMPUTING: Final = 22
 _NO_NEW_PRIVILEGES: Final = 38
+
+_FILTER_MODE: Final = 2
+_INSTRUCTION_BYTES: Final = 8
+
+
+class _Program(ctypes.Structure):
+    """C{struct sock_fprog} (linux/filter.h)."""
+
+    _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_char_p)]
+
 
 _libc: Final = ctypes.CDLL(None, use_errno=True)
 
@@ -64,5 +75,15 @@ def forbid_new_privileges() -> None:
     _control(_NO_NEW_PRIVILEGES, 1)
 
 
-def _control(option: int, value: int) -> None:
-    _checked(_libc.prctl(option, *(ctypes.c_ulong(number) for number in (value, 0, 0, 0))))
+def filter_system_calls(program: bytes) -> None:
+    """Let a program decide which system calls this process and its children can use: seccomp(2).
+
+    @param program: of L{egress.launch.isolate.seccomp}.
+    """
+    made = _Program(len(program) // _INSTRUCTION_BYTES, program)
+    _control(_SECURE_COMPUTING, _FILTER_MODE, ctypes.addressof(made))
+
+
+def _control(option: int, *values: int) -> None:
+    numbers = (*values, 0, 0, 0, 0)[:4]
+    _checked(_libc.prctl(option, *(ctypes.c_ulong(number) for number in numbers)))

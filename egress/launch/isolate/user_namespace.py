@@ -50,10 +50,26 @@ def enter_user_namespace(maps: IdMaps) -> None:
         os.write(entered_write, b"1")
     finally:
         os.close(entered_write)
-        _, status = os.waitpid(child, 0)
-    number = os.waitstatus_to_exitcode(status)
+        _check_child(child, f"/proc/{process}/uid_map")
+
+
+def check_nesting() -> None:
+    """Check that a child of this process can enter another user namespace.
+
+    @raise OSError: if it cannot.
+    """
+    child = os.fork()
+    if child == 0:
+        _in_child(lambda: unshare(NEW_USER))
+    _check_child(child, "user namespace in a user namespace")
+
+
+def _check_child(child: int, name: str) -> None:
+    """Wait for the end of a child, and raise its error."""
+    _, status = os.waitpid(child, 0)
+    number = abs(os.waitstatus_to_exitcode(status))
     if number != 0:
-        raise OSError(abs(number), os.strerror(abs(number)), f"/proc/{process}/uid_map")
+        raise OSError(number, os.strerror(number), name)
 
 
 def _write_when_entered(maps: IdMaps, process: int, entered: int) -> None:

@@ -10,10 +10,13 @@ from egress.launch.isolate.messages import (
     Command,
     Failed,
     Ready,
+    View,
     decode,
     decode_command,
+    decode_view,
     encode,
     encode_command,
+    encode_view,
 )
 
 
@@ -34,3 +37,7 @@ class MessageTests(SynchronousTestCase):
         odd = os.fsdecode(b"\xff\n=")
         command = Command(f"/bin/{odd}", ["sh", odd], {"A": odd, odd: ""})
         self.assertEqual(decode_command(encode_command(command)), command)
+
+    def test_view(self) -> None:
+        for view in (View(None, [], []), View(["/a", "/\udcff"], ["/b"], ["kvm"]), View([], [], [])):
+            self.assertEqual(decode_view(encode_view(view)), view)

@@ -15,7 +15,7 @@ from twisted.internet.error import ProcessTerminated
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.launch.isolate.messages import RUN, Command, Failed, Ready, decode_command, encode
+from egress.launch.isolate.messages import RUN, Command, Failed, Ready, View, decode_command, encode, encode_view
 from egress.launch.isolate.sandbox import CannotIsolate, Sandbox
 from tests.launch.processes import Spawner
 
@@ -55,7 +55,7 @@ class SandboxTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.patch(sys, "platform", "linux")
         self.reactor = Reactor()
-        self.starting: Deferred[Sandbox] = Sandbox.start(self.reactor)
+        self.starting: Deferred[Sandbox] = Sandbox.start(self.reactor, View(["/w"]))
         self.addCleanup(self.reactor.helper.close)
         self.forward: Callable[[int], object] | None = None
 
@@ -84,6 +84,7 @@ class SandboxTests(SynchronousTestCase):
         """The helper has the streams of this process; modules of the current directory are not imported."""
         (executable, arguments, environ, descriptors) = self.reactor.spawned[0]
         self.assertEqual((executable, arguments[:3], environ), (sys.executable, [executable, "-I", "-S"], os.environ))
+        self.assertEqual(arguments[-2:], ["3", encode_view(View(["/w"]))])
         self.assertEqual({number: descriptors[number] for number in (0, 1, 2)}, {0: 0, 1: 1, 2: 2})
 
     def test_sockets(self) -> None:
@@ -144,7 +145,7 @@ class SandboxTests(SynchronousTestCase):
         self.assertEqual(self.reactor.process.signals, [signal.SIGKILL])
 
     def test_failed(self) -> None:
-        self.reactor.receive(encode(Failed("network", 12, "x")))
+        self.reactor.receive(encode(Failed("network", 12, "Cannot allocate memory")))
         error = self.failureResultOf(self.starting, CannotIsolate).value
         self.assertIn("Cannot allocate memory", str(error))
 
