@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
+from egress.launch.browser import FLAGS_VARIABLE, browser_flags
 from egress.model.authority import DEFAULT_PORTS
 
 PASSWORD: Final = "changeit"  # noqa: S105 -- the trust store has no secrets
@@ -93,15 +94,19 @@ class ClientFiles:
     php: Path
 
 
-def client_variables(proxy: str, files: ClientFiles | None, environ: Mapping[str, str]) -> dict[str, str]:
+def client_variables(
+    proxy: str, files: ClientFiles | None, environ: Mapping[str, str], leaf_key: str | None = None
+) -> dict[str, str]:
     """Return the variables to set.  The caller removes those in L{BYPASSES}.
 
     @param proxy: the URL of the proxy.
     @param files: the files to trust; C{None} if clients trust the CA already.
     @param environ: the environment, of which some variables are extended.
+    @param leaf_key: see L{browser_flags}.
     """
     found = dict.fromkeys(_PROXY, proxy)
     found.update(dict.fromkeys(_SWITCHES, "1"))
+    found[FLAGS_VARIABLE] = " ".join(browser_flags(proxy, leaf_key))
     if files is not None:
         found.update(dict.fromkeys(_BUNDLE, str(files.bundle)))
         found.update(dict.fromkeys(_ADDITIONAL, str(files.ca)))
@@ -150,7 +155,9 @@ def _java(path: Path) -> str:
     return f'"{text}"' if any(char.isspace() for char in text) else text
 
 
-def environment(proxy: str, files: ClientFiles | None, environ: Mapping[str, str]) -> dict[str, str]:
+def environment(
+    proxy: str, files: ClientFiles | None, environ: Mapping[str, str], leaf_key: str | None = None
+) -> dict[str, str]:
     """Return a whole environment for a program behind the proxy; see L{client_variables}."""
     kept = {name: value for name, value in environ.items() if name not in BYPASSES}
-    return {**kept, **client_variables(proxy, files, environ)}
+    return {**kept, **client_variables(proxy, files, environ, leaf_key)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
@@ -198,6 +199,17 @@ class CertificateAuthority:
         self._identifier = identifier
         self._leaf_key = ec.generate_private_key(ec.SECP256R1())
         self._template = self._template_for(self._leaf_key)
+
+    @property
+    def leaf_key_hash(self) -> str:
+        """The SHA-256 of the public key of the leaf certificates, in Base64, as Chromium names keys.
+
+        RSA and P-384 leaf certificates, for clients that support nothing else, have other keys.
+        """
+        key = self._leaf_key.public_key().public_bytes(
+            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+        return base64.b64encode(hashlib.sha256(key).digest()).decode("ascii")
 
     def _template_for(self, key: CaKey) -> x509.CertificateBuilder:
         """Return a builder with all fields that do not depend on the host; builders are immutable."""

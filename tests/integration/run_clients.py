@@ -41,6 +41,7 @@ class Step:
     @ivar shows: texts in its standard output, with the minimum number of their occurrences.
     @ivar makes: a file that it makes.
     @ivar summary: a text in the summary.
+    @ivar environ: more variables.
     """
 
     command: Sequence[str]
@@ -48,6 +49,7 @@ class Step:
     shows: dict[str, int] = attrs.field(factory=dict)
     makes: Path | None = None
     summary: str = ""
+    environ: dict[str, str] = attrs.field(factory=dict)
 
 
 def denied(*command: str, output: str = "") -> Step:
@@ -326,6 +328,18 @@ def _maven(place: Place) -> Iterator[Step]:
         )
 
 
+def _chromium(place: Place) -> Iterator[Step]:
+    """A page in a browser without a window, which shows the reason of a denial."""
+    flags = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync")
+    quiet = ("--disable-background-networking", "--disable-component-update")
+    command = (program("chromium"), *flags, *quiet, "--dump-dom")
+    # Without the settings of the user, and without a trusted CA in a database.
+    home = {"HOME": str(place.directory)}
+    yield Step(command=(*command, place.secure(FILE)), shows={CONTENT: 1}, environ=home)
+    summary = f"    reason: {REASON}\n"
+    yield Step(command=(*command, place.secure(CLOSED)), shows={REASON: 1}, summary=summary, environ=home)
+
+
 CLIENTS: Final[dict[str, Callable[[Place], Iterable[Step]]]] = {
     "curl": _curl,
     "wget": _wget,
@@ -349,5 +363,6 @@ CLIENTS: Final[dict[str, Callable[[Place], Iterable[Step]]]] = {
     "ruby": _ruby,
     "cargo": _cargo,
     "maven": _maven,
+    "chromium": _chromium,
 }
 """The commands of each client.  A generator continues after its command has run."""

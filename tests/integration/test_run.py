@@ -29,7 +29,9 @@ class RunTestCase(IntegrationTestCase):
         trust = ("--ssl-extra-ca-certs", str(self.origins.ca))
         return [sys.executable, "-m", "egress", "run", *own, *trust, *options, "--", *command]
 
-    def egress_run(self, *command: str, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    def egress_run(
+        self, *command: str, options: tuple[str, ...] = (), **environ: str
+    ) -> subprocess.CompletedProcess[str]:
         """Run a command behind a proxy.  Its environment excludes all hosts from any proxy."""
         return subprocess.run(
             self.command(*command, options=options),
@@ -37,7 +39,7 @@ class RunTestCase(IntegrationTestCase):
             text=True,
             timeout=120,
             cwd=self.directory,
-            env=proxy_environment(NO_PROXY="*", no_proxy="*"),
+            env=proxy_environment(NO_PROXY="*", no_proxy="*", **environ),
             check=False,
         )
 

@@ -33,7 +33,8 @@ class ClientTests(RunTestCase):
 
     def check_step(self, step: Step) -> None:
         """Run one command, and check its result."""
-        done = self.egress_run(*step.command, options=("--dns-server", self.names.address, *self.options))
+        options = ("--dns-server", self.names.address, *self.options)
+        done = self.egress_run(*step.command, options=options, **step.environ)
         said = f"{done.stdout}\n{done.stderr}"
         if step.works is not None:
             self.assertEqual(done.returncode == 0, step.works, said)

@@ -65,6 +65,22 @@ class SessionTests(SynchronousTestCase):
         self.reactor.advance(0)
         self.assertEqual(self.successResultOf(running), 3)
 
+    def test_browser(self) -> None:
+        """It trusts the key of the leaf certificates, which this process knows."""
+        running = self.start(self.program("chromium"), "https://a.test")
+        ((_, arguments, environ, _),) = self.reactor.spawned
+        self.assertEqual(arguments[-2:], [f"--user-data-dir={self.files / 'browser'}", "https://a.test"])
+        self.assertEqual(arguments[1:-2], environ["EGRESS_CHROMIUM_FLAGS"].split())
+        self.assertIn("--ignore-certificate-errors-spki-list=", environ["EGRESS_CHROMIUM_FLAGS"])
+        self.reactor.exit(ProcessDone(None))
+        self.successResultOf(running)
+
+    def program(self, name: str) -> str:
+        path = make_directory(self) / name
+        path.write_text("")
+        path.chmod(0o700)
+        return str(path)
+
     def test_no_such_command(self) -> None:
         """The proxy does not start."""
         error = self.failureResultOf(self.start("/absent"), CannotRun).value

@@ -7,6 +7,7 @@ from pathlib import Path
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
+from egress.launch.browser import browser_flags
 from egress.launch.variables import BYPASSES, CLIENT_PROXY, ClientFiles, client_variables, environment
 
 PROXY = "http://127.0.0.1:3128"
@@ -60,6 +61,12 @@ class VariablesTests(SynchronousTestCase):
         self.assertNotIn("SSL_CERT_FILE", found)
         self.assertNotIn("APT_CONFIG", found)
         self.assertNotIn("trustStore", found["JAVA_TOOL_OPTIONS"])
+
+    def test_browser(self) -> None:
+        """Only a proxy of this process has a key that is known."""
+        flags = client_variables(PROXY, FILES, {}, "abc=")["EGRESS_CHROMIUM_FLAGS"].split()
+        self.assertEqual(flags, browser_flags(PROXY, "abc="))
+        self.assertEqual(environment(PROXY, FILES, {})["EGRESS_CHROMIUM_FLAGS"].split(), browser_flags(PROXY, None))
 
     def test_java(self) -> None:
         """The options of the user remain, and those of the proxy win because they are last."""

@@ -116,6 +116,12 @@ class NewAuthorityTests(SynchronousTestCase):
         self.assertEqual(self.authority.fingerprint, ":".join(f"{byte:02X}" for byte in digest))
         self.assertEqual(len(self.authority.fingerprint), 95)
 
+    def test_leaf_key_hash(self) -> None:
+        """It is that of the key in the leaf certificates."""
+        key = self.authority.issue(HOST, NOW).certificate.public_key()
+        text = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        self.assertEqual(base64.b64decode(self.authority.leaf_key_hash), hashlib.sha256(text).digest())
+
     def test_round_trip(self) -> None:
         """L{CertificateAuthority.secret_pem} contains the same CA, which then uses another leaf key."""
         again = CertificateAuthority.from_pem(self.authority.secret_pem(), None, NOW)
