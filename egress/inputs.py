@@ -20,6 +20,7 @@ from egress.proxy.listeners import ListenerSecurity, listener_security
 from egress.resources import LoadedResources, load_resources
 from egress.runtime.rlimits import clamp_to, soft_limit
 from egress.runtime.role import Role
+from egress.start_warnings import start_warnings
 from egress.tls.ca_source import CaSource, ca_source, dry_run_ca
 from egress.tls.issuer import CaError, CertificateAuthority
 
@@ -82,6 +83,9 @@ def load_inputs(
     """
     config = effective_config(config, role, own_authorizer=own is not None)
     resources = load_resources(config, embedded=own is None and config.authz_url is None)
+    if role.notifies:
+        for warning in start_warnings(config, resources, clock):
+            _log.warn("{option}: {text}", option=warning.option, text=warning.text)
     source = ca_source(config)
     authority, note = certificate_authority(config, source, role)
     return ProxyInputs(

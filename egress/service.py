@@ -26,7 +26,7 @@ from egress.inputs import load_inputs
 from egress.interfaces import IAuditSink, IAuthorizer, IPlaceholderNames
 from egress.observability.audit_log import JsonLinesAudit
 from egress.observability.audit_sinks import AuditSinks
-from egress.observability.health import STOPPING, Check, NotReady, ops_site
+from egress.observability.health import STOPPING, Check, NotReady, Readiness, ops_site
 from egress.observability.metrics import Metrics
 from egress.proxy.listeners import listener_factories
 from egress.resources import LoadedResources, load_resources, read_policy
@@ -183,6 +183,13 @@ class EgressProxyService(Service):
     def certificate_authority(self) -> CertificateAuthority:
         """The CA that signs now and that clients must trust."""
         return self._ca.authority
+
+    def readiness(self) -> Deferred[dict[str, str]]:
+        """Run the readiness checks.
+
+        @return: fires with the result of each: C{"ok"}, or the reason why it failed.
+        """
+        return Readiness(self._reactor, self.checks).run()
 
     def reload(self) -> Deferred[None]:
         """Reload the policy and the trusted certificates, for later decisions and connections.

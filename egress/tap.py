@@ -7,19 +7,23 @@ most six lines is printed once it listens.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Final
 
 from twisted.application.service import IService
+from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.interfaces import IAddress
+from twisted.logger import Logger
 
 from egress import __version__
 from egress.config.load import load_config
 from egress.config.model import Mode, ProxyConfig
 from egress.config.options import OPTIONS
 from egress.model.authority import Authority
+from egress.observability.health import OK
+from egress.preflight import check_configuration, exit_status
 from egress.runtime.plugin import make_program
 from egress.runtime.startup import TcpListener, endpoint_of, fact_lines, open_endpoints, tcp_listeners
 from egress.runtime.twistd_options import CommandLine
@@ -27,6 +31,8 @@ from egress.service import EgressProxyService
 from egress.tls.ca_source import ca_source
 from egress.tls.issuer import CertificateAuthority, time_left
 from egress.workers.service import WorkerPool
+
+_log = Logger()
 
 _PROGRAM: Final = "egressproxy"
 
@@ -154,8 +160,31 @@ def makeService(options: Options) -> IService:
     @raise SystemExit: with one line, when the configuration cannot be used.
     """
     return make_program(
-        options, load=load_config, make=_make_proxy, message=_message, admin=lambda config: config.admin
+        options,
+        load=load_config,
+        make=_make_proxy,
+        message=_message,
+        admin=lambda config: config.admin,
+        check=_check,
+        started=_report_readiness,
     )
+
+
+@inlineCallbacks
+def _check(reactor: Any, config: ProxyConfig) -> Generator[Deferred[Any], Any, tuple[list[str], int]]:
+    findings = yield check_configuration(reactor, config)
+    return [str(finding) for finding in findings], exit_status(findings)
+
+
+def _report_readiness(proxy: EgressProxyService | WorkerPool) -> Deferred[None]:
+    """Warn if the authorizer cannot decide: the first client would get the reason only with its 503."""
+
+    def report(checks: dict[str, str]) -> None:
+        reason = checks.get("authorizer", OK)
+        if reason != OK:
+            _log.warn("the authorizer is not ready: {reason}; until it is, requests get 503", reason=reason)
+
+    return proxy.readiness().addCallback(report)
 
 
 def _make_proxy(reactor: Any, config: ProxyConfig) -> EgressProxyService | WorkerPool:

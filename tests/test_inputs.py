@@ -19,6 +19,7 @@ from egress.runtime.role import DRY_RUN, SUPERVISOR, WHOLE, Role
 from egress.tls.ca_source import ca_source
 from tests.files import make_directory
 from tests.proxy.fakes import ScriptedAuthorizer
+from tests.test_start_warnings import ASK
 
 WORKER = Role(())
 
@@ -93,6 +94,15 @@ class LoadInputsTests(SynchronousTestCase):
                 loaded = self.load(own=given, **options)
                 self.assertEqual(loaded.sources.name, name)
                 self.assertEqual(loaded.resources.rules is None, name != "policy starter")
+
+    def test_warnings(self) -> None:
+        """Of a supervisor and its workers, only one process warns."""
+        policy = make_directory(self) / "policy.toml"
+        policy.write_text(ASK)
+        for role, number in ((WHOLE, 1), (SUPERVISOR, 1), (WORKER, 0), (DRY_RUN, 0)):
+            with self.subTest(role), capturedLogs() as events:
+                self.load(role, policy=policy)
+                self.assertEqual([event["option"] for event in events if "option" in event], ["--admin"] * number)
 
     def test_close(self) -> None:
         """The files that were opened are closed."""

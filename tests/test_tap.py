@@ -14,13 +14,16 @@ from typing import Any
 
 from twisted.application.service import IService
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
-from twisted.internet.defer import succeed
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IAddress
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress import __version__, tap
 from egress.config.model import Mode, ProxyConfig
 from egress.model.authority import Authority, UpstreamProxy
+from egress.preflight import Finding, Level
+from egress.runtime import plugin
 from egress.tap import makeService, start_message
 from tests.tap import Cases, ListeningService
 
@@ -48,6 +51,10 @@ class FakeProxy(ListeningService):
 
     def __init__(self) -> None:
         super().__init__(succeed((LOOPBACK,)))
+        self.checks = {"authorizer": "ok", "ca": "ok"}
+
+    def readiness(self) -> Deferred[dict[str, str]]:
+        return succeed(self.checks)
 
 
 class StartMessageTests(SynchronousTestCase):
@@ -229,6 +236,31 @@ class MakeServiceTests(Cases.AnyPlugin):
         ca = FakeProxy.certificate_authority
         config = ProxyConfig(listen=("tcp:8081",), ca_dir=CERTIFICATE.parent)
         self.assertEqual(out.getvalue(), start_message((LOOPBACK,), CERTIFICATE, ca, "the starter policy", config))
+
+    def test_authorizer_that_is_not_ready(self) -> None:
+        """The operator learns it before the first client."""
+        for reason, expected in (("ok", []), ("it refused the connection", ["it refused the connection"])):
+            proxy = FakeProxy()
+            proxy.checks["authorizer"] = reason
+            self.patch(tap, "EgressProxyService", lambda *_, proxy=proxy: proxy)
+            self.patch(sys, "stdout", io.StringIO())
+            with capturedLogs() as events:
+                makeService(self.options()).startService()
+            warned = [event["reason"] for event in events if event["log_namespace"] == "egress.tap"]
+            self.assertEqual(warned, expected)
+
+    def test_check(self) -> None:
+        """The findings go to standard output, and nothing is started."""
+        findings = [Finding(Level.OK, "--listen", "x"), Finding(Level.ERROR, "--policy", "y")]
+        self.patch(tap, "check_configuration", lambda reactor, config: succeed(findings))
+        self.patch(plugin, "run", lambda start: self.successResultOf(start(None)))
+        out = io.StringIO()
+        self.patch(sys, "stdout", out)
+        for foreground in (True, False):
+            error = self.assertRaises(SystemExit, makeService, self.options("--check", nodaemon=foreground))
+            self.assertEqual(error.code, 1)
+        self.assertEqual(out.getvalue(), 2 * "ok       --listen: x\nerror    --policy: y\n")
+        self.assertEqual(self.configs, [])
 
     def test_workers(self) -> None:
         makeService(self.options("--workers", "2"))

@@ -17,7 +17,6 @@ from egress.cli.errors import CommandFailed, Misused
 from egress.cli.output import plain
 from egress.cli.parser import epilog
 from egress.cli.proxy_options import add_proxy_options, given_options
-from egress.cli.react import run
 from egress.cli.running_proxy import ProxyUrl
 from egress.config.load import load_config
 from egress.config.model import ConfigError, ProxyConfig
@@ -29,6 +28,7 @@ from egress.doctor.own_proxy import FREE_PORT, with_own_proxy
 from egress.doctor.report import Report
 from egress.model.authority import Authority
 from egress.model.errors import InvalidTarget
+from egress.runtime.react import run
 from egress.tls.issuer import CaError
 
 # A public DNS resolver of Cloudflare, which accepts connections from everywhere.

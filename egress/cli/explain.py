@@ -17,11 +17,11 @@ from egress.cli.errors import CommandFailed
 from egress.cli.output import plain
 from egress.cli.parser import epilog
 from egress.cli.proxy_options import add_proxy_options, given_options
-from egress.cli.react import run
 from egress.cli.upstream_variables import notes, without_client_proxies
 from egress.config.load import load_config
 from egress.config.model import ConfigError, ProxyConfig
 from egress.model.explanation import MAX_BODY, ExplainRequest, Explanation, InvalidExplainRequest
+from egress.runtime.react import run
 from egress.runtime.role import DRY_RUN
 from egress.service import EgressProxyService
 

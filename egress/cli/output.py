@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Final
+from typing import Final, TextIO
 
 from egress.cli.errors import Misused
 from egress.runtime.safe_files import replace_file
@@ -21,6 +22,11 @@ def write_file(path: Path, text: str) -> None:
         replace_file(path, text.encode("utf-8"))
     except OSError as error:
         raise Misused(f"{path}: {error.strerror}; specify a writable file") from error
+
+
+def write_json(out: TextIO, document: object) -> None:
+    """Write a result as JSON, as every command with C{--json} does."""
+    out.write(json.dumps(document, indent=2) + "\n")
 
 
 def plain(text: str) -> str:

@@ -15,7 +15,6 @@ from egress.authz.remote.client import RemoteService, remote_authorizer
 from egress.cli import audit_input as audit_files
 from egress.cli.errors import Misused
 from egress.cli.parser import epilog
-from egress.cli.react import run
 from egress.config.load import load_config
 from egress.config.model import ConfigError, ProxyConfig
 from egress.config.options import BY_NAME
@@ -24,6 +23,7 @@ from egress.model.decision import Decision
 from egress.model.errors import AuthorizerUnavailable
 from egress.policy.learn.replay import Recorded, Recording, Replayed, Report, replay, replayed
 from egress.policy.parse.load import PolicyError, load_policy
+from egress.runtime.react import run
 from egress.tls.origin_trust import OriginTrust
 from egress.tls.pem import TrustError
 from egress.tls.reloadable_trust import ReloadableTrust

@@ -15,7 +15,6 @@ from egress.cli.errors import CommandFailed
 from egress.cli.output import plain, write_file
 from egress.cli.parser import epilog
 from egress.cli.proxy_options import add_proxy_options, given_options
-from egress.cli.react import run
 from egress.cli.run_lock import RunLock
 from egress.cli.running_proxy import DEFAULT_URL, ProxyUrl, ca_config, reject_options_of_the_proxy, write_files
 from egress.config.load import load_config
@@ -28,6 +27,7 @@ from egress.launch.summary import Summary
 from egress.policy.learn.suggest import MAX_RULES
 from egress.policy.learn.writer import write_policy
 from egress.resources import read_rules
+from egress.runtime.react import run
 
 # The status for errors of this program and not of the command, as with env(1) and similar programs.
 FAILED: Final = 125

@@ -13,6 +13,7 @@ from egress.model.log_format import LogFormat
 from egress.runtime.global_reactor import global_reactor
 from egress.runtime.log_output import log_observer
 from egress.runtime.program import Listening, Program
+from egress.runtime.react import run
 from egress.runtime.rlimits import raise_limit
 from egress.runtime.signals import end_when_interrupted, reload_on_sighup
 from egress.runtime.startup import HasMetrics, start_fault
@@ -56,6 +57,8 @@ def make_program(
     make: Callable[[Any, C], S],
     message: Callable[[Sequence[IAddress], S, C], str],
     admin: Callable[[C], AdminEndpoint | None] = lambda config: None,
+    check: Callable[[Any, C], Deferred[tuple[list[str], int]]] | None = None,
+    started: Callable[[S], object] = lambda service: None,
 ) -> Program:
     """Make the program of a plugin, for C{makeService} (C{twisted.application.service.IServiceMaker}).
 
@@ -64,6 +67,9 @@ def make_program(
     @param make: makes the service on a reactor.
     @param message: writes the start message, for the addresses of the listeners.
     @param admin: returns the endpoint of the admin API, if there is one.
+    @param check: checks the configuration for C{--check}, and returns lines and the exit status; C{None}: making the
+        service is all that is checked.
+    @param started: is called when the service listens, after the start message.
     @raise SystemExit: with one line, if the configuration cannot be used.
     """
     # twistd has installed the reactor that was chosen.
@@ -74,8 +80,13 @@ def make_program(
         raise_limit(reactor)
         if config.audit_log == STDOUT and not terminal.foreground:
             raise ConfigError("--audit-log", STDOUT, "a daemon has no standard output: name a file, or use twistd -n")
+        if options.checks and check is not None:
+            lines, status = run(lambda reactor: check(reactor, config))
+            terminal.end(lines, status)
         observer = log_observer(config.log_format, options.parent, os.environ, terminal.out)
         service = make(reactor, config)
+        if options.checks:
+            terminal.end(["ok       the configuration is valid"], 0)
     except ConfigError as error:
         exit_with(options.program, str(error))
     if config.log_format is LogFormat.JSON and observer is not None:
@@ -91,4 +102,5 @@ def make_program(
         terminal=terminal,
         stop=reactor.stop,
         observer=observer,
+        started=lambda: started(service),
     )

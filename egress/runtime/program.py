@@ -33,6 +33,7 @@ class Program(MultiService):
     @param message: returns the message to print when it listens.
     @param fault: returns the message of one line to print if it cannot listen.
     @param stop: stops the reactor.
+    @param started: is called when it listens, after the message.
     @param observer: the observer of the log; C{None}: that of C{twistd}.
     """
 
@@ -45,6 +46,7 @@ class Program(MultiService):
         terminal: Terminal,
         stop: Callable[[], object],
         observer: ILogObserver | None = None,
+        started: Callable[[], object] = lambda: None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._service = service
@@ -53,6 +55,7 @@ class Program(MultiService):
         self._terminal = terminal
         self._stop = stop
         self._observer = observer
+        self._started = started
         self._starting = False
         self._fault: str | None = None
         service.setServiceParent(self)
@@ -77,6 +80,7 @@ class Program(MultiService):
 
     def _listens(self, addresses: Sequence[IAddress]) -> None:
         self._terminal.say(self._message(addresses))
+        self._started()
 
     def _failed(self, failure: Failure) -> None:
         self._fault = self._fault_of(failure.value)

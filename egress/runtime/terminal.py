@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any, NoReturn, TextIO
 
@@ -65,6 +65,14 @@ class Terminal:
             _print(self.err, f"{self.program}: {line}\n")
         else:
             _log.critical("{line}", line=line)
+
+    def end(self, lines: Iterable[str], status: int) -> NoReturn:
+        """Print lines, and end the process, which has not become a daemon yet.
+
+        @raise SystemExit: with the status.
+        """
+        _print(self.out, "".join(f"{line}\n" for line in lines))
+        raise SystemExit(status)
 
     def give_up(self, line: str) -> NoReturn:
         """End the starting process with status 1.

@@ -18,8 +18,9 @@ from egress.runtime.option_help import full_help, group_names, paragraph, short_
 
 # What a user may write before the name of an option, by analogy with the variables and with other programs.
 _PREFIXES: Final = ("egress-proxy-", "egressproxy-", "egress-")
-# The options of help, as getopt knows them.
-_HELP: Final = ("help", "help-all", "help-for", "version")
+# The options that are no settings, as getopt knows them.
+_HELP: Final = ("check", "help", "help-all", "help-for", "version")
+_CHECK: Final = ("--check", "check the configuration and the services that it names, and exit")
 # The default of twistd, relative to the working directory.
 _PIDFILE: Final = "twistd.pid"
 
@@ -41,6 +42,7 @@ class CommandLine(usage.Options):
     @cvar common: the options in the short help, with their short descriptions.
     @cvar examples: what each example of the short help does, and its command line.
     @ivar arguments: the given options, for L{egress.config.sources.gather}.
+    @ivar checks: whether only the configuration is checked.
     """
 
     program: ClassVar[str]
@@ -59,6 +61,7 @@ class CommandLine(usage.Options):
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.arguments: dict[str, list[str]] = {}
+        self.checks = False
 
     def opt_version(self) -> None:
         """Show the version and exit."""
@@ -98,9 +101,13 @@ class CommandLine(usage.Options):
         short: str = parent.shortOpt
         return name in short.replace(":", "") or name in [each.rstrip("=") for each in parent.longOpt]
 
+    def opt_check(self) -> None:
+        """Check the configuration instead of starting."""
+        self.checks = True
+
     def opt_help(self) -> None:
         """Show the common options, and exit."""
-        self._show(short_help(self.table, self.common, self.examples, ()))
+        self._show(short_help(self.table, self.common, self.examples, [_CHECK]))
 
     # usage.Options has only the long form.
     opt_h = opt_help

@@ -271,6 +271,10 @@ class WorkerPool(Service):
 
         return DeferredList(requests).addCallback(found)
 
+    def readiness(self) -> Deferred[dict[str, str]]:
+        """Run the readiness checks; see L{egress.service.EgressProxyService.readiness}."""
+        return self._checks.call()
+
     # -- stopping
 
     def _stop_listening(self) -> Deferred[Any]:

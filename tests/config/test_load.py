@@ -597,7 +597,9 @@ class DocumentationTests(SynchronousTestCase):
         for name in ("reference/configuration.md", "how-to/operating.md"):
             with self.subTest(name):
                 named = set(re.findall(r"(?<![\w-])--([a-z][a-z-]*)", self.page(name)))
-                self.assertLessEqual(named, {*BY_NAME, "help", "help-all", "help-for", "version"} | TWISTD)
+                self.assertLessEqual(
+                    named, {*BY_NAME, "check", "help", "help-all", "help-for", "json", "version"} | TWISTD
+                )
                 self.assertTrue(named)
 
     def test_file(self) -> None:

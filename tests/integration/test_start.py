@@ -144,6 +144,21 @@ class StartTests(IntegrationTestCase):
             with self.subTest(option):
                 self.assertIn(option, done.stdout)
 
+    def test_check(self) -> None:
+        """--check connects to the services, and binds no port."""
+        own = self.origins.http_url("/").rstrip("/")
+        for url, status, expected in (
+            (own, 0, f"ok       --authz-url: the authorization service {own}/validate accepts connections"),
+            (f"http://127.0.0.1:{free_port()}", 1, "error    --authz-url: the authorization service refused"),
+        ):
+            done = subprocess.run(
+                twistd("--check", "--ca-dir", str(self.directory / "ca"), "--authz-url", url),
+                capture_output=True, text=True, timeout=60, env=proxy_environment(), check=False,
+            )  # fmt: skip
+            self.assertEqual(done.returncode, status, done.stdout + done.stderr)
+            self.assertIn(expected, done.stdout)
+            self.assertFalse((self.directory / "ca").exists())
+
     def test_metrics_and_health(self) -> None:
         port = free_port()
         proxy = self.start_proxy(*self.allow_all(), "--metrics-port", str(port))

@@ -102,6 +102,27 @@ class MakeProgramTests(SynchronousTestCase):
             self.make(Config(log_format=LogFormat.JSON), syslog=True)
         self.assertIn("--log-format 'json': the system log has its own format", str(caught.exception.code))
 
+    def test_check(self) -> None:
+        """Without a check of its own, a program makes its service, which finds every error."""
+        options: Any = Options()
+        options.parseOptions(["--check"])
+        options.parent = {"nodaemon": True}
+        made: list[object] = []
+
+        def make(reactor: object, config: Config) -> ListeningService:
+            made.append(config)
+            return ListeningService(succeed((ADDRESS,)))
+
+        with self.assertRaises(SystemExit) as caught:
+            make_program(
+                options,
+                load=lambda *_: Config(),
+                make=make,
+                message=lambda *_: "",
+            )
+        self.assertEqual((caught.exception.code, made), (0, [Config()]))
+        self.assertEqual(self.out.getvalue(), "ok       the configuration is valid\n")
+
     def test_invalid_configuration(self) -> None:
         with self.assertRaises(SystemExit) as caught:
             self.make(ConfigError("--policy", "", "rule 3\nhas no reason"))

@@ -23,6 +23,7 @@ class ProgramTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.stopped: list[None] = []
+        self.started: list[tuple[str, str]] = []
         self.terminal = Terminal(program="program", foreground=True, out=io.StringIO(), err=io.StringIO())
 
     def program(self, service: ListeningService, observer: ILogObserver | None = None) -> Program:
@@ -33,6 +34,7 @@ class ProgramTests(SynchronousTestCase):
             terminal=self.terminal,
             stop=lambda: self.stopped.append(None),
             observer=observer,
+            started=lambda: self.started.append(self.said()),
         )
 
     def said(self) -> tuple[str, str]:
@@ -43,6 +45,7 @@ class ProgramTests(SynchronousTestCase):
         self.program(service).startService()
         self.assertTrue(service.running)
         self.assertEqual((self.said(), self.stopped), (("listens at 1\n", ""), []))
+        self.assertEqual(self.started, [("listens at 1\n", "")])
 
     def test_observer(self) -> None:
         """twistd takes the observer of the log from a component of the application."""
@@ -59,6 +62,7 @@ class ProgramTests(SynchronousTestCase):
             self.program(ListeningService(fail(OSError("taken")))).startService()
         self.assertEqual(caught.exception.code, 1)
         self.assertEqual(self.said(), ("", "program: is told: taken\n"))
+        self.assertEqual(self.started, [])
 
     def test_listens_later(self) -> None:
         result: Deferred[tuple[IAddress, ...]] = Deferred()

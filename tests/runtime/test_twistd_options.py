@@ -158,6 +158,13 @@ class OptionsTests(SynchronousTestCase):
             options.parseOptions([*arguments, "egressproxy"])
             self.assertEqual(options["pidfile"], expected, arguments)
 
+    def test_check(self) -> None:
+        options = Options()
+        options.parseOptions(["--check", "--listen", "tcp:1"])
+        self.assertTrue(options.checks)
+        self.assertEqual(options.arguments, {"listen": ["tcp:1"]})
+        self.assertFalse(Options().checks)
+
     def test_without_twistd(self) -> None:
         """twist has no pid file."""
         options = Options()

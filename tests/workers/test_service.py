@@ -375,6 +375,14 @@ class ChecksTests(WorkersTestCase):
             self.reactor.say(frame(response={"authorizer": "ok", "ca": "ok"}, id=1), index)
         self.assertEqual(self.checks(browser), (200, {"authorizer": "ok", "ca": "ok", "workers": "ok"}))
 
+    def test_readiness(self) -> None:
+        """The start of the program asks for the same checks."""
+        checking = self.start().readiness()
+        for index, result in enumerate(("ok", "it refused the connection")):
+            self.reactor.say(frame(response={"authorizer": result}, id=1), index)
+        found = self.successResultOf(checking)
+        self.assertEqual(found["authorizer"], "worker 2: it refused the connection")
+
     def test_one_worker_is_not_ready(self) -> None:
         self.start()
         browser = self.ask("/health/ready")

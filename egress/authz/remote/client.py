@@ -14,7 +14,7 @@ from treq import content
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.defer import TimeoutError as DeadlinePassed
 from twisted.internet.endpoints import HostnameEndpoint
-from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
+from twisted.internet.error import ConnectError, ConnectingCancelledError, ConnectionClosed, DNSLookupError
 from twisted.internet.error import ConnectionRefusedError as ConnectRefused
 from twisted.internet.error import TimeoutError as ConnectTimeout
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IReactorTime, IStreamClientEndpoint
@@ -240,7 +240,7 @@ class RemoteAuthorizer:
         error = failure.value
         if isinstance(error, DeadlinePassed):
             return f"did not respond within {self._timeout:g} s"
-        if isinstance(error, ConnectTimeout):
+        if isinstance(error, (ConnectTimeout, ConnectingCancelledError)):
             return f"did not accept the connection within {self._timeout:g} s"
         if isinstance(error, ConnectRefused):
             return "refused the connection"

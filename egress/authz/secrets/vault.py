@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import stat
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -126,6 +127,21 @@ class Vault:
         except _Unreadable as error:
             return fail(_no_value(cached, str(error)))
 
+    def fault_of(self, name: str) -> str | None:
+        """Return why a secret of the table cannot be read; C{None} if it can be read, or if its command exists."""
+        cached = self._cached[name]
+        try:
+            if cached.secret.command:
+                if shutil.which(cached.secret.command[0]) is None:
+                    return f"its command {cached.secret.command[0]} does not exist"
+            elif cached.secret.env is None:
+                self._from_file(cached)
+            else:
+                self._from_variable(cached.secret.env)
+        except _Unreadable as error:
+            return str(error)
+        return None
+
     def _from_variable(self, variable: str) -> bytes:
         value = self._environ.get(variable)
         if value is None:
@@ -209,6 +225,24 @@ class Vault:
         """End the commands that run."""
         for running in list(self._running):
             running.cancel()
+
+
+def unreadable_secrets(
+    table: SecretTable, clock: IReactorTime, environ: Mapping[str, str] | None = None
+) -> Iterator[tuple[str, str]]:
+    """Yield the secrets that cannot be read now, each with the reason.
+
+    No command is run, because it may have effects: it is only looked up.
+
+    @param table: the sources of the secrets.
+    @param clock: the reactor.
+    @param environ: the environment; C{None}: that of this process.
+    """
+    vault = Vault(table, clock, run=lambda command: fail(CommandFailed("is not run")), environ=environ)
+    for name in table.secrets:
+        fault = vault.fault_of(name)
+        if fault is not None:
+            yield name, fault
 
 
 def _validated(data: bytes) -> bytes:

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.authz.secrets.command import CommandFailed
 from egress.authz.secrets.table import SecretTable, SecretTableError, parse_secret_table
-from egress.authz.secrets.vault import Vault, load_secret_table
+from egress.authz.secrets.vault import Vault, load_secret_table, unreadable_secrets
 from egress.model.authority import Authority, Origin
 from egress.model.errors import AuthorizerUnavailable
 from tests.files import make_directory
@@ -246,3 +246,36 @@ class LoadTests(VaultTestCase):
             self.assertIn(says, self.assertRaises(SecretTableError, load_secret_table, path).reason)
         error = self.assertRaises(SecretTableError, load_secret_table, self.directory / "no")
         self.assertIn("cannot be read", error.reason)
+
+
+class UnreadableSecretsTests(VaultTestCase):
+    """The secrets that cannot be read when a proxy starts."""
+
+    def test_reasons(self) -> None:
+        self.write("ok", b"s3cr3t")
+        self.write("empty", b"")
+        self.write("open", b"s3cr3t", 0o644)
+        self.environ["SET"] = "s3cr3t"
+        sources = {
+            "ok": 'file = "ok"',
+            "missing": 'file = "none"',
+            "empty": 'file = "empty"',
+            "open": 'file = "open"',
+            "set": 'env = "SET"',
+            "unset": 'env = "UNSET"',
+            "run": 'command = ["sh", "-c", "exit 1"]',
+            "gone": 'command = ["/no/such/program"]',
+        }
+        table = self.table("".join(f"[{name}]\n{source}\n{HOSTS}" for name, source in sources.items()))
+        self.assertEqual(
+            dict(unreadable_secrets(table, self.clock, self.environ)),
+            {
+                "missing": "its file cannot be read: No such file or directory",
+                "empty": "it is empty",
+                "open": "users other than its owner can access its file; run chmod 600 on it",
+                "unset": "the variable UNSET is not set",
+                "gone": "its command /no/such/program does not exist",
+            },
+        )
+        # No command was run.
+        self.assertEqual(self.commands, [])

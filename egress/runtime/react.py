@@ -1,4 +1,4 @@
-"""A reactor for a command that needs one."""
+"""A reactor for a command, or for a check before a program starts."""
 
 from __future__ import annotations
 

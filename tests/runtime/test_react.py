@@ -1,4 +1,4 @@
-"""Tests for L{egress.cli.react}, in separate processes, because each runs the reactor once."""
+"""Tests for L{egress.runtime.react}, in separate processes, because each runs the reactor once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class RunTests(SynchronousTestCase):
         code = (
             "from twisted.internet.defer import Deferred, fail, succeed\n"
             "from twisted.internet.task import deferLater\n"
-            "from egress.cli.react import run\n"
+            "from egress.runtime.react import run\n"
             f"try:\n    print(run({body}))\nexcept BaseException as error:\n    print(type(error).__name__, error)\n"
         )
         done = subprocess.run(

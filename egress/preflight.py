@@ -1,0 +1,173 @@
+"""The check of a configuration: what a start would find, without its effects, and whether the services can be reached.
+
+No port is bound, no CA and no log is created, no command of a secret is run, and no authorization request is sent.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+from collections.abc import Generator, Iterable, Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.endpoints import HostnameEndpoint
+from twisted.internet.protocol import Factory, Protocol
+
+from egress.config.model import STDOUT, ConfigError, ProxyConfig
+from egress.model.authority import UpstreamProxy
+from egress.model.errors import AuthorizerUnavailable
+from egress.resources import load_resources
+from egress.runtime.role import DRY_RUN
+from egress.service import EgressProxyService
+from egress.start_warnings import start_warnings
+from egress.tls.ca_source import ca_source
+from egress.tls.issuer import CaError, time_left
+
+_SECONDS: Final = 3.0
+
+
+class Level(enum.Enum):
+    """The importance of a finding.
+
+    @cvar OK: there is nothing to change.
+    @cvar WARNING: the proxy starts, but cannot do all that the configuration intends.
+    @cvar ERROR: the proxy cannot start, or cannot forward requests.
+    """
+
+    OK = "ok"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@attrs.frozen
+class Finding:
+    """A result of the check.
+
+    @ivar level: its importance.
+    @ivar option: the option to change.
+    @ivar text: the result, and the fix.
+    """
+
+    level: Level
+    option: str
+    text: str
+
+    def __str__(self) -> str:
+        """Return one line."""
+        return f"{self.level.value:<8} {self.option}: {self.text}"
+
+    def as_json(self) -> dict[str, str]:
+        """Return the finding for JSON."""
+        return {"level": self.level.value, "option": self.option, "text": self.text}
+
+    @classmethod
+    def of(cls, error: ConfigError) -> Finding:
+        """Make the finding for an error that prevents a start."""
+        value = f"{error.value!r}: " if error.value else ""
+        return cls(Level.ERROR, error.option, f"{value}{' '.join(error.remedy.split())}")
+
+
+def exit_status(findings: Iterable[Finding]) -> int:
+    """Return the status to exit with: 1 for an error."""
+    return int(any(finding.level is Level.ERROR for finding in findings))
+
+
+@inlineCallbacks
+def check_configuration(reactor: Any, config: ProxyConfig) -> Generator[Deferred[Any], Any, list[Finding]]:
+    """Check a configuration.
+
+    @param reactor: the reactor, which runs.
+    @param config: the configuration, whose values are valid.
+    @return: fires with the findings.
+    """
+    findings = [*_ca(config), *_logs(config)]
+    try:
+        resources = load_resources(config, embedded=config.authz_url is None)
+        # The check does not wait as long as a request would.
+        quick = attrs.evolve(config, authz_timeout=min(config.authz_timeout, _SECONDS))
+        proxy = EgressProxyService(reactor, quick, role=DRY_RUN)
+    except ConfigError as error:
+        return [*findings, Finding.of(error)]
+    findings += [Finding(Level.WARNING, each.option, each.text) for each in start_warnings(config, resources, reactor)]
+    listeners = ", ".join(listener.endpoint for listener in config.listen)
+    findings.append(Finding(Level.OK, "--listen", f"{listeners}; no port was bound"))
+    try:
+        findings.append((yield _authorizer(reactor, config, proxy)))
+    finally:
+        yield proxy.stopService()
+    for upstream in dict.fromkeys((config.upstream_http, config.upstream_https)):
+        if upstream is not None:
+            findings.append((yield _upstream(reactor, upstream)))
+    return findings
+
+
+def _ca(config: ProxyConfig) -> Iterator[Finding]:
+    source, now = ca_source(config), datetime.now(timezone.utc)
+    option = "--ca-dir" if config.ca_cert is None else "--ca-cert"
+    if config.ca_cert is None and not any(path.exists() for path in source.paths):
+        place = _existing(config.ca_dir)
+        if os.access(place, os.W_OK | os.X_OK):
+            yield Finding(Level.OK, option, f"there is no CA in {config.ca_dir}; the first start generates it")
+        else:
+            yield Finding(Level.ERROR, option, f"{place} is not writable: make it writable, or set another directory")
+        return
+    try:
+        authority = source.load(now)
+    except CaError as error:
+        yield Finding(Level.ERROR, option, error.reason)
+        return
+    left = time_left(authority.not_after, now)
+    if authority.ends_soon(now):
+        yield Finding(Level.WARNING, option, f"{source.certificate_path} ends {left}: replace it")
+    else:
+        yield Finding(Level.OK, option, f"{source.certificate_path} ends {left}")
+
+
+def _logs(config: ProxyConfig) -> Iterator[Finding]:
+    for option, name in (("--audit-log", config.audit_log), ("--shadow-log", config.shadow_log)):
+        if name is None or name == STDOUT:
+            continue
+        path = Path(name)
+        place = path if path.exists() else path.parent
+        if os.access(place, os.W_OK):
+            yield Finding(Level.OK, option, f"{path} is writable")
+        else:
+            yield Finding(Level.ERROR, option, f"{path} cannot be written: make {place} writable, or set another file")
+
+
+def _existing(path: Path) -> Path:
+    """Return the path or the nearest of its parents that exists."""
+    return next(each for each in (path, *path.absolute().parents) if each.exists())
+
+
+@inlineCallbacks
+def _authorizer(reactor: Any, config: ProxyConfig, proxy: EgressProxyService) -> Generator[Deferred[Any], Any, Finding]:
+    option = "--policy" if config.authz_url is None else "--authz-url"
+    started = reactor.seconds()
+    try:
+        yield proxy.authorizer.check_ready()
+    except AuthorizerUnavailable as error:
+        return Finding(Level.ERROR, option, f"{error.reason}; until then, requests get 503")
+    if config.authz_url is None:
+        return Finding(Level.OK, option, f"{proxy.authorizer_name} decides")
+    elapsed = (reactor.seconds() - started) * 1000
+    return Finding(Level.OK, option, f"{proxy.authorizer_name} accepts connections ({elapsed:.0f} ms)")
+
+
+@inlineCallbacks
+def _upstream(reactor: Any, upstream: UpstreamProxy) -> Generator[Deferred[Any], Any, Finding]:
+    authority = upstream.authority
+    endpoint = HostnameEndpoint(reactor, authority.host, authority.port, timeout=_SECONDS)
+    started = reactor.seconds()
+    try:
+        connection = yield endpoint.connect(Factory.forProtocol(Protocol)).addTimeout(_SECONDS, reactor)
+    except Exception as error:  # noqa: BLE001 - each kind of failure is one finding
+        reason = str(error) or type(error).__name__
+        return Finding(Level.ERROR, "--upstream-proxy", f"{upstream} cannot be reached: {reason.rstrip('.')}")
+    connection.transport.abortConnection()
+    elapsed = (reactor.seconds() - started) * 1000
+    return Finding(Level.OK, "--upstream-proxy", f"{upstream} accepts connections ({elapsed:.0f} ms)")

@@ -1,0 +1,59 @@
+"""Warnings about a configuration with which a proxy can start, but cannot do all that the configuration intends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import attrs
+
+from egress.authz.secrets.vault import unreadable_secrets
+from egress.model.decision import Verdict
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IReactorTime
+
+    from egress.config.model import ProxyConfig
+    from egress.resources import LoadedResources
+
+
+@attrs.frozen
+class StartWarning:
+    """A warning.
+
+    @ivar option: the option to change.
+    @ivar text: the consequence and the fix, without the option.
+    """
+
+    option: str
+    text: str
+
+    def __str__(self) -> str:
+        """Return one line."""
+        return f"{self.option}: {self.text}"
+
+
+def start_warnings(
+    config: ProxyConfig, resources: LoadedResources, clock: IReactorTime, environ: Mapping[str, str] | None = None
+) -> Iterator[StartWarning]:
+    """Yield the warnings about a configuration.
+
+    @param config: the configuration.
+    @param resources: the files that it names.
+    @param clock: the reactor.
+    @param environ: the environment of the secrets; C{None}: that of this process.
+    """
+    if resources.rules is not None and config.admin is None:
+        names = [f"{rule.rule_id} ({rule.where})" for rule in resources.rules.rules if rule.verdict is Verdict.ASK]
+        if names:
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            yield StartWarning(
+                "--admin",
+                f"is not set, so no approver can allow the requests of the rule {names[0]}{more}, and they are denied: "
+                "set it, for example to unix:/run/egress/admin.sock",
+            )
+    if resources.secrets is not None:
+        for name, reason in unreadable_secrets(resources.secrets, clock, environ):
+            yield StartWarning(
+                "--secrets", f"the secret {name} cannot be read: {reason}; a request that needs it gets 503 until then"
+            )

@@ -1,0 +1,158 @@
+"""Tests for L{egress.preflight}."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime, timezone
+from typing import Any
+
+from twisted.internet.error import ConnectionRefusedError as ConnectRefused
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.config.model import ConfigError, ProxyConfig
+from egress.model.authority import Authority, UpstreamProxy
+from egress.preflight import Finding, Level, check_configuration, exit_status
+from egress.tls.ca_source import ca_source
+from tests.files import make_directory
+from tests.test_start_warnings import ASK
+from tests.threads import ThreadlessReactor, at_once
+
+UPSTREAM = UpstreamProxy("http", Authority("192.0.2.7", 3128), None)
+
+
+class _Transport(StringTransport):
+    def abortConnection(self) -> None:
+        self.loseConnection()
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        """Do nothing."""
+
+
+class CheckTests(SynchronousTestCase):
+    """The findings."""
+
+    def setUp(self) -> None:
+        at_once(self)
+        self.reactor = ThreadlessReactor()
+        self.directory = make_directory(self).absolute()
+
+    def check(self, **options: Any) -> Any:
+        config = ProxyConfig(**{"ca_dir": self.directory / "ca", **options})
+        return check_configuration(self.reactor, config)
+
+    def found(self, **options: Any) -> list[str]:
+        return [str(finding) for finding in self.successResultOf(self.check(**options))]
+
+    def accept(self) -> _Transport:
+        """Accept the last connection."""
+        factory: Any = self.reactor.tcpClients[-1][2]
+        transport = _Transport()
+        factory.buildProtocol(None).makeConnection(transport)
+        return transport
+
+    def refuse(self) -> None:
+        """Refuse the last connection."""
+        factory: Any = self.reactor.tcpClients[-1][2]
+        factory.clientConnectionFailed(None, Failure(ConnectRefused()))
+        self.reactor.advance(1)
+
+    def test_nothing_to_change(self) -> None:
+        """There are no effects: no CA, no log, no listener."""
+        log = self.directory / "audit.jsonl"
+        findings = self.successResultOf(self.check(audit_log=str(log)))
+        self.assertEqual({finding.level for finding in findings}, {Level.OK})
+        self.assertEqual([each.option for each in findings], ["--ca-dir", "--audit-log", "--listen", "--policy"])
+        self.assertEqual(exit_status(findings), 0)
+        self.assertEqual(list(self.directory.iterdir()), [])
+        self.assertEqual(self.reactor.tcpServers, [])
+
+    def test_ca(self) -> None:
+        config = ProxyConfig(ca_dir=self.directory / "ca")
+        self.assertIn("there is no CA in", self.found()[0])
+        ca_source(config).load_or_create(datetime.now(timezone.utc))
+        self.assertRegex(self.found()[0], r"^ok       --ca-dir: .*/ca\.pem ends ")
+        (self.directory / "ca" / "ca.pem").write_text("x")
+        (self.directory / "ca" / "ca.pem").chmod(0o644)
+        self.assertTrue(self.found()[0].startswith("error    --ca-dir: "), self.found())
+
+    def test_unwritable(self) -> None:
+        """A directory of another user."""
+        self.patch(os, "access", lambda path, mode: False)
+        log = self.directory / "audit.jsonl"
+        found = self.found(audit_log=str(log))
+        self.assertIn(f"error    --ca-dir: {self.directory} is not writable", found[0])
+        self.assertIn(f"error    --audit-log: {log} cannot be written: make {self.directory} writable", found[1])
+
+    def test_warnings(self) -> None:
+        policy = self.directory / "policy.toml"
+        policy.write_text(ASK)
+        findings = self.successResultOf(self.check(policy=policy))
+        (warning,) = [finding for finding in findings if finding.level is Level.WARNING]
+        self.assertEqual(warning.option, "--admin")
+        self.assertEqual(exit_status(findings), 0)
+
+    def test_invalid_policy(self) -> None:
+        policy = self.directory / "policy.toml"
+        policy.write_text("version = 9")
+        findings = self.successResultOf(self.check(policy=policy))
+        self.assertEqual((findings[-1].level, findings[-1].option), (Level.ERROR, "--policy"))
+        self.assertEqual(exit_status(findings), 1)
+
+    def test_workers(self) -> None:
+        self.assertEqual(len(self.found(workers=4)), 3)
+
+    def test_authorizer(self) -> None:
+        checking = self.check(authz_url="http://192.0.2.1:9000")
+        self.assertNoResult(checking)
+        self.assertEqual(self.reactor.tcpClients[-1][1], 9000)
+        self.reactor.advance(0.012)
+        self.accept()
+        last = self.successResultOf(checking)[-1]
+        self.assertEqual((last.level, last.option), (Level.OK, "--authz-url"))
+        self.assertTrue(last.text.endswith("accepts connections (12 ms)"), last.text)
+
+    def test_unreachable_authorizer(self) -> None:
+        checking = self.check(authz_url="http://192.0.2.1:9000")
+        self.refuse()
+        last = self.successResultOf(checking)[-1]
+        self.assertEqual((last.level, last.option), (Level.ERROR, "--authz-url"))
+        self.assertIn("refused the connection", last.text)
+
+    def test_silent_authorizer(self) -> None:
+        checking = self.check(authz_url="http://192.0.2.1:9000")
+        self.reactor.advance(3)
+        last = self.successResultOf(checking)[-1]
+        self.assertEqual((last.level, last.option), (Level.ERROR, "--authz-url"))
+        self.assertIn("3 s", last.text)
+
+    def test_upstream(self) -> None:
+        checking = self.check(upstream_http=UPSTREAM, upstream_https=UPSTREAM)
+        self.assertEqual(self.reactor.tcpClients[-1][1], 3128)
+        self.reactor.advance(0.5)
+        transport = self.accept()
+        last = self.successResultOf(checking)[-1]
+        self.assertEqual(str(last), "ok       --upstream-proxy: http://192.0.2.7:3128 accepts connections (500 ms)")
+        self.assertTrue(transport.disconnecting)
+
+    def test_unreachable_upstream(self) -> None:
+        for fail in (self.refuse, lambda: self.reactor.advance(3)):
+            checking = self.check(upstream_https=UPSTREAM)
+            fail()
+            last = self.successResultOf(checking)[-1]
+            self.assertEqual((last.level, last.option), (Level.ERROR, "--upstream-proxy"))
+            self.assertIn("http://192.0.2.7:3128 cannot be reached: ", last.text)
+
+
+class FindingTests(SynchronousTestCase):
+    """A finding."""
+
+    def test_forms(self) -> None:
+        finding = Finding(Level.WARNING, "--admin", "is not set")
+        self.assertEqual(str(finding), "warning  --admin: is not set")
+        self.assertEqual(finding.as_json(), {"level": "warning", "option": "--admin", "text": "is not set"})
+
+    def test_of_error(self) -> None:
+        self.assertEqual(str(Finding.of(ConfigError("--x", "1", "write\n2"))), "error    --x: '1': write 2")
+        self.assertEqual(str(Finding.of(ConfigError("--x", "", "write 2"))), "error    --x: write 2")

@@ -1,0 +1,69 @@
+"""Tests for L{egress.start_warnings}."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.config.model import ProxyConfig
+from egress.resources import load_resources
+from egress.start_warnings import start_warnings
+from tests.files import make_directory
+
+ASK = """version = 1
+[[rules]]
+name = "one"
+action = "ask"
+reason = "release"
+hosts = ["one.example"]
+[[rules]]
+name = "two"
+action = "allow"
+reason = "always"
+hosts = ["two.example"]
+"""
+
+
+class StartWarningsTests(SynchronousTestCase):
+    """What a configuration intends, but cannot do."""
+
+    def setUp(self) -> None:
+        self.directory = make_directory(self)
+
+    def write(self, name: str, text: str) -> Path:
+        path = self.directory / name
+        path.write_text(text)
+        path.chmod(0o600)
+        return path
+
+    def warnings(self, **options: Any) -> list[str]:
+        config = ProxyConfig(**options)
+        resources = load_resources(config, embedded=config.authz_url is None)
+        return [str(warning) for warning in start_warnings(config, resources, Clock(), {})]
+
+    def test_nothing(self) -> None:
+        self.assertEqual(self.warnings(), [])
+        self.assertEqual(self.warnings(authz_url="http://authz.test"), [])
+
+    def test_rule_without_approver(self) -> None:
+        policy = self.write("policy.toml", ASK)
+        (warning,) = self.warnings(policy=policy)
+        self.assertTrue(warning.startswith("--admin: is not set, so no approver"), warning)
+        self.assertIn(f"of the rule one ({policy}:2), and they are denied", warning)
+        self.assertEqual(self.warnings(policy=policy, admin="unix:/run/admin.sock"), [])
+
+    def test_several_rules(self) -> None:
+        policy = self.write("policy.toml", ASK.replace('"allow"', '"ask"'))
+        (warning,) = self.warnings(policy=policy)
+        self.assertIn(f"of the rule one ({policy}:2) and 1 more, and", warning)
+
+    def test_unreadable_secret(self) -> None:
+        self.write("token", "s3cr3t")
+        text = '[{0}]\nfile = "{1}"\nhosts = ["a.example"]\n'
+        secrets = self.write("secrets.toml", text.format("good", "token") + text.format("bad", "missing"))
+        (warning,) = self.warnings(secrets=secrets)
+        self.assertIn("--secrets: the secret bad cannot be read: its file", warning)
+        self.assertIn("503", warning)
