@@ -25,7 +25,12 @@ from egress.tls.truststore import Form, write_certificates
 _OWN_BUNDLE: Final = ("SSL_CERT_FILE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE")
 
 _BLOCK: Final = re.compile(b"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
-_CA_CERTIFICATE: Final = re.compile(rb"^[ \t]*ca_?certificate[ \t]*=.*\n?", re.MULTILINE | re.IGNORECASE)
+# The settings of wget that are replaced; wget ignores case, hyphens and underscores in their names.
+_WGETRC: Final = "use_proxy = on\nhttp_proxy = {proxy}\nhttps_proxy = {proxy}\nno_proxy =\nca_certificate = {bundle}\n"
+_REPLACED: Final = re.compile(
+    rb"^[ \t]*(?:ca[-_]?certificate|use[-_]?proxy|https?[-_]?proxy|no[-_]?proxy)[ \t]*=.*\n?",
+    re.MULTILINE | re.IGNORECASE,
+)
 
 # The bundles of Debian and Alpine, Fedora, openSUSE, and macOS and the BSDs.
 _BUNDLES: Final = (
@@ -121,7 +126,7 @@ def write_client_files(
     trusted = tuple(dict.fromkeys([*certificates, *_parsed(system)]))
     replace_file(files.truststore, _truststore(trusted, now), mode=0o644)
     # The last of several values wins.  The configuration may have a password.
-    wgetrc = _wgetrc(environ) + b"\nca_certificate = " + os.fsencode(files.bundle) + b"\n"
+    wgetrc = _wgetrc(environ) + b"\n" + os.fsencode(_WGETRC.format(proxy=proxy, bundle=files.bundle))
     replace_file(files.wgetrc, wgetrc, mode=0o600)
     # The URL of the proxy may have a password, too.
     replace_file(files.apt, os.fsencode(_apt(files, proxy, environ)), mode=0o600)
@@ -149,7 +154,7 @@ def _wgetrc(environ: Mapping[str, str]) -> bytes:
         text = Path(name).read_bytes()
     except OSError:
         return b""
-    return _CA_CERTIFICATE.sub(b"", text).rstrip(b"\n")
+    return _REPLACED.sub(b"", text).rstrip(b"\n")
 
 
 def _parsed(system: bytes) -> list[x509.Certificate]:

@@ -20,7 +20,10 @@ CLIENT_PROXY: Final = "EGRESS_CLIENT_PROXY"
 """The variable that marks an environment for clients: commands that describe a proxy do not use it as its upstream."""
 
 # Programs contact the hosts in these variables directly, without a decision.
-BYPASSES: Final = ("NO_PROXY", "no_proxy", "npm_config_noproxy", "NPM_CONFIG_NOPROXY")
+BYPASSES: Final = ("NO_PROXY", "no_proxy", "NPM_CONFIG_NOPROXY")
+
+# An empty variable would not override C{noproxy} in .npmrc.
+_NPM_NO_HOST: Final = ","
 
 _PROXY: Final = (
     CLIENT_PROXY,
@@ -107,6 +110,7 @@ def client_variables(
     found = dict.fromkeys(_PROXY, proxy)
     found.update(dict.fromkeys(_SWITCHES, "1"))
     found[FLAGS_VARIABLE] = " ".join(browser_flags(proxy, leaf_key))
+    found["npm_config_noproxy"] = _NPM_NO_HOST
     if files is not None:
         found.update(dict.fromkeys(_BUNDLE, str(files.bundle)))
         found.update(dict.fromkeys(_ADDITIONAL, str(files.ca)))

@@ -99,13 +99,14 @@ class WriteTests(SynchronousTestCase):
     def test_wgetrc(self) -> None:
         """It extends the configuration of the user, also when that is an earlier file of this function."""
         home = make_directory(self)
-        (home / ".wgetrc").write_text("user = me")
+        (home / ".wgetrc").write_text("user = me\nhttps_proxy = http://other.test\nNo-Proxy=a.test\nUSEPROXY=off")
         environ = {"HOME": str(home)}
         for _ in range(2):
             files = write_client_files(self.directory, [self.own], b"", NOW, proxy=PROXY, environ=environ)
             text = files.wgetrc.read_text()
             self.assertEqual(text.splitlines()[0], "user = me")
-            self.assertEqual(text.splitlines()[-1], f"ca_certificate = {files.bundle}")
+            own = ["use_proxy = on", f"http_proxy = {PROXY}", f"https_proxy = {PROXY}", "no_proxy ="]
+            self.assertEqual(text.splitlines()[1:], [*own, f"ca_certificate = {files.bundle}"])
             environ["WGETRC"] = str(files.wgetrc)
         self.assertEqual(text.count("ca_certificate"), 1)
 
