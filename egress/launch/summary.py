@@ -11,8 +11,10 @@ from zope.interface import implementer
 
 from egress.interfaces import IAuditSink
 from egress.launch.policy_source import PolicySource
+from egress.model.authority import DEFAULT_PORTS, Authority
 from egress.model.counted import counted
-from egress.model.errors import OUTCOMES, ProxyAddressed
+from egress.model.decision import Stage
+from egress.model.errors import OUTCOMES, InvalidTarget, ProxyAddressed, TunnelWithoutRequest
 from egress.model.record import ExchangeRecord
 from egress.model.redact import redact_url
 from egress.observability.audit_log import audit_line
@@ -28,6 +30,7 @@ MAX_LEARNED: Final = 100_000
 _MAX_RULES: Final = 10
 _ALLOW: Final = "allow"
 _DENIED: Final = "denied"
+_UNUSED: Final = OUTCOMES[TunnelWithoutRequest].code
 _PROXY_ADDRESSED: Final = OUTCOMES[ProxyAddressed].code
 
 
@@ -84,6 +87,9 @@ class Summary:
         self.not_stored = 0
         self.new_destinations: list[str] | None = None
         self._denied = Suggestion()
+        # The hosts, with ports, that received a request inside TLS, and the tunnels in which there was none.
+        self._requested: set[str] = set()
+        self._unused: list[tuple[str, Refusal]] = []
 
     @property
     def refused(self) -> int:
@@ -95,8 +101,13 @@ class Summary:
         if record.outcome == _PROXY_ADDRESSED:
             # For example, a request of a health check.
             return
+        if record.outcome == _UNUSED and len(self._unused) < MAX_STORED:
+            self._unused.append((_authority(record.url), _refusal(record, record.url)))
+            return
         self.requests += 1
         line = _parsed(record)
+        if line is not None and line.stage is Stage.REQUEST and len(self._requested) < MAX_STORED:
+            self._requested.add(str(line.origin.authority))
         if line is not None and self._decided < MAX_LEARNED:
             self._decided += 1
             self._observe(line)
@@ -109,8 +120,7 @@ class Summary:
                     self.traffic.add(line)
                 self._count(self.destinations, str(line.origin.authority))
             return
-        url = (redact_url(record.url) if line is None else line.url).partition("?")[0]
-        refusal = Refusal(record.method, url, record.outcome, record.reason, record.rule_id)
+        refusal = _refusal(record, record.url if line is None else line.url)
         stored = self._count(self.refusals, refusal)
         if stored and line is not None and record.verdict == "deny" and record.outcome == _DENIED:
             self._denied.add(line)
@@ -123,7 +133,15 @@ class Summary:
         return True
 
     def close(self) -> None:
-        """See L{IAuditSink.close}."""
+        """Count the tunnels without a request, if no other tunnel to the host had one (L{IAuditSink.close}).
+
+        Browsers open connections in advance.  A client that does not accept the CA sends no request to the host.
+        """
+        for authority, refusal in self._unused:
+            if authority not in self._requested:
+                self.requests += 1
+                self._count(self.refusals, refusal)
+        self._unused.clear()
 
     def fix(self) -> tuple[str, str] | None:
         """Return how to allow the denied requests, and the TOML to add; C{None} if no policy denied any."""
@@ -165,6 +183,18 @@ class Summary:
             yield from (f"    {line}".rstrip() for line in text.splitlines() if not line.startswith("#"))
         if self.destinations:
             yield f"  destinations: {', '.join(sorted(self.destinations)[:SHOWN])}{_rest(len(self.destinations))}"
+
+
+def _refusal(record: ExchangeRecord, url: str) -> Refusal:
+    return Refusal(record.method, redact_url(url).partition("?")[0], record.outcome, record.reason, record.rule_id)
+
+
+def _authority(url: str) -> str:
+    """Return the host and the port of a tunnel with TLS."""
+    try:
+        return str(Authority.parse(url.partition("://")[2], DEFAULT_PORTS["https"]))
+    except InvalidTarget:
+        return url
 
 
 def _rest(number: int) -> str:

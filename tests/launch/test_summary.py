@@ -106,6 +106,28 @@ class SummaryTests(SynchronousTestCase):
         self.assertIn("bad-request", lines[1] + lines[3])
         self.assertIsNone(self.summary.fix())
 
+    def test_unused_tunnels(self) -> None:
+        """They tell of a client that does not accept the CA, unless it sends requests in other tunnels to the host."""
+        unused = attrs.evolve(
+            REFUSED, method="CONNECT", url="https://a.test", outcome="tunnel-without-request", reason="none was sent"
+        )
+        used = attrs.evolve(ALLOWED, url="https://b.test/")
+        for record in (
+            unused,
+            attrs.evolve(unused, url="https://b.test"),
+            used,
+            attrs.evolve(unused, url="https://[::1"),
+        ):
+            self.summary.write(record)
+        self.summary.close()
+        lines = self.lines()
+        self.assertEqual(lines[0], "3 requests, 1 allowed, 2 refused")
+        self.assertEqual(lines[1], "  tunnel-without-request: CONNECT https://a.test")
+        self.assertNotIn("CONNECT https://b.test", "\n".join(lines))
+        # A second time, there is nothing to count.
+        self.summary.close()
+        self.assertEqual(self.summary.requests, 3)
+
     def test_observed(self) -> None:
         observed = attrs.evolve(ALLOWED, observed="deny")
         self.assertEqual(
