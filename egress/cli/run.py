@@ -6,7 +6,7 @@ import argparse
 import shlex
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TextIO
@@ -23,10 +23,11 @@ from egress.launch.policy_source import PolicySource
 from egress.launch.report import WRITERS
 from egress.launch.runner import CannotRun
 from egress.launch.session import run_behind_proxy, run_client
-from egress.launch.summary import Summary
+from egress.launch.summary import Style, Summary
 from egress.policy.learn.suggest import MAX_RULES
 from egress.policy.learn.writer import write_policy
 from egress.resources import read_rules
+from egress.runtime.colors import Color, Painter
 from egress.runtime.react import run
 
 # The status for errors of this program and not of the command, as with env(1) and similar programs.
@@ -140,7 +141,7 @@ def _run(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> 
     for line in _written(given, summary):
         print(f"egress: {line}", file=sys.stderr)
     if not given.quiet:
-        _print_summary(command, summary.lines())
+        _print_summary(command, summary.lines, environ)
     return status
 
 
@@ -152,9 +153,14 @@ def _summary(config: ProxyConfig, lock: RunLock | None) -> Summary:
     return Summary(policy=policy) if lock is None else Summary(lock.add, policy)
 
 
-def _print_summary(command: Sequence[str], lines: Iterable[str]) -> None:
+def _print_summary(command: Sequence[str], lines: Callable[[Style], Iterable[str]], environ: Mapping[str, str]) -> None:
+    painter = Painter.of(sys.stderr, environ)
+
+    def style(text: str, color: Color | None) -> str:
+        return plain(text) if color is None else painter.paint(plain(text), color)
+
     print(f"\negress run {plain(shlex.join(command[:1]))}:", file=sys.stderr, end=" ")
-    print(*map(plain, lines), sep="\n", file=sys.stderr)
+    print(*lines(style), sep="\n", file=sys.stderr)
 
 
 def _run_with_running_proxy(given: argparse.Namespace, command: Sequence[str], environ: Mapping[str, str]) -> int:
@@ -167,7 +173,8 @@ def _run_with_running_proxy(given: argparse.Namespace, command: Sequence[str], e
         files = write_files(config, directory, proxy, environ)
         status: int = run(lambda reactor: run_client(reactor, proxy.text, command, environ, files=files))
     if not given.quiet:
-        _print_summary(command, [f"the audit log of the proxy {proxy} has the requests"])
+        note = f"the audit log of the proxy {proxy} has the requests"
+        _print_summary(command, lambda style: [style(note, None)], environ)
     return status
 
 

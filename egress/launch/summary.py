@@ -21,6 +21,7 @@ from egress.observability.audit_log import audit_line
 from egress.policy.learn.audit_reader import AuditLine, LineFault, read_line
 from egress.policy.learn.suggest import Suggestion
 from egress.policy.learn.writer import write_rules
+from egress.runtime.colors import Color
 
 # The maximum number of different destinations, and of refusals: stored, and shown.
 MAX_STORED: Final = 1000
@@ -32,6 +33,10 @@ _ALLOW: Final = "allow"
 _DENIED: Final = "denied"
 _UNUSED: Final = OUTCOMES[TunnelWithoutRequest].code
 _PROXY_ADDRESSED: Final = OUTCOMES[ProxyAddressed].code
+
+
+Style = Callable[[str, Color | None], str]
+"""Prepares a line for a terminal, in a color or without one."""
 
 
 @attrs.frozen
@@ -158,31 +163,38 @@ class Summary:
             return refusal.rule_id
         return self._policy.name_of(refusal.rule_id)
 
-    def lines(self) -> Iterator[str]:
-        """Write the summary as text."""
+    def lines(self, style: Style = lambda text, _: text) -> Iterator[str]:
+        """Write the summary as text.
+
+        @param style: prepares a line for a terminal, in a color or without one.
+        """
         parts = [counted(self.requests, "request"), f"{self.allowed:,} allowed", f"{self.refused:,} refused"]
         if self.failed:
             parts.append(f"{self.failed:,} failed")
         if self.observed:
             parts.append(f"{self.observed:,} would be denied without observe mode")
-        yield ", ".join(parts)
+        yield style(", ".join(parts), Color.BOLD)
         for refusal, number in self.refusals.most_common(SHOWN):
             times = f" ({number:,} times)" if number > 1 else ""
-            yield f"  {refusal.outcome}: {refusal.method} {refusal.url}{times}"
-            yield f"    reason: {refusal.reason}"
+            yield style(f"  {refusal.outcome}: {refusal.method} {refusal.url}{times}", Color.RED)
+            yield style(f"    reason: {refusal.reason}", None)
             rule = self.rule_of(refusal)
             if rule is not None:
-                yield f"    rule: {rule}"
+                yield style(f"    rule: {rule}", None)
         more = len(self.refusals) - SHOWN
         if more > 0:
-            yield f"  and {counted(more, 'other refusal')}"
+            yield style(f"  and {counted(more, 'other refusal')}", None)
         if fix := self.fix():
             instruction, text = fix
-            yield f"  {instruction}"
+            yield style(f"  {instruction}", Color.CYAN)
             yield ""
-            yield from (f"    {line}".rstrip() for line in text.splitlines() if not line.startswith("#"))
+            for line in text.splitlines():
+                if not line.startswith("#"):
+                    yield style(f"    {line}", Color.GREEN) if line else ""
         if self.destinations:
-            yield f"  destinations: {', '.join(sorted(self.destinations)[:SHOWN])}{_rest(len(self.destinations))}"
+            yield style(
+                f"  destinations: {', '.join(sorted(self.destinations)[:SHOWN])}{_rest(len(self.destinations))}", None
+            )
 
 
 def _refusal(record: ExchangeRecord, url: str) -> Refusal:

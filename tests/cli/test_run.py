@@ -76,6 +76,14 @@ class RunCommandTests(SynchronousTestCase):
         )
         self.assertEqual(self.egress("--quiet", "--", "x"), ("", ""))
 
+    def test_colors(self) -> None:
+        """Only for readers who want them; characters that control a terminal are escaped."""
+        self.record = attrs.evolve(DENIED, url="https://a.test/\x1b[1m")
+        said = self.egress("x", FORCE_COLOR="1")[1]
+        self.assertIn("\x1b[31m  denied: GET https://a.test/", said)
+        self.assertNotIn("\x1b[1m\n", said)
+        self.assertNotIn("\x1b", self.egress("x")[1])
+
     def test_fix(self) -> None:
         """It depends on the policy that decides."""
         self.record = attrs.evolve(DENIED, rule_id="closed")

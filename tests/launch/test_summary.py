@@ -14,6 +14,7 @@ from egress.launch import summary as module
 from egress.launch.policy_source import PolicySource
 from egress.launch.summary import Summary
 from egress.policy.parse.load import parse_policy
+from egress.runtime.colors import Color
 from tests.observability.records import ALLOWED, REFUSED
 
 DENIED = attrs.evolve(
@@ -105,6 +106,21 @@ class SummaryTests(SynchronousTestCase):
         self.assertEqual(len(lines), 5)
         self.assertIn("bad-request", lines[1] + lines[3])
         self.assertIsNone(self.summary.fix())
+
+    def test_style(self) -> None:
+        """Each line that is not empty is styled, and has no line break."""
+        self.summary.write(DENIED)
+        styled: list[str] = []
+
+        def style(text: str, color: Color | None) -> str:
+            styled.append(text)
+            return text if color is None else f"<{color.name}>{text}"
+
+        lines = list(self.summary.lines(style))
+        self.assertEqual(len(styled), sum(map(bool, lines)))
+        self.assertNotIn("\n", "".join(styled))
+        self.assertEqual(lines[1], "<RED>  denied: GET https://blocked.test/a")
+        self.assertEqual(lines[2], "    reason: no rule allows it")
 
     def test_unused_tunnels(self) -> None:
         """They tell of a client that does not accept the CA, unless it sends requests in other tunnels to the host."""
