@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -50,7 +51,7 @@ class Cases:
         def setUp(self) -> None:
             self.configs: list[Any] = []
             self.interruptible: list[Callable[[], object]] = []
-            self.reloads: list[Callable[[], Deferred[None]]] = []
+            self.reloads: list[partial[Deferred[None]]] = []
             self.patch(plugin, "end_when_interrupted", lambda reactor, tidy: self.interruptible.append(tidy))
             self.patch(plugin, "reload_on_sighup", lambda reactor, reload: self.reloads.append(reload))
             self.patch(self.tap, self.service_name, self.make)

@@ -225,7 +225,7 @@ class MakeServiceTests(Cases.AnyPlugin):
     def test_service(self) -> None:
         service = makeService(self.options("--metrics-port", "9090", "--ca-dir", "/var/lib/ca"))
         self.assertTrue(IService.providedBy(service))
-        self.assertEqual([reload.__name__ for reload in self.reloads], ["reload"])
+        self.assertEqual([reload.args[0].__name__ for reload in self.reloads], ["reload"])
         (config,) = self.configs
         self.assertEqual(config, ProxyConfig(listen=("tcp:8081",), metrics_port=9090, ca_dir=Path("/var/lib/ca")))
 

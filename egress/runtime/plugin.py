@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import attrs
@@ -15,6 +16,7 @@ from egress.runtime.log_output import log_observer
 from egress.runtime.program import Listening, Program
 from egress.runtime.react import run
 from egress.runtime.rlimits import raise_limit
+from egress.runtime.service_manager import ServiceManager
 from egress.runtime.signals import end_when_interrupted, reload_on_sighup
 from egress.runtime.startup import HasMetrics, start_fault
 from egress.runtime.terminal import Terminal
@@ -94,7 +96,8 @@ def make_program(
         terminal = attrs.evolve(terminal, logs=True)
     if terminal.foreground:
         end_when_interrupted(reactor, terminal.tidy)
-    reload_on_sighup(reactor, service.reload)
+    manager = ServiceManager(reactor, os.getpid(), os.environ)
+    reload_on_sighup(reactor, partial(manager.reloading, service.reload))
     return Program(
         service,
         message=lambda addresses: message(addresses, service, config),
@@ -103,4 +106,5 @@ def make_program(
         stop=reactor.stop,
         observer=observer,
         started=lambda: started(service),
+        manager=manager,
     )

@@ -27,6 +27,16 @@ class Listening(Protocol):
         """Return the addresses on which it listens, or fail with the reason why it cannot listen."""
 
 
+class Manager(Protocol):
+    """The service manager (L{egress.runtime.service_manager})."""
+
+    def ready(self) -> None:
+        """Report that the program listens."""
+
+    def stopping(self) -> None:
+        """Report that the program stops."""
+
+
 class Program(MultiService):
     """A service with its own process, or several: it reports that it listens, or ends the process if it cannot listen.
 
@@ -35,6 +45,7 @@ class Program(MultiService):
     @param stop: stops the reactor.
     @param started: is called when it listens, after the message.
     @param observer: the observer of the log; C{None}: that of C{twistd}.
+    @param manager: the service manager, which learns that the program listens or stops.
     """
 
     def __init__(
@@ -45,6 +56,7 @@ class Program(MultiService):
         fault: Callable[[BaseException | None], str],
         terminal: Terminal,
         stop: Callable[[], object],
+        manager: Manager,
         observer: ILogObserver | None = None,
         started: Callable[[], object] = lambda: None,
     ) -> None:
@@ -56,6 +68,7 @@ class Program(MultiService):
         self._stop = stop
         self._observer = observer
         self._started = started
+        self._manager = manager
         self._starting = False
         self._fault: str | None = None
         service.setServiceParent(self)
@@ -81,6 +94,13 @@ class Program(MultiService):
     def _listens(self, addresses: Sequence[IAddress]) -> None:
         self._terminal.say(self._message(addresses))
         self._started()
+        self._manager.ready()
+
+    def stopService(self) -> Deferred[None]:
+        """Report the stop, and stop the service."""
+        self._manager.stopping()
+        stopping: Deferred[None] = super().stopService()  # type: ignore[no-untyped-call]
+        return stopping
 
     def _failed(self, failure: Failure) -> None:
         self._fault = self._fault_of(failure.value)

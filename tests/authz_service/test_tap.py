@@ -90,7 +90,7 @@ class MakeServiceTests(Cases.AnyPlugin):
         self.patch(sys, "stdout", out)
         service = makeService(self.options("--metrics-port", "9090"))
         self.assertTrue(IService.providedBy(service))
-        self.assertEqual([reload.__name__ for reload in self.reloads], ["reload"])
+        self.assertEqual([reload.args[0].__name__ for reload in self.reloads], ["reload"])
         self.assertEqual(self.configs, [AuthzServiceConfig(listen=("tcp:9001",), metrics_port=9090)])
         service.startService()
         self.assertEqual(out.getvalue(), start_message((LOOPBACK,), "the policy", self.configs[0]))

@@ -83,7 +83,7 @@ class MakeProgramTests(SynchronousTestCase):
         self.make(Config()).startService()
         self.assertTrue(self.service.running)
         self.assertEqual(self.out.getvalue(), f"{ADDRESS} True {Config()}\n")
-        self.assertEqual(self.reloads, [self.service.reload])
+        self.assertEqual([reload.args for reload in self.reloads], [(self.service.reload,)])
 
     def test_json(self) -> None:
         """The program gives its observer to twistd, and the start message is a record."""

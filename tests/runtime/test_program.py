@@ -24,6 +24,7 @@ class ProgramTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.stopped: list[None] = []
         self.started: list[tuple[str, str]] = []
+        self.told: list[str] = []
         self.terminal = Terminal(program="program", foreground=True, out=io.StringIO(), err=io.StringIO())
 
     def program(self, service: ListeningService, observer: ILogObserver | None = None) -> Program:
@@ -35,7 +36,14 @@ class ProgramTests(SynchronousTestCase):
             stop=lambda: self.stopped.append(None),
             observer=observer,
             started=lambda: self.started.append(self.said()),
+            manager=self,
         )
+
+    def ready(self) -> None:
+        self.told.append("ready")
+
+    def stopping(self) -> None:
+        self.told.append("stopping")
 
     def said(self) -> tuple[str, str]:
         return self.terminal.out.getvalue(), self.terminal.err.getvalue()  # type: ignore[attr-defined]
@@ -68,8 +76,15 @@ class ProgramTests(SynchronousTestCase):
         result: Deferred[tuple[IAddress, ...]] = Deferred()
         self.program(ListeningService(result)).startService()
         self.assertEqual(self.said(), ("", ""))
+        self.assertEqual(self.told, [])
         result.callback((LOOPBACK,))
-        self.assertEqual(self.said(), ("listens at 1\n", ""))
+        self.assertEqual((self.said(), self.told), (("listens at 1\n", ""), ["ready"]))
+
+    def test_stops(self) -> None:
+        program = self.program(ListeningService(succeed((LOOPBACK,))))
+        program.startService()
+        program.stopService()
+        self.assertEqual(self.told, ["ready", "stopping"])
 
     def test_fails_later(self) -> None:
         result: Deferred[tuple[IAddress, ...]] = Deferred()
