@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TextIO
 
@@ -19,6 +20,8 @@ from egress.cli.run_lock import RunLock
 from egress.cli.running_proxy import DEFAULT_URL, ProxyUrl, ca_config, reject_options_of_the_proxy, write_files
 from egress.config.load import load_config
 from egress.config.model import ConfigError, Mode, ProxyConfig
+from egress.launch.isolate.sandbox import CannotIsolate
+from egress.launch.isolated_session import run_isolated
 from egress.launch.policy_source import PolicySource
 from egress.launch.report import WRITERS
 from egress.launch.runner import CannotRun
@@ -94,6 +97,18 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--quiet", action="store_true", help="print no summary")
     parser.add_argument(
+        "--isolate",
+        action="store_true",
+        help="leave the command no other way out: it runs in namespaces of its own (Linux), whose connections and name "
+        "queries reach only the proxy, even if it ignores its environment",
+    )
+    parser.add_argument(
+        "--isolate-fs",
+        metavar="DIR",
+        action="append",
+        help="with --isolate: the command can change only this directory (can be repeated) and private temporary ones",
+    )
+    parser.add_argument(
         "--proxy",
         metavar="URL",
         help=f"use a running proxy, such as {DEFAULT_URL}, instead of starting one; --ca-dir selects its CA. For the "
@@ -116,22 +131,28 @@ def _run(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> 
         lock = None if given.lock is None else RunLock(Path(given.lock))
         if given.learn is not None:
             arguments.setdefault("mode", [Mode.OBSERVE.value])
+        _check_isolation(given, arguments)
         arguments.setdefault("listen", [_LISTEN])
         arguments.setdefault("drain-timeout", [_DRAIN])
         config = load_config(arguments, environ)
+        if given.isolate and config.client_auth is not None:
+            raise RunFailed("--isolate and --client-auth: only the command reaches the proxy; remove --client-auth")
         if config.workers != 1:
             raise ConfigError("--workers", str(config.workers), "a proxy for one command has one process: remove it")
         if not config.listen[0].endpoint.startswith(("tcp:", "tcp6:")) or config.listen[0].tls is not None:
             raise ConfigError("--listen", config.listen[0].endpoint, "the first listener must be tcp: for the command")
         summary = _summary(config, lock)
+        session = run_behind_proxy
+        if given.isolate:
+            session = partial(run_isolated, writable=None if given.isolate_fs is None else _directories(given))
         with _directory() as directory:
             status: int = run(
-                lambda reactor: run_behind_proxy(
-                    reactor, config, command, environ, directory=directory, summary=summary
-                )
+                lambda reactor: session(reactor, config, command, environ, directory=directory, summary=summary)
             )
     except CannotRun as error:
         raise RunFailed(str(error), error.exit_status) from error
+    except CannotIsolate as error:
+        raise RunFailed(f"--isolate: {error}") from error
     except (ConfigError, CommandFailed) as error:
         raise RunFailed(str(error)) from error
     if lock is not None:
@@ -188,6 +209,29 @@ def _directory() -> Iterator[Path]:
         path = Path(name)
         path.chmod(0o755)
         yield path
+
+
+def _check_isolation(given: argparse.Namespace, arguments: Mapping[str, Sequence[str]]) -> None:
+    """Check the options of the sandbox.
+
+    @raise RunFailed: if they cannot be combined with others.
+    """
+    if given.isolate:
+        if "listen" in arguments:
+            raise RunFailed("--isolate and --listen: the proxy listens in the sandbox; remove --listen")
+    elif given.isolate_fs is not None:
+        raise RunFailed("--isolate-fs: has no effect without --isolate: add it")
+
+
+def _directories(given: argparse.Namespace) -> list[Path]:
+    """Return the directories that the command can change.
+
+    @raise RunFailed: if one of them does not exist.
+    """
+    for text in given.isolate_fs:
+        if not Path(text).is_dir():
+            raise RunFailed(f"--isolate-fs {text!r}: is not a directory")
+    return [Path(text).resolve() for text in given.isolate_fs]
 
 
 def _check_files(given: argparse.Namespace) -> None:

@@ -103,6 +103,8 @@ def reject_options_of_the_proxy(given: argparse.Namespace, options: Mapping[str,
                 f"--{name} and --proxy: the audit log of the running proxy has the requests; remove --{name}, and "
                 f"{instead}"
             )
+    if given.isolate:
+        raise CommandFailed("--isolate and --proxy: the sandbox needs a proxy of its own; remove one of them")
     for name in options:
         if name not in CA_OPTIONS:
             raise CommandFailed(

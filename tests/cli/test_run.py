@@ -7,6 +7,7 @@ import json
 import socket
 import sys
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -15,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from egress.cli import main as cli
 from egress.cli import run as module
 from egress.config.model import ConfigError, Mode, ProxyConfig
+from egress.launch.isolate.sandbox import CannotIsolate
 from egress.launch.runner import CannotRun
 from egress.launch.variables import ClientFiles
 from egress.policy.parse.load import load_policy
@@ -84,6 +86,19 @@ class RunCommandTests(SynchronousTestCase):
         self.assertNotIn("\x1b[1m\n", said)
         self.assertNotIn("\x1b", self.egress("x")[1])
 
+    def test_isolate(self) -> None:
+        views: list[Any] = []
+
+        def run_isolated(*arguments: Any, writable: Any, **named: Any) -> int:
+            views.append(writable)
+            return self.run_behind_proxy(*arguments, **named)
+
+        self.patch(module, "run_isolated", run_isolated)
+        directory = make_directory(self)
+        self.egress("--isolate", "--", "x")
+        self.egress("--isolate", "--isolate-fs", str(directory), "--isolate-fs", ".", "--", "x")
+        self.assertEqual(views, [None, [directory.resolve(), Path.cwd()]])
+
     def test_fix(self) -> None:
         """It depends on the policy that decides."""
         self.record = attrs.evolve(DENIED, rule_id="closed")
@@ -146,6 +161,7 @@ class RunCommandTests(SynchronousTestCase):
     def test_faults(self) -> None:
         for result, status, words in (
             (CannotRun("x: command not found", 127), 127, "egress: x: command not found\n"),
+            (CannotIsolate("no namespaces"), 125, "egress: --isolate: no namespaces\n"),
             (ConfigError("--ca-dir", "/a", "make it writable"), 125, "egress: --ca-dir '/a': make it writable\n"),
         ):
             self.result = result
@@ -158,6 +174,10 @@ class RunCommandTests(SynchronousTestCase):
             (("--workers", "2", "x"), "--workers '2': "),
             (("--listen", "unix:/a", "x"), "--listen 'unix:/a': the first listener must be tcp:"),
             (("--authz-via-upstream", "x"), "has no effect without"),
+            (("--isolate", "--listen", "tcp:81", "x"), "--isolate and --listen: "),
+            (("--isolate", "--client-auth", __file__, "x"), "--isolate and --client-auth: "),
+            (("--isolate-fs", "/", "x"), "--isolate-fs: has no effect without --isolate"),
+            (("--isolate", "--isolate-fs", "/absent", "x"), "--isolate-fs '/absent': is not a directory"),
         ):
             with self.subTest(arguments):
                 self.assertIn(words, self.egress(*arguments, status=125)[0])
@@ -203,6 +223,7 @@ class RunningProxyTests(SynchronousTestCase):
             (("--policy", "p.toml", "x"), 125, "--policy and --proxy: "),
             (("--upstream-proxy", "http://a.test:1", "x"), 125, "--upstream-proxy and --proxy: "),
             (("--lock", "egress.lock", "x"), 125, "--lock and --proxy: "),
+            (("--isolate", "x"), 125, "--isolate and --proxy: "),
             (("--proxy", "p.test", "x"), 125, "--proxy 'p.test': write a URL"),
             (("--ca-dir", "/absent", "x"), 125, "/absent"),
             (("absent",), 127, "absent: command not found"),

@@ -87,7 +87,7 @@ class RejectTests(SynchronousTestCase):
     """Options that have no effect on a running proxy."""
 
     def test_options_of_the_proxy(self) -> None:
-        given = argparse.Namespace(learn=None, lock=None, report=None)
+        given = argparse.Namespace(learn=None, lock=None, report=None, isolate=False)
         reject_options_of_the_proxy(given, {name: ["x"] for name in CA_OPTIONS})
         error = self.assertRaises(CommandFailed, reject_options_of_the_proxy, given, {"policy": ["x"]})
         self.assertRegex(str(error), "--policy and --proxy: .*; remove --policy, or remove --proxy")
