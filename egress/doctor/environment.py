@@ -7,9 +7,8 @@ from ipaddress import ip_network
 from typing import Final
 
 from egress.doctor.finding import Finding, fault, ok, warning
-from egress.doctor.remedies import CA_VARIABLES, set_up, unset
+from egress.doctor.remedies import BYPASS_VARIABLES, CA_VARIABLES, set_up, unset
 from egress.doctor.setup import Setup
-from egress.launch.variables import BYPASSES
 from egress.model.authority import PROXY_HOST, Authority
 from egress.model.errors import InvalidTarget
 from egress.model.no_proxy import Bypass
@@ -58,7 +57,7 @@ def wide_bypasses(environ: Mapping[str, str]) -> list[str]:
     """Return the variables that let programs contact far too many hosts, or the proxy's own address, directly."""
     return [
         name
-        for name in BYPASSES
+        for name in BYPASS_VARIABLES
         if name in environ and (wide_entries(environ[name]) or excludes_proxy_host(environ[name]))
     ]
 

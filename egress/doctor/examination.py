@@ -25,6 +25,7 @@ from egress.doctor.processes import Processes
 from egress.doctor.runtime_judgement import judge_attempt
 from egress.doctor.runtimes import RUNTIMES, Place, Runtime, command_of, variables_of
 from egress.doctor.setup import Setup, shown_proxy
+from egress.launch.browser import FLAGS_VARIABLE
 from egress.runtime.threads import Threads
 
 CONCURRENT: Final = 2
@@ -175,11 +176,15 @@ class Examination:
                 files=_FILES,
                 scratch=Path(scratch),
                 root=os.geteuid() == 0,
+                browser_flags=self._browser_flags(),
             )
             environ = {**self._of.environ, **variables_of(runtime, place)}
             command = command_of(runtime, place)
             attempt = self._processes.attempt(command, environ, Path(scratch), runtime.seconds)
         return judge_attempt(runtime, attempt, self._setup)
+
+    def _browser_flags(self) -> tuple[str, ...]:
+        return tuple(self._of.environ.get(FLAGS_VARIABLE, "").split()) if self._of.own else ()
 
     def _docker(self) -> Finding | Deferred[Finding]:
         program = self._find(("docker",))

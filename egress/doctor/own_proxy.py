@@ -78,7 +78,7 @@ def with_own_proxy(
         addresses = yield proxy.listening()
         url = tcp_listeners(addresses, own.listen)[0].url
         files = client_files(own, directory, url, environ)
-        result: T = yield examine(url, environment(url, files, environ))
+        result: T = yield examine(url, environment(url, files, environ, proxy.certificate_authority.leaf_key_hash))
     finally:
         yield proxy.stopService()
     return result

@@ -18,6 +18,9 @@ from egress.launch.variables import PASSWORD
 PROXY_VARIABLES: Final = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
 """The variables by which programs find the proxy."""
 
+BYPASS_VARIABLES: Final = ("NO_PROXY", "no_proxy", "npm_config_noproxy", "NPM_CONFIG_NOPROXY")
+"""The variables with hosts that programs contact without the proxy."""
+
 CA_VARIABLES: Final = (
     *("SSL_CERT_FILE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "PIP_CERT", "GIT_SSL_CAINFO", "CARGO_HTTP_CAINFO"),
     *("npm_config_cafile", "NODE_EXTRA_CA_CERTS"),
@@ -48,8 +51,7 @@ _JAVA_OPTIONS: Final = "JAVA_TOOL_OPTIONS"
 _JAVA_VARIABLES: Final = ("_JAVA_OPTIONS", "JDK_JAVA_OPTIONS", _JAVA_OPTIONS)
 _TRUST_STORE: Final = re.compile(r'-Djavax\.net\.ssl\.trustStore=("[^"]+"|[^\s"]+)')
 _STORE_PASSWORD: Final = re.compile(r"-Djavax\.net\.ssl\.trustStorePassword=(\S+)")
-_NODE: Final = re.compile(r"^version v(\d+)\.", re.MULTILINE)
-_NODE_WITH_PROXY: Final = 24
+_NODE: Final = re.compile(r"^version v(\d+)\.(\d+)", re.MULTILINE)
 
 
 def set_up(setup: Setup) -> Fix:
@@ -98,8 +100,8 @@ def _use_proxy(name: str, setup: Setup, output: str, bypasses: Sequence[str]) ->
     relevant = list(bypasses) if name == "npm" else [each for each in bypasses if each not in read_by_npm]
     if relevant and name != "java":
         return unset(relevant)
-    if name == "node" and _node_version(output) < _NODE_WITH_PROXY:
-        return Fix("install Node.js 24 or later: earlier versions ignore the proxy variables in fetch()")
+    if name == "node" and not _node_reads_variables(output):
+        return Fix("install Node.js 24.5 or later: earlier versions ignore the proxy variables in fetch()")
     if name == "node" and setup.environ.get("NODE_USE_ENV_PROXY") != "1":
         return Fix("export NODE_USE_ENV_PROXY=1")
     if name == "wget" and not setup.environ.get("https_proxy"):
@@ -111,9 +113,13 @@ def _use_proxy(name: str, setup: Setup, output: str, bypasses: Sequence[str]) ->
     return set_up(setup)
 
 
-def _node_version(output: str) -> int:
+def _node_reads_variables(output: str) -> bool:
+    """Tell whether this version of Node.js supports C{NODE_USE_ENV_PROXY}: 22.21, 24.5 and later ones do."""
     found = _NODE.search(output)
-    return int(found[1]) if found is not None else 0
+    if found is None:
+        return False
+    major, minor = int(found[1]), int(found[2])
+    return major > 24 or (major == 24 and minor >= 5) or (major == 22 and minor >= 21)
 
 
 # -- trust

@@ -40,6 +40,7 @@ class Place:
     @ivar files: the directory with the programs of the probes.
     @ivar scratch: an empty directory.
     @ivar root: whether the user is root.
+    @ivar browser_flags: the flags that C{egress run} gives to a browser; empty for a running proxy.
     """
 
     program: str
@@ -47,6 +48,7 @@ class Place:
     files: Path
     scratch: Path
     root: bool
+    browser_flags: tuple[str, ...] = ()
 
 
 @attrs.frozen(kw_only=True)
@@ -87,7 +89,7 @@ def _chromium(place: Place) -> Sequence[str]:
     flags += ["--disable-sync", "--disable-domain-reliability", "--disable-client-side-phishing-detection"]
     if place.root:
         flags.append("--no-sandbox")  # it refuses to start otherwise
-    return [*flags, f"--user-data-dir={place.scratch}", "--dump-dom", place.url]
+    return [*flags, *place.browser_flags, f"--user-data-dir={place.scratch}", "--dump-dom", place.url]
 
 
 RUNTIMES: Final[tuple[Runtime, ...]] = (

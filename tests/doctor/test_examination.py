@@ -112,6 +112,14 @@ class ExaminationTests(SynchronousTestCase):
         self.patch(module, "accepts", lambda host, port, seconds: (host, port) == ("192.0.2.1", 443))
         self.assertEqual(self.only("direct").status, Status.WARNING)
 
+    def test_browser_flags(self) -> None:
+        """They are those of egress run; a user of a running proxy has none."""
+        environ = {**TRUSTED, "EGRESS_CHROMIUM_FLAGS": "--one --two=2"}
+        self.examine("chromium", environ=environ, own=True)
+        self.examine("chromium", environ=environ)
+        (first, _, _), (second, _, _) = self.attempts
+        self.assertEqual(set(first) - set(second) - {first[-3]}, {"--one", "--two=2"})
+
     def test_docker(self) -> None:
         self.assertEqual(self.only("docker").status, Status.OK)
         self.assertEqual(self.attempts[0][0][:2], ["/bin/docker", "info"])

@@ -47,6 +47,7 @@ class OwnProxyTests(SynchronousTestCase):
         ((url, environ),) = self.examined
         self.assertEqual((environ["HTTPS_PROXY"], environ["A"], environ.get("NO_PROXY")), (url, "b", None))
         self.assertEqual(environ["NODE_EXTRA_CA_CERTS"], str(self.files / "ca.pem"))
+        self.assertIn("--ignore-certificate-errors-spki-list=", environ["EGRESS_CHROMIUM_FLAGS"])
         self.assertNoResult(running)
         self.done.callback("result")
         self.reactor.advance(1.0)

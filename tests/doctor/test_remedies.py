@@ -73,9 +73,14 @@ class RemedyTests(SynchronousTestCase):
             self.assertEqual(self.line(name, Cause.DIRECT, {}), SET_UP)
 
     def test_node(self) -> None:
-        self.assertIn("Node.js 24", self.line("node", Cause.DIRECT, output="version v20.1.0\nENOTFOUND"))
-        self.assertIn("Node.js 24", self.line("node", Cause.DIRECT))
-        new = "version v24.1.0"
+        for old in ("20.1.0", "22.20.9", "23.11.0", "24.4.1"):
+            line = self.line("node", Cause.DIRECT, output=f"version v{old}\nENOTFOUND")
+            self.assertIn("install Node.js 24.5", line)
+        self.assertIn("install Node.js 24.5", self.line("node", Cause.DIRECT))
+        for new in ("22.21.0", "24.5.0"):
+            line = self.line("node", Cause.DIRECT, output=f"version v{new}\nENOTFOUND")
+            self.assertEqual(line, "export NODE_USE_ENV_PROXY=1")
+        new = "version v26.0.0"
         self.assertEqual(self.line("node", Cause.DIRECT, output=new), "export NODE_USE_ENV_PROXY=1")
         environ = {**NAMED, "NODE_USE_ENV_PROXY": "1"}
         self.assertEqual(self.line("node", Cause.DIRECT, environ, output=new), SET_UP)

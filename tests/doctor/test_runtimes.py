@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.doctor import runtimes as module
@@ -49,6 +50,8 @@ class RuntimeTests(SynchronousTestCase):
         chromium = self.runtime("chromium")
         self.assertNotIn("--no-sandbox", command_of(chromium, place()))
         self.assertIn("--no-sandbox", command_of(chromium, place(root=True)))
+        flags = attrs.evolve(place(), browser_flags=("--proxy-server=x",))
+        self.assertIn("--proxy-server=x", command_of(chromium, flags))
 
     def test_variables(self) -> None:
         self.assertEqual(variables_of(self.runtime("curl"), place()), {"LC_ALL": "C", "LANGUAGE": "C"})

