@@ -41,6 +41,7 @@ _BUNDLES: Final = (
 )
 
 
+_CURLRC: Final = '\nproxy = "{proxy}"\nnoproxy = ""\ncacert = "{bundle}"\n'
 # The configuration file of apt that is read last.
 _APT_MAIN: Final = Path("/etc/apt/apt.conf")
 _APT_PROXY: Final = """
@@ -109,9 +110,10 @@ def write_client_files(
     @param system: the CAs of the system, in PEM.
     @param now: the time of the import in the trust store.
     @param proxy: the URL of the proxy.
-    @param environ: names the configurations of wget and apt, which are extended.
+    @param environ: names the configurations of curl, wget, and apt, which are extended.
     @raise OSError: if a file cannot be written.
     """
+    curlrc = _curlrc(environ)
     files = ClientFiles(
         ca=directory / "ca.pem",
         bundle=directory / "bundle.pem",
@@ -119,6 +121,7 @@ def write_client_files(
         wgetrc=directory / "wgetrc",
         apt=directory / "apt.conf",
         php=directory / "php",
+        curl=None if curlrc is None else directory / "curl",
     )
     own = pem_of(*certificates)
     replace_file(files.ca, own, mode=0o644)
@@ -128,6 +131,10 @@ def write_client_files(
     # The last of several values wins.  The configuration may have a password.
     wgetrc = _wgetrc(environ) + b"\n" + os.fsencode(_WGETRC.format(proxy=proxy, bundle=files.bundle))
     replace_file(files.wgetrc, wgetrc, mode=0o600)
+    if files.curl is not None and curlrc is not None:
+        files.curl.mkdir(mode=0o755, exist_ok=True)
+        text = curlrc + os.fsencode(_CURLRC.format(proxy=proxy, bundle=files.bundle))
+        replace_file(files.curl / ".curlrc", text, mode=0o600)
     # The URL of the proxy may have a password, too.
     replace_file(files.apt, os.fsencode(_apt(files, proxy, environ)), mode=0o600)
     files.php.mkdir(mode=0o755, exist_ok=True)
@@ -145,6 +152,15 @@ def _apt(files: ClientFiles, proxy: str, environ: Mapping[str, str]) -> str:
     lines = [f'#include "{path}";' for path in included if path != files.apt and path.is_file()]
     settings = (_APT_PROXY.format(scheme=scheme, proxy=proxy, bundle=files.bundle) for scheme in ("http", "https"))
     return "\n".join([*lines, f'Dir::Etc::main "{files.apt}";', *settings])
+
+
+def _curlrc(environ: Mapping[str, str]) -> bytes | None:
+    """Return the user's configuration of curl: the first file that exists (curl(1), C{--config})."""
+    for name in ("CURL_HOME", "XDG_CONFIG_HOME", "HOME"):
+        if environ.get(name):
+            with suppress(OSError):
+                return Path(environ[name], ".curlrc").read_bytes()
+    return None
 
 
 def _wgetrc(environ: Mapping[str, str]) -> bytes:

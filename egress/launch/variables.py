@@ -87,6 +87,7 @@ class ClientFiles:
     @ivar wgetrc: the configuration of wget, which has no variable for its CAs.
     @ivar apt: the configuration of apt, with the proxy.
     @ivar php: a directory with configuration of PHP.
+    @ivar curl: a directory with the configuration of curl; C{None} if the user has none, so that variables suffice.
     """
 
     ca: Path
@@ -95,6 +96,7 @@ class ClientFiles:
     wgetrc: Path
     apt: Path
     php: Path
+    curl: Path | None = None
 
 
 def client_variables(
@@ -115,6 +117,8 @@ def client_variables(
         found.update(dict.fromkeys(_BUNDLE, str(files.bundle)))
         found.update(dict.fromkeys(_ADDITIONAL, str(files.ca)))
         found["WGETRC"] = str(files.wgetrc)
+        if files.curl is not None:
+            found["CURL_HOME"] = str(files.curl)
         found["APT_CONFIG"] = str(files.apt)
         # An empty entry is the default directory.
         found["PHP_INI_SCAN_DIR"] = f"{environ.get('PHP_INI_SCAN_DIR', '')}{os.pathsep}{files.php}"

@@ -20,6 +20,7 @@ FILES: Final = {
     "fetch-retries=0\nupdate-notifier=false\n",
     ".config/pip/pip.conf": f"[global]\nproxy = {OTHER}\ncert = {MISSING}\nretries = 0\n",
     ".gitconfig": f"[http]\n\tproxy = {OTHER}\n\tsslCAInfo = {MISSING}\n",
+    ".curlrc": f'proxy = "{OTHER}"\nnoproxy = "closed.test"\ncacert = "{MISSING}"\nfail\n',
     ".wgetrc": f"https_proxy = {OTHER}\nca_certificate = {MISSING}\nno_proxy = closed.test\nuse_proxy = off\n",
 }
 
@@ -69,3 +70,7 @@ class ExistingSettingsTests(IntegrationTestCase):
         self.assertEqual(
             self.urls(program("wget"), "-q", "-O", "-", "https://closed.test/x"), {"https://closed.test/x"}
         )
+
+    def test_curl(self) -> None:
+        """The other settings remain."""
+        self.assertEqual(self.urls(program("curl"), "-sS", "https://closed.test/x"), {"https://closed.test/x"})

@@ -71,6 +71,22 @@ class WriteTests(SynchronousTestCase):
         write_client_files(self.directory, [self.own], b"", NOW, proxy=PROXY, environ={})
         self.assertEqual(files.bundle.read_bytes(), pem_of(self.own))
 
+    def test_curl(self) -> None:
+        """The last of several values wins; the first of several files is read."""
+        home, other = make_directory(self), make_directory(self)
+        for environ in ({}, {"HOME": str(home), "CURL_HOME": ""}):
+            files = write_client_files(self.directory, [self.own], b"", NOW, proxy=PROXY, environ=environ)
+            self.assertIsNone(files.curl)
+        for directory, environ in ((home, {"HOME": str(home)}), (other, {"CURL_HOME": str(other), "HOME": str(home)})):
+            (directory / ".curlrc").write_text(f"user-agent = {directory.name}\nproxy = http://other.test")
+            files = write_client_files(self.directory, [self.own], b"", NOW, proxy=PROXY, environ=environ)
+            assert files.curl is not None
+            path = files.curl / ".curlrc"
+            lines = path.read_text().splitlines()
+            self.assertEqual(lines[:2], [f"user-agent = {directory.name}", "proxy = http://other.test"])
+            self.assertEqual(lines[2:], [f'proxy = "{PROXY}"', 'noproxy = ""', f'cacert = "{files.bundle}"'])
+            self.assertEqual(path.stat().st_mode & 0o777, 0o600)
+
     def test_php(self) -> None:
         files = write_client_files(self.directory, [self.own], b"", NOW, proxy=PROXY, environ={})
         self.assertIn(f'curl.cainfo = "{files.bundle}"\n', (files.php / "egress.ini").read_text())

@@ -41,6 +41,12 @@ class VariablesTests(SynchronousTestCase):
             self.assertEqual(found[name], "/t/ca.pem", name)
         self.assertEqual((found["WGETRC"], found["APT_CONFIG"]), ("/t/w", "/t/apt.conf"))
 
+    def test_curl(self) -> None:
+        """Its directory is set only if the user has a configuration of curl."""
+        self.assertNotIn("CURL_HOME", client_variables(PROXY, FILES, {}))
+        files = attrs.evolve(FILES, curl=Path("/t/curl"))
+        self.assertEqual(client_variables(PROXY, files, {})["CURL_HOME"], "/t/curl")
+
     def test_php(self) -> None:
         """The directories of the user remain; an empty entry is the default directory."""
         for before, after in (({}, ":/t/php"), ({"PHP_INI_SCAN_DIR": "/own"}, "/own:/t/php")):
