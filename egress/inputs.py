@@ -144,7 +144,14 @@ def certificate_authority(config: ProxyConfig, source: CaSource, role: Role) -> 
     try:
         return source.load_or_create(datetime.now(timezone.utc)), None
     except CaError as error:
-        raise ConfigError("--ca-dir" if config.ca_cert is None else "--ca-cert", "", str(error)) from error
+        raise ConfigError(ca_option(config, error), "", str(error)) from error
+
+
+def ca_option(config: ProxyConfig, error: CaError) -> str:
+    """Return the option that an error of the CA is about."""
+    if config.ca_cert is None:
+        return "--ca-dir"
+    return "--ca-key" if error.of_key else "--ca-cert"
 
 
 def audit_log(config: ProxyConfig, role: Role) -> JsonLinesAudit | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import enum
 import os
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +18,7 @@ from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.protocol import Factory, Protocol
 
 from egress.config.model import STDOUT, ConfigError, ProxyConfig
+from egress.inputs import ca_option
 from egress.model.authority import UpstreamProxy
 from egress.model.errors import AuthorizerUnavailable
 from egress.resources import load_resources
@@ -55,6 +56,10 @@ class Finding:
     level: Level
     option: str
     text: str
+
+    def spelled(self, spell: Callable[[str], str]) -> Finding:
+        """Return the finding with the name of its option as the user gave it."""
+        return attrs.evolve(self, option=spell(self.option))
 
     def __str__(self) -> str:
         """Return one line."""
@@ -118,7 +123,7 @@ def _ca(config: ProxyConfig) -> Iterator[Finding]:
     try:
         authority = source.load(now)
     except CaError as error:
-        yield Finding(Level.ERROR, option, error.reason)
+        yield Finding(Level.ERROR, ca_option(config, error), error.reason)
         return
     left = time_left(authority.not_after, now)
     if authority.ends_soon(now):

@@ -7,7 +7,7 @@ most six lines is printed once it listens.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Final
@@ -171,9 +171,11 @@ def makeService(options: Options) -> IService:
 
 
 @inlineCallbacks
-def _check(reactor: Any, config: ProxyConfig) -> Generator[Deferred[Any], Any, tuple[list[str], int]]:
+def _check(
+    reactor: Any, config: ProxyConfig, spell: Callable[[str], str]
+) -> Generator[Deferred[Any], Any, tuple[list[str], int]]:
     findings = yield check_configuration(reactor, config)
-    return [str(finding) for finding in findings], exit_status(findings)
+    return [str(finding.spelled(spell)) for finding in findings], exit_status(findings)
 
 
 def _report_readiness(proxy: EgressProxyService | WorkerPool) -> Deferred[None]:

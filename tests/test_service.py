@@ -462,8 +462,13 @@ class CaTests(ServiceTestCase):
         self.assertFalse(self.ca_dir.exists())
         key.chmod(0o644)
         error = self.assertRaises(ConfigError, self.make, ca_cert=certificate, ca_key=key)
-        self.assertEqual(error.option, "--ca-cert")
+        self.assertEqual(error.option, "--ca-key")
         self.assertIn("chmod 600", str(error))
+        key.chmod(0o600)
+        key.write_bytes(key_pem_of(TestCA("Other").key))
+        self.assertEqual(self.assertRaises(ConfigError, self.make, ca_cert=certificate, ca_key=key).option, "--ca-key")
+        certificate.write_bytes(b"junk")
+        self.assertEqual(self.assertRaises(ConfigError, self.make, ca_cert=certificate, ca_key=key).option, "--ca-cert")
         self.assertRaises(ConfigError, self.make, ca_cert=certificate)
 
     def test_constraints(self) -> None:

@@ -259,7 +259,7 @@ class MakeServiceTests(Cases.AnyPlugin):
         for foreground in (True, False):
             error = self.assertRaises(SystemExit, makeService, self.options("--check", nodaemon=foreground))
             self.assertEqual(error.code, 1)
-        self.assertEqual(out.getvalue(), 2 * "ok       --listen: x\nerror    --policy: y\n")
+        self.assertEqual(out.getvalue(), 2 * "ok       EGRESS_LISTEN: x\nerror    --policy: y\n")
         self.assertEqual(self.configs, [])
 
     def test_workers(self) -> None:

@@ -11,6 +11,8 @@ from egress.cli.parser import epilog
 from egress.cli.proxy_options import add_proxy_options, given_options
 from egress.config.load import load_config
 from egress.config.model import ConfigError
+from egress.config.options import OPTIONS
+from egress.config.wording import Spellings
 from egress.preflight import Finding, Level, check_configuration, exit_status
 from egress.runtime.colors import Color, Painter
 from egress.runtime.react import run
@@ -41,12 +43,15 @@ def add_parser(commands: Any) -> None:
 
 def _run(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> int:
     findings: list[Finding]
+    arguments = given_options(given)
     try:
-        config = load_config(given_options(given), environ)
+        config = load_config(arguments, environ)
     except ConfigError as error:
         findings = [Finding.of(error)]
     else:
-        findings = run(lambda reactor: check_configuration(reactor, config))
+        found = run(lambda reactor: check_configuration(reactor, config))
+        spell = Spellings(OPTIONS, arguments, environ).of
+        findings = [finding.spelled(spell) for finding in found]
     if given.json:
         write_json(out, {"findings": [finding.as_json() for finding in findings]})
     else:

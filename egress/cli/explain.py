@@ -16,7 +16,7 @@ from egress.cli.admin_client import add_options, admin_api
 from egress.cli.errors import CommandFailed
 from egress.cli.output import plain
 from egress.cli.parser import epilog
-from egress.cli.proxy_options import add_proxy_options, given_options
+from egress.cli.proxy_options import add_proxy_options, given_options, reworded
 from egress.cli.upstream_variables import notes, without_client_proxies
 from egress.config.load import load_config
 from egress.config.model import ConfigError, ProxyConfig
@@ -112,7 +112,9 @@ def _run(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> 
             document = run(lambda reactor: explained(reactor, config, question)).to_json()
     except TookTooLong as error:
         raise ExplainFailed(f"the explanation was not complete within {_SECONDS:g} s") from error
-    except (CommandFailed, ConfigError) as error:
+    except ConfigError as error:
+        raise ExplainFailed(str(reworded(error, given, environ))) from error
+    except CommandFailed as error:
         raise ExplainFailed(str(error)) from error
     out.write(json.dumps(document, indent=2) + "\n" if given.json else in_lines(document))
     return STATUSES.get(document["verdict"], NO_DECISION)

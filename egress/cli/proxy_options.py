@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
+from egress.config.model import ConfigError
 from egress.config.option import Option
 from egress.config.options import OPTIONS
+from egress.config.wording import Spellings
 
 _DEST: Final = "option "
 
@@ -31,6 +33,11 @@ def _add(parser: argparse.ArgumentParser, option: Option, names: list[str]) -> N
     if not option.flag:
         kind["metavar"] = option.metavar
     parser.add_argument(*names, dest=_DEST + option.name, help=text, **kind)
+
+
+def reworded(error: ConfigError, given: argparse.Namespace, environ: Mapping[str, str]) -> ConfigError:
+    """Return an error with the name of the option as the user gave it: an option, a variable, or a key of a file."""
+    return Spellings(OPTIONS, given_options(given), environ).reworded(error)
 
 
 def given_options(given: argparse.Namespace) -> dict[str, list[str]]:

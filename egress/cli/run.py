@@ -15,7 +15,7 @@ from typing import Any, Final, TextIO
 from egress.cli.errors import CommandFailed
 from egress.cli.output import plain, write_file
 from egress.cli.parser import epilog
-from egress.cli.proxy_options import add_proxy_options, given_options
+from egress.cli.proxy_options import add_proxy_options, given_options, reworded
 from egress.cli.run_lock import RunLock
 from egress.cli.running_proxy import DEFAULT_URL, ProxyUrl, ca_config, reject_options_of_the_proxy, write_files
 from egress.config.load import load_config
@@ -153,7 +153,9 @@ def _run(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> 
         raise RunFailed(str(error), error.exit_status) from error
     except CannotIsolate as error:
         raise RunFailed(f"--isolate: {error}") from error
-    except (ConfigError, CommandFailed) as error:
+    except ConfigError as error:
+        raise RunFailed(str(reworded(error, given, environ))) from error
+    except CommandFailed as error:
         raise RunFailed(str(error)) from error
     if lock is not None:
         lines, summary.new_destinations = lock.finish()

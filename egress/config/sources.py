@@ -169,14 +169,15 @@ def _from_environment(
 def _from_file(known: Mapping[str, Option], file: RawValue) -> Iterator[tuple[str, RawValue]]:
     path: Path = file.read()
     try:
-        table = parse_toml(path.read_text("utf-8"))
+        text = path.read_text("utf-8")
+        table = parse_toml(text)
     except UnicodeDecodeError as error:
         raise file.refuse("must be TOML in UTF-8") from error
     except NotToml as error:
         raise file.refuse(f"must be TOML: {error}") from error
     place = ParseContext(path.parent, file.place.reactor)
     for key, value in table.items():
-        spelling = f"{key if key.isprintable() else ascii(key)} in {path}"
+        spelling = f"{key if key.isprintable() else ascii(key)} in {path}{_line_of(key, text)}"
         option = known.get(key)
         if option is None:
             close = get_close_matches(key.lower().replace("_", "-"), known, n=1)
@@ -189,6 +190,12 @@ def _from_file(known: Mapping[str, Option], file: RawValue) -> Iterator[tuple[st
         if option.name == "config":
             raise ConfigError(spelling, "", "cannot be set in a configuration file: remove it")
         yield from _by_field(RawValue(option, spelling, _split(option, _texts(option, spelling, value)), place))
+
+
+def _line_of(key: str, text: str) -> str:
+    """Return the line of a key at the top level of a file, as a suffix of the file's name; empty if it is not found."""
+    match = re.search(rf"^[ \t]*(?:\[+[ \t]*)?([\"']?){re.escape(key)}\1[ \t]*[=.\]]", text, re.MULTILINE)
+    return f":{text.count(chr(10), 0, match.start()) + 1}" if match else ""
 
 
 def _texts(option: Option, spelling: str, value: object) -> list[str]:

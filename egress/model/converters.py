@@ -30,7 +30,7 @@ _UNIONS: Final = (Union, types.UnionType)
 class ConfigError(ValueError):
     """A value with which the proxy cannot start.
 
-    @ivar option: the option as the user spelled it: C{--authz-url}, C{EGRESS_AUTHZ_URL}, C{authz-url in FILE}; the
+    @ivar option: the option as the user spelled it: C{--authz-url}, C{EGRESS_AUTHZ_URL}, C{authz-url in FILE:LINE}; the
         field if an application created the configuration.
     @ivar value: the value as given; empty if it is a secret.
     @ivar remedy: the fix, in one clause.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import attrs
 
 from egress.config.model import STDOUT, ConfigError
+from egress.config.wording import Spellings
 from egress.model.log_format import LogFormat
 from egress.runtime.global_reactor import global_reactor
 from egress.runtime.log_output import log_observer
@@ -59,7 +60,7 @@ def make_program(
     make: Callable[[Any, C], S],
     message: Callable[[Sequence[IAddress], S, C], str],
     admin: Callable[[C], AdminEndpoint | None] = lambda config: None,
-    check: Callable[[Any, C], Deferred[tuple[list[str], int]]] | None = None,
+    check: Callable[[Any, C, Callable[[str], str]], Deferred[tuple[list[str], int]]] | None = None,
     started: Callable[[S], object] = lambda service: None,
 ) -> Program:
     """Make the program of a plugin, for C{makeService} (C{twisted.application.service.IServiceMaker}).
@@ -69,13 +70,14 @@ def make_program(
     @param make: makes the service on a reactor.
     @param message: writes the start message, for the addresses of the listeners.
     @param admin: returns the endpoint of the admin API, if there is one.
-    @param check: checks the configuration for C{--check}, and returns lines and the exit status; C{None}: making the
-        service is all that is checked.
+    @param check: checks the configuration for C{--check}, and returns lines and the exit status; its last argument
+        names an option as the user gave it.  C{None}: making the service is all that is checked.
     @param started: is called when the service listens, after the start message.
     @raise SystemExit: with one line, if the configuration cannot be used.
     """
     # twistd has installed the reactor that was chosen.
     reactor = global_reactor()
+    spellings = Spellings(options.table, options.arguments, os.environ)
     terminal = Terminal.of(options.program, options.parent)
     try:
         config = load(options.arguments, os.environ, reactor)
@@ -83,14 +85,14 @@ def make_program(
         if config.audit_log == STDOUT and not terminal.foreground:
             raise ConfigError("--audit-log", STDOUT, "a daemon has no standard output: name a file, or use twistd -n")
         if options.checks and check is not None:
-            lines, status = run(lambda reactor: check(reactor, config))
+            lines, status = run(lambda reactor: check(reactor, config, spellings.of))
             terminal.end(lines, status)
         observer = log_observer(config.log_format, options.parent, os.environ, terminal.out)
         service = make(reactor, config)
         if options.checks:
             terminal.end(["ok       the configuration is valid"], 0)
     except ConfigError as error:
-        exit_with(options.program, str(error))
+        exit_with(options.program, str(spellings.reworded(error)))
     if config.log_format is LogFormat.JSON and observer is not None:
         # A reader of the log does not expect text between its records.
         terminal = attrs.evolve(terminal, logs=True)
@@ -101,7 +103,7 @@ def make_program(
     return Program(
         service,
         message=lambda addresses: message(addresses, service, config),
-        fault=lambda error: start_fault(error, config, admin(config)),
+        fault=lambda error: start_fault(error, config, admin(config), spell=spellings.of),
         terminal=terminal,
         stop=reactor.stop,
         observer=observer,

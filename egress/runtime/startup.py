@@ -93,19 +93,24 @@ _REMEDIES: Final = {
 }
 
 
-def start_fault(error: BaseException | None, config: HasMetrics, admin: AdminEndpoint | None = None) -> str:
+def start_fault(
+    error: BaseException | None,
+    config: HasMetrics,
+    admin: AdminEndpoint | None = None,
+    *,
+    spell: Callable[[str], str] = str,
+) -> str:
     """Explain in one line why a program cannot start, with the remedy.
 
     @param error: the error.
     @param config: the configuration.
     @param admin: the configured endpoint of the admin API.
+    @param spell: names an option as the user gave it.
     """
+    if isinstance(error, ConfigError):
+        return str(ConfigError(spell(error.option), error.value, error.remedy))
     if not isinstance(error, CannotListenError):
-        return (
-            str(error)
-            if isinstance(error, (ConfigError, WorkerFailed))
-            else f"cannot start: {type(error).__name__}: {error}"
-        )
+        return str(error) if isinstance(error, WorkerFailed) else f"cannot start: {type(error).__name__}: {error}"
     metrics = (error.interface, error.port) == (config.metrics_interface, config.metrics_port)
     # The port of a UNIX socket is its path, which Twisted may have encoded to bytes.
     port = os.fsdecode(error.port) if isinstance(error.port, bytes) else error.port
@@ -114,7 +119,7 @@ def start_fault(error: BaseException | None, config: HasMetrics, admin: AdminEnd
     reason = os.strerror(code) if isinstance(code, int) and code in errno.errorcode else str(error.socketError)
     remedy = _REMEDIES.get(code or 0, "choose another")
     option = "--metrics-port" if metrics else "--admin" if admin is not None and admin.is_at(port) else "--listen"
-    return f"{option}: cannot listen on {where}: {reason}; {remedy}"
+    return f"{spell(option)}: cannot listen on {where}: {reason}; {remedy}"
 
 
 def facts_of(program: str, facts: Iterable[tuple[str, str]]) -> list[str]:

@@ -40,11 +40,13 @@ class CaError(Exception):
     """A CA that cannot be used.
 
     @ivar reason: the problem and, if files are involved, the name of the file and the remedy.
+    @ivar of_key: whether the problem is the key, and not the certificate.
     """
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, *, of_key: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.of_key = of_key
 
 
 @attrs.frozen
@@ -115,11 +117,11 @@ def _for_servers(certificate: x509.Certificate) -> bool:
 
 def _check_key(key: object, certificate: x509.Certificate) -> CaKey:
     if not isinstance(key, (ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey)):
-        raise CaError("its key is neither an ECDSA nor an RSA key")
+        raise CaError("its key is neither an ECDSA nor an RSA key", of_key=True)
     if isinstance(key, rsa.RSAPrivateKey) and key.key_size < _RSA_BITS:
-        raise CaError(f"its RSA key has {key.key_size} bits, but clients require at least {_RSA_BITS}")
+        raise CaError(f"its RSA key has {key.key_size} bits, but clients require at least {_RSA_BITS}", of_key=True)
     if key.public_key() != certificate.public_key():
-        raise CaError("its key does not belong to its certificate")
+        raise CaError("its key does not belong to its certificate", of_key=True)
     return key
 
 
@@ -336,9 +338,9 @@ def _read_key(text: bytes) -> object:
     try:
         return serialization.load_pem_private_key(text, None)
     except TypeError as error:
-        raise CaError("its key is encrypted; store it without a passphrase") from error
+        raise CaError("its key is encrypted; store it without a passphrase", of_key=True) from error
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise CaError("its key cannot be read as PEM") from error
+        raise CaError("its key cannot be read as PEM", of_key=True) from error
 
 
 def read_certificate(text: bytes) -> x509.Certificate:

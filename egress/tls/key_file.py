@@ -18,4 +18,4 @@ def read_key_file(path: Path) -> bytes | None:
     try:
         return read_secret(path)
     except ExposedFile as error:
-        raise CaError(error.reason) from error
+        raise CaError(error.reason, of_key=True) from error

@@ -41,13 +41,15 @@ class ProvidedCa:
         try:
             secret = read_key_file(self.key_path)
         except OSError as error:
-            raise CaError(f"{self.key_path}: {error.strerror}; specify a readable key") from error
+            raise CaError(f"{self.key_path}: {error.strerror}; specify a readable key", of_key=True) from error
         if secret is None:
-            raise CaError(f"{self.key_path}: is missing; specify the key of {self.certificate_path}")
+            raise CaError(f"{self.key_path}: is missing; specify the key of {self.certificate_path}", of_key=True)
         try:
             return CertificateAuthority.from_key(secret, certificate, now, chain)
         except CaError as error:
-            raise CaError(f"{self.certificate_path} with {self.key_path}: {error.reason}") from error
+            raise CaError(
+                f"{self.certificate_path} with {self.key_path}: {error.reason}", of_key=error.of_key
+            ) from error
 
     load_or_create = load
 

@@ -6,7 +6,8 @@ import argparse
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.cli.proxy_options import add_proxy_options, given_options
+from egress.cli.proxy_options import add_proxy_options, given_options, reworded
+from egress.config.model import ConfigError
 
 
 class ProxyOptionsTests(SynchronousTestCase):
@@ -18,6 +19,15 @@ class ProxyOptionsTests(SynchronousTestCase):
         given = parser.parse_args(["--allow-ports", "1", "--allow-ports=2", "--authz-via-upstream"])
         self.assertEqual(given_options(given), {"allow-ports": ["1", "2"], "authz-via-upstream": ["true"]})
         self.assertEqual(given_options(parser.parse_args([])), {})
+
+    def test_reworded(self) -> None:
+        """An error names the variable that has the value."""
+        parser = argparse.ArgumentParser()
+        add_proxy_options(parser)
+        error = ConfigError("--policy", "x", "rule 3 has no reason")
+        for arguments, expected in (([], "EGRESS_POLICY"), (["--policy", "x"], "--policy")):
+            given = parser.parse_args(arguments)
+            self.assertEqual(reworded(error, given, {"EGRESS_POLICY": "x"}).option, expected)
 
     def test_without(self) -> None:
         parser = argparse.ArgumentParser(allow_abbrev=False)

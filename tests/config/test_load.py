@@ -435,18 +435,18 @@ class FileTests(LoadTests):
         for file, expected in (
             (
                 'authz-timeout = "soon"',
-                "authz-timeout in <dir>/egress.toml 'soon': write a number of seconds, or with a "
+                "authz-timeout in <dir>/egress.toml:1 'soon': write a number of seconds, or with a "
                 "unit, as in 5, 2.5s, 500ms or 2m",
             ),
             (
                 "authz-timeout = -1",
-                "authz-timeout in <dir>/egress.toml '-1': write a number of seconds, or with a "
+                "authz-timeout in <dir>/egress.toml:1 '-1': write a number of seconds, or with a "
                 "unit, as in 5, 2.5s, 500ms or 2m",
             ),
-            ("autz_url = 'x'", "autz_url in <dir>/egress.toml: unknown option; did you mean authz-url?"),
+            ("autz_url = 'x'", "autz_url in <dir>/egress.toml:1: unknown option; did you mean authz-url?"),
             (
                 "zzz = 1",
-                "zzz in <dir>/egress.toml: unknown option; use the names of the command-line options, without the "
+                "zzz in <dir>/egress.toml:1: unknown option; use the names of the command-line options, without the "
                 "dashes",
             ),
             (
@@ -454,13 +454,17 @@ class FileTests(LoadTests):
                 "'a\\nb' in <dir>/egress.toml: unknown option; use the names of the command-line options, "
                 "without the dashes",
             ),
-            ("[authz]\nurl = 'x'", "authz in <dir>/egress.toml: unknown option; did you mean authz-url?"),
-            ("config = 'other.toml'", "config in <dir>/egress.toml: cannot be set in a configuration file: remove it"),
-            ("policy = true", "policy in <dir>/egress.toml: write a string or a number"),
-            ("policy = ['a']", "policy in <dir>/egress.toml: write a string or a number"),
-            ("passthrough = [1]", "passthrough in <dir>/egress.toml: write a list of strings"),
-            ("authz-via-upstream = 2024-01-01", "authz-via-upstream in <dir>/egress.toml: write true or false"),
-            ("listen = []", "listen in <dir>/egress.toml: must not be empty"),
+            ("[authz]\nurl = 'x'", "authz in <dir>/egress.toml:1: unknown option; did you mean authz-url?"),
+            (
+                "config = 'other.toml'",
+                "config in <dir>/egress.toml:1: cannot be set in a configuration file: remove it",
+            ),
+            ("# a comment\n\n policy= true", "policy in <dir>/egress.toml:3: write a string or a number"),
+            ("policy = true", "policy in <dir>/egress.toml:1: write a string or a number"),
+            ("policy = ['a']", "policy in <dir>/egress.toml:1: write a string or a number"),
+            ("passthrough = [1]", "passthrough in <dir>/egress.toml:1: write a list of strings"),
+            ("authz-via-upstream = 2024-01-01", "authz-via-upstream in <dir>/egress.toml:1: write true or false"),
+            ("listen = []", "listen in <dir>/egress.toml:1: must not be empty"),
             ("=", "--config 'egress.toml': must be TOML: Invalid statement (at line 1, column 1)"),
             (b"\xff", "--config 'egress.toml': must be TOML in UTF-8"),
         ):

@@ -6,6 +6,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.config.load import load_config
 from egress.config.model import ConfigError
+from egress.config.options import OPTIONS
+from egress.config.wording import Spellings
 from tests.files import make_directory
 
 
@@ -63,8 +65,36 @@ class WordingTests(SynchronousTestCase):
         self.refused(
             {"config": ["egress.toml"]},
             {},
-            f"metrics-interface in {path} '0.0.0.0': has no effect without a metrics port: set --metrics-port",
+            f"metrics-interface in {path}:1 '0.0.0.0': has no effect without a metrics port: set --metrics-port",
         )
+
+    def test_spellings(self) -> None:
+        """Errors that are found after the configuration is loaded use the same names."""
+        path = self.write("egress.toml", 'mode = "observe"\n\nsecrets = "x"\n')
+        environ = {
+            "EGRESS_POLICY": "x",
+            "EGRESS_AUTHZ_TOKEN": "hunter2",
+            "HTTP_PROXY": "http://p",
+            "https_proxy": "http://q",
+        }
+        spellings = Spellings(OPTIONS, {"config": [path], "ca-dir": ["x"]}, environ)
+        for option, expected in (
+            ("--ca-dir", "--ca-dir"),
+            ("--policy", "EGRESS_POLICY"),
+            ("--authz-token-file", "EGRESS_AUTHZ_TOKEN"),
+            ("--secrets", f"secrets in {path}:3"),
+            ("--upstream-proxy", "HTTP_PROXY and https_proxy"),
+            ("--listen", "--listen"),
+            ("workers", "workers"),
+        ):
+            with self.subTest(option):
+                self.assertEqual(spellings.of(option), expected)
+        error = spellings.reworded(ConfigError("--policy", "x", "rule 3 has no reason"))
+        self.assertEqual(str(error), "EGRESS_POLICY 'x': rule 3 has no reason")
+
+    def test_spellings_of_an_invalid_configuration(self) -> None:
+        """The error that is reported names the problem."""
+        self.assertEqual(Spellings(OPTIONS, {"config": ["/no/such/file"]}, {}).of("--policy"), "--policy")
 
     def test_secrets(self) -> None:
         self.write("token", "hunter2")
