@@ -43,8 +43,8 @@ class NoProxyTests(SynchronousTestCase):
                 self.assertEqual(excludes_proxy_host(text), excluded)
 
     def test_variables(self) -> None:
-        environ = {"NO_PROXY": "localhost", "no_proxy": "*", "npm_config_noproxy": ".com", "OTHER": "*"}
-        self.assertEqual(wide_bypasses(environ), ["no_proxy", "npm_config_noproxy"])
+        environ = {"NO_PROXY": "localhost", "no_proxy": "*", "NPM_CONFIG_NOPROXY": ".com", "OTHER": "*"}
+        self.assertEqual(wide_bypasses(environ), ["no_proxy", "NPM_CONFIG_NOPROXY"])
 
 
 class EnvironmentTests(SynchronousTestCase):
