@@ -31,6 +31,7 @@ class Contact:
     @ivar ahead: by how many seconds the clock of the server is ahead of the clock of this machine.
     @ivar leaf: the certificate that the proxy presents for its own address.
     @ivar tunnel_status: the status code of the CONNECT to the proxy's own address.
+    @ivar tunnel_error: why there is no TLS session in its tunnel.
     """
 
     error: str | None = None
@@ -39,6 +40,7 @@ class Contact:
     ahead: float | None = None
     leaf: x509.Certificate | None = None
     tunnel_status: int | None = None
+    tunnel_error: str | None = None
 
 
 def proxy_contact(url: str, seconds: float) -> Contact:
@@ -59,15 +61,23 @@ def proxy_contact(url: str, seconds: float) -> Contact:
             # TLS inside TLS is not examined.
             return contact
         with _connected(host, port, secure, seconds) as stream:
-            target = f"{PROXY_HOST}:443"
-            tunnel, _, _ = _exchange(stream, f"CONNECT {target}", target, authorization)
-            if tunnel != 200:
-                return attrs.evolve(contact, tunnel_status=tunnel)
-            with unverified().wrap_socket(stream, server_hostname=PROXY_HOST) as secured:
-                data = secured.getpeercert(binary_form=True) or b""
-        return attrs.evolve(contact, tunnel_status=tunnel, leaf=x509.load_der_x509_certificate(data))
+            return _through_tunnel(stream, contact, authorization)
     except (OSError, ValueError) as error:
         return Contact(error=_words(error))
+
+
+def _through_tunnel(stream: socket.socket, contact: Contact, authorization: bytes | None) -> Contact:
+    """Open a tunnel to the proxy's own address, and get the certificate that the proxy presents."""
+    target = f"{PROXY_HOST}:443"
+    try:
+        status, _, _ = _exchange(stream, f"CONNECT {target}", target, authorization)
+        if status != 200:
+            return attrs.evolve(contact, tunnel_status=status)
+        with unverified().wrap_socket(stream, server_hostname=PROXY_HOST) as secured:
+            data = secured.getpeercert(binary_form=True) or b""
+        return attrs.evolve(contact, tunnel_status=status, leaf=x509.load_der_x509_certificate(data))
+    except (OSError, ValueError) as error:
+        return attrs.evolve(contact, tunnel_error=_words(error))
 
 
 def upstream_contact(upstream: UpstreamProxy, seconds: float) -> Contact:

@@ -39,6 +39,11 @@ def judge_proxy(contact: Contact, proxy: str, *, own: bool) -> Finding:
         return fault(name, why, Fix("egress doctor --own"))
     if contact.status != 200:
         return fault(name, f"responds with status {contact.status}", Fix(f"curl -v -x {proxy} http://example.com/"))
+    if contact.tunnel_error is not None:
+        # Most likely, its CA has expired.
+        return fault(
+            name, f"cannot intercept TLS: {contact.tunnel_error}; its log has the reason", Fix("egress ca show")
+        )
     if contact.tunnel_status not in (None, 200):
         why = f"rejects https to its own address with status {contact.tunnel_status}, so http was requested"
         return skipped(name, f"{why}; name constraints can exclude the address")

@@ -17,6 +17,11 @@ from egress.doctor.symptoms import Cause, cause_of
 from egress.model.quote import printable
 
 _MAX_TEXT: Final = 160
+# The program in PATH is that of a version manager, which has no version of it.
+_NO_PROGRAM: Final = re.compile(
+    r"^(error: rustup could not choose|pyenv: .* not found|No version is set for command|nodenv: |rbenv: )",
+    re.MULTILINE,
+)
 _USERINFO: Final = re.compile(r"//[^/\s@]+@")
 
 
@@ -44,6 +49,8 @@ def judge_attempt(runtime: Runtime, attempt: Attempt, setup: Setup) -> Finding:
     name, output = runtime.name, attempt.output
     if runtime.response.search(output):
         return Finding(name, Status.OK, "uses the proxy, and trusts its CA", seconds=attempt.seconds)
+    if _NO_PROGRAM.search(output):
+        return skipped(name, last_line(output))
     if runtime.unusable is not None and runtime.unusable.search(output):
         return skipped(name, NOT_INSTALLED if runtime.unusable is LIBRARY_MISSING else last_line(output))
     cause = Cause.TIMEOUT if attempt.status is None else cause_of(output)

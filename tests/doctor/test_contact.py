@@ -115,6 +115,14 @@ class ContactTests(SynchronousTestCase):
         self.assertEqual((found.status, found.tunnel_status, found.leaf), (200, 403, None))
         self.assertNotIn(b"Proxy-Authorization", self.streams[0].sent)
 
+    def test_a_tunnel_that_fails(self) -> None:
+        """The proxy responds, but cannot issue a certificate."""
+        for second in (Stream(b""), Stream(response(200))):
+            self.streams, self.connected = [Stream(response(200, OWN)), second], []
+            found = proxy_contact("http://proxy.test:8080", 5.0)
+            self.assertEqual((found.error, found.status, found.leaf), (None, 200, None))
+            self.assertIsNotNone(found.tunnel_error)
+
     def test_a_proxy_with_tls(self) -> None:
         """TLS inside TLS is not examined."""
         found = self.contact(response(200, OWN), url="https://proxy.test")

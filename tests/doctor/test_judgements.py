@@ -72,6 +72,10 @@ class ProxyTests(JudgementTestCase):
     def test_another_status(self) -> None:
         self.assert_found(self.judge(status=503, egressproxy=True), Status.FAULT, "status 503")
 
+    def test_no_tls(self) -> None:
+        finding = self.judge(status=200, egressproxy=True, tunnel_error="EOF")
+        self.assert_found(finding, Status.FAULT, "cannot intercept TLS: EOF", "egress ca show")
+
     def test_name_constraints(self) -> None:
         finding = self.judge(status=200, egressproxy=True, tunnel_status=403)
         self.assert_found(finding, Status.SKIPPED, "name constraints")

@@ -49,6 +49,14 @@ class JudgementTests(SynchronousTestCase):
             finding = self.judge(name, output)
             self.assertEqual((finding.status, finding.text), (Status.SKIPPED, text))
 
+    def test_version_managers(self) -> None:
+        for name, output in (
+            ("cargo", "error: rustup could not choose a version of cargo to run"),
+            ("urllib", "pyenv: python3: command not found"),
+            ("node", "No version is set for command node"),
+        ):
+            self.assertEqual(self.judge(name, output, 127).status, Status.SKIPPED)
+
     def test_causes(self) -> None:
         finding = self.judge("curl", "curl: (6) Could not resolve host: egressproxy.invalid")
         self.assertEqual((finding.status, finding.text), (Status.FAULT, "does not use the proxy"))
