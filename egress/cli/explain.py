@@ -189,6 +189,8 @@ def in_lines(document: Mapping[str, Any]) -> str:
     if verdict == "no decision" and document["code"] not in _UNDECIDED:
         verdict = "would fail"
     lines += ["", f"{verdict}: {document['reason']}", f"  by {who}{answer}"]
+    if document["code"] == "invalid-target" and "://" not in document["url"]:
+        lines.append("  Write an absolute URL, as in https://example.com/.")
     return "\n".join(map(plain, lines)) + "\n"
 
 

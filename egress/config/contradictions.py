@@ -205,7 +205,7 @@ PROXY: Final = (
         "the clients of a transparent listener cannot authenticate: add client-auth=none to that listener in {listen}",
     ),
     *(
-        Contradiction(name, _is_the_proxy(name), "is the address of this proxy: set another proxy, or none")
+        Contradiction(name, _is_the_proxy(name), "is the address of this proxy: remove it, or set another proxy")
         for name in ("upstream_http", "upstream_https")
     ),
 )

@@ -64,6 +64,12 @@ class LinesTests(SynchronousTestCase):
             document |= {"status": 403, "code": "denied"}
             self.assertTrue(in_lines(document).endswith("  by proxy; the client gets 403 (denied)\n"))
 
+    def test_no_scheme(self) -> None:
+        """As in a browser, users leave out the scheme."""
+        for url, hint in (("example.com/", True), ("https://[", False)):
+            document = Explanation("GET", url, (), "deny", "why", "proxy", None, 400, "invalid-target").to_json()
+            self.assertIs(in_lines(document).endswith("\n  Write an absolute URL, as in https://example.com/.\n"), hint)
+
     def test_failure_after_the_decision(self) -> None:
         for code, word in (("authorizer-unavailable", "no decision"), ("name-not-resolved", "would fail")):
             document = Explanation("GET", "x", (), "none", "why", "proxy", None, 502, code).to_json()

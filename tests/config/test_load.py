@@ -560,7 +560,7 @@ class ContradictionTests(LoadTests):
         ):
             with self.subTest(listen, proxy=proxy):
                 self.refuse(
-                    f"HTTPS_PROXY {proxy!r}: is the address of this proxy: set another proxy, or none",
+                    f"HTTPS_PROXY {proxy!r}: is the address of this proxy: remove it, or set another proxy",
                     {"listen": [listen]},
                     {"HTTPS_PROXY": proxy},
                 )
