@@ -22,6 +22,7 @@ def to_json(summary: Summary) -> str:
         "failed": summary.failed,
         "observed": summary.observed,
         "refusals": [_refusal(summary, refusal, number) for refusal, number in summary.refusals.most_common()],
+        "failures": [_failure(failure, number) for failure, number in summary.failures.most_common()],
         "fix": None if fix is None else {"instruction": fix[0], "policy": fix[1]},
         "destinations": dict(sorted(summary.destinations.items())),
         "newDestinations": summary.new_destinations,
@@ -31,12 +32,15 @@ def to_json(summary: Summary) -> str:
 
 
 def _refusal(summary: Summary, refusal: Refusal, number: int) -> dict[str, str | int | None]:
+    return {**_failure(refusal, number), "rule": summary.rule_of(refusal)}
+
+
+def _failure(failure: Refusal, number: int) -> dict[str, str | int | None]:
     return {
-        "code": refusal.outcome,
-        "method": refusal.method,
-        "url": refusal.url,
-        "reason": refusal.reason,
-        "rule": summary.rule_of(refusal),
+        "code": failure.outcome,
+        "method": failure.method,
+        "url": failure.url,
+        "reason": failure.reason,
         "requests": number,
     }
 
@@ -52,6 +56,12 @@ def to_markdown(summary: Summary) -> str:
             request = _code(f"{refusal.method} {refusal.url}")
             code, reason = _code(refusal.outcome), _code(refusal.reason)
             lines.append(f"| {request} | {number:,} | {code} | {reason} | {_code(summary.rule_of(refusal) or '')} |")
+        lines.append("")
+    if summary.failures:
+        lines += ["| Failed | Requests | Code | Reason |", "| --- | ---: | --- | --- |"]
+        for failure, number in summary.failures.most_common():
+            request, code = _code(f"{failure.method} {failure.url}"), _code(failure.outcome)
+            lines.append(f"| {request} | {number:,} | {code} | {_code(failure.reason)} |")
         lines.append("")
     if fix := summary.fix():
         instruction, text = fix

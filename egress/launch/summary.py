@@ -31,6 +31,7 @@ MAX_LEARNED: Final = 100_000
 _MAX_RULES: Final = 10
 _ALLOW: Final = "allow"
 _DENIED: Final = "denied"
+_FORWARDED: Final = "forwarded"
 _UNUSED: Final = OUTCOMES[TunnelWithoutRequest].code
 _PROXY_ADDRESSED: Final = OUTCOMES[ProxyAddressed].code
 
@@ -41,7 +42,7 @@ Style = Callable[[str, Color | None], str]
 
 @attrs.frozen
 class Refusal:
-    """What several refused requests have in common.
+    """What several requests have in common that were refused, or that were allowed and failed.
 
     @ivar method: C{CONNECT} for a tunnel.
     @ivar url: the URL without its query; host and port for a tunnel.
@@ -69,7 +70,8 @@ class Summary:
     @ivar traffic: the allowed requests whose name was resolved, to learn a policy from them.
     @ivar destinations: the hosts, with ports, of these requests.
     @ivar refusals: the number of requests for each refusal.
-    @ivar not_stored: the number of requests that are counted, but not among the destinations and refusals.
+    @ivar failures: the number of requests for each failure of an allowed request.
+    @ivar not_stored: the number of requests that are counted, but not among the destinations, refusals and failures.
     @ivar new_destinations: the destinations that are not in the lock file; C{None} without one.
 
     @param observe: is called with each request for which there is a decision, up to L{MAX_LEARNED}.
@@ -89,6 +91,7 @@ class Summary:
         self.traffic = Suggestion()
         self.destinations: Counter[str] = Counter()
         self.refusals: Counter[Refusal] = Counter()
+        self.failures: Counter[Refusal] = Counter()
         self.not_stored = 0
         self.new_destinations: list[str] | None = None
         self._denied = Suggestion()
@@ -118,7 +121,9 @@ class Summary:
             self._observe(line)
         if record.verdict == _ALLOW:
             self.allowed += 1
-            self.failed += record.outcome != "forwarded"
+            if record.outcome != _FORWARDED:
+                self.failed += 1
+                self._count(self.failures, _refusal(record, record.url if line is None else line.url))
             self.observed += record.observed is not None
             if line is not None and line.left:
                 if self.traffic.requests < MAX_LEARNED:
@@ -184,6 +189,13 @@ class Summary:
         more = len(self.refusals) - SHOWN
         if more > 0:
             yield style(f"  and {counted(more, 'other refusal')}", None)
+        for failure, number in self.failures.most_common(SHOWN):
+            times = f" ({number:,} times)" if number > 1 else ""
+            yield style(f"  failed, {failure.outcome}: {failure.method} {failure.url}{times}", Color.RED)
+            yield style(f"    reason: {failure.reason}", None)
+        more = len(self.failures) - SHOWN
+        if more > 0:
+            yield style(f"  and {counted(more, 'other failure')}", None)
         if fix := self.fix():
             instruction, text = fix
             yield style(f"  {instruction}", Color.CYAN)

@@ -43,6 +43,7 @@ class ReportTests(SynchronousTestCase):
                 "observed": 0,
                 "notStored": 0,
                 "refusals": [{**refusal, "requests": 2}],
+                "failures": [],
                 "newDestinations": None,
                 "destinations": {"api.example.com:443": 1},
             },
@@ -63,6 +64,15 @@ class ReportTests(SynchronousTestCase):
         self.summary.write(AWKWARD)
         text = to_markdown(self.summary)
         self.assertIn(f"| `GET https://a.test/??<img>` | 1 | `denied` | `a?b??c?` | `{RULE}` |", text)
+
+    def test_failures(self) -> None:
+        """Allowed requests that failed are listed with their reasons."""
+        lost = attrs.evolve(ALLOWED, url="http://typo.test/a?b", outcome="name-not-resolved", reason="no address")
+        self.summary.write(lost)
+        failure = {"code": "name-not-resolved", "method": "POST", "url": "http://typo.test/a", "reason": "no address"}
+        self.assertEqual(json.loads(to_json(self.summary))["failures"], [{**failure, "requests": 1}])
+        row = "| `POST http://typo.test/a` | 1 | `name-not-resolved` | `no address` |"
+        self.assertIn(row, to_markdown(self.summary).splitlines())
 
     def test_new_destinations(self) -> None:
         self.summary.new_destinations = ["GET     https://new.test"]

@@ -55,16 +55,23 @@ class SummaryTests(SynchronousTestCase):
         self.assertEqual(self.lines(record), ["0 requests, 0 allowed, 0 refused"])
 
     def test_allowed(self) -> None:
-        other = attrs.evolve(ALLOWED, url="http://b.test/", outcome="origin-timeout")
+        other = attrs.evolve(ALLOWED, url="http://b.test/", outcome="origin-timeout", reason="the origin is slow")
         self.assertEqual(
             self.lines(ALLOWED, ALLOWED, other),
-            ["3 requests, 3 allowed, 0 refused, 1 failed", "  destinations: api.example.com:443, b.test:80"],
+            [
+                "3 requests, 3 allowed, 0 refused, 1 failed",
+                "  failed, origin-timeout: POST http://b.test/",
+                "    reason: the origin is slow",
+                "  destinations: api.example.com:443, b.test:80",
+            ],
         )
 
     def test_unresolved(self) -> None:
         """A name without an address is no destination, and no policy allows it."""
         lost = attrs.evolve(ALLOWED, url="http://typo.test/", outcome="name-not-resolved")
-        self.assertEqual(self.lines(lost), ["1 request, 1 allowed, 0 refused, 1 failed"])
+        lines = self.lines(lost)
+        self.assertEqual(lines[1], "  failed, name-not-resolved: POST http://typo.test/")
+        self.assertNotIn("destinations", lines[-1])
         self.assertEqual(self.summary.traffic.requests, 0)
 
     def test_denied(self) -> None:
@@ -172,4 +179,11 @@ class SummaryTests(SynchronousTestCase):
             self.summary.write(attrs.evolve(ALLOWED, url=f"https://h{number:02}.test/"))
         lines = list(self.summary.lines())
         self.assertIn("  and 5 other refusals", lines)
+        for number in range(15):
+            failed = attrs.evolve(ALLOWED, url=f"https://h{number:02}.test/", outcome="origin-timeout")
+            self.summary.write(failed)
+            self.summary.write(failed)
+        lines = list(self.summary.lines())
+        self.assertIn("  and 5 other failures", lines)
+        self.assertIn("  failed, origin-timeout: POST https://h09.test/ (2 times)", lines)
         self.assertTrue(lines[-1].endswith(", h09.test:443 and 5 more"), lines[-1])
