@@ -13,18 +13,20 @@ from twisted.internet.endpoints import AdoptedStreamServerEndpoint
 
 from egress.config.listener import Listener
 from egress.config.model import ProxyConfig
+from egress.launch.client import Client
 from egress.launch.client_files import client_files
 from egress.launch.isolate.messages import View
 from egress.launch.isolate.sandbox import Sandbox, SandboxSockets
 from egress.launch.placeholder_names import PlaceholderNames, TcpNames, UdpNames
 from egress.launch.runner import executable_of
 from egress.launch.summary import Summary
-from egress.launch.variables import environment
 from egress.model.authority import Authority
 from egress.runtime.role import Role
 from egress.service import EgressProxyService
 
 _PROXY: Final = Listener("tcp:0:interface=127.0.0.1")
+# The command can change only the private temporary directory, and the directory of its files is read-only.
+_PRIVATE_PROFILE: Final = Path("/tmp/egress-browser")  # noqa: S108 -- it is private
 _TRANSPARENT: Final = Listener("tcp:0", sets_auth=True, transparent=True)
 
 
@@ -67,7 +69,9 @@ def run_isolated(
             yield proxy.listening()
             dns += _name_servers(reactor, sockets, names)
             files = client_files(config, directory, url, environ)
-            status: int = yield sandbox.run(executable, command, environment(url, files, environ))
+            profile = Client.profile_in(directory) if writable is None else _PRIVATE_PROFILE
+            client = Client(url, files, proxy.certificate_authority.leaf_key_hash, profile)
+            status: int = yield sandbox.run(executable, client.arguments(command), client.environment(environ))
         finally:
             for port in dns:
                 yield maybeDeferred(port.stopListening)

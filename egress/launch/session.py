@@ -6,31 +6,16 @@ from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import attrs
 from twisted.internet.defer import Deferred, inlineCallbacks
 
 from egress.config.model import ProxyConfig
-from egress.launch.browser import browser_flags, with_browser_flags
+from egress.launch.client import Client
 from egress.launch.client_files import client_files
 from egress.launch.runner import executable_of, run_command
 from egress.launch.summary import Summary
-from egress.launch.variables import ClientFiles, environment
+from egress.launch.variables import ClientFiles
 from egress.runtime.startup import tcp_listeners
 from egress.service import EgressProxyService
-
-
-@attrs.frozen
-class Client:
-    """The settings of a command.
-
-    @ivar proxy: the URL of the proxy.
-    @ivar files: the files that the command trusts.
-    @ivar leaf_key: see L{browser_flags}.
-    """
-
-    proxy: str
-    files: ClientFiles
-    leaf_key: str | None
 
 
 @inlineCallbacks
@@ -63,8 +48,8 @@ def run_behind_proxy(
         addresses = yield proxy.listening()
         url = tcp_listeners(addresses, config.listen)[0].url
         files = client_files(config, directory, url, environ)
-        leaf_key = proxy.certificate_authority.leaf_key_hash
-        status: int = yield _start(reactor, executable, command, environ, Client(url, files, leaf_key))
+        client = Client(url, files, proxy.certificate_authority.leaf_key_hash)
+        status: int = yield run_command(reactor, executable, client.arguments(command), client.environment(environ))
     finally:
         yield proxy.stopService()
     return status
@@ -83,13 +68,6 @@ def run_client(
     @return: fires with the exit status of the command.
     @raise egress.launch.runner.CannotRun: if the command cannot be started.
     """
-    return _start(reactor, executable_of(command, environ), command, environ, Client(proxy, files, None))
-
-
-def _start(
-    reactor: Any, executable: str, command: Sequence[str], environ: Mapping[str, str], client: Client
-) -> Deferred[int]:
-    flags = browser_flags(client.proxy, client.leaf_key)
-    arguments = with_browser_flags(command, flags, client.files.ca.parent / "browser")
-    variables = environment(client.proxy, client.files, environ, client.leaf_key)
-    return run_command(reactor, executable, arguments, variables)
+    client = Client(proxy, files)
+    executable = executable_of(command, environ)
+    return run_command(reactor, executable, client.arguments(command), client.environment(environ))
