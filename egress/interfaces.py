@@ -106,6 +106,9 @@ class IAddressGuard(Interface):
         @return: C{None} if the address is permitted, otherwise one sentence with the reason for the refusal.
         """
 
+    def is_the_proxy(address: IPAddress, port: int) -> bool:
+        """Tell whether the proxy itself listens on an address."""
+
     def port_refusal(port: int) -> str | None:
         """Check a port, before any name is resolved.
 

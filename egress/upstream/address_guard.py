@@ -46,7 +46,8 @@ class AddressGuard:
         """Add an address on which the proxy itself listens."""
         self._listeners.add((address, port))
 
-    def _is_ourselves(self, address: IPAddress, port: int) -> bool:
+    def is_the_proxy(self, address: IPAddress, port: int) -> bool:
+        """Tell whether the proxy listens on an address; see L{IAddressGuard.is_the_proxy}."""
         real = embedded(address)
         for listener, listening_port in self._listeners:
             # A connection to the unspecified address reaches this machine, whichever address the listener is bound to.
@@ -58,7 +59,7 @@ class AddressGuard:
 
     def refusal(self, address: IPAddress, port: int) -> str | None:
         """Classify an address; see L{IAddressGuard.refusal}."""
-        if self._is_ourselves(address, port):
+        if self.is_the_proxy(address, port):
             return f"{address} port {port} is the proxy itself"
         if _within(address, self._deny):
             return f"{address} is in a range of --deny-address"

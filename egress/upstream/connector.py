@@ -367,8 +367,15 @@ class Dialer:
             return failure
 
         def resolved(addresses: tuple[IPAddress, ...]) -> Deferred[None]:
+            port = upstream.authority.port
+            if any(self._guard.is_the_proxy(address, port) for address in addresses):
+                # Each request would return to the proxy without end.
+                raise UpstreamUnreachable(
+                    f"the upstream proxy {upstream.authority} is this proxy itself: set another one, or none, with "
+                    "--upstream-proxy"
+                )
             dial = self._new_dial(route, protocol)
-            dial.start(addresses, upstream.authority.port)
+            dial.start(addresses, port)
             return dial.done
 
         looked_up = self._resolver.resolve(upstream.authority).addErrback(failed)

@@ -112,6 +112,7 @@ class ListenerTests(SynchronousTestCase):
         opened.add_listener(ip_address(listener), 8080)
         for (text, port), refused in cases.items():
             with self.subTest(listener, address=text, port=port):
+                self.assertIs(opened.is_the_proxy(ip_address(text), port), refused)
                 refusal = opened.refusal(ip_address(text), port)
                 self.assertEqual(refusal, f"{ip_address(text)} port {port} is the proxy itself" if refused else None)
 

@@ -65,6 +65,10 @@ class Guard:
     def __init__(self) -> None:
         self.refused: dict[object, str] = {}
         self.asked: list[object] = []
+        self.own: tuple[str, int] | None = None
+
+    def is_the_proxy(self, address: IPAddress, port: int) -> bool:
+        return (str(address), port) == self.own
 
     def refusal(self, address: IPAddress, port: int) -> str | None:
         self.asked.append((str(address), port))
@@ -401,6 +405,15 @@ class UpstreamTests(DialTestCase):
         self.assertTrue(sent.startswith(b"CONNECT %b HTTP/1.1\r\n" % str(origin.authority).encode()))
         self.assertIn(b"Proxy-Authorization: Basic c2VjcmV0\r\n", sent)
         return dialled, wire
+
+    def test_the_proxy_itself(self) -> None:
+        """A name of this machine in HTTP_PROXY: the requests would return without end."""
+        self.guard.own = ("192.0.2.9", 3128)
+        self.build(upstream_http=PROXY, upstream_https=PROXY)
+        for origin in (HTTP, HTTPS):
+            error = self.failureResultOf(self.dial(origin), UpstreamUnreachable).value
+            self.assertIn("proxy.test:3128 is this proxy itself", error.reason)
+        self.assertEqual(self.reactor.attempts, [])
 
     def test_no_tunnel_for_absolute_form(self) -> None:
         self.build(upstream_http=PROXY)
