@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from egress.cli.admin_client import AdminApi, add_options, admin_api
 from egress.cli.errors import CommandFailed
-from egress.cli.output import plain
+from egress.cli.output import add_json, plain, write_json
 from egress.cli.parser import epilog
 from egress.config.parsers import BadValue, ParseContext, duration
 
@@ -42,7 +42,7 @@ def add_parser(commands: Any) -> None:
     )
     add_options(parser)
     parser.add_argument("--watch", action="store_true", help="continue to list each new pending approval, until Ctrl-C")
-    parser.add_argument("--json", action="store_true", help="write JSON")
+    add_json(parser)
     parser.set_defaults(run=_list)
     actions = parser.add_subparsers(title="actions", metavar="ACTION")
 
@@ -79,6 +79,7 @@ def _add(actions: Any, name: str, run: Any, text: str, *examples: tuple[str, str
     parser.set_defaults(run=run)
     # The options are accepted before and after the action.
     add_options(parser, argparse.SUPPRESS)
+    parser.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="write JSON")
     parser.add_argument("id", metavar="ID", help="an id that egress approvals lists")
     return parser
 
@@ -99,7 +100,10 @@ def _list(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) ->
         _watch(api, given.json, out)
         return
     found = api.call("GET", "/approvals")
-    out.write(json.dumps(found, indent=2) + "\n" if given.json else in_lines(found, time.time()))
+    if given.json:
+        write_json(out, found)
+    else:
+        out.write(in_lines(found, time.time()))
 
 
 def _watch(api: AdminApi, as_json: bool, out: TextIO) -> None:
@@ -173,6 +177,9 @@ def _span(seconds: float) -> str:
 
 def _allow(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> None:
     found = _answer(given, environ, {"answer": "allow", "for": given.seconds})
+    if given.json:
+        write_json(out, found)
+        return
     grant = found["grant"]
     if grant is None:
         print(f"{given.id}: {_requests(found)} allowed once", file=out)
@@ -183,7 +190,11 @@ def _allow(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -
 
 
 def _deny(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> None:
-    print(f"{given.id}: {_requests(_answer(given, environ, {'answer': 'deny'}))} denied", file=out)
+    found = _answer(given, environ, {"answer": "deny"})
+    if given.json:
+        write_json(out, found)
+    else:
+        print(f"{given.id}: {_requests(found)} denied", file=out)
 
 
 def _requests(found: Mapping[str, Any]) -> str:
@@ -207,7 +218,10 @@ def _user() -> str:
 
 def _revoke(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> None:
     admin_api(given, environ).call("DELETE", _path(given.id))
-    print(f"{given.id}: grant revoked", file=out)
+    if given.json:
+        write_json(out, {"revoked": given.id})
+    else:
+        print(f"{given.id}: grant revoked", file=out)
 
 
 def _path(name: str) -> str:

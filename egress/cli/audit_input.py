@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from egress.cli.errors import Misused
+from egress.cli.progress import Progress, progress
 from egress.policy.learn.audit_reader import MAX_LINE, AuditLine, Notes, read_lines
 
 STDIN: Final = "-"
@@ -27,30 +28,45 @@ def read_audit(names: Sequence[str], *, whole: bool = False) -> Iterator[AuditLi
     @param whole: whether every line must be valid.
     @raise Misused: when a file cannot be read, or has no line of an audit log.
     """
-    for name in names:
-        notes = Notes()
-        if name == STDIN:
-            yield from read_lines(_lines(sys.stdin.buffer), notes)
-        else:
-            try:
-                with Path(name).open("rb") as file:
-                    yield from read_lines(_lines(file), notes)
-            except OSError as error:
-                raise Misused(f"{name}: cannot be read: {error.strerror}; specify a file of --audit-log") from error
-        if not notes.lines:
-            # Otherwise a job that bypassed the proxy would look like a job without violations.
-            print(f"egress: {name}: is empty; does the job use the proxy?", file=sys.stderr)
-        if notes.bad:
-            if notes.bad == notes.lines:
-                raise Misused(f"{name}: is not an audit log: {notes.describe()}")
-            if whole:
-                raise Misused(f"{name}: {notes.describe()}; without them, nothing can be verified")
-            print(f"egress: {name}: {notes.describe()}", file=sys.stderr)
+    with progress("reading", _size(names)) as reading:
+        for name in names:
+            yield from _read(name, reading, whole=whole)
 
 
-def _lines(file: BinaryIO) -> Iterator[bytes]:
+def _read(name: str, reading: Progress, *, whole: bool) -> Iterator[AuditLine]:
+    notes = Notes()
+    if name == STDIN:
+        yield from read_lines(_lines(sys.stdin.buffer, reading), notes)
+    else:
+        try:
+            with Path(name).open("rb") as file:
+                yield from read_lines(_lines(file, reading), notes)
+        except OSError as error:
+            raise Misused(f"{name}: cannot be read: {error.strerror}; specify a file of --audit-log") from error
+    if not notes.lines:
+        # Otherwise a job that bypassed the proxy would look like a job without violations.
+        print(f"egress: {name}: is empty; does the job use the proxy?", file=sys.stderr)
+    if notes.bad:
+        if notes.bad == notes.lines:
+            raise Misused(f"{name}: is not an audit log: {notes.describe()}")
+        if whole:
+            raise Misused(f"{name}: {notes.describe()}; without them, nothing can be verified")
+        print(f"egress: {name}: {notes.describe()}", file=sys.stderr)
+
+
+def _size(names: Sequence[str]) -> int | None:
+    """Return the size of all files; C{None} if it is unknown."""
+    try:
+        return None if STDIN in names else sum(Path(name).stat().st_size for name in names)
+    except OSError:
+        # Reading the file reports it.
+        return None
+
+
+def _lines(file: BinaryIO, reading: Progress) -> Iterator[bytes]:
     """Yield each line; of a line that is too long, only its beginning."""
     while line := file.readline(MAX_LINE + 1):
+        reading.advance(len(line))
         yield line
         while len(line) > MAX_LINE and not line.endswith(b"\n"):
             line = file.readline(MAX_LINE + 1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta, timezone
@@ -14,6 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from egress.cli.errors import CommandFailed
+from egress.cli.output import add_json, write_json
 from egress.cli.parser import epilog
 from egress.config.load import load_config
 from egress.config.options import BY_NAME
@@ -49,7 +49,7 @@ def add_parser(commands: Any) -> None:
     )
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
 
-    show = _add(
+    _add(
         actions,
         "show",
         _show,
@@ -60,7 +60,6 @@ def add_parser(commands: Any) -> None:
             "egress ca show --json | jq .current.daysLeft",
         ),
     )
-    show.add_argument("--json", action="store_true", help="write JSON")
 
     export = _add(
         actions,
@@ -115,6 +114,7 @@ def _add(actions: Any, name: str, run: Any, text: str, *examples: tuple[str, str
         name, help=text, description=f"{text[0].upper()}{text[1:]}.", epilog=epilog(*examples)
     )
     parser.set_defaults(run=run)
+    add_json(parser)
     for option in (BY_NAME[each] for each in _OPTIONS):
         parser.add_argument(
             f"--{option.name}",
@@ -156,7 +156,10 @@ def _show(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) ->
         document = describe(source.certificates(), source, now)
     except CaError as error:
         raise CommandFailed(error.reason) from error
-    out.write(json.dumps(document, indent=2) + "\n" if given.json else in_lines(document))
+    if given.json:
+        write_json(out, document)
+    else:
+        out.write(in_lines(document))
 
 
 def describe(certificates: Certificates, source: CaSource, now: datetime) -> dict[str, Any]:
@@ -234,6 +237,8 @@ def _export(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) 
     except CaError as error:
         raise CommandFailed(error.reason) from error
     if given.file == "-":
+        if given.json:
+            raise CommandFailed("--json: standard output has the certificates: remove it, or specify a file")
         out.flush()
         out.buffer.write(content)
         out.buffer.flush()
@@ -244,7 +249,11 @@ def _export(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) 
         replace_file(path, content, 0o644)
     except OSError as error:
         raise CommandFailed(f"{path}: {error.strerror}; specify a writable file") from error
-    print(f"{path}: {', '.join(map(_name, trusted))}", file=out)
+    names = list(map(_name, trusted))
+    if given.json:
+        write_json(out, {"file": str(path), "format": given.format, "certificates": names})
+    else:
+        print(f"{path}: {', '.join(names)}", file=out)
 
 
 # -- rotate
@@ -281,7 +290,10 @@ def _rotate(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) 
             ]
     except CaError as error:
         raise CommandFailed(error.reason) from error
-    print("\n".join(lines), file=out)
+    if given.json:
+        write_json(out, describe(source.certificates(), source, now))
+    else:
+        print("\n".join(lines), file=out)
 
 
 def _name(certificate: x509.Certificate) -> str:

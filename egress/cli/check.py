@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Mapping
 from typing import Any, Final, TextIO
 
-from egress.cli.output import plain, write_json
+from egress.cli.output import add_json, plain, write_json
 from egress.cli.parser import epilog
 from egress.cli.proxy_options import add_proxy_options, given_options
 from egress.config.load import load_config
@@ -36,7 +36,7 @@ def add_parser(commands: Any) -> None:
         ),
         allow_abbrev=False,
     )
-    parser.add_argument("--json", action="store_true", help="write JSON")
+    add_json(parser)
     add_proxy_options(parser)
     parser.set_defaults(run=_run)
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, TextIO
 
 from egress.cli.errors import CommandFailed
+from egress.cli.output import add_json, write_json
 from egress.cli.parser import epilog
 from egress.client_auth.htpasswd import is_name, password_line, token_line
 
@@ -32,6 +33,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--token", action="store_true", help="generate a token, and write it to standard error; it is not stored"
     )
+    add_json(parser)
     parser.add_argument("name", metavar="NAME", help="the name of the client, for the authorizer and the audit log")
     parser.set_defaults(run=_run)
 
@@ -42,13 +44,21 @@ def _run(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> 
         raise CommandFailed("a name must have up to 128 printable characters, no colon, and no # at the start")
     if given.token:
         token = secrets.token_urlsafe(32)
-        out.write(token_line(name, token.encode("ascii")) + "\n")
+        line = token_line(name, token.encode("ascii"))
+        if given.json:
+            write_json(out, {"name": name, "line": line, "token": token})
+            return
+        out.write(line + "\n")
         print(f"the token of {name}: {token}", file=sys.stderr)
         return
     password = _password()
     if not password:
         raise CommandFailed("the password is empty, or the two entries differ")
-    out.write(password_line(name, password.encode("utf-8", "surrogateescape")) + "\n")
+    line = password_line(name, password.encode("utf-8", "surrogateescape"))
+    if given.json:
+        write_json(out, {"name": name, "line": line, "token": None})
+    else:
+        out.write(line + "\n")
 
 
 def _password() -> str:

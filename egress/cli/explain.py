@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,13 +13,14 @@ from twisted.internet.defer import TimeoutError as TookTooLong
 
 from egress.cli.admin_client import add_options, admin_api
 from egress.cli.errors import CommandFailed
-from egress.cli.output import plain
+from egress.cli.output import add_json, plain, write_json
 from egress.cli.parser import epilog
 from egress.cli.proxy_options import add_proxy_options, given_options, reworded
 from egress.cli.upstream_variables import notes, without_client_proxies
 from egress.config.load import load_config
 from egress.config.model import ConfigError, ProxyConfig
 from egress.model.explanation import MAX_BODY, ExplainRequest, Explanation, InvalidExplainRequest
+from egress.runtime.colors import Color, Painter
 from egress.runtime.react import run
 from egress.runtime.role import DRY_RUN
 from egress.service import EgressProxyService
@@ -31,6 +31,9 @@ NO_DECISION: Final = 3
 
 # Outcomes without a decision; every other error occurs in an exchange that was allowed.
 _UNDECIDED: Final = (None, "authorizer-unavailable", "audit-unavailable")
+
+_PLAIN: Final = Painter(False)
+_COLORS: Final = {"allow": Color.GREEN, "deny": Color.RED}
 
 _SECONDS: Final = 120.0
 _RULES_SHOWN: Final = 20
@@ -90,7 +93,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--no-ask", action="store_true", help="send no authorization request to the authorization service"
     )
-    parser.add_argument("--json", action="store_true", help="write JSON")
+    add_json(parser)
     add_options(parser, hint="; without this option, the other options describe the proxy")
     add_proxy_options(parser, without=("admin",))
     parser.set_defaults(run=_run)
@@ -116,7 +119,10 @@ def _run(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> 
         raise ExplainFailed(str(reworded(error, given, environ))) from error
     except CommandFailed as error:
         raise ExplainFailed(str(error)) from error
-    out.write(json.dumps(document, indent=2) + "\n" if given.json else in_lines(document))
+    if given.json:
+        write_json(out, document)
+    else:
+        out.write(in_lines(document, Painter.of(out, environ)))
     return STATUSES.get(document["verdict"], NO_DECISION)
 
 
@@ -176,7 +182,7 @@ def _body(text: str) -> bytes:
 # -- formatting
 
 
-def in_lines(document: Mapping[str, Any]) -> str:
+def in_lines(document: Mapping[str, Any], painter: Painter = _PLAIN) -> str:
     """Format an explanation as text."""
     lines = [f"{document['method']} {document['url']}", ""]
     for step in document["steps"]:
@@ -188,10 +194,12 @@ def in_lines(document: Mapping[str, Any]) -> str:
     verdict = {"none": "no decision", "ask": "requires approval"}.get(document["verdict"], document["verdict"])
     if verdict == "no decision" and document["code"] not in _UNDECIDED:
         verdict = "would fail"
-    lines += ["", f"{verdict}: {document['reason']}", f"  by {who}{answer}"]
+    decision = plain(f"{verdict}: {document['reason']}")
+    after = [f"  by {who}{answer}"]
     if document["code"] == "invalid-target" and "://" not in document["url"]:
-        lines.append("  Write an absolute URL, as in https://example.com/.")
-    return "\n".join(map(plain, lines)) + "\n"
+        after.append("  Write an absolute URL, as in https://example.com/.")
+    colored = painter.paint(decision, _COLORS.get(document["verdict"], Color.YELLOW))
+    return "\n".join([*map(plain, [*lines, ""]), colored, *map(plain, after)]) + "\n"
 
 
 def _step(step: Mapping[str, Any]) -> Sequence[str]:

@@ -9,23 +9,25 @@ from typing import Any, Final, TextIO
 
 from egress.cli import audit_input as audit_files
 from egress.cli.errors import Misused
-from egress.cli.output import STDOUT, write_file
+from egress.cli.output import STDOUT, add_json, write_file, write_json
 from egress.cli.parser import epilog
 from egress.model.counted import counted
 from egress.policy.learn.lockfile import (
     LOCK_FILE,
+    Destination,
     Detail,
     Difference,
     Egress,
     Lock,
     LockFault,
+    Visits,
     compare,
     in_lines,
     parse_lock,
 )
+from egress.runtime.colors import Color, Painter
 
-_COLORS: Final = {"+": "\x1b[31m", "-": "\x1b[33m", "!": "\x1b[36m"}
-_PLAIN: Final = "\x1b[0m"
+_COLORS: Final = {"+": Color.RED, "-": Color.YELLOW, "!": Color.CYAN}
 # A larger lock file is not one that was reviewed.
 _MAX_LOCK: Final = 16 * 1024 * 1024
 
@@ -90,6 +92,7 @@ def add_parser(commands: Any) -> None:
 
     for action in (record, verify):
         action.add_argument("--lock", default=LOCK_FILE, metavar="FILE", help="the lock file [default: %(default)s]")
+        add_json(action)
         audit_files.add_argument(action)
 
 
@@ -104,10 +107,18 @@ def _record(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) 
     found = _egress(given, Detail(given.detail))
     lock = found.lock()
     if given.lock == STDOUT:
+        if given.json:
+            raise Misused("--json: standard output has the lock file: remove it, or set --lock to a file")
         out.write(lock.write())
         return
     write_file(Path(given.lock), lock.write())
-    _print(out, environ, in_lines(Difference((), (), compare(lock, found).stopped)))
+    stopped = compare(lock, found).stopped
+    if given.json:
+        write_json(
+            out, {"lock": given.lock, "destinations": len(lock.destinations), "refused": list(map(_visited, stopped))}
+        )
+        return
+    _print(out, environ, in_lines(Difference((), (), stopped)))
     print(f"{given.lock}: {counted(len(lock.destinations), 'destination')}", file=out)
 
 
@@ -116,12 +127,18 @@ def _verify(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) 
     lock = read_lock(path)
     found = _egress(given, lock.detail, whole=True)
     difference = compare(lock, found)
-    _print(out, environ, in_lines(difference))
     new, unseen = len(difference.new), len(difference.unseen)
-    if given.update and new:
+    updates = bool(given.update and new)
+    if updates:
         write_file(path, Lock(lock.detail, lock.destinations | {one for one, _ in difference.new}).write())
+    refused = len(difference.stopped) if given.fail_on_refused else 0
+    failed = bool((new and not updates) or refused or (given.strict and unseen))
+    if given.json:
+        write_json(out, _as_json(path, difference, len(found.left), updates=updates, failed=failed))
+        return int(failed)
+    _print(out, environ, in_lines(difference))
+    if updates:
         print(f"{path}: {counted(new, 'new destination')} added", file=out)
-        new = 0
     elif new:
         print(
             f"{path}: {counted(new, 'new destination')}; if intended, add with: egress lock verify --update",
@@ -131,13 +148,33 @@ def _verify(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) 
         print(f"{path}: {counted(len(found.left), 'destination')}, none of them new", file=out)
     if given.strict and unseen:
         print(f"{path}: {counted(unseen, 'destination')} without requests, which --strict does not permit", file=out)
-    refused = len(difference.stopped) if given.fail_on_refused else 0
     if refused:
         print(
             f"{path}: {counted(refused, 'destination')} with refused requests, which --fail-on-refused does not permit",
             file=out,
         )
-    return int(bool(new or refused or (given.strict and unseen)))
+    return int(failed)
+
+
+def _as_json(path: Path, difference: Difference, requested: int, *, updates: bool, failed: bool) -> dict[str, object]:
+    return {
+        "lock": str(path),
+        "destinations": requested,
+        "new": list(map(_visited, difference.new)),
+        "unseen": list(map(_described, difference.unseen)),
+        "refused": list(map(_visited, difference.stopped)),
+        "updated": updates,
+        "failed": failed,
+    }
+
+
+def _described(one: Destination) -> dict[str, object]:
+    return {"method": one.method, "url": one.where}
+
+
+def _visited(found: tuple[Destination, Visits]) -> dict[str, object]:
+    one, visits = found
+    return {**_described(one), "requests": visits.count, "first": visits.first, "example": visits.example}
 
 
 def read_lock(path: Path) -> Lock:
@@ -162,6 +199,6 @@ def read_lock(path: Path) -> Lock:
 
 
 def _print(out: TextIO, environ: Mapping[str, str], lines: Iterable[str]) -> None:
-    colored = out.isatty() and "NO_COLOR" not in environ and environ.get("TERM") != "dumb"
+    painter = Painter.of(out, environ)
     for line in lines:
-        print(f"{_COLORS[line[0]]}{line}{_PLAIN}" if colored else line, file=out)
+        print(painter.paint(line, _COLORS[line[0]]), file=out)

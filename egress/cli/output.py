@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Final, TextIO
+from typing import Any, Final, TextIO
 
 from egress.cli.errors import Misused
 from egress.runtime.safe_files import replace_file
@@ -22,6 +22,11 @@ def write_file(path: Path, text: str) -> None:
         replace_file(path, text.encode("utf-8"))
     except OSError as error:
         raise Misused(f"{path}: {error.strerror}; specify a writable file") from error
+
+
+def add_json(parser: Any) -> None:
+    """Add the option for JSON to a command that prints a result."""
+    parser.add_argument("--json", action="store_true", help="write JSON")
 
 
 def write_json(out: TextIO, document: object) -> None:

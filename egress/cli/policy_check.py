@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, TextIO
 
 from egress.cli.errors import CommandFailed, Misused
+from egress.cli.output import add_json, write_json
 from egress.cli.parser import epilog
 from egress.policy.check.case_runner import CaseResult, run_case
 from egress.policy.check.unreachable import unreachable_rules
 from egress.policy.parse.load import PolicyError, load_policy, parse_policy
 from egress.policy.reason_template import cleaned
+from egress.policy.rule import Rule
 from egress.policy.rules import RuleSet
+from egress.runtime.colors import Color, Painter
 
 _STDIN: Final = "-"
 
@@ -33,29 +36,72 @@ def add_parser(commands: Any) -> None:
         ),
     )
     parser.add_argument("-q", "--quiet", action="store_true", help="print only errors and warnings")
+    add_json(parser)
     parser.add_argument("file", metavar="FILE", help="the policy file; - is standard input")
     parser.set_defaults(run=_run)
 
 
 def _run(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> None:
     rules = _read(given.file)
-    for rule, other in unreachable_rules(rules.rules):
-        print(
-            f"{rule.where}: warning: {rule.rule_id} never decides: {other.rule_id} matches first, at {other.where}",
-            file=out,
-        )
+    unreachable = list(unreachable_rules(rules.rules))
     outcomes = [run_case(rules, case) for case in rules.cases]
-    for outcome in outcomes:
-        if not outcome.passed:
-            print("\n".join(_lines(outcome)), file=out)
-        elif not given.quiet:
-            print(f"{outcome.case.where}: ok: {cleaned(outcome.case.name)}", file=out)
+    if given.json:
+        write_json(out, _as_json(given.file, rules, unreachable, outcomes))
+    else:
+        _print(given, unreachable, outcomes, out, Painter.of(out, environ))
     failed = sum(not outcome.passed for outcome in outcomes)
     if failed:
         raise CommandFailed(f"{given.file}: {_number(failed, 'test')} of {len(outcomes)} failed")
-    if not given.quiet:
+    if not given.quiet and not given.json:
         tests = f"{_number(len(outcomes), 'test')} passed" if outcomes else "it has no tests"
         print(f"{given.file}: {_number(len(rules.rules), 'rule')}, {tests}", file=out)
+
+
+def _print(
+    given: argparse.Namespace,
+    unreachable: Iterable[tuple[Rule, Rule]],
+    outcomes: Iterable[CaseResult],
+    out: TextIO,
+    painter: Painter,
+) -> None:
+    for rule, other in unreachable:
+        warning = painter.paint("warning", Color.YELLOW)
+        print(
+            f"{rule.where}: {warning}: {rule.rule_id} never decides: {other.rule_id} matches first, at {other.where}",
+            file=out,
+        )
+    for outcome in outcomes:
+        if not outcome.passed:
+            first, *others = _lines(outcome)
+            print("\n".join([first.replace("FAILED", painter.paint("FAILED", Color.RED), 1), *others]), file=out)
+        elif not given.quiet:
+            ok = painter.paint("ok", Color.GREEN)
+            print(f"{outcome.case.where}: {ok}: {cleaned(outcome.case.name)}", file=out)
+
+
+def _as_json(
+    file: str, rules: RuleSet, unreachable: Iterable[tuple[Rule, Rule]], outcomes: Iterable[CaseResult]
+) -> dict[str, object]:
+    return {
+        "file": file,
+        "rules": len(rules.rules),
+        "unreachable": [
+            {"ruleId": rule.rule_id, "where": rule.where, "by": other.rule_id, "byWhere": other.where}
+            for rule, other in unreachable
+        ],
+        "tests": [
+            {
+                "name": outcome.case.name,
+                "where": outcome.case.where,
+                "passed": outcome.passed,
+                "expected": {"verdict": outcome.case.expect.value, "ruleId": outcome.case.rule},
+                "got": {"verdict": outcome.decision.verdict.value, "ruleId": outcome.decision.rule_id},
+                "reason": outcome.decision.reason,
+                "why": list(outcome.why),
+            }
+            for outcome in outcomes
+        ],
+    }
 
 
 def _read(name: str) -> RuleSet:

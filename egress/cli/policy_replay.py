@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn, TextIO
 
@@ -14,7 +13,9 @@ from egress.authz.fail_closed import FailClosedAuthorizer
 from egress.authz.remote.client import RemoteService, remote_authorizer
 from egress.cli import audit_input as audit_files
 from egress.cli.errors import Misused
+from egress.cli.output import add_json, write_json
 from egress.cli.parser import epilog
+from egress.cli.progress import progress
 from egress.config.load import load_config
 from egress.config.model import ConfigError, ProxyConfig
 from egress.config.options import BY_NAME
@@ -56,7 +57,7 @@ def add_parser(actions: Any) -> None:
             metavar=option.metavar,
             help=f"as for the proxy [default: {option.default}; environment: {option.variable.name}]",
         )
-    parser.add_argument("--json", action="store_true", help="write JSON")
+    add_json(parser)
     audit_files.add_argument(parser)
     parser.set_defaults(run=_run)
 
@@ -70,7 +71,7 @@ def _run(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> 
     else:
         report = _ask_service(_config(given, environ), given.audit)
     if given.json:
-        out.write(json.dumps(report.as_json(), indent=2) + "\n")
+        write_json(out, report.as_json())
     else:
         out.writelines(f"{line}\n" for line in report.in_lines())
     return int(report.differs)
@@ -108,9 +109,11 @@ def _ask_service(config: ProxyConfig, audit: Sequence[str]) -> Report:
 
     def ask(reactor: Any) -> Deferred[list[Replayed]]:
         authorizer = remote_authorizer(reactor, service, trust, _no_upstream)
-        return authorize_all(FailClosedAuthorizer(reactor, authorizer, None), recording, _CONCURRENCY)
+        checked = FailClosedAuthorizer(reactor, authorizer, None)
+        return authorize_all(checked, recording, _CONCURRENCY, authorizing.advance)
 
-    results = run(ask)
+    with progress("authorizing", len(recording.counts)) as authorizing:
+        results = run(ask)
     return Report(tuple(results), recording.undecided)
 
 
@@ -118,12 +121,15 @@ def _no_upstream(upstream: object, authority: object) -> NoReturn:
     raise AssertionError("a replay contacts the service directly")
 
 
-def authorize_all(authorizer: IAuthorizer, recording: Recording, concurrency: int) -> Deferred[list[Replayed]]:
+def authorize_all(
+    authorizer: IAuthorizer, recording: Recording, concurrency: int, advance: Callable[[], None] = lambda: None
+) -> Deferred[list[Replayed]]:
     """Send all authorization requests, with limited concurrency.
 
     @param authorizer: the authorizer.
     @param recording: the recorded requests.
     @param concurrency: the concurrency limit.
+    @param advance: is called after each result.
     @return: fires with the results, in the order of the recording.
     """
     waiting = enumerate(recording.counts.items())
@@ -133,6 +139,7 @@ def authorize_all(authorizer: IAuthorizer, recording: Recording, concurrency: in
         # All coroutines take from one iterator.
         for index, (recorded, count) in waiting:
             results[index] = await _authorize(authorizer, recorded, count)
+            advance()
 
     workers = [Deferred.fromCoroutine(work()) for _ in range(concurrency)]
     return gatherResults(workers, consumeErrors=True).addCallback(lambda _: [results[one] for one in sorted(results)])

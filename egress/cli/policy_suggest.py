@@ -10,7 +10,7 @@ from typing import Any, Final, TextIO
 
 from egress.cli import audit_input as audit_files
 from egress.cli.errors import CommandFailed, Misused
-from egress.cli.output import STDOUT, write_file
+from egress.cli.output import STDOUT, add_json, write_file, write_json
 from egress.cli.parser import epilog
 from egress.model.counted import counted
 from egress.policy.learn.suggest import MAX_RULES, MIN_RULES, Suggestion
@@ -52,6 +52,7 @@ def add_parser(actions: Any) -> None:
     )
     parser.add_argument("--output", metavar="FILE", help="the output file; - is standard output, the default")
     parser.add_argument("--force", action="store_true", help="replace an existing output file")
+    add_json(parser)
     audit_files.add_argument(parser)
     parser.set_defaults(run=_run)
 
@@ -81,10 +82,16 @@ def _run(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> 
         raise CommandFailed("the audit log has no forwarded requests; first run the job with a proxy in --mode observe")
     text = write_policy(suggestion, given.max_rules)
     if given.output in (None, STDOUT):
-        out.write(text)
+        if given.json:
+            write_json(out, {"output": None, "requests": suggestion.requests, "policy": text})
+        else:
+            out.write(text)
         return
     path = Path(given.output)
     if path.is_file() and not given.force and path.read_text("utf-8", "replace") != text:
         raise Misused(f"{path}: exists, and has other rules: add --force to replace it, or specify another file")
     write_file(path, text)
-    print(f"{given.output}: covers {counted(suggestion.requests, 'request')}", file=out)
+    if given.json:
+        write_json(out, {"output": given.output, "requests": suggestion.requests, "policy": text})
+    else:
+        print(f"{given.output}: covers {counted(suggestion.requests, 'request')}", file=out)

@@ -166,6 +166,14 @@ class ApprovalsCommandTests(SynchronousTestCase):
         self.assertEqual(self.run_approvals("revoke", "p1", answer={})[1], "p1: grant revoked\n")
         self.assertEqual(self.api.asked, [("DELETE", "/approvals/p1", None)])
 
+    def test_json(self) -> None:
+        """The response of the API."""
+        answer = {"resolved": 2, "grant": PERMISSION}
+        for arguments in (["allow", "abc", "--json"], ["--json", "allow", "abc"], ["deny", "abc", "--json"]):
+            with self.subTest(arguments):
+                self.assertEqual(json.loads(self.run_approvals(*arguments, answer=answer)[1]), answer)
+        self.assertEqual(json.loads(self.run_approvals("revoke", "p1", "--json", answer={})[1]), {"revoked": "p1"})
+
     def test_wrong(self) -> None:
         found = self.run_approvals("allow", "abc", answer=AdminFailed("nobody waits", 404))
         self.assertEqual(found, (1, "", "egress: nobody waits\n"))

@@ -229,6 +229,16 @@ class ExportTests(CaCommandTestCase):
 class RotateTests(CaCommandTestCase):
     """C{egress ca rotate}."""
 
+    def test_json(self) -> None:
+        """The result of each step is that of egress ca show."""
+        self.assertIsNotNone(json.loads(self.said("rotate", "--json"))["next"])
+        found = json.loads(self.said("rotate", "--activate", "--json"))
+        self.assertEqual((found["next"], len(found["old"])), (None, 1))
+        path = self.root / "out.pem"
+        found = json.loads(self.said("export", "--json", str(path)))
+        self.assertEqual((found["file"], found["format"], len(found["certificates"])), (str(path), "pem", 2))
+        self.assertIn("standard output has the certificates", self.refused("export", "--json", "-"))
+
     def test_steps(self) -> None:
         """Each step prints the next one."""
         said = self.said("rotate", "--days", "30")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import sys
 from unittest import mock
 
@@ -37,6 +38,15 @@ class ClientCommandTests(SynchronousTestCase):
         self.assertNotIn(token, out)
         self.assertEqual(ClientSecrets.parse(out, "out").by_token(Bearer(token.encode())), "ci")
         self.assertNotEqual(err, self.run_client("--token", "ci")[2])
+
+    def test_json(self) -> None:
+        found = json.loads(self.run_client("alice", "--json")[1])
+        self.assertEqual((found["name"], found["token"]), ("alice", None))
+        self.assertTrue(ClientSecrets.parse(found["line"], "out").by_password(Basic("alice", b"s3 cret")))
+        status, out, err = self.run_client("--token", "ci", "--json")
+        found = json.loads(out)
+        self.assertEqual((status, err), (0, ""))
+        self.assertEqual(ClientSecrets.parse(found["line"], "out").by_token(Bearer(found["token"].encode())), "ci")
 
     def test_refused(self) -> None:
         for name, stdin, words in (("a:b", "x\n", "no colon"), ("alice", "", "the password is empty")):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from egress.cli import main as cli
@@ -75,6 +76,32 @@ class LockCommandTests(CommandTestCase):
         self.assertEqual(status, 1)
         self.assertIn("1 destination without requests, which --strict does not permit", out)
 
+    def test_json(self) -> None:
+        refused = {
+            "method": "GET",
+            "url": "https://c.test",
+            "requests": 1,
+            "first": "2026-11-25T12:00:00.000Z",
+            "example": "not there",
+        }
+        status, out, _ = self.run_egress("lock", "record", self.first, "--lock", self.lock, "--json")
+        self.assertEqual((status, json.loads(out)), (0, {"lock": self.lock, "destinations": 1, "refused": [refused]}))
+        verify = ("lock", "verify", "--lock", self.lock, "--json")
+        status, out, _ = self.run_egress(*verify, self.first)
+        same = {"lock": self.lock, "destinations": 1, "new": [], "unseen": [], "refused": [refused]}
+        self.assertEqual((status, json.loads(out)), (0, {**same, "updated": False, "failed": False}))
+        status, out, _ = self.run_egress(*verify, self.second)
+        found = json.loads(out)
+        self.assertEqual((status, found["failed"], found["updated"]), (1, True, False))
+        self.assertEqual([(each["method"], each["url"]) for each in found["new"]], [("POST", "https://b.test")])
+        status, out, _ = self.run_egress(*verify, "--update", self.second)
+        found = json.loads(out)
+        self.assertEqual((status, found["failed"], found["updated"]), (0, False, True))
+        status, out, _ = self.run_egress(*verify, "--strict", self.first)
+        found = json.loads(out)
+        self.assertEqual((status, found["unseen"]), (1, [{"method": "POST", "url": "https://b.test"}]))
+        self.assertEqual(self.run_egress("lock", "record", self.first, "--lock", "-", "--json")[0], 2)
+
     def test_misused(self) -> None:
         for content, words in (
             (None, "does not exist; create it with: egress lock record"),
@@ -105,7 +132,7 @@ class LockCommandTests(CommandTestCase):
         """Only on a terminal, unless colors are requested."""
         self.run_egress("lock", "record", self.first, "--lock", self.lock)
         arguments = ["lock", "verify", "--lock", self.lock, self.second]
-        for environ, colored in (({}, True), ({"NO_COLOR": ""}, False), ({"TERM": "dumb"}, False)):
+        for environ, colored in (({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)):
             out = Terminal()
             self.assertEqual(cli.main(arguments, environ, out), 1)
             self.assertEqual("\x1b[31m+ POST" in out.getvalue(), colored)

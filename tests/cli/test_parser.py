@@ -56,6 +56,15 @@ class HelpTests(SynchronousTestCase):
                     self.assertTrue(f"{example} ".startswith(f"{parser.prog} "), example)
                     top.parse_args(shlex.split(_SHELL.sub("", example))[1:])
 
+    def test_json(self) -> None:
+        """Every command that prints a result can write JSON."""
+        without = []
+        for parser in every(main.parser()):
+            if not subparsers(parser) and "[--json]" not in parser.format_usage():
+                without.append(parser.prog.removeprefix("egress "))
+        # Variables have formats of their own, and a report is a file; the others print no result.
+        self.assertEqual(without, ["env", "run", "completion", "init"])
+
     def test_widths(self) -> None:
         """Examples fit a terminal of 100 columns."""
         for parser in every(main.parser()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -71,6 +72,31 @@ class CheckTests(SynchronousTestCase):
         status, out, err = self.check(POLICY + FAILING.replace('rule = "late"', "") * 2)
         self.assertEqual((status, err), (1, "egress: p.toml: 2 tests of 3 failed\n"))
         self.assertIn("    expected deny\n", out)
+
+    def test_json(self) -> None:
+        status, out, err = self.check(POLICY + FAILING, "--json")
+        self.assertEqual((status, err), (1, "egress: p.toml: 1 test of 2 failed\n"))
+        found = json.loads(out)
+        passed, failed = found.pop("tests")
+        self.assertEqual(
+            found,
+            {
+                "file": "p.toml",
+                "rules": 2,
+                "unreachable": [{"ruleId": "late", "where": "p.toml:6", "by": "all", "byWhere": "p.toml:2"}],
+            },
+        )
+        self.assertEqual((passed["passed"], passed["where"], passed["why"]), (True, "p.toml:11", []))
+        self.assertEqual(failed["expected"], {"verdict": "deny", "ruleId": "late"})
+        self.assertEqual(failed["got"], {"verdict": "allow", "ruleId": "all"})
+        self.assertEqual((failed["name"], failed["passed"]), ("no", False))
+
+    def test_colors(self) -> None:
+        self.path.write_text(POLICY + FAILING)
+        out = io.StringIO()
+        cli.main(["policy", "check", str(self.path)], {"FORCE_COLOR": "1"}, out, io.StringIO())
+        for text in (": \x1b[33mwarning\x1b[0m: late", ": \x1b[32mok\x1b[0m: GET", ": \x1b[31mFAILED\x1b[0m: no\n"):
+            self.assertIn(text, out.getvalue())
 
     def test_no_tests(self) -> None:
         self.assertEqual(self.check("version = 1"), (0, "p.toml: 0 rules, it has no tests\n", ""))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from egress.policy.parse.load import load_policy, parse_policy
@@ -41,6 +42,16 @@ class SuggestCommandTests(CommandTestCase):
         self.assertEqual(self.run_egress("policy", "suggest", audit, "--output", path, "--force")[0], 0)
         # The same suggestion again changes nothing.
         self.assertEqual(self.run_egress("policy", "suggest", audit, "--output", path)[0], 0)
+
+    def test_json(self) -> None:
+        audit = self.write("audit", b"".join(LINES))
+        policy = self.run_egress("policy", "suggest", audit)[1]
+        found = json.loads(self.run_egress("policy", "suggest", audit, "--json")[1])
+        self.assertEqual(found, {"output": None, "requests": 2, "policy": policy})
+        path = str(self.directory / "policy.toml")
+        found = json.loads(self.run_egress("policy", "suggest", audit, "--json", "--output", path)[1])
+        self.assertEqual(found, {"output": path, "requests": 2, "policy": policy})
+        self.assertEqual(Path(path).read_text("utf-8"), policy)
 
     def test_only_allowed(self) -> None:
         _, out, _ = self.run_egress("policy", "suggest", self.write("audit", b"".join(LINES)), "--only-allowed")
