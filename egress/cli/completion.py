@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Final, TextIO
 
 import shtab
 
-from egress.cli.parser import epilog
+from egress.cli.parser import epilog, parsers_of
 
 SHELLS: Final = ("bash", "zsh", "fish")
 
@@ -51,19 +51,11 @@ def script(parser: argparse.ArgumentParser, shell: str) -> str:
     @param parser: the parser of the program, in which every option has a help text.
     @param shell: the name of the shell.
     """
-    for each in _parsers(parser):
+    for each in parsers_of(parser):
         for action in each._actions:  # noqa: SLF001 - argparse has no other name for them
             _describe(action)
     text: str = shtab.complete(parser, shell, preamble=_PREAMBLE if shell == "bash" else "")
     return text
-
-
-def _parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
-    yield parser
-    for action in parser._actions:  # noqa: SLF001 - as above
-        if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001 - as above
-            for each in action.choices.values():
-                yield from _parsers(each)
 
 
 def _describe(action: Any) -> None:

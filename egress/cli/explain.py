@@ -68,8 +68,8 @@ def add_parser(commands: Any) -> None:
                 3: "no decision, an approval is required, or the request would fail",
             },
             text="Also accepts the options of twistd egressproxy, its environment variables and its configuration file "
-            "(--policy, --authz-url, --config and others), which describe the proxy. With --admin, a running proxy "
-            "explains the request.",
+            "(--policy, --authz-url, --config and others), which describe the proxy. egressproxy --help-all lists "
+            "them. With --admin, a running proxy explains the request.",
         ),
         allow_abbrev=False,
     )

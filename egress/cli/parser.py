@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import re
 import textwrap
-from collections.abc import Mapping
-from typing import Any, ClassVar, Final
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, Final, NoReturn
+
+from egress.config.option import similar
 
 _INDENT: Final = "  "
 
@@ -34,6 +37,38 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, *args: Any, **options: Any) -> None:
         options.setdefault("formatter_class", HelpFormatter)
         super().__init__(*args, **options)
+
+    def error(self, message: str) -> NoReturn:
+        """Print the usage and the error, with the name that the user may have meant (C{argparse}).
+
+        @raise SystemExit: with status 2.
+        """
+        super().error(f"{message}{self._hint(message)}")
+
+    def _hint(self, message: str) -> str:
+        unknown = re.search(r"unrecognized arguments: --([\w-]+)", message)
+        if unknown is not None:
+            names = {name.removeprefix("--") for each in parsers_of(self) for name in option_names(each)}
+            close = similar(unknown[1], names)
+            return f"; did you mean --{close}?" if close else ""
+        choice = re.search(r"invalid choice: '([^']+)' \(choose from (.*)\)", message)
+        close = None if choice is None else similar(choice[1], re.findall(r"[\w-]+", choice[2]))
+        return f"; did you mean {close}?" if close else ""
+
+
+def parsers_of(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """Yield a parser and the parsers of its commands, at all levels."""
+    yield parser
+    for action in parser._actions:  # noqa: SLF001 - argparse has no other name for them
+        if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001 - as above
+            for each in action.choices.values():
+                yield from parsers_of(each)
+
+
+def option_names(parser: argparse.ArgumentParser) -> Iterator[str]:
+    """Yield the names of the options of a parser, with their dashes."""
+    for action in parser._actions:  # noqa: SLF001 - as above
+        yield from action.option_strings
 
 
 class CompleteParser(Parser):

@@ -75,7 +75,7 @@ def add_parser(commands: Any) -> None:
                 127: "there is no such command",
             },
             text="Also accepts the options of twistd egressproxy, its environment variables and its configuration file "
-            "(--policy, --authz-url, --config and others).",
+            "(--policy, --authz-url, --config and others). egressproxy --help-all lists them.",
         ),
         allow_abbrev=False,
     )

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Sequence
+from difflib import get_close_matches
+from typing import Any, Final
 
 import attrs
 
 from egress.config.parsers import ParseContext
+
+# What a user may write before the name of an option, by analogy with the variables and with other programs.
+_PREFIXES: Final = ("egress-proxy-", "egressproxy-", "egress-")
 
 Parse = Callable[[str, ParseContext], Any]
 
@@ -84,6 +88,19 @@ class Option:
     def flag(self) -> bool:
         """Whether it takes no value on the command line."""
         return not self.metavar
+
+
+def similar(given: str, names: Collection[str]) -> str | None:
+    """Return the name of an option that a user may have meant; C{None} without a similar one.
+
+    @param given: the unknown name, without dashes at its start.
+    @param names: the known names.
+    """
+    name = given.lower().replace("_", "-")
+    for prefix in _PREFIXES:
+        if name.startswith(prefix) and name.removeprefix(prefix) in names:
+            return name.removeprefix(prefix)
+    return next(iter(get_close_matches(name, names, n=1)), None)
 
 
 def by_name(options: Sequence[Option]) -> dict[str, Option]:

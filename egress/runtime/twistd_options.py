@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from difflib import get_close_matches
 from typing import ClassVar, Final, NoReturn
 
 import twisted
 from twisted.python import usage
 
 from egress import __version__
-from egress.config.option import Option, by_name
+from egress.config.option import Option, by_name, similar
 from egress.model.redact import redact_userinfo
 from egress.runtime.option_help import full_help, group_names, paragraph, short_help
 
-# What a user may write before the name of an option, by analogy with the variables and with other programs.
-_PREFIXES: Final = ("egress-proxy-", "egressproxy-", "egress-")
 # The options that are no settings, as getopt knows them.
 _HELP: Final = ("check", "help", "help-all", "help-for", "version")
 _CHECK: Final = ("--check", "check the configuration and the services that it names, and exit")
@@ -91,7 +88,7 @@ class CommandLine(usage.Options):
             return "--help lists the options"
         if self._belongs_to_twistd(unknown[1]):
             return f"it is an option of twistd: write it before {self.program}"
-        close = _similar(unknown[1], (*names, *_HELP))
+        close = similar(unknown[1], (*names, *_HELP))
         return f"did you mean --{close}?" if close else "--help-all lists the options"
 
     def _belongs_to_twistd(self, name: str) -> bool:
@@ -149,15 +146,6 @@ class CommandLine(usage.Options):
     def getUsage(self, width: int | None = None) -> str:
         """Format the options (C{usage.Options.getUsage})."""
         return f"\n{paragraph(self.longdesc)}\n\n{full_help(self.table)}\n"
-
-
-def _similar(given: str, names: Collection[str]) -> str | None:
-    """Return the name that a user may have meant."""
-    name = given.lower().replace("_", "-")
-    for prefix in _PREFIXES:
-        if name.startswith(prefix) and name.removeprefix(prefix) in names:
-            return name.removeprefix(prefix)
-    return next(iter(get_close_matches(name, names, n=1)), None)
 
 
 def _takes(option: Option, name: str) -> Callable[..., None]:

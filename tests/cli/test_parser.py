@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import re
 import shlex
-from collections.abc import Iterator
+import sys
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.cli import main
-from egress.cli.parser import Commands, CompleteParser, Parser, epilog, listing
+from egress.cli.parser import Commands, CompleteParser, Parser, epilog, listing, parsers_of
 
 # What follows the arguments of an example in the shell.
 _SHELL = re.compile(r" (?:\||>>?) .*")
@@ -26,13 +27,6 @@ def subparsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentPa
     return found
 
 
-def every(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
-    """Yield a parser and the parsers of its commands, at all levels."""
-    yield parser
-    for each in subparsers(parser).values():
-        yield from every(each)
-
-
 class HelpTests(SynchronousTestCase):
     """The help of every command."""
 
@@ -42,7 +36,7 @@ class HelpTests(SynchronousTestCase):
     def test_examples(self) -> None:
         """Every command has examples of itself, which its parser accepts."""
         top = main.parser()
-        for parser in every(top):
+        for parser in parsers_of(top):
             with self.subTest(parser.prog):
                 _, _, text = parser.format_help().partition("\nexamples:\n")
                 lines = [line.strip() for line in text.split("\n\n")[0].splitlines()]
@@ -59,7 +53,7 @@ class HelpTests(SynchronousTestCase):
     def test_json(self) -> None:
         """Every command that prints a result can write JSON."""
         without = []
-        for parser in every(main.parser()):
+        for parser in parsers_of(main.parser()):
             if not subparsers(parser) and "[--json]" not in parser.format_usage():
                 without.append(parser.prog.removeprefix("egress "))
         # Variables have formats of their own, and a report is a file; the others print no result.
@@ -67,8 +61,26 @@ class HelpTests(SynchronousTestCase):
 
     def test_widths(self) -> None:
         """Examples fit a terminal of 100 columns."""
-        for parser in every(main.parser()):
+        for parser in parsers_of(main.parser()):
             self.assertLessEqual(max(map(len, parser.format_help().splitlines())), 100, parser.prog)
+
+    def test_hints(self) -> None:
+        """An unknown name gets the name that the user may have meant."""
+        for arguments, hint in (
+            (["run", "--polcy", "x", "--", "true"], "; did you mean --policy?"),
+            (["explain", "--egress-proxy-authz-url", "x", "GET", "/"], "; did you mean --authz-url?"),
+            (["ca", "show", "--jsn"], "; did you mean --json?"),
+            (["polcy"], "; did you mean policy?"),
+            (["ca", "shwo"], "; did you mean show?"),
+            (["ca", "show", "--zzz"], "unrecognized arguments: --zzz\n"),
+            (["zzz"], ")\n"),
+        ):
+            err = io.StringIO()
+            self.patch(sys, "stderr", err)
+            with self.subTest(arguments), self.assertRaises(SystemExit) as caught:
+                main.parser().parse_args(arguments)
+            self.assertEqual(caught.exception.code, 2)
+            self.assertIn(hint, err.getvalue())
 
     def test_paragraphs(self) -> None:
         """Paragraphs are wrapped; examples and tables are not."""
@@ -95,4 +107,6 @@ class HelpTests(SynchronousTestCase):
 
     def test_kind(self) -> None:
         """The parsers of all commands are of one kind."""
-        self.assertTrue(all(isinstance(parser, CompleteParser) for parser in every(main.parser(kind=CompleteParser))))
+        self.assertTrue(
+            all(isinstance(parser, CompleteParser) for parser in parsers_of(main.parser(kind=CompleteParser)))
+        )

@@ -6,7 +6,7 @@ import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.config import parsers as values
-from egress.config.option import Option, Variable, by_name
+from egress.config.option import Option, Variable, by_name, similar
 
 
 class OptionTests(SynchronousTestCase):
@@ -38,3 +38,20 @@ class OptionTests(SynchronousTestCase):
     def test_flag(self) -> None:
         self.assertTrue(self.option("").flag)
         self.assertFalse(self.option().flag)
+
+
+class SimilarTests(SynchronousTestCase):
+    """The name that a user may have meant."""
+
+    def test_names(self) -> None:
+        names = ["authz-url", "authz-timeout", "policy"]
+        for given, expected in (
+            ("autz-url", "authz-url"),
+            ("AUTHZ_URL", "authz-url"),
+            ("egress-proxy-authz-url", "authz-url"),
+            ("EGRESS_POLICY", "policy"),
+            ("egress-polcy", None),
+            ("zzz", None),
+        ):
+            with self.subTest(given):
+                self.assertEqual(similar(given, names), expected)
