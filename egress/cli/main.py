@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, TextIO
 
 from egress import __version__
-from egress.cli import approvals, ca, check, client, completion, doctor, env, explain, init, lock, policy, run
+from egress.cli import approvals, ca, check, client, completion, doctor, env, explain, init, lock, policy, run, trust
 from egress.cli.errors import CommandFailed
 from egress.cli.parser import Commands, CompleteParser, Parser, epilog, listing
 from egress.config.model import ConfigError
@@ -42,6 +42,7 @@ COMMANDS: Final[Mapping[str, tuple[Addition, ...]]] = {
         ca.add_parser,
         client.add_parser,
         doctor.add_parser,
+        trust.add_parser,
     ),
 }
 

@@ -1,0 +1,1 @@
+"""The trust stores of the machine, and the CA of the proxy in them."""
