@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import shutil
 import signal
 import socket
@@ -13,7 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -281,6 +282,15 @@ class ProcessTests(SandboxTestCase):
         self.assertEqual(Path(marker).read_text(), before)
 
     @inlineCallbacks
+    def test_other_users(self) -> Generator[Deferred[Any], Any, None]:
+        """Root has all users of the machine, as C{apt-get} requires."""
+        if os.getuid() != 0:
+            self.skipTest("only root can be other users")
+        other = ("setpriv", f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups")
+        written = yield self.sandbox(*other, "id", "-u")
+        self.assertEqual(written, f"{_NOBODY}\n")
+
+    @inlineCallbacks
     def test_unshare_again(self) -> Generator[Deferred[Any], Any, None]:
         """Namespaces inside of the sandbox have less, not more."""
         reach = "ip link set lo up; curl -sS -m 5 http://198.51.100.7/ 2>/dev/null || echo unreachable"
@@ -466,6 +476,18 @@ class FileSystemTests(SandboxTestCase):
         self.assertEqual((writable / "out").read_text(), "a\ncontent\n")
         self.assertTrue((writable / "e").exists())
 
+    @inlineCallbacks
+    def test_hidden(self) -> Generator[Deferred[Any], Any, None]:
+        """Files of the proxy that are not for the command, also below a writable directory."""
+        secrets, state = self.directory / "secrets", self.directory / "state"
+        secrets.write_text("secret\n")
+        state.mkdir()
+        (state / "key").write_text("key\n")
+        for writable in (None, [str(self.directory)]):
+            self.view = View(writable, hidden=[str(secrets), str(state), "/absent"])
+            written = yield self.sandbox("sh", "-c", f"cat {secrets}; ls -A {state}; echo end")
+            self.assertEqual(written, "end\n")
+
 
 class FailureTests(SandboxTestCase):
     """What the kernel forbids is reported with its fix."""
@@ -509,8 +531,8 @@ class FailureTests(SandboxTestCase):
         self.assertEqual(started, "started")
 
 
-class EndTests(SandboxTestCase):
-    """Nothing remains of a sandbox."""
+class OutsideTests(SandboxTestCase):
+    """A sandbox as the processes outside see it: signals and terminals reach it, and nothing remains of it."""
 
     @inlineCallbacks
     def test_killed(self) -> Generator[Deferred[Any], Any, None]:
@@ -532,13 +554,76 @@ class EndTests(SandboxTestCase):
             yield deferToThread(time.sleep, 0.02)
         self.assertEqual(processes(argument), [])
 
+    def start(self, *command: str, wrapper: tuple[str, ...] = (), **options: Any) -> subprocess.Popen[str]:
+        """Start a process that runs a command in a sandbox."""
+        environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        arguments = [*wrapper, sys.executable, "-c", _START.format(command=list(command))]
+        return subprocess.Popen(arguments, env=environ, text=True, **options)
+
+    def test_signals(self) -> None:
+        """The command decides what a signal does."""
+        for name, number in (("TERM", signal.SIGTERM), ("INT", signal.SIGINT), ("HUP", signal.SIGHUP)):
+            ready = self.directory / f"ready-{name}"
+            script = f"trap 'echo {name}; exit 9' {name}; touch {ready}; while :; do sleep 0.05; done"
+            # A session of its own has no terminal.
+            with self.start("sh", "-c", script, stdout=subprocess.PIPE, start_new_session=True) as process:
+                while not ready.exists() and process.poll() is None:
+                    time.sleep(0.02)
+                process.send_signal(number)
+                written, _ = process.communicate(timeout=30)
+            self.assertEqual((process.returncode, written), (9, f"{name}\n"))
+
+    def terminal(self, *command: str, typed: Mapping[bytes, bytes], **environ: str) -> str:
+        """Run a command on a terminal, and return what it writes.
+
+        @param typed: what to type after which output.
+        """
+        controller, terminal = os.openpty()
+        self.addCleanup(os.close, controller)
+        streams = dict.fromkeys(("stdin", "stdout", "stderr"), terminal)
+        command = ("env", *(f"{name}={value}" for name, value in environ.items()), *command)
+        with self.start(*command, wrapper=("setsid", "--ctty", "--wait"), **streams) as process:
+            self.addCleanup(process.kill)
+            os.close(terminal)
+            seen = b""
+            waiting = dict(typed)
+            with contextlib.suppress(OSError):  # the last process has closed the terminal
+                while select.select([controller], [], [], 20)[0]:
+                    seen += os.read(controller, 4096)
+                    for text in [text for text in waiting if text in seen]:
+                        os.write(controller, waiting.pop(text))
+            process.kill()
+        return seen.decode().replace("\r", "")
+
+    def test_interrupt_from_the_terminal(self) -> None:
+        """Ctrl-C reaches the command once."""
+        script = "import signal, time\ncount = 0\ndef hit(*_):\n global count\n count += 1\n"
+        script += "signal.signal(signal.SIGINT, hit)\nprint('ready', flush=True)\ntime.sleep(1)\nprint('hits', count)"
+        seen = self.terminal(_PYTHON, "-c", script, typed={b"ready": b"\x03"})
+        self.assertIn("hits 1\n", seen)
+
+    def test_terminal(self) -> None:
+        """The command has the terminal, and a name for it."""
+        seen = self.terminal(
+            "sh", "-c", "tty; echo ready; read line </dev/tty; echo $line.", typed={b"ready": b"word\n"}
+        )
+        self.assertEqual(seen.replace("word\n", "", 1), "/dev/console\nready\nword.\n")
+
+    def test_job_control(self) -> None:
+        """A shell in the sandbox stops and continues programs."""
+        typed = {
+            b"# ": b"sh -c 'echo r''eady; exec sleep 100'\n",
+            b"ready": b"\x1a",
+            b"Stopped": b"kill -KILL %1; echo sta''tus $?; exit\nexit\n",
+        }
+        seen = self.terminal("sh", "-i", typed=typed, PS1="# ")
+        self.assertIn("status 0\n", seen)
+
     @inlineCallbacks
     def test_proxy_killed(self) -> Generator[Deferred[Any], Any, None]:
         """The sandbox ends with the process of the proxy."""
         argument = f"301.{os.getpid()}"
-        code = _START.format(command=["sh", "-c", f"sleep {argument} & sleep {argument}"])
-        environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-        with subprocess.Popen([sys.executable, "-c", code], env=environ) as process:
+        with self.start("sh", "-c", f"sleep {argument} & sleep {argument}") as process:
             while len(processes(argument)) < 2 and process.poll() is None:
                 yield deferToThread(time.sleep, 0.02)
             process.kill()
@@ -549,13 +634,15 @@ class EndTests(SandboxTestCase):
 
 
 _START = """
+import os, sys
 from twisted.internet import task
 from twisted.internet.defer import inlineCallbacks
 from egress.launch.isolate.sandbox import Sandbox
+from egress.launch.runner import executable_of
 @inlineCallbacks
 def main(reactor):
     made = yield Sandbox.start(reactor)
-    yield made.run("/bin/sh", {command!r}, {{"PATH": "/bin:/usr/bin"}})
+    sys.exit((yield made.run(executable_of({command!r}, os.environ), {command!r}, {{"PATH": "/bin:/usr/bin"}})))
 task.react(main)
 """
 

@@ -65,7 +65,7 @@ def build(view: View, environ: Mapping[str, str]) -> None:
     sockets = _sockets(environ)
     _replace_devices(view.devices)
     _write(f"{_STAGE}/resolv.conf", _NAME_SERVER)
-    _write(f"{_STAGE}/socket", "")
+    _write(f"{_STAGE}/empty", "")
     replaced = [path for path in ("/run", "/var/run") if os.path.isdir(path) and not os.path.islink(path)]
     for path in replaced:
         _replace_run(path)
@@ -75,6 +75,8 @@ def build(view: View, environ: Mapping[str, str]) -> None:
         _hide_directory(path)
     for path in sockets:
         _hide_socket(path)
+    for path in view.hidden:
+        _hide(path)
     if has_resolv_conf:
         if any(is_below(resolv_conf, path) for path in replaced):
             os.makedirs(os.path.dirname(resolv_conf), exist_ok=True)
@@ -124,6 +126,7 @@ def _write(path: str, text: str) -> None:
 
 def _replace_devices(devices: Sequence[str]) -> None:
     """Replace C{/dev} with one that has only the devices that all programs may use."""
+    terminal = _terminal()
     before = os.open("/dev", os.O_PATH)
     mount("tmpfs", "/dev", "tmpfs", NO_SETUID | NO_EXECUTABLES, "mode=755,size=1m")
     os.mkdir(_STAGE)
@@ -142,7 +145,6 @@ def _replace_devices(devices: Sequence[str]) -> None:
     # Other terminals of the same user are not in it.
     os.mkdir("/dev/pts")
     mount("devpts", "/dev/pts", "devpts", NO_SETUID | NO_EXECUTABLES, "newinstance,ptmxmode=0666,mode=0620")
-    terminal = _terminal()
     if terminal.startswith("/dev/"):
         # ttyname(3) finds it there.
         _write("/dev/console", "")
@@ -242,7 +244,14 @@ def _is_socket(path: str) -> bool:
 def _hide_socket(path: str) -> None:
     """Cover a socket with a file, to which no program can connect."""
     if _is_socket(path):
-        mount(f"{_STAGE}/socket", path, None, BIND)
+        mount(f"{_STAGE}/empty", path, None, BIND)
+
+
+def _hide(path: str) -> None:
+    if os.path.isfile(path):
+        mount(f"{_STAGE}/empty", path, None, BIND)
+    else:
+        _hide_directory(path)
 
 
 def _hide_directory(path: str) -> None:

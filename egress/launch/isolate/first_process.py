@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Final, NoReturn
 
 from egress.launch.isolate.id_maps import IdMaps
@@ -36,6 +36,28 @@ def block_signals() -> set[signal.Signals]:
     """
     # Python returns numbers without a name as integers.
     return signal.pthread_sigmask(signal.SIG_BLOCK, WAITED)  # type: ignore[return-value]
+
+
+@contextmanager
+def terminal_restored() -> Iterator[None]:
+    """Return the terminal to the processes that have it now, after the block.
+
+    A shell in the sandbox takes it, but cannot return it: it has no number for processes outside.
+    """
+    try:
+        terminal = os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        yield
+        return
+    try:
+        before = os.tcgetpgrp(terminal)
+        yield
+        if before == os.getpgrp() != os.tcgetpgrp(terminal):
+            # The kernel stops a process in the background that does this without blocking the signal.
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTTOU])
+            os.tcsetpgrp(terminal, before)
+    finally:
+        os.close(terminal)
 
 
 def supervise(process: int, wait: Callable[[Iterable[int]], signal.struct_siginfo] = signal.sigwaitinfo) -> int:

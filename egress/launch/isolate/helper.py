@@ -16,7 +16,7 @@ from typing import Final
 
 from egress.launch.isolate import network
 from egress.launch.isolate.file_system import build, mount_processes
-from egress.launch.isolate.first_process import FAILED, block_signals, run_first_process, supervise
+from egress.launch.isolate.first_process import FAILED, block_signals, run_first_process, supervise, terminal_restored
 from egress.launch.isolate.id_maps import IdMaps
 from egress.launch.isolate.messages import (
     MAX_BYTES,
@@ -126,7 +126,8 @@ def _run_outside(proxy: socket.socket, view: View, blocked: set[signal.Signals])
     with suppress(BrokenPipeError):
         os.write(started_write, b"1")
     os.close(started_write)
-    return supervise(child)
+    with terminal_restored():
+        return supervise(child)
 
 
 def run_inside(proxy: socket.socket, maps: IdMaps, blocked: set[signal.Signals], confine: Callable[[], None]) -> int:

@@ -42,11 +42,13 @@ class View(NamedTuple):
     @ivar writable: if not C{None}, all directories except these and private temporary ones are read-only.
     @ivar visible: files and directories that remain visible below a private temporary directory.
     @ivar devices: names of more devices of C{/dev}.
+    @ivar hidden: files and directories that are empty for the command, such as the secrets of the proxy.
     """
 
     writable: Sequence[str] | None = None
     visible: Sequence[str] = ()
     devices: Sequence[str] = ()
+    hidden: Sequence[str] = ()
 
 
 class Command(NamedTuple):

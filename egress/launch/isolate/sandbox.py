@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
@@ -93,7 +93,7 @@ class Sandbox:
         @return: fires with the sandbox, or fails with L{CannotIsolate}.  Cancelling it ends the helper.
         """
         if not sys.platform.startswith("linux"):
-            raise CannotIsolate(explain(Failed("platform", 0, sys.platform), Facts()))
+            return fail(CannotIsolate(explain(Failed("platform", 0, sys.platform), Facts())))
         helper = _Helper(reactor)
         return helper.start(view).addCallback(lambda sockets: cls(reactor, helper, sockets))
 

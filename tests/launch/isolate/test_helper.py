@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 from collections.abc import Callable
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -39,6 +40,7 @@ class HelperTests(SynchronousTestCase):
         self.patch(helper, "own_id_maps", lambda: _MAPS)
         self.patch(network, "open_sockets", self.open_sockets)
         self.patch(helper, "run_first_process", self.run_command)
+        self.patch(helper, "terminal_restored", nullcontext)
         self.patch(os, "fork", lambda: _CHILD)
         self.patch(helper, "supervise", lambda process: 3 if process == _CHILD else 0)
 

@@ -170,5 +170,5 @@ class SandboxTests(SynchronousTestCase):
 
     def test_other_platform(self) -> None:
         self.patch(sys, "platform", "darwin")
-        error = self.assertRaises(CannotIsolate, Sandbox.start, self.reactor)
+        error = self.failureResultOf(Sandbox.start(self.reactor), CannotIsolate).value
         self.assertIn("only on Linux", str(error))
