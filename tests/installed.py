@@ -106,6 +106,9 @@ def check(directory: Path) -> None:
         print(shown[0])
         if option not in run(clean / "bin" / "twistd", program, "--help-all", cwd=directory):
             raise SystemExit(f"twistd {program} --help-all does not show the options")
+        # The command of the same name needs no twistd in the PATH.
+        if program not in run(clean / "bin" / program, "-n", "--version", cwd=directory):
+            raise SystemExit(f"{program} does not show its version")
     if "rotate" not in run(clean / "bin" / "egress", "ca", "--help", cwd=directory):
         raise SystemExit("egress ca --help does not show what can be done")
     run(

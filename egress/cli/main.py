@@ -10,40 +10,24 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib import import_module
 from typing import Any, Final, TextIO
 
 from egress import __version__
-from egress.cli import approvals, ca, check, client, completion, doctor, env, explain, init, lock, policy, run, trust
 from egress.cli.errors import CommandFailed
 from egress.cli.parser import Commands, CompleteParser, Parser, epilog, listing
 from egress.config.model import ConfigError
 
 Addition = Callable[[Any], None]
 
-# The commands by group.  Each adds its own parser, with examples (L{egress.cli.parser.epilog}), and sets "run": a
-# function of the arguments, the environment and the output stream.
-COMMANDS: Final[Mapping[str, tuple[Addition, ...]]] = {
-    "run programs behind a proxy": (
-        env.add_parser,
-        run.add_parser,
-    ),
-    "write and check policies": (
-        explain.add_parser,
-        lock.add_parser,
-        policy.add_parser,
-    ),
-    "set up": (
-        check.add_parser,
-        completion.add_parser,
-        init.add_parser,
-    ),
-    "operate a proxy": (
-        approvals.add_parser,
-        ca.add_parser,
-        client.add_parser,
-        doctor.add_parser,
-        trust.add_parser,
-    ),
+# The commands by group, each a module of this package.  Its function add_parser adds the parser, with examples
+# (L{egress.cli.parser.epilog}).  It also sets "run": a function of the arguments, the environment, and the output.
+# A command line loads only the module of its command, because all of them together take twice as long.
+COMMANDS: Final[Mapping[str, tuple[str, ...]]] = {
+    "run programs behind a proxy": ("env", "run"),
+    "write and check policies": ("explain", "lock", "policy"),
+    "set up": ("check", "completion", "init"),
+    "operate a proxy": ("approvals", "ca", "client", "doctor", "trust"),
 }
 
 _DESCRIPTION: Final = (
@@ -64,15 +48,33 @@ _TWISTD: Final = ("-n", "--nodaemon", "egressproxy", "egressauthz")
 _INTERRUPTED: Final = 130
 
 
-def parser(groups: Mapping[str, Iterable[Addition]] = COMMANDS, kind: type[Parser] = Parser) -> argparse.ArgumentParser:
+def load(only: str | None = None) -> dict[str, list[Addition]]:
+    """Load the modules of the commands.
+
+    @param only: the name of a command; all commands, if it is unknown.
+    @return: for each group, the functions that add the parsers.
+    """
+    if not any(only in names for names in COMMANDS.values()):
+        only = None
+    return {
+        title: [import_module(f"egress.cli.{name}").add_parser for name in names if only in (None, name)]
+        for title, names in COMMANDS.items()
+    }
+
+
+def parser(
+    groups: Mapping[str, Iterable[Addition]] | None = None, kind: type[Parser] = Parser
+) -> argparse.ArgumentParser:
     """Make the parser of the command line.
 
-    @param groups: for each group of commands, the functions that add their parsers.
+    @param groups: for each group of commands, the functions that add their parsers; C{None}: all commands.
     @param kind: the class of the parsers.
     """
+    if groups is None:
+        groups = load()
     top = kind(prog="egress", usage="%(prog)s [-h] [--version] COMMAND ...", epilog=_EPILOG)
     top.add_argument("--version", action="version", version=f"egressproxy {__version__}")
-    top.set_defaults(complete_parser=lambda: parser(groups, CompleteParser))
+    top.set_defaults(complete_parser=lambda: parser(kind=CompleteParser))
     summary = "the command" if kind.shows_all else argparse.SUPPRESS
     # The description lists the commands by group, which argparse cannot do.
     action = top.add_subparsers(prog="egress", metavar="COMMAND", required=True, help=summary)
@@ -101,7 +103,7 @@ def main(
     out: TextIO | None = None,
     err: TextIO | None = None,
     *,
-    groups: Mapping[str, Iterable[Addition]] = COMMANDS,
+    groups: Mapping[str, Iterable[Addition]] | None = None,
 ) -> int:
     """Run one command.
 
@@ -109,11 +111,12 @@ def main(
     @param environ: the environment; C{None}: that of this process.
     @param out: standard output; C{None}: that of this process.
     @param err: standard error; C{None}: that of this process.
-    @param groups: see L{parser}.
+    @param groups: see L{parser}; C{None}: the command of the command line, or all commands.
     @return: the status to exit with.
     @raise SystemExit: when the command line cannot be read, or asks for help.
     """
-    given = parser(groups).parse_args(_hinted(sys.argv[1:] if arguments is None else arguments))
+    words = _hinted(sys.argv[1:] if arguments is None else arguments)
+    given = parser(load(next(iter(words), None)) if groups is None else groups).parse_args(words)
     out = out or sys.stdout
     try:
         status: int | None = given.run(given, os.environ if environ is None else environ, out)

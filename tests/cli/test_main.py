@@ -24,7 +24,7 @@ class CommandLineTests(SynchronousTestCase):
     """Behavior common to all commands."""
 
     def run_command(
-        self, *arguments: str, groups: Mapping[str, Iterable[cli.Addition]] = cli.COMMANDS
+        self, *arguments: str, groups: Mapping[str, Iterable[cli.Addition]] | None = None
     ) -> tuple[int, str, str]:
         """Run the command.
 
@@ -63,6 +63,18 @@ class CommandLineTests(SynchronousTestCase):
         for title in cli.COMMANDS:
             self.assertIn(f"\n{title}:\n", out)
         self.assertRegex(out, r"\n  ca +manage the CA\n")
+
+    def test_loaded(self) -> None:
+        """A command line loads the module of its command only; an unknown command loads all, to name a similar one."""
+        self.assertEqual([len(found) for found in cli.load("ca").values()].count(1), 1)
+        self.assertEqual(sum(len(found) for found in cli.load("ca").values()), 1)
+        everything = sum(map(len, cli.COMMANDS.values()))
+        for name in (None, "novel"):
+            self.assertEqual(sum(len(found) for found in cli.load(name).values()), everything)
+        code = "import sys; from egress.cli.main import load; load('ca'); print('egress.cli.run' in sys.modules)"
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+        self.assertEqual(done.stdout, "False\n")
 
     def test_twistd(self) -> None:
         """A command line of twistd gets a hint."""

@@ -71,6 +71,9 @@ class ProgressTests(SynchronousTestCase):
 
     def test_imports(self) -> None:
         """The library is loaded only with a bar, because it slows the start of every command."""
-        code = "import sys, egress.cli.main; print([name for name in sys.modules if name.split('.')[0] == 'rich'])"
+        code = (
+            "import sys; from egress.cli.main import load; load(); "
+            "print([name for name in sys.modules if name.split('.')[0] == 'rich'])"
+        )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         self.assertEqual(done.stdout, "[]\n")
