@@ -101,13 +101,14 @@ def add_options(parser: argparse.ArgumentParser, default: Any = None, hint: str 
     @param default: the default of the options.
     @param hint: the end of the help text of C{--admin}.
     """
-    parser.add_argument(
+    group = parser.add_argument_group("running proxy")
+    group.add_argument(
         "--admin",
         default=default,
         metavar="unix:PATH|URL",
         help=f"the admin API of the proxy, as in unix:/run/egress/admin.sock or http://127.0.0.1:9099{hint}",
     )
-    parser.add_argument(
+    group.add_argument(
         "--token-file",
         default=default,
         metavar="FILE",

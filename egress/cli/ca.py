@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from egress.cli.errors import CommandFailed
 from egress.cli.output import add_json, write_json
 from egress.cli.parser import epilog
+from egress.cli.proxy_options import add_selected_options
 from egress.config.load import load_config
 from egress.config.options import BY_NAME
 from egress.runtime.safe_files import replace_file
@@ -103,7 +104,6 @@ def add_parser(commands: Any) -> None:
     )
     rotate.add_argument(
         f"--{_CONSTRAINTS}",
-        dest=_CONSTRAINTS,
         metavar="HOSTS",
         help="the hosts for which the next CA may sign; none: all hosts [default: the hosts of the current CA]",
     )
@@ -115,13 +115,7 @@ def _add(actions: Any, name: str, run: Any, text: str, *examples: tuple[str, str
     )
     parser.set_defaults(run=run)
     add_json(parser)
-    for option in (BY_NAME[each] for each in _OPTIONS):
-        parser.add_argument(
-            f"--{option.name}",
-            dest=option.name,
-            metavar=option.metavar,
-            help=f"as for the proxy [default: {option.default}; environment: {option.variable.name}]",
-        )
+    add_selected_options(parser, _OPTIONS)
     return parser
 
 
@@ -140,7 +134,11 @@ def _now() -> datetime:
 
 def _source(given: argparse.Namespace, environ: Mapping[str, str]) -> CaSource:
     """Find the CA in the same way as the proxy."""
-    arguments = {name: [text] for name in (*_OPTIONS, _CONSTRAINTS) if (text := getattr(given, name, None)) is not None}
+    arguments = {
+        name: [text]
+        for name in (*_OPTIONS, _CONSTRAINTS)
+        if (text := getattr(given, name.replace("-", "_"), None)) is not None
+    }
     # A directory on the command line overrides all other settings.
     fields = _OF_DIRECTORY if "ca-dir" in arguments else (*_OF_DIRECTORY, "ca_cert", "ca_key")
     return ca_source(load_config(arguments, environ, only=fields))
@@ -302,7 +300,7 @@ def _name(certificate: x509.Certificate) -> str:
 
 def _permitted(given: argparse.Namespace, source: CaDirectory) -> Any:
     """Return the name constraints of the next CA; C{None}: the name constraints of the current CA."""
-    text = getattr(given, _CONSTRAINTS)
+    text = given.ca_name_constraints
     if text is not None and text.strip().lower() in BY_NAME[_CONSTRAINTS].clear:
         return ()
     return source.permitted or None

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any, Final, TextIO
 
 from egress.cli.parser import epilog
+from egress.cli.proxy_options import add_selected_options
 from egress.cli.running_proxy import CA_OPTIONS, DEFAULT_URL, ProxyUrl, ca_config, write_files
-from egress.config.options import BY_NAME
 from egress.launch.formats import WRITERS
 from egress.launch.variables import BYPASSES, client_variables
 
@@ -30,12 +30,7 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--proxy", metavar="URL", default=DEFAULT_URL, help="the proxy [default: %(default)s]")
     parser.add_argument("--format", choices=list(WRITERS), default="sh", help="the syntax [default: %(default)s]")
-    for option in (BY_NAME[name] for name in CA_OPTIONS):
-        parser.add_argument(
-            f"--{option.name}",
-            metavar=option.metavar,
-            help=f"as for the proxy [default: {option.default}; environment: {option.variable.name}]",
-        )
+    add_selected_options(parser, CA_OPTIONS)
     parser.set_defaults(run=_run)
 
 

@@ -77,7 +77,8 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "url", metavar="URL", help="the URL, as in https://example.com/; for CONNECT, a host and a port"
     )
-    parser.add_argument(
+    request = parser.add_argument_group("request")
+    request.add_argument(
         "-H",
         "--header",
         action="append",
@@ -85,8 +86,8 @@ def add_parser(commands: Any) -> None:
         metavar="'N: V'",
         help="a header field of the request; can be repeated",
     )
-    parser.add_argument("--body", metavar="TEXT|@FILE", help="the content of the request; @- is standard input")
-    parser.add_argument("--client", metavar="NAME", help="the name of the client")
+    request.add_argument("--body", metavar="TEXT|@FILE", help="the content of the request; @- is standard input")
+    request.add_argument("--client", metavar="NAME", help="the name of the client")
     parser.add_argument(
         "--connect", action="store_true", help="connect to the origin, with TLS, if the request is allowed"
     )

@@ -21,9 +21,13 @@ class HelpFormatter(argparse.HelpFormatter):
         return "\n\n".join(
             textwrap.indent(block, indent)
             if f"\n{_INDENT}" in block or block.startswith(_INDENT)
-            else super(HelpFormatter, self)._fill_text(block, width, indent)
+            else "\n".join(f"{indent}{line}" for line in self._split_lines(block, width - len(indent)))
             for block in blocks
         )
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        # The names of options stay whole.
+        return textwrap.wrap(" ".join(text.split()), width, break_on_hyphens=False)
 
 
 class Parser(argparse.ArgumentParser):

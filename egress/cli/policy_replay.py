@@ -16,9 +16,9 @@ from egress.cli.errors import Misused
 from egress.cli.output import add_json, write_json
 from egress.cli.parser import epilog
 from egress.cli.progress import progress
+from egress.cli.proxy_options import add_selected_options
 from egress.config.load import load_config
 from egress.config.model import ConfigError, ProxyConfig
-from egress.config.options import BY_NAME
 from egress.interfaces import IAuthorizer
 from egress.model.decision import Decision
 from egress.model.errors import AuthorizerUnavailable
@@ -51,12 +51,7 @@ def add_parser(actions: Any) -> None:
     decider = parser.add_mutually_exclusive_group(required=True)
     decider.add_argument("--policy", metavar="NEW", help="the policy to evaluate")
     decider.add_argument("--authz-url", metavar="URL", help="the authorization service to query")
-    for option in (BY_NAME[name] for name in _OPTIONS):
-        parser.add_argument(
-            f"--{option.name}",
-            metavar=option.metavar,
-            help=f"as for the proxy [default: {option.default}; environment: {option.variable.name}]",
-        )
+    add_selected_options(parser, _OPTIONS)
     add_json(parser)
     audit_files.add_argument(parser)
     parser.set_defaults(run=_run)

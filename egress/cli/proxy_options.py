@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from egress.config.model import ConfigError
 from egress.config.option import Option
-from egress.config.options import OPTIONS
+from egress.config.options import BY_NAME, OPTIONS
 from egress.config.wording import Spellings
 
 _DEST: Final = "option "
@@ -24,12 +24,28 @@ def add_proxy_options(parser: argparse.ArgumentParser, without: Collection[str] 
             _add(parser, option, [f"--{name}" for name in (option.name, *option.aliases) if name not in without])
 
 
+def add_selected_options(parser: argparse.ArgumentParser, names: Collection[str]) -> None:
+    """Add some options of the proxy, in a group of their own; the variables and the configuration file apply, too.
+
+    @param names: the names of the options, which are also the names of the arguments with underscores.
+    """
+    group = parser.add_argument_group("options of the proxy")
+    for option in (BY_NAME[name] for name in names):
+        group.add_argument(
+            f"--{option.name}",
+            metavar=option.metavar,
+            help=f"{_summary(option)} [default: {option.default}; environment: {option.variable.name}]",
+        )
+
+
+def _summary(option: Option) -> str:
+    """Return the first sentence of the description of an option."""
+    return option.help.split(". ")[0].removesuffix(".").replace("%", "%%")
+
+
 def _add(parser: argparse.ArgumentParser, option: Option, names: list[str]) -> None:
     kind: dict[str, Any] = {"action": "append_const", "const": "true"} if option.flag else {"action": "append"}
-    if getattr(parser, "shows_all", False):
-        text = option.help.split(". ")[0].removesuffix(".").replace("%", "%%")
-    else:
-        text = argparse.SUPPRESS
+    text = _summary(option) if getattr(parser, "shows_all", False) else argparse.SUPPRESS
     if not option.flag:
         kind["metavar"] = option.metavar
     parser.add_argument(*names, dest=_DEST + option.name, help=text, **kind)

@@ -79,30 +79,32 @@ def add_parser(commands: Any) -> None:
         ),
         allow_abbrev=False,
     )
-    parser.add_argument(
+    records = parser.add_argument_group("records of the requests")
+    records.add_argument(
         "--learn",
         metavar="POLICY",
         help="forward every request (--mode observe), and write a new policy that allows the requests of the command",
     )
-    parser.add_argument(
+    records.add_argument(
         "--lock",
         metavar="FILE",
         help="record the destinations of the command in a new lock file. If the file exists, list new destinations, "
         "and exit with status 1 if the command succeeded and there are any",
     )
-    parser.add_argument(
+    records.add_argument(
         "--report",
         metavar="FILE",
         help="write the summary to a file that ends with .md or .json, for the page of a CI job",
     )
-    parser.add_argument("--quiet", action="store_true", help="print no summary")
-    parser.add_argument(
+    records.add_argument("--quiet", action="store_true", help="print no summary")
+    sandbox = parser.add_argument_group("sandbox (Linux)")
+    sandbox.add_argument(
         "--isolate",
         action="store_true",
         help="leave the command no other way out: it runs in namespaces of its own (Linux), whose connections and name "
         "queries reach only the proxy, even if it ignores its environment",
     )
-    parser.add_argument(
+    sandbox.add_argument(
         "--isolate-fs",
         metavar="DIR",
         action="append",

@@ -90,6 +90,12 @@ class HelpTests(SynchronousTestCase):
         self.assertIn("  egress " + "x " * 59 + "x", [line.rstrip() for line in lines])
         self.assertLessEqual(max(len(line) for line in lines if line.startswith("word")), 98)
 
+    def test_names(self) -> None:
+        """The name of an option is not divided."""
+        parser = Parser(prog="egress", description="--one-two " * 40)
+        parser.add_argument("--x", help="--one-two " * 40)
+        self.assertNotRegex(parser.format_help(), r"-\n")
+
     def test_epilog(self) -> None:
         self.assertEqual(
             epilog(("Do it", "egress x"), statuses={0: "done", 125: "failed"}, text="Text."),

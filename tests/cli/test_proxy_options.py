@@ -6,7 +6,7 @@ import argparse
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.cli.proxy_options import add_proxy_options, given_options, reworded
+from egress.cli.proxy_options import add_proxy_options, add_selected_options, given_options, reworded
 from egress.config.model import ConfigError
 
 
@@ -19,6 +19,18 @@ class ProxyOptionsTests(SynchronousTestCase):
         given = parser.parse_args(["--allow-ports", "1", "--allow-ports=2", "--authz-via-upstream"])
         self.assertEqual(given_options(given), {"allow-ports": ["1", "2"], "authz-via-upstream": ["true"]})
         self.assertEqual(given_options(parser.parse_args([])), {})
+
+    def test_selected(self) -> None:
+        """Some options, with the description of the proxy's help."""
+        parser = argparse.ArgumentParser()
+        add_selected_options(parser, ["ca-dir", "config"])
+        self.assertEqual(parser.parse_args(["--ca-dir", "x"]), argparse.Namespace(ca_dir="x", config=None))
+        text = " ".join(parser.format_help().split())
+        self.assertIn(
+            "options of the proxy: --ca-dir DIR The directory of the CA [default: ~/.egressproxy/ca; "
+            "environment: EGRESS_CA_DIR]",
+            text,
+        )
 
     def test_reworded(self) -> None:
         """An error names the variable that has the value."""
