@@ -30,9 +30,8 @@ _PROXY: Final = (
     *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"),
     # These override the configuration files of cargo and pip.
     *("CARGO_HTTP_PROXY", "PIP_PROXY"),
-    # npm and pnpm read npm_config_*; yarn reads yarn_* in version 1 and YARN_* later.
-    *("npm_config_proxy", "npm_config_https_proxy", "yarn_proxy", "yarn_https_proxy"),
-    *("YARN_HTTP_PROXY", "YARN_HTTPS_PROXY"),
+    # npm, pnpm and Yarn 1 read npm_config_*.  Later versions of Yarn reject yarn_proxy, which Yarn 1 reads, too.
+    *("npm_config_proxy", "npm_config_https_proxy", "YARN_HTTP_PROXY", "YARN_HTTPS_PROXY"),
 )
 
 # A program ignores the proxy variables without its switch.
@@ -61,7 +60,6 @@ _BUNDLE: Final = (
     "PERL_LWP_SSL_CA_FILE",
     "HEX_CACERTS_PATH",
     "npm_config_cafile",
-    "yarn_cafile",
     "YARN_HTTPS_CA_FILE_PATH",
 )
 

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -20,90 +20,10 @@ import attrs
 
 from tests.integration import run_programs as programs
 from tests.integration.git_origin import commit, git, git_origin
-from tests.integration.peers import ORIGIN, Origins
+from tests.integration.peers import ORIGIN
 from tests.integration.processes import node_module, program
+from tests.integration.run_steps import CLOSED, CONTENT, FILE, REASON, Place, Step, denied, fetches
 from tests.integration.test_newman import COLLECTION, REQUESTS
-
-REASON: Final = "this path is closed"
-"""The reason of the denials: the policy of the tests denies C{/closed/**}."""
-
-FILE: Final = "/files/hello.txt"
-CONTENT: Final = "hello"
-CLOSED: Final = "/closed/a"
-
-
-@attrs.frozen(kw_only=True)
-class Step:
-    """One command, and its expected result.
-
-    @ivar command: the command and its arguments.
-    @ivar works: whether it exits with status 0; C{None} if the status does not matter.
-    @ivar shows: texts in its standard output, with the minimum number of their occurrences.
-    @ivar makes: a file that it makes.
-    @ivar summary: a text in the summary.
-    @ivar environ: more variables.
-    """
-
-    command: Sequence[str]
-    works: bool | None = True
-    shows: dict[str, int] = attrs.field(factory=dict)
-    makes: Path | None = None
-    summary: str = ""
-    environ: dict[str, str] = attrs.field(factory=dict)
-
-
-def denied(*command: str, output: str = "") -> Step:
-    """Return a command that fails because a request is denied: the summary has the reason.
-
-    @param output: a text that its standard output has, too.
-    """
-    return Step(command=command, works=False, shows={output: 1} if output else {}, summary=f"    reason: {REASON}\n")
-
-
-@attrs.frozen
-class Place:
-    """The place where a client runs.
-
-    @ivar directory: an empty directory.
-    @ivar origins: the origins that it contacts.
-    """
-
-    directory: Path
-    origins: Origins
-
-    def url(self, path: str) -> str:
-        """Return a URL of the HTTP origin."""
-        return f"http://{ORIGIN}:{self.origins.http}{path}"
-
-    def secure(self, path: str) -> str:
-        """Return a URL of the HTTPS origin."""
-        return f"https://{ORIGIN}:{self.origins.https}{path}"
-
-    def write(self, name: str, text: str) -> str:
-        """Write a file of the client.
-
-        @return: its path.
-        """
-        path = self.directory / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, "utf-8")
-        return str(path)
-
-    def published(self, name: str) -> Path:
-        """Return a new directory of the origins, at the path C{/files/NAME/}."""
-        path = self.origins.directory / "www" / "files" / name
-        path.mkdir(parents=True)
-        return path
-
-
-def fetches(place: Place, *command: str, times: int = 1) -> Step:
-    """Return a command that prints the contents of its URLs: two are allowed and two denied, with HTTP and HTTPS.
-
-    @param times: the number of requests for each URL.
-    """
-    urls = (make(path) for path in (FILE, CLOSED) for make in (place.url, place.secure))
-    summary = f" {4 * times} requests, {2 * times} allowed, {2 * times} refused\n"
-    return Step(command=(*command, *urls), works=None, shows={CONTENT: 2 * times, REASON: 2 * times}, summary=summary)
 
 
 def _curl(place: Place) -> Iterator[Step]:
@@ -222,6 +142,38 @@ def _npm(place: Place) -> Iterator[Step]:
         place.write(f"{name}/package-lock.json", json.dumps({"name": "project", **lock}))
         command = (*npm, f"--prefix={project}", f"--cache={place.directory / 'cache'}")
         yield Step(command=command, makes=project / "node_modules/tiny") if name == "files" else denied(*command)
+
+
+def _installs(place: Place, name: str, *command: str) -> Iterator[Step]:
+    """Install a dependency from its URL with a package manager for Node.js, which prints the status of a denial."""
+    package = place.write("package/package.json", '{"name": "tiny", "version": "1.0.0"}')
+    with tarfile.open(place.published(name) / "tiny-1.0.0.tgz", "w:gz") as archive:
+        archive.add(Path(package).parent, "package")
+    # A new user, and settings of the program that keep it to this request.
+    environ = {"HOME": str(place.directory), "YARN_NODE_LINKER": "node-modules", "YARN_ENABLE_TELEMETRY": "0"}
+    for path in ("files", "closed"):
+        dependencies = {"tiny": place.secure(f"/{path}/{name}/tiny-1.0.0.tgz")}
+        root = {"name": "project", "version": "1.0.0", "dependencies": dependencies}
+        project = Path(place.write(f"{path}/package.json", json.dumps(root))).parent
+        place.write(f"{path}/yarn.lock", "")
+        line = ("sh", "-c", f"cd {project} && exec {shlex.join((program('node'), *command))}")
+        made = Step(command=line, makes=project / "node_modules/tiny", environ=environ)
+        yield made if path == "files" else attrs.evolve(denied(*line), environ=environ)
+
+
+def _pnpm(place: Place) -> Iterator[Step]:
+    options = ("--no-frozen-lockfile", "--config.update-notifier=false", "--config.fetch-retries=0")
+    yield from _installs(place, "pnpm", node_module("pnpm/bin/pnpm.cjs"), "install", *options)
+
+
+def _yarn(place: Place) -> Iterator[Step]:
+    """Version 1."""
+    yield from _installs(place, "yarn", node_module("yarn/bin/yarn.js"), "install", "--silent", "--non-interactive")
+
+
+def _yarn_berry(place: Place) -> Iterator[Step]:
+    """A later version, which rejects variables that start with YARN and that it does not know."""
+    yield from _installs(place, "berry", node_module("@yarnpkg/cli-dist/bin/yarn.js"), "install")
 
 
 def _sha256(path: Path) -> str:
@@ -357,6 +309,9 @@ CLIENTS: Final[dict[str, Callable[[Place], Iterable[Step]]]] = {
     "pip": _pip,
     "uv": _uv,
     "npm": _npm,
+    "pnpm": _pnpm,
+    "yarn": _yarn,
+    "yarn_berry": _yarn_berry,
     "apt": _apt,
     "php": _php,
     "perl": _perl,

@@ -17,7 +17,7 @@ from tests.integration.base import proxy_environment
 from tests.integration.names import NameServer
 from tests.integration.peers import GOOD, ORIGIN
 from tests.integration.processes import program
-from tests.integration.run_clients import CLOSED, CONTENT, FILE, REASON
+from tests.integration.run_steps import CLOSED, CONTENT, FILE, REASON
 from tests.integration.test_run import RunTestCase
 
 

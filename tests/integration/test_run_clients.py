@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from tests.integration.names import NameServer
 from tests.integration.peers import GOOD, ORIGIN
-from tests.integration.run_clients import CLIENTS, Place, Step
+from tests.integration.run_clients import CLIENTS
+from tests.integration.run_steps import Place, Step
 from tests.integration.test_run import RunTestCase
 
 
