@@ -25,7 +25,7 @@ from egress.model.authority import Authority
 from egress.observability.health import OK
 from egress.preflight import check_configuration, exit_status
 from egress.runtime.plugin import make_program
-from egress.runtime.startup import TcpListener, endpoint_of, fact_lines, open_endpoints, tcp_listeners
+from egress.runtime.startup import TcpListener, command_of, endpoint_of, fact_lines, open_endpoints, tcp_listeners
 from egress.runtime.twistd_options import CommandLine
 from egress.service import EgressProxyService
 from egress.tls.ca_source import ca_source
@@ -79,7 +79,13 @@ class Options(CommandLine):
 
 
 def start_message(
-    addresses: Sequence[IAddress], certificate: Path, ca: CertificateAuthority, authorizer: str, config: ProxyConfig
+    addresses: Sequence[IAddress],
+    certificate: Path,
+    ca: CertificateAuthority,
+    authorizer: str,
+    config: ProxyConfig,
+    *,
+    egress: str = "egress",
 ) -> str:
     """Write the start message: at most six lines with the facts that an operator needs.
 
@@ -88,6 +94,7 @@ def start_message(
     @param ca: the CA that signs.
     @param authorizer: the name of the authorizer.
     @param config: the configuration.
+    @param egress: the command C{egress}.
     """
     now = datetime.now(timezone.utc)
     workers = f", {config.workers} workers" if config.workers > 1 else ""
@@ -105,7 +112,7 @@ def start_message(
     if notes:
         facts.append(("note", " ".join(notes)))
     if tcp:
-        facts.append(("clients", _client_line(tcp[0], config)))
+        facts.append(("clients", _client_line(egress, tcp[0], config)))
     (name, where), *rest = facts
     return "\n".join([f"{_PROGRAM} {__version__} {name} {where}", *fact_lines(rest), ""])
 
@@ -139,12 +146,12 @@ def _notes(tcp: Sequence[TcpListener], ca: CertificateAuthority, config: ProxyCo
         yield f"Not intercepted: {', '.join(config.passthrough)}."
 
 
-def _client_line(listener: TcpListener, config: ProxyConfig) -> str:
+def _client_line(egress: str, listener: TcpListener, config: ProxyConfig) -> str:
     """Return the shell command that sends the traffic of a shell through a listener."""
     url, note = listener.url, ""
     if config.auth_at(listener.listener) is not None:
         url, note = url.replace("://", "://NAME:PASSWORD@", 1), ", with the password or the token of the client"
-    words = ["egress", "env"]
+    words = [egress, "env"]
     if url != _DEFAULT_URL:
         words += ["--proxy", url]
     if config.ca_cert is not None:
@@ -195,4 +202,5 @@ def _make_proxy(reactor: Any, config: ProxyConfig) -> EgressProxyService | Worke
 
 def _message(addresses: Sequence[IAddress], proxy: EgressProxyService | WorkerPool, config: ProxyConfig) -> str:
     certificate = ca_source(config).certificate_path
-    return start_message(addresses, certificate, proxy.certificate_authority, proxy.authorizer_name, config)
+    ca, authorizer = proxy.certificate_authority, proxy.authorizer_name
+    return start_message(addresses, certificate, ca, authorizer, config, egress=command_of("egress"))

@@ -232,10 +232,13 @@ class MakeServiceTests(Cases.AnyPlugin):
     def test_message(self) -> None:
         out = io.StringIO()
         self.patch(sys, "stdout", out)
+        self.patch(tap, "command_of", lambda name: f"/venv/bin/{name}")
         makeService(self.options("--ca-dir", str(CERTIFICATE.parent))).startService()
         ca = FakeProxy.certificate_authority
         config = ProxyConfig(listen=("tcp:8081",), ca_dir=CERTIFICATE.parent)
-        self.assertEqual(out.getvalue(), start_message((LOOPBACK,), CERTIFICATE, ca, "the starter policy", config))
+        expected = start_message((LOOPBACK,), CERTIFICATE, ca, "the starter policy", config, egress="/venv/bin/egress")
+        self.assertEqual(out.getvalue(), expected)
+        self.assertIn('eval "$(/venv/bin/egress env --ca-dir', expected)
 
     def test_authorizer_that_is_not_ready(self) -> None:
         """The operator learns it before the first client."""

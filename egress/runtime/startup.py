@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
+import sys
 from collections.abc import Callable, Iterable
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Final, Protocol
 
 import attrs
@@ -130,6 +133,15 @@ def facts_of(program: str, facts: Iterable[tuple[str, str]]) -> list[str]:
 def fact_lines(facts: Iterable[tuple[str, str]]) -> list[str]:
     """Format facts, one line each."""
     return [f"  {name:<12}{value}" for name, value in facts]
+
+
+def command_of(name: str) -> str:
+    """Return the command for a program of this installation: its name, or its path if C{PATH} does not have it.
+
+    For example, C{.venv/bin/twistd} runs without an activated environment.
+    """
+    path = Path(sys.executable).with_name(name)
+    return str(path) if shutil.which(name) is None and path.is_file() else name
 
 
 def endpoint_of(address: IAddress) -> str:

@@ -87,7 +87,7 @@ class StartTests(IntegrationTestCase):
         fingerprint = certificate.fingerprint(hashes.SHA256()).hex(":").upper()
         # The message comes after the port is open.
         proxy.process.wait_for(
-            *(f"127.0.0.1:{proxy.port}", str(proxy.ca), fingerprint, "policy starter", 'eval "$(egress env ')
+            *(f"127.0.0.1:{proxy.port}", str(proxy.ca), fingerprint, "policy starter", 'eval "$(', "egress env ")
         )
 
     def test_the_starter_policy(self) -> None:
@@ -132,7 +132,7 @@ class StartTests(IntegrationTestCase):
             processes.append(process)
         fingerprints = set()
         for process in processes:
-            output = process.wait_for("SHA-256", 'eval "$(egress env ')
+            output = process.wait_for("SHA-256", 'eval "$(', "egress env ")
             fingerprints.update(re.findall(r"SHA-256 +([0-9A-F:]+)", output))
         self.assertEqual(len(fingerprints), 1)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import sys
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.error import CannotListenError
@@ -12,7 +14,8 @@ from egress import __version__
 from egress.config.listener import Listener
 from egress.config.model import ConfigError, ProxyConfig
 from egress.model.errors import WorkerFailed
-from egress.runtime.startup import endpoint_of, facts_of, open_endpoints, start_fault, tcp_listeners
+from egress.runtime.startup import command_of, endpoint_of, facts_of, open_endpoints, start_fault, tcp_listeners
+from tests.files import make_directory
 
 
 def taken(port: int = 8080) -> CannotListenError:
@@ -68,6 +71,21 @@ class StartFaultTests(SynchronousTestCase):
         ):
             with self.subTest(expected):
                 self.assertEqual(start_fault(error, config, config.admin), expected)
+
+
+class CommandTests(SynchronousTestCase):
+    """A program of this installation can be run from every shell."""
+
+    def test_command(self) -> None:
+        directory = make_directory(self)
+        self.patch(sys, "executable", str(directory / "python3"))
+        self.patch(os, "environ", {**os.environ, "PATH": "/nonexistent"})
+        self.assertEqual(command_of("egress"), "egress")
+        (directory / "egress").write_text("")
+        self.assertEqual(command_of("egress"), str(directory / "egress"))
+        (directory / "egress").chmod(0o755)
+        self.patch(os, "environ", {**os.environ, "PATH": str(directory)})
+        self.assertEqual(command_of("egress"), "egress")
 
 
 class StartMessageTests(SynchronousTestCase):
