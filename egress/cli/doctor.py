@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
@@ -14,7 +13,7 @@ import attrs
 from twisted.internet.defer import Deferred
 
 from egress.cli.errors import CommandFailed, Misused
-from egress.cli.output import plain
+from egress.cli.output import add_json, plain, write_json
 from egress.cli.parser import epilog
 from egress.cli.proxy_options import add_proxy_options, given_options
 from egress.cli.running_proxy import ProxyUrl
@@ -28,6 +27,7 @@ from egress.doctor.own_proxy import FREE_PORT, with_own_proxy
 from egress.doctor.report import Report
 from egress.model.authority import Authority
 from egress.model.errors import InvalidTarget
+from egress.runtime.colors import Color, Painter
 from egress.runtime.react import run
 from egress.tls.issuer import CaError
 
@@ -42,6 +42,7 @@ _STATUSES: Final[Mapping[int | str, str]] = {
     1: "there are warnings or faults",
     2: "a check was not possible, or the command line or the configuration is invalid",
 }
+_COLORS: Final = {"ok": Color.GREEN, "warning": Color.YELLOW, "FAULT": Color.RED, "ERROR": Color.RED}
 
 
 def add_parser(commands: Any) -> None:
@@ -76,7 +77,7 @@ def add_parser(commands: Any) -> None:
         help="the host that must not be reachable without the proxy; only a TCP connection is tried "
         "[default: %(default)s]",
     )
-    parser.add_argument("--json", action="store_true", help="write JSON")
+    add_json(parser)
     parser.add_argument("--fix", action="store_true", help="apply the fixes that a program can apply, and check again")
     parser.add_argument("--yes", action="store_true", help="with --fix: apply them without confirmation")
     add_proxy_options(parser, without=("proxy",))
@@ -104,7 +105,10 @@ def _run(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> 
             report = run(lambda reactor: diagnosis(reactor, subject, names, apply))
     except (CaError, ConfigError) as error:
         raise Misused(str(error)) from error
-    out.write(json.dumps(report.to_json(), indent=2) + "\n" if given.json else _text(report))
+    if given.json:
+        write_json(out, report.to_json())
+    else:
+        out.write(_text(report, Painter.of(out, environ)))
     return report.status
 
 
@@ -127,8 +131,14 @@ def _with_own_proxy(
         return run(start)
 
 
-def _text(report: Report) -> str:
-    return "".join(f"{plain(line)}\n" for line in report.lines())
+def _text(report: Report, painter: Painter) -> str:
+    return "".join(f"{_colored(plain(line), painter)}\n" for line in report.lines())
+
+
+def _colored(line: str, painter: Painter) -> str:
+    """Color the mark at the start of a line, if there is one."""
+    mark, space, rest = line.partition(" ")
+    return painter.paint(mark, _COLORS[mark]) + space + rest if mark in _COLORS else line
 
 
 # -- the command line

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
 from egress.cli.errors import Misused
-from egress.cli.output import STDOUT, write_file
+from egress.cli.output import STDOUT, write_file, write_json
 from egress.cli.parser import epilog
 from egress.model.counted import counted
 from egress.policy.check.case_runner import run_case
@@ -124,7 +123,7 @@ def _list(as_json: bool, out: TextIO) -> None:
             }
             for template in templates
         ]
-        print(json.dumps({"templates": rows}, indent=2), file=out)
+        write_json(out, {"templates": rows})
         return
     width = max(len(template.name) for template in templates)
     for template in templates:

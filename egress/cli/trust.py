@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 import sys
 from collections.abc import Iterator, Mapping
@@ -12,10 +11,10 @@ from pathlib import Path
 from typing import Any, Final, TextIO
 
 from egress.cli.errors import Misused
-from egress.cli.output import plain
+from egress.cli.output import add_json, plain, write_json
 from egress.cli.parser import epilog
+from egress.cli.proxy_options import add_selected_options
 from egress.config.load import load_config
-from egress.config.options import BY_NAME
 from egress.launch.variables import PASSWORD
 from egress.runtime.private_file import MAX_BYTES
 from egress.runtime.safe_files import read_plain
@@ -90,19 +89,14 @@ def _add(actions: Any, action: Action, text: str, example: tuple[str, str]) -> a
     parser.add_argument(
         "--store", action="append", choices=KINDS, help="the kind of store; can be repeated [default: all that exist]"
     )
-    for option in (BY_NAME[name] for name in _OPTIONS):
-        parser.add_argument(
-            f"--{option.name}",
-            metavar=option.metavar,
-            help=f"as for the proxy [default: {option.default}; environment: {option.variable.name}]",
-        )
+    add_selected_options(parser, _OPTIONS)
     parser.add_argument(
         "--java-password",
         metavar="TEXT",
         default=PASSWORD,
         help="the password of the trust stores of Java [default: %(default)s]",
     )
-    parser.add_argument("--json", action="store_true", help="write JSON")
+    add_json(parser)
     return parser
 
 
@@ -126,7 +120,7 @@ def _run(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> 
     results = [changes.apply(store) for store in stores]
     succeeded = all(result.fault is None if given.dry_run else result.succeeded(given.action) for result in results)
     if given.json:
-        print(json.dumps(_document(given, wanted, results), indent=2), file=out)
+        write_json(out, _document(given, wanted, results))
     else:
         for line in _lines(given, wanted, results, now):
             print(line, file=out)

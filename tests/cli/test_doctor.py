@@ -99,6 +99,13 @@ class DoctorCommandTests(SynchronousTestCase):
         self.findings = [ok("proxy", "\x1b[31m")]
         self.assertIn("\\x1b[31m", self.doctor()[0])
 
+    def test_colors(self) -> None:
+        """The mark at the start of a line has a color."""
+        self.findings = [fault("java", "no", FIX), ok("dns", "yes")]
+        out = self.doctor(status=1, environ={"FORCE_COLOR": "1"})[0]
+        self.assertIn("\x1b[31mFAULT\x1b[0m ", out)
+        self.assertIn("\x1b[32mok\x1b[0m ", out)
+
     def test_misuse(self) -> None:
         for arguments, words in (
             (("--only", "jave"), "'jave': there is no such check; the checks are: proxy,"),

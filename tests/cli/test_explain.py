@@ -17,6 +17,7 @@ from egress.cli import main as cli
 from egress.cli.explain import explained, in_lines
 from egress.config.model import ProxyConfig
 from egress.model.explanation import MAX_BODY, ExplainRequest, Explanation, RuleTried, Step
+from egress.runtime.colors import Painter
 from tests.transport.reactors import DialingReactor
 
 RULES = (RuleTried("a", "deny", False, "hosts", "p.toml:1"), RuleTried("long", "allow", True, None, "p.toml:12"))
@@ -43,6 +44,17 @@ class LinesTests(SynchronousTestCase):
                 "  by policy x, rule long",
             ],
         )
+
+    def test_colors(self) -> None:
+        """The decision has a color; text of the request cannot set one."""
+        document = {**ALLOWED.to_json(), "reason": "w\x1b[1mhy"}
+        for verdict, line in (
+            ("allow", "\x1b[32mallow: w\\x1b[1mhy\x1b[0m"),
+            ("deny", "\x1b[31mdeny: w\\x1b[1mhy\x1b[0m"),
+            ("ask", "\x1b[33mrequires approval: w\\x1b[1mhy\x1b[0m"),
+        ):
+            with self.subTest(verdict):
+                self.assertIn(f"\n{line}\n", in_lines({**document, "verdict": verdict}, Painter(True)))
 
     def test_doubt(self) -> None:
         """The differences in interpretation between servers are printed with the rule."""
