@@ -47,7 +47,7 @@ class NewCommandTests(CommandTestCase):
         path = str(self.directory / "npm.toml")
         self.assertEqual(self.run_egress("policy", "new", "npm", "--part", "-o", path)[0], 0)
         main = self.write("policy.toml", b'version = 1\ninclude = ["npm.toml"]')
-        self.assertEqual(len(load_policy(Path(main)).rules), 2)
+        self.assertEqual(len(load_policy(Path(main)).rules), 4)
 
     def test_variables(self) -> None:
         status, out, _ = self.run_egress("policy", "new", "github", "--set", "github_owner=twisted")

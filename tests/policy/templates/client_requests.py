@@ -49,6 +49,10 @@ BY_TEMPLATE: Final = {
             "POST https://registry.npmjs.org/-/npm/v1/security/audits/quick",
             "GET https://registry.npmjs.org/-/npm/v1/keys",
             "GET https://registry.npmjs.org/-/npm/v1/attestations/sigstore@2.1.0",
+            "GET https://tuf-repo-cdn.sigstore.dev/15.root.json",
+            "GET https://registry.yarnpkg.com/lodash",
+            "GET https://registry.yarnpkg.com/@babel%2fcore",
+            "GET https://repo.yarnpkg.com/tags",
         ),
         (
             "PUT https://registry.npmjs.org/-/user/org.couchdb.user:example",
@@ -61,6 +65,8 @@ BY_TEMPLATE: Final = {
             "GET https://registry.npmjs.org:8443/express",
             "GET https://registry.npmjs.com/express",
             "GET https://npmjs.org/express",
+            "GET https://yarnpkg.com/express",
+            "GET https://repo.yarnpkg.com/4.1.0/packages/other/bin/yarn.js",
         ),
     ),
     "npm-publish": Requests(
@@ -349,6 +355,31 @@ BY_TEMPLATE: Final = {
             "DELETE https://api.openai.com/v1/responses/resp_1",
             "POST https://api.openai.com/v1/fine_tuning/jobs",
             "POST https://openai.com/v1/responses",
+        ),
+    ),
+    "sigstore-verify": Requests(
+        (
+            "GET https://tuf-repo-cdn.sigstore.dev/15.root.json",
+            "GET https://tuf-repo-cdn.sigstore.dev/timestamp.json",
+            "GET https://tuf-repo-cdn.sigstore.dev/targets/6494e2.trusted_root.json",
+        ),
+        (
+            "GET https://tuf-repo-cdn.sigstore.dev/",
+            "GET https://tuf-repo-cdn.sigstore.dev.example.com/timestamp.json",
+            "POST https://fulcio.sigstore.dev/api/v2/signingCert",
+        ),
+    ),
+    "sigstore": Requests(
+        (
+            "POST https://fulcio.sigstore.dev/api/v2/signingCert",
+            "POST https://rekor.sigstore.dev/api/v1/log/entries",
+            "POST https://log2025-1.rekor.sigstore.dev/api/v2/log/entries",
+            "GET https://tuf-repo-cdn.sigstore.dev/timestamp.json",
+        ),
+        (
+            "POST https://rekor.sigstore.dev/api/v1/index/retrieve",
+            "PUT https://rekor.sigstore.dev/api/v1/log/entries",
+            "POST https://sigstore.dev/api/v2/signingCert",
         ),
     ),
     "postman": Requests(

@@ -59,7 +59,7 @@ class ComposeTests(PolicyTestCase):
 
     def test_denials_come_first(self) -> None:
         order = [template.name for template in with_includes(["npm", "metadata", "pypi", "npm"])]
-        self.assertEqual(order, ["metadata", "npm", "pypi"])
+        self.assertEqual(order, ["metadata", "sigstore-verify", "npm", "pypi"])
         text = composed("npm", "metadata")
         self.assertLess(text.index("# metadata"), text.index("# npm"))
 
@@ -84,7 +84,7 @@ class ComposeTests(PolicyTestCase):
         main = directory / "policy.toml"
         main.write_text('version = 1\nprivate_addresses = "deny"\ninclude = ["npm.toml"]\n', "utf-8")
         self.passes(parse_policy(composed("npm", part=True), "p", "p"))
-        self.assertEqual(len(load_policy(main).rules), 2 + 7)
+        self.assertEqual(len(load_policy(main).rules), 4 + 7)
 
     def test_settings(self) -> None:
         policy = parsed(composed("github", "postman", github_owner="twisted", monitored_api="api.example.com"))
