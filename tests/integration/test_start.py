@@ -175,7 +175,7 @@ class StartTests(IntegrationTestCase):
 INTERRUPTED = """
 import signal
 from egress import tap
-tap.start_message = lambda *anything: signal.raise_signal(signal.SIGINT) or "on and on"
+tap.start_message = lambda *anything, **named: signal.raise_signal(signal.SIGINT) or "on and on"
 """
 
 
