@@ -102,7 +102,7 @@ def start_message(
     end = time_left(ca.not_after, now) + (": replace it" if ca.ends_soon(now) else "")
     limits = f", signs for {ca.limits}" if ca.limits is not None else ""
     facts = [
-        ("listens on", ", ".join(endpoint_of(address) for address in addresses) + workers),
+        ("listens on", ", ".join(_listeners(addresses, config)) + workers),
         ("decides", f"{authorizer}, {_NOT_ENFORCED if observes else 'mode enforce'}"),
         ("CA", f"{certificate}, SHA-256 {ca.fingerprint}, ends {end}{limits}"),
         ("upstream", "; ".join([_upstream(config), *_interfaces(config)])),
@@ -111,10 +111,16 @@ def start_message(
     notes = list(_notes(tcp, ca, config))
     if notes:
         facts.append(("note", " ".join(notes)))
-    if tcp:
-        facts.append(("clients", _client_line(egress, tcp[0], config)))
+    known = [each for each in tcp if not each.listener.transparent]
+    if known:
+        facts.append(("clients", _client_line(egress, known[0], config)))
     (name, where), *rest = facts
     return "\n".join([f"{_PROGRAM} {__version__} {name} {where}", *fact_lines(rest), ""])
+
+
+def _listeners(addresses: Sequence[IAddress], config: ProxyConfig) -> Iterator[str]:
+    for address, listener in zip(addresses, config.listen, strict=False):
+        yield endpoint_of(address) + (" (transparent)" if listener.transparent else "")
 
 
 def _upstream(config: ProxyConfig) -> str:

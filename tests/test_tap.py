@@ -20,6 +20,7 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress import __version__, tap
+from egress.config.listener import Listener
 from egress.config.model import Mode, ProxyConfig
 from egress.model.authority import Authority, UpstreamProxy
 from egress.preflight import Finding, Level
@@ -190,6 +191,15 @@ class StartMessageTests(SynchronousTestCase):
         )
         self.assertEqual(self.fact(message, "listens on"), "unix:/run/egress.sock, 127.0.0.1:8080")
         self.assertEqual(self.fact(message, "clients"), 'eval "$(egress env)"')
+
+    def test_transparent_listener(self) -> None:
+        """Clients do not use it by its address."""
+        listen = (Listener("tcp:8081", transparent=True), Listener("tcp:8080"))
+        addresses = (IPv4Address("TCP", "0.0.0.0", 8081), LOOPBACK)
+        message = self.message(addresses, listen=listen)
+        self.assertIn("0.0.0.0:8081 (transparent), ", message)
+        self.assertIn('eval "$(egress env)"', message)
+        self.assertNotIn('eval "$(egress', self.message(addresses[:1], listen=listen[:1]))
 
     def test_no_line_to_paste(self) -> None:
         for address in (UNIXAddress(b"/run/egress.sock"), UNIXAddress(None)):
