@@ -11,6 +11,7 @@ import attrs
 from twisted.internet.defer import Deferred, inlineCallbacks, maybeDeferred
 from twisted.internet.endpoints import AdoptedStreamServerEndpoint
 
+from egress.authz.secrets.vault import load_secret_table
 from egress.config.listener import Listener
 from egress.config.model import ProxyConfig
 from egress.launch.client import Client
@@ -23,6 +24,7 @@ from egress.launch.summary import Summary
 from egress.model.authority import Authority
 from egress.runtime.role import Role
 from egress.service import EgressProxyService
+from egress.tls.ca_store import CaDirectory
 
 _PROXY: Final = Listener("tcp:0:interface=127.0.0.1")
 # The command can change only the private temporary directory, and the directory of its files is read-only.
@@ -71,7 +73,8 @@ def run_isolated(
             files = client_files(config, directory, url, environ)
             profile = Client.profile_in(directory) if writable is None else _PRIVATE_PROFILE
             client = Client(url, files, proxy.certificate_authority.leaf_key_hash, profile)
-            status: int = yield sandbox.run(executable, client.arguments(command), client.environment(environ))
+            arguments, variables = client.arguments(command), client.environment(environ)
+            status: int = yield sandbox.run(executable, arguments, variables, hidden=_secret_files(config))
         finally:
             for port in dns:
                 yield maybeDeferred(port.stopListening)
@@ -80,6 +83,14 @@ def run_isolated(
         sandbox.close()
         sockets.close()
     return status
+
+
+def _secret_files(config: ProxyConfig) -> list[str]:
+    """Return the files of the proxy that the command must not read, although it has the same user."""
+    directory = CaDirectory(config.ca_dir)
+    keys = [directory.key_path, directory.next_path, *(() if config.ca_key is None else (config.ca_key,))]
+    secrets = [] if config.secrets is None else [config.secrets, *load_secret_table(config.secrets).files()]
+    return [str(path.absolute()) for path in (*keys, *secrets)]
 
 
 def _proxy(

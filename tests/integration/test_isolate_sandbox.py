@@ -124,6 +124,7 @@ class SandboxTestCase(TestCase):
         self.directory.chmod(0o777)
         self.reactor: Any = reactor
         self.view = View()
+        self.hidden: list[str] = []
 
     @inlineCallbacks
     def sandbox(self, *command: str, **environ: str) -> Generator[Deferred[Any], Any, str]:
@@ -133,7 +134,8 @@ class SandboxTestCase(TestCase):
         self.recorder = Recorder(made.sockets)
         self.addCleanup(self.recorder.close)
         shell = ["sh", "-c", script, "sh", *command]
-        self.status = yield made.run(executable_of(shell, os.environ), shell, {**os.environ, **environ})
+        running = made.run(executable_of(shell, os.environ), shell, {**os.environ, **environ}, hidden=self.hidden)
+        self.status = yield running
         return (self.directory / "out").read_text()
 
     def python(self, code: str) -> Deferred[str]:
@@ -484,7 +486,8 @@ class FileSystemTests(SandboxTestCase):
         state.mkdir()
         (state / "key").write_text("key\n")
         for writable in (None, [str(self.directory)]):
-            self.view = View(writable, hidden=[str(secrets), str(state), "/absent"])
+            self.view = View(writable)
+            self.hidden = [str(secrets), str(state), "/absent"]
             written = yield self.sandbox("sh", "-c", f"cat {secrets}; ls -A {state}; echo end")
             self.assertEqual(written, "end\n")
 

@@ -83,7 +83,10 @@ class FakeSandbox:
         self.views.append(view)
         return succeed(self)
 
-    def run(self, executable: str, command: Sequence[str], environ: Mapping[str, str]) -> Deferred[int]:
+    def run(
+        self, executable: str, command: Sequence[str], environ: Mapping[str, str], *, hidden: Sequence[str]
+    ) -> Deferred[int]:
+        self.hidden = hidden
         self.commands.append((executable, command, environ))
         return self.ended
 
@@ -106,8 +109,8 @@ class IsolatedSessionTests(SynchronousTestCase):
         self.patch(isolated_session, "Sandbox", sandbox)
         self.addCleanup(sandbox.sockets.close)
 
-    def start(self, *command: str, **options: Any) -> Deferred[int]:
-        config = ProxyConfig(ca_dir=self.ca_dir)
+    def start(self, *command: str, config: ProxyConfig | None = None, **options: Any) -> Deferred[int]:
+        config = config or ProxyConfig(ca_dir=self.ca_dir)
         return run_isolated(
             *(self.reactor, config, command or (sys.executable, "-c", "pass"), {"NO_PROXY": "*", "A": "b"}),
             directory=self.files,
@@ -148,6 +151,24 @@ class IsolatedSessionTests(SynchronousTestCase):
                 self.assertEqual(self.sandbox.views, [View(names, [str(self.files)])])
                 self.sandbox.ended.callback(0)
                 self.assertEqual(self.successResultOf(running), 0)
+
+    def test_secrets(self) -> None:
+        """The command has the user of the proxy, and does not see its secrets."""
+        keys = [str((self.ca_dir / name).absolute()) for name in ("ca-key.pem", "ca-next-key.pem")]
+        running = self.start()
+        self.assertEqual(self.sandbox.hidden, keys)
+        self.sandbox.ended.callback(0)
+        self.successResultOf(running)
+        self.use(FakeSandbox())
+        secrets, token = self.files / "secrets.toml", self.files / "token"
+        secrets.write_text('[a]\nfile = "token"\nhosts = ["a.test"]\n')
+        secrets.chmod(0o600)
+        token.write_text("secret")
+        token.chmod(0o600)
+        running = self.start(config=ProxyConfig(ca_dir=self.ca_dir, secrets=secrets))
+        self.assertEqual(self.sandbox.hidden, [*keys, str(secrets.absolute()), str(token.absolute())])
+        self.sandbox.ended.callback(0)
+        self.successResultOf(running)
 
     def test_no_such_command(self) -> None:
         """Nothing is started."""

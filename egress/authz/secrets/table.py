@@ -93,6 +93,10 @@ class SecretTable:
 
     secrets: Mapping[str, Secret]
 
+    def files(self) -> tuple[Path, ...]:
+        """Return the files that contain secrets."""
+        return tuple(secret.file for secret in self.secrets.values() if secret.file is not None)
+
     def missing(self, names: Iterable[str]) -> tuple[str, ...]:
         """Return the names without a secret, in order."""
         return tuple(sorted(name for name in set(names) if name not in self.secrets))

@@ -75,8 +75,6 @@ def build(view: View, environ: Mapping[str, str]) -> None:
         _hide_directory(path)
     for path in sockets:
         _hide_socket(path)
-    for path in view.hidden:
-        _hide(path)
     if has_resolv_conf:
         if any(is_below(resolv_conf, path) for path in replaced):
             os.makedirs(os.path.dirname(resolv_conf), exist_ok=True)
@@ -247,7 +245,8 @@ def _hide_socket(path: str) -> None:
         mount(f"{_STAGE}/empty", path, None, BIND)
 
 
-def _hide(path: str) -> None:
+def hide(path: str) -> None:
+    """Let a file or a directory, if it exists, be empty for the command."""
     if os.path.isfile(path):
         mount(f"{_STAGE}/empty", path, None, BIND)
     else:

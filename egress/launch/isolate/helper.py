@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from typing import Final
 
 from egress.launch.isolate import network
-from egress.launch.isolate.file_system import build, mount_processes
+from egress.launch.isolate.file_system import build, hide, mount_processes
 from egress.launch.isolate.first_process import FAILED, block_signals, run_first_process, supervise, terminal_restored
 from egress.launch.isolate.id_maps import IdMaps
 from egress.launch.isolate.messages import (
@@ -41,6 +41,7 @@ from egress.launch.isolate.syscalls import (
 )
 from egress.launch.isolate.user_namespace import check_nesting, enter_user_namespace, own_id_maps
 
+_STANDARD_ERROR: Final = 2
 _NAMESPACES: Final = NEW_MOUNTS | NEW_NETWORK | NEW_PIDS | NEW_IPC
 
 
@@ -118,6 +119,8 @@ def _run_outside(proxy: socket.socket, view: View, blocked: set[signal.Signals])
             if os.read(started_read, 1):
                 confine: Callable[[], None] = lambda: filter_system_calls(program)  # noqa: E731
                 status = _reported(proxy, lambda: run_inside(proxy, maps, blocked, confine))
+        except OSError as error:
+            os.write(_STANDARD_ERROR, f"egress: --isolate: {error}\n".encode(errors="surrogateescape"))
         finally:
             os._exit(status)
     os.close(started_read)
@@ -142,7 +145,11 @@ def run_inside(proxy: socket.socket, maps: IdMaps, blocked: set[signal.Signals],
     for _, each in opened:
         each.close()
     command = _received(proxy)
-    return FAILED if command is None else run_first_process(command, maps, blocked, confine)
+    if command is None:
+        return FAILED
+    for path in command.hidden:
+        hide(path)
+    return run_first_process(command, maps, blocked, confine)
 
 
 def _received(proxy: socket.socket) -> Command | None:

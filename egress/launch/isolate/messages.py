@@ -42,13 +42,11 @@ class View(NamedTuple):
     @ivar writable: if not C{None}, all directories except these and private temporary ones are read-only.
     @ivar visible: files and directories that remain visible below a private temporary directory.
     @ivar devices: names of more devices of C{/dev}.
-    @ivar hidden: files and directories that are empty for the command, such as the secrets of the proxy.
     """
 
     writable: Sequence[str] | None = None
     visible: Sequence[str] = ()
     devices: Sequence[str] = ()
-    hidden: Sequence[str] = ()
 
 
 class Command(NamedTuple):
@@ -57,11 +55,13 @@ class Command(NamedTuple):
     @ivar executable: the file.
     @ivar arguments: the name of the program and its arguments.
     @ivar environ: the whole environment.
+    @ivar hidden: files and directories that are empty for the command.
     """
 
     executable: str
     arguments: Sequence[str]
     environ: Mapping[str, str]
+    hidden: Sequence[str]
 
 
 def encode(sent: Ready | Failed) -> bytes:

@@ -103,6 +103,8 @@ class Sandbox:
         command: Sequence[str],
         environ: Mapping[str, str],
         forwarding: Callable[[Any, Callable[[int], object]], AbstractContextManager[None]] = forwarded_signals,
+        *,
+        hidden: Sequence[str] = (),
     ) -> Deferred[int]:
         """Run the command of the sandbox, as L{egress.launch.runner.run_command} runs one outside.
 
@@ -110,9 +112,10 @@ class Sandbox:
         @param command: the command and its arguments.
         @param environ: the whole environment of the command.
         @param forwarding: see L{forwarded_signals}.
+        @param hidden: files and directories that are empty for the command, such as the secrets of the proxy.
         @return: fires with the exit status, as a shell reports it.  Cancelling it sends SIGTERM to the command.
         """
-        return self._helper.run(Command(executable, list(command), dict(environ)), forwarding)
+        return self._helper.run(Command(executable, list(command), dict(environ), list(hidden)), forwarding)
 
     def close(self) -> None:
         """End every process of the sandbox."""

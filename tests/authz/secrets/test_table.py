@@ -69,6 +69,10 @@ class ParseTests(SynchronousTestCase):
             self.assertTrue(error.reason.startswith("secrets.toml"))
             self.assertNotIn("s3cr3t", str(error), text)
 
+    def test_files(self) -> None:
+        table = parse_secret_table(f'[a]\nenv = "A"\n{HOSTS}[b]\nfile = "b"\n{HOSTS}', "secrets.toml", DIRECTORY)
+        self.assertEqual(table.files(), (DIRECTORY / "b",))
+
     def test_missing(self) -> None:
         table = parse_secret_table(f'[a]\nenv = "A"\n{HOSTS}', "secrets.toml", DIRECTORY)
         self.assertEqual(table.missing(["c", "a", "b", "b"]), ("b", "c"))

@@ -30,7 +30,7 @@ class HelperTests(SynchronousTestCase):
         self.addCleanup(self.its.close)
         self.calls: list[str] = []
         for module, names in (
-            (helper, ("enter_user_namespace", "unshare", "build", "mount_processes", "check_nesting")),
+            (helper, ("enter_user_namespace", "unshare", "build", "mount_processes", "check_nesting", "hide")),
             (network, ("bring_up", "redirect")),
         ):
             for name in names:
@@ -73,12 +73,12 @@ class HelperTests(SynchronousTestCase):
         self.assertEqual(self.calls, ["enter_user_namespace", "unshare", "bring_up", "redirect", "build"])
 
     def test_inside(self) -> None:
-        command = Command("/bin/sh", ["sh"], {})
+        command = Command("/bin/sh", ["sh"], {}, ["/key"])
         file = os.memfd_create("command")
         os.write(file, encode_command(command))
         socket.send_fds(self.proxy, [RUN], [file])
         os.close(file)
-        self.assertEqual((self.inside(), self.calls), (7, ["mount_processes", "check_nesting", "run /bin/sh"]))
+        self.assertEqual((self.inside(), self.calls), (7, ["mount_processes", "check_nesting", "hide", "run /bin/sh"]))
         data, descriptors, _, _ = socket.recv_fds(self.proxy, 1000, 5)
         self.assertEqual(decode(data), Ready(["proxy"]))
         with socket.socket(fileno=descriptors[0]) as passed:

@@ -78,7 +78,7 @@ class SandboxTests(SynchronousTestCase):
         return sandbox
 
     def run_command(self) -> Deferred[int]:
-        return self.start().run("/bin/tool", ["tool", "-x"], {"A": "b"}, self.forwarding)
+        return self.start().run("/bin/tool", ["tool", "-x"], {"A": "b"}, self.forwarding, hidden=["/key"])
 
     def test_helper(self) -> None:
         """The helper has the streams of this process; modules of the current directory are not imported."""
@@ -106,7 +106,7 @@ class SandboxTests(SynchronousTestCase):
         self.assertEqual((message, len(descriptors)), (RUN, 1))
         with open(descriptors[0], "rb") as file:
             file.seek(0)
-            self.assertEqual(decode_command(file.read()), Command("/bin/tool", ["tool", "-x"], {"A": "b"}))
+            self.assertEqual(decode_command(file.read()), Command("/bin/tool", ["tool", "-x"], {"A": "b"}, ["/key"]))
         self.assertNoResult(running)
         self.reactor.exit(ProcessTerminated(7))
         self.assertEqual(self.successResultOf(running), 7)
