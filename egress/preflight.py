@@ -10,23 +10,26 @@ import os
 from collections.abc import Callable, Generator, Iterable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import attrs
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.protocol import Factory, Protocol
 
+from egress.authz.chain import shadow_service
+from egress.authz.remote.client import remote_authorizer
 from egress.config.model import STDOUT, ConfigError, ProxyConfig
 from egress.inputs import ca_option
 from egress.model.authority import UpstreamProxy
 from egress.model.errors import AuthorizerUnavailable
-from egress.resources import load_resources
+from egress.resources import LoadedResources, load_resources
 from egress.runtime.role import DRY_RUN
 from egress.service import EgressProxyService
 from egress.start_warnings import start_warnings
 from egress.tls.ca_source import ca_source
 from egress.tls.issuer import CaError, time_left
+from egress.tls.reloadable_trust import ReloadableTrust
 
 _SECONDS: Final = 3.0
 
@@ -104,6 +107,7 @@ def check_configuration(reactor: Any, config: ProxyConfig) -> Generator[Deferred
         findings.append((yield _authorizer(reactor, config, proxy)))
     finally:
         yield proxy.stopService()
+    findings += yield _shadow(reactor, config, resources)
     for upstream in dict.fromkeys((config.upstream_http, config.upstream_https)):
         if upstream is not None:
             findings.append((yield _upstream(reactor, upstream)))
@@ -161,6 +165,32 @@ def _authorizer(reactor: Any, config: ProxyConfig, proxy: EgressProxyService) ->
         return Finding(Level.OK, option, f"{proxy.authorizer_name} decides")
     elapsed = (reactor.seconds() - started) * 1000
     return Finding(Level.OK, option, f"{proxy.authorizer_name} accepts connections ({elapsed:.0f} ms)")
+
+
+@inlineCallbacks
+def _shadow(
+    reactor: Any, config: ProxyConfig, resources: LoadedResources
+) -> Generator[Deferred[Any], Any, list[Finding]]:
+    """Connect to the shadow authorization service, unless it is contacted through the upstream proxy."""
+    service = shadow_service(config)
+    if service is None or service.upstream is not None:
+        return []
+    quick = attrs.evolve(service, timeout=min(service.timeout, _SECONDS))
+    authorizer = remote_authorizer(reactor, quick, ReloadableTrust(resources.authz_trust), _no_upstream)
+    started = reactor.seconds()
+    try:
+        yield authorizer.check_ready()
+    except AuthorizerUnavailable as error:
+        text = f"the shadow is not ready: {error.reason}; until it is, nothing is compared"
+        return [Finding(Level.WARNING, "--shadow-authz-url", text)]
+    finally:
+        yield authorizer.close()
+    elapsed = (reactor.seconds() - started) * 1000
+    return [Finding(Level.OK, "--shadow-authz-url", f"{service.name} accepts connections ({elapsed:.0f} ms)")]
+
+
+def _no_upstream(upstream: object, authority: object) -> NoReturn:
+    raise AssertionError("a service behind an upstream proxy is not contacted")
 
 
 @inlineCallbacks

@@ -127,6 +127,19 @@ class CheckTests(SynchronousTestCase):
         self.assertEqual((last.level, last.option), (Level.ERROR, "--authz-url"))
         self.assertIn("3 s", last.text)
 
+    def test_shadow(self) -> None:
+        """An unreachable shadow is a warning: it has no effect on requests."""
+        for fail, level, text in (
+            (self.accept, Level.OK, "http://192.0.2.3:9000/validate accepts connections (0 ms)"),
+            (self.refuse, Level.WARNING, "the shadow is not ready: the authorization service refused the connection"),
+        ):
+            checking = self.check(shadow_authz_url="http://192.0.2.3:9000")
+            fail()
+            findings = self.successResultOf(checking)
+            self.assertEqual((findings[-1].level, findings[-1].option), (level, "--shadow-authz-url"))
+            self.assertIn(text, findings[-1].text)
+            self.assertEqual(exit_status(findings), 0)
+
     def test_upstream(self) -> None:
         checking = self.check(upstream_http=UPSTREAM, upstream_https=UPSTREAM)
         self.assertEqual(self.reactor.tcpClients[-1][1], 3128)

@@ -136,19 +136,23 @@ def decision_sources(
     @raise egress.config.model.ConfigError: if a value cannot be used; it names the value and the remedy.
     """
     service = RemoteService.of(config) if own is None and rules is None else None
-    shadow_service = _shadow_service(config)
-    shadow_log = None if shadow_rules is None and shadow_service is None else _shadow_log(config, clock)
+    shadow = shadow_service(config)
+    shadow_log = None if shadow_rules is None and shadow is None else _shadow_log(config, clock)
     return DecisionSources(
         own=own,
         rules=rules,
         service=service,
         shadow_rules=shadow_rules,
-        shadow_service=shadow_service,
+        shadow_service=shadow,
         shadow_log=shadow_log,
     )
 
 
-def _shadow_service(config: ProxyConfig) -> RemoteService | None:
+def shadow_service(config: ProxyConfig) -> RemoteService | None:
+    """Read the options about the shadow authorization service, if there is one.
+
+    @raise ConfigError: naming the invalid value and the fix.
+    """
     if config.shadow_authz_url is None:
         return None
     other = attrs.evolve(

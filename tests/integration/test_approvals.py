@@ -133,7 +133,7 @@ class AnswerTests(ApprovalsTestCase):
     def test_allow_and_deny(self) -> None:
         proxy = self.start()
         self.assertEqual(self.socket.stat().st_mode & 0o777, 0o600)
-        proxy.process.wait_for(f"  admin       unix:{self.socket}\n")
+        proxy.process.wait_for(f"; admin unix:{self.socket}\n")
         self.assertEqual(self.fetch(proxy, self.origins.https_url("/json"))[0], 200)
 
         url = self.origins.https_url("/echo?q=1")
