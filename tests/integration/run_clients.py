@@ -223,6 +223,41 @@ def _ruby(place: Place) -> Iterator[Step]:
     yield fetches(place, program("ruby"), place.write("get.rb", programs.RUBY))
 
 
+def _bundler(place: Place) -> Iterator[Step]:
+    """An index with one gem; the summary has the reason of a denial."""
+    root = place.published("gems")
+    (root / "gems").mkdir()
+    text = 'Gem::Specification.new { |s| s.name = s.summary = "tiny"; s.version = "1.0.0"; s.authors = ["a"] }'
+    build = ("build", "-q", "-o", str(root / "gems/tiny-1.0.0.gem"), place.write("tiny.gemspec", text))
+    for words in (build, ("generate_index", "-q", "-d", str(root))):
+        subprocess.run([program("gem"), *words], check=True, capture_output=True, timeout=60, cwd=place.directory)
+    for name in ("files", "closed"):
+        file = place.write(f"{name}/Gemfile", f'source "{place.secure(f"/{name}/gems")}"\ngem "tiny"\n')
+        target = place.directory / f"{name}-gems"
+        environ = {"BUNDLE_PATH": str(target), "BUNDLE_RETRY": "0", "HOME": str(place.directory)}
+        command = (program("bundle"), "install", f"--gemfile={file}")
+        made = Step(command=command, makes=target / "ruby", environ=environ)
+        yield made if name == "files" else attrs.evolve(denied(*command), environ=environ)
+
+
+def _composer(place: Place) -> Iterator[Step]:
+    """A repository with one package; Composer prints the status line of a denial to standard error."""
+    root = place.published("composer")
+    with zipfile.ZipFile(root / "tiny.zip", "w") as archive:
+        archive.writestr("tiny/composer.json", '{"name": "test/tiny", "version": "1.0.0"}')
+    dist = {"type": "zip", "url": place.secure("/files/composer/tiny.zip")}
+    package = {"name": "test/tiny", "version": "1.0.0", "dist": dist}
+    (root / "packages.json").write_text(json.dumps({"packages": {"test/tiny": {"1.0.0": package}}}))
+    environ = {"COMPOSER_ALLOW_SUPERUSER": "1", "COMPOSER_HOME": str(place.directory / "home")}
+    for name in ("files", "closed"):
+        repository = {"type": "composer", "url": place.secure(f"/{name}/composer")}
+        document = {"repositories": [{"packagist.org": False}, repository], "require": {"test/tiny": "1.0.0"}}
+        project = Path(place.write(f"{name}/composer.json", json.dumps(document))).parent
+        command = (program("composer"), "update", "--no-interaction", "--no-cache", f"--working-dir={project}")
+        made = Step(command=command, makes=project / "vendor/test/tiny", environ=environ)
+        yield made if name == "files" else attrs.evolve(denied(*command), environ=environ)
+
+
 def _cargo(place: Place) -> Iterator[Step]:
     """A sparse registry with one crate; cargo prints the status of a denial."""
     root, source = place.published("cargo"), place.directory / "tiny-1.0.0"
@@ -316,6 +351,8 @@ CLIENTS: Final[dict[str, Callable[[Place], Iterable[Step]]]] = {
     "php": _php,
     "perl": _perl,
     "ruby": _ruby,
+    "bundler": _bundler,
+    "composer": _composer,
     "cargo": _cargo,
     "maven": _maven,
     "chromium": _chromium,
