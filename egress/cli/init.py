@@ -18,6 +18,7 @@ from egress.cli.init_files import ALWAYS, CONFIG, POLICY, Choices, config_text, 
 from egress.cli.output import write_file
 from egress.cli.parser import epilog
 from egress.cli.policy_new import new_policy
+from egress.cli.upstream_variables import without_client_proxies
 from egress.config.load import load_config
 from egress.config.model import ConfigError, Mode
 from egress.config.options import BY_NAME
@@ -138,7 +139,11 @@ def _defaults(names: list[str], environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _proxy_of(environ: Mapping[str, str]) -> str:
-    """Return the proxy that the environment names, unless it has a password, which does not belong in the file."""
+    """Return the proxy that the environment names, unless it has a password, which does not belong in the file.
+
+    In a shell behind the proxy, the environment names the proxy itself.
+    """
+    environ, _ = without_client_proxies({}, environ)
     for name in ("HTTPS_PROXY", "https_proxy"):
         url = environ.get(name, "").strip()
         if url and "@" not in url:

@@ -99,6 +99,8 @@ class OptionsTests(InitTestCase):
             ("http://proxy.example.com:3128", True),
             ("http://name:password@proxy.example.com:3128", False),
             ("socks5://proxy.example.com", False),
+            # The shell is behind a proxy with the default listener.
+            ("http://127.0.0.1:8080", False),
         ):
             with self.subTest(url):
                 self.assertEqual(self.init("--yes", HTTPS_PROXY=url)[0], 0)
