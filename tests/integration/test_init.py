@@ -22,6 +22,12 @@ class InitTests(IntegrationTestCase):
         done = run_egress("init", "--yes", *OPTIONS, directory=self.project)
         self.assertEqual((done.returncode, done.stderr), (0, ""), done)
 
+    def test_check(self) -> None:
+        """The checks of the configuration and of the policy pass."""
+        for command in (("check", "--config", "egress.toml"), ("policy", "check", "--quiet", "policy.toml")):
+            done = run_egress(*command, directory=self.project)
+            self.assertEqual((done.returncode, done.stderr), (0, ""), done)
+
     def test_run(self) -> None:
         """The next step that the command prints works."""
         url = "http://168.63.129.16/machine/"
