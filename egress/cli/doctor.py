@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TextIO
 
@@ -15,16 +15,17 @@ from twisted.internet.defer import Deferred
 from egress.cli.errors import CommandFailed, Misused
 from egress.cli.output import add_json, plain, write_json
 from egress.cli.parser import epilog
+from egress.cli.progress import progress
 from egress.cli.proxy_options import add_proxy_options, given_options
 from egress.cli.running_proxy import ProxyUrl
 from egress.config.load import load_config
 from egress.config.model import ConfigError, ProxyConfig
-from egress.doctor.diagnosis import Applier, diagnosis
+from egress.doctor.diagnosis import diagnosis
 from egress.doctor.examination import Subject
-from egress.doctor.finding import Fix
+from egress.doctor.finding import Fix, Status
 from egress.doctor.names import NAMES, select
 from egress.doctor.own_proxy import FREE_PORT, with_own_proxy
-from egress.doctor.report import Report
+from egress.doctor.report import MARKS, Report
 from egress.model.authority import Authority
 from egress.model.errors import InvalidTarget
 from egress.runtime.colors import Color, Painter
@@ -37,12 +38,18 @@ _DIRECT: Final = "1.1.1.1:443"
 _PROXIES: Final = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy")
 _BYPASSES: Final = ("NO_PROXY", "no_proxy")
 
+_COLORS: Final = {
+    MARKS[Status.OK]: Color.GREEN,
+    MARKS[Status.WARNING]: Color.YELLOW,
+    MARKS[Status.FAULT]: Color.RED,
+    MARKS[Status.ERROR]: Color.RED,
+}
+
 _STATUSES: Final[Mapping[int | str, str]] = {
     0: "nothing to fix",
     1: "there are warnings or faults",
     2: "a check was not possible, or the command line or the configuration is invalid",
 }
-_COLORS: Final = {"ok": Color.GREEN, "warning": Color.YELLOW, "FAULT": Color.RED, "ERROR": Color.RED}
 
 
 def add_parser(commands: Any) -> None:
@@ -91,20 +98,13 @@ def _run(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> 
         raise Misused("--own and --proxy: remove one of them")
     if given.yes and not given.fix:
         raise Misused("--yes has an effect only with --fix: remove it")
-    apply = _Confirmation(given.yes) if given.fix else None
-    try:
-        proxy = None if given.own else _proxy(given.proxy, environ)
-        arguments = given_options(given)
-        if proxy is None:
-            arguments.setdefault("listen", [FREE_PORT])
-        config = load_config(arguments, _environ_of_proxy(environ, proxy))
-        if proxy is None:
-            report = _with_own_proxy(config, environ, direct, names, apply)
-        else:
-            subject = Subject(proxy=proxy, own=False, environ=environ, config=config, direct=direct)
-            report = run(lambda reactor: diagnosis(reactor, subject, names, apply))
-    except (CaError, ConfigError) as error:
-        raise Misused(str(error)) from error
+
+    def examine(reactor: Any, subject: Subject) -> Deferred[Report]:
+        apply = _Confirmation(given.yes, bar.close) if given.fix else None
+        return diagnosis(reactor, subject, names, apply, bar.advance)
+
+    with progress("examining", len(names), environ=environ) as bar:
+        report = _report(given, environ, direct, examine)
     if given.json:
         write_json(out, report.to_json())
     else:
@@ -112,21 +112,41 @@ def _run(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> 
     return report.status
 
 
+def _report(
+    given: argparse.Namespace,
+    environ: Mapping[str, str],
+    direct: tuple[str, int],
+    examine: Callable[[Any, Subject], Deferred[Report]],
+) -> Report:
+    try:
+        proxy = None if given.own else _proxy(given.proxy, environ)
+        arguments = given_options(given)
+        if proxy is None:
+            arguments.setdefault("listen", [FREE_PORT])
+        config = load_config(arguments, _environ_of_proxy(environ, proxy))
+        if proxy is None:
+            return _with_own_proxy(config, environ, direct, examine)
+        subject = Subject(proxy=proxy, own=False, environ=environ, config=config, direct=direct)
+        report: Report = run(lambda reactor: examine(reactor, subject))
+    except (CaError, ConfigError) as error:
+        raise Misused(str(error)) from error
+    return report
+
+
 def _with_own_proxy(
     config: ProxyConfig,
     environ: Mapping[str, str],
     direct: tuple[str, int],
-    names: Collection[str],
-    apply: Applier | None,
+    examine: Callable[[Any, Subject], Deferred[Report]],
 ) -> Report:
     with tempfile.TemporaryDirectory(prefix="egress-doctor-") as directory:
 
         def start(reactor: Any) -> Deferred[Report]:
-            def examine(url: str, variables: Mapping[str, str]) -> Deferred[Report]:
+            def with_variables(url: str, variables: Mapping[str, str]) -> Deferred[Report]:
                 subject = Subject(proxy=url, own=True, environ=variables, config=config, direct=direct)
-                return diagnosis(reactor, subject, names, apply)
+                return examine(reactor, subject)
 
-            return with_own_proxy(reactor, config, environ, Path(directory), examine)
+            return with_own_proxy(reactor, config, environ, Path(directory), with_variables)
 
         return run(start)
 
@@ -195,12 +215,15 @@ class _Confirmation:
     """Requests confirmation for each fix on the terminal.
 
     @ivar confirmed: whether the user has confirmed all fixes.
+    @ivar close_bar: removes the progress bar.
     """
 
     confirmed: bool
+    close_bar: Callable[[], None]
 
     def confirm(self, fix: Fix, names: Sequence[str]) -> bool:
-        """See L{Applier.confirm}."""
+        """See L{egress.doctor.diagnosis.Applier.confirm}."""
+        self.close_bar()
         print(f"{', '.join(names)}: {plain(fix.line)}", file=sys.stderr)
         if self.confirmed:
             return True
@@ -211,5 +234,5 @@ class _Confirmation:
         return sys.stdin.readline().strip().lower() in ("y", "yes")
 
     def failed(self, reason: str) -> None:
-        """See L{Applier.failed}."""
+        """See L{egress.doctor.diagnosis.Applier.failed}."""
         print(f"  failed: {plain(reason)}", file=sys.stderr)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Sequence
+import sys
+from collections.abc import Callable, Collection, Generator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -37,7 +38,11 @@ _SECONDS: Final = 60.0
 
 @inlineCallbacks
 def diagnosis(
-    reactor: Any, subject: Subject, names: Collection[str], apply: Applier | None
+    reactor: Any,
+    subject: Subject,
+    names: Collection[str],
+    apply: Applier | None,
+    advance: Callable[[], object] = lambda: None,
 ) -> Generator[Deferred[Any], Any, Report]:
     """Examine a subject.
 
@@ -45,9 +50,10 @@ def diagnosis(
     @param subject: the proxy and the environment.
     @param names: the names of the checks.
     @param apply: selects the fixes to apply; C{None}: no fix is applied.
+    @param advance: is called after each check of the first examination.
     """
     began = reactor.seconds()
-    findings: list[Finding] = yield Examination(reactor, subject).run(names)
+    findings: list[Finding] = yield Examination(reactor, subject, advance).run(names)
     if apply is not None:
         fixed = yield _apply(reactor, subject, findings, apply)
         if fixed:
@@ -87,6 +93,8 @@ def _run(processes: Processes, command: Sequence[str], subject: Subject) -> str 
 
     @return: why it failed; C{None} if it succeeded.
     """
+    if command[0] == "egress":
+        command = [sys.executable, "-m", *command]
     try:
         attempt = processes.attempt(command, subject.environ, Path.cwd(), _SECONDS)
     except OSError as error:

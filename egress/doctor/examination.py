@@ -60,9 +60,11 @@ class Examination:
 
     @param reactor: the reactor of the process.
     @param subject: the proxy and the environment.
+    @param advance: is called after each check.
     """
 
-    def __init__(self, reactor: Any, subject: Subject) -> None:
+    def __init__(self, reactor: Any, subject: Subject, advance: Callable[[], object] = lambda: None) -> None:
+        self._advance = advance
         self._reactor = reactor
         self._of = subject
         self._processes = Processes()
@@ -112,7 +114,11 @@ class Examination:
                 return failure
             return judgements.failed(name, failure.value)
 
-        return result.addErrback(failed).addCallback(lambda each: each if isinstance(each, list) else [each])
+        def ended(findings: Any) -> list[Finding]:
+            self._advance()
+            return findings if isinstance(findings, list) else [findings]
+
+        return result.addErrback(failed).addCallback(ended)
 
     def _checks(self) -> dict[str, Callable[[], Any]]:
         of, config = self._of, self._of.config

@@ -179,7 +179,7 @@ def judge_direct(address: str, open_: bool) -> Finding:
     if not open_:
         return ok(name, f"{address} cannot be reached without the proxy")
     why = f"{address} can be reached without the proxy: a program that ignores its settings needs no decision"
-    return warning(name, why, Fix("allow outgoing connections of the proxy only: see docs/explanation/security.md"))
+    return warning(name, why, Fix("egress run --isolate -- COMMAND"))
 
 
 def judge_descriptors(possible: int, wanted: int) -> Finding:

@@ -134,9 +134,9 @@ def _trust(name: str, setup: Setup) -> Fix:
         # One line for all of them.
         return set_up(setup)
     if name == "java":
-        return _java(environ, ca)
+        return _java(environ, ca, setup)
     if name == "chromium":
-        return _command("certutil", "-d", f"sql:{_nss(environ)}", "-A", "-t", "C,,", "-n", "egressproxy", "-i", str(ca))
+        return _install("nss", setup)
     if setup.own:
         return Fix(f"remove the CA file from the configuration of {name}: it overrides the environment")
     if name == "node":
@@ -163,22 +163,26 @@ def _command(*arguments: str) -> Fix:
     return Fix(shlex.join(arguments), arguments)
 
 
-def _nss(environ: Mapping[str, str]) -> str:
-    return str(Path(environ.get("HOME", "")) / ".pki" / "nssdb")
+def _install(store: str, setup: Setup) -> Fix:
+    """Install the CA in a kind of trust store of this machine."""
+    # A certificate is installed without its key.
+    return _command("egress", "trust", "install", "--store", store, *setup.ca_options[:2])
 
 
-def _java(environ: Mapping[str, str], ca: Path) -> Fix:
+def _java(environ: Mapping[str, str], ca: Path, setup: Setup) -> Fix:
     """Import the CA into the trust store that Java uses."""
-    store, password = None, PASSWORD
     for variable in _JAVA_VARIABLES:
         options = environ.get(variable, "")
         found = _TRUST_STORE.findall(options)
         if found:
             # Options that were set last win.
-            store = found[-1].strip('"')
             password = (_STORE_PASSWORD.findall(options) or [PASSWORD])[-1]
-            break
-    where = ("-cacerts",) if store is None else ("-keystore", store)
+            return _import(found[-1].strip('"'), password, ca)
+    return _install("java", setup)
+
+
+def _import(store: str, password: str, ca: Path) -> Fix:
     # keytool prompts for any other password.
     known = ("-storepass", PASSWORD) if password == PASSWORD else ()
-    return _command("keytool", "-importcert", "-noprompt", *where, *known, "-alias", "egressproxy", "-file", str(ca))
+    command = ("keytool", "-importcert", "-noprompt", "-keystore", store, *known)
+    return _command(*command, "-alias", "egressproxy", "-file", str(ca))

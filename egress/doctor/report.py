@@ -13,13 +13,14 @@ from egress.model.counted import counted
 VERSION: Final = 1
 """The version of the JSON document; it changes if a member is removed or gets another meaning."""
 
-_MARKS: Final = {
+MARKS: Final = {
     Status.OK: "ok",
     Status.SKIPPED: "-",
     Status.WARNING: "warning",
     Status.FAULT: "FAULT",
     Status.ERROR: "ERROR",
 }
+"""The first word of a line for each status."""
 
 
 @attrs.frozen(kw_only=True)
@@ -64,9 +65,9 @@ class Report:
         width = max((len(each.name) for each in shown), default=0)
         for each in shown:
             took = f" ({each.seconds:.1f} s)" if each.seconds is not None else ""
-            yield f"{_MARKS[each.status]:<8} {each.name:<{width}}  {each.text}{took}"
+            yield f"{MARKS[each.status]:<8} {each.name:<{width}}  {each.text}{took}"
         if absent:
-            yield f"{_MARKS[Status.SKIPPED]:<8} {NOT_INSTALLED}: {', '.join(absent)}"
+            yield f"{MARKS[Status.SKIPPED]:<8} {NOT_INSTALLED}: {', '.join(absent)}"
         yield ""
         fixes = fixes_of(self.findings)
         if fixes:

@@ -19,7 +19,7 @@ from egress.model.quote import printable
 _MAX_TEXT: Final = 160
 # The program in PATH is that of a version manager, which has no version of it.
 _NO_PROGRAM: Final = re.compile(
-    r"^(error: rustup could not choose|pyenv: .* not found|No version is set for command|nodenv: |rbenv: )",
+    r"^(error: rustup could not choose|pyenv: .* not found|nodenv: .* not found|No version is set for command)",
     re.MULTILINE,
 )
 _USERINFO: Final = re.compile(r"//[^/\s@]+@")

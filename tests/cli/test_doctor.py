@@ -35,7 +35,8 @@ class DoctorCommandTests(SynchronousTestCase):
         self.patch(module, "diagnosis", self.diagnosis)
         self.patch(module, "with_own_proxy", self.with_own_proxy)
 
-    def diagnosis(self, reactor: object, subject: Subject, names: Collection[str], apply: Any) -> Report:
+    def diagnosis(self, reactor: object, subject: Subject, names: Collection[str], apply: Any, advance: Any) -> Report:
+        advance()
         self.subject, self.names, self.apply = subject, names, apply
         return Report(proxy=subject.proxy, own=subject.own, findings=self.findings, seconds=1.0)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -52,12 +53,13 @@ class DiagnosisTests(SynchronousTestCase):
         self.examined: list[list[str]] = []
         self.commands: list[tuple[str, ...]] = []
         self.status: int | None = 0
-        self.patch(module, "Examination", lambda reactor, subject: _Examination(self.examine))
+        self.faults = FAULTS
+        self.patch(module, "Examination", lambda reactor, subject, advance=None: _Examination(self.examine))
         self.patch(Processes, "attempt", self.attempt)
 
     def examine(self, names: Collection[str]) -> Deferred[list[Finding]]:
         self.examined.append(list(names))
-        return succeed(FAULTS if len(self.examined) == 1 else [ok(name, "fixed") for name in names])
+        return succeed(self.faults if len(self.examined) == 1 else [ok(name, "fixed") for name in names])
 
     def attempt(self, command: Sequence[str], environ: Mapping[str, str], directory: Path, seconds: float) -> Attempt:
         self.commands.append(tuple(command))
@@ -85,6 +87,12 @@ class DiagnosisTests(SynchronousTestCase):
         self.assertEqual((self.commands, self.examined[1:]), ([("keytool", "-importcert")], [["java"]]))
         self.assertEqual(report.findings, [FAULTS[0], ok("java", "fixed"), FAULTS[2]])
         self.assertEqual(choice.failures, [])
+
+    def test_own_command(self) -> None:
+        """It is run by this interpreter, wherever C{egress} is installed."""
+        self.faults = [fault("java", "no", Fix("x", ("egress", "trust", "install")))]
+        self.diagnose(Choice(True))
+        self.assertEqual(self.commands, [(sys.executable, "-m", "egress", "trust", "install")])
 
     def test_not_confirmed(self) -> None:
         report = self.diagnose(Choice(False))

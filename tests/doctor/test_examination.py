@@ -99,6 +99,15 @@ class ExaminationTests(SynchronousTestCase):
         self.assertEqual([each.text for each in found], ["not installed", works, "not installed"])
         self.assertEqual(self.attempts[0][0][0], "/bin/python")
 
+    def test_progress(self) -> None:
+        advanced: list[None] = []
+        subject = Subject(
+            proxy=PROXY, own=False, environ={}, config=ProxyConfig(ca_dir=self.ca_dir), direct=("192.0.2.1", 1)
+        )
+        running = Examination(ThreadlessReactor(), subject, lambda: advanced.append(None)).run(["curl", "environment"])
+        self.assertEqual(len(self.successResultOf(running)), 2)
+        self.assertEqual(len(advanced), 2)
+
     def test_a_fault(self) -> None:
         self.output = "Could not resolve host"
         finding = self.only("curl")

@@ -138,15 +138,21 @@ class RemedyTests(SynchronousTestCase):
         self.assertEqual(self.line("wget", Cause.TRUST, environ), f"echo 'ca_certificate = {BUNDLE}' >> /w")
 
     def test_chromium(self) -> None:
-        fix = self.fix("chromium", Cause.TRUST, {**NAMED, "HOME": "/home/me"})
-        self.assertEqual(fix.line, f"certutil -d sql:/home/me/.pki/nssdb -A -t C,, -n egressproxy -i {CA}")
+        self.assertEqual(self.line("chromium", Cause.TRUST), "egress trust install --store nss")
+        fix = self.fix("chromium", Cause.TRUST, ca_options=("--ca-dir", "/a b"))
+        self.assertEqual(fix.command, ("egress", "trust", "install", "--store", "nss", "--ca-dir", "/a b"))
+        fix = self.fix("chromium", Cause.TRUST, ca_options=("--ca-cert", "/c", "--ca-key", "/k"))
+        self.assertEqual(fix.line, "egress trust install --store nss --ca-cert /c")
 
     def test_java(self) -> None:
+        environ = {**NAMED, "JAVA_TOOL_OPTIONS": "-Dhttps.proxyHost=a"}
+        self.assertEqual(self.line("java", Cause.TRUST, environ), "egress trust install --store java")
+
+    def test_java_with_a_trust_store(self) -> None:
         begin, end = ["keytool", "-importcert", "-noprompt"], ["-alias", "egressproxy", "-file", str(CA)]
         public = ["-storepass", "changeit"]
         store = "-Djavax.net.ssl.trustStore"
         for options, middle in (
-            ("-Dhttps.proxyHost=a", ["-cacerts", *public]),
             (f"{store}=/one {store}=/two", ["-keystore", "/two", *public]),
             (f'{store}="/a b" {store}Password=changeit', ["-keystore", "/a b", *public]),
             (f"{store}=/one {store}Password=hunter2", ["-keystore", "/one"]),
