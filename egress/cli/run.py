@@ -68,6 +68,7 @@ def add_parser(commands: Any) -> None:
                 "Record destinations, or list new ones",
                 "egress run --lock egress.lock -- pip install requests",
             ),
+            ("Use a running proxy", f"egress run --proxy {DEFAULT_URL} -- npm ci"),
             statuses={
                 "N": "the status of the command; 128 + N if signal N ended it",
                 FAILED: "egress failed",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
@@ -48,6 +49,13 @@ class ReportTests(SynchronousTestCase):
                 "destinations": {"api.example.com:443": 1},
             },
         )
+
+    def test_documentation(self) -> None:
+        """The documentation has each member."""
+        page = Path(__file__).parent.parent.parent / "docs" / "how-to" / "run.md"
+        text = page.read_text(encoding="utf-8")
+        for name in json.loads(to_json(self.summary)):
+            self.assertRegex(text, rf"\n\| (`\w+`, )*`{name}`(, `\w+`)* \| ")
 
     def test_markdown(self) -> None:
         lines = to_markdown(self.summary).splitlines()
