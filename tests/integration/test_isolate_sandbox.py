@@ -26,6 +26,7 @@ from twisted.trial.unittest import TestCase
 from egress.launch.isolate.messages import View
 from egress.launch.isolate.sandbox import CannotIsolate, Sandbox, SandboxSockets
 from egress.launch.runner import executable_of
+from tests.integration.processes import program
 
 _NOBODY = 65534
 # The interpreter of the system: that of the tests can be in a directory that other users cannot read.
@@ -379,6 +380,19 @@ class EscapeTests(SandboxTestCase):
         self.assertFalse(Path("/run/relative").exists())
 
     @inlineCallbacks
+    def test_working_directory_in_a_private_one(self) -> Generator[Deferred[Any], Any, None]:
+        """The command starts in the directory of the caller, also if the rest of its parent is hidden."""
+        parent = Path(tempfile.mkdtemp(dir="/dev/shm"))
+        self.addCleanup(shutil.rmtree, parent)
+        parent.chmod(0o777)
+        before = os.getcwd()
+        os.chdir(parent)
+        self.addCleanup(os.chdir, before)
+        written = yield self.sandbox("sh", "-c", "pwd; touch made; ls /dev/shm")
+        self.assertEqual(written, f"{parent}\n{parent.name}\n")
+        self.assertTrue((parent / "made").exists())
+
+    @inlineCallbacks
     def test_first_process(self) -> Generator[Deferred[Any], Any, None]:
         """It has capabilities over the network, and the command cannot use them."""
         script = "for f in root/etc fd/0 environ mem ns/net cwd/x; do cat /proc/1/$f 2>&1 | tail -n 1; done"
@@ -435,6 +449,22 @@ class UnprivilegedEscapeTests(EscapeTests):
         super().setUp()
         if os.getuid() == 0:
             self.reactor = AsNobody()
+
+
+class ChromiumTests(SandboxTestCase):
+    """A program that makes a sandbox itself."""
+
+    @inlineCallbacks
+    def test_chromium(self) -> Generator[Deferred[Any], Any, None]:
+        """It works as a normal user, without C{--no-sandbox}."""
+        chromium = program("chromium")
+        if os.getuid() == 0:
+            self.reactor = AsNobody()
+        page = self.directory / "page.html"
+        page.write_text("<p>content</p>")
+        options = ("--headless", "--disable-gpu", f"--user-data-dir={self.directory}/profile", "--dump-dom")
+        written = yield self.sandbox(chromium, *options, page.as_uri(), HOME=str(self.directory))
+        self.assertIn("<p>content</p>", written)
 
 
 class FileSystemTests(SandboxTestCase):

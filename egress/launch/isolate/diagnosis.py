@@ -100,12 +100,12 @@ def _namespaces(failed: Failed, known: Facts) -> str:
             "the kernel allows user namespaces only for root (kernel.unprivileged_userns_clone is 0): "
             "run sudo sysctl -w kernel.unprivileged_userns_clone=1"
         )
+    if known.is_root and "uid_map" in failed.detail:
+        return "root needs the capability SETFCAP for a user namespace: add it, or run as another user"
     if known.is_container or known.is_filtered:
         return f"a filter of system calls forbids user namespaces: in a container, {_CONTAINER_FIX}"
     if known.apparmor == "1":
         return _apparmor()
-    if known.is_root and "uid_map" in failed.detail:
-        return "root needs the capability SETFCAP for a user namespace: add it, or run as another user"
     return (
         f"a chroot or a security module forbids user namespaces ({failed.detail}): "
         "run egress outside of the chroot, or allow them for egress"

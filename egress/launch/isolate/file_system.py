@@ -63,29 +63,32 @@ def build(view: View, environ: Mapping[str, str]) -> None:
     resolv_conf = os.path.realpath(_RESOLV_CONF)
     has_resolv_conf = os.path.exists(resolv_conf)
     sockets = _sockets(environ)
+    writable = None if view.writable is None else [os.path.realpath(path) for path in view.writable]
+    opened = _opened((*(writable or ()), *map(os.path.realpath, view.visible), directory))
     _replace_devices(view.devices)
     _write(f"{_STAGE}/resolv.conf", _NAME_SERVER)
     _write(f"{_STAGE}/empty", "")
-    replaced = [path for path in ("/run", "/var/run") if os.path.isdir(path) and not os.path.islink(path)]
-    for path in replaced:
+    runs = [path for path in ("/run", "/var/run") if os.path.isdir(path) and not os.path.islink(path)]
+    for path in runs:
         _replace_run(path)
-    if view.writable is not None:
-        _restrict(view.writable, (*view.visible, directory))
+    private = [*runs, _SHARED_MEMORY]
+    if writable is not None:
+        private += _replace_temporary(writable)
+    _show(opened, private, writable or ())
+    if writable is not None:
+        _restrict(private, writable)
     for path in hidden_directories(_home(environ)):
         _hide_directory(path)
     for path in sockets:
         _hide_socket(path)
     if has_resolv_conf:
-        if any(is_below(resolv_conf, path) for path in replaced):
+        if any(is_below(resolv_conf, path) for path in runs):
             os.makedirs(os.path.dirname(resolv_conf), exist_ok=True)
             _write(resolv_conf, "")
         mount(f"{_STAGE}/resolv.conf", resolv_conf, None, BIND)
     mount(None, "/dev", None, REMOUNT | BIND | READ_ONLY | NO_SETUID | NO_EXECUTABLES)
     # The directory that this process is in can be below a mount that was replaced.
-    try:
-        os.chdir(directory)
-    except OSError:
-        os.chdir("/")
+    os.chdir(directory)
 
 
 def mount_processes(*, complete: bool) -> None:
@@ -259,30 +262,56 @@ def _hide_directory(path: str) -> None:
         mount("tmpfs", path, "tmpfs", _UNTRUSTED, f"mode={mode:o}")
 
 
-def _restrict(writable: Iterable[str], visible: Iterable[str]) -> None:
-    """Let only some directories be writable, and give the command temporary directories of its own."""
-    writable = [os.path.realpath(path) for path in writable]
-    opened = {path: os.open(path, os.O_PATH) for path in writable}
-    shown = {}
-    for path in map(os.path.realpath, visible):
-        if any(is_below(path, directory) for directory in _TEMPORARY) and path not in (*opened, *_TEMPORARY):
-            shown[path] = os.open(path, os.O_PATH)
-    private = []
+def _opened(paths: Iterable[str]) -> dict[str, int]:
+    """Open paths, to mount them after other mounts have covered them."""
+    opened = {}
+    for path in dict.fromkeys(paths):
+        with suppress(PermissionError):
+            opened[path] = os.open(path, os.O_PATH)
+    return opened
+
+
+def _replace_temporary(writable: Sequence[str]) -> list[str]:
+    """Replace the temporary directories, except those in a list, with private ones.
+
+    @return: their paths.
+    """
+    replaced = []
     for path in _TEMPORARY:
-        if os.path.isdir(path) and not os.path.islink(path) and path not in opened:
+        if os.path.isdir(path) and not os.path.islink(path) and path not in writable:
             mount("tmpfs", path, "tmpfs", _UNTRUSTED, "mode=1777")
-            private.append(path)
-    for path, descriptor in sorted({**shown, **opened}.items()):
-        if any(is_below(path, directory) for directory in private):
-            _make_place(path, descriptor)
-        mount(f"/proc/self/fd/{descriptor}", path, None, BIND | RECURSIVE)
-    for descriptor in (*opened.values(), *shown.values()):
+            replaced.append(path)
+    return replaced
+
+
+def _show(opened: Mapping[str, int], private: Sequence[str], writable: Sequence[str]) -> None:
+    """Show paths again that private directories cover, and make a mount of each writable directory."""
+    for path, descriptor in sorted(opened.items()):
+        source = f"/proc/self/fd/{descriptor}"
+        is_covered = any(is_below(path, each) and path != each for each in private) and not _is_same(path, descriptor)
+        if path in writable or (is_covered and not _has_sockets(source)):
+            if is_covered:
+                _make_place(path, descriptor)
+            mount(source, path, None, BIND | RECURSIVE)
         os.close(descriptor)
-    kept = (*writable, "/dev", "/proc")
+
+
+def _is_same(path: str, descriptor: int) -> bool:
+    with suppress(OSError):
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    return False
+
+
+def _restrict(private: Sequence[str], writable: Sequence[str]) -> None:
+    """Let only some directories, and private ones, be writable."""
+    kept = (*writable, "/proc")
+    shared = f"{_SHARED_MEMORY}/"
     make_read_only(
         path
         for path in _mount_points()
-        if path not in (*private, "/run", "/var/run") and not any(is_below(path, each) for each in kept)
+        if path not in private
+        and not any(is_below(path, each) for each in kept)
+        and (path.startswith(shared) or not is_below(path, "/dev"))
     )
 
 
