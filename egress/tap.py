@@ -162,9 +162,17 @@ def _client_line(egress: str, listener: TcpListener, config: ProxyConfig) -> str
         words += ["--proxy", url]
     if config.ca_cert is not None:
         words += ["--ca-cert", str(config.ca_cert), "--ca-key", str(config.ca_key)]
-    elif config.ca_dir != ProxyConfig().ca_dir:
+    elif not _is_default(config.ca_dir):
         words += ["--ca-dir", str(config.ca_dir)]
     return f'eval "$({shlex.join(words)})"{note}'
+
+
+def _is_default(ca_dir: Path) -> bool:
+    try:
+        return ca_dir == ProxyConfig().ca_dir
+    except RuntimeError:
+        # The user has no home directory, as often in a container.
+        return False
 
 
 def makeService(options: Options) -> IService:

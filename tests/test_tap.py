@@ -136,6 +136,13 @@ class StartMessageTests(SynchronousTestCase):
             "for http http://proxy.test:3128; for https none, direct",
         )
 
+    def test_no_home_directory(self) -> None:
+        def unknown() -> Path:
+            raise RuntimeError("Could not determine home directory.")
+
+        self.patch(Path, "home", unknown)
+        self.assertIn("egress env --ca-dir /b", self.message(ca_dir=Path("/b")))
+
     def test_expiry_of_the_ca(self) -> None:
         self.assertNotIn("replace it", self.message())
         self.assertRegex(self.message(ca=authority(7, soon=True)), r"ends .{10}, in 7 days: replace it\n")
