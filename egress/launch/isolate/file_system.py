@@ -26,7 +26,7 @@ from egress.launch.isolate.syscalls import (
 )
 
 _RESOLV_CONF: Final = "/etc/resolv.conf"
-_NAME_SERVER: Final = "# The name server of egress run --isolate.\nnameserver 127.0.0.1\noptions edns0\n"
+_NAME_SERVER: Final = "# The name server of egress run --isolate.\nnameserver 127.0.0.1\n"
 
 _DEVICES: Final = ("null", "zero", "full", "random", "urandom", "tty")
 _DEVICE_LINKS: Final = {

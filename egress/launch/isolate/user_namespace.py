@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from egress.launch.isolate.id_maps import IdMaps, id_maps
@@ -47,7 +48,9 @@ def enter_user_namespace(maps: IdMaps) -> None:
     os.close(entered_read)
     try:
         unshare(NEW_USER)
-        os.write(entered_write, b"1")
+        # A child that has ended reports its error below.
+        with suppress(BrokenPipeError):
+            os.write(entered_write, b"1")
     finally:
         os.close(entered_write)
         _check_child(child, f"/proc/{process}/uid_map")

@@ -7,11 +7,7 @@ import struct
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.launch.isolate.netlink import attribute, message, nested, results, text
-
-
-def acknowledgement(sequence: int, result: int) -> bytes:
-    """Return the kernel's acknowledgement of a message: the result, and the header of the message."""
-    return struct.pack("=IHHIIi16x", 36, 2, 0, sequence, 0, result)
+from tests.launch.isolate.kernel import acknowledgement
 
 
 class EncodingTests(SynchronousTestCase):
