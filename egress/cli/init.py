@@ -15,7 +15,7 @@ import attrs
 
 from egress.cli.errors import CommandFailed, Misused
 from egress.cli.init_files import ALWAYS, CONFIG, POLICY, Choices, config_text, detected_templates, next_steps
-from egress.cli.output import write_file
+from egress.cli.output import add_json, write_file, write_json
 from egress.cli.parser import epilog
 from egress.cli.policy_new import new_policy
 from egress.cli.upstream_variables import without_client_proxies
@@ -71,6 +71,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--directory", metavar="DIR", default=".", help="the directory of the files [default: the working directory]"
     )
+    add_json(parser)
     parser.set_defaults(run=_run)
 
 
@@ -84,15 +85,21 @@ def _run(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> 
     for path in (config, policy):
         if path.name in names:
             raise Misused(f"{path}: exists: remove it, or specify another directory with --directory")
-    choices = _choices(given, _defaults(names, environ), out)
+    # Prompts are no part of the JSON.
+    choices = _choices(given, _defaults(names, environ), sys.stderr if given.json else out)
     text = new_policy([*choices.templates], {}) if choices.authz_url is None else None
     if text is not None:
         write_file(policy, text)
     write_file(config, config_text(choices))
     # Without the environment, which can change.
     load_config({"config": [str(config)]}, {})
-    print("wrote", config, *([] if text is None else ["and", policy]), file=out)
-    print(*next_steps(choices, shlex.quote(str(config))), sep="\n", file=out)
+    files = [config] if text is None else [config, policy]
+    steps = next_steps(choices, shlex.quote(str(config)))
+    if given.json:
+        write_json(out, {"files": list(map(str, files)), "next": list(steps)})
+        return
+    print("wrote", " and ".join(map(str, files)), file=out)
+    print(*steps, sep="\n", file=out)
 
 
 def _choices(given: argparse.Namespace, defaults: Mapping[str, str], out: TextIO) -> Choices:

@@ -87,7 +87,8 @@ class CommandLine(usage.Options):
         if unknown is None:
             return "--help lists the options"
         if self._belongs_to_twistd(unknown[1]):
-            return f"it is an option of twistd: write it before {self.program}"
+            dashes = "-" if len(unknown[1]) == 1 else "--"
+            return f"it is an option of twistd, which comes first: twistd {dashes}{unknown[1]} {self.program}"
         close = similar(unknown[1], (*names, *_HELP))
         return f"did you mean --{close}?" if close else "--help-all lists the options"
 

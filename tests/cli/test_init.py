@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
@@ -68,6 +69,15 @@ class OptionsTests(InitTestCase):
         self.assertEqual(self.run_egress("policy", "check", "--quiet", str(policy)), (0, "", ""))
         self.assertIn(f"wrote {self.project / 'egress.toml'} and {policy}\n", out)
         self.assertIn("-- npm ci\n", out)
+
+    def test_json(self) -> None:
+        """Standard output has only the result; prompts go to standard error."""
+        status, out, err = self.init("--json", typed="\n" * 5)
+        self.assertEqual(status, 0)
+        self.assertIn("Five settings.", err)
+        found = json.loads(out)
+        self.assertEqual(found["files"], [str(self.project / name) for name in ("egress.toml", "policy.toml")])
+        self.assertIn("egress run", "\n".join(found["next"]))
 
     def test_options(self) -> None:
         upstream = "http://proxy.example.com:3128"

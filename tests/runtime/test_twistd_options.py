@@ -87,8 +87,8 @@ class OptionsTests(SynchronousTestCase):
 
     def test_options_of_twistd(self) -> None:
         for name, expected in (
-            ("-n", "egressproxy: option -n not recognized; it is an option of twistd: write it before egressproxy"),
-            ("--pidfile", "option --pidfile not recognized; it is an option of twistd"),
+            ("-n", "option -n not recognized; it is an option of twistd, which comes first: twistd -n egressproxy"),
+            ("--pidfile", "it is an option of twistd, which comes first: twistd --pidfile egressproxy"),
             ("--zzz", "--help-all lists the options"),
         ):
             with self.subTest(name), self.assertRaises(SystemExit) as caught:
