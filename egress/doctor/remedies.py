@@ -30,6 +30,10 @@ CA_VARIABLES: Final = (
 OTHER_CA: Final = Fix("egress doctor --ca-dir DIRECTORY, with the CA of this proxy")
 """The CA on this machine is not the CA of the proxy."""
 
+# These do not send the credentials in the URL of a proxy.
+_WITHOUT_CREDENTIALS: Final = ("java", "chromium")
+_ANONYMOUS: Final = Fix("twistd -n egressproxy --listen tcp:PORT:interface=127.0.0.1:client-auth=none")
+
 SET_CLOCK: Final = Fix("timedatectl set-ntp true")
 
 # The variables by which each runtime finds its CAs, the first one first.
@@ -87,6 +91,8 @@ def fix_for(
         return _use_proxy(name, setup, output, bypasses)
     if cause is Cause.REFUSED and not setup.own:
         return set_up(setup)
+    if cause is Cause.CREDENTIALS and name in _WITHOUT_CREDENTIALS:
+        return _ANONYMOUS
     if cause is Cause.CREDENTIALS:
         return set_up(attrs.evolve(setup, proxy=with_credentials(setup.proxy)))
     # Its own message has the details.

@@ -57,7 +57,10 @@ _SYMPTOMS: Final[tuple[tuple[Cause, re.Pattern[str]], ...]] = (
             re.IGNORECASE,
         ),
     ),
-    (Cause.CREDENTIALS, re.compile(r"\b407\b|Proxy Authentication Required|ERR_PROXY_AUTH", re.IGNORECASE)),
+    (
+        Cause.CREDENTIALS,
+        re.compile(r"\b407\b|Proxy Authentication Required|ERR_PROXY_AUTH|ERR_INVALID_AUTH_CREDENTIALS", re.IGNORECASE),
+    ),
     (
         Cause.NOT_PERMITTED,
         re.compile(

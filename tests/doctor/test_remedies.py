@@ -53,6 +53,11 @@ class RemedyTests(SynchronousTestCase):
             'eval "$(egress env --proxy http://NAME:PASSWORD@127.0.0.1:8080)"',
         )
 
+    def test_programs_that_send_no_credentials(self) -> None:
+        """They need a listener without client authentication."""
+        for name in ("java", "chromium"):
+            self.assertIn("client-auth=none", self.line(name, Cause.CREDENTIALS))
+
     def test_another_proxy(self) -> None:
         self.assertEqual(self.line("curl", Cause.REFUSED), SET_UP)
 

@@ -52,6 +52,7 @@ MESSAGES = {
     ),
     Cause.CREDENTIALS: (
         "curl: (56) CONNECT tunnel failed, response 407",
+        "Page load failed: net::ERR_INVALID_AUTH_CREDENTIALS",
         "OSError: Tunnel connection failed: 407 Proxy Authentication Required",
     ),
     Cause.NOT_PERMITTED: (
