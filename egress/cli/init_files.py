@@ -126,7 +126,7 @@ def next_steps(choices: Choices, config: str) -> Iterator[str]:
     yield "Next, run a command behind the proxy:"
     yield f"  egress run --config {config} -- {_command(choices.templates)}"
     yield "or start the proxy for several programs:"
-    yield f"  twistd -n egressproxy --config {config}"
+    yield f"  egressproxy --config {config}"
     if choices.mode == "observe":
         yield 'The proxy forwards every request. To write rules from what it recorded, and then set mode = "enforce":'
         yield f"  egress policy suggest {AUDIT_LOG} --output learned.toml"

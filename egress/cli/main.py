@@ -92,7 +92,7 @@ def _hinted(arguments: Sequence[str]) -> Sequence[str]:
     @raise SystemExit: with the program that has these options.
     """
     if arguments and arguments[0] in _TWISTD:
-        print("egress: to start a proxy: twistd -n egressproxy (-n keeps it in the foreground)", file=sys.stderr)
+        print("egress: to start a proxy: egressproxy, or twistd -n egressproxy", file=sys.stderr)
         raise SystemExit(2)
     return arguments
 

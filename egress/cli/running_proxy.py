@@ -60,7 +60,7 @@ class ProxyUrl:
         except OSError as error:
             raise CommandFailed(
                 f"--proxy {str(self)!r}: cannot connect: {error.strerror or error}; start the proxy, for example with: "
-                "twistd -n egressproxy"
+                "egressproxy"
             ) from error
 
 

@@ -30,7 +30,7 @@ def judge_proxy(contact: Contact, proxy: str, *, own: bool) -> Finding:
     """Judge the response to a request for the proxy's own address."""
     name = "proxy"
     if contact.error is not None:
-        fix = Fix("twistd -n egressproxy") if not own else Fix("egress run -- COMMAND")
+        fix = Fix("egressproxy") if not own else Fix("egress run -- COMMAND")
         return fault(name, f"{proxy} does not respond: {contact.error}", fix)
     if contact.egressproxy and contact.status == 407:
         return fault(name, "requires credentials", Fix(f"egress doctor --proxy {with_credentials(proxy)}"))

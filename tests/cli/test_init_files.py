@@ -77,7 +77,7 @@ class NextStepsTests(SynchronousTestCase):
 
     def test_command(self) -> None:
         self.assertIn("egress run --config egress.toml -- npm ci\n", self.lines())
-        self.assertIn("twistd -n egressproxy --config egress.toml", self.lines())
+        self.assertIn("  egressproxy --config egress.toml", self.lines())
         self.assertIn("-- curl https://example.com/\n", self.lines(templates=(ALWAYS, "debian")))
         self.assertNotIn("learned", self.lines())
 

@@ -57,7 +57,7 @@ class ProxyTests(JudgementTestCase):
 
     def test_no_response(self) -> None:
         finding = self.judge(error="Connection refused")
-        self.assert_found(finding, Status.FAULT, "Connection refused", "twistd -n egressproxy")
+        self.assert_found(finding, Status.FAULT, "Connection refused", "egressproxy")
         self.assert_found(self.judge(own=True, error="x"), Status.FAULT, "x", "egress run -- COMMAND")
 
     def test_credentials(self) -> None:
