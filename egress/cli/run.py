@@ -95,7 +95,9 @@ def add_parser(commands: Any) -> None:
     records.add_argument(
         "--report",
         metavar="FILE",
-        help="write the summary to a file that ends with .md or .json, for the page of a CI job",
+        action="append",
+        default=[],
+        help="write the summary to a file that ends with .md or .json, for the page of a CI job; can be repeated",
     )
     records.add_argument("--quiet", action="store_true", help="print no summary")
     sandbox = parser.add_argument_group("sandbox (Linux)")
@@ -244,8 +246,9 @@ def _check_files(given: argparse.Namespace) -> None:
 
     @raise RunFailed: if one of them cannot be written as requested.
     """
-    if given.report is not None and Path(given.report).suffix not in WRITERS:
-        raise RunFailed(f"--report {given.report!r}: write a file name that ends with {' or '.join(WRITERS)}")
+    for report in given.report:
+        if Path(report).suffix not in WRITERS:
+            raise RunFailed(f"--report {report!r}: write a file name that ends with {' or '.join(WRITERS)}")
     if given.learn is not None and Path(given.learn).exists():
         raise RunFailed(f"--learn {given.learn!r}: exists: specify a new file, or remove this one")
 
@@ -255,8 +258,8 @@ def _written(given: argparse.Namespace, summary: Summary) -> Iterator[str]:
 
     @return: what happened, in lines.
     """
-    if given.report is not None:
-        yield from _write(Path(given.report), WRITERS[Path(given.report).suffix](summary))
+    for report in map(Path, given.report):
+        yield from _write(report, WRITERS[report.suffix](summary))
     if given.learn is not None:
         if summary.traffic.requests:
             yield from _write(Path(given.learn), write_policy(summary.traffic, MAX_RULES))

@@ -98,7 +98,7 @@ def reject_options_of_the_proxy(given: argparse.Namespace, options: Mapping[str,
         ("lock", "use: egress lock verify AUDIT_LOG --lock FILE"),
         ("report", "use its audit log"),
     ):
-        if getattr(given, name) is not None:
+        if getattr(given, name) not in (None, []):
             raise CommandFailed(
                 f"--{name} and --proxy: the audit log of the running proxy has the requests; remove --{name}, and "
                 f"{instead}"
