@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import shutil
@@ -26,7 +27,7 @@ from twisted.trial.unittest import TestCase
 from egress.launch.isolate.messages import View
 from egress.launch.isolate.sandbox import CannotIsolate, Sandbox, SandboxSockets
 from egress.launch.runner import executable_of
-from tests.integration.processes import program
+from tests.integration.processes import ROOT, program
 
 _NOBODY = 65534
 # The interpreter of the system: that of the tests can be in a directory that other users cannot read.
@@ -557,6 +558,60 @@ class FailureTests(SandboxTestCase):
         error = yield self.start("unshare", "--user", "--map-root-user", "sh", "-c", script, "sh")
         self.assertIn("the kernel allows no more namespaces", error)
 
+    def forbidden(self, call: int, error: int, *, argument: int = 0, value: int | None = None) -> Deferred[str]:
+        """Start a sandbox where a filter of system calls, as containers have one, makes a call fail."""
+        if os.uname().machine != "x86_64":
+            self.skipTest("the numbers of system calls are for x86-64")
+        program = [(0x20, 0, 0, 0), (0x15, 0, 3 if value is not None else 1, call)]
+        if value is not None:
+            program += [(0x20, 0, 0, 16 + 8 * argument), (0x15, 0, 1, value)]
+        program += [(0x06, 0, 0, 0x50000 | error), (0x06, 0, 0, 0x7FFF0000)]
+        code = b"".join(struct.pack("=HBBI", *each) for each in program)
+        return self.start(_PYTHON, "-c", _FILTER.format(code=code, root=str(ROOT)))
+
+    @inlineCallbacks
+    def test_container(self) -> Generator[Deferred[Any], Any, None]:
+        """Docker forbids unshare(2)."""
+        error = yield self.forbidden(272, errno.EPERM)
+        self.assertRegex(error, "filter of system calls|chroot")
+
+    @inlineCallbacks
+    def test_no_mounts(self) -> Generator[Deferred[Any], Any, None]:
+        """The AppArmor profile of Docker forbids mount(2)."""
+        error = yield self.forbidden(165, errno.EACCES)
+        self.assertIn("--security-opt apparmor=unconfined", error)
+
+    @inlineCallbacks
+    def test_no_packet_filter(self) -> Generator[Deferred[Any], Any, None]:
+        """A kernel without nf_tables has no such netlink protocol."""
+        error = yield self.forbidden(41, errno.EPROTONOSUPPORT, argument=2, value=12)
+        self.assertIn("modprobe -a nf_tables", error)
+
+    @inlineCallbacks
+    def test_no_user_namespaces(self) -> Generator[Deferred[Any], Any, None]:
+        error = yield self.forbidden(272, errno.EINVAL)
+        self.assertIn("CONFIG_USER_NS", error)
+
+    @inlineCallbacks
+    def test_no_ipv6(self) -> Generator[Deferred[Any], Any, None]:
+        """The sandbox has only IPv4."""
+        started = yield self.forbidden(41, errno.EAFNOSUPPORT, argument=0, value=socket.AF_INET6)
+        self.assertEqual(started, "started")
+
+    @inlineCallbacks
+    def test_hidden_working_directory(self) -> Generator[Deferred[Any], Any, None]:
+        """A directory that has a socket of another program is not shown."""
+        directory = Path(tempfile.mkdtemp(dir="/dev/shm"))
+        self.addCleanup(directory.rmdir)
+        with socket.socket(socket.AF_UNIX) as service:
+            service.bind(str(directory / "socket"))
+            self.addCleanup((directory / "socket").unlink)
+            before = os.getcwd()
+            os.chdir(directory)
+            self.addCleanup(os.chdir, before)
+            error = yield self.start("env")
+        self.assertIn("hides the working directory: use another one", error)
+
     @inlineCallbacks
     def test_sandbox_in_a_sandbox(self) -> Generator[Deferred[Any], Any, None]:
         """It works where namespaces inside of namespaces work."""
@@ -665,6 +720,16 @@ class OutsideTests(SandboxTestCase):
             yield deferToThread(time.sleep, 0.02)
         self.assertEqual(processes(argument), [])
 
+
+# Installs a filter of system calls, and executes a program.
+_FILTER = """
+import ctypes, os, sys
+sys.path.insert(0, {root!r})
+from egress.launch.isolate.syscalls import filter_system_calls, forbid_new_privileges
+forbid_new_privileges()
+filter_system_calls({code!r})
+os.execv(sys.argv[1], sys.argv[1:])
+"""
 
 _START = """
 import os, sys

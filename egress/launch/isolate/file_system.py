@@ -88,7 +88,14 @@ def build(view: View, environ: Mapping[str, str]) -> None:
         mount(f"{_STAGE}/resolv.conf", resolv_conf, None, BIND)
     mount(None, "/dev", None, REMOUNT | BIND | READ_ONLY | NO_SETUID | NO_EXECUTABLES)
     # The directory that this process is in can be below a mount that was replaced.
-    os.chdir(directory)
+    try:
+        os.chdir(directory)
+    except PermissionError:
+        pass  # neither absolute nor relative paths can use it
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            errno.ENOENT, "the sandbox hides the working directory: use another one", directory
+        ) from None
 
 
 def mount_processes(*, complete: bool) -> None:
