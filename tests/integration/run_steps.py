@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -76,8 +77,9 @@ class Place:
         return str(path)
 
     def published(self, name: str) -> Path:
-        """Return a new directory of the origins, at the path C{/files/NAME/}."""
+        """Return a new directory of the origins, at the path C{/files/NAME/}; it replaces that of an earlier test."""
         path = self.origins.directory / "www" / "files" / name
+        shutil.rmtree(path, ignore_errors=True)
         path.mkdir(parents=True)
         return path
 
