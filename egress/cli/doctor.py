@@ -81,7 +81,7 @@ def add_parser(commands: Any) -> None:
         "--direct",
         metavar="HOST:PORT",
         default=_DIRECT,
-        help="the host that must not be reachable without the proxy; only a TCP connection is tried "
+        help="the host that must not be reachable without the proxy; it gets a request for the proxy itself "
         "[default: %(default)s]",
     )
     add_json(parser)

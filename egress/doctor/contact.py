@@ -105,12 +105,19 @@ def server_contact(url: str, seconds: float) -> Contact:
 
 
 def accepts(host: str, port: int, seconds: float) -> bool:
-    """Tell whether a host accepts a TCP connection."""
+    """Tell whether a host accepts a TCP connection, and it is not the proxy that does.
+
+    A gateway or a sandbox can redirect connections to the proxy, which responds to a request that any server rejects.
+    """
     try:
-        socket.create_connection((host, port), seconds).close()
+        with socket.create_connection((host, port), seconds) as stream:
+            try:
+                _, fields, _ = _exchange(stream, "GET /", PROXY_HOST, None)
+            except (OSError, ValueError):
+                return True
     except OSError:
         return False
-    return True
+    return not fields.get("proxy-status", "").startswith(_OWN)
 
 
 def _connected(host: str, port: int, secure: bool, seconds: float) -> socket.socket:

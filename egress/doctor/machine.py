@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import stat
 from collections.abc import Mapping
 from datetime import datetime
 from importlib import metadata
@@ -68,9 +69,11 @@ def ca_facts(config: ProxyConfig, now: datetime, leaf: x509.Certificate | None) 
 
 def _exposed(path: Path) -> bool:
     try:
-        return bool(path.stat().st_mode & _READ_BY_OTHERS)
+        found = path.stat()
     except OSError:
         return False
+    # A sandbox hides the key behind an empty file.
+    return stat.S_ISREG(found.st_mode) and found.st_size > 0 and bool(found.st_mode & _READ_BY_OTHERS)
 
 
 def _signed_by(leaf: x509.Certificate, certificates: Certificates) -> bool:

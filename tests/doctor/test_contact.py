@@ -188,9 +188,11 @@ class ContactTests(SynchronousTestCase):
         self.assertEqual(upstream_contact(upstream, 5.0).error, "down")
 
     def test_direct(self) -> None:
-        self.streams = [Stream(), ConnectionRefusedError()]
-        self.assertTrue(accepts("192.0.2.1", 443, 5.0))
-        self.assertFalse(accepts("192.0.2.1", 443, 5.0))
+        """Any server can be reached, but not one that is the proxy: a gateway redirects the connection."""
+        redirected = 'Proxy-Status: egressproxy; error=x; details="y"\r\n'
+        self.streams = [Stream(), Stream(response(400)), ConnectionRefusedError(), Stream(response(421, redirected))]
+        self.assertEqual([accepts("192.0.2.1", 443, 5.0) for _ in self.streams], [True, True, False, False])
+        self.assertTrue(self.streams[0].sent.startswith(b"GET / HTTP/1.1\r\nHost: egressproxy.invalid\r\n"))
 
 
 class VerificationTests(SynchronousTestCase):

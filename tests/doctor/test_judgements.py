@@ -161,6 +161,8 @@ class NetworkTests(JudgementTestCase):
         self.assert_found(judge_dns(None, "a.invalid"), Status.OK, "respond")
         self.assert_found(judge_dns("timeout", "a.invalid"), Status.FAULT, "do not respond: timeout")
         self.assert_found(judge_dns(["192.0.2.1"], "a.invalid"), Status.WARNING, "192.0.2.1 for a.invalid")
+        self.assert_found(judge_dns(["198.18.0.1", "2001:2::1"], "a.invalid"), Status.OK, "placeholder addresses")
+        self.assert_found(judge_dns(["198.18.0.1", "192.0.2.1"], "a.invalid"), Status.WARNING, "192.0.2.1")
 
     def test_direct(self) -> None:
         self.assert_found(judge_direct("192.0.2.1:443", False), Status.OK, "cannot be reached")

