@@ -7,6 +7,7 @@ import subprocess
 from typing import Any
 
 from tests.integration.base import IntegrationTestCase, run_egress
+from tests.integration.names import NameServer
 
 POLICY = """
 version = 1
@@ -34,8 +35,8 @@ class ExplainTests(IntegrationTestCase):
         found: dict[str, Any] = json.loads(done.stdout)
         return found
 
-    def run_explain(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return run_egress("explain", *arguments, directory=self.directory)
+    def run_explain(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+        return run_egress("explain", *arguments, directory=self.directory, **env)
 
     def options(self) -> list[str]:
         return [
@@ -46,6 +47,25 @@ class ExplainTests(IntegrationTestCase):
 
     def outcomes(self, found: dict[str, Any]) -> dict[str, str]:
         return {step["name"]: step["outcome"] for step in found["steps"]}
+
+    def test_in_the_shell_of_a_client(self) -> None:
+        """With the variables of a client, the result is that of the running proxy, and not an allow."""
+        server = NameServer({"inside.test": ["127.0.0.1"]})
+        self.addCleanup(server.close)
+        policy = self.write("policy.toml", POLICY.replace("localhost", "inside.test"))
+        options = ["--policy", str(policy), "--dns-server", server.address]
+        proxy = self.start_proxy(*options, local=False)
+        self.assert_problem(proxy, "http://inside.test/", 403, "address")
+        done = run_egress("env", "--proxy", proxy.url, "--ca-dir", str(proxy.ca.parent), "--format", "json")
+        client = {name: value for name, value in json.loads(done.stdout).items() if value is not None}
+        done = self.run_explain("GET", "http://inside.test/", *options, **client)
+        self.assertEqual(done.returncode, 1, done.stdout)
+        self.assertIn("deny: inside.test resolves to 127.0.0.1", done.stdout)
+        self.assertIn("HTTP_PROXY", done.stderr)
+        # A proxy that is chained to another one on purpose; the other one decides on the address.
+        done = self.run_explain("GET", "http://inside.test/", *options, "--upstream-proxy", proxy.url, **client)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertIn(f"through {proxy.url}", done.stdout)
 
     def test_without_a_running_proxy(self) -> None:
         seen = self.origins.requests_seen()
