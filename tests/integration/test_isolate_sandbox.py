@@ -394,6 +394,35 @@ class EscapeTests(SandboxTestCase):
         self.assertTrue((parent / "made").exists())
 
     @inlineCallbacks
+    def test_mounts(self) -> Generator[Deferred[Any], Any, None]:
+        """A mount namespace in the sandbox does not reveal what a mount hides, and does not make a mount writable."""
+        attempts = (
+            "umount --lazy /run",
+            "umount --lazy /dev",
+            "umount --lazy /etc/resolv.conf",
+            "mount --bind / /dev/shm/new",
+            "mount --bind /dev /dev/shm/new",
+            "mount --rbind / /dev/shm/new && umount --lazy /dev/shm/new/run",
+            "mount -t overlay overlay -o lowerdir=/run:/etc /dev/shm/new",
+            "mount -t overlay overlay -o lowerdir=/:/etc /dev/shm/new",
+            "mount -o remount,bind,rw /dev && touch /dev/new",
+            "mount -o remount,bind,rw /sys && touch /sys/kernel/new",
+            "mknod /dev/shm/disk b 8 0 && dd if=/dev/shm/disk of=/dev/null count=1",
+        )
+        script = "mkdir /dev/shm/new; mount -t tmpfs new /dev/shm/new && echo mounted\n"
+        script += "\n".join(f"({each}) >/dev/null 2>&1 && echo '{each}'" for each in attempts)
+        written = yield self.sandbox("unshare", "--user", "--map-root-user", "--mount", "sh", "-c", f"{script}\ntrue")
+        self.assertEqual(written, "mounted\n")
+
+    @inlineCallbacks
+    def test_links(self) -> Generator[Deferred[Any], Any, None]:
+        """The command cannot change the network, although it is the user of the process that made it."""
+        attempts = ("ip link set lo down", "ip link add new type veth", "ip route flush table all", "nft flush ruleset")
+        script = "\n".join(f"{each} >/dev/null 2>&1 && echo '{each}'" for each in attempts)
+        written = yield self.sandbox("sh", "-c", f"{script}\ntrue")
+        self.assertEqual(written, "")
+
+    @inlineCallbacks
     def test_first_process(self) -> Generator[Deferred[Any], Any, None]:
         """It has capabilities over the network, and the command cannot use them."""
         script = "for f in root/etc fd/0 environ mem ns/net cwd/x; do cat /proc/1/$f 2>&1 | tail -n 1; done"
