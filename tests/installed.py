@@ -1,20 +1,25 @@
 """Build the distributions, install the wheel into a clean environment, and check the result.
 
-C{python tests/installed.py DIRECTORY}, where C{build} and C{twine} are installed; the directory is emptied first.
+C{python tests/installed.py DIRECTORY}, where C{build}, C{pipx}, C{twine} and C{uv} are installed; the directory is
+emptied first.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import socket
 import subprocess
 import sys
 import tarfile
 import venv
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+__version__ = re.search(r'__version__ = "(.+?)"', (ROOT / "egress" / "__init__.py").read_text("utf-8"))[1]  # type: ignore[index]
 
 # Files that an sdist needs so that others can build, test and document from it.
 IN_SDIST = (
@@ -42,13 +47,17 @@ IN_WHEEL = (
 )
 # Each program, and an option in its help.
 PROGRAMS = {"egressauthz": "--token-file", "egressproxy": "--authz-url"}
+# The options that install twistd, too: see docs/how-to/deploy.md.
+UV_TWISTD = ("--with-executables-from", "twisted")
+PIPX_TWISTD = ("--include-deps",)
 NO_HOP = ("dropin.cache", "__pycache__", "node_modules", "_trial_temp", ".pyc")
 
 
-def run(*command: str | Path, cwd: Path = ROOT) -> str:
+def run(*command: str | Path, cwd: Path = ROOT, variables: Mapping[str, str] | None = None) -> str:
     """Run a program that must succeed, and return its output."""
     print("+", *command, flush=True)
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
+    environment.update(variables or {})
     done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{done.stdout}{done.stderr}failed with status {done.returncode}")
@@ -120,6 +129,73 @@ def check(directory: Path) -> None:
     run(clean / "bin" / "egress", "policy", "new", "npm", "--output", "policy.toml", cwd=directory)
     run(clean / "bin" / "egress", "policy", "check", "policy.toml", cwd=directory)
     print("the wheel works in a clean environment")
+    check_tools(directory, wheel, clean / "bin" / "pip")
+
+
+def check_tool(directory: Path, programs: Path, policy: Path, url: str) -> None:
+    """Run the commands that an installer of applications has installed."""
+    found = {path.name for path in programs.iterdir()}
+    if found != {"egress", *PROGRAMS}:
+        raise SystemExit(f"{programs} has the commands {sorted(found)}")
+    for program in sorted(found):
+        if __version__ not in run(programs / program, "--version", cwd=directory):
+            raise SystemExit(f"{program} --version does not show the version")
+    options = ("--policy", policy, "--allow-address", "127.0.0.0/8", "--ca-dir", directory / "ca")
+    # The origin may have just started.
+    fetch = ("curl", "--silent", "--show-error", "--fail", "--retry", "5", "--retry-all-errors", url)
+    fetched = run(programs / "egress", "run", *options, "--", *fetch, cwd=directory)
+    if "MIT License" not in fetched or "allowed" not in fetched:
+        raise SystemExit(f"egress run does not work: {fetched}")
+
+
+def check_tools(directory: Path, wheel: Path, pip: Path) -> None:
+    """Install the wheel by the installers of applications, and run its commands.
+
+    @param pip: downloads the wheels of the dependencies; the installers need no network then.
+    """
+    wheels = directory / "wheels"
+    run(pip, "download", "--quiet", "--dest", wheels, wheel)
+    policy = directory / "tools.toml"
+    policy.write_text('version = 1\n[[rules]]\naction = "allow"\nhosts = ["127.0.0.1"]\n', "utf-8")
+    bins = {name: directory / name / "bin" for name in ("uv", "pipx")}
+    where = {
+        "PIP_FIND_LINKS": str(wheels),
+        "PIP_NO_INDEX": "1",
+        "PIPX_BIN_DIR": str(bins["pipx"]),
+        "PIPX_HOME": str(directory / "pipx"),
+        "UV_CACHE_DIR": str(directory / "uv" / "cache"),
+        "UV_FIND_LINKS": str(wheels),
+        "UV_NO_INDEX": "1",
+        "UV_TOOL_BIN_DIR": str(bins["uv"]),
+        "UV_TOOL_DIR": str(directory / "uv" / "tools"),
+    }
+    tools = Path(sys.executable).parent
+    run(tools / "uv", "tool", "install", "--python", sys.executable, "egressproxy", variables=where)
+    run(tools / "pipx", "install", "--python", sys.executable, "egressproxy", variables=where)
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = str(probe.getsockname()[1])
+    origin = subprocess.Popen([sys.executable, "-m", "http.server", "--bind", "127.0.0.1", port], cwd=ROOT)
+    try:
+        for name, programs in bins.items():
+            check_tool(directory / name, programs, policy, f"http://127.0.0.1:{port}/LICENSE")
+    finally:
+        origin.kill()
+    # The documented way to have twistd as well.
+    run(
+        tools / "uv",
+        "tool",
+        "install",
+        "--reinstall",
+        "--python",
+        sys.executable,
+        *UV_TWISTD,
+        "egressproxy",
+        variables=where,
+    )
+    run(tools / "pipx", "install", "--force", "--python", sys.executable, *PIPX_TWISTD, "egressproxy", variables=where)
+    for programs in bins.values():
+        run(programs / "twistd", "egressproxy", "--version", cwd=directory)
+    print("uv and pipx install the commands")
 
 
 if __name__ == "__main__":
