@@ -112,7 +112,12 @@ class IsolatedSessionTests(SynchronousTestCase):
     def start(self, *command: str, config: ProxyConfig | None = None, **options: Any) -> Deferred[int]:
         config = config or ProxyConfig(ca_dir=self.ca_dir)
         return run_isolated(
-            *(self.reactor, config, command or (sys.executable, "-c", "pass"), {"NO_PROXY": "*", "A": "b"}),
+            *(
+                self.reactor,
+                config,
+                command or (sys.executable, "-c", "pass"),
+                {"NO_PROXY": "*", "A": "b", "TOKEN": "secret", "EGRESS_AUTHZ_TOKEN": "secret"},
+            ),
             directory=self.files,
             summary=self.summary,
             **options,
@@ -161,12 +166,14 @@ class IsolatedSessionTests(SynchronousTestCase):
         self.successResultOf(running)
         self.use(FakeSandbox())
         secrets, token = self.files / "secrets.toml", self.files / "token"
-        secrets.write_text('[a]\nfile = "token"\nhosts = ["a.test"]\n')
+        secrets.write_text('[a]\nfile = "token"\nhosts = ["a.test"]\n[b]\nenv = "TOKEN"\nhosts = ["a.test"]\n')
         secrets.chmod(0o600)
         token.write_text("secret")
         token.chmod(0o600)
         running = self.start(config=ProxyConfig(ca_dir=self.ca_dir, secrets=secrets))
         self.assertEqual(self.sandbox.hidden, [*keys, str(secrets.absolute()), str(token.absolute())])
+        ((_, _, environ),) = self.sandbox.commands
+        self.assertEqual([name for name, value in environ.items() if value == "secret"], [])
         self.sandbox.ended.callback(0)
         self.successResultOf(running)
 
