@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -128,21 +129,24 @@ def _duration(seconds: float) -> str:
     return f"{round(seconds)} seconds"
 
 
-def judge_authorizer(name_of_authorizer: str, result: Decision | str, seconds: float, timeout: float) -> Finding:
+def judge_authorizer(
+    name_of_authorizer: str, result: Decision | str, seconds: float, timeout: float, fix: Fix
+) -> Finding:
     """Judge the authorizer.
 
     @param name_of_authorizer: its name.
     @param result: its decision, or the reason why there is none.
     @param seconds: the duration of the decision.
     @param timeout: the timeout of an authorization request.
+    @param fix: the fix if there is no decision.
     """
     name = "authorizer"
-    again = Fix("egress explain GET https://example.com/")
     if isinstance(result, str):
-        return fault(name, f"{name_of_authorizer}: {result}", again)
+        return fault(name, f"{name_of_authorizer}: {result}", fix)
     took = f"{name_of_authorizer} decided in {seconds * 1000:.0f} ms"
     if seconds > timeout * _SLOW:
-        return warning(name, f"{took}, and --authz-timeout is {timeout:g} s", again)
+        longer = Fix(f"--authz-timeout {math.ceil(seconds / _SLOW)}s")
+        return warning(name, f"{took}, and --authz-timeout is {timeout:g} s", longer)
     return ok(name, took)
 
 

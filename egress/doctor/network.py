@@ -13,11 +13,12 @@ from twisted.internet.defer import TimeoutError as TookTooLong
 
 from egress.config.model import ConfigError, ProxyConfig
 from egress.doctor.contact import Contact, server_contact, upstream_contact
-from egress.doctor.finding import Finding, skipped
+from egress.doctor.finding import Finding, Fix, skipped
 from egress.doctor.judgements import judge_authorizer, judge_dns, judge_upstream
 from egress.model.authority import PROXY_HOST, Authority, Origin, UpstreamProxy
 from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Stage
 from egress.model.errors import EgressError, NameNotResolved
+from egress.model.redact import redact_userinfo
 from egress.runtime.role import DRY_RUN
 from egress.runtime.threads import Offload
 from egress.service import EgressProxyService
@@ -58,7 +59,7 @@ def check_authorizer(reactor: Any, config: ProxyConfig) -> Generator[Deferred[An
     try:
         proxy = EgressProxyService(reactor, config, role=DRY_RUN)
     except ConfigError as error:
-        return judge_authorizer("the authorizer", str(error), 0.0, config.authz_timeout)
+        return judge_authorizer("the authorizer", str(error), 0.0, config.authz_timeout, Fix("egress check"))
     result: Decision | str
     began = reactor.seconds()
     try:
@@ -71,7 +72,9 @@ def check_authorizer(reactor: Any, config: ProxyConfig) -> Generator[Deferred[An
         result = f"no decision within {config.authz_timeout:g} s"
     seconds = reactor.seconds() - began
     yield proxy.stopService()
-    return judge_authorizer(proxy.authorizer_name, result, seconds, config.authz_timeout)
+    url = "" if config.authz_url is None else redact_userinfo(config.authz_url)
+    fix = Fix(f"start the authorization service at {url}, or correct --authz-url")
+    return judge_authorizer(proxy.authorizer_name, result, seconds, config.authz_timeout, fix)
 
 
 @inlineCallbacks

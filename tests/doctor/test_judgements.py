@@ -9,7 +9,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.doctor.contact import Contact
-from egress.doctor.finding import Finding, Status
+from egress.doctor.finding import Finding, Fix, Status
 from egress.doctor.judgements import (
     CaFacts,
     failed,
@@ -145,10 +145,13 @@ class NetworkTests(JudgementTestCase):
 
     def test_authorizer(self) -> None:
         deny = Decision(Verdict.DENY, "no", "x")
-        self.assert_found(judge_authorizer("service", deny, 0.012, 5.0), Status.OK, "service decided in 12 ms")
-        self.assert_found(judge_authorizer("service", deny, 2.6, 5.0), Status.WARNING, "--authz-timeout is 5 s")
-        again = "egress explain GET https://example.com/"
-        self.assert_found(judge_authorizer("service", "it is down", 0.0, 5.0), Status.FAULT, "it is down", again)
+        start = Fix("start it")
+        found = judge_authorizer("service", deny, 0.012, 5.0, start)
+        self.assert_found(found, Status.OK, "service decided in 12 ms")
+        found = judge_authorizer("service", deny, 2.6, 5.0, start)
+        self.assert_found(found, Status.WARNING, "--authz-timeout is 5 s", "--authz-timeout 6s")
+        found = judge_authorizer("service", "it is down", 0.0, 5.0, start)
+        self.assert_found(found, Status.FAULT, "service: it is down", "start it")
 
     def test_upstream(self) -> None:
         self.assert_found(judge_upstream({}), Status.SKIPPED, "no upstream proxy")

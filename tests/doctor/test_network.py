@@ -83,6 +83,8 @@ class AuthorizerTests(SynchronousTestCase):
     def test_failure(self) -> None:
         finding = self.check(AuthorizerUnavailable("the service is down"))
         self.assertEqual((finding.status, finding.text), (Status.FAULT, "service: the service is down"))
+        line = "start the authorization service at http://service.test, or correct --authz-url"
+        self.assertEqual(finding.fix and finding.fix.line, line)
         self.assertTrue(self.proxy.stopped)
 
     def test_no_decision_in_time(self) -> None:
@@ -98,6 +100,7 @@ class AuthorizerTests(SynchronousTestCase):
         finding = self.successResultOf(check_authorizer(self.reactor, ProxyConfig(policy=policy)))
         self.assertEqual(finding.status, Status.FAULT)
         self.assertIn("policy.toml", finding.text)
+        self.assertEqual(finding.fix and finding.fix.line, "egress check")
 
     def test_neither(self) -> None:
         finding = self.successResultOf(check_authorizer(self.reactor, ProxyConfig()))

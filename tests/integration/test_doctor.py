@@ -268,12 +268,14 @@ class FaultTests(DoctorTestCase):
     def test_several(self) -> None:
         """No authorization service, the CA of another proxy, and direct egress."""
         other = self.start_proxy(*self.allow_all())
+        url = f"http://127.0.0.1:{free_port()}/validate"
         checks = self.diagnose(
-            *("--only", "authorizer,ca,direct", "--authz-url", f"http://127.0.0.1:{free_port()}"),
-            *("--ca-dir", str(other.ca.parent), "--direct", self.proxy.url.removeprefix("http://")),
+            *("--only", "authorizer,ca,direct", "--authz-url", url),
+            *("--ca-dir", str(other.ca.parent), "--direct", f"127.0.0.1:{self.origins.http}"),
             status=1,
         )
-        self.assert_fault(checks["authorizer"], "", "egress explain GET https://example.com/")
+        line = f"start the authorization service at {url}, or correct --authz-url"
+        self.assert_fault(checks["authorizer"], "", line)
         self.assertEqual((checks["ca"]["status"], checks["direct"]["status"]), ("warning", "warning"))
         self.assertIn("the CA of another proxy", checks["ca"]["text"])
 
