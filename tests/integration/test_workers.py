@@ -107,7 +107,7 @@ class ServingTests(WorkersTestCase):
 
     def test_the_message_names_them(self) -> None:
         proxy = self.start_workers()
-        proxy.process.wait_for(", 2 workers\n", 'eval "$(egress env ')
+        proxy.process.wait_for(", 2 workers\n", "egress env ")
 
     def test_requests_to_own_ports_are_blocked(self) -> None:
         port = free_port()
@@ -135,7 +135,7 @@ class ServingTests(WorkersTestCase):
         )  # fmt: skip
         process = Process(arguments, self.directory, "egressproxy", proxy_environment())
         self.addCleanup(process.stop)
-        output = process.wait_for('eval "$(egress env ')
+        output = process.wait_for("egress env ")
         found = re.search(r"listens on 127\.0\.0\.1:(\d+), unix:(\S+), \[::1\]:(\d+), 2 workers\n", output)
         assert found is not None
         self.assertEqual(path.stat().st_mode & 0o777, 0o600)
