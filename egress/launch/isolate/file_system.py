@@ -65,7 +65,7 @@ def build(view: View, environ: Mapping[str, str]) -> None:
     sockets = _sockets(environ)
     writable = None if view.writable is None else [os.path.realpath(path) for path in view.writable]
     opened = _opened((*(writable or ()), *map(os.path.realpath, view.visible), directory))
-    _replace_devices(view.devices)
+    _replace_devices()
     _write(f"{_STAGE}/resolv.conf", _NAME_SERVER)
     _write(f"{_STAGE}/empty", "")
     runs = [path for path in ("/run", "/var/run") if os.path.isdir(path) and not os.path.islink(path)]
@@ -132,22 +132,17 @@ def _write(path: str, text: str) -> None:
         os.fchmod(file.fileno(), 0o644)
 
 
-def _replace_devices(devices: Sequence[str]) -> None:
+def _replace_devices() -> None:
     """Replace C{/dev} with one that has only the devices that all programs may use."""
     terminal = _terminal()
     before = os.open("/dev", os.O_PATH)
     mount("tmpfs", "/dev", "tmpfs", NO_SETUID | NO_EXECUTABLES, "mode=755,size=1m")
     os.mkdir(_STAGE)
-    for name in (*_DEVICES, *devices):
+    for name in _DEVICES:
         source = f"/proc/self/fd/{before}/{name}"
-        if os.path.isdir(source):
-            os.makedirs(f"/dev/{name}")
-        elif os.path.exists(source):
-            os.makedirs(os.path.dirname(f"/dev/{name}"), exist_ok=True)
+        if os.path.exists(source):
             _write(f"/dev/{name}", "")
-        else:
-            continue
-        mount(source, f"/dev/{name}", None, BIND | RECURSIVE)
+            mount(source, f"/dev/{name}", None, BIND)
     for name, target in _DEVICE_LINKS.items():
         os.symlink(target, f"/dev/{name}")
     # Other terminals of the same user are not in it.

@@ -41,12 +41,10 @@ class View(NamedTuple):
 
     @ivar writable: if not C{None}, all directories except these and private temporary ones are read-only.
     @ivar visible: files and directories that remain visible below a private temporary directory.
-    @ivar devices: names of more devices of C{/dev}.
     """
 
     writable: Sequence[str] | None = None
     visible: Sequence[str] = ()
-    devices: Sequence[str] = ()
 
 
 class Command(NamedTuple):

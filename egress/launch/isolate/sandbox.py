@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -161,7 +162,7 @@ class _Helper(ProcessProtocol):
         forwarding: Callable[[Any, Callable[[int], object]], AbstractContextManager[None]],
     ) -> Deferred[int]:
         """Run the command; see L{Sandbox.run}."""
-        ended: Deferred[int] = Deferred(lambda _: self._signal(15))
+        ended: Deferred[int] = Deferred(lambda _: self._signal(signal.SIGTERM))
         self._ended = ended
         descriptor = os.memfd_create("command")
         with open(descriptor, "wb") as file:
@@ -180,7 +181,7 @@ class _Helper(ProcessProtocol):
 
     def kill(self) -> None:
         """End the process, and with it the sandbox."""
-        self._signal(9)
+        self._signal(signal.SIGKILL)
         self._socket.close()
 
     def processExited(self, reason: Failure) -> None:
@@ -225,7 +226,7 @@ class _Reader:
         self._stop()
         opened = [socket.socket(fileno=descriptor) for descriptor in descriptors]
         if not data:
-            self.received.errback(CannotIsolate("the helper ended without a message"))
+            self.received.errback(CannotIsolate("the helper process ended early; its error is above"))
             return
         message = decode(data)
         if isinstance(message, Failed):
