@@ -111,7 +111,7 @@ def start_message(
     notes = list(_notes(tcp, ca, config))
     if notes:
         facts.append(("note", " ".join(notes)))
-    known = [each for each in tcp if not each.listener.transparent]
+    known = [each for each in tcp if not (each.listener.transparent or each.listener.proxy_protocol)]
     if known:
         facts.append(("clients", _client_line(egress, known[0], config)))
     (name, where), *rest = facts

@@ -32,6 +32,7 @@ from egress.http.heads import HeadLimits, parse_request_head, parse_response_hea
 from egress.http.hop_by_hop import encode_fields
 from egress.http.obligations import SECRET_MARK
 from egress.http.proxy_authorization import Basic, Bearer, parse_credentials
+from egress.http.proxy_header import InvalidProxyHeader, ProxyHeader, parse_proxy_header
 from egress.http.readers import RequestReader, ResponseReader
 from egress.http.request_target import TargetForm, parse_request_target
 from egress.http.sniff import detect_protocol
@@ -305,6 +306,20 @@ def hello(data: bytes) -> None:
         except MalformedHello:
             found = MalformedHello
         assert told is None or found == told, "more data changed the result"
+        told = found
+
+
+def balancer(data: bytes) -> None:
+    """The header of a load balancer, in pieces."""
+    told: object = None
+    for end in range(len(data) + 1):
+        found: object
+        try:
+            found = parse_proxy_header(data[:end])
+        except InvalidProxyHeader:
+            found = InvalidProxyHeader
+        assert told is None or found == told, "more data changed the result"
+        assert not isinstance(found, ProxyHeader) or found.length <= end
         told = found
 
 
@@ -691,6 +706,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         connect,
         session,
         hello,
+        balancer,
         authority,
         target,
         bypass,

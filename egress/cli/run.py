@@ -144,7 +144,8 @@ def _run(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> 
             raise RunFailed("--isolate and --client-auth: only the command reaches the proxy; remove --client-auth")
         if config.workers != 1:
             raise ConfigError("--workers", str(config.workers), "a proxy for one command has one process: remove it")
-        if not config.listen[0].endpoint.startswith(("tcp:", "tcp6:")) or config.listen[0].tls is not None:
+        first = config.listen[0]
+        if not first.endpoint.startswith(("tcp:", "tcp6:")) or first.tls is not None or first.proxy_protocol:
             raise ConfigError("--listen", config.listen[0].endpoint, "the first listener must be tcp: for the command")
         summary = _summary(config, lock)
         session = run_behind_proxy

@@ -25,6 +25,7 @@ _CA: Final = "client-ca"
 _BELOW_TLS: Final = ("port", "interface", "backlog")
 _CLEAR: Final = "none"
 _HTTPS: Final = "https"
+_PROXIED: Final = "haproxy"
 _TRANSPARENT: Final = "transparent"
 _SWITCHES: Final = {_HTTPS: {"allow": True, "refuse": False}, _TRANSPARENT: {"yes": True, "no": False}}
 
@@ -73,6 +74,7 @@ class Listener:
     @ivar https: whether clients may request https URLs without a CONNECT; C{None}: only if no other user can read the
         requests on the way to the proxy.
     @ivar transparent: whether the system redirects connections to it, of clients that do not know the proxy.
+    @ivar proxy_protocol: whether a load balancer names the client of each connection by the PROXY protocol.
     """
 
     endpoint: str
@@ -81,6 +83,7 @@ class Listener:
     client_auth: Path | None = None
     https: bool | None = None
     transparent: bool = False
+    proxy_protocol: bool = False
 
     @property
     def takes_https_urls(self) -> bool:
@@ -92,7 +95,8 @@ class Listener:
         """
         if self.https is not None:
             return self.https
-        return self.tls is not None or _is_local(self.endpoint)
+        # The clients of a load balancer may be on other machines.
+        return self.tls is not None or (_is_local(self.endpoint) and not self.proxy_protocol)
 
     def listens_on(self, authority: Authority) -> bool:
         """Tell whether it listens on an authority, as far as that is known without resolving or binding."""
@@ -115,7 +119,8 @@ class Listener:
         """
         if self.client_auth is not None and not self.sets_auth:
             raise ConfigError("client_auth", str(self.client_auth), "has no effect without sets_auth=True: add it")
-        if self.transparent and (self.tls is not None or self.client_auth is not None or self.https is not None):
+        clear = self.tls is None and not self.proxy_protocol
+        if self.transparent and (not clear or self.client_auth is not None or self.https is not None):
             raise ConfigError("transparent", "True", _NOT_TRANSPARENT)
 
     @classmethod
@@ -145,6 +150,9 @@ class Listener:
                 raise InvalidListener(f"{found[1]} is set twice: remove one of them")
             else:
                 ours[found[1]] = _file(found[1], found[2], path)
+        proxied = pieces[0] == _PROXIED and len(pieces) > 1
+        if proxied:
+            del pieces[0]
         over_tls = pieces[0] == "ssl"
         if _CA in ours and not over_tls:
             raise InvalidListener("client-ca requires an ssl: endpoint")
@@ -152,11 +160,12 @@ class Listener:
         if over_tls:
             pieces, tls = _over_tls(pieces[1:], ours.get(_CA), path)
         transparent = switches.get(_TRANSPARENT, False)
-        if transparent and (tls is not None or ours.get(_AUTH) is not None or _HTTPS in switches):
+        if transparent and (tls is not None or proxied or ours.get(_AUTH) is not None or _HTTPS in switches):
             raise InvalidListener(_NOT_TRANSPARENT)
         if transparent and pieces[0] not in _TCP:
             raise InvalidListener("only connections over TCP can be redirected: set tcp: or tcp6:")
-        return cls(":".join(pieces), tls, _AUTH in ours, ours.get(_AUTH), switches.get(_HTTPS), transparent)
+        https = switches.get(_HTTPS)
+        return cls(":".join(pieces), tls, _AUTH in ours, ours.get(_AUTH), https, transparent, proxied)
 
 
 def _split(text: str) -> list[str]:

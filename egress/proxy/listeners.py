@@ -18,6 +18,7 @@ from egress.model.authority import DEFAULT_PORTS
 from egress.model.client_tls import ClientTls
 from egress.proxy.client_auth import ClientAuthPolicy
 from egress.proxy.factory import ProxyFactory
+from egress.proxy.proxy_protocol import ProxyProtocolFactory
 from egress.proxy.transparent import TransparentFactory
 from egress.tls.listener_context import listener_context
 from egress.tls.pem import TrustError
@@ -42,11 +43,13 @@ class ListenerSecurity:
     @ivar auth_policy: the client authentication.
     @ivar tls: the TLS context; C{None}: the listener has no TLS.
     @ivar transparent: whether the system redirects connections to the listener.
+    @ivar proxy_protocol: whether a load balancer names the clients.
     """
 
     auth_policy: ClientAuthPolicy
     tls: SSL.Context | None
     transparent: bool = False
+    proxy_protocol: bool = False
 
 
 def listener_security(config: ProxyConfig, clock: IReactorTime, in_thread: InThread) -> tuple[ListenerSecurity, ...]:
@@ -75,14 +78,15 @@ def listener_security(config: ProxyConfig, clock: IReactorTime, in_thread: InThr
             allow_unverified_names=allow_unverified_names,
             schemes=DEFAULT_PORTS if listener.takes_https_urls else CLEAR_TEXT,
         )
-        return ListenerSecurity(auth_policy, tls_of(listener, config.client_tls), listener.transparent)
+        tls_context = tls_of(listener, config.client_tls)
+        return ListenerSecurity(auth_policy, tls_context, listener.transparent, listener.proxy_protocol)
 
     return tuple(map(security, config.listen))
 
 
 def listener_factories(
     listeners: Iterable[ListenerSecurity], context: ProxyContext, names: IPlaceholderNames | None = None
-) -> list[ServerFactory | TlsFactory]:
+) -> list[ServerFactory]:
     """Create the factory of each listener.
 
     @param listeners: the listeners.
@@ -95,7 +99,11 @@ def listener_factories(
             return TransparentFactory(context, listener.auth_policy, names)
         return ProxyFactory(context, listener.auth_policy)
 
-    return [behind_tls(listener.tls, factory(listener), context.clock) for listener in listeners]
+    def outer(listener: ListenerSecurity) -> Any:
+        inner = behind_tls(listener.tls, factory(listener), context.clock)
+        return ProxyProtocolFactory(context, inner) if listener.proxy_protocol else inner
+
+    return [outer(listener) for listener in listeners]
 
 
 def tls_of(listener: Listener, accepted: ClientTls = ClientTls.MODERN) -> SSL.Context | None:

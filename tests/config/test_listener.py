@@ -22,7 +22,7 @@ class ParseTests(SynchronousTestCase):
             "tcp:8080:interface=127.0.0.1",
             "tcp6:8080:interface=\\:\\:1",
             "unix:/run/egress.sock:mode=660",
-            "haproxy:tcp:8080",
+            "haproxy",
             "unix:/run/a\\:b",
             "8080",
             "",
@@ -91,6 +91,18 @@ class ParseTests(SynchronousTestCase):
             with self.subTest(text):
                 self.assertIs(Listener.parse(text).takes_https_urls, expected)
         self.assertEqual(Listener.parse("tcp:8080:https=allow"), Listener("tcp:8080", https=True))
+
+    def test_proxy_protocol(self) -> None:
+        """It can be below TLS, and on each other kind of endpoint."""
+        for text, expected in (
+            ("haproxy:tcp:8080", Listener("tcp:8080", proxy_protocol=True)),
+            ("haproxy:ssl:8443", Listener("tcp:8443", ListenerTls(PEM, PEM), proxy_protocol=True)),
+            ("haproxy:systemd:name=a:client-auth=none", Listener("systemd:name=a", None, True, proxy_protocol=True)),
+        ):
+            with self.subTest(text):
+                self.assertEqual(Listener.parse(text), expected)
+        self.assertRaises(InvalidListener, Listener.parse, "haproxy:tcp:1:transparent=yes")
+        self.assertRaises(ConfigError, Listener, "tcp:1", transparent=True, proxy_protocol=True)
 
     def test_transparent(self) -> None:
         for text, expected in (

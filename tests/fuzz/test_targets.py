@@ -74,6 +74,10 @@ TOKENS: dict[str, list[bytes]] = {
     "chunks": [b"3\r\nabc\r\n", b"a", b"F", b'3;a="b"\r\nabc\r\n', *_HTTP],
     "fields": _HTTP,
     "connect": [b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.1 100 C\r\n\r\n", b"HTTP/1.1 407 P\r\n", b"HTTP/", *_HTTP],
+    "balancer": [
+        *(b"PROXY ", b"TCP4", b"TCP6", b"UNKNOWN", b" 1.2.3.4", b" ::1", b" 80", b"\r\n"),
+        *(b"\r\n\r\n\x00\r\nQUIT\n", b"\x21", b"\x20", b"\x11", b"\x00\x0c", b"\x00\x24", b"\0" * 12),
+    ],
     "hello": [
         *(
             b"\x16\x03\x01",

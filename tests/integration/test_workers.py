@@ -212,9 +212,6 @@ class FailingTests(WorkersTestCase):
             line = self.start("--listen", "tcp:0:interface=127.0.0.1", "--metrics-port", str(port))
         self.assertIn("--metrics-port: cannot listen on", line)
 
-    def test_an_endpoint_that_cannot_be_shared(self) -> None:
-        self.assertIn("tcp:, tcp6:, unix: and systemd:", self.start("--listen", "haproxy:tcp:0"))
-
     def test_a_worker_that_does_not_start(self) -> None:
         program = "import sys\nif '-m' in sys.orig_argv:\n    raise SystemExit('out of order')\n"
         path = sitecustomize(self.directory, program)

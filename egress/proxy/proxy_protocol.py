@@ -1,0 +1,103 @@
+"""A listener behind a load balancer that names its clients by the PROXY protocol.
+
+The session of a client begins after the header, so that its limits and records apply to the client and not to the load
+balancer.  Everyone who can connect to the listener can claim any address.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.protocol import Protocol, ServerFactory, connectionDone
+from twisted.python.failure import Failure
+
+from egress.http.proxy_header import InvalidProxyHeader, ProxyHeader, parse_proxy_header
+from egress.proxy.session_state import FIRST_REQUEST_SECONDS
+from egress.transport.watchdog import Watchdog
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IAddress
+
+    from egress.proxy.context import ProxyContext
+
+
+class ProxyProtocolFactory(ServerFactory):
+    """Reads the header of each connection, and then hands the connection over.
+
+    @param factory: the factory of the listener.
+    """
+
+    noisy = False
+
+    def __init__(self, context: ProxyContext, factory: Any) -> None:
+        self._context = context
+        self.factory = factory
+        self.waiting: set[_Header] = set()
+
+    def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
+        """Wait for a header, unless too many connections do (C{twisted.internet.interfaces.IProtocolFactory})."""
+        if len(self.waiting) >= self._context.limits.connections:
+            return None
+        return _Header(self._context, self)
+
+
+class _Header(Protocol):
+    """A connection whose header is not complete."""
+
+    def __init__(self, context: ProxyContext, arrived_at: ProxyProtocolFactory) -> None:
+        self._sessions = context.sessions
+        self._timeout = context.limits.head_timeout
+        self._arrived_at = arrived_at
+        self._watchdog = Watchdog(context.clock, self.abort)
+        self._received = b""
+
+    def connectionMade(self) -> None:
+        """Start to wait."""
+        self._arrived_at.waiting.add(self)
+        self._sessions.add(self)
+        self._watchdog.set(self._timeout)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Read the header; later data is for the session."""
+        self._received += data
+        try:
+            header = parse_proxy_header(self._received)
+        except InvalidProxyHeader:
+            self.abort()
+            return
+        if header is not None:
+            self._hand_over(header)
+
+    def _hand_over(self, header: ProxyHeader) -> None:
+        transport: Any = self.transport
+        if header.address is not None:
+            kind = IPv4Address if header.address.version == 4 else IPv6Address
+            client = kind("TCP", str(header.address), header.port)
+            transport.getPeer = lambda: client
+        protocol = self._arrived_at.factory.buildProtocol(transport.getPeer())
+        transport.protocol = protocol
+        protocol.makeConnection(transport)
+        # The session is registered before this one is removed: a drain waits for it.
+        self._leave()
+        rest = self._received[header.length :]
+        if rest:
+            # The session of a UNIX socket replaces its protocol.
+            transport.protocol.dataReceived(rest)
+
+    def _leave(self) -> None:
+        self._watchdog.stop()
+        self._arrived_at.waiting.discard(self)
+        self._sessions.discard(self)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Forget the connection."""
+        self._leave()
+
+    def drain(self) -> None:
+        """Prepare for shutdown: the header, and a request, may be on the way."""
+        self._watchdog.set(FIRST_REQUEST_SECONDS)
+
+    def abort(self) -> None:
+        """Abort the connection."""
+        self.transport.abortConnection()  # type: ignore[union-attr]
