@@ -251,7 +251,8 @@ class EgressProxyService(Service):
         """Bind the ports, unless they are bound already."""
         super().startService()  # type: ignore[no-untyped-call]
         self._ca.start()
-        if self._policy_watch is not None:
+        # The command of a sandbox has the user of the proxy: it could change the policy, and so allow its requests.
+        if self._policy_watch is not None and not self._role.serves_sandbox:
             self._policy_watch.start()
         self._listen()
 

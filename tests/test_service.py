@@ -382,6 +382,19 @@ class ReloadTests(ServiceTestCase):
         self.reactor.pump([POLICY_LOOK_EVERY, POLICY_LOOK_EVERY])
         self.assertIn(b"egress_policy_last_reload_successful 1.0", service.metrics.render()[0])
 
+    def test_the_policy_is_not_watched_for_a_sandbox(self) -> None:
+        """The command in the sandbox has the user of the proxy, and could change the policy."""
+        policy = self.policy()
+        config = ProxyConfig(ca_dir=self.ca_dir, policy=policy)
+        role = Role([], serves_sandbox=True)
+        service = EgressProxyService(self.reactor, config, role=role)  # type: ignore[arg-type]
+        self.patch(service, "_listen", lambda: None)
+        service.startService()
+        policy.write_text('version = 1\n[[rules]]\naction = "deny"\nreason = "closed"\n')
+        self.reactor.pump([POLICY_LOOK_EVERY] * 4)
+        self.assertTrue(self.decide(service).allowed)
+        service.stopService()
+
     def test_an_authorizer_of_the_application_stays(self) -> None:
         service = self.make(never())
         self.successResultOf(service.reload())

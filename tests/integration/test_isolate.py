@@ -133,6 +133,14 @@ class EscapeTests(RunTestCase):
         self.assertIn(CONTENT, done.stdout)
         self.assertIn(REASON, done.stdout)
 
+    def test_the_command_changes_the_policy(self) -> None:
+        """The policy of the start decides until the end."""
+        url = self.origins.http_url(CLOSED)
+        script = f"cp {self.policy} copy; echo 'version = 1\n[[rules]]\naction = \"allow\"' >{self.policy}; sleep 3; "
+        done = self.isolated("sh", "-c", f"{script} curl -sS {url}; cp copy {self.policy}")
+        self.assertIn(REASON, done.stdout)
+        self.assertIn(" 1 request, 0 allowed, 1 refused\n", done.stderr)
+
     def test_denied_names_are_not_queried(self) -> None:
         done = self.isolated("curl", "-sS", "--noproxy", "*", "-m", "5", f"http://secret.test{CLOSED}")
         self.assertIn(REASON, done.stdout)
