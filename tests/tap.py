@@ -26,6 +26,9 @@ class ListeningService(Service):
     def listening(self) -> Deferred[tuple[IAddress, ...]]:
         return self.result
 
+    def abort(self) -> None:
+        raise AssertionError("there was no second signal")
+
     def reload(self) -> Deferred[None]:
         raise AssertionError("there was no SIGHUP")
 

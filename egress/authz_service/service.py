@@ -209,6 +209,11 @@ class EgressAuthzService(Service):
 
     # -- stop
 
+    def abort(self) -> None:
+        """Abort the connections for which a stop waits."""
+        for site in self._sites:
+            site.abort()
+
     def stopService(self) -> Deferred[None]:
         """Stop listening, complete requests in progress, abort the remaining connections, and close open files.
 
@@ -219,8 +224,7 @@ class EgressAuthzService(Service):
             self._watch.stop()
 
         def drained(_: object) -> Deferred[None]:
-            for site in self._sites:
-                site.abort()
+            self.abort()
             aborted = settled([site.drain() for site in self._sites]).addTimeout(_ABORT_SECONDS, self._reactor)
             return settled([self.authorizer.close(), aborted])
 

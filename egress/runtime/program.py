@@ -26,6 +26,9 @@ class Listening(Protocol):
     def listening(self) -> Deferred[tuple[IAddress, ...]]:
         """Return the addresses on which it listens, or fail with the reason why it cannot listen."""
 
+    def abort(self) -> None:
+        """Abort the connections for which the stop of the service waits."""
+
 
 class Manager(Protocol):
     """The service manager (L{egress.runtime.service_manager})."""
@@ -46,6 +49,7 @@ class Program(MultiService):
     @param started: is called when it listens, after the message.
     @param observer: the observer of the log; C{None}: that of C{twistd}.
     @param manager: the service manager, which learns that the program listens or stops.
+    @param stopping: is called when the stop begins, with a function that ends the wait for connections.
     """
 
     def __init__(
@@ -59,6 +63,7 @@ class Program(MultiService):
         manager: Manager,
         observer: ILogObserver | None = None,
         started: Callable[[], object] = lambda: None,
+        stopping: Callable[[Callable[[], object]], object] = lambda abort: None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._service = service
@@ -68,6 +73,7 @@ class Program(MultiService):
         self._stop = stop
         self._observer = observer
         self._started = started
+        self._stopping = stopping
         self._manager = manager
         self._starting = False
         self._fault: str | None = None
@@ -99,6 +105,7 @@ class Program(MultiService):
     def stopService(self) -> Deferred[None]:
         """Report the stop, and stop the service."""
         self._manager.stopping()
+        self._stopping(self._service.abort)
         stopping: Deferred[None] = super().stopService()  # type: ignore[no-untyped-call]
         return stopping
 

@@ -89,6 +89,22 @@ def end_when_interrupted(reactor: Any, tidy: Callable[[], object]) -> None:
     reactor.addSystemEventTrigger("after", "startup", hand_over)
 
 
+def abort_on_next_signal(reactor: Any, abort: Callable[[], object]) -> None:
+    """Let the next SIGINT or SIGTERM end a shutdown that waits for clients.
+
+    The handlers of a reactor would stop it again, which is an error.
+
+    @param reactor: an C{IReactorFromThreads}, which is stopping.
+    @param abort: is called for each signal; the shutdown continues immediately.
+    """
+
+    def received(number: int, frame: object) -> None:
+        reactor.callFromThread(abort)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, received)
+
+
 @contextmanager
 def forwarded_signals(reactor: Any, forward: Callable[[int], object]) -> Iterator[None]:
     """Pass the signals of this process on to a program, during the block.

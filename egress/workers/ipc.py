@@ -30,11 +30,13 @@ _log = Logger()
 CONTROL: Final = 3
 FIRST_LISTENER: Final = 4
 
-# Notifications: a worker is READY with its sockets, and accepts connections after SERVE.
+# Notifications: a worker is READY with its sockets, and accepts connections after SERVE.  After DRAIN, it finishes the
+# exchanges; ABORT cuts them.
 READY: Final = "ready"
 FAILED: Final = "failed"
 SERVE: Final = "serve"
 DRAIN: Final = "drain"
+ABORT: Final = "abort"
 RELOAD: Final = "reload"
 
 # Requests without an argument.

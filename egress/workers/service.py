@@ -282,6 +282,11 @@ class WorkerPool(Service):
         ports, self._ports = self._ports, []
         return DeferredList([maybeDeferred(port.stopListening) for port in ports], consumeErrors=True)
 
+    def abort(self) -> None:
+        """Abort the connections for which a stop waits."""
+        for slot in self._slots:
+            slot.abort()
+
     def stopService(self) -> Deferred[Any]:
         """Stop listening, drain the workers, and kill each worker that does not exit in time.
 

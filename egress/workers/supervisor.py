@@ -23,6 +23,7 @@ from egress.config.options import OPTIONS
 from egress.model.errors import WorkerFailed
 from egress.runtime.log_lines import WORKER_RECORD, parse_record
 from egress.workers.ipc import (
+    ABORT,
     CONTROL,
     DRAIN,
     FAILED,
@@ -373,6 +374,11 @@ class WorkerSlot:
             self._channel.send(DRAIN)
         self._timer = self._reactor.callLater(patience, self._overdue)
         return self._stopped
+
+    def abort(self) -> None:
+        """Have the worker cut its exchanges, while it drains."""
+        if self._channel is not None:
+            self._channel.send(ABORT)
 
     def _overdue(self) -> None:
         _log.error("worker {number} did not exit in time, killing it", number=self.name)

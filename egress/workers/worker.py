@@ -32,6 +32,7 @@ from egress.runtime.signals import reload_and_log
 from egress.service import ABORT_SECONDS, EgressProxyService
 from egress.transport.write_through import write_through
 from egress.workers.ipc import (
+    ABORT,
     ADD_GRANT,
     CHECKS,
     CONTROL,
@@ -107,6 +108,8 @@ class Worker:
             self._serve()
         elif word == DRAIN:
             self._end()
+        elif word == ABORT:
+            self._proxy.abort()
         elif word == RELOAD:
             reload_and_log(self._proxy.reload)
 

@@ -244,6 +244,16 @@ class TlsTests(CallerTestCase):
         self.reactor.advance(0)
         self.assertIsNone(self.successResultOf(stopped))
 
+    def test_abort(self) -> None:
+        """A stop does not wait for aborted connections."""
+        self.listen()
+        self.over_tls()
+        stopped = self.service.stopService()
+        self.service.abort()
+        for _ in range(3):
+            self.reactor.advance(0)
+        self.assertIsNone(self.successResultOf(stopped))
+
     def test_invalid_certificates(self) -> None:
         bad = Path(self.mktemp()).absolute()
         bad.write_text("garbage", "utf-8")

@@ -185,6 +185,7 @@ class StopTests(IntegrationTestCase):
     def held_download(self, proxy: Proxy) -> tuple[subprocess.Popen[str], Path]:
         """Start a download that the origin has not finished."""
         output = self.directory / "download"
+        output.unlink(missing_ok=True)
         arguments = ["curl", "-sSN", "--max-time", "30", "-x", proxy.url, "--noproxy", "", "-o", str(output)]
         client = subprocess.Popen(
             [*arguments, self.origins.http_url("/hold")], text=True, stderr=subprocess.PIPE, env=proxy_environment()
@@ -203,6 +204,21 @@ class StopTests(IntegrationTestCase):
         self.addCleanup(process.stop)
         self.assertEqual(process.popen.wait(20), -signal.SIGINT)
         self.assertNotIn("Traceback", process.output())
+
+    def test_a_second_signal(self) -> None:
+        """It cuts what the first one waits for."""
+        for options in ((), ("--workers", "2")):
+            for number in (signal.SIGTERM, signal.SIGINT):
+                with self.subTest(options=options, number=number):
+                    proxy = self.start_proxy(*self.allow_all(), *options)
+                    client, _ = self.held_download(proxy)
+                    proxy.process.popen.send_signal(number)
+                    proxy.process.wait_for("shutting down")
+                    self.assertIsNone(proxy.process.popen.poll())
+                    proxy.process.popen.send_signal(number)
+                    _, errors = client.communicate(timeout=20)
+                    self.assertNotEqual((client.returncode, errors), (0, ""))
+                    self.assertEqual(proxy.process.popen.wait(10), -number)
 
     def test_a_download_is_finished(self) -> None:
         proxy = self.start_proxy(*self.allow_all())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 
 from twisted.application.service import Application, IServiceCollection
 from twisted.internet.address import IPv4Address
@@ -25,6 +26,7 @@ class ProgramTests(SynchronousTestCase):
         self.stopped: list[None] = []
         self.started: list[tuple[str, str]] = []
         self.told: list[str] = []
+        self.aborts: list[Callable[[], object]] = []
         self.terminal = Terminal(program="program", foreground=True, out=io.StringIO(), err=io.StringIO())
 
     def program(self, service: ListeningService, observer: ILogObserver | None = None) -> Program:
@@ -37,6 +39,7 @@ class ProgramTests(SynchronousTestCase):
             observer=observer,
             started=lambda: self.started.append(self.said()),
             manager=self,
+            stopping=self.aborts.append,
         )
 
     def ready(self) -> None:
@@ -81,10 +84,12 @@ class ProgramTests(SynchronousTestCase):
         self.assertEqual((self.said(), self.told), (("listens at 1\n", ""), ["ready"]))
 
     def test_stops(self) -> None:
-        program = self.program(ListeningService(succeed((LOOPBACK,))))
+        service = ListeningService(succeed((LOOPBACK,)))
+        program = self.program(service)
         program.startService()
+        self.assertEqual(self.aborts, [])
         program.stopService()
-        self.assertEqual(self.told, ["ready", "stopping"])
+        self.assertEqual((self.told, self.aborts), (["ready", "stopping"], [service.abort]))
 
     def test_fails_later(self) -> None:
         result: Deferred[tuple[IAddress, ...]] = Deferred()

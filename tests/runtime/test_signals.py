@@ -16,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from egress.config.model import ConfigError
 from egress.runtime import signals
 from egress.runtime.signals import (
+    abort_on_next_signal,
     end_when_interrupted,
     forwarded_signals,
     in_foreground,
@@ -47,6 +48,23 @@ class HangupTests(SynchronousTestCase):
         for call in reactor.from_threads:
             call()
         self.assertEqual(done, ["read"])
+
+
+class NextSignalTests(SynchronousTestCase):
+    """A signal during a shutdown ends the wait."""
+
+    def test_signals(self) -> None:
+        reactor = _Reactor()
+        aborted: list[str] = []
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self.addCleanup(signal.signal, number, signal.getsignal(number))
+        abort_on_next_signal(reactor, lambda: aborted.append("aborted"))
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGTERM):
+            signal.raise_signal(number)
+        self.assertEqual(aborted, [])
+        for call in reactor.from_threads:
+            call()
+        self.assertEqual(aborted, ["aborted"] * 3)
 
 
 class ReadAnewTests(SynchronousTestCase):

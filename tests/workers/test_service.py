@@ -476,10 +476,11 @@ class StoppingTests(WorkersTestCase):
         workers = self.start()
         self.assertEqual(self.reactor.listening, [9090])
         stopped = workers.stopService()
+        workers.abort()
         # The metrics show the rest of the drain.
         self.assertEqual((self.network.open(), self.reactor.listening), ([], [9090]))
         for index in range(2):
-            self.assertEqual(self.reactor.heard(index), [{"notification": "drain", "text": ""}])
+            self.assertEqual([each["notification"] for each in self.reactor.heard(index)], ["drain", "abort"])
             self.assertNoResult(stopped)
             self.reactor.die(index, status=0)
         self.successResultOf(stopped)

@@ -343,6 +343,17 @@ class StoppingTests(SlotTestCase):
     def stop(self) -> Deferred[None]:
         return self.slot.stop(24.0)
 
+    def test_aborted(self) -> None:
+        self.slot.abort()
+        self.serving()
+        self.reactor.heard()
+        stopped = self.stop()
+        self.slot.abort()
+        self.assertEqual([each["notification"] for each in self.reactor.heard()], ["drain", "abort"])
+        self.reactor.die(status=0)
+        self.successResultOf(stopped)
+        self.slot.abort()
+
     def test_drained(self) -> None:
         self.serving()
         stopped = self.stop()

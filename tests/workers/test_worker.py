@@ -119,6 +119,10 @@ class WorkerTests(SynchronousTestCase):
         trigger[0]()
         self.assertEqual(self.proxy.done, ["stop"])
 
+    def test_aborting(self) -> None:
+        self.say(tell("drain") + tell("abort"))
+        self.assertEqual((self.reactor.stops, self.proxy.done), (1, ["cut"]))
+
     def test_reloading(self) -> None:
         self.say(tell("reload"))
         self.assertEqual(self.proxy.done, ["reload"])
