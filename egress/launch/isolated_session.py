@@ -11,8 +11,6 @@ import attrs
 from twisted.internet.defer import Deferred, inlineCallbacks, maybeDeferred
 from twisted.internet.endpoints import AdoptedStreamServerEndpoint
 
-from egress.authz.secrets.table import SecretTable
-from egress.authz.secrets.vault import load_secret_table
 from egress.config.listener import Listener
 from egress.config.model import ProxyConfig
 from egress.launch.client import Client
@@ -21,16 +19,15 @@ from egress.launch.isolate.messages import View
 from egress.launch.isolate.sandbox import Sandbox, SandboxSockets
 from egress.launch.placeholder_names import PlaceholderNames, TcpNames, UdpNames
 from egress.launch.runner import executable_of
+from egress.launch.secrets import secret_files, without_secrets
 from egress.launch.summary import Summary
 from egress.model.authority import Authority
 from egress.runtime.role import Role
 from egress.service import EgressProxyService
-from egress.tls.ca_store import CaDirectory
 
 _PROXY: Final = Listener("tcp:0:interface=127.0.0.1")
 # The command can change only the private temporary directory, and the directory of its files is read-only.
 _PRIVATE_PROFILE: Final = Path("/tmp/egress-browser")  # noqa: S108 -- it is private
-_TOKENS: Final = ("EGRESS_AUTHZ_TOKEN", "EGRESS_SHADOW_AUTHZ_TOKEN", "EGRESS_ADMIN_TOKEN")
 _TRANSPARENT: Final = Listener("tcp:0", sets_auth=True, transparent=True)
 
 
@@ -75,8 +72,8 @@ def run_isolated(
             files = client_files(config, directory, url, environ)
             profile = Client.profile_in(directory) if writable is None else _PRIVATE_PROFILE
             client = Client(url, files, proxy.certificate_authority.leaf_key_hash, profile)
-            arguments, variables = client.arguments(command), client.environment(_public(environ, config))
-            status: int = yield sandbox.run(executable, arguments, variables, hidden=_secret_files(config))
+            arguments, variables = client.arguments(command), client.environment(without_secrets(environ, config))
+            status: int = yield sandbox.run(executable, arguments, variables, hidden=secret_files(config))
         finally:
             for port in dns:
                 yield maybeDeferred(port.stopListening)
@@ -85,21 +82,6 @@ def run_isolated(
         sandbox.close()
         sockets.close()
     return status
-
-
-def _secret_files(config: ProxyConfig) -> list[str]:
-    """Return the files of the proxy that the command must not read, although it has the same user."""
-    directory = CaDirectory(config.ca_dir)
-    keys = [directory.key_path, directory.next_path, *(() if config.ca_key is None else (config.ca_key,))]
-    secrets = [] if config.secrets is None else [config.secrets, *load_secret_table(config.secrets).files()]
-    return [str(path.absolute()) for path in (*keys, *secrets)]
-
-
-def _public(environ: Mapping[str, str], config: ProxyConfig) -> Mapping[str, str]:
-    """Return the variables without the secrets of the proxy."""
-    table = SecretTable({}) if config.secrets is None else load_secret_table(config.secrets)
-    secrets = {*_TOKENS, *(secret.env for secret in table.secrets.values())}
-    return {name: value for name, value in environ.items() if name not in secrets}
 
 
 def _proxy(

@@ -12,6 +12,7 @@ from egress.config.model import ProxyConfig
 from egress.launch.client import Client
 from egress.launch.client_files import client_files
 from egress.launch.runner import executable_of, run_command
+from egress.launch.secrets import without_secrets
 from egress.launch.summary import Summary
 from egress.launch.variables import ClientFiles
 from egress.runtime.startup import tcp_listeners
@@ -49,7 +50,8 @@ def run_behind_proxy(
         url = tcp_listeners(addresses, config.listen)[0].url
         files = client_files(config, directory, url, environ)
         client = Client(url, files, proxy.certificate_authority.leaf_key_hash)
-        status: int = yield run_command(reactor, executable, client.arguments(command), client.environment(environ))
+        arguments, variables = client.arguments(command), client.environment(without_secrets(environ, config))
+        status: int = yield run_command(reactor, executable, arguments, variables)
     finally:
         yield proxy.stopService()
     return status
