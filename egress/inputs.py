@@ -21,6 +21,8 @@ from egress.resources import LoadedResources, load_resources
 from egress.runtime.rlimits import clamp_to, soft_limit
 from egress.runtime.role import Role
 from egress.start_warnings import start_warnings
+from egress.store.interfaces import IAuditStore
+from egress.store.location import configured_store
 from egress.tls.ca_source import CaSource, ca_source, dry_run_ca
 from egress.tls.issuer import CaError, CertificateAuthority
 
@@ -43,6 +45,7 @@ class ProxyInputs:
     @ivar authority: the CA that signs.
     @ivar ca_note: a note about the CA, for explanations.
     @ivar audit_log: the audit log, if there is one.
+    @ivar audit_store: the audit store, if there is one.
     @ivar sources: the sources of decisions and of shadow decisions.
     @ivar listeners: the security settings of each listener, in the order of C{config.listen}.
     """
@@ -53,6 +56,7 @@ class ProxyInputs:
     authority: CertificateAuthority
     ca_note: str | None
     audit_log: JsonLinesAudit | None
+    audit_store: IAuditStore | None
     sources: DecisionSources
     listeners: tuple[ListenerSecurity, ...]
 
@@ -60,6 +64,8 @@ class ProxyInputs:
         """Close the log files; for a process that only checks the configuration."""
         if self.audit_log is not None:
             self.audit_log.close()
+        if self.audit_store is not None:
+            self.audit_store.close()
         if self.sources.shadow_log is not None:
             self.sources.shadow_log.close()
 
@@ -95,6 +101,7 @@ def load_inputs(
         authority=authority,
         ca_note=note,
         audit_log=audit_log(config, role),
+        audit_store=audit_store(config, role),
         sources=decision_sources(config, clock, own=own, rules=resources.rules, shadow_rules=resources.shadow),
         listeners=listener_security(config, clock, in_thread),
     )
@@ -160,3 +167,11 @@ def audit_log(config: ProxyConfig, role: Role) -> JsonLinesAudit | None:
     @raise ConfigError: if it cannot be written.
     """
     return None if config.audit_log is None or role.is_dry_run else configured_audit(config.audit_log)
+
+
+def audit_store(config: ProxyConfig, role: Role) -> IAuditStore | None:
+    """Open the audit store, if there is one.
+
+    @raise ConfigError: if it cannot be written.
+    """
+    return None if config.audit_store is None or role.is_dry_run else configured_store(config.audit_store)

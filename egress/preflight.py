@@ -27,6 +27,7 @@ from egress.resources import LoadedResources, load_resources
 from egress.runtime.role import DRY_RUN
 from egress.service import EgressProxyService
 from egress.start_warnings import start_warnings
+from egress.store.location import sqlite_file
 from egress.tls.ca_source import ca_source
 from egress.tls.issuer import CaError, time_left
 from egress.tls.reloadable_trust import ReloadableTrust
@@ -137,7 +138,9 @@ def _ca(config: ProxyConfig) -> Iterator[Finding]:
 
 
 def _logs(config: ProxyConfig) -> Iterator[Finding]:
-    for option, name in (("--audit-log", config.audit_log), ("--shadow-log", config.shadow_log)):
+    store = None if config.audit_store is None else str(sqlite_file(config.audit_store))
+    logs = (("--audit-log", config.audit_log), ("--audit-store", store), ("--shadow-log", config.shadow_log))
+    for option, name in logs:
         if name is None or name == STDOUT:
             continue
         path = Path(name)

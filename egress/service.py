@@ -34,6 +34,8 @@ from egress.runtime.ports import PortBinder, described, metrics_endpoint, remove
 from egress.runtime.reload import Reloader
 from egress.runtime.role import WHOLE, Role
 from egress.runtime.threads import Pools
+from egress.store.interfaces import IAuditStore
+from egress.store.sink import StoreAudit
 from egress.tls.ca_watch import CaWatch
 from egress.tls.host_contexts import HostContexts
 from egress.tls.issuer import CertificateAuthority
@@ -101,7 +103,8 @@ class EgressProxyService(Service):
         resolver = resolver_for(reactor, config, self._pools.lookups)
         self._dialer = parts.dialer(sockets, config, guard=self._guard, trust=self._trust, resolver=resolver)
         self.metrics = Metrics()
-        self._sinks = AuditSinks(self.metrics, audit, log)
+        store = self._store_audit(inputs.audit_store)
+        self._sinks = AuditSinks(self.metrics, audit, log, store)
         self._approvals = Approvals(
             reactor,
             time.time,
@@ -118,6 +121,7 @@ class EgressProxyService(Service):
             behind_upstream=partial(UpstreamEndpoint, self._dialer),
             metrics=self.metrics,
             log=log,
+            store=store,
             secrets=resources.secrets,
             approvals=self._approvals,
         )
@@ -152,7 +156,7 @@ class EgressProxyService(Service):
         self._policy_reloader = Reloader(lock, self._pools.files, lambda: read_policy(self._config), self._use_policy)
         self._policy_watch = self._watch(resources.rules)
         self.checks: dict[str, Check] = {**self._chain.checks, "ca": self._check_ca, "running": self._check_running}
-        self._set_metric_sources(log, resolver, contexts)
+        self._set_metric_sources((log, store), resolver, contexts)
 
     def _watch(self, rules: RuleSet | None) -> PolicyWatch | None:
         """Return the watch of the policy files, if a policy decides."""
@@ -161,10 +165,26 @@ class EgressProxyService(Service):
         self._rules = rules
         return PolicyWatch(self._reactor, rules, lambda: self._rules.files, self._policy_reloader.begin)
 
-    def _set_metric_sources(self, log: JsonLinesAudit | None, resolver: Resolver, contexts: HostContexts) -> None:
+    def _store_audit(self, store: IAuditStore | None) -> StoreAudit | None:
+        """Return the sink that writes to the audit store, if there is one."""
+        if store is None:
+            return None
+        return StoreAudit(
+            self._reactor,
+            self._pools.store,
+            store,
+            now=time.time,
+            days=self._config.audit_store_days,
+            max_bytes=self._config.audit_store_size,
+        )
+
+    def _set_metric_sources(
+        self, logs: tuple[JsonLinesAudit | StoreAudit | None, ...], resolver: Resolver, contexts: HostContexts
+    ) -> None:
         metrics, context, watch = self.metrics, self._context, self._policy_watch
-        if log is not None:
-            metrics.set_audit_lost_source(lambda: log.lost)
+        audits = [each for each in logs if each is not None]
+        if audits:
+            metrics.set_audit_lost_source(lambda: sum(each.lost for each in audits))
         if watch is not None:
             metrics.set_policy_source(lambda: watch.state)
         metrics.set_connections_source(lambda: context.sessions.clients)

@@ -16,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from egress import inputs
 from egress.config.model import ConfigError, Limits, Mode, ProxyConfig
 from egress.runtime.role import DRY_RUN, SUPERVISOR, WHOLE, Role
+from egress.store.interfaces import StoreError
 from egress.tls.ca_source import ca_source
 from tests.files import make_directory
 from tests.proxy.fakes import ScriptedAuthorizer
@@ -115,6 +116,10 @@ class LoadInputsTests(SynchronousTestCase):
             self.patch(log, "close", partial(self.note, log.close, closed, path))
         loaded.close()
         self.assertEqual(closed, [audit, shadow])
+        loaded = self.load(audit_store=f"sqlite:{directory / 'audit.db'}")
+        assert loaded.audit_store is not None
+        loaded.close()
+        self.assertRaises(StoreError, loaded.audit_store.last_seq)
         self.load().close()
 
     def test_listeners(self) -> None:
@@ -129,10 +134,12 @@ class FunctionTests(SynchronousTestCase):
     def test_dry_run_makes_no_files(self) -> None:
         """A dry run makes a CA in memory, and opens no log."""
         directory = Path(self.mktemp())
-        config = ProxyConfig(ca_dir=directory, audit_log=str(directory / "audit.jsonl"))
+        store = f"sqlite:{directory / 'audit.db'}"
+        config = ProxyConfig(ca_dir=directory, audit_log=str(directory / "audit.jsonl"), audit_store=store)
         _, note = inputs.certificate_authority(config, ca_source(config), DRY_RUN)
         self.assertIn("there is no CA", note or "")
         self.assertIsNone(inputs.audit_log(config, DRY_RUN))
+        self.assertIsNone(inputs.audit_store(config, DRY_RUN))
         self.assertFalse(directory.exists())
 
     def test_unusable_ca(self) -> None:
@@ -148,3 +155,9 @@ class FunctionTests(SynchronousTestCase):
         path = Path(self.mktemp()) / "absent" / "audit.jsonl"
         error = self.assertRaises(ConfigError, inputs.audit_log, ProxyConfig(audit_log=str(path)), WHOLE)
         self.assertEqual((error.option, error.value), ("--audit-log", str(path)))
+
+    def test_unusable_audit_store(self) -> None:
+        """The error names the option and the location."""
+        location = f"sqlite:{Path(self.mktemp()) / 'absent' / 'audit.db'}"
+        error = self.assertRaises(ConfigError, inputs.audit_store, ProxyConfig(audit_store=location), WHOLE)
+        self.assertEqual((error.option, error.value), ("--audit-store", location))

@@ -81,7 +81,9 @@ class CheckTests(SynchronousTestCase):
         """A directory of another user."""
         self.patch(os, "access", lambda path, mode: False)
         log = self.directory / "audit.jsonl"
-        found = self.found(audit_log=str(log))
+        store = self.directory / "audit.db"
+        found = self.found(audit_log=str(log), audit_store=f"sqlite:{store}")
+        self.assertIn(f"error    --audit-store: {store} cannot be written: make {self.directory} writable", found[2])
         self.assertIn(f"error    --ca-dir: {self.directory} is not writable", found[0])
         self.assertIn(f"error    --audit-log: {log} cannot be written: make {self.directory} writable", found[1])
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sqlite3
 from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from ipaddress import ip_network
@@ -38,6 +40,7 @@ from egress.proxy.factory import ProxyFactory
 from egress.proxy.session_state import FIRST_REQUEST_SECONDS
 from egress.runtime.role import DRY_RUN, Role
 from egress.service import EgressProxyService
+from egress.store.sqlite import open_to_read
 from egress.tls.ca_rotation import Rotation
 from egress.tls.ca_store import CaDirectory
 from egress.tls.ca_watch import LOOK_EVERY
@@ -292,6 +295,46 @@ class AuditFailureTests(ServiceTestCase):
         service, answer = self.ask()
         self.assertEqual(self.successResultOf(answer).reason, "never")
         self.assertNotIn("audit", service.checks)
+
+
+class AuditStoreTests(ServiceTestCase):
+    """The audit store, next to the audit log."""
+
+    def test_records(self) -> None:
+        """A record is written in the next batch, or when the service stops."""
+        path = make_directory(self) / "audit.db"
+        service = self.make(never(), audit_store=f"sqlite:{path}")
+        service.startService()
+        self.connect().feed(b"garbage\r\n\r\n")
+        self.reactor.advance(0.3)
+        reader = open_to_read(path)
+        self.addCleanup(reader.close)
+        self.assertEqual(reader.last_seq(), 1)
+        self.connect().feed(b"garbage\r\n\r\n")
+        service.stopService()
+        self.reactor.advance(1)
+        self.assertEqual(reader.last_seq(), 2)
+
+    def test_failure(self) -> None:
+        """While the store cannot be written, requests are denied if the operator requires audit records."""
+        path = make_directory(self) / "audit.db"
+        service = self.make(
+            never(), audit_store=f"sqlite:{path}", audit_log=os.devnull, audit_failure=AuditFailure.DENY
+        )
+        self.addCleanup(service.stopService)
+        service.startService()
+        with sqlite3.connect(path) as other:
+            other.execute("DROP TABLE last_seq")
+        self.connect().feed(b"garbage\r\n\r\n")
+        self.reactor.advance(0.3)
+        self.failureResultOf(service.authorizer.decide(REQUEST), AuditUnavailable)
+        error = self.failureResultOf(service.checks["audit"](), AuditUnavailable).value
+        self.assertIn("no such table", error.reason)
+        with sqlite3.connect(path) as other:
+            other.execute("CREATE TABLE last_seq AS SELECT 0 AS seq")
+        self.reactor.advance(1)
+        self.assertEqual(self.successResultOf(service.authorizer.decide(REQUEST)).reason, "never")
+        self.assertEqual(service.metrics.registry.get_sample_value("egress_audit_lines_lost_total"), 0)
 
 
 class ReloadTests(ServiceTestCase):

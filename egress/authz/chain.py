@@ -30,6 +30,7 @@ from egress.observability.audit_log import JsonLinesAudit
 from egress.observability.health import Check
 from egress.observability.metrics import Metrics
 from egress.observability.shadow_log import ShadowLog
+from egress.store.sink import StoreAudit
 from egress.transport.reactor import IEgressReactor
 
 if TYPE_CHECKING:
@@ -186,6 +187,7 @@ class ChainDependencies:
     @ivar behind_upstream: creates an endpoint through the upstream proxy.
     @ivar metrics: the metrics.
     @ivar log: the audit log, if there is one.
+    @ivar store: the sink of the audit store, if there is one.
     @ivar secrets: the secrets that decisions can put into requests, if there are any.
     @ivar approvals: the pending approvals and the grants, if there is an approver.
     """
@@ -197,6 +199,7 @@ class ChainDependencies:
     behind_upstream: CreateEndpoint
     metrics: Metrics
     log: JsonLinesAudit | None
+    store: StoreAudit | None = None
     secrets: SecretTable | None = None
     approvals: Approvals | None = None
 
@@ -223,9 +226,12 @@ def build_authorizer_chain(dependencies: ChainDependencies, sources: DecisionSou
     checks: dict[str, Check] = {"authorizer": decided.check_ready}
     compared = _compared(dependencies, sources, decided, shadow_policy)
     authorizer = finished(_approved(dependencies, compared))
-    if log is not None and config.audit_failure is AuditFailure.DENY:
-        # Deny every request while the audit log cannot be written.
-        audited = AuditRequiringAuthorizer(authorizer, lambda: log.fault)
+    logs = [each for each in (log, dependencies.store) if each is not None]
+    if logs and config.audit_failure is AuditFailure.DENY:
+        # Deny every request while the audit log or the audit store cannot be written.
+        audited = AuditRequiringAuthorizer(
+            authorizer, lambda: next((each.fault for each in logs if each.fault is not None), None)
+        )
         authorizer = audited
         checks["audit"] = audited.check_audit
     dependencies.metrics.set_observing(observe)

@@ -34,9 +34,11 @@ class Parser(argparse.ArgumentParser):
     """The parser of C{egress} or of one of its commands.
 
     @cvar shows_all: whether the options that C{--help} leaves out have a help text, for completion.
+    @ivar values: arguments that match are values, although they begin with a dash; C{None}: there are no such values.
     """
 
     shows_all: ClassVar[bool] = False
+    values: re.Pattern[str] | None = None
 
     def __init__(self, *args: Any, **options: Any) -> None:
         options.setdefault("formatter_class", HelpFormatter)
@@ -48,6 +50,11 @@ class Parser(argparse.ArgumentParser):
         @raise SystemExit: with status 2.
         """
         super().error(f"{message}{self._hint(message)}")
+
+    def _parse_optional(self, arg_string: str) -> Any:
+        if self.values is not None and self.values.match(arg_string):
+            return None
+        return super()._parse_optional(arg_string)
 
     def _hint(self, message: str) -> str:
         unknown = re.search(r"unrecognized arguments: --([\w-]+)", message)

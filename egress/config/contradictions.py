@@ -111,6 +111,11 @@ _NO_AUDIT: Final = Contradiction(
     lambda config: config.audit_failure.value == "deny" and config.audit_log is None,
     "has no effect without an audit log: set {audit_log}",
 )
+_NO_AUDIT_OR_STORE: Final = Contradiction(
+    "audit_failure",
+    lambda config: _NO_AUDIT.holds(config) and config.audit_store is None,
+    "has no effect without an audit log: set {audit_log} or {audit_store}",
+)
 _NO_METRICS: Final = _unused(
     _missing("metrics_port"),
     "has no effect without a metrics port: set {metrics_port}",
@@ -179,7 +184,12 @@ PROXY: Final = (
         "has no effect without a cache: set {authz_cache} to a number, or remove this",
         *("authz_max_ttl", "authz_max_stale"),
     ),
-    _NO_AUDIT,
+    _NO_AUDIT_OR_STORE,
+    *_unused(
+        _missing("audit_store"),
+        "has no effect without an audit store: set {audit_store}",
+        *("audit_store_days", "audit_store_size"),
+    ),
     *_NO_METRICS,
     Contradiction(
         "admin",

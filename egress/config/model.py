@@ -223,6 +223,7 @@ _KINDS: Final = checked(
     dns_servers=setting_text.dns_server,
     upgrade_protocols=setting_text.upgrade_protocol,
     audit_log=file_text,
+    audit_store=setting_text.audit_store,
     metrics_port=port,
     metrics_interface=setting_text.interface,
     admin_token=setting_text.token,
@@ -289,7 +290,10 @@ class ProxyConfig:
     @ivar deny_address: ranges that it refuses in addition to its own, even if C{allow_address} contains them.
     @ivar allow_ports: ranges of permitted destination ports; empty: every port.
     @ivar audit_log: a file, or C{"-"} for standard output; C{None}: no audit log.
-    @ivar audit_failure: the behavior while the audit log cannot be written.
+    @ivar audit_store: the audit store, as C{sqlite:FILE}; C{None}: no audit store.
+    @ivar audit_store_days: the days after which records are deleted from it.
+    @ivar audit_store_size: the size above which the oldest records are deleted from it, in bytes.
+    @ivar audit_failure: the behavior while the audit log or the audit store cannot be written.
     @ivar log_format: the format of the log that C{twistd} writes; an application that embeds the proxy has its own log.
     @ivar metrics_port: the TCP port for C{/metrics} and C{/health}; C{None}: none.
     @ivar metrics_interface: the address of that port.
@@ -346,6 +350,9 @@ class ProxyConfig:
     deny_address: tuple[IPNetwork, ...] = ()
     allow_ports: tuple[range, ...] = ()
     audit_log: str | None = None
+    audit_store: str | None = None
+    audit_store_days: int = attrs.field(default=30, validator=_positive)
+    audit_store_size: int = attrs.field(default=1024 * MIB, validator=_positive)
     audit_failure: AuditFailure = AuditFailure.CONTINUE
     log_format: LogFormat = LogFormat.TEXT
     metrics_port: int | None = None

@@ -298,11 +298,40 @@ OPTIONS: Final[tuple[Option, ...]] = (
         clear=_NONE,
     ),
     Option(
+        name="audit-store",
+        group="Operation",
+        metavar="sqlite:FILE",
+        help="The audit store: a database with a record of each decision, which egress logs searches.",
+        default="none",
+        fields=("audit_store",),
+        parse=values.audit_store,
+        clear=_NONE,
+    ),
+    Option(
+        name="audit-store-days",
+        group="Operation",
+        metavar="N",
+        help="Delete records from the audit store after this number of days.",
+        default="30",
+        fields=("audit_store_days",),
+        parse=values.number,
+    ),
+    Option(
+        name="audit-store-size",
+        group="Operation",
+        metavar="SIZE",
+        help="Delete the oldest records from the audit store while it is larger.",
+        default="1g",
+        fields=("audit_store_size",),
+        parse=values.size,
+    ),
+    Option(
         name="audit-failure",
         group="Operation",
         metavar="continue|deny",
-        help="What to do while the audit log cannot be written, for example on a full disk. continue: continue, and "
-        "count the lost lines. deny: reject every request with 503 until a line can be written again.",
+        help="What to do while the audit log or the audit store cannot be written, for example on a full disk. "
+        "continue: continue, and count the lost lines and records. deny: reject every request with 503 until a line or "
+        "record can be written again.",
         default="continue",
         fields=("audit_failure",),
         parse=values.audit_failure,

@@ -295,6 +295,20 @@ def log_file(text: str, place: ParseContext) -> str:
     return str(path)
 
 
+def audit_store(text: str, place: ParseContext) -> str:
+    """Parse the location of an audit store."""
+    kind, _, name = setting_text.audit_store(text).partition(":")
+    path = place.path(name)
+    try:
+        if path.is_dir():
+            raise BadValue("must be a file, not a directory")
+        if not path.parent.is_dir():
+            raise BadValue(f"create the directory {str(path.parent)!r} first")
+    except OSError as error:
+        raise BadValue(f"must be an accessible file: {error.strerror}") from error
+    return f"{kind}:{path}"
+
+
 def shadow_log(text: str, place: ParseContext) -> str:
     """Check that a file can be appended to or created."""
     if text == "-":

@@ -153,3 +153,11 @@ def name_constraint(value: object) -> str | IPv4Network | IPv6Network:
         raise BadValue(f"write hosts or address ranges, as in example.com,10.0.0.0/8: {error.reason}") from error
     address = parse_ip(host)
     return host if address is None else ip_network(address)
+
+
+def audit_store(value: object) -> str:
+    """Accept the location of an audit store: C{sqlite:FILE}."""
+    given = text(value)
+    if not given.startswith("sqlite:") or given == "sqlite:":
+        raise BadValue("write sqlite:FILE, as in sqlite:/var/lib/egress/audit.db")
+    return given

@@ -12,10 +12,10 @@ import os
 import select
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -46,11 +46,11 @@ def written_time(seconds: float) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def audit_line(record: ExchangeRecord) -> bytes:
-    """Write a record as one line of ASCII JSON, with a redacted URL."""
+def audit_fields(record: ExchangeRecord) -> dict[str, Any]:
+    """Return the fields of a record for storage, in the order of an audit line, with a redacted URL."""
     client = record.client
     host = f"[{client.address}]" if ":" in client.address else client.address
-    fields = {
+    return {
         "time": written_time(record.time),
         "requestId": record.request_id,
         "client": f"{host}:{client.port}",
@@ -73,6 +73,15 @@ def audit_line(record: ExchangeRecord) -> bytes:
         "bytesReceived": record.bytes_received,
         "durationMs": round(record.duration * 1000, 3),
     }
+
+
+def audit_line(record: ExchangeRecord) -> bytes:
+    """Write a record as one line of ASCII JSON, with a redacted URL."""
+    return fields_line(audit_fields(record))
+
+
+def fields_line(fields: Mapping[str, Any]) -> bytes:
+    """Write the fields of a record as one line of ASCII JSON."""
     return _encode(fields).encode("ascii") + b"\n"
 
 

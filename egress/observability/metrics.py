@@ -60,7 +60,9 @@ class Metrics:
         self._host_contexts = gauge("egress_host_contexts", "Cached TLS contexts of intercepted hosts.")
         self._ca_expiry = gauge("egress_ca_not_after_timestamp_seconds", "Expiry of the CA certificate.")
         self._observing = gauge("egress_observe_mode", "1 in observe mode, which enforces no decision; otherwise 0.")
-        self._audit_lost = counter("egress_audit_lines_lost", "Audit log lines that could not be written.")
+        self._audit_lost = counter(
+            "egress_audit_lines_lost", "Audit log lines and audit store records that could not be written."
+        )
 
     def set_connections_source(self, source: Callable[[], float]) -> None:
         """Set the function that returns the number of open client connections at each scrape."""
@@ -113,7 +115,7 @@ class Metrics:
         self._observing.set(int(observing))
 
     def set_audit_lost_source(self, source: Callable[[], float]) -> None:
-        """Set the function that returns the number of audit lines lost."""
+        """Set the function that returns the number of audit lines and records lost."""
         self._audit_lost.source = source
 
     def write(self, record: ExchangeRecord) -> None:

@@ -169,17 +169,19 @@ class Pools:
 
     @param lookups: the maximum number of concurrent name lookups.
     @param passwords: the maximum number of concurrent password checks.
+    @ivar store: writes to the audit store, one batch after the other.
     @ivar files: reloads changed files, one after the other.
     @ivar keys: generates slow keys of leaf certificates, one after the other.
     """
 
     def __init__(self, reactor: Any, lookups: int, passwords: int) -> None:
         self.files = Threads(reactor, "files", 1)
+        self.store = Threads(reactor, "store", 1)
         self.keys = Threads(reactor, "keys", 1)
         self.passwords = Threads(reactor, "passwords", passwords)
         self.lookups = Threads(reactor, "lookups", max(2, lookups))
 
     def stop(self) -> None:
         """Stop all pools; see L{Threads.stop}."""
-        for threads in (self.files, self.keys, self.passwords, self.lookups):
+        for threads in (self.files, self.store, self.keys, self.passwords, self.lookups):
             threads.stop()

@@ -57,7 +57,7 @@ class HelpTests(SynchronousTestCase):
             if not subparsers(parser) and "[--json]" not in parser.format_usage():
                 without.append(parser.prog.removeprefix("egress "))
         # Variables have formats of their own, and a report is a file; the others print no result.
-        self.assertEqual(without, ["env", "run", "completion"])
+        self.assertEqual(without, ["env", "run", "completion", "logs export"])
 
     def test_widths(self) -> None:
         """Examples fit a terminal of 100 columns."""

@@ -57,6 +57,8 @@ CASES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("authz_max_stale", {"authz_cache": None, "authz_max_stale": 1, "authz_url": URL}),
     ("audit_failure", {"audit_failure": "deny"}),
     ("metrics_interface", {"metrics_interface": "::"}),
+    ("audit_store_days", {"audit_store_days": 7}),
+    ("audit_store_size", {"audit_store_size": 7}),
     ("admin", {"admin": "tcp:9099"}),
     ("admin_token", {"admin_token": "hunter2"}),
     ("approval_timeout", {"approval_timeout": 1}),
@@ -98,6 +100,7 @@ class ProxyTests(SynchronousTestCase):
             {"authz_response_headers": ["x"], "authz_api": AuthzApi.EXT_AUTHZ, "authz_url": URL},
             {"authz_cache": None, "authz_url": URL},
             {"audit_failure": "deny", "audit_log": "-"},
+            {"audit_failure": "deny", "audit_store": "sqlite:a.db", "audit_store_days": 7},
             {"admin": "tcp:9099", "admin_token": "hunter2", "approval_queue": 1},
             {"admin": "unix:/a", "admin_token": "hunter2"},
             {"ca_cert": "c", "ca_key": "k", "ca_dir": "unused"},
@@ -113,7 +116,9 @@ class ProxyTests(SynchronousTestCase):
     def test_value(self) -> None:
         """The error displays the contradictory value; a missing value is not displayed."""
         error = self.assertRaises(Contradicted, ProxyConfig, audit_failure="deny")
-        self.assertEqual(str(error), "audit_failure 'deny': has no effect without an audit log: set audit_log")
+        self.assertEqual(
+            str(error), "audit_failure 'deny': has no effect without an audit log: set audit_log or audit_store"
+        )
         error = self.assertRaises(Contradicted, ProxyConfig, policy=Path("p.toml"), authz_url=URL)
         self.assertEqual(error.value, "p.toml")
         self.assertEqual(str(self.assertRaises(Contradicted, ProxyConfig, ca_cert="c")).partition(" ")[0], "ca_key:")

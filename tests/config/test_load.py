@@ -173,9 +173,12 @@ class CommandLineTests(LoadTests):
 
     def test_audit_failure_needs_an_audit_log(self) -> None:
         self.refuse(
-            "--audit-failure 'deny': has no effect without an audit log: set --audit-log",
+            "--audit-failure 'deny': has no effect without an audit log: set --audit-log or --audit-store",
             {"audit-failure": ["deny"]},
         )
+        location = f"sqlite:{self.directory / 'audit.db'}"
+        config = self.load({"audit-failure": ["deny"], "audit-store": ["sqlite:audit.db"], "audit-store-size": ["2m"]})
+        self.assertEqual((config.audit_store, config.audit_store_size), (location, 2 * 1024 * 1024))
         self.assertIs(self.load({"audit-failure": ["continue"]}).audit_failure, AuditFailure.CONTINUE)
 
     def test_shadows(self) -> None:

@@ -379,6 +379,18 @@ class FileTests(ValueTests):
             {".": "not a directory", "absent/audit.jsonl": "absent' first", "x" * 300: "File name too long"},
         )
 
+    def test_audit_store(self) -> None:
+        self.accept(values.audit_store, {"sqlite:new.db": f"sqlite:{self.directory / 'new.db'}"})
+        self.refuse(
+            values.audit_store,
+            {
+                "new.db": "write sqlite:FILE, as in sqlite:/var/lib/egress/audit.db",
+                "sqlite:.": "must be a file, not a directory",
+                "sqlite:absent/a.db": f"create the directory {str(self.directory / 'absent')!r} first",
+                f"sqlite:{'x' * 300}": "must be an accessible file: File name too long",
+            },
+        )
+
     def test_log_file_is_not_writable(self) -> None:
         self.write("audit.jsonl")
         asked: list[object] = []

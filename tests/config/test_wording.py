@@ -30,7 +30,7 @@ class WordingTests(SynchronousTestCase):
         self.refused(
             {"audit-failure": ["deny"]},
             {},
-            "--audit-failure 'deny': has no effect without an audit log: set --audit-log",
+            "--audit-failure 'deny': has no effect without an audit log: set --audit-log or --audit-store",
         )
         # The missing option, and the option that requires it.
         self.refused({"ca-cert": ["c.pem"]}, {}, "--ca-key: is required with --ca-cert")

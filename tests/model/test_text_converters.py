@@ -37,6 +37,7 @@ class TextTests(SynchronousTestCase):
             (setting_text.bypass, ["a.test", "b.test"], Bypass.parse("a.test,b.test")),
             (setting_text.host_pattern, "*.a.test:1", "*.a.test:1"),
             (setting_text.name_constraint, ".A.test", "a.test"),
+            (setting_text.audit_store, "sqlite:a.db", "sqlite:a.db"),
             (setting_text.name_constraint, "10.0.0.0/8", ip_network("10.0.0.0/8")),
             (setting_text.name_constraint, "[::1]", ip_network("::1")),
             (setting_text.name_constraint, ip_network("::/8"), ip_network("::/8")),
@@ -61,6 +62,7 @@ class TextTests(SynchronousTestCase):
             (setting_text.upgrade_protocol, ("", "a b", "websocket", "h2c", 5, None)),
             (setting_text.bypass, ("10.0.0.0/99", 5, None, [5], {"a.test"})),
             (setting_text.host_pattern, ("*", "a b", 5)),
+            (setting_text.audit_store, ("", "a.db", "sqlite:", "mysql://a.test", 5, None)),
             (setting_text.name_constraint, ("a b", "10.0.0.1/8", 5, None)),
         )
         for kind, values in kinds:

@@ -1,0 +1,1 @@
+"""The audit store: audit records in a database that can be searched."""

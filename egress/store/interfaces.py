@@ -1,0 +1,63 @@
+"""The interface of an audit store, which each kind of database implements."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from zope.interface import Interface
+
+if TYPE_CHECKING:
+    from egress.model.record import ExchangeRecord
+    from egress.store.filter_language import Filter
+
+
+class StoreError(Exception):
+    """The audit store cannot be used; the message names the problem and, where there is one, the fix."""
+
+
+class IAuditStore(Interface):
+    """Stores audit records.  Every method may block, and raises L{StoreError}."""
+
+    def append(records: Sequence[ExchangeRecord]) -> None:
+        """Store records in one transaction; a record whose request id is stored already is ignored."""
+
+    def prune(before: float, max_bytes: int) -> bool:
+        """Delete a small number of the oldest records.
+
+        @param before: records from before this time are deleted, in seconds since the epoch.
+        @param max_bytes: the size of the store above which records are deleted.
+        @return: whether there is more to delete.
+        """
+
+    def search(given: Filter, limit: int | None, oldest_first: bool = False) -> Iterator[Mapping[str, Any]]:
+        """Find records.
+
+        @param given: the filter.
+        @param limit: the maximum number of records; C{None}: all.
+        @param oldest_first: whether the order is that of time; otherwise, the newest record is the first one.
+        @return: the fields of an audit line for each record.
+        """
+
+    def written_after(given: Filter, seq: int) -> tuple[int, list[Mapping[str, Any]]]:
+        """Find the records that were written after another one, in the order of writing.
+
+        @param given: the filter.
+        @param seq: the number of that record; see L{last_seq}.
+        @return: the number of the last record that was examined, and the records.
+        """
+
+    def last_seq() -> int:
+        """Return the number of the last record that was written."""
+
+    def statistics(given: Filter, top: int) -> Mapping[str, Any]:
+        """Count records.
+
+        @param given: the filter.
+        @param top: the maximum number of hosts and of rules.
+        @return: C{records}, C{first} and C{last} (times), C{bytesSent}, C{bytesReceived}, and lists of C{verdicts},
+            C{hosts} and C{rules}, each with C{name} and C{records}.
+        """
+
+    def close() -> None:
+        """Close the store."""

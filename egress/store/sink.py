@@ -1,0 +1,157 @@
+"""The audit sink that writes to an audit store, in batches and in a thread."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+from twisted.internet.defer import CancelledError
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from egress.interfaces import IAuditSink
+from egress.model.record import ExchangeRecord
+from egress.runtime.threads import Offload
+from egress.store.interfaces import IAuditStore, StoreError
+
+QUEUE: Final = 20_000
+"""The maximum number of records that wait to be written."""
+
+_BATCH: Final = 1000
+_BATCH_SECONDS: Final = 0.25
+_RETRY_SECONDS: Final = 1.0
+_PRUNE_SECONDS: Final = 60.0
+# The steps between two batches.
+_PRUNE_STEPS: Final = 10
+_LOG_EVERY: Final = 60.0
+_DAY: Final = 86400.0
+
+_log = Logger()
+
+
+@implementer(IAuditSink)
+class StoreAudit:
+    """An audit sink that writes to a store.
+
+    Records that cannot be written wait for a second.  A record is lost if the queue is full, or if it cannot be written
+    when the sink is closed.
+
+    @param clock: schedules the batches.
+    @param offload: runs a call in a thread, one after the other.
+    @param store: the store, which this sink closes.
+    @param now: returns the seconds since the epoch.
+    @param days: the maximum age of records, in days.
+    @param max_bytes: the maximum size of the store, in bytes.
+    @ivar lost: the number of lost records.
+    @ivar fault: the reason why the last records could not be written; C{None} if they were written.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        offload: Offload,
+        store: IAuditStore,
+        *,
+        now: Callable[[], float],
+        days: int,
+        max_bytes: int,
+    ) -> None:
+        self.lost = 0
+        self.fault: str | None = None
+        self._clock = clock
+        self._offload = offload
+        self._store = store
+        self._now = now
+        self._days = days
+        self._max_bytes = max_bytes
+        self._queue: deque[ExchangeRecord] = deque()
+        # The records of the call that runs.
+        self._batch: list[ExchangeRecord] = []
+        self._scheduled: Any = None
+        self._prune_at = clock.seconds()
+        self._logged: float | None = None
+        self._closed = False
+
+    def write(self, record: ExchangeRecord) -> None:
+        """Queue one record (L{IAuditSink.write})."""
+        if len(self._queue) + len(self._batch) >= QUEUE:
+            self._failed("the queue is full", 1)
+            return
+        self._queue.append(record)
+        if self._scheduled is None and not self._batch:
+            self._schedule(_BATCH_SECONDS)
+
+    def _schedule(self, seconds: float) -> None:
+        self._scheduled = self._clock.callLater(seconds, self._begin)
+
+    def _begin(self) -> None:
+        """Write the next records in the thread."""
+        self._scheduled = None
+        batch = self._batch = [self._queue.popleft() for _ in range(min(_BATCH, len(self._queue)))]
+        self._offload(lambda: self._work(batch)).addCallbacks(self._written, self._not_written)
+
+    def _work(self, batch: list[ExchangeRecord]) -> bool:
+        """Write records and delete old ones, in the thread.
+
+        @return: whether there are more records to delete.
+        """
+        if batch:
+            self._store.append(batch)
+        if self._clock.seconds() < self._prune_at:
+            return False
+        before = self._now() - self._days * _DAY
+        return all(self._store.prune(before, self._max_bytes) for _ in range(_PRUNE_STEPS))
+
+    def _written(self, more: bool) -> None:
+        self._batch = []
+        self.fault = None
+        if not more and self._clock.seconds() >= self._prune_at:
+            self._prune_at = self._clock.seconds() + _PRUNE_SECONDS
+        if not self._closed and (self._queue or more):
+            self._schedule(0.0 if len(self._queue) >= _BATCH else _BATCH_SECONDS)
+
+    def _not_written(self, failure: Failure) -> None:
+        if self._closed:
+            return
+        batch, self._batch = self._batch, []
+        cancelled = isinstance(failure.value, CancelledError)
+        if cancelled or isinstance(failure.value, StoreError):
+            # The records remain first in the queue.  A store ignores records that it has.
+            self._queue.extendleft(reversed(batch))
+            if cancelled:
+                # The threads were stopped: closing the sink writes the records.
+                return
+            self._failed(failure.getErrorMessage(), 0)
+        else:
+            # A record that cannot be written must not prevent the others.
+            self._failed(failure.getErrorMessage(), len(batch))
+        self._schedule(_RETRY_SECONDS)
+
+    def close(self) -> None:
+        """Write all records, and close the store (L{IAuditSink.close})."""
+        self._closed = True
+        if self._scheduled is not None:
+            self._scheduled.cancel()
+            self._scheduled = None
+        records = [*self._batch, *self._queue]
+        self._batch = []
+        self._queue.clear()
+        try:
+            # This waits for the call that runs in the thread.  The store ignores the records that it wrote.
+            if records:
+                self._store.append(records)
+        except Exception as error:  # noqa: BLE001 - the proxy ends in any case
+            self._failed(str(error), len(records))
+        self._store.close()
+
+    def _failed(self, reason: str, lost: int) -> None:
+        self.lost += lost
+        self.fault = reason
+        now = self._clock.seconds()
+        if self._logged is not None and now - self._logged < _LOG_EVERY:
+            return
+        self._logged = now
+        _log.error("audit store: {lost} records lost in total: {reason}", lost=self.lost, reason=reason)

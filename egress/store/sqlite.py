@@ -1,0 +1,259 @@
+"""The audit store in a file of SQLite.
+
+Several processes can write to one file.  They take turns: each transaction waits for the others.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from threading import RLock
+from typing import Any, Final
+
+import re2
+from zope.interface import implementer
+
+from egress.model.record import ExchangeRecord
+from egress.observability.audit_log import written_time
+from egress.runtime.safe_files import open_log
+from egress.store.filter_language import Filter
+from egress.store.filter_sql import compile_filter
+from egress.store.interfaces import IAuditStore, StoreError
+from egress.store.row import INSERTED, SELECTED, document_of, row_of
+from egress.store.schema import ID_BITS, MIGRATIONS, first_id, id_at
+
+_BUSY_SECONDS: Final = 5.0
+_PRUNE_ROWS: Final = 500
+# Negative: this releases the pages of deleted texts in all parts of the index (FTS5).
+_MERGE_PAGES: Final = -16
+_FOLLOW_ROWS: Final = 1000
+
+_ROW: Final = f"id, seq, {', '.join(INSERTED)}"
+_PLACES: Final = ", ".join("?" * (len(INSERTED) + 2))
+_INSERT: Final = f"INSERT INTO exchanges ({_ROW}) VALUES ({_PLACES}) ON CONFLICT (request_id) DO NOTHING"
+_SELECT: Final = f"SELECT {', '.join(SELECTED)} FROM exchanges"
+
+
+@contextmanager
+def _reported(path: Path) -> Iterator[None]:
+    """Report the errors of SQLite as L{StoreError}."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise StoreError(f"{path}: {error}") from error
+
+
+@implementer(IAuditStore)
+class SqliteStore:
+    """An audit store in a file.  Its methods can be called in any thread.
+
+    @param path: the file.
+    @param connection: the connection; C{egress.store.sqlite.open_store} and L{open_to_read} make it.
+    """
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self._path = path
+        self._connection = connection
+        self._lock = RLock()
+        connection.create_function("regexp", 2, _regexp, deterministic=True)
+
+    def migrate(self) -> None:
+        """Apply the migrations that the file lacks, one process at a time.
+
+        @raise StoreError: if a newer version has written the file, or if it cannot be written.
+        """
+        with self._transaction() as run:
+            version = run("PRAGMA user_version").fetchone()[0]
+            if version > len(MIGRATIONS):
+                raise StoreError(
+                    f"{self._path}: a newer version of egressproxy has written it: use that version, or another file"
+                )
+            for number, statements in enumerate(MIGRATIONS[version:], version + 1):
+                for statement in statements:
+                    run(statement)
+                run(f"PRAGMA user_version = {number}")
+
+    def check_readable(self) -> None:
+        """Check that the file has the schema of this version.
+
+        @raise StoreError: if it has another one.
+        """
+        with self._lock, _reported(self._path):
+            version = self._connection.execute("PRAGMA user_version").fetchone()[0]
+        if version > len(MIGRATIONS):
+            raise StoreError(f"{self._path}: a newer version of egressproxy has written it: use that version")
+        if version < len(MIGRATIONS):
+            raise StoreError(f"{self._path}: is not an audit store of this version: start the proxy with it once")
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Any]:
+        """Run statements under the write lock of the file, all of them or none."""
+        with self._lock, _reported(self._path):
+            run = self._connection.execute
+            run("BEGIN IMMEDIATE")
+            try:
+                yield run
+                run("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    run("ROLLBACK")
+                raise
+
+    def append(self, records: Sequence[ExchangeRecord]) -> None:
+        """Store records; see L{IAuditStore.append}."""
+        # The index of texts is faster in the order of ids.
+        rows = sorted(map(row_of, records), key=lambda row: int(row[0]))
+        with self._transaction() as run:
+            seq = run("SELECT seq FROM last_seq").fetchone()[0]
+            for row in rows:
+                seq += self._insert(run, row, seq + 1)
+            run("UPDATE last_seq SET seq = ?", (seq,))
+
+    def _insert(self, run: Any, row: tuple[Any, ...], seq: int) -> int:
+        """Insert a row, unless its request id is stored; return how many rows were inserted."""
+        base = first_id(row[0])
+        # Requests of the same millisecond have different ids; requests of one process mostly come in their order.
+        last = run("SELECT max(id) FROM exchanges WHERE id >= ? AND id < ?", (base, base + (1 << ID_BITS))).fetchone()[
+            0
+        ]
+        number: int = run(_INSERT, (base if last is None else last + 1, seq, *row)).rowcount
+        return number
+
+    def prune(self, before: float, max_bytes: int) -> bool:
+        """Delete old records; see L{IAuditStore.prune}."""
+        with self._transaction() as run:
+            last: int | None = id_at(before)
+            old = run("SELECT 1 FROM exchanges WHERE id < ? LIMIT 1", (last,)).fetchone()
+            if old is None:
+                if self.used() <= max_bytes:
+                    return False
+                last = None
+            where, values = ("", ()) if last is None else ("WHERE id < ?", (last,))
+            deleted = run(
+                f"DELETE FROM exchanges WHERE id IN (SELECT id FROM exchanges {where} ORDER BY id LIMIT {_PRUNE_ROWS})",
+                values,
+            ).rowcount
+            run("INSERT INTO exchanges_text (exchanges_text, rank) VALUES ('merge', ?)", (_MERGE_PAGES,))
+            return bool(deleted == _PRUNE_ROWS)
+
+    def used(self) -> int:
+        """Return the bytes of the pages that are in use."""
+        size, pages, free = (
+            int(self._connection.execute(f"PRAGMA {name}").fetchone()[0])
+            for name in ("page_size", "page_count", "freelist_count")
+        )
+        return size * (pages - free)
+
+    def search(self, given: Filter, limit: int | None, oldest_first: bool = False) -> Iterator[Mapping[str, Any]]:
+        """Find records; see L{IAuditStore.search}."""
+        where = compile_filter(given)
+        order = "ASC" if oldest_first else "DESC"
+        # SQLite has no limit for a negative number.
+        values = (*where.parameters, -1 if limit is None else limit)
+        with self._lock, _reported(self._path):
+            cursor = self._connection.execute(f"{_SELECT} WHERE {where.text} ORDER BY id {order} LIMIT ?", values)
+            while rows := cursor.fetchmany(_FOLLOW_ROWS):
+                yield from map(document_of, rows)
+
+    def written_after(self, given: Filter, seq: int) -> tuple[int, list[Mapping[str, Any]]]:
+        """Find the records written after another one; see L{IAuditStore.written_after}."""
+        where = compile_filter(given)
+        with self._lock, _reported(self._path):
+            last = min(self.last_seq(), seq + _FOLLOW_ROWS)
+            rows = self._connection.execute(
+                f"{_SELECT} WHERE seq > ? AND seq <= ? AND {where.text} ORDER BY seq", (seq, last, *where.parameters)
+            ).fetchall()
+        return last, list(map(document_of, rows))
+
+    def last_seq(self) -> int:
+        """Return the number of the last record; see L{IAuditStore.last_seq}."""
+        with self._lock, _reported(self._path):
+            return int(self._connection.execute("SELECT seq FROM last_seq").fetchone()[0])
+
+    def statistics(self, given: Filter, top: int) -> Mapping[str, Any]:
+        """Count records; see L{IAuditStore.statistics}."""
+        where = compile_filter(given)
+        values = where.parameters
+
+        def groups(column: str, limit: int) -> list[dict[str, Any]]:
+            rows = self._connection.execute(
+                f"SELECT {column}, count(*) FROM exchanges WHERE {where.text} AND {column} IS NOT NULL "
+                f"GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT ?",
+                (*values, limit),
+            )
+            return [{"name": name, "records": number} for name, number in rows]
+
+        with self._lock, _reported(self._path):
+            number, first, last, sent, received = self._connection.execute(
+                "SELECT count(*), min(time_ms), max(time_ms), total(bytes_sent), total(bytes_received) "
+                f"FROM exchanges WHERE {where.text}",
+                values,
+            ).fetchone()
+            return {
+                "records": number,
+                "first": None if first is None else written_time(first / 1000),
+                "last": None if last is None else written_time(last / 1000),
+                "bytesSent": int(sent),
+                "bytesReceived": int(received),
+                "verdicts": groups("verdict", -1),
+                "hosts": groups("host", top),
+                "rules": groups("rule_id", top),
+            }
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._connection.close()
+
+
+def _regexp(pattern: str, value: str | None) -> bool:
+    return value is not None and re2.fullmatch(pattern, value) is not None
+
+
+def open_store(path: Path) -> SqliteStore:
+    """Open an audit store to write to it, and create it if it does not exist, with permissions for only its owner.
+
+    @raise StoreError: if it cannot be written.
+    @raise OSError: if the file cannot be created.
+    """
+    os.close(open_log(path))
+    with _reported(path):
+        connection = sqlite3.connect(path, _BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        try:
+            # Readers do not wait for writers.  A record that was written survives the end of the process.
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
+            connection.execute("PRAGMA journal_size_limit = 16777216")
+            store = SqliteStore(path, connection)
+            store.migrate()
+        except BaseException:
+            connection.close()
+            raise
+    return store
+
+
+def open_to_read(path: Path) -> SqliteStore:
+    """Open an audit store only to read it, also while a proxy writes to it.
+
+    @raise StoreError: if it does not exist, or is not an audit store of this version.
+    """
+    if not path.is_file():
+        raise StoreError(f"{path}: does not exist: specify the file of --audit-store")
+    with _reported(path):
+        connection = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode=ro",
+            _BUSY_SECONDS,
+            uri=True,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        store = SqliteStore(path, connection)
+        try:
+            store.check_readable()
+        except BaseException:
+            connection.close()
+            raise
+    return store

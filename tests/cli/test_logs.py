@@ -1,0 +1,155 @@
+"""Tests for L{egress.cli.logs}."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import time
+
+import attrs
+
+from egress.cli import main as cli
+from egress.observability.audit_log import audit_line
+from egress.store.sqlite import open_store
+from tests.cli.running import CommandTestCase, Terminal
+from tests.observability.records import ALLOWED, REFUSED
+
+DENIED = attrs.evolve(
+    ALLOWED,
+    request_id="def456",
+    time=ALLOWED.time + 1,
+    verdict="deny",
+    outcome="denied",
+    status=403,
+    reason="not\x1b[31m here",
+    rule_id="no-admin",
+)
+REJECTED = attrs.evolve(REFUSED, request_id="789", time=ALLOWED.time + 2, reason="=two Host fields")
+
+
+class LogsTests(CommandTestCase):
+    """The commands read a store."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.path = self.directory / "audit.db"
+        self.store = open_store(self.path)
+        self.addCleanup(self.store.close)
+        self.store.append([ALLOWED, DENIED, REJECTED])
+        self.environ = {"EGRESS_AUDIT_STORE": f"sqlite:{self.path}"}
+
+    def logs(self, *arguments: str) -> str:
+        status, out, err = self.run_egress("logs", *arguments, environ=self.environ)
+        self.assertEqual((status, err), (0, ""))
+        return out
+
+    def test_search(self) -> None:
+        self.assertEqual(
+            self.logs("search"),
+            "2023-11-14T22:13:22.250Z rejected   -   (=two Host fields)  789\n"
+            "2023-11-14T22:13:21.250Z deny     403 POST https://api.example.com/v1/items?page=2&token=REDACTED"
+            "  (no-admin: not\\x1b[31m here)  def456\n"
+            "2023-11-14T22:13:20.250Z allow    201 POST https://api.example.com/v1/items?page=2&token=REDACTED"
+            "  abc123\n",
+        )
+
+    def test_filter(self) -> None:
+        for arguments, expected in (
+            (("verdict:deny",), ["def456"]),
+            (("verdict:deny", "host:other.test"), []),
+            (("-n", "1"), ["789"]),
+            (("two host",), ["789"]),
+            (("-host:api.example.com", "-n", "5"), ["789"]),
+            (("-HOST:api.example.com",), ["789"]),
+            (("-verdict:allow", "-rule:no-admin"), ["789"]),
+            (('-"two host"',), ["def456", "abc123"]),
+            (("--", "-two host"), ["def456", "abc123"]),
+            (('"writes to"',), ["abc123"]),
+            (("verdict:deny", "rule:no-admin,x"), ["def456"]),
+            (("verdict:deny rule:no-admin",), ["def456"]),
+            (("since:1h",), []),
+        ):
+            with self.subTest(arguments):
+                found = json.loads(self.logs("search", "--json", *arguments))["records"]
+                self.assertEqual([record["requestId"] for record in found], expected)
+
+    def test_tail(self) -> None:
+        found = self.logs("tail", "-n", "2", "--json").splitlines()
+        self.assertEqual([json.loads(line)["requestId"] for line in found], ["def456", "789"])
+
+    def test_follow(self) -> None:
+        """New records are printed until Ctrl-C, each one once."""
+        batches = [[attrs.evolve(ALLOWED, request_id="new")], [], [attrs.evolve(DENIED, request_id="late", time=5.0)]]
+
+        def sleep(seconds: float) -> None:
+            if not batches:
+                raise KeyboardInterrupt
+            self.store.append(batches.pop(0))
+
+        self.patch(time, "sleep", sleep)
+        out = io.StringIO()
+        status = cli.main(["logs", "tail", "-f", "-n", "1"], self.environ, out, sys.stderr)
+        self.assertEqual(status, 130)
+        self.assertEqual([line.split()[-1] for line in out.getvalue().splitlines()], ["789", "new", "late"])
+
+    def test_show(self) -> None:
+        self.assertEqual(json.loads(self.logs("show", "abc123", "--json")), json.loads(audit_line(ALLOWED)))
+        text = self.logs("show", "def456")
+        self.assertIn("ruleId        no-admin\n", text)
+        self.assertIn("reason        not\\x1b[31m here\n", text)
+        self.assertNotIn("upstream", text)
+
+    def test_show_unknown(self) -> None:
+        status, _, err = self.run_egress("logs", "show", "x y", environ=self.environ)
+        self.assertEqual(status, 1)
+        self.assertIn("there is no record with the id 'x y': egress logs search lists records", err)
+
+    def test_stats(self) -> None:
+        found = self.logs("stats")
+        self.assertIn("records: 3\nfrom 2023-11-14T22:13:20.250Z to 2023-11-14T22:13:22.250Z\n", found)
+        self.assertIn("\nrules\n         1  items-write\n         1  no-admin\n", found)
+        self.assertEqual(self.logs("stats", "id:no"), "records: 0\n")
+        self.assertEqual(json.loads(self.logs("stats", "--json", "verdict:deny"))["records"], 1)
+
+    def test_export_jsonl(self) -> None:
+        """The lines are those of an audit log."""
+        self.assertEqual(
+            self.logs("export", "jsonl"), b"".join(map(audit_line, (ALLOWED, DENIED, REJECTED))).decode("ascii")
+        )
+
+    def test_export_csv(self) -> None:
+        lines = self.logs("export", "csv").splitlines()
+        self.assertEqual(len(lines), 4)
+        self.assertTrue(lines[0].startswith("time,requestId,client,"))
+        self.assertIn(",'=two Host fields,", lines[3], "no formula")
+        self.assertEqual(self.logs("export", "csv", "id:no"), "")
+
+    def test_colors(self) -> None:
+        out = Terminal()
+        cli.main(["logs", "search", "verdict:deny"], self.environ, out, sys.stderr)
+        self.assertIn("\x1b[31mdeny    \x1b[0m", out.getvalue())
+
+
+class ErrorTests(CommandTestCase):
+    """Errors name the fix."""
+
+    def refuse(self, message: str, *arguments: str) -> None:
+        status, _, err = self.run_egress("logs", *arguments)
+        self.assertNotEqual(status, 0)
+        self.assertIn(message, err)
+
+    def test_errors(self) -> None:
+        missing = f"sqlite:{self.directory / 'no.db'}"
+        self.refuse(
+            "the audit store is not set: use --audit-store sqlite:FILE, or the variable EGRESS_AUDIT_STORE", "search"
+        )
+        self.refuse("does not exist: specify the file of --audit-store", "search", "--audit-store", missing)
+        self.refuse("write sqlite:FILE", "search", "--audit-store", "/tmp/file")
+        self.refuse("character 1: there is no field hots: did you mean host?", "search", "hots:a")
+        self.refuse("write a number from 1 to 1000000", "search", "-n", "0")
+
+    def test_configuration_file(self) -> None:
+        self.addCleanup(open_store(self.directory / "a.db").close)
+        config = self.write("egress.toml", b'audit-store = "sqlite:a.db"\n')
+        self.assertEqual(self.run_egress("logs", "tail", "--config", config), (0, "", ""))

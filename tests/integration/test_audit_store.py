@@ -1,0 +1,60 @@
+"""The audit store of a proxy that is killed and restarted."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from typing import Any
+
+from tests.integration.base import IntegrationTestCase, Proxy, proxy_environment, run_egress
+from tests.integration.processes import Process
+
+
+class AuditStoreTests(IntegrationTestCase):
+    """The records of the store are those of the audit log."""
+
+    def test_killed_and_restarted(self) -> None:
+        """No record that was stored is lost, and none is stored twice."""
+        location = f"sqlite:{self.directory / 'audit.db'}"
+        proxy = self.start_proxy(*self.allow_all(), "--audit-store", location)
+        url = self.origins.https_url("/files/hello.txt?token=hunter2")
+        for _ in range(3):
+            self.assertEqual(self.fetch(proxy, url), (200, "hello\n"))
+        before = self.stored(location, 3)
+        workers = proxy.workers
+        os.kill(proxy.pid, signal.SIGKILL)
+        proxy.process.popen.wait()
+        while any(os.path.exists(f"/proc/{pid}") for pid in workers):
+            time.sleep(0.02)
+        self.start_again(proxy)
+        self.assertEqual(self.stored(location, 3), before)
+        self.assertEqual(self.fetch(proxy, url), (200, "hello\n"))
+        after = self.stored(location, 4)
+        self.assertEqual(after[:3], before)
+        ids = [record["requestId"] for record in after]
+        self.assertEqual(len(set(ids)), 4)
+        logged = {record["requestId"]: record for record in proxy.records()}
+        self.assertEqual({record["requestId"]: record for record in after}, {name: logged[name] for name in ids})
+        self.assertTrue(all("token=REDACTED" in record["url"] for record in after))
+        shown = run_egress("logs", "show", ids[0], EGRESS_AUDIT_STORE=location)
+        self.assertIn(f"requestId     {ids[0]}\n", shown.stdout)
+
+    def start_again(self, proxy: Proxy) -> None:
+        """Restart a proxy with the same arguments."""
+        arguments = list(map(str, proxy.process.popen.args))  # type: ignore[arg-type]
+        process = Process(arguments, proxy.directory, "again", proxy_environment())
+        self.addCleanup(self.stop_cleanly, process)
+        process.wait_for_port(proxy.port)
+
+    def stored(self, location: str, number: int) -> list[dict[str, Any]]:
+        """Wait for this many records of requests in the store, and return them."""
+        deadline = time.monotonic() + 20
+        records: list[dict[str, Any]] = []
+        while len(records) < number and time.monotonic() < deadline:
+            done = run_egress("logs", "export", "jsonl", "stage:request", "--audit-store", location)
+            self.assertEqual((done.returncode, done.stderr), (0, ""))
+            records = [json.loads(line) for line in done.stdout.splitlines()]
+        self.assertEqual(len(records), number)
+        return records

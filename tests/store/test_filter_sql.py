@@ -1,0 +1,67 @@
+"""Tests for L{egress.store.filter_sql}; L{tests.store.test_sqlite} has those of its results."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as some
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.store.filter_language import Condition, Equals, Filter, Matches, Prefix, Subdomain, Text, parse_filter
+from egress.store.filter_sql import Dialect, compile_filter
+
+
+class CompileTests(SynchronousTestCase):
+    """Conditions in SQL."""
+
+    def test_conditions(self) -> None:
+        expected: tuple[Any, ...]
+        for text, where, expected in (
+            ("", "1 = 1", ()),
+            ("host:a,b", "(host IN (?, ?))", ("a", "b")),
+            ("host:a,*.b", "(host IN (?) OR substr(host, length(host) - 1) = ?)", ("a", ".b")),
+            ("-rule:x", "(rule_id IN (?)) IS NOT TRUE", ("x",)),
+            ("status:5xx", "(status BETWEEN ? AND ?)", (500, 599)),
+            ("path:/a/**", "(substr(path, 1, 3) = ?)", ("/a/",)),
+            ("path:/*", "(path REGEXP ?)", ("/[^/]*",)),
+            ("client:c", "(client_address IN (?) OR identity IN (?))", ("c", "c")),
+            ("since:1970-01-01T00:00:01Z", "id >= ?", (1000 << 20,)),
+            ("until:1970-01-01T00:00:01Z", "id < ?", (1000 << 20,)),
+            ("since:9999-12-31T23:00:00Z", "id >= ?", ((1 << 63) - 1,)),
+        ):
+            with self.subTest(text):
+                found = compile_filter(parse_filter(text, 0))
+                self.assertEqual((found.text, found.parameters), (where, expected))
+
+    def test_texts(self) -> None:
+        """Texts are one query of the index, so that it is read once."""
+        found = compile_filter(parse_filter('a "b c" -d', 0))
+        self.assertEqual(found.parameters, ('"a" * AND "b c" *', '"d" *'))
+        self.assertIn(" AND NOT id IN ", found.text)
+
+    def test_dialect(self) -> None:
+        """Another database has other placeholders and operators."""
+        postgres = Dialect(parameter="%s", matches="~", contains="text @@ to_tsquery(%s)")
+        found = compile_filter(parse_filter("status:404 path:/* word", 0), postgres)
+        self.assertEqual(found.text, "(status BETWEEN %s AND %s) AND (path ~ %s) AND text @@ to_tsquery(%s)")
+
+    @given(some.text(min_size=1))
+    def test_values_are_parameters(self, value: str) -> None:
+        """No value of the user becomes a part of the statement."""
+        tests = (Equals(value), Subdomain(value), Prefix(value), Matches(value))
+        parts = Filter((Condition("host", tests), Condition("rule", tests, negated=True)), (Text(value),))
+        found = compile_filter(parts)
+        self.assertEqual(found.text.count("?"), len(found.parameters))
+        length = str(len(value.encode("utf-8", "backslashreplace").decode("utf-8")))
+        without = found.text.replace(length, "").translate({ord(each): None for each in "0123456789"})
+        other = Filter(
+            (
+                Condition("host", (Equals("x"), Subdomain("x"), Prefix("x"), Matches("x"))),
+                Condition("rule", (Equals("x"), Subdomain("x"), Prefix("x"), Matches("x")), negated=True),
+            ),
+            (Text("x"),),
+        )
+        self.assertEqual(without, compile_filter(other).text.translate({ord(each): None for each in "0123456789"}))
+        for parameter in found.parameters:
+            str(parameter).encode("utf-8")

@@ -1,0 +1,40 @@
+"""Tests for L{egress.store.row}."""
+
+from __future__ import annotations
+
+import json
+
+import attrs
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.observability.audit_log import audit_line
+from egress.store.row import INSERTED, SELECTED, document_of, host_and_path, row_of
+from tests.observability.records import ALLOWED, REFUSED
+
+
+class RowTests(SynchronousTestCase):
+    """A row has the fields of an audit line."""
+
+    def test_same_fields_as_the_audit_log(self) -> None:
+        for record in (ALLOWED, REFUSED, attrs.evolve(ALLOWED, time=1_700_000_000.9999996)):
+            with self.subTest(record):
+                row = dict(zip(INSERTED, row_of(record), strict=True))
+                document = document_of([row[name] for name in SELECTED])
+                self.assertEqual(list(document.items()), list(json.loads(audit_line(record)).items()))
+
+    def test_lone_surrogates(self) -> None:
+        row = dict(zip(INSERTED, row_of(attrs.evolve(ALLOWED, reason="a\udcff")), strict=True))
+        self.assertEqual(row["reason"], "a\\udcff")
+
+    def test_host_and_path(self) -> None:
+        for url, expected in (
+            ("https://API.example.:8443/v1/x?y=/z#f", ("api.example", "/v1/x")),
+            ("https://REDACTED@a.test/", ("a.test", "/")),
+            ("http://[2001:db8::1]:80/x", ("2001:db8::1", "/x")),
+            ("a.test:443", ("a.test", "")),
+            ("[::1]:443", ("::1", "")),
+            ("/only", ("", "/only")),
+            ("", ("", "")),
+        ):
+            with self.subTest(url):
+                self.assertEqual(host_and_path(url), expected)

@@ -1,0 +1,222 @@
+"""Tests for L{egress.store.sink}."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import attrs
+from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+from zope.interface.verify import verifyObject
+
+from egress.interfaces import IAuditSink
+from egress.model.record import ExchangeRecord
+from egress.runtime.threads import Threads
+from egress.store import sink as module
+from egress.store.filter_language import Filter
+from egress.store.interfaces import IAuditStore, StoreError
+from egress.store.sink import StoreAudit
+from tests.observability.records import ALLOWED
+from tests.threads import Later, ThreadlessReactor
+
+NOW = 1_700_000_000.0
+
+
+@implementer(IAuditStore)
+class MemoryStore:
+    """A store in memory.
+
+    @ivar error: the error of the next calls.
+    @ivar left: how often C{prune} has more to delete.
+    """
+
+    def __init__(self) -> None:
+        self.stored: list[str] = []
+        self.error: Exception | None = None
+        self.pruned: list[tuple[float, int]] = []
+        self.left = 0
+        self.closed = False
+
+    def append(self, records: Sequence[ExchangeRecord]) -> None:
+        if self.error is not None:
+            raise self.error
+        self.stored += [record.request_id for record in records if record.request_id not in self.stored]
+
+    def prune(self, before: float, max_bytes: int) -> bool:
+        self.pruned.append((before, max_bytes))
+        self.left -= 1
+        return self.left >= 0
+
+    def search(self, given: Filter, limit: int | None, oldest_first: bool = False) -> Iterator[Mapping[str, Any]]:
+        raise NotImplementedError
+
+    def written_after(self, given: Filter, seq: int) -> tuple[int, list[Mapping[str, Any]]]:
+        raise NotImplementedError
+
+    def last_seq(self) -> int:
+        raise NotImplementedError
+
+    def statistics(self, given: Filter, top: int) -> Mapping[str, Any]:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class StoreAuditTests(SynchronousTestCase):
+    """Records are written in batches, or wait."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.store = MemoryStore()
+        self.later = Later()
+        self.sink = StoreAudit(self.clock, self.later, self.store, now=lambda: NOW, days=2, max_bytes=1000)
+
+    def write(self, *names: str) -> None:
+        for name in names:
+            self.sink.write(attrs.evolve(ALLOWED, request_id=name))
+
+    def work(self) -> None:
+        """Run the calls in the thread."""
+        while self.later.begun:
+            self.later.begun.pop(0)()
+
+    def test_interfaces(self) -> None:
+        verifyObject(IAuditSink, self.sink)
+        verifyObject(IAuditStore, self.store)
+
+    def test_batches(self) -> None:
+        self.write("a", "b")
+        self.assertEqual(self.later.begun, [])
+        self.clock.advance(0.25)
+        self.assertEqual(len(self.later.begun), 1)
+        self.write("c")
+        self.work()
+        self.assertEqual(self.store.stored, ["a", "b"])
+        self.clock.advance(0.25)
+        self.work()
+        self.assertEqual(self.store.stored, ["a", "b", "c"])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_many_records(self) -> None:
+        """A full batch does not wait."""
+        self.write(*map(str, range(2500)))
+        self.clock.advance(0.25)
+        self.work()
+        self.assertEqual(len(self.store.stored), 1000)
+        self.clock.advance(0)
+        self.work()
+        self.assertEqual(len(self.store.stored), 2000)
+        self.clock.advance(0)
+        self.assertEqual(self.later.begun, [])
+        self.clock.advance(0.25)
+        self.work()
+        self.assertEqual(len(self.store.stored), 2500)
+
+    def test_failure_and_recovery(self) -> None:
+        self.store.error = StoreError("disk full")
+        with capturedLogs() as events:
+            self.write("a")
+            self.clock.advance(0.25)
+            self.work()
+            self.write("b")
+            for _ in range(3):
+                self.clock.advance(1)
+                self.work()
+        self.assertEqual(len(events), 1, "at most once per minute")
+        self.assertEqual((self.sink.fault, self.sink.lost), ("disk full", 0))
+        self.store.error = None
+        self.clock.advance(1)
+        self.work()
+        self.assertEqual((self.sink.fault, self.store.stored), (None, ["a", "b"]))
+
+    def test_full_queue(self) -> None:
+        self.patch(module, "QUEUE", 2)
+        with capturedLogs() as events:
+            self.write("a", "b", "c")
+            self.assertEqual((self.sink.fault, self.sink.lost), ("the queue is full", 1))
+            self.clock.advance(0.25)
+            self.write("d")
+            self.assertEqual(self.sink.lost, 2, "a batch in progress counts")
+            self.work()
+            self.assertIsNone(self.sink.fault)
+            self.clock.advance(61)
+            self.write("e", "f", "g")
+        self.assertEqual([event["lost"] for event in events], [1, 3])
+
+    def test_unexpected_error(self) -> None:
+        """Records that cannot be written at all do not prevent the next ones."""
+        self.store.error = OverflowError("int too large")
+        self.write("a")
+        self.clock.advance(0.25)
+        self.work()
+        self.assertEqual((self.sink.fault, self.sink.lost), ("int too large", 1))
+        self.store.error = None
+        self.write("b")
+        self.clock.advance(1)
+        self.work()
+        self.assertEqual((self.sink.fault, self.store.stored), (None, ["b"]))
+
+    def test_prune(self) -> None:
+        """Old records are deleted every minute, between batches."""
+        self.store.left = 15
+        self.write("a")
+        self.clock.advance(0.25)
+        self.work()
+        self.assertEqual(self.store.pruned, [(NOW - 172800, 1000)] * 10)
+        self.clock.advance(0.25)
+        self.work()
+        self.assertEqual(len(self.store.pruned), 16)
+        self.write("b")
+        self.clock.advance(1)
+        self.work()
+        self.assertEqual(len(self.store.pruned), 16)
+        self.write("c")
+        self.clock.advance(60)
+        self.work()
+        self.assertEqual(len(self.store.pruned), 17)
+
+    def test_close(self) -> None:
+        """Closing writes the batch in progress and the queue."""
+        self.write("a")
+        self.clock.advance(0.25)
+        self.write("b")
+        self.sink.close()
+        self.assertEqual((self.store.stored, self.store.closed), (["a", "b"], True))
+        self.work()
+        self.assertEqual(self.store.stored, ["a", "b"])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_close_after_failure(self) -> None:
+        self.store.error = StoreError("disk full")
+        self.write("a")
+        self.sink.close()
+        self.assertEqual((self.sink.lost, self.store.closed), (1, True))
+
+    def test_close_during_a_failure(self) -> None:
+        """The end of a call after the sink was closed changes nothing."""
+        self.write("a")
+        self.clock.advance(0.25)
+        self.sink.close()
+        self.store.error = StoreError("closed")
+        self.work()
+        self.assertEqual((self.sink.lost, self.sink.fault), (0, None))
+
+    def test_close_without_records(self) -> None:
+        self.sink.close()
+        self.assertTrue(self.store.closed)
+
+    def test_stopped_threads(self) -> None:
+        """The records of a cancelled call are written when the sink is closed."""
+        self.patch(module, "_BATCH_SECONDS", 0.0)
+        threads = Threads(ThreadlessReactor(), "store", 0)
+        sink = StoreAudit(self.clock, threads, self.store, now=lambda: NOW, days=2, max_bytes=1000)
+        sink.write(ALLOWED)
+        self.clock.advance(0)
+        threads.stop()
+        self.assertEqual((sink.lost, sink.fault, self.clock.getDelayedCalls()), (0, None, []))
+        sink.close()
+        self.assertEqual(self.store.stored, [ALLOWED.request_id])

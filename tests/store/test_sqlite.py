@@ -1,0 +1,268 @@
+"""Tests for L{egress.store.sqlite}, with real files."""
+
+from __future__ import annotations
+
+import sqlite3
+import stat
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import attrs
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from egress.model.record import ExchangeRecord
+from egress.store import sqlite as module
+from egress.store.filter_language import parse_filter
+from egress.store.interfaces import IAuditStore, StoreError
+from egress.store.schema import MIGRATIONS
+from egress.store.sqlite import SqliteStore, open_store, open_to_read
+from tests.files import make_directory
+from tests.observability.records import ALLOWED, REFUSED
+
+T0 = 1_700_000_000.0
+
+
+def record(name: str, seconds: float = 0.0, **fields: Any) -> ExchangeRecord:
+    """Make a record with the id C{name}, some seconds after L{T0}."""
+    return attrs.evolve(ALLOWED, request_id=name, time=T0 + seconds, **fields)
+
+
+class StoreTestCase(SynchronousTestCase):
+    """Has a store."""
+
+    def setUp(self) -> None:
+        self.path = make_directory(self) / "audit #1?.db"
+        self.store = self.open()
+
+    def open(self) -> SqliteStore:
+        store = open_store(self.path)
+        self.addCleanup(store.close)
+        return store
+
+    def found(self, text: str, limit: int | None = None, *, oldest_first: bool = False) -> list[str]:
+        """Return the ids that a filter finds."""
+        found = self.store.search(parse_filter(text, T0 + 3600), limit, oldest_first)
+        return [each["requestId"] for each in found]
+
+
+class SearchTests(StoreTestCase):
+    """Filters find the records that they describe."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.store.append(
+            [
+                record("a", 1),
+                record("b", 2, url="https://other.test/v1/a/items?q=1", status=503, method="GET", rule_id=None),
+                record(
+                    "c", 3, url="https://x.api.example.com/", verdict="deny", reason="quota exceeded", observed="deny"
+                ),
+                attrs.evolve(REFUSED, request_id="d", time=T0 + 4),
+                record(
+                    "e", 5, url="tunnel.test:443", method="CONNECT", stage="tunnel", verdict="deny", rule_id="No-Admin"
+                ),
+            ]
+        )
+
+    def test_interface(self) -> None:
+        verifyObject(IAuditStore, self.store)
+
+    def test_filters(self) -> None:
+        for text, expected in (
+            ("", "edcba"),
+            ("host:api.example.com", "a"),
+            ("host:api.example.com,other.test", "ba"),
+            ("host:*.example.com", "ca"),
+            ("-host:*.example.com", "edb"),
+            ("path:/v1/items", "a"),
+            ("path:/v1/**", "ba"),
+            ("path:/v1/*", "a"),
+            ("path:/*/*/items", "b"),
+            ("status:5xx,404", "b"),
+            ("-status:201", "db"),
+            ("method:post,connect", "eca"),
+            ("verdict:deny", "ec"),
+            ("observed:deny", "c"),
+            ("outcome:bad-request", "d"),
+            ("rule:items-write", "ca"),
+            ("-rule:items-write", "edb"),
+            ("stage:tunnel", "e"),
+            ("client:2001:db8::7", "d"),
+            ("client:runner-7", "ecba"),
+            ("id:c", "c"),
+            ("since:2023-11-14T22:13:23Z", "edc"),
+            ("until:2023-11-14T22:13:22Z", "a"),
+            ("quota", "c"),
+            ('"quota exc"', "c"),
+            ('"exceeded quota"', ""),
+            ("no-admin", "e"),
+            ("other", "b"),
+            ("-quota verdict:deny", "e"),
+            ('"a\' OR 1=1 --"', ""),
+        ):
+            with self.subTest(text):
+                self.assertEqual("".join(self.found(text)), expected)
+
+    def test_limit_and_order(self) -> None:
+        self.assertEqual(self.found("", 2), ["e", "d"])
+        self.assertEqual(self.found("", 2, oldest_first=True), ["a", "b"])
+
+    def test_redacted(self) -> None:
+        """No part of the file contains a secret of a URL."""
+        self.assertEqual(self.found("hunter2"), [])
+        for path in self.path.parent.iterdir():
+            self.assertNotIn(b"hunter2", path.read_bytes())
+
+    def test_statistics(self) -> None:
+        found = self.store.statistics(parse_filter("", 0), 1)
+        self.assertEqual((found["records"], found["bytesSent"], found["bytesReceived"]), (5, 60, 1725))
+        self.assertEqual((found["first"], found["last"]), ("2023-11-14T22:13:21.000Z", "2023-11-14T22:13:25.000Z"))
+        verdicts = {each["name"]: each["records"] for each in found["verdicts"]}
+        self.assertEqual(verdicts, {"allow": 2, "deny": 2, "rejected": 1})
+        self.assertEqual((len(found["hosts"]), found["rules"]), (1, [{"name": "items-write", "records": 2}]))
+        empty = self.store.statistics(parse_filter("id:none", 0), 1)
+        self.assertEqual((empty["records"], empty["first"], empty["bytesSent"]), (0, None, 0))
+
+    def test_follow(self) -> None:
+        """New records are found in the order of writing, whatever their time is."""
+        last = self.store.last_seq()
+        self.assertEqual(last, 5)
+        self.store.append([record("late", -100), record("a")])
+        self.store.append([record("new", 6, verdict="deny")])
+        last, found = self.store.written_after(parse_filter("", 0), last)
+        self.assertEqual((last, [each["requestId"] for each in found]), (7, ["late", "new"]))
+        self.assertEqual(self.store.written_after(parse_filter("", 0), last), (7, []))
+        self.assertEqual(len(self.store.written_after(parse_filter("verdict:deny", 0), 5)[1]), 1)
+
+
+class WriteTests(StoreTestCase):
+    """Records are stored once, in files that only their owner can read."""
+
+    def test_no_duplicates(self) -> None:
+        self.store.append([record("a"), record("a", 5), record("b")])
+        self.store.append([record("b"), record("c")])
+        self.assertEqual(sorted(self.found("")), ["a", "b", "c"])
+        self.assertEqual(self.store.last_seq(), 3)
+
+    def test_same_millisecond(self) -> None:
+        names = [f"r{number}" for number in range(50)]
+        for name in names:
+            self.store.append([record(name)])
+        self.assertEqual(self.found("", oldest_first=True), names)
+
+    def test_whole_batches(self) -> None:
+        """A batch is stored as a whole, or not at all."""
+        self.assertRaises(OverflowError, self.store.append, [record("a"), record("b", 1, bytes_sent=1 << 70)])
+        self.assertEqual(self.found(""), [])
+        self.store.append([record("c")])
+        self.assertEqual(self.found(""), ["c"])
+
+    def test_two_processes(self) -> None:
+        other = self.open()
+        self.store.append([record("a")])
+        other.append([record("a"), record("b")])
+        self.assertEqual((self.found("", oldest_first=True), self.store.last_seq()), (["a", "b"], 2))
+
+    def test_permissions(self) -> None:
+        self.store.append([record("a")])
+        files = sorted(self.path.parent.iterdir())
+        self.assertGreater(len(files), 1)
+        self.assertEqual({stat.S_IMODE(path.stat().st_mode) for path in files}, {0o600})
+
+    def test_disk_full(self) -> None:
+        connection = sqlite3.connect(self.path, isolation_level=None)
+        self.addCleanup(connection.close)
+        store = SqliteStore(self.path, connection)
+        pages = connection.execute("PRAGMA page_count").fetchone()[0]
+        connection.execute(f"PRAGMA max_page_count = {pages}")
+        many = [record(f"r{number}", number) for number in range(500)]
+        error = self.assertRaises(StoreError, store.append, many)
+        self.assertIn("full", str(error))
+        connection.execute("PRAGMA max_page_count = 100000")
+        store.append(many)
+        self.assertEqual(len(self.found("")), 500)
+
+
+class PruneTests(StoreTestCase):
+    """Old records are deleted in steps."""
+
+    def prune(self, before: float, size: int = 1 << 40) -> int:
+        steps = 0
+        while self.store.prune(before, size):
+            steps += 1
+        return steps
+
+    def test_age(self) -> None:
+        self.store.append([record(f"r{number}", number, reason="pruned") for number in range(1200)])
+        self.assertEqual(self.prune(T0 + 1100), 2)
+        self.assertEqual(len(self.found("")), 100)
+        self.assertEqual(len(self.found("pruned")), 100, "the index of texts follows")
+        self.assertEqual(self.prune(T0 + 1100), 0)
+
+    def test_size(self) -> None:
+        for start in range(0, 5000, 500):
+            self.store.append([record(f"r{start + number}", start + number) for number in range(500)])
+        used = self.store.used()
+        self.prune(0, used // 2)
+        found = self.found("")
+        self.assertLessEqual(self.store.used(), used // 2)
+        self.assertGreater(len(found), 1000)
+        self.assertEqual(found[0], "r4999", "the newest records remain")
+
+    def test_size_below_the_schema(self) -> None:
+        """A limit that no file can meet ends."""
+        self.store.append([record("a")])
+        self.prune(0, 1)
+        self.assertEqual(self.found(""), [])
+
+
+class OpenTests(StoreTestCase):
+    """Opening a file."""
+
+    def test_migrations(self) -> None:
+        """The migrations that a file lacks are applied, each one once."""
+        self.store.append([record("a")])
+        with mock.patch.object(module, "MIGRATIONS", (*MIGRATIONS, ("CREATE TABLE more (x)",))):
+            self.assertRaises(StoreError, open_to_read, self.path)
+            self.open()
+            self.open()
+        error = self.assertRaises(StoreError, open_store, self.path)
+        self.assertIn("newer version", str(error))
+        self.assertIn("newer version", str(self.assertRaises(StoreError, open_to_read, self.path)))
+
+    def test_failed_migration(self) -> None:
+        """A migration is applied as a whole, or not at all."""
+        broken = (*MIGRATIONS, ("CREATE TABLE more (x)", "no SQL"))
+        with mock.patch.object(module, "MIGRATIONS", broken):
+            self.assertRaises(StoreError, open_store, self.path)
+        self.store.append([record("a")])
+        tables = sqlite3.connect(self.path).execute("SELECT name FROM sqlite_master WHERE name = 'more'").fetchall()
+        self.assertEqual(tables, [])
+
+    def test_not_a_database(self) -> None:
+        path = self.path.with_name("text")
+        path.write_bytes(b"no database" * 100)
+        self.assertIn("not a database", str(self.assertRaises(StoreError, open_store, path)))
+        self.assertIn("not a database", str(self.assertRaises(StoreError, open_to_read, path)))
+
+    def test_missing_directory(self) -> None:
+        self.assertRaises(FileNotFoundError, open_store, self.path.parent / "no" / "file")
+
+    def test_reader(self) -> None:
+        self.store.append([record("a")])
+        reader = open_to_read(self.path)
+        self.addCleanup(reader.close)
+        self.store.append([record("b")])
+        self.assertEqual(reader.last_seq(), 2)
+        self.assertIn("readonly", str(self.assertRaises(StoreError, reader.append, [record("c")])))
+
+    def test_reader_of_no_store(self) -> None:
+        missing = self.path.with_name("missing")
+        self.assertIn("does not exist", str(self.assertRaises(StoreError, open_to_read, missing)))
+        self.assertFalse(missing.exists())
+        empty = Path(self.path.with_name("empty"))
+        sqlite3.connect(empty).close()
+        empty.touch()
+        self.assertIn("start the proxy with it", str(self.assertRaises(StoreError, open_to_read, empty)))
