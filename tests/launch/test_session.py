@@ -34,12 +34,13 @@ class SessionTests(SynchronousTestCase):
         at_once(self)
         self.reactor = _Reactor()
         self.summary = Summary()
+        self.environ = {"NO_PROXY": "*", "A": "b", "EGRESS_AUTHZ_TOKEN": "hunter2"}
         self.ca_dir, self.files = make_directory(self) / "ca", make_directory(self)
 
     def start(self, *command: str) -> Any:
         config = ProxyConfig(ca_dir=self.ca_dir, listen=(Listener("tcp:8080:interface=127.0.0.1"),))
         return run_behind_proxy(
-            *(self.reactor, config, command or (sys.executable, "-c", "pass"), {"NO_PROXY": "*", "A": "b"}),
+            *(self.reactor, config, command or (sys.executable, "-c", "pass"), self.environ),
             directory=self.files,
             summary=self.summary,
         )
@@ -51,6 +52,7 @@ class SessionTests(SynchronousTestCase):
         self.assertEqual(arguments[1:], ("-c", "pass"))
         self.assertRegex(environ["HTTPS_PROXY"], r"\Ahttp://.*:8080\Z")
         self.assertEqual((environ["A"], environ.get("NO_PROXY")), ("b", None))
+        self.assertNotIn("hunter2", environ.values())
         self.assertEqual((self.files / "ca.pem").read_bytes(), (self.ca_dir / "ca.pem").read_bytes())
         self.assertEqual(environ["NODE_EXTRA_CA_CERTS"], str(self.files / "ca.pem"))
 

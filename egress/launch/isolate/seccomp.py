@@ -1,6 +1,6 @@
 """The filter of system calls: it closes ways out of the sandbox that namespaces leave open.
 
-A filter is a program for the machine of L{linux/filter.h}, which returns what to do with a call (seccomp(2)).
+A filter is a program for the machine of C{linux/filter.h}, which returns what to do with a call (seccomp(2)).
 
   - Of the address families of sockets, it allows those whose sockets belong to a network namespace.  Sockets of
     C{AF_VSOCK}, for example, reach the host of a virtual machine from all of them.
