@@ -10,6 +10,7 @@ import attrs
 from egress.store.filter_language import Between, Condition, Equals, Filter, Prefix, Subdomain, Test
 from egress.store.schema import id_at
 
+# Columns of the table exchanges; the table of texts has some of these names, too.
 _COLUMNS: Final = {
     "host": ("host",),
     "path": ("path",),
@@ -31,19 +32,29 @@ class Dialect:
 
     @ivar parameter: the placeholder of a parameter.
     @ivar matches: the operator that matches a whole value with a regular expression.
-    @ivar contains: the condition that a text is contained.
+    @ivar contains: the condition that a text is contained, in a query of C{text_table}.
+    @ivar lacks: the condition that a text is not contained, in every query.
+    @ivar text_table: the tables of a query for a text, in the order in which they are read.
+    @ivar text_id: the column with the id of a record in a query for a text.
     """
 
     parameter: str
     matches: str
     contains: str
+    lacks: str
+    text_table: str
+    text_id: str
 
 
 SQLITE: Final = Dialect(
     parameter="?",
     # An operator of SQLite that calls the function regexp, which the connection defines.
     matches="REGEXP",
-    contains="id IN (SELECT rowid FROM exchanges_text WHERE exchanges_text MATCH ?)",
+    contains="exchanges_text MATCH ?",
+    lacks="exchanges.id NOT IN (SELECT rowid FROM exchanges_text WHERE exchanges_text MATCH ?)",
+    # A query with a limit ends when the index has returned as many records: "IN" would read all of them first.
+    text_table="exchanges_text CROSS JOIN exchanges ON exchanges.id = exchanges_text.rowid",
+    text_id="exchanges_text.rowid",
 )
 
 
@@ -59,19 +70,34 @@ class Where:
     parameters: tuple[Any, ...]
 
 
-def compile_filter(given: Filter, dialect: Dialect = SQLITE) -> Where:
-    """Compile a filter for the condition of a query."""
-    parts: list[Where] = []
-    if given.since is not None:
-        parts.append(Where(f"id >= {dialect.parameter}", (id_at(given.since),)))
-    if given.until is not None:
-        parts.append(Where(f"id < {dialect.parameter}", (id_at(given.until),)))
-    parts += [_condition(each, dialect) for each in given.conditions]
+@attrs.frozen
+class Query:
+    """The parts of a query for the records of a filter.
+
+    @ivar table: the tables.
+    @ivar where: the condition.
+    @ivar id: the column by which to order the records.
+    """
+
+    table: str
+    where: Where
+    id: str
+
+
+def compile_filter(given: Filter, dialect: Dialect = SQLITE) -> Query:
+    """Compile a filter for a query."""
     wanted = [text.text for text in given.texts if not text.negated]
+    table, column = (dialect.text_table, dialect.text_id) if wanted else ("exchanges", "exchanges.id")
+    parts: list[Where] = []
     if wanted:
         parts.append(Where(dialect.contains, (" AND ".join(map(_phrase, wanted)),)))
-    parts += [Where(f"NOT {dialect.contains}", (_phrase(text.text),)) for text in given.texts if text.negated]
-    return _joined(" AND ", parts) if parts else Where("1 = 1", ())
+    if given.since is not None:
+        parts.append(Where(f"{column} >= {dialect.parameter}", (id_at(given.since),)))
+    if given.until is not None:
+        parts.append(Where(f"{column} < {dialect.parameter}", (id_at(given.until),)))
+    parts += [_condition(each, dialect) for each in given.conditions]
+    parts += [Where(dialect.lacks, (_phrase(text.text),)) for text in given.texts if text.negated]
+    return Query(table, _joined(" AND ", parts) if parts else Where("1 = 1", ()), column)
 
 
 def _phrase(text: str) -> str:
@@ -86,7 +112,7 @@ def _joined(operator: str, parts: Iterable[Where]) -> Where:
 
 
 def _condition(given: Condition, dialect: Dialect) -> Where:
-    columns = _COLUMNS[given.field]
+    columns = [f"exchanges.{name}" for name in _COLUMNS[given.field]]
     parts = []
     equal = tuple(_clean(test.value) for test in given.tests if isinstance(test, Equals))
     for column in columns:

@@ -30,7 +30,7 @@ MIGRATIONS: Final = (
         "CREATE TABLE last_seq (seq INTEGER NOT NULL)",
         "INSERT INTO last_seq VALUES (0)",
         "CREATE VIRTUAL TABLE exchanges_text USING fts5 "
-        "(reason, url, rule_id, content='exchanges', content_rowid='id', detail='full')",
+        "(reason, url, rule_id, content='exchanges', content_rowid='id', columnsize=0)",
         "CREATE TRIGGER exchanges_insert AFTER INSERT ON exchanges BEGIN "
         "INSERT INTO exchanges_text (rowid, reason, url, rule_id) VALUES (new.id, new.reason, new.url, new.rule_id); "
         "END",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import RLock
@@ -34,7 +34,7 @@ _FOLLOW_ROWS: Final = 1000
 _ROW: Final = f"id, seq, {', '.join(INSERTED)}"
 _PLACES: Final = ", ".join("?" * (len(INSERTED) + 2))
 _INSERT: Final = f"INSERT INTO exchanges ({_ROW}) VALUES ({_PLACES}) ON CONFLICT (request_id) DO NOTHING"
-_SELECT: Final = f"SELECT {', '.join(SELECTED)} FROM exchanges"
+_SELECTED: Final = ", ".join(f"exchanges.{name}" for name in SELECTED)
 
 
 @contextmanager
@@ -51,14 +51,36 @@ class SqliteStore:
     """An audit store in a file.  Its methods can be called in any thread.
 
     @param path: the file.
-    @param connection: the connection; C{egress.store.sqlite.open_store} and L{open_to_read} make it.
+    @param connect: connects to the file; L{open_store} and L{open_to_read} use this class.
     """
 
-    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+    def __init__(self, path: Path, connect: Callable[[], sqlite3.Connection]) -> None:
         self._path = path
-        self._connection = connection
+        self._connect = connect
+        self._opened: sqlite3.Connection | None = None
+        self._closed = False
         self._lock = RLock()
-        connection.create_function("regexp", 2, _regexp, deterministic=True)
+
+    @property
+    def _connection(self) -> sqlite3.Connection:
+        """The connection, which the first use opens."""
+        if self._closed:
+            raise StoreError(f"{self._path}: is closed")
+        if self._opened is None:
+            self._opened = self._connect()
+            self._opened.create_function("regexp", 2, _regexp, deterministic=True)
+        return self._opened
+
+    def release(self) -> None:
+        """Close the connection until the next use.
+
+        A daemon is a child of the process that loads its configuration, and no connection may be used after C{fork(2)}
+        (https://www.sqlite.org/howtocorrupt.html, section 2.6).
+        """
+        with self._lock:
+            if self._opened is not None:
+                self._opened.close()
+                self._opened = None
 
     def migrate(self) -> None:
         """Apply the migrations that the file lacks, one process at a time.
@@ -92,13 +114,14 @@ class SqliteStore:
     def _transaction(self) -> Iterator[Any]:
         """Run statements under the write lock of the file, all of them or none."""
         with self._lock, _reported(self._path):
-            run = self._connection.execute
+            connection = self._connection
+            run = connection.execute
             run("BEGIN IMMEDIATE")
             try:
                 yield run
                 run("COMMIT")
             except BaseException:
-                if self._connection.in_transaction:
+                if connection.in_transaction:
                     run("ROLLBACK")
                 raise
 
@@ -149,22 +172,26 @@ class SqliteStore:
 
     def search(self, given: Filter, limit: int | None, oldest_first: bool = False) -> Iterator[Mapping[str, Any]]:
         """Find records; see L{IAuditStore.search}."""
-        where = compile_filter(given)
+        query = compile_filter(given)
         order = "ASC" if oldest_first else "DESC"
         # SQLite has no limit for a negative number.
-        values = (*where.parameters, -1 if limit is None else limit)
+        values = (*query.where.parameters, -1 if limit is None else limit)
         with self._lock, _reported(self._path):
-            cursor = self._connection.execute(f"{_SELECT} WHERE {where.text} ORDER BY id {order} LIMIT ?", values)
+            cursor = self._connection.execute(
+                f"SELECT {_SELECTED} FROM {query.table} WHERE {query.where.text} ORDER BY {query.id} {order} LIMIT ?",
+                values,
+            )
             while rows := cursor.fetchmany(_FOLLOW_ROWS):
                 yield from map(document_of, rows)
 
     def written_after(self, given: Filter, seq: int) -> tuple[int, list[Mapping[str, Any]]]:
         """Find the records written after another one; see L{IAuditStore.written_after}."""
-        where = compile_filter(given)
+        query = compile_filter(given)
         with self._lock, _reported(self._path):
             last = min(self.last_seq(), seq + _FOLLOW_ROWS)
             rows = self._connection.execute(
-                f"{_SELECT} WHERE seq > ? AND seq <= ? AND {where.text} ORDER BY seq", (seq, last, *where.parameters)
+                f"SELECT {_SELECTED} FROM {query.table} WHERE {query.where.text} AND seq > ? AND seq <= ? ORDER BY seq",
+                (*query.where.parameters, seq, last),
             ).fetchall()
         return last, list(map(document_of, rows))
 
@@ -175,12 +202,12 @@ class SqliteStore:
 
     def statistics(self, given: Filter, top: int) -> Mapping[str, Any]:
         """Count records; see L{IAuditStore.statistics}."""
-        where = compile_filter(given)
-        values = where.parameters
+        query = compile_filter(given)
+        table, where, values = query.table, query.where.text, query.where.parameters
 
         def groups(column: str, limit: int) -> list[dict[str, Any]]:
             rows = self._connection.execute(
-                f"SELECT {column}, count(*) FROM exchanges WHERE {where.text} AND {column} IS NOT NULL "
+                f"SELECT {column}, count(*) FROM {table} WHERE {where} AND {column} IS NOT NULL "
                 f"GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT ?",
                 (*values, limit),
             )
@@ -189,7 +216,7 @@ class SqliteStore:
         with self._lock, _reported(self._path):
             number, first, last, sent, received = self._connection.execute(
                 "SELECT count(*), min(time_ms), max(time_ms), total(bytes_sent), total(bytes_received) "
-                f"FROM exchanges WHERE {where.text}",
+                f"FROM {table} WHERE {where}",
                 values,
             ).fetchone()
             return {
@@ -198,15 +225,16 @@ class SqliteStore:
                 "last": None if last is None else written_time(last / 1000),
                 "bytesSent": int(sent),
                 "bytesReceived": int(received),
-                "verdicts": groups("verdict", -1),
-                "hosts": groups("host", top),
-                "rules": groups("rule_id", top),
+                "verdicts": groups("exchanges.verdict", -1),
+                "hosts": groups("exchanges.host", top),
+                "rules": groups("exchanges.rule_id", top),
             }
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file; every later call fails."""
         with self._lock:
-            self._connection.close()
+            self.release()
+            self._closed = True
 
 
 def _regexp(pattern: str, value: str | None) -> bool:
@@ -216,22 +244,25 @@ def _regexp(pattern: str, value: str | None) -> bool:
 def open_store(path: Path) -> SqliteStore:
     """Open an audit store to write to it, and create it if it does not exist, with permissions for only its owner.
 
+    The file is checked now, and connected to again by the first use (L{SqliteStore.release}).
+
     @raise StoreError: if it cannot be written.
     @raise OSError: if the file cannot be created.
     """
     os.close(open_log(path))
-    with _reported(path):
+
+    def connect() -> sqlite3.Connection:
         connection = sqlite3.connect(path, _BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-        try:
-            # Readers do not wait for writers.  A record that was written survives the end of the process.
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = NORMAL")
-            connection.execute("PRAGMA journal_size_limit = 16777216")
-            store = SqliteStore(path, connection)
-            store.migrate()
-        except BaseException:
-            connection.close()
-            raise
+        # Readers do not wait for writers.  A record that was written survives the end of the process.
+        for setting in ("journal_mode = WAL", "synchronous = NORMAL", "journal_size_limit = 16777216"):
+            connection.execute(f"PRAGMA {setting}")
+        return connection
+
+    store = SqliteStore(path, connect)
+    try:
+        store.migrate()
+    finally:
+        store.release()
     return store
 
 
@@ -242,18 +273,20 @@ def open_to_read(path: Path) -> SqliteStore:
     """
     if not path.is_file():
         raise StoreError(f"{path}: does not exist: specify the file of --audit-store")
-    with _reported(path):
-        connection = sqlite3.connect(
+
+    def connect() -> sqlite3.Connection:
+        return sqlite3.connect(
             f"{path.absolute().as_uri()}?mode=ro",
             _BUSY_SECONDS,
             uri=True,
             isolation_level=None,
             check_same_thread=False,
         )
-        store = SqliteStore(path, connection)
-        try:
-            store.check_readable()
-        except BaseException:
-            connection.close()
-            raise
+
+    store = SqliteStore(path, connect)
+    try:
+        store.check_readable()
+    except StoreError:
+        store.close()
+        raise
     return store

@@ -19,39 +19,56 @@ class CompileTests(SynchronousTestCase):
         expected: tuple[Any, ...]
         for text, where, expected in (
             ("", "1 = 1", ()),
-            ("host:a,b", "(host IN (?, ?))", ("a", "b")),
-            ("host:a,*.b", "(host IN (?) OR substr(host, length(host) - 1) = ?)", ("a", ".b")),
-            ("-rule:x", "(rule_id IN (?)) IS NOT TRUE", ("x",)),
-            ("status:5xx", "(status BETWEEN ? AND ?)", (500, 599)),
-            ("path:/a/**", "(substr(path, 1, 3) = ?)", ("/a/",)),
-            ("path:/*", "(path REGEXP ?)", ("/[^/]*",)),
-            ("client:c", "(client_address IN (?) OR identity IN (?))", ("c", "c")),
-            ("since:1970-01-01T00:00:01Z", "id >= ?", (1000 << 20,)),
-            ("until:1970-01-01T00:00:01Z", "id < ?", (1000 << 20,)),
-            ("since:9999-12-31T23:00:00Z", "id >= ?", ((1 << 63) - 1,)),
+            ("host:a,b", "(exchanges.host IN (?, ?))", ("a", "b")),
+            (
+                "host:a,*.b",
+                "(exchanges.host IN (?) OR substr(exchanges.host, length(exchanges.host) - 1) = ?)",
+                ("a", ".b"),
+            ),
+            ("-rule:x", "(exchanges.rule_id IN (?)) IS NOT TRUE", ("x",)),
+            ("status:5xx", "(exchanges.status BETWEEN ? AND ?)", (500, 599)),
+            ("path:/a/**", "(substr(exchanges.path, 1, 3) = ?)", ("/a/",)),
+            ("path:/*", "(exchanges.path REGEXP ?)", ("/[^/]*",)),
+            ("client:c", "(exchanges.client_address IN (?) OR exchanges.identity IN (?))", ("c", "c")),
+            ("since:1970-01-01T00:00:01Z", "exchanges.id >= ?", (1000 << 20,)),
+            ("until:1970-01-01T00:00:01Z", "exchanges.id < ?", (1000 << 20,)),
+            ("since:9999-12-31T23:00:00Z", "exchanges.id >= ?", ((1 << 63) - 1,)),
         ):
             with self.subTest(text):
                 found = compile_filter(parse_filter(text, 0))
-                self.assertEqual((found.text, found.parameters), (where, expected))
+                self.assertEqual((found.where.text, found.where.parameters), (where, expected))
+                self.assertEqual((found.table, found.id), ("exchanges", "exchanges.id"))
 
     def test_texts(self) -> None:
         """Texts are one query of the index, so that it is read once."""
-        found = compile_filter(parse_filter('a "b c" -d', 0))
-        self.assertEqual(found.parameters, ('"a" * AND "b c" *', '"d" *'))
-        self.assertIn(" AND NOT id IN ", found.text)
+        found = compile_filter(parse_filter('a "b c" -d since:1970-01-01', 0))
+        self.assertEqual(found.where.parameters, ('"a" * AND "b c" *', 0, '"d" *'))
+        self.assertTrue(found.where.text.startswith("exchanges_text MATCH ? AND exchanges_text.rowid >= ? AND "))
+        self.assertIn("exchanges.id NOT IN ", found.where.text)
+        self.assertEqual(found.id, "exchanges_text.rowid")
 
     def test_dialect(self) -> None:
         """Another database has other placeholders and operators."""
-        postgres = Dialect(parameter="%s", matches="~", contains="text @@ to_tsquery(%s)")
+        postgres = Dialect(
+            parameter="%s",
+            matches="~",
+            contains="words @@ to_tsquery(%s)",
+            lacks="NOT words @@ to_tsquery(%s)",
+            text_table="exchanges",
+            text_id="exchanges.id",
+        )
         found = compile_filter(parse_filter("status:404 path:/* word", 0), postgres)
-        self.assertEqual(found.text, "(status BETWEEN %s AND %s) AND (path ~ %s) AND text @@ to_tsquery(%s)")
+        self.assertEqual(
+            found.where.text,
+            "words @@ to_tsquery(%s) AND (exchanges.status BETWEEN %s AND %s) AND (exchanges.path ~ %s)",
+        )
 
     @given(some.text(min_size=1))
     def test_values_are_parameters(self, value: str) -> None:
         """No value of the user becomes a part of the statement."""
         tests = (Equals(value), Subdomain(value), Prefix(value), Matches(value))
         parts = Filter((Condition("host", tests), Condition("rule", tests, negated=True)), (Text(value),))
-        found = compile_filter(parts)
+        found = compile_filter(parts).where
         self.assertEqual(found.text.count("?"), len(found.parameters))
         length = str(len(value.encode("utf-8", "backslashreplace").decode("utf-8")))
         without = found.text.replace(length, "").translate({ord(each): None for each in "0123456789"})
@@ -62,6 +79,8 @@ class CompileTests(SynchronousTestCase):
             ),
             (Text("x"),),
         )
-        self.assertEqual(without, compile_filter(other).text.translate({ord(each): None for each in "0123456789"}))
+        self.assertEqual(
+            without, compile_filter(other).where.text.translate({ord(each): None for each in "0123456789"})
+        )
         for parameter in found.parameters:
             str(parameter).encode("utf-8")

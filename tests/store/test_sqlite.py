@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import stat
 from pathlib import Path
@@ -174,7 +175,7 @@ class WriteTests(StoreTestCase):
     def test_disk_full(self) -> None:
         connection = sqlite3.connect(self.path, isolation_level=None)
         self.addCleanup(connection.close)
-        store = SqliteStore(self.path, connection)
+        store = SqliteStore(self.path, lambda: connection)
         pages = connection.execute("PRAGMA page_count").fetchone()[0]
         connection.execute(f"PRAGMA max_page_count = {pages}")
         many = [record(f"r{number}", number) for number in range(500)]
@@ -249,6 +250,24 @@ class OpenTests(StoreTestCase):
 
     def test_missing_directory(self) -> None:
         self.assertRaises(FileNotFoundError, open_store, self.path.parent / "no" / "file")
+
+    def test_release(self) -> None:
+        """Until the first use, the process has no open file, so that it can become a daemon."""
+        store = open_store(self.path)
+        self.assertEqual(self.open_files(), [])
+        store.append([record("a")])
+        self.assertNotEqual(self.open_files(), [])
+        store.release()
+        store.release()
+        self.assertEqual(store.last_seq(), 1)
+        store.close()
+        self.assertEqual(self.open_files(), [])
+        self.assertIn("is closed", str(self.assertRaises(StoreError, store.last_seq)))
+
+    def open_files(self) -> list[str]:
+        """Return the open files of this process that belong to the store."""
+        names = [os.readlink(path) for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
+        return [name for name in names if name.startswith(str(self.path.absolute()))]
 
     def test_reader(self) -> None:
         self.store.append([record("a")])

@@ -1,0 +1,131 @@
+"""The times of searches in an audit store of a million records: C{python -m benchmarks.store}."""
+
+from __future__ import annotations
+
+import argparse
+import random
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from egress.model.decision import ClientIdentity
+from egress.model.record import ExchangeRecord
+from egress.store.filter_language import Filter, parse_filter
+from egress.store.sqlite import SqliteStore, open_store, open_to_read
+
+_BATCH: Final = 1000
+_LIMIT: Final = 100
+_TIMES: Final = 5
+_DAY: Final = 86400.0
+_WORDS: Final = ("quota", "writes", "items", "release", "nightly", "vendor", "mirror", "login", "upload", "budget")
+
+# The searches: what each is for, and the filter.
+SEARCHES: Final = (
+    ("host and time", "host:api7.example since:2h until:1h"),
+    ("host and time, over all records", "host:api7.example since:1d"),
+    ("rare text in reasons", '"ticket 4711"'),
+    ("frequent text in reasons", '"quota"'),
+    ("frequent text that no record of a host has", '"quota" host:no.example since:1h'),
+    ("denials", "verdict:deny since:1h"),
+    ("rule and time", "rule:rule-3 since:1h"),
+    ("subdomains", "host:*.example status:5xx since:1h"),
+    ("path", "path:/v1/*/items since:1h"),
+    ("id", "id:r500000"),
+)
+
+
+def records(number: int, now: float) -> Iterator[ExchangeRecord]:
+    """Make records of one day, with 1000 hosts, of which few have most of the requests."""
+    chance = random.Random(14)  # noqa: S311 - no secret
+    for index in range(number):
+        host = int(1000 * chance.random() ** 3)
+        denied = chance.random() < 0.05
+        reason = f"{chance.choice(_WORDS)} {chance.choice(_WORDS)} policy, ticket {chance.randrange(100_000)}"
+        yield ExchangeRecord(
+            time=now - _DAY + index * _DAY / number,
+            request_id=f"r{index}",
+            client=ClientIdentity(f"10.0.{index % 4}.{index % 250}", 40000 + index % 20000, f"job-{index % 50}"),
+            stage="request",
+            method=chance.choice(("GET", "GET", "GET", "POST")),
+            url=f"https://api{host}.example/v1/{index % 977}/items?page={index}",
+            verdict="deny" if denied else "allow",
+            outcome="denied" if denied else "forwarded",
+            reason=reason,
+            decided_by="policy",
+            rule_id=f"rule-{chance.randrange(40)}",
+            decision_seconds=0.0001,
+            status=403 if denied else chance.choice((200, 200, 200, 200, 404, 502)),
+            bytes_sent=100,
+            bytes_received=2000,
+            duration=0.05,
+            address="192.0.2.9",
+            upstream=None,
+            observed=None,
+            source=None,
+        )
+
+
+def fill(store: SqliteStore, number: int, now: float) -> float:
+    """Store records, and return the seconds that the store took."""
+    seconds = 0.0
+    batch = []
+    for record in records(number, now):
+        batch.append(record)
+        if len(batch) == _BATCH:
+            seconds += elapsed(partial(store.append, batch))
+            batch = []
+    return seconds + elapsed(partial(store.append, batch))
+
+
+def elapsed(call: Callable[[], object]) -> float:
+    """Return the seconds that a call takes."""
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def found_in(store: SqliteStore, wanted: Filter) -> list[Mapping[str, Any]]:
+    """Return the records that a search finds."""
+    return list(store.search(wanted, _LIMIT))
+
+
+def main() -> None:
+    """Fill a store, and print the times."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--records", type=int, default=1_000_000, help="[default: %(default)s]")
+    given = parser.parse_args()
+    now = time.time()
+    with tempfile.TemporaryDirectory(prefix="egress-store-") as directory:
+        path = Path(directory) / "audit.db"
+        store = open_store(path)
+        seconds = fill(store, given.records, now)
+        used = store.used()
+        store.close()
+        print(
+            f"{given.records} records: {seconds / given.records * 1e6:.0f} us and {used / given.records:.0f} bytes each"
+        )
+        reader = open_to_read(path)
+        print(
+            f"\n| Search | Filter | Records | First (ms) | Median of {_TIMES} (ms) |\n| --- | --- | --- | --- | --- |"
+        )
+        for what, text in SEARCHES:
+            wanted = parse_filter(text, now)
+            found = found_in(reader, wanted)
+            # A new connection has no pages in its cache.
+            other = open_to_read(path)
+            search = partial(found_in, other, wanted)
+            first = elapsed(search)
+            times = sorted(elapsed(search) for _ in range(_TIMES))
+            other.close()
+            print(
+                f"| {what} | `{text}` | {len(found)} | {first * 1000:.1f} | {times[_TIMES // 2] * 1000:.1f} |",
+                flush=True,
+            )
+        reader.close()
+
+
+if __name__ == "__main__":
+    main()
