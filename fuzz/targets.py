@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import sqlite3
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 from urllib.parse import unquote, unquote_to_bytes
 
+import re2
 from attrs import evolve
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -64,6 +66,9 @@ from egress.policy.match.query import has_parameter, parameter_matches, read_que
 from egress.policy.match.tristate import Match
 from egress.policy.match.work_budget import MAX_WORK, PER_CALL, TooMuchWork, WorkBudget
 from egress.policy.parse.load import PolicyError, parse_policy
+from egress.store.filter_language import FilterError, parse_filter
+from egress.store.filter_sql import compile_filter
+from egress.store.schema import MIGRATIONS
 from egress.tls.client_hello import MalformedHello, read_client_hello
 from egress.tls.ocsp import staple_fault
 from fuzz.issued import CERTIFICATE, ISSUER, ISSUER_KEY, NOW
@@ -677,6 +682,25 @@ def redaction(data: bytes) -> None:
     assert "hunter2" in text or "hunter2" not in redact_url(f"http://alice:hunter2@origin.test/{text}")
 
 
+def filters(data: bytes) -> None:
+    """A filter of the audit store: SQLite accepts every statement, and each value is a parameter."""
+    text = data.decode("utf-8", "surrogateescape")
+    query = None
+    with contextlib.suppress(FilterError):
+        query = compile_filter(parse_filter(text, 1_700_000_000.0))
+    if query is None:
+        return
+    assert query.where.text.count("?") == len(query.where.parameters)
+    database = sqlite3.connect(":memory:")
+    try:
+        database.create_function("regexp", 2, lambda pattern, value: re2.fullmatch(pattern, value) is not None)
+        for statement in MIGRATIONS[0]:
+            database.execute(statement)
+        database.execute(f"SELECT * FROM {query.table} WHERE {query.where.text}", query.where.parameters).fetchall()
+    finally:
+        database.close()
+
+
 def admin(data: bytes) -> None:
     """Requests to the admin API, and its endpoint: writing and reading does not change them."""
     with contextlib.suppress(ValueError, RecursionError):
@@ -724,6 +748,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         credentials,
         staple,
         redaction,
+        filters,
         admin,
     )
 }

@@ -102,7 +102,7 @@ def compile_filter(given: Filter, dialect: Dialect = SQLITE) -> Query:
 
 def _phrase(text: str) -> str:
     """Quote a text for FTS5; the last word can be incomplete."""
-    return '"' + text.replace("\0", " ").replace('"', '""') + '" *'
+    return '"' + _clean(text).replace("\0", " ").replace('"', '""') + '" *'
 
 
 def _joined(operator: str, parts: Iterable[Where]) -> Where:

@@ -356,6 +356,10 @@ TOKENS: dict[str, list[bytes]] = {
         *(b'{"method": "GET", "url": "http://a/"', b', "headers": [["a", "b"]]', b', "body": "x"', b"\\ud800", b"\\n"),
         *(b"unix:/a", b":mode=600", b"tcp:9099", b"tcp6:1", b":interface=", b"127.0.0.1", b"\\:", b"http://", b"[::1]"),
     ],
+    "filters": [
+        *(b"host:", b"path:", b"status:", b"client:", b"since:", b"rule:", b"id:", b"verdict:deny", b"-", b" ", b","),
+        *(b'"', b"\\", b"*", b"**", b"/", b"a", b"5xx", b"1h", b"'", b";", b"NEAR(", b"AND", b"^", b"\x00", b"\xff"),
+    ],
     "redaction": [
         *(b"http://", b"a:b@", b"origin.test", b"/", b"?", b"#", b"&", b"=", b"token=abc", b"password", b"sig", b";"),
         *(b"%74oken", b"%3d", b"http%3A%2F%2Fa%3Ab%40", b"ghp_0123456789abcdefghij0123456789abcdef", b"\x00", b"\n"),

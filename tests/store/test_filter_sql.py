@@ -82,5 +82,5 @@ class CompileTests(SynchronousTestCase):
         self.assertEqual(
             without, compile_filter(other).where.text.translate({ord(each): None for each in "0123456789"})
         )
-        for parameter in found.parameters:
+        for parameter in (*found.parameters, *compile_filter(Filter(texts=(Text("\udcff"),))).where.parameters):
             str(parameter).encode("utf-8")
