@@ -31,6 +31,8 @@ _PRUNE_ROWS: Final = 500
 _MERGE_PAGES: Final = -16
 _FOLLOW_ROWS: Final = 1000
 
+_READ_ACCESS: Final = "run the command as the user of the proxy"
+
 _ROW: Final = f"id, seq, {', '.join(INSERTED)}"
 _PLACES: Final = ", ".join("?" * (len(INSERTED) + 2))
 _INSERT: Final = f"INSERT INTO exchanges ({_ROW}) VALUES ({_PLACES}) ON CONFLICT (request_id) DO NOTHING"
@@ -271,8 +273,12 @@ def open_to_read(path: Path) -> SqliteStore:
 
     @raise StoreError: if it does not exist, or is not an audit store of this version.
     """
-    if not path.is_file():
-        raise StoreError(f"{path}: does not exist: specify the file of --audit-store")
+    try:
+        path.open("rb").close()
+    except FileNotFoundError as error:
+        raise StoreError(f"{path}: does not exist: specify the file of --audit-store") from error
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}: {_READ_ACCESS}") from error
 
     def connect() -> sqlite3.Connection:
         return sqlite3.connect(
@@ -286,7 +292,10 @@ def open_to_read(path: Path) -> SqliteStore:
     store = SqliteStore(path, connect)
     try:
         store.check_readable()
-    except StoreError:
+    except StoreError as error:
         store.close()
+        if isinstance(error.__cause__, sqlite3.OperationalError):
+            # The files next to it, which readers and writers share, cannot be opened.
+            raise StoreError(f"{error}: {_READ_ACCESS}") from error
         raise
     return store

@@ -277,6 +277,15 @@ class OpenTests(StoreTestCase):
         self.assertEqual(reader.last_seq(), 2)
         self.assertIn("readonly", str(self.assertRaises(StoreError, reader.append, [record("c")])))
 
+    def test_reader_without_access(self) -> None:
+        """The error names the fix, for the file and for the files next to it."""
+        with mock.patch.object(Path, "open", side_effect=PermissionError(13, "Permission denied")):
+            error = self.assertRaises(StoreError, open_to_read, self.path)
+        self.assertEqual(str(error), f"{self.path}: Permission denied: run the command as the user of the proxy")
+        with mock.patch.object(sqlite3, "connect", side_effect=sqlite3.OperationalError("unable to open")):
+            error = self.assertRaises(StoreError, open_to_read, self.path)
+        self.assertEqual(str(error), f"{self.path}: unable to open: run the command as the user of the proxy")
+
     def test_reader_of_no_store(self) -> None:
         missing = self.path.with_name("missing")
         self.assertIn("does not exist", str(self.assertRaises(StoreError, open_to_read, missing)))
