@@ -14,7 +14,7 @@ from egress.doctor.examination import Examination, Subject
 from egress.doctor.finding import Finding, Fix, fixes_of
 from egress.doctor.processes import Processes
 from egress.doctor.report import Report
-from egress.doctor.runtime_judgement import last_line
+from egress.doctor.runtime_judgement import error_line
 from egress.doctor.setup import shown_proxy
 from egress.runtime.threads import Threads
 
@@ -101,4 +101,4 @@ def _run(processes: Processes, command: Sequence[str], subject: Subject) -> str 
         return f"{command[0]}: {error.strerror or error}"
     if attempt.status == 0:
         return None
-    return last_line(attempt.output)
+    return error_line(attempt.output)

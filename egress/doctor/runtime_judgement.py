@@ -16,6 +16,7 @@ from egress.doctor.setup import Setup
 from egress.doctor.symptoms import Cause, cause_of
 from egress.model.quote import printable
 
+_ERROR: Final = ("error:", "fatal:")
 _MAX_TEXT: Final = 160
 # The program in PATH is that of a version manager, which has no version of it.
 _NO_PROGRAM: Final = re.compile(
@@ -50,18 +51,19 @@ def judge_attempt(runtime: Runtime, attempt: Attempt, setup: Setup) -> Finding:
     if runtime.response.search(output):
         return Finding(name, Status.OK, "uses the proxy, and trusts its CA", seconds=attempt.seconds)
     if _NO_PROGRAM.search(output):
-        return skipped(name, last_line(output))
+        return skipped(name, error_line(output))
     if runtime.unusable is not None and runtime.unusable.search(output):
-        return skipped(name, NOT_INSTALLED if runtime.unusable is LIBRARY_MISSING else last_line(output))
+        return skipped(name, NOT_INSTALLED if runtime.unusable is LIBRARY_MISSING else error_line(output))
     cause = Cause.TIMEOUT if attempt.status is None else cause_of(output)
-    text = cause.value if cause is not Cause.OTHER else f"{cause.value}: {last_line(output)}"
+    text = cause.value if cause is not Cause.OTHER else f"{cause.value}: {error_line(output)}"
     bypasses = wide_bypasses(setup.environ)
     fix = fix_for(name, cause, setup, output=output, bypasses=bypasses, command=attempt.command)
     return Finding(name, Status.FAULT, text, fix, attempt.seconds)
 
 
-def last_line(output: str) -> str:
-    """Return the last line of an output, without credentials, for a message."""
+def error_line(output: str) -> str:
+    """Return the line of an output that names an error, or else its last line, without credentials, for a message."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    text = _USERINFO.sub("//REDACTED@", printable(lines[-1], " ")) if lines else "no output"
+    errors = [line for line in lines if line.lower().startswith(_ERROR)]
+    text = _USERINFO.sub("//REDACTED@", printable((errors or lines)[-1], " ")) if lines else "no output"
     return text if len(text) <= _MAX_TEXT else f"{text[: _MAX_TEXT - 3]}..."

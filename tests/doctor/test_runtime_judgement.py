@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.doctor.finding import Finding, Status
-from egress.doctor.runtime_judgement import Attempt, judge_attempt, last_line
+from egress.doctor.runtime_judgement import Attempt, error_line, judge_attempt
 from egress.doctor.runtimes import RUNTIMES
 from tests.doctor.setups import TRUSTED, setup
 
@@ -76,7 +76,10 @@ class JudgementTests(SynchronousTestCase):
         self.assertEqual(self.judge("curl", "one\nlast\n\n").text, "failed: last")
         self.assertEqual(self.judge("curl", "").text, "failed: no output")
 
-    def test_last_line(self) -> None:
-        self.assertEqual(last_line("a\n  b\x1b[0m  \n"), "b [0m")
-        self.assertEqual(last_line("via http://ci:hunter2@proxy.test"), "via http://REDACTED@proxy.test")
-        self.assertEqual(last_line("x" * 200), f"{'x' * 157}...")
+    def test_error_line(self) -> None:
+        self.assertEqual(error_line("a\n  b\x1b[0m  \n"), "b [0m")
+        self.assertEqual(error_line("via http://ci:hunter2@proxy.test"), "via http://REDACTED@proxy.test")
+        self.assertEqual(
+            error_line("error: no default\nhelp: x\n\nStack backtrace:\n13: <unknown>"), "error: no default"
+        )
+        self.assertEqual(error_line("x" * 200), f"{'x' * 157}...")
