@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any, Final, TextIO
 
 from egress.cli.errors import CommandFailed
+from egress.cli.logs_summary import summarize, to_markdown, to_text
 from egress.cli.output import add_json, plain, write_json
 from egress.cli.parser import Parser, epilog
 from egress.cli.proxy_options import add_selected_options
@@ -93,6 +94,15 @@ def add_parser(commands: Any) -> None:
         ("Count the records of the last day", "egress logs stats since:1d"),
     )
     add_json(stats)
+    summary = _add(
+        actions,
+        "summary",
+        _summary,
+        "report all and denied requests by verdict, host and rule",
+        ("Write a report of the last day for a job or a ticket", "egress logs summary --markdown since:1d"),
+    )
+    summary.add_argument("--markdown", action="store_true", help="write Markdown")
+    add_json(summary)
     _add(
         actions,
         "export",
@@ -255,6 +265,16 @@ def _stats(
             print(f"\n{painter.paint(title, Color.BOLD)}", file=out)
         for each in found[title]:
             print(f"{each['records']:>10}  {plain(each['name'])}", file=out)
+
+
+def _summary(
+    given: argparse.Namespace, store: IAuditStore, wanted: Filter, environ: Mapping[str, str], out: TextIO
+) -> None:
+    found = summarize(store, wanted)
+    if given.json:
+        write_json(out, found)
+    else:
+        out.write(to_markdown(found) if given.markdown else to_text(found))
 
 
 def _export(

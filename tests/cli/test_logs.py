@@ -112,6 +112,12 @@ class LogsTests(CommandTestCase):
         self.assertEqual(self.logs("stats", "id:no"), "records: 0\n")
         self.assertEqual(json.loads(self.logs("stats", "--json", "verdict:deny"))["records"], 1)
 
+    def test_summary(self) -> None:
+        found = self.logs("summary", "-verdict:rejected")
+        self.assertIn("2 records from 2023-11-14T22:13:20.250Z to 2023-11-14T22:13:21.250Z, 1 denied\n", found)
+        self.assertTrue(self.logs("summary", "--markdown").startswith("## Requests\n"))
+        self.assertEqual(json.loads(self.logs("summary", "--json"))["denied"]["records"], 1)
+
     def test_export_jsonl(self) -> None:
         """The lines are those of an audit log."""
         self.assertEqual(
