@@ -163,7 +163,9 @@ class Proxy:
         """Return the records of the audit log."""
         if not self.audit.exists():
             return []
-        return [json.loads(line) for line in self.audit.read_text("utf-8").splitlines()]
+        # While it is written, a part of the last line can be visible.
+        lines = self.audit.read_text("utf-8").splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
 class IntegrationTestCase(SynchronousTestCase):

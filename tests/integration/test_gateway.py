@@ -124,5 +124,6 @@ class GatewayTests(IntegrationTestCase):
             "try: s.recv(1)\nexcept OSError as error: print(error)",
         )
         self.assertNotIn("timed out", sent.stdout)
-        records = [json.loads(line) for line in self.audit.read_text("utf-8").splitlines()]
+        lines = self.audit.read_text("utf-8").splitlines(keepends=True)
+        records = [json.loads(line) for line in lines if line.endswith("\n")]
         self.assertEqual({record["client"].rpartition(":")[0] for record in records}, {"10.99.0.2", "[fd99::2]"})

@@ -493,7 +493,9 @@ class ChromiumTests(SandboxTestCase):
         page = self.directory / "page.html"
         page.write_text("<p>content</p>")
         options = ("--headless", "--disable-gpu", f"--user-data-dir={self.directory}/profile", "--dump-dom")
-        written = yield self.sandbox(chromium, *options, page.as_uri(), HOME=str(self.directory))
+        # The user cannot write everywhere where this process can.
+        own = str(self.directory)
+        written = yield self.sandbox(chromium, *options, page.as_uri(), HOME=own, TMPDIR=own)
         self.assertIn("<p>content</p>", written)
 
 

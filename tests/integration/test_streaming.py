@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import select
 import socket
 import ssl
 import threading
@@ -307,6 +308,22 @@ class DisconnectTests(StreamingTestCase):
         client.socket.shutdown(socket.SHUT_WR)
         self.assertTrue(client.read_to_end().endswith(b"\r\n\r\nok"))
 
+    def accept_message(self, listener: socket.socket) -> Wire:
+        """Accept connections until one carries a message; a readiness check opens one without any."""
+        waiting = [listener]
+        while True:
+            readable, _, _ = select.select(waiting, [], [], PATIENCE)
+            self.assertNotEqual(readable, [], "no message")
+            for each in readable:
+                if each is listener:
+                    accepted = listener.accept()[0]
+                    self.addCleanup(accepted.close)
+                    waiting.append(accepted)
+                elif each.recv(1, socket.MSG_PEEK):
+                    return Wire(each)
+                else:
+                    waiting.remove(each)
+
     def test_a_client_that_disconnects_before_the_decision(self) -> None:
         """Nothing is forwarded for a client that has disconnected, even though the decision is an allow."""
         listener = socket.create_server(("127.0.0.1", 0))
@@ -318,7 +335,7 @@ class DisconnectTests(StreamingTestCase):
         origin = self.start_origin(lambda origin, wire: None)
         client = self.client(proxy, origin)
         client.send(f"GET {origin.url}/x HTTP/1.1\r\n{self.host(origin)}\r\n")
-        service = Wire(listener.accept()[0])
+        service = self.accept_message(listener)
         self.addCleanup(service.close)
         service.read_message()
         client.reset()
