@@ -9,22 +9,30 @@ from typing import Any, BinaryIO, Final
 
 from egress.cli.errors import Misused
 from egress.cli.progress import Progress, progress
+from egress.observability.audit_log import fields_line
 from egress.policy.learn.audit_reader import MAX_LINE, AuditLine, Notes, read_lines
+from egress.store.filter_language import Filter
+from egress.store.interfaces import StoreError
+from egress.store.location import store_to_read
 
 STDIN: Final = "-"
+_STORE: Final = "sqlite:"
 
 
 def add_argument(parser: Any) -> None:
     """Add the files to the arguments of a command."""
     parser.add_argument(
-        "audit", metavar="AUDIT.jsonl", nargs="+", help="a file that --audit-log has written; - is standard input"
+        "audit",
+        metavar="AUDIT.jsonl",
+        nargs="+",
+        help="a file that --audit-log has written, or an audit store such as sqlite:FILE; - is standard input",
     )
 
 
 def read_audit(names: Sequence[str], *, whole: bool = False) -> Iterator[AuditLine]:
     """Read audit logs; report unreadable lines on standard error.
 
-    @param names: the names of the files; C{"-"} for standard input.
+    @param names: the names of the files, or the locations of audit stores; C{"-"} for standard input.
     @param whole: whether every line must be valid.
     @raise Misused: when a file cannot be read, or has no line of an audit log.
     """
@@ -37,6 +45,8 @@ def _read(name: str, reading: Progress, *, whole: bool) -> Iterator[AuditLine]:
     notes = Notes()
     if name == STDIN:
         yield from read_lines(_lines(sys.stdin.buffer, reading), notes)
+    elif name.startswith(_STORE):
+        yield from read_lines(_stored(name, reading), notes)
     else:
         try:
             with Path(name).open("rb") as file:
@@ -57,10 +67,29 @@ def _read(name: str, reading: Progress, *, whole: bool) -> Iterator[AuditLine]:
 def _size(names: Sequence[str]) -> int | None:
     """Return the size of all files; C{None} if it is unknown."""
     try:
-        return None if STDIN in names else sum(Path(name).stat().st_size for name in names)
+        return (
+            None
+            if any(name == STDIN or name.startswith(_STORE) for name in names)
+            else sum(Path(name).stat().st_size for name in names)
+        )
     except OSError:
         # Reading the file reports it.
         return None
+
+
+def _stored(location: str, reading: Progress) -> Iterator[bytes]:
+    """Yield the records of an audit store as lines of an audit log, the oldest first."""
+    try:
+        store = store_to_read(location)
+        try:
+            for fields in store.search(Filter(), None, True):
+                line = fields_line(fields)
+                reading.advance(len(line))
+                yield line
+        finally:
+            store.close()
+    except StoreError as error:
+        raise Misused(str(error)) from error
 
 
 def _lines(file: BinaryIO, reading: Progress) -> Iterator[bytes]:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TextIO
@@ -27,6 +25,7 @@ from egress.launch.report import WRITERS
 from egress.launch.runner import CannotRun
 from egress.launch.session import run_behind_proxy, run_client
 from egress.launch.summary import Style, Summary
+from egress.launch.work_directory import work_directory
 from egress.policy.learn.suggest import MAX_RULES
 from egress.policy.learn.writer import write_policy
 from egress.resources import read_rules
@@ -38,7 +37,6 @@ FAILED: Final = 125
 _LISTEN: Final = "tcp:0:interface=127.0.0.1"
 # The connections of processes that outlive the command end after this time.
 _DRAIN: Final = "1s"
-_DIRECTORY: Final = "egress-run-"
 
 
 class RunFailed(CommandFailed):
@@ -151,7 +149,7 @@ def _run(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> 
         session = run_behind_proxy
         if given.isolate:
             session = partial(run_isolated, writable=None if given.isolate_fs is None else _directories(given))
-        with _directory() as directory:
+        with work_directory() as directory:
             status: int = run(
                 lambda reactor: session(reactor, config, command, environ, directory=directory, summary=summary)
             )
@@ -198,25 +196,13 @@ def _run_with_running_proxy(given: argparse.Namespace, command: Sequence[str], e
     proxy = ProxyUrl(given.proxy)
     config = ca_config(arguments, environ)
     proxy.check_reachable()
-    with _directory() as directory:
+    with work_directory() as directory:
         files = write_files(config, directory, proxy, environ)
         status: int = run(lambda reactor: run_client(reactor, proxy.text, command, environ, files=files))
     if not given.quiet:
         note = f"the audit log of the proxy {proxy} has the requests"
         _print_summary(command, lambda style: [style(note, None)], environ)
     return status
-
-
-@contextmanager
-def _directory() -> Iterator[Path]:
-    """Make a directory for the files that the command trusts, and remove it at the end.
-
-    Everyone can read it, because programs such as apt read their files as another user.
-    """
-    with tempfile.TemporaryDirectory(prefix=_DIRECTORY) as name:
-        path = Path(name)
-        path.chmod(0o755)
-        yield path
 
 
 def _check_isolation(given: argparse.Namespace, arguments: Mapping[str, Sequence[str]]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from twisted.internet.defer import CancelledError
@@ -93,21 +93,23 @@ class StoreAudit:
         batch = self._batch = [self._queue.popleft() for _ in range(min(_BATCH, len(self._queue)))]
         self._offload(lambda: self._work(batch)).addCallbacks(self._written, self._not_written)
 
-    def _work(self, batch: list[ExchangeRecord]) -> bool:
+    def _work(self, batch: list[ExchangeRecord]) -> tuple[bool, list[str]]:
         """Write records and delete old ones, in the thread.
 
-        @return: whether there are more records to delete.
+        @return: whether there are more records to delete, and the errors of records that cannot be stored.
         """
-        if batch:
-            self._store.append(batch)
+        errors = append_all(self._store, batch)
         if self._clock.seconds() < self._prune_at:
-            return False
+            return False, errors
         before = self._now() - self._days * _DAY
-        return all(self._store.prune(before, self._max_bytes) for _ in range(_PRUNE_STEPS))
+        return all(self._store.prune(before, self._max_bytes) for _ in range(_PRUNE_STEPS)), errors
 
-    def _written(self, more: bool) -> None:
+    def _written(self, result: tuple[bool, list[str]]) -> None:
+        more, errors = result
         self._batch = []
         self.fault = None
+        if errors:
+            self._failed(errors[0], len(errors))
         if not more and self._clock.seconds() >= self._prune_at:
             self._prune_at = self._clock.seconds() + _PRUNE_SECONDS
         if not self._closed and (self._queue or more):
@@ -126,8 +128,8 @@ class StoreAudit:
                 return
             self._failed(failure.getErrorMessage(), 0)
         else:
-            # A record that cannot be written must not prevent the others.
-            self._failed(failure.getErrorMessage(), len(batch))
+            # The records are stored: the error is that of the deletion of old ones.
+            self._failed(failure.getErrorMessage(), 0)
         self._schedule(_RETRY_SECONDS)
 
     def close(self) -> None:
@@ -141,10 +143,12 @@ class StoreAudit:
         self._queue.clear()
         try:
             # This waits for the call that runs in the thread.  The store ignores the records that it wrote.
-            if records:
-                self._store.append(records)
-        except Exception as error:  # noqa: BLE001 - the proxy ends in any case
+            errors = append_all(self._store, records)
+        except StoreError as error:
             self._failed(str(error), len(records))
+        else:
+            if errors:
+                self._failed(errors[0], len(errors))
         self._store.close()
 
     def _failed(self, reason: str, lost: int) -> None:
@@ -155,3 +159,22 @@ class StoreAudit:
             return
         self._logged = now
         _log.error("audit store: {lost} records lost in total: {reason}", lost=self.lost, reason=reason)
+
+
+def append_all(store: IAuditStore, records: Sequence[ExchangeRecord]) -> list[str]:
+    """Store records; if one of them cannot be stored, store the others.
+
+    @return: the errors of records that cannot be stored.
+    @raise StoreError: if the store cannot be used; the records that it has are ignored when they are stored again.
+    """
+    if not records:
+        return []
+    try:
+        store.append(records)
+    except StoreError:
+        raise
+    except Exception as error:  # noqa: BLE001 - such as an integer that is too large
+        if len(records) == 1:
+            return [str(error)]
+        return [text for record in records for text in append_all(store, [record])]
+    return []

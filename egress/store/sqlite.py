@@ -13,7 +13,6 @@ from pathlib import Path
 from threading import RLock
 from typing import Any, Final
 
-import re2
 from zope.interface import implementer
 
 from egress.model.record import ExchangeRecord
@@ -240,6 +239,8 @@ class SqliteStore:
 
 
 def _regexp(pattern: str, value: str | None) -> bool:
+    import re2  # noqa: PLC0415 - a proxy without searches does not need it
+
     return value is not None and re2.fullmatch(pattern, value) is not None
 
 

@@ -6,10 +6,14 @@ import io
 import sys
 from types import SimpleNamespace
 
+import attrs
+
 from egress.cli.audit_input import read_audit
 from egress.cli.errors import Misused
 from egress.policy.learn.audit_reader import MAX_LINE
+from egress.store.sqlite import open_store
 from tests.cli.running import CommandTestCase
+from tests.observability.records import ALLOWED
 from tests.policy.audit import audit_line
 
 A, B = audit_line("GET", "http://a.test/"), audit_line("GET", "http://b.test/")
@@ -36,6 +40,16 @@ class AuditInputTests(CommandTestCase):
         self.patch(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(A)))
         self.assertEqual(self.read("-"), (["http://a.test/"], ""))
 
+    def test_store(self) -> None:
+        """The records of an audit store are read from the oldest one on."""
+        path = self.directory / "audit.db"
+        store = open_store(path)
+        self.addCleanup(store.close)
+        store.append([attrs.evolve(ALLOWED, request_id="b", time=ALLOWED.time + 1, url="http://b.test/"), ALLOWED])
+        found, said = self.read(f"sqlite:{path}", self.write("a", A))
+        self.assertEqual((found[1:], said), (["http://b.test/", "http://a.test/"], ""))
+        self.assertTrue(found[0].startswith("https://api.example.com/"))
+
     def test_bad_lines(self) -> None:
         """Invalid lines are reported with their numbers; a line that is too long counts as one and is not stored."""
         name = self.write("a", A + b"x\n" + b"y" * (3 * MAX_LINE) + b"\n" + B)
@@ -53,6 +67,7 @@ class AuditInputTests(CommandTestCase):
             (str(self.directory / "absent"), "cannot be read: No such file"),
             (str(self.directory), "cannot be read: Is a directory"),
             (self.write("pem", b"-----BEGIN\nabc\n"), "is not an audit log: 2 of 2 lines"),
+            (f"sqlite:{self.directory}/absent", "does not exist: specify the file of --audit-store"),
         ):
             error = self.assertRaises(Misused, self.read, name)
             self.assertIn(words, str(error))

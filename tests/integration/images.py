@@ -21,7 +21,7 @@ BASE = "localhost/base"
 # What the build files use of a base image.
 _PACKAGES = (
     *("base-files", "base-passwd", "bash", "coreutils", "curl", "dash", "debianutils", "findutils", "grep", "gzip"),
-    *("libc-bin", "mawk", "passwd", "python3", "python3-venv", "sed", "tar"),
+    *("libc-bin", "libstdc++6", "mawk", "passwd", "python3", "python3-venv", "sed", "tar"),
 )
 _TRUSTED = "/etc/ssl/certs/ca-certificates.crt"
 

@@ -30,12 +30,14 @@ class MemoryStore:
     """A store in memory.
 
     @ivar error: the error of the next calls.
+    @ivar unstorable: the ids of records that cannot be stored.
     @ivar left: how often C{prune} has more to delete.
     """
 
     def __init__(self) -> None:
         self.stored: list[str] = []
         self.error: Exception | None = None
+        self.unstorable: set[str] = set()
         self.pruned: list[tuple[float, int]] = []
         self.left = 0
         self.closed = False
@@ -43,6 +45,8 @@ class MemoryStore:
     def append(self, records: Sequence[ExchangeRecord]) -> None:
         if self.error is not None:
             raise self.error
+        if any(record.request_id in self.unstorable for record in records):
+            raise OverflowError("int too large")
         self.stored += [record.request_id for record in records if record.request_id not in self.stored]
 
     def prune(self, before: float, max_bytes: int) -> bool:
@@ -148,17 +152,35 @@ class StoreAuditTests(SynchronousTestCase):
         self.assertEqual([event["lost"] for event in events], [1, 3])
 
     def test_unexpected_error(self) -> None:
-        """Records that cannot be written at all do not prevent the next ones."""
-        self.store.error = OverflowError("int too large")
-        self.write("a")
-        self.clock.advance(0.25)
-        self.work()
-        self.assertEqual((self.sink.fault, self.sink.lost), ("int too large", 1))
-        self.store.error = None
-        self.write("b")
+        """A record that cannot be stored does not prevent the others."""
+        self.store.unstorable = {"b", "d"}
+        with capturedLogs():
+            self.write("a", "b", "c", "d")
+            self.clock.advance(0.25)
+            self.work()
+        self.assertEqual((self.sink.fault, self.sink.lost), ("int too large", 2))
+        self.assertEqual(self.store.stored, ["a", "c"])
+        self.write("e")
         self.clock.advance(1)
         self.work()
-        self.assertEqual((self.sink.fault, self.store.stored), (None, ["b"]))
+        self.assertEqual((self.sink.fault, self.store.stored), (None, ["a", "c", "e"]))
+
+    def test_unexpected_error_of_pruning(self) -> None:
+        self.patch(self.store, "prune", lambda *_: 1 / 0)
+        with capturedLogs():
+            self.write("a")
+            self.clock.advance(0.25)
+            self.work()
+        self.assertEqual((self.sink.fault, self.sink.lost), ("division by zero", 0))
+        self.assertEqual(self.store.stored, ["a"])
+        self.sink.close()
+
+    def test_unexpected_error_at_the_end(self) -> None:
+        self.store.unstorable = {"a"}
+        with capturedLogs():
+            self.write("a", "b")
+            self.sink.close()
+        self.assertEqual((self.sink.lost, self.store.stored, self.store.closed), (1, ["b"], True))
 
     def test_prune(self) -> None:
         """Old records are deleted every minute, between batches."""
