@@ -66,12 +66,10 @@ def _read(name: str, reading: Progress, *, whole: bool) -> Iterator[AuditLine]:
 
 def _size(names: Sequence[str]) -> int | None:
     """Return the size of all files; C{None} if it is unknown."""
+    if any(name == STDIN or name.startswith(_STORE) for name in names):
+        return None
     try:
-        return (
-            None
-            if any(name == STDIN or name.startswith(_STORE) for name in names)
-            else sum(Path(name).stat().st_size for name in names)
-        )
+        return sum(Path(name).stat().st_size for name in names)
     except OSError:
         # Reading the file reports it.
         return None

@@ -8,10 +8,16 @@ from typing import Final
 from egress.authz.secrets.table import SecretTable
 from egress.authz.secrets.vault import load_secret_table
 from egress.config.model import ProxyConfig
+from egress.config.options import BY_NAME, OPTIONS
 from egress.tls.ca_store import CaDirectory
 
-# The tokens of the proxy, and a URL that can have a password.
-_VARIABLES: Final = ("EGRESS_AUTHZ_TOKEN", "EGRESS_SHADOW_AUTHZ_TOKEN", "EGRESS_ADMIN_TOKEN", "EGRESS_UPSTREAM_PROXY")
+# The tokens of the proxy, and the URL that can have a password.
+_VARIABLES: Final = frozenset(
+    {
+        *(variable.name for option in OPTIONS for variable in option.variables if variable.secret),
+        BY_NAME["upstream-proxy"].variable.name,
+    }
+)
 
 
 def secret_files(config: ProxyConfig) -> list[str]:
@@ -30,7 +36,7 @@ def without_secrets(environ: Mapping[str, str], config: ProxyConfig) -> Mapping[
 
     @raise egress.config.model.ConfigError: if the table of secrets is invalid.
     """
-    secrets = {*_VARIABLES, *(secret.env for secret in _table(config).secrets.values())}
+    secrets = _VARIABLES | {secret.env for secret in _table(config).secrets.values()}
     return {name: value for name, value in environ.items() if name not in secrets}
 
 

@@ -28,7 +28,7 @@ from egress.proxy.outgoing_request import OutgoingRequest
 from egress.proxy.session_state import TRANSITIONS, SessionState
 from egress.proxy.state_machine import StateMachine
 from egress.proxy.transaction import internal_error, report_refusal
-from egress.proxy.tunnel_binding import Binding, destination_of, server_name_error, target_for_log
+from egress.proxy.tunnel_binding import Binding, TunnelBinding, destination_of, server_name_error, target_for_log
 from egress.transport.fair_turns import PIECES, Pace
 from egress.transport.lingering_close import LingeringClose
 from egress.transport.tcp import abort_without_close_notify, no_delay
@@ -390,7 +390,7 @@ class HttpSession(StateMachine[SessionState], Protocol):
     def _refuse(self, head: RequestHead, error: EgressError) -> None:
         """Send an error response for a request that did not become an exchange."""
         binding = self._binding
-        if binding is not None and error is binding.refusal:
+        if isinstance(binding, TunnelBinding) and error is binding.refusal:
             # Already recorded: the decision of the tunnel.
             request_id = binding.refusal_id
         else:

@@ -159,14 +159,10 @@ class AddressBinding:
 
     @ivar origin: the original destination.
     @ivar client: the client.
-    @ivar refusal: always C{None}, as for a tunnel that is not refused.
-    @ivar refusal_id: unused.
     """
 
     origin: Origin
     client: ClientIdentity
-    refusal: EgressError | None = attrs.field(default=None, init=False)
-    refusal_id: str = attrs.field(default="", init=False)
 
     def destination_of(self, head: RequestHead) -> tuple[RequestTarget, Origin]:
         """Return the target and the origin of a request.

@@ -32,6 +32,8 @@ class SecretsTests(SynchronousTestCase):
         environ = {
             "MINE": "hunter2",
             "EGRESS_AUTHZ_TOKEN": "hunter2",
+            "EGRESS_SHADOW_AUTHZ_TOKEN": "hunter2",
+            "EGRESS_ADMIN_TOKEN": "hunter2",
             "EGRESS_UPSTREAM_PROXY": "http://me:hunter2@p.test:1",
             "PATH": "/bin",
         }
