@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,20 @@ def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+def tcp_addresses(arguments: Sequence[str]) -> list[tuple[str, int]]:
+    """Return the TCP addresses on which a proxy with these arguments listens."""
+    found = []
+    for option, value in itertools.pairwise(arguments):
+        endpoint = re.search(r"\b(?:tcp6?|ssl):(\d+)", value)
+        if option in ("--listen", "--admin") and endpoint is not None:
+            interface = re.search(r":interface=((?:\\.|[^:\\])*)", value)
+            host = "" if interface is None else interface[1].replace("\\:", ":")
+            found.append(({"::": "::1"}.get(host, host or "127.0.0.1"), int(endpoint[1])))
+        elif option == "--metrics-port":
+            found.append(("127.0.0.1", int(value)))
+    return found
+
+
 class Proxy:
     """A running proxy.
 
@@ -133,7 +148,9 @@ class Proxy:
         if first:
             env["PYTHONPATH"] = sitecustomize(directory, first)
         self.process = Process(arguments, directory, "egressproxy", proxy_environment(**env))
-        self.process.wait_for_port(self.port)
+        # One of the ports can accept connections before another one is bound.
+        for host, port in tcp_addresses(arguments):
+            self.process.wait_for_port(port, host)
 
     @property
     def pid(self) -> int:
