@@ -22,6 +22,7 @@ from egress.policy.match.request_view import RequestView
 from egress.policy.match.work_budget import TooMuchWork
 from egress.policy.reason_template import cleaned
 from egress.policy.rule import AT_ORIGIN, DEFAULT_RULE, WANTS_ADDRESSES, WANTS_CONTENT, Rule
+from egress.policy.source_text import SourceText, digest_of
 from egress.policy.trace import RuleTrace, default_denial_reason, doubt_about, reason_with_doubt, work_exceeded_reason
 
 # The maximum number of rules to cache per origin; more are searched again each time, to limit memory.
@@ -83,6 +84,7 @@ class RuleSet:
     @ivar secrets: the names of the secrets that the policy inserts into header fields.
     @ivar ttl: time to live in seconds of a cached decision.
     @ivar cases: the test cases in the policy.
+    @ivar texts: the texts of the policy, the main one first.
     """
 
     name: str
@@ -93,11 +95,17 @@ class RuleSet:
     secrets: frozenset[str] = frozenset()
     ttl: float | None = None
     cases: tuple[Case, ...] = attrs.field(default=(), repr=False)
+    texts: tuple[SourceText, ...] = attrs.field(default=(), eq=False, repr=False)
     _finder: _Finder = attrs.field(init=False, eq=False, repr=False)
 
     @_finder.default
     def _make_finder(self) -> _Finder:
         return _Finder(self.rules)
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 digest of the policy: for one file, as C{sha256sum} prints it."""
+        return digest_of(self.texts)
 
     def decide(self, request: DecisionRequest, now: float | None = None) -> Decision:
         """Decide on a request by the first rule that matches.

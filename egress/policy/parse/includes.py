@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -47,7 +48,8 @@ def read_document(path: Path, where: str) -> Document:
     @raise PolicyError: if the file cannot be read or parsed.
     """
     try:
-        text = path.read_text("utf-8")
+        # With the line ends of the file: its digest is that of its bytes.
+        text = path.read_bytes().decode("utf-8")
     except OSError as error:
         raise PolicyError(f"{where}: cannot be read: {error.strerror}") from error
     except (UnicodeDecodeError, ValueError) as error:
@@ -55,19 +57,28 @@ def read_document(path: Path, where: str) -> Document:
     return parse_document(text, where, path)
 
 
-def resolve_includes(root: Document) -> tuple[Document, ...]:
+ReadDocument = Callable[[Path, str], Document]
+"""Parses one file; see L{read_document}."""
+
+
+def resolve_includes(root: Document, read: ReadDocument = read_document) -> tuple[Document, ...]:
     """Return a document and the documents that it includes, in the order of their rules: included documents come first.
 
     A file that is included twice takes its first position.
 
+    @param root: the document.
+    @param read: parses an included file.
+
     @raise PolicyError: if a file cannot be read or parsed, or the files include each other in a cycle.
     """
     found: dict[Path | None, Document] = {}
-    _collect(root, (), found)
+    _collect(root, (), found, read)
     return tuple(found.values())
 
 
-def _collect(document: Document, including: tuple[Path | None, ...], found: dict[Path | None, Document]) -> None:
+def _collect(
+    document: Document, including: tuple[Path | None, ...], found: dict[Path | None, Document], read: ReadDocument
+) -> None:
     known = _INCLUDED if including else _ROOT
     for key in document.table:
         if key in _ROOT - known:
@@ -89,10 +100,10 @@ def _collect(document: Document, including: tuple[Path | None, ...], found: dict
         if len(trail) > MAX_DEPTH or len(found) + len(trail) >= MAX_FILES:
             raise table.error(f"include {entry!r}: more than {MAX_DEPTH} levels or {MAX_FILES} files", "include")
         try:
-            other = read_document(path, str(path))
+            other = read(path, str(path))
         except PolicyError as error:
             raise table.error(f"include: {error.reason}", "include", index) from None
-        _collect(other, trail, found)
+        _collect(other, trail, found, read)
     found[own] = document
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timezone
 from importlib import resources
 from pathlib import Path
@@ -12,15 +13,16 @@ from egress.policy.case import Case
 from egress.policy.match.time_windows import compile_zone
 from egress.policy.parse.case_table import read_case
 from egress.policy.parse.definitions import Definitions
-from egress.policy.parse.includes import parse_document, read_document, resolve_includes
+from egress.policy.parse.includes import ReadDocument, parse_document, read_document, resolve_includes
 from egress.policy.parse.obligation_parser import secrets_in
 from egress.policy.parse.rule_parser import RuleReader
 from egress.policy.parse.toml_reader import Document, PolicyError, Table, nearest
 from egress.policy.parse.units import duration
 from egress.policy.rule import DEFAULT_RULE, Rule
 from egress.policy.rules import RuleSet
+from egress.policy.source_text import SourceText
 
-__all__ = ["PolicyError", "load_policy", "load_starter", "parse_policy"]
+__all__ = ["PolicyError", "load_policy", "load_starter", "load_texts", "parse_policy"]
 
 
 def parse_policy(text: str, where: str, name: str) -> RuleSet:
@@ -42,14 +44,32 @@ def load_policy(path: Path) -> RuleSet:
     return _rule_set(read_document(path, str(path)), f"policy {path}")
 
 
+def load_texts(texts: Sequence[SourceText], name: str) -> RuleSet:
+    """Parse the texts of a policy, which its files may not have any more.
+
+    @param texts: all texts, the main one first (L{RuleSet.texts}), perhaps with changes.
+    @param name: the value of L{RuleSet.name}.
+    @raise PolicyError: if the policy is not valid.  A file that a change of the texts includes is read.
+    """
+    known = {text.where: text for text in texts}
+
+    def read(path: Path, where: str) -> Document:
+        found = known.get(where)
+        return read_document(path, where) if found is None else parse_document(found.text, where, path)
+
+    main = texts[0]
+    # A text that has no file includes nothing.
+    return _rule_set(parse_document(main.text, main.where, Path(main.where)), name, read)
+
+
 def load_starter() -> RuleSet:
     """Parse the packaged policy, which decides if nothing else is configured."""
     text = resources.files("egress.policy").joinpath("starter.toml").read_text("utf-8")
     return parse_policy(text, "starter.toml", "policy starter")
 
 
-def _rule_set(root: Document, name: str) -> RuleSet:
-    documents = resolve_includes(root)
+def _rule_set(root: Document, name: str, read: ReadDocument = read_document) -> RuleSet:
+    documents = resolve_includes(root, read)
     table = Table(root, (), "", root.table, root.table)
     names = Definitions(documents)
     reader = RuleReader(names, table.read("timezone", _zone) or timezone.utc)
@@ -79,6 +99,7 @@ def _rule_set(root: Document, name: str) -> RuleSet:
         secrets=frozenset(secret for rule in rules for secret in secrets_in(rule.obligations)),
         ttl=table.read("ttl", duration),
         cases=tuple(cases),
+        texts=tuple(SourceText.of(document.where, document.text) for document in reversed(documents)),
     )
 
 

@@ -104,3 +104,11 @@ class DocumentTests(PolicyTestCase):
         for name in ("MAX_DEPTH", "MAX_FILES"):
             with mock.patch.object(documents, name, 2):
                 self.assertIn("include '3.toml': more than" if name == "MAX_DEPTH" else "files", self.refused(root))
+
+    def test_line_ends(self) -> None:
+        """The text has the line ends of the file, and the places of its rules are correct."""
+        path = self.directory / "dos.toml"
+        content = b'version = 1\r\n\r\n# a comment\r\n[[rules]]\r\nname = "a"\r\naction = "allow"\r\n'
+        path.write_bytes(content)
+        policy = load_policy(path)
+        self.assertEqual((policy.rules[0].where, policy.texts[0].text), (f"{path}:4", content.decode()))

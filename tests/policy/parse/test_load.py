@@ -13,8 +13,9 @@ from egress.policy.match.header_fields import MAX_MEMBERS
 from egress.policy.match.paths import MAX_READINGS
 from egress.policy.match.query import MAX_PARAMETERS
 from egress.policy.match.work_budget import MAX_WORK
-from egress.policy.parse.load import PolicyError, load_policy, load_starter, parse_policy
+from egress.policy.parse.load import PolicyError, load_policy, load_starter, load_texts, parse_policy
 from egress.policy.parse.rule_parser import KEYS
+from egress.policy.source_text import SourceText
 from tests.policy.policies import PolicyTestCase, parse, request
 
 FULL = """
@@ -311,3 +312,33 @@ class PageTests(PolicyTestCase):
         self.assertIn(f"| query | {MAX_PARAMETERS} parameters |", text)
         self.assertIn(f"| field | {MAX_MEMBERS} members |", text)
         self.assertIn(f"about {MAX_WORK / 1e6:g} ms of CPU time", text)
+
+
+class TextTests(SynchronousTestCase):
+    """The texts of a policy, which outlive its files."""
+
+    def test_texts(self) -> None:
+        """The texts have the rules of the files that were loaded, whatever the files have now."""
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        root, part = directory / "root.toml", directory / "part.toml"
+        root.write_text('version = 1\ninclude = ["part.toml"]\n[[rules]]\nname = "b"\naction = "allow"\n', "utf-8")
+        part.write_text('version = 1\n[[rules]]\nname = "a"\naction = "allow"\n', "utf-8")
+        policy = load_policy(root)
+        self.assertEqual([text.where for text in policy.texts], [str(root), str(part)])
+        self.assertEqual(policy.texts[1].text, part.read_text("utf-8"))
+        part.write_text("not TOML", "utf-8")
+        again = load_texts(policy.texts, policy.name)
+        self.assertEqual((again, again.digest), (policy, policy.digest))
+
+        changed = [policy.texts[0], SourceText.of(str(part), 'version = 1\n[[rules]]\nname = "c"\naction = "allow"\n')]
+        found = load_texts(changed, policy.name)
+        self.assertEqual([rule.rule_id for rule in found.rules], ["c", "b"])
+        self.assertNotEqual(found.digest, policy.digest)
+        error = self.assertRaises(PolicyError, load_texts, policy.texts[:1], policy.name)
+        self.assertIn("part.toml:1: is not TOML", str(error))
+
+    def test_without_a_file(self) -> None:
+        starter = load_starter()
+        (text,) = starter.texts
+        self.assertEqual((text.where, load_texts(starter.texts, "x").rules), ("starter.toml", starter.rules))
