@@ -14,15 +14,16 @@ from twisted.logger import Logger
 
 from egress.authz.chain import DecisionSources, decision_sources
 from egress.config.contradictions import OWN_AUTHORIZER, RULES_DECIDE, check
-from egress.config.model import ConfigError, Limits, Mode, ProxyConfig
+from egress.config.model import AuditFailure, ConfigError, Limits, Mode, ProxyConfig
 from egress.observability.audit_log import JsonLinesAudit, configured_audit
 from egress.proxy.listeners import ListenerSecurity, listener_security
 from egress.resources import LoadedResources, load_resources
 from egress.runtime.rlimits import clamp_to, soft_limit
 from egress.runtime.role import Role
+from egress.runtime.safe_files import make_private
 from egress.start_warnings import start_warnings
 from egress.store.interfaces import IAuditStore
-from egress.store.location import configured_store
+from egress.store.location import configured_store, sqlite_file
 from egress.tls.ca_source import CaSource, ca_source, dry_run_ca
 from egress.tls.issuer import CaError, CertificateAuthority
 
@@ -46,6 +47,8 @@ class ProxyInputs:
     @ivar ca_note: a note about the CA, for explanations.
     @ivar audit_log: the audit log, if there is one.
     @ivar audit_store: the audit store, if there is one.
+    @ivar store_fault: the reason why the default audit store is not used, with the fix; C{None}: it is, or there is
+        none.
     @ivar sources: the sources of decisions and of shadow decisions.
     @ivar listeners: the security settings of each listener, in the order of C{config.listen}.
     """
@@ -57,6 +60,7 @@ class ProxyInputs:
     ca_note: str | None
     audit_log: JsonLinesAudit | None
     audit_store: IAuditStore | None
+    store_fault: str | None
     sources: DecisionSources
     listeners: tuple[ListenerSecurity, ...]
 
@@ -94,6 +98,7 @@ def load_inputs(
             _log.warn("{option}: {text}", option=warning.option, text=warning.text)
     source = ca_source(config)
     authority, note = certificate_authority(config, source, role)
+    store, store_fault = audit_store(config, role)
     return ProxyInputs(
         config=config,
         resources=resources,
@@ -101,7 +106,8 @@ def load_inputs(
         authority=authority,
         ca_note=note,
         audit_log=audit_log(config, role),
-        audit_store=audit_store(config, role),
+        audit_store=store,
+        store_fault=store_fault,
         sources=decision_sources(config, clock, own=own, rules=resources.rules, shadow_rules=resources.shadow),
         listeners=listener_security(config, clock, in_thread),
     )
@@ -169,9 +175,25 @@ def audit_log(config: ProxyConfig, role: Role) -> JsonLinesAudit | None:
     return None if config.audit_log is None or role.is_dry_run else configured_audit(config.audit_log)
 
 
-def audit_store(config: ProxyConfig, role: Role) -> IAuditStore | None:
+def audit_store(config: ProxyConfig, role: Role) -> tuple[IAuditStore | None, str | None]:
     """Open the audit store, if there is one.
 
-    @raise ConfigError: if it cannot be written.
+    @return: the store, and the reason why the default store is not used, with the fix.
+    @raise ConfigError: if it cannot be written, unless it is the default and every record is written to an audit log
+        or can be lost.
     """
-    return None if config.audit_store is None or role.is_dry_run else configured_store(config.audit_store)
+    if config.audit_store is None or role.is_dry_run:
+        return None, None
+    if config.audit_store_required:
+        return configured_store(config.audit_store), None
+    try:
+        make_private(sqlite_file(config.audit_store).parent)
+        return configured_store(config.audit_store), None
+    except (ConfigError, OSError) as error:
+        if config.audit_log is None and config.audit_failure is AuditFailure.DENY:
+            raise
+        why = error.remedy if isinstance(error, ConfigError) else f"cannot be created: {error.strerror}"
+        fault = f"{config.audit_store} {why}; without it, egress logs finds no record: set a file, or none"
+        if role.notifies:
+            _log.warn("--audit-store: {fault}", fault=fault)
+        return None, fault

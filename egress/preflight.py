@@ -145,8 +145,13 @@ def _logs(config: ProxyConfig) -> Iterator[Finding]:
             continue
         path = Path(name)
         place = path if path.exists() else path.parent
+        if option == "--audit-store" and not config.audit_store_required:
+            # The start creates its directory, as that of the CA.
+            place = _existing(place)
         if os.access(place, os.W_OK):
             yield Finding(Level.OK, option, f"{path} is writable")
+        elif option == "--audit-store" and not config.audit_store_required:
+            yield Finding(Level.WARNING, option, f"{path} cannot be written: make {place} writable, or set none")
         else:
             yield Finding(Level.ERROR, option, f"{path} cannot be written: make {place} writable, or set another file")
 

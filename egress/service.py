@@ -69,6 +69,8 @@ class EgressProxyService(Service):
     @ivar checks: the readiness checks, by name.
     @ivar explain: explains what the proxy would do with a request, without sending it.
     @ivar admin_backend: the backend of the admin API.
+    @ivar store_fault: the reason why the default audit store is not used, with the fix; C{None}: it is, or there is
+        none.
     """
 
     def __init__(
@@ -103,6 +105,7 @@ class EgressProxyService(Service):
         resolver = resolver_for(reactor, config, self._pools.lookups)
         self._dialer = parts.dialer(sockets, config, guard=self._guard, trust=self._trust, resolver=resolver)
         self.metrics = Metrics()
+        self.store_fault = inputs.store_fault
         store = self._store_audit(inputs.audit_store)
         self._sinks = AuditSinks(self.metrics, audit, log, store)
         self._approvals = Approvals(

@@ -28,6 +28,7 @@ from egress.runtime.plugin import make_program
 from egress.runtime.startup import TcpListener, command_of, endpoint_of, fact_lines, open_endpoints, tcp_listeners
 from egress.runtime.twistd_options import CommandLine
 from egress.service import EgressProxyService
+from egress.store.location import sqlite_file
 from egress.tls.ca_source import ca_source
 from egress.tls.issuer import CertificateAuthority, time_left
 from egress.workers.service import WorkerPool
@@ -85,6 +86,7 @@ def start_message(
     authorizer: str,
     config: ProxyConfig,
     *,
+    store: Path | None = None,
     egress: str = "egress",
 ) -> str:
     """Write the start message: at most six lines with the facts that an operator needs.
@@ -94,6 +96,7 @@ def start_message(
     @param ca: the CA that signs.
     @param authorizer: the name of the authorizer.
     @param config: the configuration.
+    @param store: the file of the audit store, if there is one.
     @param egress: the command C{egress}.
     """
     now = datetime.now(timezone.utc)
@@ -105,7 +108,7 @@ def start_message(
         ("listens on", ", ".join(_listeners(addresses, config)) + workers),
         ("decides", f"{authorizer}, {_NOT_ENFORCED if observes else 'mode enforce'}"),
         ("CA", f"{certificate}, SHA-256 {ca.fingerprint}, ends {end}{limits}"),
-        ("upstream", "; ".join([_upstream(config), *_interfaces(config)])),
+        ("upstream", "; ".join([_upstream(config), *_interfaces(config, store)])),
     ]
     tcp = tcp_listeners(addresses, config.listen)
     notes = list(_notes(tcp, ca, config))
@@ -134,11 +137,13 @@ def _upstream(config: ProxyConfig) -> str:
     return f"for http {names['http']}; for https {names['https']}"
 
 
-def _interfaces(config: ProxyConfig) -> Iterator[str]:
+def _interfaces(config: ProxyConfig, store: Path | None) -> Iterator[str]:
     if config.admin is not None:
         yield f"admin {config.admin}"
     if config.metrics_port is not None:
         yield f"metrics http://{Authority(config.metrics_interface, config.metrics_port)}/metrics"
+    if store is not None:
+        yield f"audit store {store}"
 
 
 def _notes(tcp: Sequence[TcpListener], ca: CertificateAuthority, config: ProxyConfig) -> Iterator[str]:
@@ -217,4 +222,6 @@ def _make_proxy(reactor: Any, config: ProxyConfig) -> EgressProxyService | Worke
 def _message(addresses: Sequence[IAddress], proxy: EgressProxyService | WorkerPool, config: ProxyConfig) -> str:
     certificate = ca_source(config).certificate_path
     ca, authorizer = proxy.certificate_authority, proxy.authorizer_name
-    return start_message(addresses, certificate, ca, authorizer, config, egress=command_of("egress"))
+    location = config.audit_store if proxy.store_fault is None else None
+    store = None if location is None else sqlite_file(location)
+    return start_message(addresses, certificate, ca, authorizer, config, store=store, egress=command_of("egress"))

@@ -14,7 +14,7 @@ from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress import inputs
-from egress.config.model import ConfigError, Limits, Mode, ProxyConfig
+from egress.config.model import AuditFailure, ConfigError, Limits, Mode, ProxyConfig
 from egress.runtime.role import DRY_RUN, SUPERVISOR, WHOLE, Role
 from egress.store.interfaces import StoreError
 from egress.tls.ca_source import ca_source
@@ -139,7 +139,7 @@ class FunctionTests(SynchronousTestCase):
         _, note = inputs.certificate_authority(config, ca_source(config), DRY_RUN)
         self.assertIn("there is no CA", note or "")
         self.assertIsNone(inputs.audit_log(config, DRY_RUN))
-        self.assertIsNone(inputs.audit_store(config, DRY_RUN))
+        self.assertEqual(inputs.audit_store(config, DRY_RUN), (None, None))
         self.assertFalse(directory.exists())
 
     def test_unusable_ca(self) -> None:
@@ -161,3 +161,43 @@ class FunctionTests(SynchronousTestCase):
         location = f"sqlite:{Path(self.mktemp()) / 'absent' / 'audit.db'}"
         error = self.assertRaises(ConfigError, inputs.audit_store, ProxyConfig(audit_store=location), WHOLE)
         self.assertEqual((error.option, error.value), ("--audit-store", location))
+
+    def default_store(self, path: Path, role: Role = WHOLE, **options: Any) -> tuple[Any, str | None]:
+        config = ProxyConfig(audit_store=f"sqlite:{path}", audit_store_required=False, **options)
+        found = inputs.audit_store(config, role)
+        if found[0] is not None:
+            self.addCleanup(found[0].close)
+        return found
+
+    def test_default_store(self) -> None:
+        """Its directory is created like that of the CA."""
+        path = make_directory(self) / "state" / "audit.db"
+        store, fault = self.default_store(path)
+        self.assertEqual((store.last_seq(), fault), (0, None))
+        self.assertEqual((path.parent.stat().st_mode & 0o777, path.stat().st_mode & 0o777), (0o700, 0o600))
+
+    def test_unusable_default_store(self) -> None:
+        """A proxy starts without its default store, and one of its processes warns."""
+        directory = make_directory(self)
+        (directory / "file").write_text("no directory")
+        (directory / "text.db").write_bytes(b"no database" * 100)
+        for path, expected in (
+            (directory / "file" / "audit.db", "cannot be"),
+            (directory / "text.db", "not a database"),
+        ):
+            for role, number in ((WHOLE, 1), (SUPERVISOR, 1), (WORKER, 0)):
+                with self.subTest(path.name, role=role), capturedLogs() as events:
+                    store, fault = self.default_store(path, role)
+                    self.assertIsNone(store)
+                    self.assertIn(expected, fault or "")
+                    self.assertEqual([event["fault"] for event in events if "fault" in event], [fault] * number)
+
+    def test_required_default_store(self) -> None:
+        """A proxy that must record every request does not start without its only record."""
+        path = make_directory(self) / "audit.db"
+        path.write_bytes(b"no database" * 100)
+        deny = AuditFailure.DENY
+        error = self.assertRaises(ConfigError, self.default_store, path, audit_failure=deny)
+        self.assertEqual(error.option, "--audit-store")
+        log = str(path.with_name("audit.jsonl"))
+        self.assertIsNone(self.default_store(path, audit_failure=deny, audit_log=log)[0])

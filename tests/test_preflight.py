@@ -87,6 +87,15 @@ class CheckTests(SynchronousTestCase):
         self.assertIn(f"error    --ca-dir: {self.directory} is not writable", found[0])
         self.assertIn(f"error    --audit-log: {log} cannot be written: make {self.directory} writable", found[1])
 
+    def test_default_store(self) -> None:
+        """Its directory need not exist; a proxy starts without it."""
+        store = self.directory / "state" / "audit.db"
+        options: dict[str, Any] = {"audit_store": f"sqlite:{store}", "audit_store_required": False}
+        self.assertIn(f"ok       --audit-store: {store} is writable", self.found(**options))
+        self.patch(os, "access", lambda path, mode: False)
+        warning = f"warning  --audit-store: {store} cannot be written: make {self.directory} writable, or set none"
+        self.assertIn(warning, self.found(**options))
+
     def test_warnings(self) -> None:
         policy = self.directory / "policy.toml"
         policy.write_text(ASK)

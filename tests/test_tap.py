@@ -49,6 +49,7 @@ class FakeProxy(ListeningService):
 
     certificate_authority = authority()
     authorizer_name = "the starter policy"
+    store_fault: str | None = None
 
     def __init__(self) -> None:
         super().__init__(succeed((LOOPBACK,)))
@@ -66,9 +67,11 @@ class StartMessageTests(SynchronousTestCase):
         addresses: Sequence[IAddress] = (LOOPBACK,),
         certificate: Path = CERTIFICATE,
         ca: Any = None,
+        store: Path | None = None,
         **config: Any,
     ) -> str:
-        return start_message(addresses, certificate, ca or authority(), "the starter policy", ProxyConfig(**config))
+        settings = ProxyConfig(**config)
+        return start_message(addresses, certificate, ca or authority(), "the starter policy", settings, store=store)
 
     def fact(self, message: str, name: str) -> str | None:
         """Return the value of a fact in the message."""
@@ -219,6 +222,12 @@ class StartMessageTests(SynchronousTestCase):
             "none, direct; metrics http://[::1]:9090/metrics",
         )
 
+    def test_audit_store(self) -> None:
+        message = self.message(admin="unix:/run/admin.sock", store=Path("/var/lib/ca/audit.db"))
+        self.assertEqual(
+            self.fact(message, "upstream"), "none, direct; admin unix:/run/admin.sock; audit store /var/lib/ca/audit.db"
+        )
+
 
 class MakeServiceTests(Cases.AnyPlugin):
     """The function that C{twistd} calls."""
@@ -256,6 +265,17 @@ class MakeServiceTests(Cases.AnyPlugin):
         expected = start_message((LOOPBACK,), CERTIFICATE, ca, "the starter policy", config, egress="/venv/bin/egress")
         self.assertEqual(out.getvalue(), expected)
         self.assertIn('eval "$(/venv/bin/egress env --ca-dir', expected)
+
+    def test_audit_store(self) -> None:
+        """The message names the audit store only if the proxy uses it."""
+        for fault, expected in ((None, "; audit store /var/lib/ca/audit.db\n"), ("it is full", "admin.sock\n")):
+            proxy, out = FakeProxy(), io.StringIO()
+            proxy.store_fault = fault
+            self.patch(tap, "EgressProxyService", lambda *_, proxy=proxy: proxy)
+            self.patch(sys, "stdout", out)
+            with self.subTest(fault):
+                makeService(self.options("--admin", "unix:/run/admin.sock", "--ca-dir", "/var/lib/ca")).startService()
+                self.assertIn(expected, out.getvalue())
 
     def test_authorizer_that_is_not_ready(self) -> None:
         """The operator learns it before the first client."""

@@ -25,7 +25,8 @@ from egress.store.location import store_to_read
 
 # A negated condition is not an option.
 _NEGATED: Final = re.compile(f'-(?:{"|".join(FIELDS)}):|-"', re.IGNORECASE)
-_OPTIONS: Final = ("audit-store", "config")
+_OPTIONS: Final = ("audit-store", "ca-dir", "config")
+_FIELDS: Final = ("audit_store", "ca_dir")
 _LIMIT: Final = 100
 _TAIL: Final = 20
 _TOP: Final = 10
@@ -188,10 +189,12 @@ def _store(given: argparse.Namespace, environ: Mapping[str, str]) -> Iterator[IA
     arguments = {
         name: [text] for name in _OPTIONS if (text := getattr(given, name.replace("-", "_"), None)) is not None
     }
-    location = load_config(arguments, environ, only=("audit_store",)).audit_store
+    location = load_config(arguments, environ, only=_FIELDS, default_store=True).audit_store
     if location is None:
         variable = BY_NAME["audit-store"].variable.name
-        raise CommandFailed(f"the audit store is not set: use --audit-store sqlite:FILE, or the variable {variable}")
+        raise CommandFailed(
+            f"the audit store is set to none: use --audit-store sqlite:FILE, or the variable {variable}"
+        )
     store = store_to_read(location)
     try:
         yield store

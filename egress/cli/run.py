@@ -137,7 +137,7 @@ def _run(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> 
         _check_isolation(given, arguments)
         arguments.setdefault("listen", [_LISTEN])
         arguments.setdefault("drain-timeout", [_DRAIN])
-        config = load_config(arguments, environ)
+        config = load_config(arguments, environ, default_store=True)
         if given.isolate and config.client_auth is not None:
             raise RunFailed("--isolate and --client-auth: only the command reaches the proxy; remove --client-auth")
         if config.workers != 1:
@@ -165,7 +165,7 @@ def _run(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> 
         lines, summary.new_destinations = lock.finish()
         print(*map(plain, lines), sep="\n", file=sys.stderr)
         status = status or int(summary.new_destinations != [])
-    for line in _written(given, summary):
+    for line in (*summary.warnings, *_written(given, summary)):
         print(f"egress: {line}", file=sys.stderr)
     if not given.quiet:
         _print_summary(command, summary.lines, environ)

@@ -10,10 +10,12 @@ from egress.config.contradictions import RULES_DECIDE
 from egress.config.model import ConfigError, Limits, ProxyConfig
 from egress.config.options import OPTIONS
 from egress.config.parsers import ParseContext
-from egress.config.sources import gather, table_of
+from egress.config.sources import gather_all, set_values, table_of
 from egress.config.wording import made
 
 _LIMITS: Final = "limits."
+# The file of the default audit store in the state directory.
+_STORE: Final = "audit.db"
 _UPSTREAMS: Final = ("upstream_http", "upstream_https")
 
 
@@ -23,6 +25,8 @@ def load_config(
     reactor: object = None,
     directory: Path | None = None,
     only: Collection[str] | None = None,
+    *,
+    default_store: bool = False,
 ) -> ProxyConfig:
     """Load a configuration.
 
@@ -32,10 +36,13 @@ def load_config(
     @param reactor: the reactor of the endpoints.
     @param directory: the base of relative paths; C{None}: the working directory.
     @param only: the fields to load, regardless of the other options; C{None}: all fields.
+    @param default_store: whether there is an audit store in the state directory unless an option sets or unsets it;
+        otherwise, this applies only to a configuration with an admin API.
     @raise ConfigError: for the first invalid value.
     """
     place = ParseContext(Path.cwd() if directory is None else directory, reactor)
-    given = gather(OPTIONS, arguments, environ, place, only)
+    everything = gather_all(OPTIONS, arguments, environ, place)
+    given = set_values(everything, only)
     if "bypass" in given and given["bypass"].conventional and given.keys().isdisjoint(_UPSTREAMS):
         # Without an upstream proxy NO_PROXY has no effect, and its author may have used the syntax of another program.
         del given["bypass"]
@@ -45,9 +52,21 @@ def load_config(
         raise given["authz_api"].refuse("has no effect without an authorization service: set --authz-url")
     more = RULES_DECIDE if only is None else ()
     try:
-        return made(lambda fields: ProxyConfig(**_nested(fields)), given, OPTIONS, read, more)
+        store = "audit_store" not in everything and (default_store or "admin" in read)
+        make = _with_store if store else _config
+        return made(make, given, OPTIONS, read, more)
     except RuntimeError as error:
         raise ConfigError("--ca-dir", "", "the home directory is unknown: set a directory") from error
+
+
+def _config(read: Mapping[str, Any]) -> ProxyConfig:
+    return ProxyConfig(**_nested(read))
+
+
+def _with_store(read: Mapping[str, Any]) -> ProxyConfig:
+    """Create a configuration with the default audit store."""
+    directory: Path = read.get("ca_dir") or ProxyConfig().ca_dir
+    return _config({**read, "audit_store": f"sqlite:{directory / _STORE}", "audit_store_required": False})
 
 
 def _nested(read: Mapping[str, Any]) -> dict[str, Any]:

@@ -291,6 +291,7 @@ class ProxyConfig:
     @ivar allow_ports: ranges of permitted destination ports; empty: every port.
     @ivar audit_log: a file, or C{"-"} for standard output; C{None}: no audit log.
     @ivar audit_store: the audit store, as C{sqlite:FILE}; C{None}: no audit store.
+    @ivar audit_store_required: whether a proxy that cannot open the audit store does not start.
     @ivar audit_store_days: the days after which records are deleted from it.
     @ivar audit_store_size: the size above which the oldest records are deleted from it, in bytes.
     @ivar audit_failure: the behavior while the audit log or the audit store cannot be written.
@@ -351,6 +352,7 @@ class ProxyConfig:
     allow_ports: tuple[range, ...] = ()
     audit_log: str | None = None
     audit_store: str | None = None
+    audit_store_required: bool = True
     audit_store_days: int = attrs.field(default=30, validator=_positive)
     audit_store_size: int = attrs.field(default=1024 * MIB, validator=_positive)
     audit_failure: AuditFailure = AuditFailure.CONTINUE

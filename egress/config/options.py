@@ -301,8 +301,9 @@ OPTIONS: Final[tuple[Option, ...]] = (
         name="audit-store",
         group="Operation",
         metavar="sqlite:FILE",
-        help="The audit store: a database with a record of each decision, which egress logs searches.",
-        default="none",
+        help="The audit store: a database with a record of each decision, which egress logs searches. The default "
+        "with --admin, and of egress run, is audit.db in --ca-dir. none: no audit store.",
+        default="none, or audit.db (--admin)",
         fields=("audit_store",),
         parse=values.audit_store,
         clear=_NONE,

@@ -118,13 +118,32 @@ def gather(
     @return: the given values by field, without unset ones.
     @raise ConfigError: if the file cannot be used, or contains an unknown option.
     """
+    return set_values(gather_all(options, arguments, environ, place), only)
+
+
+def set_values(given: Mapping[str, RawValue], only: Collection[str] | None = None) -> dict[str, RawValue]:
+    """Return the values that do not unset their option.
+
+    @param given: the result of L{gather_all}.
+    @param only: the fields to return; C{None}: all fields.
+    """
+    return {field: value for field, value in given.items() if not value.cleared and (only is None or field in only)}
+
+
+def gather_all(
+    options: Sequence[Option], arguments: Mapping[str, Sequence[str]], environ: Mapping[str, str], place: ParseContext
+) -> dict[str, RawValue]:
+    """Determine the effective value of each field, with the values that unset an option; see L{gather}.
+
+    @raise ConfigError: if the file cannot be used, or contains an unknown option.
+    """
     known = by_name(options)
     _check_names(options, environ)
     given = dict([*_from_environment(options, environ, place), *_from_command_line(known, arguments, place)])
     file = given.pop("config", None)
     if file is not None and not file.cleared:
         given = {**dict(_from_file(known, file)), **given}
-    return {field: value for field, value in given.items() if not value.cleared and (only is None or field in only)}
+    return given
 
 
 def _check_names(options: Sequence[Option], environ: Mapping[str, str]) -> None:

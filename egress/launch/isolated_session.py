@@ -65,6 +65,7 @@ def run_isolated(
     try:
         url = f"http://{Authority(*sockets.proxy.getsockname()[:2])}"
         proxy = _proxy(reactor, config, sockets, names=names, summary=summary)
+        summary.add_warning(proxy.store_fault)
         proxy.startService()
         try:
             yield proxy.listening()

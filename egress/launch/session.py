@@ -44,6 +44,7 @@ def run_behind_proxy(
     # Before the proxy makes a CA, for example.
     executable = executable_of(command, environ)
     proxy = EgressProxyService(reactor, config, audit=summary)
+    summary.add_warning(proxy.store_fault)
     proxy.startService()
     try:
         addresses = yield proxy.listening()

@@ -72,6 +72,7 @@ class Summary:
     @ivar refusals: the number of requests for each refusal.
     @ivar failures: the number of requests for each failure of an allowed request.
     @ivar not_stored: the number of requests that are counted, but not among the destinations, refusals and failures.
+    @ivar warnings: the warnings about the proxy.
     @ivar new_destinations: the destinations that are not in the lock file; C{None} without one.
 
     @param observe: is called with each request for which there is a decision, up to L{MAX_LEARNED}.
@@ -93,6 +94,7 @@ class Summary:
         self.refusals: Counter[Refusal] = Counter()
         self.failures: Counter[Refusal] = Counter()
         self.not_stored = 0
+        self.warnings: list[str] = []
         self.new_destinations: list[str] | None = None
         self._denied = Suggestion()
         # The hosts, with ports, that received a request inside TLS, and the tunnels in which there was none.
@@ -103,6 +105,11 @@ class Summary:
     def refused(self) -> int:
         """See the class."""
         return self.requests - self.allowed
+
+    def add_warning(self, warning: str | None) -> None:
+        """Add a warning about the proxy, if there is one."""
+        if warning is not None:
+            self.warnings.append(warning)
 
     def write(self, record: ExchangeRecord) -> None:
         """See L{IAuditSink.write}."""

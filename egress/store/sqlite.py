@@ -17,7 +17,7 @@ from zope.interface import implementer
 
 from egress.model.record import ExchangeRecord
 from egress.observability.audit_log import written_time
-from egress.runtime.safe_files import open_log
+from egress.runtime.safe_files import heir_of, open_log
 from egress.store.filter_language import Filter
 from egress.store.filter_sql import compile_filter
 from egress.store.interfaces import IAuditStore, StoreError
@@ -244,6 +244,17 @@ def _regexp(pattern: str, value: str | None) -> bool:
     return value is not None and re2.fullmatch(pattern, value) is not None
 
 
+def _create(path: Path) -> None:
+    """Create the file for the owner of its directory, if it does not exist: root works there for that user."""
+    descriptor = open_log(path)
+    try:
+        owner, state = heir_of(path.parent.stat()), os.fstat(descriptor)
+        if owner is not None and (state.st_uid, state.st_size, state.st_nlink) == (0, 0, 1):
+            os.fchown(descriptor, *owner)
+    finally:
+        os.close(descriptor)
+
+
 def open_store(path: Path) -> SqliteStore:
     """Open an audit store to write to it, and create it if it does not exist, with permissions for only its owner.
 
@@ -252,7 +263,7 @@ def open_store(path: Path) -> SqliteStore:
     @raise StoreError: if it cannot be written.
     @raise OSError: if the file cannot be created.
     """
-    os.close(open_log(path))
+    _create(path)
 
     def connect() -> sqlite3.Connection:
         connection = sqlite3.connect(path, _BUSY_SECONDS, isolation_level=None, check_same_thread=False)

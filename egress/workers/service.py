@@ -64,6 +64,7 @@ class WorkerPool(Service):
     none.
 
     @ivar authorizer_name: the name of the authorizer, for the start message.
+    @ivar store_fault: the reason why the default audit store is not used; see L{egress.service.EgressProxyService}.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class WorkerPool(Service):
         # The configuration is checked.  Each worker loads the inputs that it uses.
         inputs.close()
         self.authorizer_name = inputs.sources.name
+        self.store_fault = inputs.store_fault
         # Each worker watches the CA that it signs with; this one logs the reminders for all.
         self._ca = CaWatch(reactor, inputs.ca_source, inputs.authority, lambda _: None)
         self._slots: list[WorkerSlot] = []

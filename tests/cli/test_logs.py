@@ -148,8 +148,11 @@ class ErrorTests(CommandTestCase):
     def test_errors(self) -> None:
         missing = f"sqlite:{self.directory / 'no.db'}"
         self.refuse(
-            "the audit store is not set: use --audit-store sqlite:FILE, or the variable EGRESS_AUDIT_STORE", "search"
+            "the audit store is set to none: use --audit-store sqlite:FILE, or the variable EGRESS_AUDIT_STORE",
+            *("search", "--audit-store", "none"),
         )
+        default = self.directory / "audit.db"
+        self.refuse(f"{default}: does not exist", "search", "--ca-dir", str(self.directory))
         self.refuse("does not exist: specify the file of --audit-store", "search", "--audit-store", missing)
         self.refuse("write sqlite:FILE", "search", "--audit-store", "/tmp/file")
         self.refuse("character 1: there is no field hots: did you mean host?", "search", "hots:a")

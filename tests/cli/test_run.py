@@ -32,6 +32,7 @@ class RunCommandTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.result: Any = 0
         self.record = REFUSED
+        self.warning: str | None = None
         self.patch(module, "run", lambda start: start(None))
         self.patch(module, "run_behind_proxy", self.run_behind_proxy)
 
@@ -42,6 +43,7 @@ class RunCommandTests(SynchronousTestCase):
         self.assertEqual(list(directory.iterdir()), [])
         self.assertEqual(directory.stat().st_mode & 0o777, 0o755)
         summary.write(self.record)
+        summary.add_warning(self.warning)
         if isinstance(self.result, Exception):
             raise self.result
         result: int = self.result
@@ -153,6 +155,16 @@ class RunCommandTests(SynchronousTestCase):
         self.result = 3
         said = self.egress("--quiet", "--report", "/absent/a.md", "x", status=3)[1]
         self.assertEqual(said, "egress: /absent/a.md: No such file or directory; specify a writable file\n")
+
+    def test_warnings(self) -> None:
+        """The default audit store is in the state directory; a warning about it follows the command."""
+        self.warning = "sqlite:/nowhere/audit.db cannot be written to"
+        directory = make_directory(self).absolute()
+        _, shown = self.egress("--ca-dir", str(directory), "true")
+        self.assertEqual(self.config.audit_store, f"sqlite:{directory}/audit.db")
+        self.assertTrue(shown.startswith(f"egress: {self.warning}\n"), shown)
+        self.egress("--audit-store", "none", "true")
+        self.assertIsNone(self.config.audit_store)
 
     def test_status(self) -> None:
         self.result = 137

@@ -655,6 +655,33 @@ class CaOptionsTests(LoadTests):
             {"EGRESS_CA_CERT": "chain.pem"},
         )
 
+    def test_default_store(self) -> None:
+        """A proxy with an admin API has an audit store in its state directory; so does one of egress run."""
+        admin = {"admin": [f"unix:{self.directory / 'admin.sock'}"]}
+        state = {"ca-dir": ["state"]}
+        default = f"sqlite:{self.directory / 'state' / 'audit.db'}"
+        for arguments, environ, run, expected in (
+            (state, {}, False, (None, True)),
+            ({**state, **admin}, {}, False, (default, False)),
+            (state, {}, True, (default, False)),
+            ({**state, **admin, "audit-store": ["none"]}, {}, True, (None, True)),
+            ({**state, **admin}, {"EGRESS_AUDIT_STORE": "none"}, True, (None, True)),
+            (
+                {**state, **admin, "audit-store": ["sqlite:a.db"]},
+                {},
+                True,
+                (f"sqlite:{self.directory / 'a.db'}", True),
+            ),
+            (admin, {}, False, (f"sqlite:{Path.home() / '.egressproxy' / 'ca' / 'audit.db'}", False)),
+            ({**state, **admin, "audit-failure": ["deny"], "audit-store-days": ["1"]}, {}, False, (default, False)),
+        ):
+            with self.subTest(arguments=arguments, run=run):
+                config = load_config(arguments, environ, MemoryReactorClock(), self.directory, default_store=run)
+                self.assertEqual((config.audit_store, config.audit_store_required), expected)
+        only = ("audit_store", "ca_dir")
+        found = load_config(state, {}, directory=self.directory, only=only, default_store=True)
+        self.assertEqual(found.audit_store, default)
+
     def test_only(self) -> None:
         """A command that needs a part of the configuration does not fail because of other parts."""
         environ = {"EGRESS_POLICY": "/does/not/exist", "EGRESS_CA_DIR": "ca"}

@@ -19,7 +19,8 @@ class OptionTableTests(SynchronousTestCase):
         fields = {attribute.name for attribute in attrs.fields(ProxyConfig)}
         settable = {field for option in OPTIONS for field in option.fields}
         limits = {field for field in settable if field.startswith("limits.")}
-        self.assertEqual(settable - limits, (fields | {"config"}) - {"limits"})
+        # Only the default audit store is not required.
+        self.assertEqual(settable - limits, (fields | {"config"}) - {"limits", "audit_store_required"})
         known = {attribute.name for attribute in attrs.fields(Limits)}
         self.assertLessEqual({field.removeprefix("limits.") for field in limits}, known)
 

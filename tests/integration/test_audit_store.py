@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 import time
 from typing import Any
 
@@ -40,6 +41,23 @@ class AuditStoreTests(IntegrationTestCase):
         self.assertTrue(all("token=REDACTED" in record["url"] for record in after))
         shown = run_egress("logs", "show", ids[0], EGRESS_AUDIT_STORE=location)
         self.assertIn(f"requestId     {ids[0]}\n", shown.stdout)
+
+    def test_default(self) -> None:
+        """C{egress logs} finds the requests of C{egress run} and of a proxy with C{--admin} without any setting."""
+        admin = f"unix:{self.directory / 'admin.sock'}"
+        proxy = self.start_proxy(*self.allow_all(), "--admin", admin)
+        self.assertEqual(self.fetch(proxy, self.origins.https_url("/files/hello.txt")), (200, "hello\n"))
+        state = proxy.ca.parent
+        location = f"sqlite:{state / 'audit.db'}"
+        self.assertIn(f"; audit store {state / 'audit.db'}", proxy.process.output())
+        self.stored(location, 1)
+        probe = "import urllib.request as u; u.urlopen('http://blocked.example.com/')"
+        run = run_egress("run", "--ca-dir", str(state), "--", sys.executable, "-c", probe)
+        self.assertEqual(run.returncode, 1)
+        found = run_egress("logs", "search", "--json", "host:blocked.example.com", EGRESS_CA_DIR=str(state))
+        (record,) = json.loads(found.stdout)["records"]
+        self.assertEqual((record["verdict"], record["url"]), ("deny", "http://blocked.example.com/"))
+        self.assertEqual(len(self.stored(location, 2)), 2)
 
     def start_again(self, proxy: Proxy) -> None:
         """Restart a proxy with the same arguments."""

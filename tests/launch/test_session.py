@@ -37,13 +37,22 @@ class SessionTests(SynchronousTestCase):
         self.environ = {"NO_PROXY": "*", "A": "b", "EGRESS_AUTHZ_TOKEN": "hunter2"}
         self.ca_dir, self.files = make_directory(self) / "ca", make_directory(self)
 
-    def start(self, *command: str) -> Any:
-        config = ProxyConfig(ca_dir=self.ca_dir, listen=(Listener("tcp:8080:interface=127.0.0.1"),))
+    def start(self, *command: str, **options: Any) -> Any:
+        config = ProxyConfig(ca_dir=self.ca_dir, listen=(Listener("tcp:8080:interface=127.0.0.1"),), **options)
         return run_behind_proxy(
             *(self.reactor, config, command or (sys.executable, "-c", "pass"), self.environ),
             directory=self.files,
             summary=self.summary,
         )
+
+    def test_unusable_default_store(self) -> None:
+        """The command runs without it."""
+        path = make_directory(self) / "audit.db"
+        path.write_bytes(b"no database" * 100)
+        running = self.start(audit_store=f"sqlite:{path}", audit_store_required=False)
+        self.assertIn("file is not a database", self.summary.warnings[0])
+        self.reactor.exit(ProcessDone(None))
+        self.assertEqual(self.successResultOf(running), 0)
 
     def test_command(self) -> None:
         """The command uses the proxy, which stops with it."""

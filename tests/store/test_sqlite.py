@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
+import unittest
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -250,6 +251,19 @@ class OpenTests(StoreTestCase):
 
     def test_missing_directory(self) -> None:
         self.assertRaises(FileNotFoundError, open_store, self.path.parent / "no" / "file")
+
+    def test_owner(self) -> None:
+        """In a directory of another user, root creates the file for that user."""
+        if os.getuid() != 0:
+            raise unittest.SkipTest("only root creates files for other users")
+        directory = make_directory(self)
+        os.chown(directory, 65534, 65534)
+        store = open_store(directory / "audit.db")
+        self.addCleanup(store.close)
+        store.append([record("a")])
+        owners = {path.name: (path.stat().st_uid, path.stat().st_gid) for path in directory.iterdir()}
+        names = ("audit.db", "audit.db-wal", "audit.db-shm")
+        self.assertEqual(owners, dict.fromkeys(names, (65534, 65534)))
 
     def test_release(self) -> None:
         """Until the first use, the process has no open file, so that it can become a daemon."""
