@@ -188,8 +188,11 @@ class EgressProxyService(Service):
         audits = [each for each in logs if each is not None]
         if audits:
             metrics.set_audit_lost_source(lambda: sum(each.lost for each in audits))
+        store = next((each for each in audits if isinstance(each, StoreAudit)), None)
+        if store is not None:
+            metrics.set_store_queue_source(lambda: store.waiting)
         if watch is not None:
-            metrics.set_policy_source(lambda: watch.state)
+            metrics.set_policy_source(lambda: watch.state, lambda: watch.policy)
         metrics.set_connections_source(lambda: context.sessions.clients)
         metrics.set_rejected_source(lambda: context.sessions.rejected)
         metrics.set_lookups_source(lambda: resolver.busy, lambda: resolver.waiting)

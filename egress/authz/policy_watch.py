@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -12,7 +13,8 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from egress.config.model import ConfigError
-from egress.model.statistics import PolicyReloadStats
+from egress.model.statistics import PolicyInUse, PolicyReloadStats
+from egress.policy.rule import DEFAULT_RULE
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
@@ -38,7 +40,9 @@ class PolicyWatch:
     @param rules: the rules that were loaded at startup.
     @param files: returns the files to check, which may differ after each reload.
     @param reload: reads the files and calls L{used}; its Deferred fails with L{ConfigError} if one is invalid.
+    @param now: returns the seconds since the epoch.
     @ivar state: the result of the reloads.
+    @ivar policy: the policy that is in use.
     """
 
     def __init__(
@@ -47,8 +51,11 @@ class PolicyWatch:
         rules: RuleSet,
         files: Callable[[], Iterable[Path]],
         reload: Callable[[], Deferred[None]],
+        now: Callable[[], float] = time.time,
     ) -> None:
         self.state = PolicyReloadStats(len(rules.rules))
+        self.policy = _in_use(rules, now())
+        self._now = now
         self._files = files
         self._reload = reload
         # The state of the files that were read at startup is unknown: the first check reads them again, without a log
@@ -77,7 +84,9 @@ class PolicyWatch:
         @param rules: the rules.
         @param followed: whether they were loaded because a file changed.
         """
-        reads = self.state.reads + (not (followed and self._quiet))
+        repeated = followed and self._quiet
+        reads = self.state.reads + (not repeated)
+        self.policy = _in_use(rules, self.policy.loaded if repeated else self._now())
         self.state = attrs.evolve(self.state, rules=len(rules.rules), reads=reads, current=True)
         self._last_error = ""
 
@@ -112,6 +121,11 @@ class PolicyWatch:
             self.state = attrs.evolve(self.state, failures=self.state.failures + 1, current=False)
             _log.error("policy reload failed, keeping the previous policy: {error}", error=message)
         return None
+
+
+def _in_use(rules: RuleSet, loaded: float) -> PolicyInUse:
+    verdicts = [(rule.rule_id, rule.verdict.value) for rule in rules.rules]
+    return PolicyInUse(rules.digest, loaded, (*verdicts, (DEFAULT_RULE, rules.default.value)))
 
 
 def _state_of(path: Path) -> _State:

@@ -13,19 +13,24 @@ from prometheus_client.registry import Collector
 from zope.interface import implementer
 
 from egress.interfaces import IAuditSink
+from egress.model.decision import Verdict
 from egress.model.record import ExchangeRecord
-from egress.model.statistics import PolicyReloadStats
+from egress.model.statistics import PolicyInUse, PolicyReloadStats
 from egress.observability.collectors import PolicyReloadCollector, SourceCounter
 from egress.observability.exchange_counters import Distribution
 from egress.observability.metrics import process_registry
+from egress.observability.rule_counters import RuleCounters
 
 # The range is from one rule lookup to a large policy; the upper buckets are for the authorizers of applications.
 _BUCKETS: Final = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5, 10.0)
 
+# Counted from zero, so that the first request of each verdict changes a rate.
+_VERDICTS: Final = (*(verdict.value for verdict in Verdict), "unavailable")
+
 
 class _RequestCounters(Collector):
     def __init__(self) -> None:
-        self.requests: Counter[str] = Counter()
+        self.requests: Counter[str] = Counter(dict.fromkeys(_VERDICTS, 0))
         self.rejected: Counter[str] = Counter()
         self.seconds = Distribution(_BUCKETS)
 
@@ -57,7 +62,9 @@ class AuthzServiceMetrics:
     def __init__(self) -> None:
         self.registry = process_registry()
         self._counters = _RequestCounters()
+        self._rules = RuleCounters()
         self.registry.register(self._counters)
+        self.registry.register(self._rules)
         self._connections = Gauge("egressauthz_connections", "Open connections of callers.", registry=self.registry)
         text = "Audit log lines that could not be written."
         self._lost = SourceCounter("egress_audit_lines_lost", text, registry=self.registry)
@@ -70,14 +77,16 @@ class AuthzServiceMetrics:
         """Set the source of the number of lost audit records."""
         self._lost.source = source
 
-    def set_policy_source(self, source: Callable[[], PolicyReloadStats]) -> None:
-        """Set the source of the statistics of policy reloads."""
-        self.registry.register(PolicyReloadCollector(source))
+    def set_policy_source(self, source: Callable[[], PolicyReloadStats], policy: Callable[[], PolicyInUse]) -> None:
+        """Set the sources of the statistics of policy reloads, and of the policy in use."""
+        self.registry.register(PolicyReloadCollector(source, policy))
+        self._rules.set_policy_source(policy)
 
     def write(self, record: ExchangeRecord) -> None:
         """Count one authorization request (L{IAuditSink.write})."""
         if record.verdict != "rejected":
             self._counters.requests[record.verdict] += 1
+            self._rules.count(record)
         if record.decision_seconds is not None:
             self._counters.seconds.observe(record.decision_seconds)
 

@@ -105,7 +105,7 @@ class EgressAuthzService(Service):
         self._reloader = Reloader(lock, threads, self._read, self._use)
         followed = Reloader(lock, threads, self._read, self._use_followed)
         self._watch = watch = PolicyWatch(self._reactor, rules, lambda: self._rules.files, followed.begin)
-        self.metrics.set_policy_source(lambda: watch.state)
+        self.metrics.set_policy_source(lambda: watch.state, lambda: watch.policy)
         return PrivateAddresses(
             FailClosedAuthorizer(self._reactor, self._local, None),
             lambda: self._rules.blocks_private,

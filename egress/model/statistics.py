@@ -47,6 +47,20 @@ class CacheStats:
 
 
 @attrs.frozen
+class PolicyInUse:
+    """The policy that is in use.
+
+    @ivar digest: the SHA-256 of its text, in hexadecimal.
+    @ivar loaded: seconds since the epoch at which it was loaded.
+    @ivar rules: the id and the verdict of each rule, and of the default.
+    """
+
+    digest: str
+    loaded: float
+    rules: tuple[tuple[str, str], ...] = ()
+
+
+@attrs.frozen
 class PolicyReloadStats:
     """Current statistics of a policy and its files.
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from egress.model.statistics import AuthorizerStats, CacheStats, PolicyReloadStats
+from egress.model.statistics import AuthorizerStats, CacheStats, PolicyInUse, PolicyReloadStats
 
 
 class SourceCounter(Collector):
@@ -99,14 +99,24 @@ class CacheCollector(Collector):
 
 
 class PolicyReloadCollector(Collector):
-    """Metrics of the embedded policy and its reloads, read at each scrape."""
+    """Metrics of the embedded policy and its reloads, read at each scrape.
 
-    def __init__(self, source: Callable[[], PolicyReloadStats]) -> None:
+    @param source: returns the statistics of the reloads.
+    @param policy: returns the policy that is in use.
+    """
+
+    def __init__(self, source: Callable[[], PolicyReloadStats], policy: Callable[[], PolicyInUse]) -> None:
         self._source = source
+        self._policy = policy
 
     def collect(self) -> Iterator[Metric]:
         """Return the metrics (C{Collector.collect})."""
         state = self._source()
+        policy = self._policy()
+        yield InfoMetricFamily("egress_policy", "The SHA-256 of the active policy.", value={"hash": policy.digest})
+        yield GaugeMetricFamily(
+            "egress_policy_loaded_timestamp_seconds", "Time at which the active policy was loaded.", value=policy.loaded
+        )
         yield GaugeMetricFamily("egress_policy_rules", "Rules of the active policy.", value=state.rules)
         yield GaugeMetricFamily(
             "egress_policy_last_reload_successful",

@@ -27,6 +27,8 @@ _OTHER: Final = "other"
 _VERDICTS: Final = frozenset({"allow", "deny", "unavailable", "rejected", "failed"})
 _OUTCOMES: Final = frozenset({"forwarded", *(outcome.code for outcome in OUTCOMES.values())})
 _KNOWN: Final = frozenset((verdict, outcome) for verdict in _VERDICTS for outcome in _OUTCOMES)
+# Counted from zero, so that the first exchange of a kind changes a rate.
+_INITIAL: Final = (("allow", "forwarded"), *((outcome.verdict, outcome.code) for outcome in OUTCOMES.values()))
 _OBSERVED: Final = ("deny", "unavailable")
 _CLASSES: Final = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
 
@@ -57,8 +59,8 @@ class ExchangeCounters(Collector):
     """Counters of exchanges by verdict, outcome and status, with sizes and durations."""
 
     def __init__(self) -> None:
-        self._decisions: defaultdict[tuple[str, str], int] = defaultdict(int)
-        self._responses: defaultdict[str, int] = defaultdict(int)
+        self._decisions: defaultdict[tuple[str, str], int] = defaultdict(int, dict.fromkeys(_INITIAL, 0))
+        self._responses: defaultdict[str, int] = defaultdict(int, dict.fromkeys(_CLASSES, 0))
         self._decision_seconds = Distribution(_DECISION_BUCKETS)
         self._exchange_seconds = Distribution(_EXCHANGE_BUCKETS)
         self._observed = dict.fromkeys(_OBSERVED, 0)

@@ -17,7 +17,7 @@ from zope.interface import implementer
 from egress import __version__
 from egress.interfaces import IAuditSink
 from egress.model.record import ExchangeRecord
-from egress.model.statistics import AuthorizerStats, CacheStats, PolicyReloadStats
+from egress.model.statistics import AuthorizerStats, CacheStats, PolicyInUse, PolicyReloadStats
 from egress.observability.collectors import (
     ApprovalCollector,
     AuthorizerCollector,
@@ -26,6 +26,7 @@ from egress.observability.collectors import (
     SourceCounter,
 )
 from egress.observability.exchange_counters import ExchangeCounters
+from egress.observability.rule_counters import RuleCounters
 
 
 def process_registry() -> CollectorRegistry:
@@ -50,7 +51,9 @@ class Metrics:
         gauge = partial(Gauge, registry=self.registry)
         counter = partial(SourceCounter, registry=self.registry)
         self._exchanges = ExchangeCounters()
+        self._rules = RuleCounters()
         self.registry.register(self._exchanges)
+        self.registry.register(self._rules)
         self._client_connections = gauge("egress_client_connections", "Open client connections.")
         self._rejected = counter("egress_client_connections_rejected", "Client connections rejected at a limit.")
         self._lookups = gauge("egress_dns_lookups_in_progress", "DNS lookups in progress.")
@@ -102,9 +105,10 @@ class Metrics:
         """Set the function that returns the statistics of cached decisions."""
         self.registry.register(CacheCollector(source))
 
-    def set_policy_source(self, source: Callable[[], PolicyReloadStats]) -> None:
-        """Set the function that returns the state of the embedded policy."""
-        self.registry.register(PolicyReloadCollector(source))
+    def set_policy_source(self, source: Callable[[], PolicyReloadStats], policy: Callable[[], PolicyInUse]) -> None:
+        """Set the functions that return the statistics of reloads of the embedded policy, and the policy in use."""
+        self.registry.register(PolicyReloadCollector(source, policy))
+        self._rules.set_policy_source(policy)
 
     def set_approvals_source(self, held: Callable[[], int], counts: Callable[[], Mapping[str, int]]) -> None:
         """Set the functions that return the pending approvals and the finished ones."""
@@ -114,6 +118,11 @@ class Metrics:
         """Set whether observe mode is on, in which decisions are only recorded."""
         self._observing.set(int(observing))
 
+    def set_store_queue_source(self, source: Callable[[], float]) -> None:
+        """Set the function that returns the number of records that wait to be written to the audit store."""
+        text = "Records that wait to be written to the audit store."
+        Gauge("egress_audit_store_queued", text, registry=self.registry).set_function(source)
+
     def set_audit_lost_source(self, source: Callable[[], float]) -> None:
         """Set the function that returns the number of audit lines and records lost."""
         self._audit_lost.source = source
@@ -121,6 +130,7 @@ class Metrics:
     def write(self, record: ExchangeRecord) -> None:
         """Count one exchange (L{IAuditSink.write})."""
         self._exchanges.count(record)
+        self._rules.count(record)
 
     def close(self) -> None:
         """Do nothing: nothing is open (L{IAuditSink.close})."""

@@ -15,7 +15,10 @@ from egress.observability.health import OK
 _COUNTED: Final = frozenset({"counter", "histogram"})
 # Gauges of which the minimum matters: the earliest expiry, and the process that lags behind.
 _LEAST: Final = frozenset(
-    {"egress_ca_not_after_timestamp_seconds", "egress_policy_last_reload_successful", "egress_policy_rules"}
+    {
+        *("egress_ca_not_after_timestamp_seconds", "egress_policy_loaded_timestamp_seconds"),
+        *("egress_policy_last_reload_successful", "egress_policy_rules"),
+    }
 )
 # Values that are the same in every process, whatever the number of processes.
 _COMMON: Final = frozenset({"egress_observe_mode"})

@@ -77,12 +77,17 @@ class StoreAudit:
 
     def write(self, record: ExchangeRecord) -> None:
         """Queue one record (L{IAuditSink.write})."""
-        if len(self._queue) + len(self._batch) >= QUEUE:
+        if self.waiting >= QUEUE:
             self._failed("the queue is full", 1)
             return
         self._queue.append(record)
         if self._scheduled is None and not self._batch:
             self._schedule(_BATCH_SECONDS)
+
+    @property
+    def waiting(self) -> int:
+        """The number of records that wait to be written."""
+        return len(self._queue) + len(self._batch)
 
     def _schedule(self, seconds: float) -> None:
         self._scheduled = self._clock.callLater(seconds, self._begin)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
@@ -13,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.authz.policy_watch import LOOK_EVERY, PolicyWatch
 from egress.config.model import ConfigError
-from egress.model.statistics import PolicyReloadStats
+from egress.model.statistics import PolicyInUse, PolicyReloadStats
 from egress.policy.parse.load import PolicyError, load_policy
 from egress.policy.rules import RuleSet
 
@@ -32,7 +33,9 @@ class PolicyWatchTests(SynchronousTestCase):
         self.reads = 0
         self.rules = load_policy(self.path)
         self.begin: Callable[[], Deferred[None]] = self.reload
-        self.watch = PolicyWatch(self.clock, self.rules, lambda: (self.path, *self.more), lambda: self.begin())
+        self.watch = PolicyWatch(
+            self.clock, self.rules, lambda: (self.path, *self.more), lambda: self.begin(), self.clock.seconds
+        )
         self.addCleanup(self.watch.stop)
         self.watch.start()
 
@@ -75,6 +78,17 @@ class PolicyWatchTests(SynchronousTestCase):
         self.assertEqual((len(self.rules.rules), self.reads), (2, 2))
         self.assertEqual([event["log_level"] for event in events], [LogLevel.info])
         self.assertEqual(self.watch.state, PolicyReloadStats(2, reads=1))
+
+    def test_policy_in_use(self) -> None:
+        """The hash is that of the file; the time is that of the load, not of the first check."""
+        self.check(5)
+        verdicts = tuple((rule.rule_id, rule.verdict.value) for rule in self.rules.rules)
+        expected = PolicyInUse(sha256(ONE.encode()).hexdigest(), 0.0, (*verdicts, ("default", "deny")))
+        self.assertEqual(self.watch.policy, expected)
+        self.write(TWO)
+        self.check(3)
+        self.assertEqual(self.watch.policy.digest, sha256(TWO.encode()).hexdigest())
+        self.assertEqual((self.watch.policy.loaded, len(self.watch.policy.rules)), (8.0, 3))
 
     def test_changed_before_the_first_check(self) -> None:
         self.write(TWO)

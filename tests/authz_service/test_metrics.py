@@ -8,7 +8,7 @@ from zope.interface.verify import verifyObject
 
 from egress.authz_service.metrics import AuthzServiceMetrics
 from egress.interfaces import IAuditSink
-from egress.model.statistics import PolicyReloadStats
+from egress.model.statistics import PolicyInUse, PolicyReloadStats
 from tests.observability.records import ALLOWED
 
 
@@ -45,7 +45,7 @@ class AuthzServiceMetricsTests(SynchronousTestCase):
     def test_sources(self) -> None:
         self.metrics.set_connections_source(lambda: 3)
         self.metrics.set_audit_lost_source(lambda: 4)
-        self.metrics.set_policy_source(lambda: PolicyReloadStats(7))
+        self.metrics.set_policy_source(lambda: PolicyReloadStats(7), lambda: PolicyInUse("", 0.0))
         lines = self.lines()
         for line in ("egressauthz_connections 3.0", "egress_audit_lines_lost_total 4.0", "egress_policy_rules 7.0"):
             self.assertIn(line, lines)

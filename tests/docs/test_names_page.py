@@ -20,7 +20,7 @@ from egress.authz_service.metrics import AuthzServiceMetrics
 from egress.model.comparison import ShadowComparison, ShadowResult
 from egress.model.decision import Decision, Stage, Verdict
 from egress.model.errors import OUTCOMES
-from egress.model.statistics import CacheStats, PolicyReloadStats
+from egress.model.statistics import CacheStats, PolicyInUse, PolicyReloadStats
 from egress.observability.audit_log import audit_line
 from egress.observability.metrics import Metrics
 from egress.observability.shadow_log import ShadowLog
@@ -90,7 +90,8 @@ def proxy_metrics() -> dict[str, Family]:
     limiter = LimitedAuthorizer(clock, None, Breaker(1, 1, float), deadline=1, max_concurrency=1, max_queue=1)  # type: ignore[arg-type]
     metrics.set_authorizer_source(limiter.stats, lambda: 0)
     metrics.set_cache_source(lambda: CacheStats(0, 0, 0, 0, 0))
-    metrics.set_policy_source(lambda: PolicyReloadStats(0))
+    metrics.set_policy_source(lambda: PolicyReloadStats(0), lambda: PolicyInUse("", 0.0))
+    metrics.set_store_queue_source(lambda: 0)
     metrics.set_approvals_source(lambda: 0, Approvals(clock, clock.seconds, timeout=1, limit=1, is_open=True).counts)
     metrics.registry.register(ShadowLog(clock.seconds, clock.seconds))
     return samples_of(metrics.registry, parent_metrics(2, lambda: 2, lambda: 0)[0])
@@ -115,7 +116,7 @@ class MetricsTests(SynchronousTestCase):
 
     def test_authorization_service(self) -> None:
         metrics = AuthzServiceMetrics()
-        metrics.set_policy_source(lambda: PolicyReloadStats(0))
+        metrics.set_policy_source(lambda: PolicyReloadStats(0), lambda: PolicyInUse("", 0.0))
         for verdict in (*(each.value for each in Verdict), "unavailable"):
             metrics.write(attrs.evolve(ALLOWED, verdict=verdict))
         for kind in rejections():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.model.statistics import AuthorizerStats, CacheStats, PolicyReloadStats
+from egress.model.statistics import AuthorizerStats, CacheStats, PolicyInUse, PolicyReloadStats
 from egress.observability.metrics import Metrics
 
 STATS = AuthorizerStats(
@@ -72,17 +72,22 @@ class PolicyReloadCollectorTests(SynchronousTestCase):
 
     def test_metrics(self) -> None:
         metrics = Metrics()
-        metrics.set_policy_source(lambda: PolicyReloadStats(3, 5, 2, current=False))
+        policy = PolicyInUse("1f5e", 1.5e9, (("gets", "allow"),))
+        metrics.set_policy_source(lambda: PolicyReloadStats(3, 5, 2, current=False), lambda: policy)
         lines = metrics.render()[0].decode("utf-8").splitlines()
         self.assertEqual(
             [line for line in lines if line.startswith("egress_policy_")],
             [
+                'egress_policy_info{hash="1f5e"} 1.0',
+                "egress_policy_loaded_timestamp_seconds 1.5e+09",
                 "egress_policy_rules 3.0",
                 "egress_policy_last_reload_successful 0.0",
                 "egress_policy_reloads_total 5.0",
                 "egress_policy_reload_failures_total 2.0",
             ],
         )
+
+        self.assertIn('egress_rule_matches_total{rule="gets",verdict="allow"} 0.0', lines)
 
     def test_no_metrics_without_a_policy(self) -> None:
         self.assertNotIn(b"egress_policy", Metrics().render()[0])

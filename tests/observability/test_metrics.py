@@ -45,6 +45,15 @@ class MetricsTests(SynchronousTestCase):
         self.metrics.set_observing(True)
         self.assertEqual(self.value("egress_observe_mode"), 1)
 
+    def test_store_queue(self) -> None:
+        self.assertIsNone(self.value("egress_audit_store_queued"), "there is no store")
+        self.metrics.set_store_queue_source(lambda: 5.0)
+        self.assertEqual(self.value("egress_audit_store_queued"), 5)
+
+    def test_rules(self) -> None:
+        self.metrics.write(ALLOWED)
+        self.assertEqual(self.value("egress_rule_matches_total", rule="items-write", verdict="allow"), 1)
+
     def test_render(self) -> None:
         self.metrics.write(ALLOWED)
         body, content_type = self.metrics.render()
@@ -57,4 +66,4 @@ class MetricsTests(SynchronousTestCase):
     def test_two_registries_in_one_process(self) -> None:
         other = Metrics()
         other.write(ALLOWED)
-        self.assertIsNone(self.value("egress_decisions_total", verdict="allow", outcome="forwarded"))
+        self.assertEqual(self.value("egress_decisions_total", verdict="allow", outcome="forwarded"), 0)

@@ -94,12 +94,13 @@ class StoreAuditTests(SynchronousTestCase):
 
     def test_batches(self) -> None:
         self.write("a", "b")
-        self.assertEqual(self.later.begun, [])
+        self.assertEqual((self.later.begun, self.sink.waiting), ([], 2))
         self.clock.advance(0.25)
         self.assertEqual(len(self.later.begun), 1)
         self.write("c")
         self.work()
         self.assertEqual(self.store.stored, ["a", "b"])
+        self.assertEqual(self.sink.waiting, 1)
         self.clock.advance(0.25)
         self.work()
         self.assertEqual(self.store.stored, ["a", "b", "c"])
