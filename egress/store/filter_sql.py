@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import attrs
@@ -28,28 +28,44 @@ _COLUMNS: Final = {
 
 @attrs.frozen
 class Dialect:
-    """The parts of a condition that depend on the database.
+    """The parts of a condition that depend on the database.  The placeholder of a value is always C{?}.
 
-    @ivar parameter: the placeholder of a parameter.
-    @ivar matches: the operator that matches a whole value with a regular expression.
+    @ivar matches: the operator that matches a value with a regular expression.
+    @ivar pattern: makes an expression match a whole value.
+    @ivar phrase: makes a query of the index from a text, whose last word can be incomplete.
+    @ivar both: the operator between two queries of the index.
     @ivar contains: the condition that a text is contained, in a query of C{text_table}.
     @ivar lacks: the condition that a text is not contained, in every query.
     @ivar text_table: the tables of a query for a text, in the order in which they are read.
     @ivar text_id: the column with the id of a record in a query for a text.
     """
 
-    parameter: str
     matches: str
+    pattern: Callable[[str], str]
+    phrase: Callable[[str], str]
+    both: str
     contains: str
     lacks: str
     text_table: str
     text_id: str
 
 
+def clean(text: str) -> str:
+    """Write a text as the store does: lone surrogates are not valid in it."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _phrase(text: str) -> str:
+    """Quote a text for FTS5; the last word can be incomplete."""
+    return '"' + clean(text).replace("\0", " ").replace('"', '""') + '" *'
+
+
 SQLITE: Final = Dialect(
-    parameter="?",
     # An operator of SQLite that calls the function regexp, which the connection defines.
     matches="REGEXP",
+    pattern=str,
+    phrase=_phrase,
+    both=" AND ",
     contains="exchanges_text MATCH ?",
     lacks="exchanges.id NOT IN (SELECT rowid FROM exchanges_text WHERE exchanges_text MATCH ?)",
     # A query with a limit ends when the index has returned as many records: "IN" would read all of them first.
@@ -90,19 +106,14 @@ def compile_filter(given: Filter, dialect: Dialect = SQLITE) -> Query:
     table, column = (dialect.text_table, dialect.text_id) if wanted else ("exchanges", "exchanges.id")
     parts: list[Where] = []
     if wanted:
-        parts.append(Where(dialect.contains, (" AND ".join(map(_phrase, wanted)),)))
+        parts.append(Where(dialect.contains, (dialect.both.join(map(dialect.phrase, wanted)),)))
     if given.since is not None:
-        parts.append(Where(f"{column} >= {dialect.parameter}", (id_at(given.since),)))
+        parts.append(Where(f"{column} >= ?", (id_at(given.since),)))
     if given.until is not None:
-        parts.append(Where(f"{column} < {dialect.parameter}", (id_at(given.until),)))
+        parts.append(Where(f"{column} < ?", (id_at(given.until),)))
     parts += [_condition(each, dialect) for each in given.conditions]
-    parts += [Where(dialect.lacks, (_phrase(text.text),)) for text in given.texts if text.negated]
+    parts += [Where(dialect.lacks, (dialect.phrase(text.text),)) for text in given.texts if text.negated]
     return Query(table, _joined(" AND ", parts) if parts else Where("1 = 1", ()), column)
-
-
-def _phrase(text: str) -> str:
-    """Quote a text for FTS5; the last word can be incomplete."""
-    return '"' + _clean(text).replace("\0", " ").replace('"', '""') + '" *'
 
 
 def _joined(operator: str, parts: Iterable[Where]) -> Where:
@@ -114,10 +125,10 @@ def _joined(operator: str, parts: Iterable[Where]) -> Where:
 def _condition(given: Condition, dialect: Dialect) -> Where:
     columns = [f"exchanges.{name}" for name in _COLUMNS[given.field]]
     parts = []
-    equal = tuple(_clean(test.value) for test in given.tests if isinstance(test, Equals))
+    equal = tuple(clean(test.value) for test in given.tests if isinstance(test, Equals))
     for column in columns:
         if equal:
-            places = ", ".join(dialect.parameter for _ in equal)
+            places = ", ".join("?" for _ in equal)
             parts.append(Where(f"{column} IN ({places})", equal))
         parts += [_test(column, test, dialect) for test in given.tests if not isinstance(test, Equals)]
     any_of = _joined(" OR ", parts)
@@ -126,19 +137,13 @@ def _condition(given: Condition, dialect: Dialect) -> Where:
 
 
 def _test(column: str, test: Test, dialect: Dialect) -> Where:
-    mark = dialect.parameter
     if isinstance(test, Between):
-        return Where(f"{column} BETWEEN {mark} AND {mark}", (test.low, test.high))
+        return Where(f"{column} BETWEEN ? AND ?", (test.low, test.high))
     if isinstance(test, Subdomain):
-        suffix = "." + _clean(test.domain)
-        return Where(f"substr({column}, length({column}) - {len(suffix) - 1}) = {mark}", (suffix,))
+        suffix = "." + clean(test.domain)
+        return Where(f"substr({column}, length({column}) - {len(suffix) - 1}) = ?", (suffix,))
     if isinstance(test, Prefix):
-        prefix = _clean(test.value)
-        return Where(f"substr({column}, 1, {len(prefix)}) = {mark}", (prefix,))
+        prefix = clean(test.value)
+        return Where(f"substr({column}, 1, {len(prefix)}) = ?", (prefix,))
     assert not isinstance(test, Equals)
-    return Where(f"{column} {dialect.matches} {mark}", (_clean(test.pattern),))
-
-
-def _clean(text: str) -> str:
-    """Write a text as the store does: lone surrogates are not valid in it."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return Where(f"{column} {dialect.matches} ?", (dialect.pattern(clean(test.pattern)),))

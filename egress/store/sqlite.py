@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import RLock
@@ -16,26 +16,23 @@ from typing import Any, Final
 from zope.interface import implementer
 
 from egress.model.record import ExchangeRecord
-from egress.observability.audit_log import written_time
 from egress.runtime.safe_files import heir_of, open_log
-from egress.store.filter_language import Filter
-from egress.store.filter_sql import compile_filter
+from egress.store.filter_sql import SQLITE, Dialect
 from egress.store.interfaces import IAuditStore, StoreError
-from egress.store.row import INSERTED, SELECTED, document_of, row_of
+from egress.store.row import INSERTED, row_of
 from egress.store.schema import ID_BITS, MIGRATIONS, first_id, id_at
+from egress.store.sql_store import SqlStore
 
 _BUSY_SECONDS: Final = 5.0
 _PRUNE_ROWS: Final = 500
 # Negative: this releases the pages of deleted texts in all parts of the index (FTS5).
 _MERGE_PAGES: Final = -16
-_FOLLOW_ROWS: Final = 1000
 
 _READ_ACCESS: Final = "run the command as the user of the proxy"
 
 _ROW: Final = f"id, seq, {', '.join(INSERTED)}"
 _PLACES: Final = ", ".join("?" * (len(INSERTED) + 2))
 _INSERT: Final = f"INSERT INTO exchanges ({_ROW}) VALUES ({_PLACES}) ON CONFLICT (request_id) DO NOTHING"
-_SELECTED: Final = ", ".join(f"exchanges.{name}" for name in SELECTED)
 
 
 @contextmanager
@@ -48,7 +45,7 @@ def _reported(path: Path) -> Iterator[None]:
 
 
 @implementer(IAuditStore)
-class SqliteStore:
+class SqliteStore(SqlStore):
     """An audit store in a file.  Its methods can be called in any thread.
 
     @param path: the file.
@@ -171,65 +168,34 @@ class SqliteStore:
         )
         return size * (pages - free)
 
-    def search(self, given: Filter, limit: int | None, oldest_first: bool = False) -> Iterator[Mapping[str, Any]]:
-        """Find records; see L{IAuditStore.search}."""
-        query = compile_filter(given)
-        order = "ASC" if oldest_first else "DESC"
-        # SQLite has no limit for a negative number.
-        values = (*query.where.parameters, -1 if limit is None else limit)
+    @property
+    def dialect(self) -> Dialect:
+        """The dialect of SQLite."""
+        return SQLITE
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Let queries see the same state; see L{SqlStore.snapshot}."""
         with self._lock, _reported(self._path):
-            cursor = self._connection.execute(
-                f"SELECT {_SELECTED} FROM {query.table} WHERE {query.where.text} ORDER BY {query.id} {order} LIMIT ?",
-                values,
-            )
-            while rows := cursor.fetchmany(_FOLLOW_ROWS):
-                yield from map(document_of, rows)
+            connection = self._connection
+            if connection.in_transaction:
+                yield
+                return
+            connection.execute("BEGIN")
+            try:
+                yield
+            finally:
+                connection.execute("ROLLBACK")
 
-    def written_after(self, given: Filter, seq: int) -> tuple[int, list[Mapping[str, Any]]]:
-        """Find the records written after another one; see L{IAuditStore.written_after}."""
-        query = compile_filter(given)
+    def rows(self, statement: str, values: Sequence[Any] = ()) -> list[Sequence[Any]]:
+        """Return all rows of a query; see L{SqlStore.rows}."""
         with self._lock, _reported(self._path):
-            last = min(self.last_seq(), seq + _FOLLOW_ROWS)
-            rows = self._connection.execute(
-                f"SELECT {_SELECTED} FROM {query.table} WHERE {query.where.text} AND seq > ? AND seq <= ? ORDER BY seq",
-                (*query.where.parameters, seq, last),
-            ).fetchall()
-        return last, list(map(document_of, rows))
+            return self._connection.execute(statement, values).fetchall()
 
-    def last_seq(self) -> int:
-        """Return the number of the last record; see L{IAuditStore.last_seq}."""
+    def stream(self, statement: str, values: Sequence[Any]) -> Iterator[Sequence[Any]]:
+        """Yield the rows of a query; see L{SqlStore.stream}."""
         with self._lock, _reported(self._path):
-            return int(self._connection.execute("SELECT seq FROM last_seq").fetchone()[0])
-
-    def statistics(self, given: Filter, top: int) -> Mapping[str, Any]:
-        """Count records; see L{IAuditStore.statistics}."""
-        query = compile_filter(given)
-        table, where, values = query.table, query.where.text, query.where.parameters
-
-        def groups(column: str, limit: int) -> list[dict[str, Any]]:
-            rows = self._connection.execute(
-                f"SELECT {column}, count(*) FROM {table} WHERE {where} AND {column} IS NOT NULL "
-                f"GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT ?",
-                (*values, limit),
-            )
-            return [{"name": name, "records": number} for name, number in rows]
-
-        with self._lock, _reported(self._path):
-            number, first, last, sent, received = self._connection.execute(
-                "SELECT count(*), min(time_ms), max(time_ms), total(bytes_sent), total(bytes_received) "
-                f"FROM {table} WHERE {where}",
-                values,
-            ).fetchone()
-            return {
-                "records": number,
-                "first": None if first is None else written_time(first / 1000),
-                "last": None if last is None else written_time(last / 1000),
-                "bytesSent": int(sent),
-                "bytesReceived": int(received),
-                "verdicts": groups("exchanges.verdict", -1),
-                "hosts": groups("exchanges.host", top),
-                "rules": groups("exchanges.rule_id", top),
-            }
+            yield from self._connection.execute(statement, values)
 
     def close(self) -> None:
         """Close the file; every later call fails."""

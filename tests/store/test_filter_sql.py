@@ -48,20 +48,24 @@ class CompileTests(SynchronousTestCase):
         self.assertEqual(found.id, "exchanges_text.rowid")
 
     def test_dialect(self) -> None:
-        """Another database has other placeholders and operators."""
+        """Another database has other operators."""
         postgres = Dialect(
-            parameter="%s",
             matches="~",
-            contains="words @@ to_tsquery(%s)",
-            lacks="NOT words @@ to_tsquery(%s)",
+            pattern="^{}$".format,
+            phrase=str.upper,
+            both=" & ",
+            contains="words @@ to_tsquery(?)",
+            lacks="NOT words @@ to_tsquery(?)",
             text_table="exchanges",
             text_id="exchanges.id",
         )
-        found = compile_filter(parse_filter("status:404 path:/* word", 0), postgres)
+        found = compile_filter(parse_filter("status:404 path:/* word other -none", 0), postgres)
         self.assertEqual(
             found.where.text,
-            "words @@ to_tsquery(%s) AND (exchanges.status BETWEEN %s AND %s) AND (exchanges.path ~ %s)",
+            "words @@ to_tsquery(?) AND (exchanges.status BETWEEN ? AND ?) AND (exchanges.path ~ ?) "
+            "AND NOT words @@ to_tsquery(?)",
         )
+        self.assertEqual(found.where.parameters, ("WORD & OTHER", 404, 404, "^/[^/]*$", "NONE"))
 
     @given(some.text(min_size=1))
     def test_values_are_parameters(self, value: str) -> None:

@@ -7,28 +7,17 @@ import sqlite3
 import stat
 import unittest
 from pathlib import Path
-from typing import Any
 from unittest import mock
 
-import attrs
 from twisted.trial.unittest import SynchronousTestCase
-from zope.interface.verify import verifyObject
 
-from egress.model.record import ExchangeRecord
 from egress.store import sqlite as module
 from egress.store.filter_language import parse_filter
-from egress.store.interfaces import IAuditStore, StoreError
+from egress.store.interfaces import StoreError
 from egress.store.schema import MIGRATIONS
 from egress.store.sqlite import SqliteStore, open_store, open_to_read
 from tests.files import make_directory
-from tests.observability.records import ALLOWED, REFUSED
-
-T0 = 1_700_000_000.0
-
-
-def record(name: str, seconds: float = 0.0, **fields: Any) -> ExchangeRecord:
-    """Make a record with the id C{name}, some seconds after L{T0}."""
-    return attrs.evolve(ALLOWED, request_id=name, time=T0 + seconds, **fields)
+from tests.store.search_cases import T0, record
 
 
 class StoreTestCase(SynchronousTestCase):
@@ -47,96 +36,6 @@ class StoreTestCase(SynchronousTestCase):
         """Return the ids that a filter finds."""
         found = self.store.search(parse_filter(text, T0 + 3600), limit, oldest_first)
         return [each["requestId"] for each in found]
-
-
-class SearchTests(StoreTestCase):
-    """Filters find the records that they describe."""
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.store.append(
-            [
-                record("a", 1),
-                record("b", 2, url="https://other.test/v1/a/items?q=1", status=503, method="GET", rule_id=None),
-                record(
-                    "c", 3, url="https://x.api.example.com/", verdict="deny", reason="quota exceeded", observed="deny"
-                ),
-                attrs.evolve(REFUSED, request_id="d", time=T0 + 4),
-                record(
-                    "e", 5, url="tunnel.test:443", method="CONNECT", stage="tunnel", verdict="deny", rule_id="No-Admin"
-                ),
-            ]
-        )
-
-    def test_interface(self) -> None:
-        verifyObject(IAuditStore, self.store)
-
-    def test_filters(self) -> None:
-        for text, expected in (
-            ("", "edcba"),
-            ("host:api.example.com", "a"),
-            ("host:api.example.com,other.test", "ba"),
-            ("host:*.example.com", "ca"),
-            ("-host:*.example.com", "edb"),
-            ("path:/v1/items", "a"),
-            ("path:/v1/**", "ba"),
-            ("path:/v1/*", "a"),
-            ("path:/*/*/items", "b"),
-            ("status:5xx,404", "b"),
-            ("-status:201", "db"),
-            ("method:post,connect", "eca"),
-            ("verdict:deny", "ec"),
-            ("observed:deny", "c"),
-            ("outcome:bad-request", "d"),
-            ("rule:items-write", "ca"),
-            ("-rule:items-write", "edb"),
-            ("stage:tunnel", "e"),
-            ("client:2001:db8::7", "d"),
-            ("client:runner-7", "ecba"),
-            ("id:c", "c"),
-            ("since:2023-11-14T22:13:23Z", "edc"),
-            ("until:2023-11-14T22:13:22Z", "a"),
-            ("quota", "c"),
-            ('"quota exc"', "c"),
-            ('"exceeded quota"', ""),
-            ("no-admin", "e"),
-            ("other", "b"),
-            ("-quota verdict:deny", "e"),
-            ('"a\' OR 1=1 --"', ""),
-        ):
-            with self.subTest(text):
-                self.assertEqual("".join(self.found(text)), expected)
-
-    def test_limit_and_order(self) -> None:
-        self.assertEqual(self.found("", 2), ["e", "d"])
-        self.assertEqual(self.found("", 2, oldest_first=True), ["a", "b"])
-
-    def test_redacted(self) -> None:
-        """No part of the file contains a secret of a URL."""
-        self.assertEqual(self.found("hunter2"), [])
-        for path in self.path.parent.iterdir():
-            self.assertNotIn(b"hunter2", path.read_bytes())
-
-    def test_statistics(self) -> None:
-        found = self.store.statistics(parse_filter("", 0), 1)
-        self.assertEqual((found["records"], found["bytesSent"], found["bytesReceived"]), (5, 60, 1725))
-        self.assertEqual((found["first"], found["last"]), ("2023-11-14T22:13:21.000Z", "2023-11-14T22:13:25.000Z"))
-        verdicts = {each["name"]: each["records"] for each in found["verdicts"]}
-        self.assertEqual(verdicts, {"allow": 2, "deny": 2, "rejected": 1})
-        self.assertEqual((len(found["hosts"]), found["rules"]), (1, [{"name": "items-write", "records": 2}]))
-        empty = self.store.statistics(parse_filter("id:none", 0), 1)
-        self.assertEqual((empty["records"], empty["first"], empty["bytesSent"]), (0, None, 0))
-
-    def test_follow(self) -> None:
-        """New records are found in the order of writing, whatever their time is."""
-        last = self.store.last_seq()
-        self.assertEqual(last, 5)
-        self.store.append([record("late", -100), record("a")])
-        self.store.append([record("new", 6, verdict="deny")])
-        last, found = self.store.written_after(parse_filter("", 0), last)
-        self.assertEqual((last, [each["requestId"] for each in found]), (7, ["late", "new"]))
-        self.assertEqual(self.store.written_after(parse_filter("", 0), last), (7, []))
-        self.assertEqual(len(self.store.written_after(parse_filter("verdict:deny", 0), 5)[1]), 1)
 
 
 class WriteTests(StoreTestCase):

@@ -1,0 +1,110 @@
+"""The queries of an audit store in SQL, which are the same for each kind of database.
+
+A statement has C{?} in place of each value, also for a database whose driver has another placeholder, and nowhere
+else.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Final
+
+from egress.observability.audit_log import written_time
+from egress.store.filter_language import Filter
+from egress.store.filter_sql import Dialect, compile_filter
+from egress.store.row import SELECTED, document_of
+
+_FOLLOW_ROWS: Final = 1000
+_SELECTED: Final = ", ".join(f"exchanges.{name}" for name in SELECTED)
+
+
+class SqlStore(ABC):
+    """The part of an audit store that reads records."""
+
+    @property
+    @abstractmethod
+    def dialect(self) -> Dialect:
+        """The dialect of the database."""
+
+    @abstractmethod
+    def snapshot(self) -> AbstractContextManager[None]:
+        """Let the queries inside of the context see the same state of the database, and no other thread use it.
+
+        @raise StoreError: if the database cannot be used.
+        """
+
+    @abstractmethod
+    def rows(self, statement: str, values: Sequence[Any] = ()) -> list[Sequence[Any]]:
+        """Return all rows of a query.
+
+        @param statement: the query.
+        @param values: the values of its placeholders.
+        @raise StoreError: if the database cannot be used.
+        """
+
+    @abstractmethod
+    def stream(self, statement: str, values: Sequence[Any]) -> Iterator[Sequence[Any]]:
+        """Yield the rows of a query of any size; see L{rows}."""
+
+    def search(self, given: Filter, limit: int | None, oldest_first: bool = False) -> Iterator[Mapping[str, Any]]:
+        """Find records; see L{IAuditStore.search}."""
+        query = compile_filter(given, self.dialect)
+        order = "ASC" if oldest_first else "DESC"
+        statement = f"SELECT {_SELECTED} FROM {query.table} WHERE {query.where.text} ORDER BY {query.id} {order}"
+        values = query.where.parameters
+        if limit is not None and limit <= _FOLLOW_ROWS:
+            return map(document_of, self.rows(f"{statement} LIMIT ?", (*values, limit)))
+        if limit is not None:
+            statement, values = f"{statement} LIMIT ?", (*values, limit)
+        return map(document_of, self.stream(statement, values))
+
+    def written_after(self, given: Filter, seq: int) -> tuple[int, list[Mapping[str, Any]]]:
+        """Find the records written after another one; see L{IAuditStore.written_after}."""
+        query = compile_filter(given, self.dialect)
+        with self.snapshot():
+            last = min(self.last_seq(), seq + _FOLLOW_ROWS)
+            rows = self.rows(
+                f"SELECT {_SELECTED} FROM {query.table} WHERE {query.where.text} "
+                "AND exchanges.seq > ? AND exchanges.seq <= ? ORDER BY exchanges.seq",
+                (*query.where.parameters, seq, last),
+            )
+        return last, list(map(document_of, rows))
+
+    def last_seq(self) -> int:
+        """Return the number of the last record; see L{IAuditStore.last_seq}."""
+        return int(self.rows("SELECT seq FROM last_seq")[0][0])
+
+    def statistics(self, given: Filter, top: int) -> Mapping[str, Any]:
+        """Count records; see L{IAuditStore.statistics}."""
+        query = compile_filter(given, self.dialect)
+        table, where, values = query.table, query.where.text, query.where.parameters
+
+        def groups(column: str, limit: int | None) -> list[dict[str, Any]]:
+            statement = (
+                f"SELECT {column}, count(*) FROM {table} WHERE {where} AND {column} IS NOT NULL "
+                "GROUP BY 1 ORDER BY 2 DESC, 1"
+            )
+            found = (
+                self.rows(statement, values) if limit is None else self.rows(f"{statement} LIMIT ?", (*values, limit))
+            )
+            return [{"name": name, "records": number} for name, number in found]
+
+        with self.snapshot():
+            number, first, last, sent, received = self.rows(
+                "SELECT count(*), min(exchanges.time_ms), max(exchanges.time_ms), "
+                "coalesce(sum(exchanges.bytes_sent), 0), coalesce(sum(exchanges.bytes_received), 0) "
+                f"FROM {table} WHERE {where}",
+                values,
+            )[0]
+            return {
+                "records": number,
+                "first": None if first is None else written_time(first / 1000),
+                "last": None if last is None else written_time(last / 1000),
+                "bytesSent": int(sent),
+                "bytesReceived": int(received),
+                "verdicts": groups("exchanges.verdict", None),
+                "hosts": groups("exchanges.host", top),
+                "rules": groups("exchanges.rule_id", top),
+            }

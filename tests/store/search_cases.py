@@ -1,0 +1,224 @@
+"""Searches and their results, which are the same for each kind of database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+from zope.interface.verify import verifyObject
+
+from egress.model.record import ExchangeRecord
+from egress.store.filter_language import parse_filter
+from egress.store.interfaces import IAuditStore
+from tests.observability.records import ALLOWED, REFUSED
+
+T0 = 1_700_000_000.0
+
+
+def record(name: str, seconds: float = 0.0, **fields: Any) -> ExchangeRecord:
+    """Make a record with the id C{name}, some seconds after L{T0}."""
+    return attrs.evolve(ALLOWED, request_id=name, time=T0 + seconds, **fields)
+
+
+RECORDS = (
+    record("a", 1),
+    record("b", 2, url="https://other.test/v1/a/items?q=1", status=503, method="GET", rule_id=None),
+    record("c", 3, url="https://x.api.example.com/", verdict="deny", reason="quota exceeded", observed="deny"),
+    attrs.evolve(REFUSED, request_id="d", time=T0 + 4),
+    record("e", 5, url="tunnel.test:443", method="CONNECT", stage="tunnel", verdict="deny", rule_id="No-Admin"),
+    record(
+        "f",
+        6,
+        url="https://b\u00fccher.test/S\u00e3o_Paulo/v1.5(beta)",
+        method="PUT",
+        status=404,
+        outcome="origin-timeout",
+        reason="Th\u00e9 origin\x00 timed out: 30s, it's 'slow' & | ! <-> \\ \udcff",
+        rule_id="a:b*c",
+    ),
+)
+
+FILTERS = (
+    ("", "fedcba"),
+    ("host:api.example.com", "a"),
+    ("host:api.example.com,other.test", "ba"),
+    ("host:*.example.com", "ca"),
+    ("-host:*.example.com", "fedb"),
+    ("host:*.a-name-that-is-longer-than-the-host.test", ""),
+    ("path:/v1/items", "a"),
+    ("path:/v1/**", "ba"),
+    ("path:/v1/*", "a"),
+    ("path:/*/*/items", "b"),
+    ("path:/*/v1.5(beta)", "f"),
+    ("path:/*/v1?5(beta)", ""),
+    ("path:*1.5*", ""),
+    ("path:**1.5*", "f"),
+    ("status:5xx,404", "fb"),
+    ("-status:201", "fdb"),
+    ("method:post,connect", "eca"),
+    ("verdict:deny", "ec"),
+    ("observed:deny", "c"),
+    ("outcome:bad-request", "d"),
+    ("rule:items-write", "ca"),
+    ("-rule:items-write", "fedb"),
+    ('rule:"a:b*c"', "f"),
+    ("stage:tunnel", "e"),
+    ("client:2001:db8::7", "d"),
+    ("client:runner-7", "fecba"),
+    ("id:c", "c"),
+    ("since:2023-11-14T22:13:23Z", "fedc"),
+    ("until:2023-11-14T22:13:22Z", "a"),
+    ("quota", "c"),
+    ("QUOTA", "c"),
+    ("quot", "c"),
+    ("uota", ""),
+    ('"quota exc"', "c"),
+    ('"quot exceeded"', ""),
+    ('"exceeded quota"', ""),
+    ("exceeded quota", "c"),
+    ("no-admin", "e"),
+    # The last word of the reason, and the first one of the URL.
+    ('"allowed https"', ""),
+    ("other", "b"),
+    ("api.example.com", "ca"),
+    ("-quota verdict:deny", "e"),
+    ("-quota -tunnel verdict:deny", ""),
+    ('"a\' OR 1=1 --"', ""),
+    ("the", "feba"),
+    ('"the origin timed out: 30"', "f"),
+    ("B\u00dcCHER", "f"),
+    ("bucher", "f"),
+    ("sao_paulo", "f"),
+    ("it's", "f"),
+    ('"slow & | !"', "f"),
+    ('"1.5 beta a"', ""),
+    ("%s", "f"),
+    ('"slow & | ! <-> \udcff"', "f"),
+    ('"origin\x00timed"', "f"),
+)
+"""Filters, and the ids that they find in L{RECORDS}."""
+
+
+class SearchCases:
+    """Filters find the records that they describe: a part of test cases.
+
+    @ivar store: the store, which C{setUp} creates; it is empty.
+    @ivar open: opens the same store with another connection.
+    """
+
+    store: Any
+    open: Callable[[], Any]
+
+    def setUp(self) -> None:
+        super().setUp()  # type: ignore[misc]
+        self.case: Any = self
+        self.store.append(RECORDS)
+
+    def ids(self, text: str, limit: int | None = None, *, oldest_first: bool = False) -> list[str]:
+        """Return the ids that a filter finds."""
+        found = self.store.search(parse_filter(text, T0 + 3600), limit, oldest_first)
+        return [each["requestId"] for each in found]
+
+    def test_interface(self) -> None:
+        verifyObject(IAuditStore, self.store)
+
+    def test_filters(self) -> None:
+        for text, expected in FILTERS:
+            with self.case.subTest(text):
+                self.case.assertEqual("".join(self.ids(text)), expected)
+                self.case.assertEqual("".join(self.ids(text, 1)), expected[:1])
+
+    def test_limit_and_order(self) -> None:
+        self.case.assertEqual(self.ids("", 2), ["f", "e"])
+        self.case.assertEqual(self.ids("", 2, oldest_first=True), ["a", "b"])
+        self.case.assertEqual(self.ids("", 5000, oldest_first=True), list("abcdef"))
+
+    def test_fields(self) -> None:
+        """All fields of an audit line are stored; a secret of a URL is not."""
+        found = next(iter(self.store.search(parse_filter("id:a", 0), 1)))
+        self.case.assertEqual(
+            found,
+            {
+                "time": "2023-11-14T22:13:21.000Z",
+                "requestId": "a",
+                "client": "127.0.0.1:52314",
+                "identity": "runner-7",
+                "stage": "request",
+                "method": "POST",
+                "url": "https://api.example.com/v1/items?page=2&token=REDACTED",
+                "verdict": "allow",
+                "outcome": "forwarded",
+                "reason": "writes to the items are allowed",
+                "observed": None,
+                "decidedBy": "authz.example",
+                "ruleId": "items-write",
+                "source": None,
+                "decisionMs": 12.346,
+                "address": "192.0.2.9",
+                "upstream": None,
+                "status": 201,
+                "bytesSent": 12,
+                "bytesReceived": 345,
+                "durationMs": 100.0,
+            },
+        )
+        self.case.assertEqual(self.ids("hunter2"), [])
+
+    def test_statistics(self) -> None:
+        found = self.store.statistics(parse_filter("", 0), 1)
+        self.case.assertEqual((found["records"], found["bytesSent"], found["bytesReceived"]), (6, 72, 2070))
+        self.case.assertEqual((found["first"], found["last"]), ("2023-11-14T22:13:21.000Z", "2023-11-14T22:13:26.000Z"))
+        verdicts = {each["name"]: each["records"] for each in found["verdicts"]}
+        self.case.assertEqual(verdicts, {"allow": 3, "deny": 2, "rejected": 1})
+        self.case.assertEqual((len(found["hosts"]), found["rules"]), (1, [{"name": "items-write", "records": 2}]))
+        of_text = self.store.statistics(parse_filter("the", 0), 9)
+        self.case.assertEqual((of_text["records"], of_text["bytesSent"]), (4, 48))
+        self.case.assertEqual([each["name"] for each in of_text["rules"]], ["No-Admin", "a:b*c", "items-write"])
+        empty = self.store.statistics(parse_filter("id:none", 0), 1)
+        self.case.assertEqual((empty["records"], empty["first"], empty["bytesSent"]), (0, None, 0))
+
+    def test_follow(self) -> None:
+        """New records are found in the order of writing, whatever their time is."""
+        last = self.store.last_seq()
+        self.store.append([record("late", -100), record("a")])
+        self.store.append([record("new", 6, verdict="deny")])
+        after, found = self.store.written_after(parse_filter("", 0), last)
+        self.case.assertEqual([each["requestId"] for each in found], ["late", "new"])
+        self.case.assertEqual(after, self.store.last_seq())
+        self.case.assertEqual(self.store.written_after(parse_filter("", 0), after), (after, []))
+        self.case.assertEqual(len(self.store.written_after(parse_filter("verdict:deny", 0), last)[1]), 1)
+        self.case.assertEqual(len(self.store.written_after(parse_filter("new", 0), last)[1]), 0)
+
+    def test_follow_many(self) -> None:
+        """A large number of new records is found in parts."""
+        last = self.store.last_seq()
+        names = [f"r{number}" for number in range(2100)]
+        self.store.append([record(name, 10) for name in names])
+        found: list[str] = []
+        while True:
+            last, part = self.store.written_after(parse_filter("", 0), last)
+            if not part:
+                break
+            self.case.assertLessEqual(len(part), 1000)
+            found += [each["requestId"] for each in part]
+        self.case.assertEqual(sorted(found), sorted(names))
+        self.case.assertEqual(len(self.ids("since:2023-11-14T22:13:29Z", 2000)), 2000)
+
+    def test_snapshot(self) -> None:
+        """Queries in one context see the same state, although another connection writes."""
+        reader = self.open()
+        with reader.snapshot():
+            before = reader.last_seq()
+            self.store.append([record("g", 7)])
+            with reader.snapshot():
+                self.case.assertEqual(reader.last_seq(), before)
+            self.case.assertEqual(reader.rows("SELECT count(*) FROM exchanges"), [(6,)])
+        self.case.assertEqual(reader.rows("SELECT count(*) FROM exchanges"), [(7,)])
+        self.case.assertGreater(reader.last_seq(), before)
+
+    def test_no_duplicates(self) -> None:
+        """A record is stored once."""
+        self.store.append([record("x"), record("x", 5), record("y")])
+        self.store.append([record("y"), record("z")])
+        self.case.assertEqual(sorted(self.ids("until:2023-11-14T22:13:20.500Z")), ["x", "y", "z"])
