@@ -7,9 +7,9 @@ time, or the proxy stops.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Callable, Mapping
-from datetime import datetime, timezone
 from os import urandom
 from typing import Any, Final
 
@@ -17,15 +17,19 @@ import attrs
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from egress.authz.approval_decisions import allowed_by_grant, allowed_once, denied, denied_by_approver
 from egress.authz.wrapper import Wrapper
 from egress.interfaces import IAuthorizer
 from egress.model.approval import ApprovalAnswer, Grant, GrantScope, truncate, truncate_name
-from egress.model.decision import NO_OBLIGATIONS, Decision, DecisionRequest, Verdict
+from egress.model.decision import Decision, DecisionRequest, Verdict
+from egress.model.request_preview import MAX_SHOWN, preview_of
 
 # Beyond this number, the grant that expires first is dropped; the next request waits for an approver again.
 MAX_GRANTS: Final = 1000
 # The requests that wait longest are listed.  Others follow when these are complete.
 MAX_LISTED: Final = 200
+# The length of all previews in a list, as JSON: a list must fit into one message between processes.
+MAX_PREVIEWS: Final = 2 * 1024 * 1024
 _ID_BYTES: Final = 6
 _KEY_BYTES: Final = 32
 
@@ -64,6 +68,14 @@ class _Pending:
     since: float
     until: float
     waiting: list[_Waiting] = attrs.field(factory=list)
+    _preview: dict[str, Any] | None = None
+
+    @property
+    def preview(self) -> dict[str, Any]:
+        """The header fields and the content for approvers, without secrets."""
+        if self._preview is None:
+            self._preview = preview_of(self.request)
+        return self._preview
 
 
 class Approvals:
@@ -221,8 +233,14 @@ class Approvals:
         @param show: redacts a URL for display.
         """
         self._forget_expired()
+        left = MAX_PREVIEWS
+        shown = [_shown(pending, show) for pending in list(self._pending.values())[:MAX_LISTED]]
+        for one in shown:
+            left -= len(json.dumps(one["preview"]))
+            if left < 0:
+                one["preview"] = None
         return {
-            "pending": [_shown(pending, show) for pending in list(self._pending.values())[:MAX_LISTED]],
+            "pending": shown,
             "grants": [each.to_display() for each in sorted(self._grants.values(), key=lambda each: each.until)],
         }
 
@@ -293,65 +311,21 @@ def _shown(pending: _Pending, show: Callable[[str], str]) -> dict[str, Any]:
         "count": len(pending.waiting),
         "since": pending.since,
         "until": pending.until,
+        "preview": pending.preview,
     }
 
 
-# -- decisions that an approval changes
-
-
-def denied(decision: Decision, why: str) -> Decision:
-    """Deny a request without an answer of an approver.  The rule and the authorizer of the decision stay."""
-    reason = f"{why} ({decision.reason})" if decision.reason else why
-    return attrs.evolve(
-        decision,
-        verdict=Verdict.DENY,
-        reason=reason,
-        ttl=None,
-        stale_if_error=None,
-        cache_key=None,
-        obligations=NO_OBLIGATIONS,
-    )
-
-
-def denied_by_approver(decision: Decision, answer: ApprovalAnswer) -> Decision:
-    """Deny a request that an approver denied.  The denial is enforced in observe mode, too."""
-    why = f"denied by {answer.who}" + (f": {answer.reason}" if answer.reason else "")
-    return attrs.evolve(denied(decision, ""), reason=why, decided_by=_by(decision, answer.by), enforce_in_observe=True)
-
-
-def allowed_once(decision: Decision, answer: ApprovalAnswer) -> Decision:
-    """Allow a request that an approver allowed once, with the obligations of the original decision."""
-    reason = f"allowed once by {answer.who}" + (f": {answer.reason}" if answer.reason else "")
-    return _allowed(decision, reason, answer.by)
-
-
-def allowed_by_grant(decision: Decision, grant: Grant) -> Decision:
-    """Allow a request that a grant covers."""
-    until = datetime.fromtimestamp(grant.until, timezone.utc)
-    why = f": {grant.reason}" if grant.reason else ""
-    reason = f"allowed by {grant.by or 'an approver'} until {until:%Y-%m-%d %H:%M:%S} UTC{why}"
-    return attrs.evolve(_allowed(decision, reason, grant.by), source="approval")
-
-
-def _allowed(decision: Decision, reason: str, by: str) -> Decision:
-    # An approval covers only this request, whatever the original decision says about caching.
-    return attrs.evolve(
-        decision,
-        verdict=Verdict.ALLOW,
-        reason=reason,
-        decided_by=_by(decision, by),
-        ttl=None,
-        stale_if_error=None,
-        cache_key=None,
-    )
-
-
-def _by(decision: Decision, name: str) -> str:
-    return f"an approver ({name}) for {decision.decided_by}" if name else f"an approver for {decision.decided_by}"
+def _needs_content(request: DecisionRequest) -> bool:
+    """Whether an approver can see the content only if the proxy reads it now; long content is not read for that."""
+    length = request.content_length
+    return request.body_withheld and length is not None and length <= MAX_SHOWN
 
 
 class ApprovalAuthorizer(Wrapper):
-    """Calls an authorizer, and waits for an approver where the decision requires an approval."""
+    """Calls an authorizer, and waits for an approver where the decision requires an approval.
+
+    The approver sees content of a moderate length: the proxy collects it, and queries the authorizer again.
+    """
 
     def __init__(self, authorizer: IAuthorizer, approvals: Approvals) -> None:
         super().__init__(authorizer)
@@ -362,11 +336,17 @@ class ApprovalAuthorizer(Wrapper):
         call = self._authorizer.decide(request)
         if call.called and not call.paused and isinstance(call.result, Decision):
             # The usual case with the embedded policy.
-            return call if call.result.verdict is not _ASK else self._approvals.enqueue(request, call.result)
+            return call if call.result.verdict is not _ASK else self._enqueue(call.result, request)
         return call.addCallback(self._decided, request)
 
     def _decided(self, decision: Decision, request: DecisionRequest) -> Decision | Deferred[Decision]:
-        return decision if decision.verdict is not _ASK else self._approvals.enqueue(request, decision)
+        return decision if decision.verdict is not _ASK else self._enqueue(decision, request)
+
+    def _enqueue(self, decision: Decision, request: DecisionRequest) -> Deferred[Decision]:
+        if _needs_content(request) and self._approvals.resolve_without_approver(request, decision) is None:
+            reason = "an approver needs the content"
+            return succeed(Decision(Verdict.NEED_BODY, reason, decision.decided_by, decision.rule_id))
+        return self._approvals.enqueue(request, decision)
 
     def close(self) -> Deferred[None]:
         """Deny all pending requests; see L{IAuthorizer.close}."""

@@ -126,6 +126,11 @@ def _hides_secret(value: str, depth: int) -> bool:
     return _redact(inner, depth - 1) != inner
 
 
+def hides_secret(value: str) -> bool:
+    """Whether a value is a secret under any key: a token, or a URL or a form that contains a secret."""
+    return _hides_secret(value, _DEPTH)
+
+
 def is_secret_key(key: str) -> bool:
     """Whether the value of a query key, as it was sent, is a secret."""
     # Clients choose the keys: cache only keys of a normal length.

@@ -16,6 +16,7 @@ from egress.authz.approvals import ApprovalAuthorizer, Approvals
 from egress.interfaces import IAuthorizer
 from egress.model.approval import ApprovalAnswer, Grant
 from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Obligations, Verdict
+from egress.model.request_preview import MAX_SHOWN
 from egress.workers.ipc import Channel
 from tests.authz.fakes import ALLOW, DENY, REQUEST, Scripted
 
@@ -343,6 +344,30 @@ class AuthorizerTests(ApprovalsTestCase):
         self.approvals.answer(self.the_id(), ApprovalAnswer(True))
         for each in (at_once, afterwards):
             self.assertTrue(self.successResultOf(each).allowed)
+
+    def test_content_for_the_approver(self) -> None:
+        """Content of a moderate length is collected, unless a grant decides: an approval covers what was shown."""
+        later: Deferred[Decision] = Deferred()
+        withheld = attrs.evolve(REQUEST, method="POST", body_withheld=True, content_length=5)
+        for call in (self.decide(succeed(ASK), withheld), self.decide(later, withheld)):
+            if not call.called:
+                later.callback(ASK)
+            decision = self.successResultOf(call)
+            self.assertEqual((decision.verdict, decision.rule_id), (Verdict.NEED_BODY, "r"))
+        self.assertEqual((self.approvals.pending, self.counts()), (0, {}))
+        held = self.decide(succeed(ASK), attrs.evolve(withheld, body_withheld=False, body=b"hello"))
+        self.assertEqual(self.listed()["pending"][0]["preview"]["content"]["text"], "hello")
+        self.approvals.answer(self.the_id(), ApprovalAnswer(True, 60))
+        self.assertTrue(self.successResultOf(held).allowed)
+        self.assertEqual(self.successResultOf(self.decide(succeed(ASK), withheld)).source, "approval")
+
+    def test_long_content(self) -> None:
+        """Long content, and content of unknown length, streams through after the approval."""
+        for length in (MAX_SHOWN + 1, None):
+            held = self.decide(succeed(ASK), attrs.evolve(REQUEST, body_withheld=True, content_length=length))
+            self.assertNoResult(held)
+            self.assertEqual(self.listed()["pending"][0]["preview"]["content"], None)
+            self.approvals.answer(self.the_id(), ApprovalAnswer(False))
 
     def test_cancel(self) -> None:
         later: Deferred[Decision] = Deferred()
