@@ -66,6 +66,13 @@ def records(number: int, now: float) -> Iterator[ExchangeRecord]:
             upstream=None,
             observed=None,
             source=None,
+            phases=(
+                ("request", 1.0),
+                ("decision", 1.00005),
+                ("reused", 1.00015),
+                ("wait", 1.00015),
+                ("receive", 1.045),
+            ),
         )
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from egress.model.authority import Authority, IPAddress, Origin
     from egress.model.comparison import ShadowComparison
     from egress.model.decision import Decision, DecisionRequest
+    from egress.model.phases import Mark
     from egress.model.record import ExchangeRecord
     from egress.model.route import Purpose, Route
     from egress.transport.dialed import DialedProtocol
@@ -145,9 +146,12 @@ class IDialer(Interface):
             L{egress.model.errors.ResolverBusy}.
         """
 
-    def dial(route: Route, protocol: DialedProtocol) -> Deferred[None]:
+    def dial(route: Route, protocol: DialedProtocol, phases: list[Mark] | None = None) -> Deferred[None]:
         """Connect C{protocol} along a route.
 
+        @param route: the route.
+        @param protocol: the protocol of the connection.
+        @param phases: receives the beginning of each phase (L{egress.model.phases}).
         @return: fires when the connection is established, including the TLS handshake; fails with an
             L{egress.model.errors.OriginError}.  Cancelling it drops the connection.
         """

@@ -251,6 +251,7 @@ class ValidateResource:
                 upstream=None,
                 observed=None if decision is None else decision.observed,
                 source=None if decision is None else decision.source,
+                phases=(),
             )
         )
 
@@ -277,6 +278,7 @@ class ValidateResource:
                 upstream=None,
                 observed=None,
                 source=None,
+                phases=(),
             )
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import json
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -246,7 +247,8 @@ def _show(
         write_json(out, record)
         return
     painter = Painter.of(out, environ)
-    for name, value in record.items():
+    shown = {**record, "phases": ", ".join(f"{name} {ms} ms" for name, ms in record["phases"]) or None}
+    for name, value in shown.items():
         if value is not None:
             print(f"{painter.paint(f'{name:<13}', Color.BOLD)} {plain(str(value))}", file=out)
 
@@ -297,6 +299,8 @@ def _export(
 
 def _cell(value: object) -> object:
     """Return the value of a cell, which no spreadsheet takes for a formula."""
+    if isinstance(value, (list, dict)):
+        return json.dumps(value, separators=(",", ":"))
     return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import attrs
 
 from egress.model.decision import ClientIdentity
+from egress.model.phases import Mark
 
 
 # Created for each request; creating a frozen class with slots takes twice as long.
@@ -35,6 +38,7 @@ class ExchangeRecord:
     @ivar address: the IP address of the origin connection; C{None} without a connection, and with an upstream proxy,
         which resolves the name itself.
     @ivar upstream: host and port of the upstream proxy that the request used.
+    @ivar phases: the beginning of each phase; the first phase began at C{time}.  See L{egress.model.phases}.
     """
 
     time: float
@@ -57,3 +61,4 @@ class ExchangeRecord:
     upstream: str | None
     observed: str | None
     source: str | None
+    phases: Sequence[Mark]

@@ -22,6 +22,7 @@ from zope.interface import implementer
 
 from egress.config.model import STDOUT, ConfigError
 from egress.interfaces import IAuditSink
+from egress.model.phases import durations
 from egress.model.record import ExchangeRecord
 from egress.model.redact import redact_url
 from egress.runtime.safe_files import open_log
@@ -72,6 +73,7 @@ def audit_fields(record: ExchangeRecord) -> dict[str, Any]:
         "bytesSent": record.bytes_sent,
         "bytesReceived": record.bytes_received,
         "durationMs": round(record.duration * 1000, 3),
+        "phases": [(name, round(each * 1000, 3)) for name, each in durations(record.phases, record.duration)],
     }
 
 

@@ -29,6 +29,7 @@ from egress.model.errors import (
     TunnelWithoutRequest,
     outcome_of,
 )
+from egress.model.phases import DNS, RELAY
 from egress.model.route import Purpose, Route
 from egress.proxy.client_session import HttpSession
 from egress.proxy.destination import Destination
@@ -122,6 +123,7 @@ class Tunnel(StateMachine[TunnelState], Protocol):
             self._refuse(error)
             return
         if resolve_first:
+            self._transaction.begin_phase(DNS)
             self._transaction.await_or_fail(destination.look_up_first(), lambda _: self._authorize(destination))
         else:
             self._authorize(destination)
@@ -138,12 +140,14 @@ class Tunnel(StateMachine[TunnelState], Protocol):
 
     def _decided(self, decision: Decision, destination: Destination) -> None:
         if decision.verdict is Verdict.NEED_ADDRESSES:
+            self._transaction.begin_phase(DNS)
             looked_up = destination.look_up().addCallback(destination.set_addresses)
             self._transaction.await_or_fail(looked_up, lambda _: self._authorize(destination))
         elif not decision.allowed:
             self._refuse(Denied(decision))
         elif destination.route is None:
             # Only now: a denied name causes no DNS query.
+            self._transaction.begin_phase(DNS)
             self._transaction.await_or_fail(destination.look_up(), self._dial)
         else:
             self._dial(destination.route)
@@ -153,12 +157,12 @@ class Tunnel(StateMachine[TunnelState], Protocol):
         if lease is not None:
             lease.known_addresses = route.known_addresses
         relay = Relay(self, self.transport, self._context.flows, lease)  # type: ignore[arg-type]
-        self._transaction.await_or_fail(
-            self._context.origins.dialer.dial(route, relay.origin), lambda _: self._relaying(relay, route)
-        )
+        dialing = self._context.origins.dialer.dial(route, relay.origin, self._transaction.phases)
+        self._transaction.await_or_fail(dialing, lambda _: self._relaying(relay, route))
 
     def _relaying(self, relay: Relay, route: Route) -> None:
         self._enter(TunnelState.RELAY)
+        self._transaction.begin_phase(RELAY)
         self._transaction.hop = describe_peer(route, relay.origin.transport)
         self._relay = relay
         self.transport.write(self._established)  # type: ignore[union-attr]

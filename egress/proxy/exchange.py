@@ -24,6 +24,7 @@ from egress.model.errors import (
     RequestTimeout,
     outcome_of,
 )
+from egress.model.phases import DNS, READ, REUSED
 from egress.model.route import Purpose, Route
 from egress.proxy import exchange_state as states
 from egress.proxy.body_collector import BodyCollector
@@ -126,6 +127,7 @@ class Exchange(StateMachine[State]):
             return
         if resolve_first:
             self._enter(states.RESOLVING)
+            self._transaction.begin_phase(DNS)
             self._transaction.await_or_fail(self._destination.look_up_first(), lambda _: self._collect_or_authorize())
         else:
             self._collect_or_authorize()
@@ -140,6 +142,8 @@ class Exchange(StateMachine[State]):
         if self._content.announced_oversize and not self._may_truncate:
             self.fail(self._content.too_large())
             return
+        if self._state is not states.CHECKING:
+            self._transaction.begin_phase(READ)
         self._enter(states.COLLECTING)
         self._collector = BodyCollector(self._context, self._stream, self._content, self._client.limit_key)
         self._collector.begin(expects_continue=self.head.expects_continue)
@@ -192,6 +196,8 @@ class Exchange(StateMachine[State]):
         """Resolve the addresses that the authorizer needs, then send another authorization request."""
         self._enter(states.RESOLVING)
         pooled = None if self._upgrade else self._stream.logins.route(self._outgoing.key)
+        if pooled is None:
+            self._transaction.begin_phase(DNS)
         self._transaction.await_or_fail(
             self._destination.look_up() if pooled is None else succeed(pooled), self._authorize_route
         )
@@ -216,6 +222,7 @@ class Exchange(StateMachine[State]):
             # Do not retry a request of an authenticated connection: another connection is not authenticated.
             self._from_pool = not pooled.logged_in
             self._enter(states.CONNECTING)
+            self._transaction.begin_phase(REUSED)
             self._forward(pooled)
             return
         if logins.lost(key):
@@ -224,6 +231,7 @@ class Exchange(StateMachine[State]):
         self._from_pool = False
         if self._destination.route is None:
             self._enter(states.RESOLVING)
+            self._transaction.begin_phase(DNS)
             self._transaction.await_or_fail(self._destination.look_up(), self._looked_up)
         else:
             self._dial(self._destination.route)
@@ -237,9 +245,8 @@ class Exchange(StateMachine[State]):
 
     def _dial(self, route: Route) -> None:
         self._enter(states.CONNECTING)
-        self._transaction.await_or_fail(
-            self._context.origins.streams.open(route, self._client.limit_key), self._forward
-        )
+        opening = self._context.origins.streams.open(route, self._client.limit_key, self._transaction.phases)
+        self._transaction.await_or_fail(opening, self._forward)
 
     def _forward(self, origin: IOriginStream) -> None:
         self._enter(states.FORWARDING)
@@ -262,6 +269,7 @@ class Exchange(StateMachine[State]):
             release=release,
             lease=lease,
             upgrade=self._upgrade,
+            begin_phase=self._transaction.begin_phase,
         )
         forwarder.begin(self._outgoing.forwarded_head(upstream))
 

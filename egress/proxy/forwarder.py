@@ -17,6 +17,7 @@ from egress.http.upgrade import Upgrade
 from egress.http.writers import interim_size
 from egress.model.decision import Headers
 from egress.model.errors import EgressError, OriginDisconnected, OriginProtocolError
+from egress.model.phases import RECEIVE, RELAY, SEND, WAIT
 from egress.proxy.interfaces import IClientStream
 from egress.proxy.lease import Lease
 from egress.proxy.request_body import RequestBody
@@ -57,6 +58,7 @@ class Forwarder:
     """Forwards one request and its response. It is the sink of its origin stream.
 
     @param release: returns an origin stream to the pool.
+    @param begin_phase: records the beginning of a phase of the exchange (L{egress.model.phases}).
 
     @ivar status: the status code of the response, once its head was sent to the client.
     @ivar received: content bytes of the response.
@@ -72,6 +74,7 @@ class Forwarder:
         head: RequestHead,
         content: RequestBody,
         release: Callable[[IOriginStream], None],
+        begin_phase: Callable[[str], None],
         lease: Lease | None = None,
         upgrade: Upgrade | None = None,
     ) -> None:
@@ -84,6 +87,7 @@ class Forwarder:
         self._head = head
         self._content = content
         self._release = release
+        self._begin_phase = begin_phase
         self._lease = lease
         self._upgrade = upgrade
         self._request_paused = False
@@ -109,6 +113,7 @@ class Forwarder:
         origin = self._origin
         assert origin is not None
         self._watch()
+        self._begin_phase(WAIT if self._content.over else SEND)
         content, end = b"", None
         if self._head.expects_continue and self._content.collected:
             self._request_paused = True
@@ -146,6 +151,8 @@ class Forwarder:
     def body_end(self) -> None:
         """Forward the end of the content."""
         if self._may_flow(self._content.trailer_size) and self._origin is not None:
+            if self.status is None:
+                self._begin_phase(WAIT)
             self._origin.send_content(b"", self._content.end)
 
     def pause_request(self) -> None:
@@ -230,6 +237,7 @@ class Forwarder:
             # No response is better than a partial one.
             return
         self._stop_waiting()
+        self._begin_phase(RECEIVE)
         self.status = head.status
         # A response before the end of the request closes the client connection: the client may never send the rest of
         # the content (RFC 9112 section 9.3). An authentication ends with the origin connection, and closing the client
@@ -289,6 +297,7 @@ class Forwarder:
             self._fail(OriginProtocolError(fault))
             return
         self._switched = True
+        self._begin_phase(RELAY)
         self.status = head.status
         self._client.switch(head, upgrade)
         self._watch()

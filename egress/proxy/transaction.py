@@ -22,6 +22,7 @@ from egress.model.decision import (
     Verdict,
 )
 from egress.model.errors import AddressForbidden, AuthorizerUnavailable, EgressError, InternalError, outcome_of
+from egress.model.phases import DECISION, READ, Mark
 from egress.model.record import ExchangeRecord
 from egress.model.route import NO_HOP
 from egress.proxy.lease import Lease, lease_for, validated_decision
@@ -50,6 +51,7 @@ class Transaction:
     @ivar decision: the current decision, if any.
     @ivar lease: the limits of the decision, if it has any.
     @ivar hop: the destination that was connected to.
+    @ivar phases: the beginning of each phase so far.
     """
 
     __slots__ = (
@@ -71,6 +73,7 @@ class Transaction:
         "decision",
         "hop",
         "lease",
+        "phases",
         "request_id",
     )
 
@@ -97,7 +100,8 @@ class Transaction:
         self._path = path
         self._failed = failed
         self._started = context.wall_clock()
-        self._clock_started = context.clock.seconds()
+        self._clock_started = started = context.clock.seconds()
+        self.phases: list[Mark] = [(READ, started)]
         self._authorization_sent = False
         self._decision_started: float | None = None
         self._decision_seconds: float | None = None
@@ -152,7 +156,8 @@ class Transaction:
         if self.decision is not None:
             self._reset_decision()
         self._authorization_sent = True
-        self._decision_started = self._context.clock.seconds()
+        self._decision_started = started = self._context.clock.seconds()
+        self.phases.append((DECISION, started))
 
         def received_decision(result: object) -> None:
             # Until the result is validated, errors are attributed to the authorizer.
@@ -169,6 +174,10 @@ class Transaction:
 
         # decide() may raise or return a plain value; maybeDeferred handles both.
         self.await_or_fail(maybeDeferred(self._context.authorizer.decide, request), received_decision)
+
+    def begin_phase(self, phase: str) -> None:
+        """Begin a phase (L{egress.model.phases}), which ends the one before."""
+        self.phases.append((phase, self._context.clock.seconds()))
 
     def _stop_timing(self) -> None:
         if self._decision_started is not None:
@@ -288,6 +297,7 @@ class Transaction:
                 upstream=self.hop.upstream,
                 observed=observed,
                 source=source,
+                phases=self.phases,
             )
         )
 
@@ -321,6 +331,7 @@ def report_refusal(context: AuthzContext, client: ClientIdentity, error: EgressE
             upstream=None,
             observed=None,
             source=None,
+            phases=(),
         )
     )
     return request_id

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -35,7 +36,13 @@ _COLUMNS: Final = {
     "bytesSent": "bytes_sent",
     "bytesReceived": "bytes_received",
     "durationMs": "duration_ms",
+    "phases": "phases",
 }
+
+# The keys whose values are stored as JSON.
+_JSON: Final = ("phases",)
+
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 SELECTED: Final = ("time_ms", *_COLUMNS.values())
 """The columns of a row that L{document_of} takes."""
@@ -55,6 +62,8 @@ def row_of(record: ExchangeRecord) -> tuple[Any, ...]:
     """Return the values of the columns L{INSERTED}, with a redacted URL."""
     fields = audit_fields(record)
     host, path = host_and_path(fields["url"])
+    for key in _JSON:
+        fields[key] = _encode(fields[key])
     # Rounded as the time of an audit line.
     time_ms = round(record.time * 1_000_000) // 1000
     values = (time_ms, record.client.address, host, path, *(fields[key] for key in _COLUMNS))
@@ -67,4 +76,7 @@ def row_of(record: ExchangeRecord) -> tuple[Any, ...]:
 
 def document_of(row: Sequence[Any]) -> Mapping[str, Any]:
     """Return the fields of an audit line from the values of the columns L{SELECTED}."""
-    return {"time": written_time(row[0] / 1000), **dict(zip(_COLUMNS, row[1:], strict=True))}
+    document = {"time": written_time(row[0] / 1000), **dict(zip(_COLUMNS, row[1:], strict=True))}
+    for key in _JSON:
+        document[key] = json.loads(document[key])
+    return document

@@ -9,8 +9,8 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectError, NoRouteError, UserError
 from twisted.internet.error import ConnectionRefusedError as ConnectRefused
 from twisted.internet.error import TimeoutError as ConnectTimeout
-from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IProtocol
-from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
+from twisted.internet.protocol import Factory, Protocol
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -32,6 +32,7 @@ from egress.model.errors import (
     UpstreamUnreachable,
 )
 from egress.model.no_proxy import Bypass
+from egress.model.phases import CONNECT, DNS, TLS, UPSTREAM_CONNECT, UPSTREAM_TLS, Mark
 from egress.model.route import Purpose, Route
 from egress.transport.dialed import DialedProtocol
 from egress.transport.fair_turns import RoundRobin
@@ -40,6 +41,7 @@ from egress.transport.tls import TlsFactory
 from egress.upstream.happy_eyeballs import connect_first
 from egress.upstream.lookups import ReactorLookups
 from egress.upstream.resolver import Resolver
+from egress.upstream.upstream_tunnel import UpstreamTunnel
 
 NO_BYPASS = Bypass()
 
@@ -57,43 +59,6 @@ class TlsClientCreator(Structure):
 CreateTls = Callable[[Authority], TlsClientCreator]
 
 
-class _UpstreamConnectProtocol(DialedProtocol):
-    """Requests a tunnel from the upstream proxy, then hands the connection to the inner protocol."""
-
-    def __init__(self, handshake: ConnectHandshake, inner: IProtocol, failed: Callable[[EgressError], None]) -> None:
-        self._handshake: ConnectHandshake | None = handshake
-        self._inner = inner
-        self._failed = failed
-
-    def send_connect(self) -> None:
-        assert self._handshake is not None
-        self.transport.write(self._handshake.request())  # type: ignore[union-attr]
-
-    def dataReceived(self, data: bytes) -> None:
-        if self._handshake is None:
-            self._inner.dataReceived(data)
-            return
-        try:
-            rest = self._handshake.receive(data)
-        except EgressError as error:
-            self._failed(error)
-            return
-        if rest is not None:
-            self._handshake = None
-            self._inner.makeConnection(self.transport)  # type: ignore[arg-type]
-            if rest:
-                self._inner.dataReceived(rest)
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        super().connectionLost(reason)
-        if self._handshake is None:
-            self._inner.connectionLost(reason)
-        else:
-            self._failed(
-                UpstreamUnreachable("the upstream proxy closed the connection before it responded to the CONNECT")
-            )
-
-
 class _Dial:
     """An attempt to open one connection.  The first error decides; a later success is dropped."""
 
@@ -106,8 +71,10 @@ class _Dial:
         limits: Limits,
         create_tls: CreateTls,
         turns: RoundRobin,
+        phases: list[Mark] | None,
     ) -> None:
         self._reactor = reactor
+        self._phases = phases
         self._turns = turns
         self._route = route
         self._protocol = protocol
@@ -121,6 +88,7 @@ class _Dial:
 
     def start(self, addresses: tuple[IPAddress, ...], port: int) -> None:
         """Connect to one of the addresses and set up the layers of the route."""
+        self._begin(CONNECT)
         bottom = self._bottom = self._layers()
         limits = self._limits
         tried = addresses[: limits.connect_addresses]
@@ -134,6 +102,10 @@ class _Dial:
         )
         self._connecting.addCallbacks(self._tcp_up, self._tcp_failed)
 
+    def _begin(self, phase: str) -> None:
+        if self._phases is not None:
+            self._phases.append((phase, self._reactor.seconds()))
+
     def _layers(self) -> Protocol:
         route = self._route
         upstream = route.upstream
@@ -145,10 +117,15 @@ class _Dial:
         if upstream is not None:
             if route.connect:
                 handshake = ConnectHandshake(upstream, route.origin.authority, self._limits.head)
-                tunnel = _UpstreamConnectProtocol(handshake, layer, self.fail)
+                tunnel = UpstreamTunnel(handshake, layer, self._tunnel_open, self.fail)
                 if not over_tls:
                     self._protocol.prepare(False, self._ready, self._lost)
-                layer = self._to_upstream(upstream, tunnel, tunnel.send_connect)
+
+                def send_connect() -> None:
+                    self._begin(UPSTREAM_CONNECT)
+                    tunnel.send_connect()
+
+                layer = self._to_upstream(upstream, tunnel, send_connect)
             else:
                 layer = self._to_upstream(upstream, self._protocol, self._ready)
         elif not over_tls:
@@ -185,8 +162,17 @@ class _Dial:
 
     def _tcp_up(self, _: None) -> None:
         self._connecting = None
+        upstream = self._route.upstream
+        if upstream is not None and upstream.scheme == "https":
+            self._begin(UPSTREAM_TLS)
+        elif upstream is None and self._route.tls:
+            self._begin(TLS)
         if self._timer.active():
             self._timer.reset(self._limits.tls_timeout)
+
+    def _tunnel_open(self) -> None:
+        if self._route.tls:
+            self._begin(TLS)
 
     def _tcp_failed(self, failure: Failure) -> None:
         self._connecting = None
@@ -344,20 +330,28 @@ class Dialer:
                 raise AddressForbidden(f"{origin.authority.host} resolves to {address}: {refusal}")
         return Route(origin, addresses, None, tls, False)
 
-    def dial(self, route: Route, protocol: DialedProtocol) -> Deferred[None]:
+    def dial(self, route: Route, protocol: DialedProtocol, phases: list[Mark] | None = None) -> Deferred[None]:
         """Open a connection along a route; see L{IDialer.dial}."""
         if route.upstream is None:
-            dial = self._new_dial(route, protocol)
+            dial = self._new_dial(route, protocol, phases)
             dial.start(route.addresses, route.origin.authority.port)
             return dial.done
-        return self._dial_upstream(route, protocol, route.upstream)
+        return self._dial_upstream(route, protocol, route.upstream, phases)
 
-    def _new_dial(self, route: Route, protocol: DialedProtocol) -> _Dial:
+    def _new_dial(self, route: Route, protocol: DialedProtocol, phases: list[Mark] | None) -> _Dial:
         return _Dial(
-            self._reactor, route, protocol, limits=self._limits, create_tls=self._create_tls, turns=self._turns
+            self._reactor,
+            route,
+            protocol,
+            limits=self._limits,
+            create_tls=self._create_tls,
+            turns=self._turns,
+            phases=phases,
         )
 
-    def _dial_upstream(self, route: Route, protocol: DialedProtocol, upstream: UpstreamProxy) -> Deferred[None]:
+    def _dial_upstream(
+        self, route: Route, protocol: DialedProtocol, upstream: UpstreamProxy, phases: list[Mark] | None
+    ) -> Deferred[None]:
         def failed(failure: Failure) -> Failure:
             error = failure.value
             if isinstance(error, ResolutionTimeout):
@@ -374,9 +368,11 @@ class Dialer:
                     f"the upstream proxy {upstream.authority} is this proxy itself: set another one, or none, with "
                     "--upstream-proxy"
                 )
-            dial = self._new_dial(route, protocol)
+            dial = self._new_dial(route, protocol, phases)
             dial.start(addresses, port)
             return dial.done
 
+        if phases is not None:
+            phases.append((DNS, self._reactor.seconds()))
         looked_up = self._resolver.resolve(upstream.authority).addErrback(failed)
         return looked_up.addCallback(resolved)

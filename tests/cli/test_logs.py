@@ -99,6 +99,8 @@ class LogsTests(CommandTestCase):
         self.assertIn("ruleId        no-admin\n", text)
         self.assertIn("reason        not\\x1b[31m here\n", text)
         self.assertNotIn("upstream", text)
+        self.assertIn("phases        request 1.0 ms, decision 12.5 ms, reused 0.0 ms, ", text)
+        self.assertNotIn("phases", self.logs("show", "789"))
 
     def test_show_unknown(self) -> None:
         status, _, err = self.run_egress("logs", "show", "x y", environ=self.environ)
@@ -129,6 +131,11 @@ class LogsTests(CommandTestCase):
         self.assertEqual(len(lines), 4)
         self.assertTrue(lines[0].startswith("time,requestId,client,"))
         self.assertIn(",'=two Host fields,", lines[3], "no formula")
+        self.assertTrue(
+            lines[1].endswith(
+                ',"[[""request"",1.0],[""decision"",12.5],[""reused"",0.0],[""wait"",76.5],[""receive"",10.0]]"'
+            )
+        )
         self.assertEqual(self.logs("export", "csv", "id:no"), "")
 
     def test_colors(self) -> None:

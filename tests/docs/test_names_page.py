@@ -20,6 +20,7 @@ from egress.authz_service.metrics import AuthzServiceMetrics
 from egress.model.comparison import ShadowComparison, ShadowResult
 from egress.model.decision import Decision, Stage, Verdict
 from egress.model.errors import OUTCOMES
+from egress.model.phases import PHASES
 from egress.model.statistics import CacheStats, PolicyInUse, PolicyReloadStats
 from egress.observability.audit_log import audit_line
 from egress.observability.metrics import Metrics
@@ -149,6 +150,9 @@ class RecordsTests(SynchronousTestCase):
         self.assertEqual(list(documented), list(json.loads(audit_line(ALLOWED))))
         self.assertEqual(set(documented["verdict"]), {*VERDICTS, *(verdict.value for verdict in Verdict)})
         self.assertEqual(set(documented["stage"]) - {"CONNECT"}, {stage.value for stage in Stage})
+
+    def test_phases(self) -> None:
+        self.assertEqual([name.strip("`") for name in rows("Phases")], list(PHASES))
 
     def test_shadow_record(self) -> None:
         path = Path(self.mktemp())

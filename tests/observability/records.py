@@ -28,6 +28,7 @@ ALLOWED = ExchangeRecord(
     upstream=None,
     observed=None,
     source=None,
+    phases=(("request", 7.0), ("decision", 7.001), ("reused", 7.0135), ("wait", 7.0135), ("receive", 7.09)),
 )
 
 REFUSED = attrs.evolve(
@@ -43,4 +44,5 @@ REFUSED = attrs.evolve(
     decision_seconds=None,
     status=None,
     address=None,
+    phases=(),
 )

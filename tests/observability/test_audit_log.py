@@ -54,6 +54,7 @@ class AuditLineTests(SynchronousTestCase):
                 "bytesSent": 12,
                 "bytesReceived": 345,
                 "durationMs": 100.0,
+                "phases": [["request", 1.0], ["decision", 12.5], ["reused", 0.0], ["wait", 76.5], ["receive", 10.0]],
             },
         )
 

@@ -21,6 +21,7 @@ from egress.model.authority import Authority, Origin
 from egress.model.client_tls import LeafKey
 from egress.model.decision import Decision, DecisionRequest, Obligations, Verdict
 from egress.model.no_proxy import HostPattern
+from egress.model.phases import CONNECT, Mark, durations
 from egress.model.record import ExchangeRecord
 from egress.model.route import Purpose, Route
 from egress.proxy.client_auth import ANONYMOUS, ClientAuthPolicy
@@ -180,8 +181,10 @@ class FakeDialer:
         result = self.checks.pop(0) if self.checks else self.route(origin, purpose)
         return _as_deferred(result)
 
-    def dial(self, route: Route, protocol: DialedProtocol) -> Deferred[None]:
+    def dial(self, route: Route, protocol: DialedProtocol, phases: list[Mark] | None = None) -> Deferred[None]:
         """See L{IDialer.dial}."""
+        if phases is not None:
+            phases.append((CONNECT, self._clock.seconds()))
         self.dialled.append(route)
         self.protocols.append(protocol)
         result = self.dials.pop(0) if self.dials else None
@@ -352,6 +355,10 @@ class ProxyTestCase(SynchronousTestCase):
         self.assertTrue(sender.paused)
         receiver.unchoke()
         self.assertFalse(sender.paused)
+
+    def phases(self) -> list[tuple[str, float]]:
+        """The phases of the last record, with their seconds."""
+        return durations(self.records[-1].phases, self.records[-1].duration)
 
     def outcomes(self) -> list[str]:
         """The recorded outcomes."""

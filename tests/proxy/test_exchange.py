@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import attrs
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost
 
 from egress.config.model import Limits, OversizeBody, Resolve
@@ -512,6 +513,128 @@ class AddressTests(ProxyTestCase):
         self.origin.feed(response())
         decision.callback(allow())
         self.assertEqual([route.addresses for route in self.dialer.dialled], [(LOCAL,), (self.OTHER,)])
+
+
+class PhaseTests(ProxyTestCase):
+    """A record contains the phases of its exchange."""
+
+    def test_a_new_connection(self) -> None:
+        decision = self.authorizer.pending()
+        resolved: Deferred[Any] = Deferred()
+        connected: Deferred[None] = Deferred()
+        self.dialer.checks, self.dialer.dials = [resolved], [connected]
+        self.client.feed(request())
+        self.clock.advance(1)
+        decision.callback(allow())
+        self.clock.advance(2)
+        resolved.callback(self.dialer.route(ORIGIN, Purpose.REQUEST))
+        self.clock.advance(4)
+        self.dialer.connect(self.dialer.protocols[-1])
+        connected.callback(None)
+        self.clock.advance(8)
+        answer = response(b"answer")
+        self.origin.feed(answer[:-1])
+        self.clock.advance(16)
+        self.origin.feed(answer[-1:])
+        self.assertEqual(
+            self.phases(), [("request", 0), ("decision", 1), ("dns", 2), ("connect", 4), ("wait", 8), ("receive", 16)]
+        )
+
+    def test_a_pooled_connection(self) -> None:
+        self.use_once()
+        self.client.feed(request())
+        self.clock.advance(1)
+        self.origin.feed(response())
+        self.assertEqual(self.phases(), [("request", 0), ("decision", 0), ("reused", 0), ("wait", 1), ("receive", 0)])
+
+    def test_content_for_the_decision(self) -> None:
+        self.client.feed(request("POST", body=b"content")[:-1])
+        self.clock.advance(1)
+        self.client.feed(b"t")
+        self.origin.feed(response())
+        self.assertEqual(
+            self.phases(),
+            [("request", 1), ("decision", 0), ("dns", 0), ("connect", 0), ("wait", 0), ("receive", 0)],
+        )
+
+    def test_content_that_the_authorizer_requests(self) -> None:
+        self.authorizer.needs_body = False
+        self.authorizer.answers = [MORE, deny()]
+        self.client.feed(request("POST", body=b"content")[:-1])
+        self.clock.advance(1)
+        self.client.feed(b"t")
+        self.assertEqual(self.phases(), [("request", 0), ("decision", 0), ("request", 1), ("decision", 0)])
+
+    def test_streamed_content(self) -> None:
+        self.authorizer.needs_body = False
+        self.client.feed(request("POST", body=b"content")[:-1])
+        self.clock.advance(1)
+        self.client.feed(b"t")
+        self.clock.advance(2)
+        self.origin.feed(response())
+        self.assertEqual(self.phases()[-3:], [("send", 1), ("wait", 2), ("receive", 0)])
+
+    def test_a_response_before_the_end_of_the_content(self) -> None:
+        self.authorizer.needs_body = False
+        self.client.feed(request("POST", body=b"content")[:-1])
+        self.clock.advance(1)
+        self.origin.feed(response(b"answer")[:-1])
+        self.client.feed(b"t")
+        self.origin.feed(b"r")
+        self.assertEqual(self.phases()[-2:], [("send", 1), ("receive", 0)])
+
+    def test_addresses_that_the_authorizer_needs(self) -> None:
+        self.authorizer.answers = [Decision(Verdict.NEED_ADDRESSES, "addresses, please", "script")]
+        resolved: Deferred[Any] = Deferred()
+        self.dialer.checks = [resolved]
+        self.client.feed(request())
+        self.clock.advance(1)
+        resolved.callback(self.dialer.route(ORIGIN, Purpose.REQUEST))
+        self.origin.feed(response())
+        self.assertEqual(
+            self.phases(),
+            [
+                ("request", 0),
+                ("decision", 0),
+                ("dns", 1),
+                ("decision", 0),
+                ("connect", 0),
+                ("wait", 0),
+                ("receive", 0),
+            ],
+        )
+
+    def test_addresses_before_the_decision(self) -> None:
+        self.build(resolve=Resolve.BEFORE)
+        self.authorizer.answers = [deny()]
+        self.client.feed(request("POST", body=b"content"))
+        self.assertEqual(self.phases(), [("request", 0), ("dns", 0), ("request", 0), ("decision", 0)])
+
+    def test_a_stale_connection(self) -> None:
+        self.use_once()
+        self.client.feed(request())
+        self.origin.lose()
+        self.origin.feed(response())
+        self.assertEqual(
+            [name for name, _ in self.phases()],
+            ["request", "decision", "reused", "wait", "dns", "connect", "wait", "receive"],
+        )
+
+    def test_the_last_phase_is_the_one_that_failed(self) -> None:
+        connected: Deferred[None] = Deferred()
+        self.dialer.dials = [connected]
+        self.client.feed(request())
+        self.clock.advance(3)
+        connected.errback(OriginUnreachable("refused"))
+        self.assertEqual(self.phases()[-1], ("connect", 3))
+
+    def test_an_upgrade(self) -> None:
+        self.client.feed(request("GET", "http://origin.test/", *UPGRADE))
+        self.clock.advance(1)
+        self.origin.feed(SWITCH)
+        self.clock.advance(5)
+        self.client.lose()
+        self.assertEqual(self.phases()[-2:], [("wait", 1), ("relay", 5)])
 
 
 class ObligationTests(ProxyTestCase):

@@ -26,6 +26,7 @@ from egress.http.upgrade import Upgrade
 from egress.model.authority import Authority, Origin
 from egress.model.decision import ClientIdentity, Headers
 from egress.model.errors import EgressError, OriginDisconnected
+from egress.model.phases import Mark
 from egress.model.route import Destination, Route
 from egress.proxy.exchange import Exchange
 from egress.proxy.interfaces import IClientStream
@@ -198,7 +199,7 @@ class OriginStreams:
     def __init__(self) -> None:
         self.opened: list[OriginStream] = []
 
-    def open(self, route: Route, client: str) -> Deferred[OriginStream]:
+    def open(self, route: Route, client: str, phases: list[Mark] | None = None) -> Deferred[OriginStream]:
         """See L{egress.upstream.origins.Origins.open}."""
         self.opened.append(OriginStream(route))
         return succeed(self.opened[-1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from ipaddress import IPv4Address
 from typing import Any
@@ -32,6 +33,7 @@ from egress.model.errors import (
     UpstreamUnreachable,
 )
 from egress.model.no_proxy import Bypass
+from egress.model.phases import Mark, durations
 from egress.model.route import Purpose, Route
 from egress.tls.origin_trust import OriginTrust
 from egress.upstream.connector import Dialer
@@ -118,6 +120,15 @@ class DialTestCase(SynchronousTestCase):
     def accept(self) -> Wire:
         """Make the last connection attempt succeed."""
         return self.reactor.attempts[-1].accept()
+
+    def phases(self, connect: Callable[[], object], origin: Origin = HTTP) -> list[tuple[str, float]]:
+        """Dial, connect after a second, and return the phases with their seconds."""
+        marks: list[Mark] = []
+        dialled = self.dialer.dial(self.check(origin), self.far, marks)
+        self.reactor.advance(1)
+        connect()
+        self.successResultOf(dialled)
+        return durations(marks, self.reactor.seconds() - marks[0][1])
 
     def failed(self, dialled: Deferred[Any], kind: type[EgressError]) -> str:
         """Verify the error of a failed dial, and that no connection remains."""
@@ -314,6 +325,52 @@ class DirectTests(DialTestCase):
         dialled.cancel()
         self.failureResultOf(dialled, CancelledError)
         self.reactor.wires.append(Wire(self.reactor).connect(protocol))
+
+
+class PhaseTests(DialTestCase):
+    """The beginning of each phase is recorded."""
+
+    def shake(self, wire: Wire | TlsServer, name: str, seconds: float) -> TlsServer:
+        """Complete a TLS handshake, after a time."""
+        self.reactor.advance(seconds)
+        server = TlsServer(wire, certificate(name))
+        server.shake()
+        return server
+
+    def test_plain(self) -> None:
+        self.assertEqual(self.phases(self.accept), [("connect", 1)])
+
+    def test_tls(self) -> None:
+        self.assertEqual(
+            self.phases(lambda: self.shake(self.accept(), "origin.test", 2), HTTPS), [("connect", 1), ("tls", 2)]
+        )
+
+    def test_upstream_proxy(self) -> None:
+        self.build(upstream_http=PROXY)
+        self.assertEqual(self.phases(self.accept), [("dns", 0), ("connect", 1)])
+
+    def test_all(self) -> None:
+        self.build(upstream_https=TLS_PROXY)
+
+        def connect() -> None:
+            proxy = self.shake(self.accept(), "proxy.test", 2)
+            self.reactor.advance(3)
+            self.assertIn(b"CONNECT origin.test:443", proxy.take())
+            proxy.send(UpstreamTests.ESTABLISHED)
+            self.shake(proxy, "origin.test", 4)
+
+        self.assertEqual(
+            self.phases(connect, HTTPS),
+            [("dns", 0), ("connect", 1), ("upstream-tls", 2), ("upstream-connect", 3), ("tls", 4)],
+        )
+
+    def test_failure(self) -> None:
+        marks: list[Mark] = []
+        dialled = self.dialer.dial(self.check(HTTPS), self.far, marks)
+        self.accept()
+        self.reactor.advance(30)
+        self.failed(dialled, OriginConnectTimeout)
+        self.assertEqual([name for name, _ in marks], ["connect", "tls"])
 
 
 class TlsTests(DialTestCase):

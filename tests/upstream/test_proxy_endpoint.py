@@ -13,6 +13,7 @@ from zope.interface import implementer
 from egress.interfaces import IDialer
 from egress.model.authority import Authority, Origin, UpstreamProxy
 from egress.model.errors import UpstreamRefused
+from egress.model.phases import Mark
 from egress.model.route import Purpose, Route
 from egress.transport.dialed import DialedProtocol
 from egress.upstream.proxy_endpoint import UpstreamEndpoint
@@ -42,7 +43,7 @@ class _Dialer:  # type: ignore[misc]
     def check(self, origin: Origin, purpose: Purpose, client: str = "") -> Deferred[Route]:
         raise NotImplementedError
 
-    def dial(self, route: Route, protocol: DialedProtocol) -> Deferred[None]:
+    def dial(self, route: Route, protocol: DialedProtocol, phases: list[Mark] | None = None) -> Deferred[None]:
         self.routes.append(route)
         self.protocols.append(protocol)
         return self.result
