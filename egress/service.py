@@ -179,6 +179,7 @@ class EgressProxyService(Service):
             now=time.time,
             days=self._config.audit_store_days,
             max_bytes=self._config.audit_store_size,
+            rolls_up=self._config.admin is not None,
         )
 
     def _set_metric_sources(

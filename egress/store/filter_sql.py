@@ -116,6 +116,12 @@ def compile_filter(given: Filter, dialect: Dialect = SQLITE) -> Query:
     return Query(table, _joined(" AND ", parts) if parts else Where("1 = 1", ()), column)
 
 
+def compile_conditions(conditions: Iterable[Condition], dialect: Dialect = SQLITE) -> Where:
+    """Compile conditions for a query that calls its table C{exchanges}."""
+    parts = [_condition(each, dialect) for each in conditions]
+    return _joined(" AND ", parts) if parts else Where("1 = 1", ())
+
+
 def _joined(operator: str, parts: Iterable[Where]) -> Where:
     parts = tuple(parts)
     text = operator.join(part.text for part in parts)

@@ -9,6 +9,7 @@ from zope.interface import Interface
 
 if TYPE_CHECKING:
     from egress.model.record import ExchangeRecord
+    from egress.store.destinations import Destinations, Page, Paths
     from egress.store.filter_language import Filter
 
 
@@ -57,6 +58,28 @@ class IAuditStore(Interface):
         @param top: the maximum number of hosts and of rules.
         @return: C{records}, C{first} and C{last} (times), C{bytesSent}, C{bytesReceived}, and lists of C{verdicts},
             C{hosts} and C{rules}, each with C{name} and C{records}.
+        """
+
+    def roll_up(now: float) -> bool:
+        """Add a small number of records to the rollups, which L{destinations} reads.
+
+        @param now: the current time, in seconds since the epoch.
+        @return: whether there is more to add.
+        """
+
+    def destinations(given: Filter, page: Page, now: float) -> Destinations:
+        """Find the hosts of records.
+
+        @param given: the filter.
+        @param page: the part of the list, and its order.
+        @param now: the current time, in seconds since the epoch.
+        """
+
+    def paths(host: str, given: Filter) -> Paths:
+        """Find the paths of a host.
+
+        @param host: the host, in lower case.
+        @param given: the filter, which can restrict the records further.
         """
 
     def close() -> None:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from egress.store.rollups import MIGRATION
+
 ID_BITS: Final = 20
 """The bits of an id that distinguish records of the same millisecond."""
 
@@ -38,6 +40,7 @@ MIGRATIONS: Final = (
         "INSERT INTO exchanges_text (exchanges_text, rowid, reason, url, rule_id) "
         "VALUES ('delete', old.id, old.reason, old.url, old.rule_id); END",
     ),
+    MIGRATION,
 )
 """The statements of each migration."""
 

@@ -24,6 +24,9 @@ _BATCH: Final = 1000
 _BATCH_SECONDS: Final = 0.25
 _RETRY_SECONDS: Final = 1.0
 _PRUNE_SECONDS: Final = 60.0
+_ROLL_UP_SECONDS: Final = 10.0
+# The steps between two batches.
+_ROLL_UP_STEPS: Final = 4
 # The steps between two batches.
 _PRUNE_STEPS: Final = 10
 _LOG_EVERY: Final = 60.0
@@ -45,6 +48,7 @@ class StoreAudit:
     @param now: returns the seconds since the epoch.
     @param days: the maximum age of records, in days.
     @param max_bytes: the maximum size of the store, in bytes.
+    @param rolls_up: whether it updates the rollups of the store, which the web console reads.
     @ivar lost: the number of lost records.
     @ivar fault: the reason why the last records could not be written; C{None} if they were written.
     """
@@ -58,6 +62,7 @@ class StoreAudit:
         now: Callable[[], float],
         days: int,
         max_bytes: int,
+        rolls_up: bool = False,
     ) -> None:
         self.lost = 0
         self.fault: str | None = None
@@ -71,7 +76,8 @@ class StoreAudit:
         # The records of the call that runs.
         self._batch: list[ExchangeRecord] = []
         self._scheduled: Any = None
-        self._prune_at = clock.seconds()
+        self._rolls_up = rolls_up
+        self._prune_at = self._roll_up_at = clock.seconds()
         self._logged: float | None = None
         self._closed = False
 
@@ -99,11 +105,15 @@ class StoreAudit:
         self._offload(lambda: self._work(batch)).addCallbacks(self._written, self._not_written)
 
     def _work(self, batch: list[ExchangeRecord]) -> tuple[bool, list[str]]:
-        """Write records and delete old ones, in the thread.
+        """Write records, update the rollups, and delete old records, in the thread.
 
         @return: whether there are more records to delete, and the errors of records that cannot be stored.
         """
         errors = append_all(self._store, batch)
+        if self._rolls_up and self._clock.seconds() >= self._roll_up_at:
+            now = self._now()
+            if not all(self._store.roll_up(now) for _ in range(_ROLL_UP_STEPS)):
+                self._roll_up_at = self._clock.seconds() + _ROLL_UP_SECONDS
         if self._clock.seconds() < self._prune_at:
             return False, errors
         before = self._now() - self._days * _DAY

@@ -12,6 +12,15 @@ from contextlib import AbstractContextManager
 from typing import Any, Final
 
 from egress.observability.audit_log import written_time
+from egress.store.destinations import (
+    Destinations,
+    Page,
+    Paths,
+    destinations_of,
+    destinations_statement,
+    paths_of,
+    paths_statement,
+)
 from egress.store.filter_language import Filter
 from egress.store.filter_sql import Dialect, compile_filter
 from egress.store.row import SELECTED, document_of
@@ -108,3 +117,13 @@ class SqlStore(ABC):
                 "hosts": groups("exchanges.host", top),
                 "rules": groups("exchanges.rule_id", top),
             }
+
+    def destinations(self, given: Filter, page: Page, now: float) -> Destinations:
+        """Find the hosts of records; see L{IAuditStore.destinations}."""
+        statement = destinations_statement(given, page, now, self.dialect)
+        return destinations_of(self.rows(statement.text, statement.parameters), statement)
+
+    def paths(self, host: str, given: Filter) -> Paths:
+        """Find the paths of a host; see L{IAuditStore.paths}."""
+        statement = paths_statement(host, given, self.dialect)
+        return paths_of(self.rows(statement.text, statement.parameters), host)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import RLock
@@ -19,6 +19,7 @@ from egress.model.record import ExchangeRecord
 from egress.runtime.safe_files import heir_of, open_log
 from egress.store.filter_sql import SQLITE, Dialect
 from egress.store.interfaces import IAuditStore, StoreError
+from egress.store.rollups import prune_rollups, roll_up
 from egress.store.row import INSERTED, row_of
 from egress.store.schema import ID_BITS, MIGRATIONS, first_id, id_at
 from egress.store.sql_store import SqlStore
@@ -158,6 +159,8 @@ class SqliteStore(SqlStore):
                 values,
             ).rowcount
             run("INSERT INTO exchanges_text (exchanges_text, rank) VALUES ('merge', ?)", (_MERGE_PAGES,))
+            oldest = run("SELECT time_ms FROM exchanges ORDER BY id LIMIT 1").fetchone()
+            prune_rollups(self, round(before * 1000) if oldest is None else oldest[0])
             return bool(deleted == _PRUNE_ROWS)
 
     def used(self) -> int:
@@ -196,6 +199,15 @@ class SqliteStore(SqlStore):
         """Yield the rows of a query; see L{SqlStore.stream}."""
         with self._lock, _reported(self._path):
             yield from self._connection.execute(statement, values)
+
+    def write(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
+        """Run a statement for each row; see L{Transaction.write}."""
+        self._connection.executemany(statement, rows)
+
+    def roll_up(self, now: float) -> bool:
+        """Add records to the rollups; see L{IAuditStore.roll_up}."""
+        with self._transaction():
+            return roll_up(self, now)
 
     def close(self) -> None:
         """Close the file; every later call fails."""

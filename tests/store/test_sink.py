@@ -16,6 +16,7 @@ from egress.interfaces import IAuditSink
 from egress.model.record import ExchangeRecord
 from egress.runtime.threads import Threads
 from egress.store import sink as module
+from egress.store.destinations import Destinations, Page, Paths
 from egress.store.filter_language import Filter
 from egress.store.interfaces import IAuditStore, StoreError
 from egress.store.sink import StoreAudit
@@ -40,6 +41,7 @@ class MemoryStore:
         self.unstorable: set[str] = set()
         self.pruned: list[tuple[float, int]] = []
         self.left = 0
+        self.rolled_up = 0
         self.closed = False
 
     def append(self, records: Sequence[ExchangeRecord]) -> None:
@@ -64,6 +66,16 @@ class MemoryStore:
         raise NotImplementedError
 
     def statistics(self, given: Filter, top: int) -> Mapping[str, Any]:
+        raise NotImplementedError
+
+    def roll_up(self, now: float) -> bool:
+        self.rolled_up += 1
+        return self.rolled_up < 6
+
+    def destinations(self, given: Filter, page: Page, now: float) -> Destinations:
+        raise NotImplementedError
+
+    def paths(self, host: str, given: Filter) -> Paths:
         raise NotImplementedError
 
     def close(self) -> None:
@@ -201,6 +213,26 @@ class StoreAuditTests(SynchronousTestCase):
         self.clock.advance(60)
         self.work()
         self.assertEqual(len(self.store.pruned), 17)
+
+    def test_roll_up(self) -> None:
+        """Rollups are updated every ten seconds, in steps between batches, and only for the web console."""
+        self.write("a")
+        self.clock.advance(0.25)
+        self.work()
+        self.assertEqual(self.store.rolled_up, 0)
+        self.sink = StoreAudit(
+            self.clock, self.later, self.store, now=lambda: NOW, days=2, max_bytes=1000, rolls_up=True
+        )
+        for name, expected in (("b", 4), ("c", 6), ("d", 6)):
+            self.write(name)
+            self.clock.advance(0.25)
+            self.work()
+            self.assertEqual(self.store.rolled_up, expected)
+        self.clock.advance(10.0)
+        self.write("e")
+        self.clock.advance(0.25)
+        self.work()
+        self.assertEqual(self.store.rolled_up, 7)
 
     def test_close(self) -> None:
         """Closing writes the batch in progress and the queue."""
