@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, Final
 from urllib.parse import quote
@@ -173,6 +173,15 @@ def read_line(line: bytes) -> AuditLine | None:
         raise LineFault("not JSON") from None
     if not isinstance(entry, dict):
         raise LineFault("not an object")
+    return read_entry(entry)
+
+
+def read_entry(entry: Mapping[str, Any]) -> AuditLine | None:
+    """Parse the fields of one line, as an audit store has them.
+
+    @return: the record; C{None} if it has no decision.
+    @raise LineFault: if they are not those of a valid audit record.
+    """
     verdict = _text(entry, "verdict")
     if verdict not in _VERDICTS:
         raise LineFault("unknown verdict")
@@ -208,14 +217,14 @@ def read_line(line: bytes) -> AuditLine | None:
     )
 
 
-def _text(entry: dict[str, Any], key: str) -> str:
+def _text(entry: Mapping[str, Any], key: str) -> str:
     value = entry.get(key)
     if not isinstance(value, str):
         raise LineFault(f"missing {key}")
     return value
 
 
-def _optional(entry: dict[str, Any], key: str) -> str | None:
+def _optional(entry: Mapping[str, Any], key: str) -> str | None:
     """Return a text without line breaks and terminal control characters; C{None} if the key has no text."""
     value = entry.get(key)
     if not isinstance(value, str):
@@ -223,7 +232,7 @@ def _optional(entry: dict[str, Any], key: str) -> str | None:
     return printable(value)
 
 
-def _number(entry: dict[str, Any], key: str) -> int:
+def _number(entry: Mapping[str, Any], key: str) -> int:
     value = entry.get(key)
     return value if isinstance(value, int) and value > 0 else 0
 
