@@ -45,7 +45,16 @@ ALIKE = frozenset(
         *("scorecard", "splice", "terms", "tutorial", "upgrades"),
         *("body_memory", "fairness", "first_denial", "limits", "run", "run_clients", "shared_work", "soak", "workers"),
         *("browsers", "completion", "doctor", "existing_settings", "init", "isolate", "isolate_sandbox"),
-        *("activation", "container", "github_action", "node_example", "proxy_protocol", "systemd", "trust"),
+        *(
+            "activation",
+            "container",
+            "github_action",
+            "node_example",
+            "prometheus",
+            "proxy_protocol",
+            "systemd",
+            "trust",
+        ),
     }
 )
 
