@@ -12,6 +12,7 @@ from typing import Any, Final, TextIO
 import attrs
 from twisted.internet.defer import Deferred
 
+from egress.checks.finding import Fix, Status
 from egress.cli.errors import CommandFailed, Misused
 from egress.cli.output import add_json, plain, write_json
 from egress.cli.parser import epilog
@@ -22,7 +23,6 @@ from egress.config.load import load_config
 from egress.config.model import ConfigError, ProxyConfig
 from egress.doctor.diagnosis import diagnosis
 from egress.doctor.examination import Subject
-from egress.doctor.finding import Fix, Status
 from egress.doctor.names import NAMES, select
 from egress.doctor.own_proxy import FREE_PORT, with_own_proxy
 from egress.doctor.report import MARKS, Report

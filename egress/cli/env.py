@@ -9,8 +9,8 @@ from typing import Any, Final, TextIO
 from egress.cli.parser import epilog
 from egress.cli.proxy_options import add_selected_options
 from egress.cli.running_proxy import CA_OPTIONS, DEFAULT_URL, ProxyUrl, ca_config, write_files
-from egress.launch.formats import WRITERS
-from egress.launch.variables import BYPASSES, client_variables
+from egress.client_settings.formats import WRITERS
+from egress.client_settings.variables import BYPASSES, client_variables
 
 _FOLDER: Final = "clients"
 

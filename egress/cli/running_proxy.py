@@ -10,10 +10,10 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from egress.cli.errors import CommandFailed
+from egress.client_settings.variables import ClientFiles
 from egress.config.load import load_config
 from egress.config.model import ProxyConfig
 from egress.launch.client_files import client_files
-from egress.launch.variables import ClientFiles
 from egress.model.redact import redact_userinfo
 from egress.tls.issuer import CaError
 

@@ -14,8 +14,8 @@ from egress.cli.errors import Misused
 from egress.cli.output import add_json, plain, write_json
 from egress.cli.parser import epilog
 from egress.cli.proxy_options import add_selected_options
+from egress.client_settings.variables import PASSWORD
 from egress.config.load import load_config
-from egress.launch.variables import PASSWORD
 from egress.runtime.private_file import MAX_BYTES
 from egress.runtime.safe_files import read_plain
 from egress.tls.ca_certificates import Certificates

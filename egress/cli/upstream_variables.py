@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
+from egress.client_settings.variables import CLIENT_PROXY
 from egress.config.load import load_config
 from egress.config.model import ProxyConfig
 from egress.config.options import BY_NAME
-from egress.launch.variables import CLIENT_PROXY
 from egress.model.authority import Authority, UpstreamProxy
 from egress.model.converters import BadValue
 from egress.model.text_converters import upstream_proxy

@@ -10,12 +10,12 @@ from typing import Any, Final, Protocol
 
 from twisted.internet.defer import Deferred, inlineCallbacks
 
+from egress.checks.finding import Finding, Fix, fixes_of
+from egress.checks.setup import shown_proxy
 from egress.doctor.examination import Examination, Subject
-from egress.doctor.finding import Finding, Fix, fixes_of
 from egress.doctor.processes import Processes
 from egress.doctor.report import Report
 from egress.doctor.runtime_judgement import error_line
-from egress.doctor.setup import shown_proxy
 from egress.runtime.threads import Threads
 
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Mapping
 from ipaddress import ip_network
 from typing import Final
 
-from egress.doctor.finding import Finding, fault, ok, warning
+from egress.checks.finding import Finding, fault, ok, warning
+from egress.checks.setup import Setup
 from egress.doctor.remedies import BYPASS_VARIABLES, CA_VARIABLES, set_up, unset
-from egress.doctor.setup import Setup
 from egress.model.authority import PROXY_HOST, Authority
 from egress.model.errors import InvalidTarget
 from egress.model.no_proxy import Bypass

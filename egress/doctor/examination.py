@@ -15,18 +15,20 @@ from cryptography import x509
 from twisted.internet.defer import CancelledError, Deferred, FirstError, gatherResults, inlineCallbacks, succeed
 from twisted.python.failure import Failure
 
+from egress.checks import judgements, machine, network
+from egress.checks.contact import Contact, accepts, proxy_contact
+from egress.checks.finding import NOT_INSTALLED, Finding, skipped
+from egress.checks.setup import Setup, shown_proxy
+from egress.client_settings.browser import FLAGS_VARIABLE
 from egress.config.model import ProxyConfig
-from egress.doctor import judgements, machine, network
-from egress.doctor.contact import Contact, accepts, proxy_contact
 from egress.doctor.environment import judge_environment
-from egress.doctor.finding import NOT_INSTALLED, Finding, skipped
 from egress.doctor.names import DOCKER, NAMES
 from egress.doctor.processes import Processes
 from egress.doctor.runtime_judgement import judge_attempt
 from egress.doctor.runtimes import RUNTIMES, Place, Runtime, command_of, variables_of
-from egress.doctor.setup import Setup, shown_proxy
-from egress.launch.browser import FLAGS_VARIABLE
+from egress.runtime.role import DRY_RUN
 from egress.runtime.threads import Threads
+from egress.service import EgressProxyService
 
 CONCURRENT: Final = 2
 """How many programs run at the same time."""
@@ -128,7 +130,7 @@ class Examination:
             "ca": self._ca,
             "clock": self._clock,
             "dns": lambda: network.check_dns(self._reactor, config, self._contacts),
-            "authorizer": lambda: network.check_authorizer(self._reactor, config),
+            "authorizer": lambda: network.check_authorizer(self._reactor, config, self._dry_run),
             "upstream": lambda: network.check_upstream(config, self._contacts).addCallback(lambda pair: pair[0]),
             "direct": self._direct,
             "descriptors": lambda: judgements.judge_descriptors(
@@ -142,6 +144,9 @@ class Examination:
         return checks
 
     # -- the machine
+
+    def _dry_run(self, config: ProxyConfig) -> EgressProxyService:
+        return EgressProxyService(self._reactor, config, role=DRY_RUN)
 
     def _ca(self) -> Finding:
         now = datetime.now(timezone.utc)

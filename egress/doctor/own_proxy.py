@@ -9,10 +9,10 @@ from typing import Any, Final, TypeVar
 from twisted.internet.defer import Deferred, inlineCallbacks, succeed
 from zope.interface import implementer
 
+from egress.client_settings.variables import environment
 from egress.config.model import Limits, ProxyConfig
 from egress.interfaces import IAuthorizer
 from egress.launch.client_files import client_files
-from egress.launch.variables import environment
 from egress.model.decision import Decision, DecisionRequest, Verdict
 from egress.runtime.startup import tcp_listeners
 from egress.service import EgressProxyService

@@ -10,10 +10,11 @@ from typing import Final
 
 import attrs
 
-from egress.doctor.finding import Fix
-from egress.doctor.setup import Setup, with_credentials
+from egress.checks.finding import Fix
+from egress.checks.judgements import OTHER_CA, SET_CLOCK
+from egress.checks.setup import Setup, with_credentials
+from egress.client_settings.variables import PASSWORD
 from egress.doctor.symptoms import Cause
-from egress.launch.variables import PASSWORD
 
 PROXY_VARIABLES: Final = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
 """The variables by which programs find the proxy."""
@@ -27,14 +28,9 @@ CA_VARIABLES: Final = (
 )
 """The variables with files that replace, or extend, the CAs that a program trusts."""
 
-OTHER_CA: Final = Fix("egress doctor --ca-dir DIRECTORY, with the CA of this proxy")
-"""The CA on this machine is not the CA of the proxy."""
-
 # These do not send the credentials in the URL of a proxy.
 _WITHOUT_CREDENTIALS: Final = ("java", "chromium")
 _ANONYMOUS: Final = Fix("twistd -n egressproxy --listen tcp:PORT:interface=127.0.0.1:client-auth=none")
-
-SET_CLOCK: Final = Fix("timedatectl set-ntp true")
 
 # The variables by which each runtime finds its CAs, the first one first.
 _VARIABLES: Final[Mapping[str, tuple[str, ...]]] = {

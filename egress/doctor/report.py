@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import attrs
 
-from egress.doctor.finding import NOT_INSTALLED, Finding, Status, exit_status, fixes_of
+from egress.checks.finding import NOT_INSTALLED, Finding, Status, exit_status, fixes_of
 from egress.model.counted import counted
 
 VERSION: Final = 1
@@ -27,7 +27,7 @@ MARKS: Final = {
 class Report:
     """The result of a diagnosis.
 
-    @ivar proxy: the URL of the proxy, as L{egress.doctor.setup.shown_proxy} returns it.
+    @ivar proxy: the URL of the proxy, as L{egress.checks.setup.shown_proxy} returns it.
     @ivar own: whether the diagnosis started the proxy.
     @ivar findings: the findings.
     @ivar seconds: the duration.

@@ -8,11 +8,11 @@ from typing import Final
 
 import attrs
 
+from egress.checks.finding import NOT_INSTALLED, Finding, Status, skipped
+from egress.checks.setup import Setup
 from egress.doctor.environment import wide_bypasses
-from egress.doctor.finding import NOT_INSTALLED, Finding, Status, skipped
 from egress.doctor.remedies import fix_for
 from egress.doctor.runtimes import LIBRARY_MISSING, Runtime
-from egress.doctor.setup import Setup
 from egress.doctor.symptoms import Cause, cause_of
 from egress.model.quote import printable
 

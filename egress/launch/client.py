@@ -8,8 +8,8 @@ from typing import Final
 
 import attrs
 
-from egress.launch.browser import browser_flags, with_browser_flags
-from egress.launch.variables import ClientFiles, environment
+from egress.client_settings.browser import browser_flags, with_browser_flags
+from egress.client_settings.variables import ClientFiles, environment
 
 _PROFILE: Final = "browser"
 

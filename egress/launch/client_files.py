@@ -14,8 +14,8 @@ from typing import Final
 
 from cryptography import x509
 
+from egress.client_settings.variables import PASSWORD, ClientFiles
 from egress.config.model import ProxyConfig
-from egress.launch.variables import PASSWORD, ClientFiles
 from egress.runtime.safe_files import replace_file
 from egress.tls.ca_source import ca_source
 from egress.tls.issuer import CaError, pem_of, read_certificates

@@ -8,13 +8,13 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, inlineCallbacks
 
+from egress.client_settings.variables import ClientFiles
 from egress.config.model import ProxyConfig
 from egress.launch.client import Client
 from egress.launch.client_files import client_files
 from egress.launch.runner import executable_of, run_command
 from egress.launch.secrets import without_secrets
 from egress.launch.summary import Summary
-from egress.launch.variables import ClientFiles
 from egress.runtime.startup import tcp_listeners
 from egress.service import EgressProxyService
 

@@ -11,11 +11,11 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from egress.checks.finding import Finding, Fix, error, fault, ok
 from egress.cli import doctor as module
 from egress.cli import main as cli
 from egress.config.model import ProxyConfig
 from egress.doctor.examination import Subject
-from egress.doctor.finding import Finding, Fix, error, fault, ok
 from egress.doctor.names import NAMES
 from egress.doctor.report import Report
 from egress.tls.issuer import CaError

@@ -11,8 +11,8 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.cli import main as cli
+from egress.client_settings.formats import WRITERS
 from egress.config.model import ProxyConfig
-from egress.launch.formats import WRITERS
 from egress.tls.ca_source import ca_source
 from tests.files import make_directory
 

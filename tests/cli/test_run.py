@@ -15,10 +15,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.cli import main as cli
 from egress.cli import run as module
+from egress.client_settings.variables import ClientFiles
 from egress.config.model import ConfigError, Mode, ProxyConfig
 from egress.launch.isolate.sandbox import CannotIsolate
 from egress.launch.runner import CannotRun
-from egress.launch.variables import ClientFiles
 from egress.policy.parse.load import load_policy
 from egress.tls.ca_source import ca_source
 from tests.files import make_directory

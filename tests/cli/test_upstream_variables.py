@@ -5,8 +5,8 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.cli.upstream_variables import notes, without_client_proxies
+from egress.client_settings.variables import CLIENT_PROXY, client_variables
 from egress.config.load import load_config
-from egress.launch.variables import CLIENT_PROXY, client_variables
 
 OWN = "http://127.0.0.1:8080"
 CORPORATE = "http://proxy.test:3128"

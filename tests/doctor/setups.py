@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from egress.doctor.setup import Setup
+from egress.checks.setup import Setup
 
 PROXY = "http://127.0.0.1:8080"
 CA = Path("/ca/ca.pem")

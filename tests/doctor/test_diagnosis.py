@@ -9,11 +9,11 @@ from pathlib import Path
 from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
+from egress.checks.finding import Finding, Fix, fault, ok
 from egress.config.model import ProxyConfig
 from egress.doctor import diagnosis as module
 from egress.doctor.diagnosis import diagnosis
 from egress.doctor.examination import Subject
-from egress.doctor.finding import Finding, Fix, fault, ok
 from egress.doctor.processes import Processes
 from egress.doctor.report import Report
 from egress.doctor.runtime_judgement import Attempt

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from egress.checks.finding import Finding, Status
 from egress.doctor.environment import excludes_proxy_host, judge_environment, wide_bypasses, wide_entries
-from egress.doctor.finding import Finding, Status
 from tests.doctor.setups import NAMED, PROXY, setup
 
 SET_UP = f'eval "$(egress env --proxy {PROXY})"'

@@ -10,12 +10,12 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
+from egress.checks import machine, network
+from egress.checks.contact import Contact
+from egress.checks.finding import Finding, Status, exit_status, ok
 from egress.config.model import ProxyConfig
 from egress.doctor import examination as module
-from egress.doctor import machine, network
-from egress.doctor.contact import Contact
 from egress.doctor.examination import Examination, Subject
-from egress.doctor.finding import Finding, Status, exit_status, ok
 from egress.doctor.names import NAMES
 from egress.doctor.processes import Processes
 from egress.doctor.runtime_judgement import Attempt

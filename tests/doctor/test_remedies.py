@@ -6,8 +6,9 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.doctor.finding import Fix
-from egress.doctor.remedies import OTHER_CA, SET_CLOCK, fix_for, set_up
+from egress.checks.finding import Fix
+from egress.checks.judgements import OTHER_CA, SET_CLOCK
+from egress.doctor.remedies import fix_for, set_up
 from egress.doctor.runtimes import RUNTIMES
 from egress.doctor.symptoms import Cause
 from tests.doctor.setups import BUNDLE, CA, NAMED, PROXY, TRUSTED, setup

@@ -6,7 +6,7 @@ import json
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.doctor.finding import Finding, Fix, Status, error, fault, ok, skipped, warning
+from egress.checks.finding import Finding, Fix, Status, error, fault, ok, skipped, warning
 from egress.doctor.report import Report
 from tests.doctor.setups import PROXY
 

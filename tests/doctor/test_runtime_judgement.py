@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.doctor.finding import Finding, Status
+from egress.checks.finding import Finding, Status
 from egress.doctor.runtime_judgement import Attempt, error_line, judge_attempt
 from egress.doctor.runtimes import RUNTIMES
 from tests.doctor.setups import TRUSTED, setup

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.launch.browser import browser_flags
+from egress.client_settings.browser import browser_flags
 from egress.launch.client import Client
-from tests.launch.test_variables import FILES, PROXY
+from tests.client_settings.test_variables import FILES, PROXY
 
 
 class ClientTests(SynchronousTestCase):

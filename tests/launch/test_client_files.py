@@ -10,14 +10,14 @@ from unittest import mock
 from cryptography.hazmat.primitives.serialization import pkcs12
 from twisted.trial.unittest import SynchronousTestCase
 
+from egress.client_settings.variables import PASSWORD
 from egress.launch import client_files as module
 from egress.launch.client_files import system_certificates, write_client_files
-from egress.launch.variables import PASSWORD
 from egress.tls.issuer import CaError, pem_of
 from egress.tls.truststore import Form, write_certificates
 from tests.certificates import TestCA
+from tests.client_settings.test_variables import PROXY
 from tests.files import make_directory
-from tests.launch.test_variables import PROXY
 
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
 JKS_MAGIC = b"\xfe\xed\xfe\xed"

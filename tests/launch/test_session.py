@@ -14,9 +14,9 @@ from egress.config.model import ProxyConfig
 from egress.launch.runner import CannotRun
 from egress.launch.session import run_behind_proxy, run_client
 from egress.launch.summary import Summary
+from tests.client_settings.test_variables import FILES, PROXY
 from tests.files import make_directory
 from tests.launch.processes import Spawner
-from tests.launch.test_variables import FILES, PROXY
 from tests.proxy.fakes import Wire, status_of
 from tests.threads import ThreadlessReactor, at_once
 

@@ -15,8 +15,8 @@ from cryptography import x509
 from OpenSSL import SSL
 
 from egress import __version__
+from egress.checks.judgements import CaFacts
 from egress.config.model import Limits, ProxyConfig
-from egress.doctor.judgements import CaFacts
 from egress.runtime.rlimits import clamp_to, hard_limit
 from egress.tls.ca_certificates import Certificates
 from egress.tls.ca_source import CaSource, ca_source

@@ -1,4 +1,4 @@
-"""Tests for L{egress.launch.browser}."""
+"""Tests for L{egress.client_settings.browser}."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.launch.browser import browser_flags, with_browser_flags
-from tests.launch.test_variables import PROXY
+from egress.client_settings.browser import browser_flags, with_browser_flags
+from tests.client_settings.test_variables import PROXY
 
 PROFILE = Path("/t/browser")
 

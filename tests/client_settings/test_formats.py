@@ -1,4 +1,4 @@
-"""Tests for L{egress.launch.formats}."""
+"""Tests for L{egress.client_settings.formats}."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shlex
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.launch.formats import WRITERS, to_dotenv, to_fish, to_github, to_json, to_sh
+from egress.client_settings.formats import WRITERS, to_dotenv, to_fish, to_github, to_json, to_sh
 
 AWKWARD = 'it\'s $HOME \\ "x" `y`'
 

@@ -1,4 +1,4 @@
-"""Tests for L{egress.doctor.network}."""
+"""Tests for L{egress.checks.network}."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from typing import Any
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
+from egress.checks import network as module
+from egress.checks.contact import Contact
+from egress.checks.finding import Finding, Status
+from egress.checks.network import check_authorizer, check_dns, check_upstream, clock_of_authorizer
 from egress.config.model import ProxyConfig
-from egress.doctor import network as module
-from egress.doctor.contact import Contact
-from egress.doctor.finding import Finding, Status
-from egress.doctor.network import check_authorizer, check_dns, check_upstream, clock_of_authorizer
 from egress.model.authority import Authority, UpstreamProxy
 from egress.model.decision import Decision, Verdict
 from egress.model.dns_server import DnsServer
 from egress.model.errors import AuthorizerUnavailable, NameNotResolved, ResolutionTimeout
+from egress.runtime.role import DRY_RUN
+from egress.service import EgressProxyService
 from tests.files import make_directory
 from tests.threads import immediately
 from tests.transport.reactors import DialingReactor
@@ -37,8 +39,8 @@ class FakeProxy:
         self.config: Any = None
         self.stopped = False
 
-    def __call__(self, reactor: Any, config: ProxyConfig, role: Any) -> FakeProxy:
-        self.config, self.role = config, role
+    def __call__(self, config: ProxyConfig) -> Any:
+        self.config = config
         return self
 
     @property
@@ -65,11 +67,14 @@ class AuthorizerTests(SynchronousTestCase):
 
     def check(self, *results: Any) -> Finding:
         self.proxy = FakeProxy(*results)
-        self.patch(module, "EgressProxyService", self.proxy)
         config = ProxyConfig(authz_url="http://service.test", shadow_authz_url="http://shadow.test")
-        checking = check_authorizer(self.reactor, config)
+        checking = check_authorizer(self.reactor, config, self.proxy)
         self.reactor.advance(6.0)
         return self.successResultOf(checking)
+
+    def dry_run(self, config: ProxyConfig) -> EgressProxyService:
+        reactor: Any = self.reactor
+        return EgressProxyService(reactor, config, role=DRY_RUN)
 
     def test_decision(self) -> None:
         """Two requests that are never forwarded; no approver and no shadow authorizer sees them."""
@@ -77,7 +82,7 @@ class AuthorizerTests(SynchronousTestCase):
         self.assertEqual((finding.status, finding.text), (Status.OK, "service decided in 0 ms"))
         self.assertEqual(self.proxy.asked[0].url, "https://egressproxy.invalid/")
         self.assertEqual(len(self.proxy.asked), 2)
-        self.assertTrue(self.proxy.stopped and self.proxy.role.is_dry_run)
+        self.assertTrue(self.proxy.stopped)
         self.assertEqual((self.proxy.config.admin, self.proxy.config.shadow_authz_url), (None, None))
 
     def test_failure(self) -> None:
@@ -94,16 +99,16 @@ class AuthorizerTests(SynchronousTestCase):
     def test_policy(self) -> None:
         policy = make_directory(self) / "policy.toml"
         policy.write_text('version = 1\n[[rules]]\naction = "allow"\n')
-        finding = self.successResultOf(check_authorizer(self.reactor, ProxyConfig(policy=policy)))
+        finding = self.successResultOf(check_authorizer(self.reactor, ProxyConfig(policy=policy), self.dry_run))
         self.assertEqual(finding.status, Status.OK, finding)
         policy.write_text("version = 2")
-        finding = self.successResultOf(check_authorizer(self.reactor, ProxyConfig(policy=policy)))
+        finding = self.successResultOf(check_authorizer(self.reactor, ProxyConfig(policy=policy), self.dry_run))
         self.assertEqual(finding.status, Status.FAULT)
         self.assertIn("policy.toml", finding.text)
         self.assertEqual(finding.fix and finding.fix.line, "egress check")
 
     def test_neither(self) -> None:
-        finding = self.successResultOf(check_authorizer(self.reactor, ProxyConfig()))
+        finding = self.successResultOf(check_authorizer(self.reactor, ProxyConfig(), self.dry_run))
         self.assertEqual(finding.status, Status.SKIPPED)
 
     def test_clock(self) -> None:

@@ -12,13 +12,18 @@ from typing import Final
 
 import attrs
 
-from egress.doctor.contact import Contact
-from egress.doctor.finding import Finding, Fix, error, fault, ok, skipped, warning
-from egress.doctor.remedies import OTHER_CA, SET_CLOCK
-from egress.doctor.setup import with_credentials
+from egress.checks.contact import Contact
+from egress.checks.finding import Finding, Fix, error, fault, ok, skipped, warning
+from egress.checks.setup import with_credentials
 from egress.model.authority import UpstreamProxy
 from egress.model.decision import Decision
 from egress.tls.issuer import time_left
+
+OTHER_CA: Final = Fix("egress doctor --ca-dir DIRECTORY, with the CA of this proxy")
+"""The CA on this machine is not the CA of the proxy."""
+
+SET_CLOCK: Final = Fix("timedatectl set-ntp true")
+"""The clock is wrong."""
 
 # A TLS client rejects a certificate that is not valid yet; certificates are backdated by less than most clocks differ.
 _MAX_SKEW: Final = 60.0

@@ -1,4 +1,4 @@
-"""Tests for L{egress.doctor.machine}."""
+"""Tests for L{egress.checks.machine}."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.config.model import Limits, ProxyConfig
-from egress.doctor import machine as module
-from egress.doctor.machine import (
+from egress.checks import machine as module
+from egress.checks.machine import (
     ca_facts,
     ca_files,
     ca_options,
@@ -20,6 +19,7 @@ from egress.doctor.machine import (
     readable,
     versions,
 )
+from egress.config.model import Limits, ProxyConfig
 from egress.model.authority import Authority
 from egress.tls.ca_source import ca_source
 from tests.files import make_directory

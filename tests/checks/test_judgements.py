@@ -1,4 +1,4 @@
-"""Tests for L{egress.doctor.judgements}."""
+"""Tests for L{egress.checks.judgements}."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.doctor.contact import Contact
-from egress.doctor.finding import Finding, Fix, Status
-from egress.doctor.judgements import (
+from egress.checks.contact import Contact
+from egress.checks.finding import Finding, Fix, Status
+from egress.checks.judgements import (
+    SET_CLOCK,
     CaFacts,
     failed,
     judge_authorizer,
@@ -24,7 +25,6 @@ from egress.doctor.judgements import (
     judge_upstream,
     judge_versions,
 )
-from egress.doctor.remedies import SET_CLOCK
 from egress.model.authority import Authority, UpstreamProxy
 from egress.model.decision import Decision, Verdict
 from tests.doctor.setups import PROXY

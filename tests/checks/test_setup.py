@@ -1,10 +1,10 @@
-"""Tests for L{egress.doctor.setup}."""
+"""Tests for L{egress.checks.setup}."""
 
 from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.doctor.setup import shown_proxy, with_credentials
+from egress.checks.setup import shown_proxy, with_credentials
 from tests.doctor.setups import setup
 
 

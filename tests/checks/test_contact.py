@@ -1,4 +1,4 @@
-"""Tests for L{egress.doctor.contact}, with sockets in memory."""
+"""Tests for L{egress.checks.contact}, with sockets in memory."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 from cryptography.hazmat.primitives.serialization import Encoding
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.doctor import contact as module
-from egress.doctor.contact import accepts, proxy_contact, server_contact, upstream_contact
+from egress.checks import contact as module
+from egress.checks.contact import accepts, proxy_contact, server_contact, upstream_contact
 from egress.model.authority import Authority, UpstreamProxy
 from tests.certificates import TestCA
 

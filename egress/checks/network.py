@@ -3,30 +3,45 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import attrs
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.defer import TimeoutError as TookTooLong
 
+from egress.checks.contact import Contact, server_contact, upstream_contact
+from egress.checks.finding import Finding, Fix, skipped
+from egress.checks.judgements import judge_authorizer, judge_dns, judge_upstream
 from egress.config.model import ConfigError, ProxyConfig
-from egress.doctor.contact import Contact, server_contact, upstream_contact
-from egress.doctor.finding import Finding, Fix, skipped
-from egress.doctor.judgements import judge_authorizer, judge_dns, judge_upstream
+from egress.interfaces import IAuthorizer
 from egress.model.authority import PROXY_HOST, Authority, Origin, UpstreamProxy
 from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Stage
 from egress.model.errors import EgressError, NameNotResolved
 from egress.model.redact import redact_userinfo
-from egress.runtime.role import DRY_RUN
 from egress.runtime.threads import Offload
-from egress.service import EgressProxyService
 from egress.upstream.dns_client import DnsLookups
 from egress.upstream.hosts_file import HostsFile
 
 SECONDS: Final = 5.0
 """The timeout of one contact."""
+
+
+class DryRun(Protocol):
+    """A proxy that serves no client."""
+
+    @property
+    def authorizer(self) -> IAuthorizer:
+        """The authorizer."""
+
+    @property
+    def authorizer_name(self) -> str:
+        """The name of the authorizer."""
+
+    def stopService(self) -> Deferred[None]:
+        """Close its connections."""
+
 
 _ORIGIN: Final = Origin("https", Authority(PROXY_HOST, 443))
 _MARGIN: Final = 1.0
@@ -47,17 +62,23 @@ def _request(path: str) -> DecisionRequest:
 
 
 @inlineCallbacks
-def check_authorizer(reactor: Any, config: ProxyConfig) -> Generator[Deferred[Any], Any, Finding]:
+def check_authorizer(
+    reactor: Any, config: ProxyConfig, dry_run: Callable[[ProxyConfig], DryRun]
+) -> Generator[Deferred[Any], Any, Finding]:
     """Send two authorization requests with the components of a proxy.  The second one uses an open connection.
 
     A deny is a decision, too.
+
+    @param reactor: the reactor.
+    @param config: the configuration.
+    @param dry_run: makes a proxy that serves no client.
     """
     # No approver sees the request, and no shadow authorizer gets it.
     config = attrs.evolve(config, admin=None, admin_token=None, shadow_authz_url=None, shadow_policy=None)
     if config.authz_url is None and config.policy is None:
         return skipped("authorizer", "no --authz-url and no --policy: the starter policy decides")
     try:
-        proxy = EgressProxyService(reactor, config, role=DRY_RUN)
+        proxy = dry_run(config)
     except ConfigError as error:
         return judge_authorizer("the authorizer", str(error), 0.0, config.authz_timeout, Fix("egress check"))
     result: Decision | str

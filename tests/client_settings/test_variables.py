@@ -1,4 +1,4 @@
-"""Tests for L{egress.launch.variables}."""
+"""Tests for L{egress.client_settings.variables}."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.launch.browser import browser_flags
-from egress.launch.variables import BYPASSES, CLIENT_PROXY, ClientFiles, client_variables, environment
+from egress.client_settings.browser import browser_flags
+from egress.client_settings.variables import BYPASSES, CLIENT_PROXY, ClientFiles, client_variables, environment
 
 PROXY = "http://127.0.0.1:3128"
 FILES = ClientFiles(

@@ -1,10 +1,10 @@
-"""Tests for L{egress.doctor.finding}."""
+"""Tests for L{egress.checks.finding}."""
 
 from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.doctor.finding import Fix, Status, error, exit_status, fault, fixes_of, ok, skipped, warning
+from egress.checks.finding import Fix, Status, error, exit_status, fault, fixes_of, ok, skipped, warning
 
 FIX = Fix("do it")
 

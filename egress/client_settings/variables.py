@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from egress.launch.browser import FLAGS_VARIABLE, browser_flags
+from egress.client_settings.browser import FLAGS_VARIABLE, browser_flags
 from egress.model.authority import DEFAULT_PORTS
 
 PASSWORD: Final = "changeit"  # noqa: S105 -- the trust store has no secrets
