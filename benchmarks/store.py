@@ -73,6 +73,8 @@ def records(number: int, now: float) -> Iterator[ExchangeRecord]:
                 ("wait", 1.00015),
                 ("receive", 1.045),
             ),
+            request_headers=None,
+            response_headers=None,
         )
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from egress.interfaces import IAuthorizer, ILeafSource
     from egress.model.record import ExchangeRecord
+    from egress.model.recorded_headers import AuditHeaders
     from egress.policy.rules import RuleSet
     from egress.tls.reloadable_trust import ReloadableTrust
 
@@ -78,14 +79,24 @@ def proxy_context(
     dialer: Dialer,
     host_contexts: ILeafSource,
     report: Callable[[ExchangeRecord], None],
+    headers: AuditHeaders,
 ) -> ProxyContext:
-    """Return the collaborators that all sessions share."""
+    """Return the collaborators that all sessions share.
+
+    @param reactor: the reactor.
+    @param config: the configuration.
+    @param authorizer: the outermost authorizer.
+    @param dialer: the connector.
+    @param host_contexts: the source of certificates.
+    @param report: is called with the record of each exchange.
+    @param headers: the requests whose header fields the records contain.
+    """
     turns = RoundRobin(reactor)
     return ProxyContext(
         clock=reactor,
         limits=config.limits,
         turns=turns,
-        authz=AuthzContext(reactor, authorizer, report, renewal_timeout=renewal_timeout(config)),
+        authz=AuthzContext(reactor, authorizer, report, renewal_timeout=renewal_timeout(config), headers=headers),
         origins=OriginContext(
             dialer=dialer,
             pool=OriginPool(reactor, config.limits),

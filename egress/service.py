@@ -24,6 +24,7 @@ from egress.client_auth.authenticator import AT_ONCE
 from egress.config.model import ProxyConfig
 from egress.inputs import load_inputs
 from egress.interfaces import IAuditSink, IAuthorizer, IPlaceholderNames
+from egress.model.recorded_headers import AuditHeaders
 from egress.observability.audit_log import JsonLinesAudit
 from egress.observability.audit_sinks import AuditSinks
 from egress.observability.health import STOPPING, Check, NotReady, Readiness, ops_site
@@ -142,6 +143,8 @@ class EgressProxyService(Service):
             dialer=self._dialer,
             host_contexts=contexts,
             report=self._sinks.write,
+            # Metrics contain no header fields.
+            headers=AuditHeaders.NONE if all(each is None for each in (audit, log, store)) else config.audit_headers,
         )
         self.explain = Explainer(
             config=config,

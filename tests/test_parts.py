@@ -13,6 +13,7 @@ from egress import parts
 from egress.config.model import Mode, OversizeBody, ProxyConfig
 from egress.model.authority import Authority, Origin, UpstreamProxy
 from egress.model.no_proxy import Bypass
+from egress.model.recorded_headers import AuditHeaders
 from egress.model.route import Purpose
 from egress.policy.parse.load import parse_policy
 from egress.proxy.context import ProxyContext
@@ -32,6 +33,7 @@ class ContextTests(SynchronousTestCase):
             dialer=nothing,
             host_contexts=nothing,
             report=nothing,
+            headers=AuditHeaders.ALL,
         )
 
     def test_oversize_content(self) -> None:
@@ -42,6 +44,10 @@ class ContextTests(SynchronousTestCase):
     def test_renewal_timeout(self) -> None:
         """It is longer than the longest deadline of an authorizer."""
         self.assertEqual(self.context(authz_timeout=5).authz.renewal_timeout, 10 + parts.RENEWAL_MARGIN)
+
+    def test_recorded_headers(self) -> None:
+        """Whether there is a record to contain them is the decision of the caller."""
+        self.assertIs(self.context().authz.headers, AuditHeaders.ALL)
 
 
 class PartsTests(SynchronousTestCase):
@@ -81,7 +87,13 @@ class PartsTests(SynchronousTestCase):
             passthrough=("*.bank.test",), upgrade_protocols=("a/1",), mode=Mode.OBSERVE, authz_timeout=3
         )
         context = parts.proxy_context(
-            anything, config, authorizer=anything, dialer=anything, host_contexts=anything, report=anything
+            anything,
+            config,
+            authorizer=anything,
+            dialer=anything,
+            host_contexts=anything,
+            report=anything,
+            headers=AuditHeaders.NONE,
         )
         self.assertTrue(context.tunnels.is_passthrough(Authority("a.bank.test", 443)))
         self.assertEqual(context.upgrade_protocols, {"a/1"})

@@ -252,6 +252,8 @@ class ValidateResource:
                 observed=None if decision is None else decision.observed,
                 source=None if decision is None else decision.source,
                 phases=(),
+                request_headers=None,
+                response_headers=None,
             )
         )
 
@@ -279,6 +281,8 @@ class ValidateResource:
                 observed=None,
                 source=None,
                 phases=(),
+                request_headers=None,
+                response_headers=None,
             )
         )
 

@@ -248,9 +248,11 @@ def _show(
         return
     painter = Painter.of(out, environ)
     shown = {**record, "phases": ", ".join(f"{name} {ms} ms" for name, ms in record["phases"]) or None}
+    for key in ("requestHeaders", "responseHeaders"):
+        shown[key] = None if record[key] is None else "; ".join(": ".join(filter(None, each)) for each in record[key])
     for name, value in shown.items():
         if value is not None:
-            print(f"{painter.paint(f'{name:<13}', Color.BOLD)} {plain(str(value))}", file=out)
+            print(f"{painter.paint(f'{name:<15}', Color.BOLD)} {plain(str(value))}", file=out)
 
 
 def _stats(

@@ -27,6 +27,7 @@ from egress.model.converters import positive as _positive
 from egress.model.dns_server import DnsServer
 from egress.model.log_format import LogFormat
 from egress.model.no_proxy import Bypass
+from egress.model.recorded_headers import AuditHeaders
 
 IPNetwork = IPv4Network | IPv6Network
 
@@ -295,6 +296,7 @@ class ProxyConfig:
     @ivar audit_store_days: the days after which records are deleted from it.
     @ivar audit_store_size: the size above which the oldest records are deleted from it, in bytes.
     @ivar audit_failure: the behavior while the audit log or the audit store cannot be written.
+    @ivar audit_headers: the requests whose header fields are in the audit log and the audit store.
     @ivar log_format: the format of the log that C{twistd} writes; an application that embeds the proxy has its own log.
     @ivar metrics_port: the TCP port for C{/metrics} and C{/health}; C{None}: none.
     @ivar metrics_interface: the address of that port.
@@ -356,6 +358,7 @@ class ProxyConfig:
     audit_store_days: int = attrs.field(default=30, validator=_positive)
     audit_store_size: int = attrs.field(default=1024 * MIB, validator=_positive)
     audit_failure: AuditFailure = AuditFailure.CONTINUE
+    audit_headers: AuditHeaders = AuditHeaders.DENIED
     log_format: LogFormat = LogFormat.TEXT
     metrics_port: int | None = None
     metrics_interface: str = "127.0.0.1"

@@ -338,6 +338,16 @@ OPTIONS: Final[tuple[Option, ...]] = (
         parse=values.audit_failure,
     ),
     Option(
+        name="audit-headers",
+        group="Operation",
+        metavar="none|denied|all",
+        help="The requests whose header fields are in the audit log and the audit store, with secrets redacted. "
+        "denied: requests that were not allowed. all: all requests, and their responses.",
+        default="denied",
+        fields=("audit_headers",),
+        parse=values.audit_headers,
+    ),
+    Option(
         name="log-format",
         group="Operation",
         metavar="text|json",

@@ -25,6 +25,7 @@ from egress.model.client_tls import ClientTls
 from egress.model.converters import BadValue as BadValue
 from egress.model.converters import choice, network, parse_port, parse_ports
 from egress.model.log_format import LogFormat
+from egress.model.recorded_headers import AuditHeaders
 
 _E = TypeVar("_E", bound=enum.Enum)
 
@@ -111,6 +112,7 @@ authz_api: Final = _one_of(AuthzApi)
 authz_body: Final = _one_of(AuthzBody)
 mode: Final = _one_of(Mode)
 audit_failure: Final = _one_of(AuditFailure)
+audit_headers: Final = _one_of(AuditHeaders)
 resolve: Final = _one_of(Resolve)
 client_tls: Final = _one_of(ClientTls)
 log_format: Final = _one_of(LogFormat)

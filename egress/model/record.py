@@ -8,6 +8,7 @@ import attrs
 
 from egress.model.decision import ClientIdentity
 from egress.model.phases import Mark
+from egress.model.recorded_headers import RecordedHeaders
 
 
 # Created for each request; creating a frozen class with slots takes twice as long.
@@ -39,6 +40,8 @@ class ExchangeRecord:
         which resolves the name itself.
     @ivar upstream: host and port of the upstream proxy that the request used.
     @ivar phases: the beginning of each phase; the first phase began at C{time}.  See L{egress.model.phases}.
+    @ivar request_headers: the header fields of the request, redacted; C{None} if they are not recorded.
+    @ivar response_headers: the header fields of the origin's response, redacted; C{None} if they are not recorded.
     """
 
     time: float
@@ -62,3 +65,5 @@ class ExchangeRecord:
     observed: str | None
     source: str | None
     phases: Sequence[Mark]
+    request_headers: RecordedHeaders | None
+    response_headers: RecordedHeaders | None

@@ -36,12 +36,17 @@ def preview_of(request: DecisionRequest) -> dict[str, Any]:
         is C{None} if there is no content, or if it was not collected.  Its members are C{text} (C{None}: not text),
         C{type}, and C{truncated}, whether the content is longer than the text.
     """
-    fields = [(_text(name), _text(value)) for name, value in request.headers[:_MAX_FIELDS]]
     return {
-        "headers": [[_cut(name, _MAX_NAME), _cut(redact_field(name, value), _MAX_VALUE)] for name, value in fields],
+        "headers": [list(display_field(*field)) for field in request.headers[:_MAX_FIELDS]],
         "moreHeaders": max(0, len(request.headers) - _MAX_FIELDS),
         "content": None if not request.body else _content(request.body, request),
     }
+
+
+def display_field(name: bytes, value: bytes) -> tuple[str, str]:
+    """Return a header field for display: redacted, bounded, and without control characters."""
+    text = _text(name)
+    return _cut(text, _MAX_NAME), _cut(redact_field(text, _text(value)), _MAX_VALUE)
 
 
 def _content(body: bytes, request: DecisionRequest) -> dict[str, Any]:

@@ -74,6 +74,8 @@ def audit_fields(record: ExchangeRecord) -> dict[str, Any]:
         "bytesReceived": record.bytes_received,
         "durationMs": round(record.duration * 1000, 3),
         "phases": [(name, round(each * 1000, 3)) for name, each in durations(record.phases, record.duration)],
+        "requestHeaders": record.request_headers,
+        "responseHeaders": record.response_headers,
     }
 
 

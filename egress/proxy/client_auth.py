@@ -234,7 +234,9 @@ class ClientAuthentication:
             pending.cancel()
         if head is not None:
             disconnected = ClientDisconnected("the client disconnected while its credentials were checked")
-            report_refusal(self._context.authz, self.client, disconnected, head.method, target_for_log(None, head))
+            target = target_for_log(None, head)
+            authz = self._context.authz
+            report_refusal(authz, self.client, disconnected, head.method, target, headers=head.headers)
         elif not self._handled_request and isinstance(reason.value, SSL.Error):
             # No request was received, so only the audit record contains the reason: most often, an invalid client
             # certificate.

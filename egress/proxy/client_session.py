@@ -395,5 +395,5 @@ class HttpSession(StateMachine[SessionState], Protocol):
             request_id = binding.refusal_id
         else:
             target, client = target_for_log(binding, head), self._client_auth.client
-            request_id = report_refusal(self._context.authz, client, error, head.method, target)
+            request_id = report_refusal(self._context.authz, client, error, head.method, target, headers=head.headers)
         Http1Stream(self, self._context, head).fail(error, request_id)

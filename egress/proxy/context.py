@@ -16,6 +16,7 @@ from egress.interfaces import IAuthorizer, IDialer
 from egress.model.authority import PROXY_HOST, Authority
 from egress.model.no_proxy import HostPattern
 from egress.model.record import ExchangeRecord
+from egress.model.recorded_headers import AuditHeaders
 from egress.proxy.connection_registry import ConnectionRegistry
 from egress.proxy.memory_budget import MemoryBudget
 from egress.proxy.tls_intercept import TlsIntercept
@@ -56,6 +57,7 @@ class AuthzContext:
     @ivar authorizer: the outermost authorizer.
     @ivar report: is called with the record of each exchange.
     @ivar renewal_timeout: timeout in seconds for the renewal of a lease.
+    @ivar headers: the requests whose header fields the records contain.
     @ivar wall_clock: seconds since the epoch, for records and C{Date}.
     @ivar new_id: creates the id of a request.
     """
@@ -64,6 +66,7 @@ class AuthzContext:
     authorizer: IAuthorizer
     report: Callable[[ExchangeRecord], None]
     renewal_timeout: float = attrs.field(default=5.0, kw_only=True)
+    headers: AuditHeaders = attrs.field(default=AuditHeaders.NONE, kw_only=True)
     wall_clock: Callable[[], float] = attrs.field(default=time.time, kw_only=True)
     new_id: Callable[[], str] = attrs.field(factory=lambda: Ids().__next__, kw_only=True)
 

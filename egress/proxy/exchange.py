@@ -13,7 +13,7 @@ from twisted.internet.defer import succeed
 from egress.config.model import OversizeBody
 from egress.http.events import End
 from egress.http.obligations import affected_names
-from egress.model.decision import ClientIdentity, Decision, Stage, Verdict
+from egress.model.decision import ClientIdentity, Decision, Headers, Stage, Verdict
 from egress.model.errors import (
     ClientDisconnected,
     Denied,
@@ -82,6 +82,7 @@ class Exchange(StateMachine[State]):
             origin=origin,
             path=outgoing.path,
         )
+        self._transaction.headers = outgoing.fields_for_authorizer
         self.request_id = self._transaction.request_id
         purpose = _UPGRADE if self._upgrade else _REQUEST
         self._destination = Destination(context.origins, client, origin, purpose)
@@ -372,17 +373,18 @@ class Exchange(StateMachine[State]):
         self._enter(states.DONE)
         status: int | None = None
         received = 0
+        headers: Headers = ()
         forwarder = self._forwarder
         if forwarder is not None:
             forwarder.drop()
-            status, received = forwarder.status, forwarder.received
+            status, received, headers = forwarder.status, forwarder.received, forwarder.headers
         if status is None and result is not None:
             http_status = outcome_of(result).status
             status = http_status.value if http_status is not None else None
         self._content.forget()
         if self._collector is not None:
             self._collector.drop()
-        self._transaction.report(result, status, self._content.sent, received)
+        self._transaction.report(result, status, self._content.sent, received, headers)
         # These refer to the exchange.  Without the cycles, its memory is freed immediately, and the garbage collector,
         # which takes several percent of the time of a request, has less to do.
         self._forwarder = None

@@ -62,6 +62,7 @@ class Forwarder:
 
     @ivar status: the status code of the response, once its head was sent to the client.
     @ivar received: content bytes of the response.
+    @ivar headers: the header fields of the response.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Forwarder:
     ) -> None:
         self.status: int | None = None
         self.received = 0
+        self.headers: Headers = ()
         self._origin: IOriginStream | None = origin
         self._owner = owner
         self._client = client
@@ -238,7 +240,7 @@ class Forwarder:
             return
         self._stop_waiting()
         self._begin_phase(RECEIVE)
-        self.status = head.status
+        self.status, self.headers = head.status, head.headers
         # A response before the end of the request closes the client connection: the client may never send the rest of
         # the content (RFC 9112 section 9.3). An authentication ends with the origin connection, and closing the client
         # connection signals this.
@@ -298,7 +300,7 @@ class Forwarder:
             return
         self._switched = True
         self._begin_phase(RELAY)
-        self.status = head.status
+        self.status, self.headers = head.status, head.headers
         self._client.switch(head, upgrade)
         self._watch()
         self._owner.upgraded()

@@ -24,6 +24,7 @@ from egress.model.decision import (
 from egress.model.errors import AddressForbidden, AuthorizerUnavailable, EgressError, InternalError, outcome_of
 from egress.model.phases import DECISION, READ, Mark
 from egress.model.record import ExchangeRecord
+from egress.model.recorded_headers import AuditHeaders, RecordedHeaders, recorded_headers
 from egress.model.route import NO_HOP
 from egress.proxy.lease import Lease, lease_for, validated_decision
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 # CPython 3.11 calls a function of the enum module for the value of a member.
+_NO_HEADERS: Final = AuditHeaders.NONE
+_ALL_HEADERS: Final = AuditHeaders.ALL
 _VALUES: Final = {member: member.value for member in (*Stage, *Verdict)}
 
 _log = Logger()
@@ -50,6 +53,7 @@ class Transaction:
         means that the cleanup is incomplete.
     @ivar decision: the current decision, if any.
     @ivar lease: the limits of the decision, if it has any.
+    @ivar headers: the header fields of the request, for the audit record.
     @ivar hop: the destination that was connected to.
     @ivar phases: the beginning of each phase so far.
     """
@@ -71,6 +75,7 @@ class Transaction:
         "_stage",
         "_started",
         "decision",
+        "headers",
         "hop",
         "lease",
         "phases",
@@ -91,6 +96,7 @@ class Transaction:
         self.request_id = context.new_id()
         self.decision: Decision | None = None
         self.lease: Lease | None = None
+        self.headers: Headers = ()
         self.hop = NO_HOP
         self._context = context
         self._client = client
@@ -246,13 +252,16 @@ class Transaction:
         _log.failure("ending request {request_id} failed", failure=failure, request_id=self.request_id)
         self._failed(internal_error())
 
-    def report(self, result: EgressError | None, status: int | None, sent: int, received: int) -> None:
+    def report(
+        self, result: EgressError | None, status: int | None, sent: int, received: int, response: Headers = ()
+    ) -> None:
         """End the transaction: cancel the pending operation and write the audit record.
 
         @param result: the error; C{None} if the request was forwarded.
         @param status: the status code that the client received.
         @param sent: content bytes to the origin.
         @param received: content bytes to the client.
+        @param response: the header fields of the origin's response.
         """
         self._over = True
         self._stop_timing()
@@ -275,6 +284,9 @@ class Transaction:
             # The address guard can refuse a request that the authorizer allowed.
             by_guard = isinstance(result, AddressForbidden)
             decided_by = self._context.authorizer.name if self._authorization_sent and not by_guard else "proxy"
+        request_headers = response_headers = None
+        if _records_headers(self._context, verdict, observed):
+            request_headers, response_headers = _recorded(self.headers), _recorded(response)
         self._context.report(
             ExchangeRecord(
                 time=self._started,
@@ -298,13 +310,33 @@ class Transaction:
                 observed=observed,
                 source=source,
                 phases=self.phases,
+                request_headers=request_headers,
+                response_headers=response_headers,
             )
         )
 
 
-def report_refusal(context: AuthzContext, client: ClientIdentity, error: EgressError, method: str, url: str) -> str:
+def _records_headers(context: AuthzContext, verdict: str, observed: str | None = None) -> bool:
+    if verdict == "allow" and observed is None:
+        return context.headers is _ALL_HEADERS
+    return context.headers is not _NO_HEADERS
+
+
+def _recorded(headers: Headers) -> RecordedHeaders | None:
+    return recorded_headers(headers) if headers else None
+
+
+def report_refusal(
+    context: AuthzContext, client: ClientIdentity, error: EgressError, method: str, url: str, *, headers: Headers = ()
+) -> str:
     """Record a request that was rejected before authorization.
 
+    @param context: the collaborators for the record.
+    @param client: the client.
+    @param error: the error.
+    @param method: the method, if it is known.
+    @param url: the URL, or what the client sent in its place.
+    @param headers: the header fields, if they are known.
     @return: the id of the record.
     """
     outcome = outcome_of(error)
@@ -332,6 +364,8 @@ def report_refusal(context: AuthzContext, client: ClientIdentity, error: EgressE
             observed=None,
             source=None,
             phases=(),
+            request_headers=_recorded(headers) if _records_headers(context, outcome.verdict) else None,
+            response_headers=None,
         )
     )
     return request_id

@@ -37,10 +37,12 @@ _COLUMNS: Final = {
     "bytesReceived": "bytes_received",
     "durationMs": "duration_ms",
     "phases": "phases",
+    "requestHeaders": "request_headers",
+    "responseHeaders": "response_headers",
 }
 
 # The keys whose values are stored as JSON.
-_JSON: Final = ("phases",)
+_JSON: Final = ("phases", "requestHeaders", "responseHeaders")
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
@@ -63,7 +65,7 @@ def row_of(record: ExchangeRecord) -> tuple[Any, ...]:
     fields = audit_fields(record)
     host, path = host_and_path(fields["url"])
     for key in _JSON:
-        fields[key] = _encode(fields[key])
+        fields[key] = None if fields[key] is None else _encode(fields[key])
     # Rounded as the time of an audit line.
     time_ms = round(record.time * 1_000_000) // 1000
     values = (time_ms, record.client.address, host, path, *(fields[key] for key in _COLUMNS))
@@ -78,5 +80,5 @@ def document_of(row: Sequence[Any]) -> Mapping[str, Any]:
     """Return the fields of an audit line from the values of the columns L{SELECTED}."""
     document = {"time": written_time(row[0] / 1000), **dict(zip(_COLUMNS, row[1:], strict=True))}
     for key in _JSON:
-        document[key] = json.loads(document[key])
+        document[key] = None if document[key] is None else json.loads(document[key])
     return document

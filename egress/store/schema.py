@@ -23,7 +23,8 @@ MIGRATIONS: Final = (
         "method TEXT NOT NULL, url TEXT NOT NULL, host TEXT NOT NULL, path TEXT NOT NULL, verdict TEXT NOT NULL, "
         "outcome TEXT NOT NULL, reason TEXT NOT NULL, observed TEXT, decided_by TEXT NOT NULL, rule_id TEXT, "
         "source TEXT, decision_ms REAL, address TEXT, upstream TEXT, status INTEGER, bytes_sent INTEGER NOT NULL, "
-        "bytes_received INTEGER NOT NULL, duration_ms REAL NOT NULL, phases TEXT NOT NULL)",
+        "bytes_received INTEGER NOT NULL, duration_ms REAL NOT NULL, phases TEXT NOT NULL, "
+        "request_headers TEXT, response_headers TEXT)",
         # The id is the last column of each index, so each of them is in the order of time.
         "CREATE INDEX exchanges_host ON exchanges (host)",
         "CREATE INDEX exchanges_verdict ON exchanges (verdict)",

@@ -24,6 +24,7 @@ DENIED = attrs.evolve(
     status=403,
     reason="not\x1b[31m here",
     rule_id="no-admin",
+    request_headers=(("Host", "api.example.com"), ("", "3 more fields")),
 )
 REJECTED = attrs.evolve(REFUSED, request_id="789", time=ALLOWED.time + 2, reason="=two Host fields")
 
@@ -96,10 +97,12 @@ class LogsTests(CommandTestCase):
     def test_show(self) -> None:
         self.assertEqual(json.loads(self.logs("show", "abc123", "--json")), json.loads(audit_line(ALLOWED)))
         text = self.logs("show", "def456")
-        self.assertIn("ruleId        no-admin\n", text)
-        self.assertIn("reason        not\\x1b[31m here\n", text)
+        self.assertIn("ruleId          no-admin\n", text)
+        self.assertIn("reason          not\\x1b[31m here\n", text)
         self.assertNotIn("upstream", text)
-        self.assertIn("phases        request 1.0 ms, decision 12.5 ms, reused 0.0 ms, ", text)
+        self.assertIn("phases          request 1.0 ms, decision 12.5 ms, reused 0.0 ms, ", text)
+        self.assertIn("requestHeaders  Host: api.example.com; 3 more fields\n", text)
+        self.assertNotIn("responseHeaders", text)
         self.assertNotIn("phases", self.logs("show", "789"))
 
     def test_show_unknown(self) -> None:
@@ -133,7 +136,7 @@ class LogsTests(CommandTestCase):
         self.assertIn(",'=two Host fields,", lines[3], "no formula")
         self.assertTrue(
             lines[1].endswith(
-                ',"[[""request"",1.0],[""decision"",12.5],[""reused"",0.0],[""wait"",76.5],[""receive"",10.0]]"'
+                ',"[[""request"",1.0],[""decision"",12.5],[""reused"",0.0],[""wait"",76.5],[""receive"",10.0]]",,'
             )
         )
         self.assertEqual(self.logs("export", "csv", "id:no"), "")

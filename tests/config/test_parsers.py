@@ -17,6 +17,7 @@ from egress.config.listener import Listener, ListenerTls
 from egress.config.model import AuditFailure, AuthzApi, AuthzBody, Mode, OversizeBody
 from egress.config.parsers import BadValue, ParseContext
 from egress.model.authority import Authority, UpstreamProxy
+from egress.model.recorded_headers import AuditHeaders
 from tests.files import make_directory
 
 Parse = Callable[[str, ParseContext], Any]
@@ -102,6 +103,10 @@ class NumberTests(ValueTests):
     def test_audit_failures(self) -> None:
         self.accept(values.audit_failure, {"deny": AuditFailure.DENY, "Continue": AuditFailure.CONTINUE})
         self.refuse(values.audit_failure, dict.fromkeys(["", "stop"], "choose continue or deny"))
+
+    def test_audit_headers(self) -> None:
+        self.accept(values.audit_headers, {"none": AuditHeaders.NONE, "ALL": AuditHeaders.ALL})
+        self.refuse(values.audit_headers, dict.fromkeys(["", "allow"], "choose none, denied or all"))
 
     def test_ranges_of_ports(self) -> None:
         self.accept(values.ports, {"443": range(443, 444), "8000-8999": range(8000, 9000), "7-7": range(7, 8)})

@@ -55,8 +55,15 @@ class AuditLineTests(SynchronousTestCase):
                 "bytesReceived": 345,
                 "durationMs": 100.0,
                 "phases": [["request", 1.0], ["decision", 12.5], ["reused", 0.0], ["wait", 76.5], ["receive", 10.0]],
+                "requestHeaders": None,
+                "responseHeaders": None,
             },
         )
+
+    def test_header_fields(self) -> None:
+        line = audit_line(attrs.evolve(ALLOWED, request_headers=(("Accept", "*/*"),), response_headers=(("A", "b"),)))
+        fields = json.loads(line)
+        self.assertEqual((fields["requestHeaders"], fields["responseHeaders"]), ([["Accept", "*/*"]], [["A", "b"]]))
 
     def test_unknown_values_are_null(self) -> None:
         fields = json.loads(audit_line(REFUSED))

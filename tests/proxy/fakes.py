@@ -23,6 +23,7 @@ from egress.model.decision import Decision, DecisionRequest, Obligations, Verdic
 from egress.model.no_proxy import HostPattern
 from egress.model.phases import CONNECT, Mark, durations
 from egress.model.record import ExchangeRecord
+from egress.model.recorded_headers import AuditHeaders
 from egress.model.route import Purpose, Route
 from egress.proxy.client_auth import ANONYMOUS, ClientAuthPolicy
 from egress.proxy.client_session import HttpSession
@@ -249,6 +250,7 @@ class Proxy:
         clock: Any = None,
         dialer: Any = None,
         resolve: Resolve = Resolve.AFTER,
+        headers: AuditHeaders = AuditHeaders.NONE,
     ) -> None:
         self.clock = clock or Clock()
         self.limits = limits or Limits()
@@ -267,6 +269,7 @@ class Proxy:
                 self.clock,
                 self.authorizer,
                 self.records.append,
+                headers=headers,
                 wall_clock=lambda: WALL,
                 new_id=lambda: f"id-{next(numbers)}",
             ),

@@ -21,6 +21,7 @@ from egress.model.errors import (
     OriginUnreachable,
     ResolutionTimeout,
 )
+from egress.model.recorded_headers import AuditHeaders
 from egress.model.route import Purpose, Route
 from egress.proxy import client_session
 from egress.proxy.body_collector import BodyCollector
@@ -635,6 +636,56 @@ class PhaseTests(ProxyTestCase):
         self.clock.advance(5)
         self.client.lose()
         self.assertEqual(self.phases()[-2:], [("wait", 1), ("relay", 5)])
+
+
+class HeaderTests(ProxyTestCase):
+    """A record contains header fields, as the configuration says."""
+
+    SENT = ("Authorization: Bearer abc", "X-A: 1")
+    RECORDED = (("Host", "origin.test"), ("Authorization", "Bearer REDACTED"), ("X-A", "1"))
+
+    def headers(self, which: AuditHeaders, decision: Decision) -> tuple[object, object]:
+        """Send a request, and return the recorded fields."""
+        self.build(headers=which)
+        self.authorizer.answers = [decision]
+        self.client.feed(request("GET", "http://origin.test/", *self.SENT))
+        if decision.allowed:
+            self.assertIn(b"Authorization: Bearer abc\r\n", self.origin.take())
+            self.origin.feed(response(b"", "Set-Cookie: a=b", "X-B: 2"))
+        (record,) = self.records
+        return record.request_headers, record.response_headers
+
+    def test_none(self) -> None:
+        for decision in (allow(), deny()):
+            self.assertEqual(self.headers(AuditHeaders.NONE, decision), (None, None))
+
+    def test_denied(self) -> None:
+        self.assertEqual(self.headers(AuditHeaders.DENIED, allow()), (None, None))
+        self.assertEqual(self.headers(AuditHeaders.DENIED, deny()), (self.RECORDED, None))
+
+    def test_observed(self) -> None:
+        decision = attrs.evolve(allow(), observed="deny")
+        self.assertEqual(self.headers(AuditHeaders.DENIED, decision)[0], self.RECORDED)
+
+    def test_all(self) -> None:
+        answer = (("Set-Cookie", "REDACTED"), ("X-B", "2"), ("Content-Length", "0"))
+        self.assertEqual(self.headers(AuditHeaders.ALL, allow()), (self.RECORDED, answer))
+
+    def test_set_headers_are_not_recorded(self) -> None:
+        """A decision can contain secrets of the proxy."""
+        decision = allow_with(set_headers=((b"X-A", b"secret"),))
+        self.assertEqual(self.headers(AuditHeaders.ALL, decision)[0], self.RECORDED)
+
+    def test_refused_by_the_guard(self) -> None:
+        self.build(headers=AuditHeaders.DENIED)
+        self.dialer.judgements = [AddressForbidden("loopback")]
+        self.client.feed(request("GET", "http://origin.test/", *self.SENT))
+        self.assertEqual(self.records[0].request_headers, self.RECORDED)
+
+    def test_refused_before_an_exchange(self) -> None:
+        self.build(headers=AuditHeaders.DENIED)
+        self.client.feed(request("GET", "ftp://origin.test/", *self.SENT))
+        self.assertEqual(self.records[-1].request_headers, self.RECORDED)
 
 
 class ObligationTests(ProxyTestCase):

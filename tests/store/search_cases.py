@@ -162,6 +162,8 @@ class SearchCases:
                 "bytesReceived": 345,
                 "durationMs": 100.0,
                 "phases": [["request", 1.0], ["decision", 12.5], ["reused", 0.0], ["wait", 76.5], ["receive", 10.0]],
+                "requestHeaders": None,
+                "responseHeaders": None,
             },
         )
         self.case.assertEqual(self.ids("hunter2"), [])

@@ -16,7 +16,8 @@ class RowTests(SynchronousTestCase):
     """A row has the fields of an audit line."""
 
     def test_same_fields_as_the_audit_log(self) -> None:
-        for record in (ALLOWED, REFUSED, attrs.evolve(ALLOWED, time=1_700_000_000.9999996)):
+        headers = attrs.evolve(ALLOWED, request_headers=(("Accept", "\u20ac"),), response_headers=())
+        for record in (ALLOWED, REFUSED, headers, attrs.evolve(ALLOWED, time=1_700_000_000.9999996)):
             with self.subTest(record):
                 row = dict(zip(INSERTED, row_of(record), strict=True))
                 document = document_of([row[name] for name in SELECTED])
