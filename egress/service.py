@@ -17,6 +17,7 @@ from egress import parts
 from egress.admin.api import admin_site
 from egress.admin.backend import LocalAdminBackend
 from egress.admin.explain import Explainer
+from egress.admin.policies import LocalPolicies
 from egress.authz.approvals import Approvals
 from egress.authz.chain import ChainDependencies, build_authorizer_chain
 from egress.authz.policy_watch import PolicyWatch
@@ -70,6 +71,7 @@ class EgressProxyService(Service):
     @ivar checks: the readiness checks, by name.
     @ivar explain: explains what the proxy would do with a request, without sending it.
     @ivar admin_backend: the backend of the admin API.
+    @ivar policies: the embedded policy that is in use, for the admin API.
     @ivar store_fault: the reason why the default audit store is not used, with the fix; C{None}: it is, or there is
         none.
     """
@@ -161,6 +163,7 @@ class EgressProxyService(Service):
         self._reloader = Reloader(lock, self._pools.files, self._load_resources, self._use_resources)
         self._policy_reloader = Reloader(lock, self._pools.files, lambda: read_policy(self._config), self._use_policy)
         self._policy_watch = self._watch(resources.rules)
+        self.policies = LocalPolicies(self._policy_in_use)
         self.checks: dict[str, Check] = {**self._chain.checks, "ca": self._check_ca, "running": self._check_running}
         self._set_metric_sources((log, store), resolver, contexts)
 
@@ -170,6 +173,11 @@ class EgressProxyService(Service):
             return None
         self._rules = rules
         return PolicyWatch(self._reactor, rules, lambda: self._rules.files, self._policy_reloader.begin)
+
+    def _policy_in_use(self) -> tuple[RuleSet, float] | None:
+        """Return the policy, and the time at which it was loaded, if a policy decides."""
+        watch = self._policy_watch
+        return None if watch is None else (self._rules, watch.policy.loaded)
 
     def _store_audit(self, store: IAuditStore | None) -> StoreAudit | None:
         """Return the sink that writes to the audit store, if there is one."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+import attrs
 from zope.interface import Interface
 
 if TYPE_CHECKING:
@@ -15,6 +16,22 @@ if TYPE_CHECKING:
 
 class StoreError(Exception):
     """The audit store cannot be used; the message names the problem and, where there is one, the fix."""
+
+
+MAX_RULES: Final = 10_000
+"""The maximum number of rules whose records are counted: an authorization service can name any number of rules."""
+
+
+@attrs.frozen
+class RuleUse:
+    """The records that a rule decided.
+
+    @ivar records: their number.
+    @ivar last: the time of the newest one, in seconds since the epoch.
+    """
+
+    records: int
+    last: float
 
 
 class IAuditStore(Interface):
@@ -58,6 +75,13 @@ class IAuditStore(Interface):
         @param top: the maximum number of hosts and of rules.
         @return: C{records}, C{first} and C{last} (times), C{bytesSent}, C{bytesReceived}, and lists of C{verdicts},
             C{hosts} and C{rules}, each with C{name} and C{records}.
+        """
+
+    def rule_uses(given: Filter) -> Mapping[str, RuleUse]:
+        """Count the records of each rule.
+
+        @param given: the filter.
+        @return: the uses by rule id, of at most L{MAX_RULES} rules.
         """
 
     def roll_up(now: float) -> bool:

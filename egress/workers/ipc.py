@@ -49,6 +49,8 @@ RESOLVE_APPROVAL: Final = "resolve-approval"
 ADD_GRANT: Final = "add-grant"
 REVOKE: Final = "revoke"
 EXPLAIN: Final = "explain"
+POLICIES: Final = "policies"
+POLICY_TEXTS: Final = "policy-texts"
 
 _LENGTH: Final = struct.Struct("!I")
 _MAX_LENGTH: Final = 16 * 1024 * 1024

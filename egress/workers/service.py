@@ -41,6 +41,7 @@ from egress.tls.ca_watch import CaWatch
 from egress.tls.issuer import CertificateAuthority
 from egress.workers.admin_backend import WorkerAdminBackend
 from egress.workers.ipc import CHECKS, METRICS, WorkerSpec
+from egress.workers.policies import WorkerPolicies
 from egress.workers.shared_sockets import MakeSocket, SharedListeners, make_stream
 from egress.workers.supervisor import SocketPair, State, WorkerSlot
 
@@ -64,6 +65,7 @@ class WorkerPool(Service):
     none.
 
     @ivar authorizer_name: the name of the authorizer, for the start message.
+    @ivar policies: the policies of the workers, for the admin API.
     @ivar store_fault: the reason why the default audit store is not used; see L{egress.service.EgressProxyService}.
     """
 
@@ -106,6 +108,7 @@ class WorkerPool(Service):
             self._worker_config = attrs.evolve(config, audit_log=STDOUT)
         self._reloader = Reloader(DeferredLock(), self._reads, self._load_resources, self._reload_workers)
         self._backend = WorkerAdminBackend(self._running, time.time)
+        self.policies = WorkerPolicies(self._running)
         self._stopping = False
         self._approval_key = os.urandom(_KEY_BYTES)
         self._metrics = Coalesced(self._scrape)

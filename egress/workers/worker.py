@@ -42,6 +42,8 @@ from egress.workers.ipc import (
     FIRST_LISTENER,
     METRICS,
     PENDING_APPROVALS,
+    POLICIES,
+    POLICY_TEXTS,
     READY,
     RELOAD,
     RESOLVE_APPROVAL,
@@ -77,6 +79,8 @@ class Worker:
             ADD_GRANT: backend.add_grant_for_parent,
             REVOKE: backend.revoke,
             EXPLAIN: backend.explain_for_parent,
+            POLICIES: proxy.policies.in_use_for_parent,
+            POLICY_TEXTS: proxy.policies.texts_for_parent,
         }
         self.channel = Channel(self._notified, self._parent_lost, handlers)
 

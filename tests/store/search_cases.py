@@ -9,6 +9,7 @@ import attrs
 from zope.interface.verify import verifyObject
 
 from egress.model.record import ExchangeRecord
+from egress.observability.audit_log import written_time
 from egress.store.filter_language import parse_filter
 from egress.store.interfaces import IAuditStore
 from tests.observability.records import ALLOWED, REFUSED
@@ -180,6 +181,19 @@ class SearchCases:
         self.case.assertEqual([each["name"] for each in of_text["rules"]], ["No-Admin", "a:b*c", "items-write"])
         empty = self.store.statistics(parse_filter("id:none", 0), 1)
         self.case.assertEqual((empty["records"], empty["first"], empty["bytesSent"]), (0, None, 0))
+
+    def test_rules(self) -> None:
+        """The records of each rule are counted, with the time of the newest one."""
+        for text, expected in (
+            ("", {"items-write": (2, 3), "No-Admin": (1, 5), "a:b*c": (1, 6)}),
+            ("verdict:deny", {"items-write": (1, 3), "No-Admin": (1, 5)}),
+            (f"since:{written_time(T0 + 4)}", {"No-Admin": (1, 5), "a:b*c": (1, 6)}),
+            ("the", {"items-write": (1, 1), "No-Admin": (1, 5), "a:b*c": (1, 6)}),
+            ("id:none", {}),
+        ):
+            found = self.store.rule_uses(parse_filter(text, T0 + 10))
+            uses = {rule: (use.records, use.last - T0) for rule, use in found.items()}
+            self.case.assertEqual(uses, expected, text)
 
     def test_follow(self) -> None:
         """New records are found in the order of writing, whatever their time is."""

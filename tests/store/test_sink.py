@@ -18,7 +18,7 @@ from egress.runtime.threads import Threads
 from egress.store import sink as module
 from egress.store.destinations import Destinations, Page, Paths
 from egress.store.filter_language import Filter
-from egress.store.interfaces import IAuditStore, StoreError
+from egress.store.interfaces import IAuditStore, RuleUse, StoreError
 from egress.store.sink import StoreAudit
 from tests.observability.records import ALLOWED
 from tests.threads import Later, ThreadlessReactor
@@ -73,6 +73,9 @@ class MemoryStore:
         return self.rolled_up < 6
 
     def destinations(self, given: Filter, page: Page, now: float) -> Destinations:
+        raise NotImplementedError
+
+    def rule_uses(self, given: Filter) -> Mapping[str, RuleUse]:
         raise NotImplementedError
 
     def paths(self, host: str, given: Filter) -> Paths:

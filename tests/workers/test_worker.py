@@ -42,6 +42,7 @@ class FakeProxy:
     def __init__(self) -> None:
         self.checks = {"ca": lambda: succeed(None)}
         self.admin_backend = FakeBackend()
+        self.policies = FakeBackend()
         self.metrics = Metrics()
         self.done: list[str] = []
         self.result: Deferred[Any] = succeed(())
@@ -149,6 +150,8 @@ class WorkerTests(SynchronousTestCase):
             ("add-grant", "add_grant_for_parent"),
             ("revoke", "revoke"),
             ("explain", "explain_for_parent"),
+            ("policies", "in_use_for_parent"),
+            ("policy-texts", "texts_for_parent"),
         ):
             argument = {} if what == "pending-approvals" else {"argument": "x"}
             self.say(frame(request=what, id=1, **argument))

@@ -180,7 +180,7 @@ def read_entry(entry: Mapping[str, Any]) -> AuditLine | None:
     """Parse the fields of one line, as an audit store has them.
 
     @return: the record; C{None} if it has no decision.
-    @raise LineFault: if they are not those of a valid audit record.
+    @raise LineFault: if a field is not valid.
     """
     verdict = _text(entry, "verdict")
     if verdict not in _VERDICTS:
