@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from egress.config.model import ProxyConfig
 from egress.model.no_proxy import HostPattern
@@ -19,6 +19,7 @@ from egress.upstream.resolver import Resolver
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from egress.console.endpoint import AdminEndpointSite
     from egress.interfaces import IAuthorizer, ILeafSource
     from egress.model.record import ExchangeRecord
     from egress.model.recorded_headers import AuditHeaders
@@ -111,3 +112,11 @@ def proxy_context(
         upgrade_protocols=frozenset(config.upgrade_protocols),
         oversize_body=config.over_body_limit,
     )
+
+
+def admin_site(*arguments: Any, **sources: Any) -> AdminEndpointSite:
+    """Make the site of the admin API with the console; see L{AdminEndpointSite}."""
+    # A proxy without the site does not load what renders its pages.
+    from egress.console.endpoint import AdminEndpointSite  # noqa: PLC0415 - see above
+
+    return AdminEndpointSite(*arguments, **sources)

@@ -14,7 +14,6 @@ from twisted.internet.defer import Deferred, DeferredLock, fail, succeed
 from twisted.logger import Logger
 
 from egress import parts
-from egress.admin.api import admin_site
 from egress.admin.backend import LocalAdminBackend
 from egress.admin.explain import Explainer
 from egress.admin.policies import LocalPolicies
@@ -51,6 +50,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress, IListeningPort, IStreamServerEndpoint
 
     from egress.authz.secrets.table import SecretTable
+    from egress.console.endpoint import AdminEndpointSite
     from egress.policy.rules import RuleSet
 
 _log = Logger()
@@ -158,6 +158,7 @@ class EgressProxyService(Service):
             ca_note=inputs.ca_note,
         ).explain
         self.admin_backend = LocalAdminBackend(self._approvals, self.explain)
+        self._console: AdminEndpointSite | None = None
         self._factories = listener_factories(inputs.listeners, self._context, names)
         lock = DeferredLock()
         self._reloader = Reloader(lock, self._pools.files, self._load_resources, self._use_resources)
@@ -308,7 +309,16 @@ class EgressProxyService(Service):
             self._guard.add_listener(ip_address(self._config.metrics_interface), self._config.metrics_port)
         admin, settings = admin_endpoint(self._reactor, self._config), self._config.admin
         if admin is not None and not self._role.is_worker:
-            bindings.append((admin, admin_site(self._reactor, self.admin_backend, self._config.admin_token)))
+            self._console = parts.admin_site(
+                self._reactor,
+                self._config,
+                self.admin_backend,
+                metrics=self.metrics.render,
+                checks=self.readiness,
+                reload=self.reload,
+                authority=lambda: self.certificate_authority,
+            )
+            bindings.append((admin, self._console.site))
         elif settings is not None and settings.address is not None:
             self._guard.add_listener(settings.address, settings.port)
         self._ports.listen(bindings, len(self._config.listen))
@@ -362,6 +372,8 @@ class EgressProxyService(Service):
 
         def closed(_: object) -> Deferred[None]:
             self._context.flows.close()
+            if self._console is not None:
+                self._console.stop()
             self._pools.stop()
             self._sinks.close()
             # Until now, the metrics show the connections that remain.

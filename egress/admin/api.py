@@ -13,7 +13,7 @@ from http import HTTPStatus
 from io import BytesIO
 from typing import Any, Final, Protocol, cast
 
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -21,6 +21,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from egress import __version__
+from egress.admin.host_check import is_known_host
 from egress.model.approval import ApprovalAnswer, InvalidApprovalAnswer
 from egress.model.explanation import MAX_BODY, ExplainRequest, InvalidExplainRequest
 from egress.model.quote import quoted
@@ -34,6 +35,8 @@ MAX_CONNECTIONS: Final = 64
 _MAX_CONTENT: Final = MAX_BODY * 4 // 3 + 512 * 1024
 _APPROVALS: Final = b"/approvals"
 _EXPLAIN: Final = b"/explain"
+_SESSIONS: Final = b"/console-sessions"
+_CONSOLE: Final = b"/console"
 
 
 class Unanswered(Exception):
@@ -62,6 +65,22 @@ class AdminBackend(Protocol):
         """Explain what the proxy would do with a request."""
 
 
+class Console(Protocol):
+    """The web console, which serves the other paths of the site."""
+
+    def render(self, request: Request) -> int:
+        """Respond to one request."""
+
+    def knows(self, request: Request) -> bool:
+        """Return whether the client has signed in."""
+
+    def content_limit(self, request: Request) -> int:
+        """Return how much content of a request is stored, by its head."""
+
+    def make_link(self, role: str) -> dict[str, Any]:
+        """Make a path with which one browser can sign in as C{admin} or C{viewer}."""
+
+
 class _ErrorResponse(Exception):
     """The error response to an invalid request."""
 
@@ -75,17 +94,21 @@ class AdminResource(Resource):
     """Serves every path of the site.
 
     @param token: the bearer token of clients; C{None}: the mode of the UNIX socket restricts access.
+    @param console: the web console, if there is one.
     """
 
     isLeaf = True
 
-    def __init__(self, backend: AdminBackend, token: str | None) -> None:
+    def __init__(self, backend: AdminBackend, token: str | None, console: Console | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._backend = backend
+        self._console = console
         self._token = None if token is None else f"Bearer {token}".encode()
 
     def render(self, request: Request) -> int:
         """Respond to one request (C{twisted.web.resource.IResource.render})."""
+        if self._console is not None and _is_of_console(request):
+            return self._console.render(request)
         try:
             self._authorize(request)
             result = self._dispatch(request)
@@ -97,10 +120,18 @@ class AdminResource(Resource):
 
     def knows(self, request: Request) -> bool:
         """Return whether the client is authorized, by the head of the request."""
+        if self._console is not None and _is_of_console(request):
+            return self._console.knows(request)
         if self._token is None:
             return True
         shown = request.requestHeaders.getRawHeaders(b"authorization", [])
         return len(shown) == 1 and hmac.compare_digest(shown[0], self._token)
+
+    def content_limit(self, request: Request) -> int:
+        """Return how much content of a request is stored, by its head."""
+        if self._console is not None and _is_of_console(request):
+            return self._console.content_limit(request)
+        return _MAX_CONTENT if self.knows(request) else 0
 
     def _authorize(self, request: Request) -> None:
         """Reject clients without the token, and all pages in a browser."""
@@ -111,6 +142,9 @@ class AdminResource(Resource):
             )
         if headers.hasHeader(b"origin") or headers.hasHeader(b"sec-fetch-site"):
             raise _ErrorResponse(HTTPStatus.FORBIDDEN, "requests from web pages are not accepted")
+        if self._token is None and not is_known_host(headers.getRawHeaders(b"host", [])):
+            # A page that reaches a forwarded socket by DNS rebinding: its requests can lack the other fields.
+            raise _ErrorResponse(HTTPStatus.FORBIDDEN, "use the host localhost, as in http://localhost/approvals")
 
     def _dispatch(self, request: Request) -> Deferred[dict[str, Any]]:
         method, path = request.method, request.path
@@ -127,6 +161,9 @@ class AdminResource(Resource):
             _expect(request, b"POST")
             explain_request = _parsed(request, ExplainRequest.parse)
             return maybeDeferred(self._backend.explain, explain_request)
+        if path == _SESSIONS and self._console is not None:
+            _expect(request, b"POST")
+            return succeed(self._console.make_link(_parsed(request, _role)))
         raise _ErrorResponse(HTTPStatus.NOT_FOUND, "use /approvals, /approvals/ID or /explain")
 
     def _resolve(self, name: str, answer: ApprovalAnswer) -> Deferred[dict[str, Any]]:
@@ -186,6 +223,18 @@ class AdminResource(Resource):
         result.addCallbacks(answered, failed)
 
 
+def _is_of_console(request: Request) -> bool:
+    path = request.path
+    return path in (b"/", _CONSOLE) or path.startswith(_CONSOLE + b"/")
+
+
+def _role(document: object) -> str:
+    role = document.get("role", "admin") if isinstance(document, dict) else None
+    if role not in ("admin", "viewer"):
+        raise InvalidApprovalAnswer('send {"role": "admin"} or {"role": "viewer"}')
+    return str(role)
+
+
 def _expect(request: Request, *methods: bytes) -> None:
     if request.method not in methods:
         names = ", ".join(method.decode("ascii") for method in methods)
@@ -239,27 +288,31 @@ class AdminRequest(Request):
     channel: BoundedChannel
     oversize = False
     content: BytesIO
+    _limit = 0
 
     def gotLength(self, length: int | None) -> None:
         """Prepare for the content (C{twisted.web.http.Request.gotLength})."""
         self.content = BytesIO()
+        self.path = self.channel.requested_path
         resource = cast("AdminResource", self.channel.site.resource)
         self.channel.known = resource.knows(self)
-        self.oversize = not self.channel.known
+        self._limit = resource.content_limit(self)
 
     def handleContentChunk(self, data: bytes) -> None:
         """Receive a piece of the content (C{twisted.web.iweb.IRequest})."""
-        if self.oversize or self.content.tell() + len(data) > _MAX_CONTENT:
+        if self.oversize or self.content.tell() + len(data) > self._limit:
             self.oversize = True
         else:
             self.content.write(data)
 
 
-def admin_site(reactor: IReactorTime, backend: AdminBackend, token: str | None) -> Site:
+def admin_site(reactor: IReactorTime, backend: AdminBackend, token: str | None, console: Console | None = None) -> Site:
     """Make the site of the admin API.
 
     @param reactor: the reactor.
     @param backend: the operations.
     @param token: the bearer token of clients; C{None}: every client that can connect may use the API.
+    @param console: the web console, if there is one.
     """
-    return BoundedSite(reactor, ChannelBounds(MAX_CONNECTIONS), AdminResource(backend, token), AdminRequest)
+    resource = AdminResource(backend, token, console)
+    return BoundedSite(reactor, ChannelBounds(MAX_CONNECTIONS), resource, AdminRequest)

@@ -9,6 +9,7 @@ from egress.config import parsers as values
 from egress.config.admin_endpoint import AdminEndpoint, InvalidAdmin
 from egress.config.option import Option, Variable
 from egress.config.parsers import BadValue, ParseContext
+from egress.model import text_converters as setting_text
 
 _NONE: Final = ("none",)
 
@@ -22,6 +23,11 @@ def admin(text: str, place: ParseContext) -> AdminEndpoint:
     if found.path is not None and not os.path.isdir(os.path.dirname(found.path)):
         raise BadValue("the directory of the socket does not exist: create it, or use another path")
     return found
+
+
+def admin_host(text: str, place: ParseContext) -> str:
+    """Parse a name by which browsers reach the console."""
+    return setting_text.host_name(text)
 
 
 ADMIN_OPTIONS: Final[tuple[Option, ...]] = (
@@ -47,5 +53,30 @@ ADMIN_OPTIONS: Final[tuple[Option, ...]] = (
         parse=values.token_file,
         variables=(Variable(name="EGRESS_ADMIN_TOKEN", parse=values.token, secret=True),),
         clear=_NONE,
+    ),
+    Option(
+        name="admin-viewer-token-file",
+        group="Operation",
+        metavar="FILE",
+        help="A file with the token of viewers of the web console, who see everything but secrets, and cannot change "
+        "anything. The variable EGRESS_ADMIN_VIEWER_TOKEN contains the token itself.",
+        default="none",
+        fields=("admin_viewer_token",),
+        parse=values.token_file,
+        variables=(Variable(name="EGRESS_ADMIN_VIEWER_TOKEN", parse=values.token, secret=True),),
+        clear=_NONE,
+    ),
+    Option(
+        name="admin-host",
+        group="Operation",
+        metavar="NAME",
+        help="A host name or an address by which browsers reach the web console, for example that of a reverse proxy, "
+        "in addition to localhost.",
+        default="none",
+        fields=("admin_hosts",),
+        parse=admin_host,
+        clear=_NONE,
+        repeatable=True,
+        lists=True,
     ),
 )

@@ -199,7 +199,12 @@ PROXY: Final = (
     *_unused(
         _missing("admin"),
         "has no effect without the admin API: set {admin}",
-        *("admin_token", "approval_timeout", "approval_queue"),
+        *("admin_token", "admin_viewer_token", "admin_hosts", "approval_timeout", "approval_queue"),
+    ),
+    Contradiction(
+        "admin_viewer_token",
+        lambda config: config.admin_viewer_token is not None and config.admin_viewer_token == config.admin_token,
+        "is the token of administrators: write another one than {admin_token}",
     ),
     Contradiction(
         "client_auth",

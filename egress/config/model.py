@@ -228,6 +228,8 @@ _KINDS: Final = checked(
     metrics_port=port,
     metrics_interface=setting_text.interface,
     admin_token=setting_text.token,
+    admin_viewer_token=setting_text.token,
+    admin_hosts=setting_text.host_name,
 )
 
 
@@ -303,6 +305,8 @@ class ProxyConfig:
     @ivar admin: the endpoint of the admin API, for approvals and explanations; L{AdminEndpoint.parse} parses text.
         C{None}: no admin API, and no approvals.
     @ivar admin_token: the bearer token that the admin API requires.
+    @ivar admin_viewer_token: the token of viewers of the web console.
+    @ivar admin_hosts: the names by which browsers reach the web console, in addition to localhost.
     @ivar approval_timeout: the seconds for which a request waits for the approver's decision.
     @ivar approval_queue: the maximum number of pending approvals.
     @ivar workers: the number of worker processes that C{twistd} starts, each with all of C{limits}; an application that
@@ -364,6 +368,8 @@ class ProxyConfig:
     metrics_interface: str = "127.0.0.1"
     admin: AdminEndpoint | None = attrs.field(default=None, converter=_admin)
     admin_token: str | None = attrs.field(default=None, repr=False)
+    admin_viewer_token: str | None = attrs.field(default=None, repr=False)
+    admin_hosts: tuple[str, ...] = ()
     approval_timeout: float = attrs.field(default=300.0, validator=_positive)
     approval_queue: int = attrs.field(default=100, validator=_positive)
     workers: int = attrs.field(default=1, validator=_positive)

@@ -143,6 +143,14 @@ def host_pattern(value: object) -> str:
     return pattern
 
 
+def host_name(value: object) -> str:
+    """Accept a host name or an address without a port, and return it in lower case."""
+    try:
+        return normalize_host(string(value).strip("[]"))
+    except InvalidTarget as error:
+        raise BadValue(f"write a host without a port, as in proxy.example: {error.reason}") from error
+
+
 def name_constraint(value: object) -> str | IPv4Network | IPv6Network:
     """Accept a name constraint of a CA: a name with its subdomains, an address or a CIDR range."""
     if not isinstance(value, str) or "/" in value or parse_ip(value) is not None:

@@ -148,6 +148,12 @@ class BoundedChannel(HTTPChannel):
         super().allContentReceived()  # type: ignore[no-untyped-call]
 
     @property
+    def requested_path(self) -> bytes:
+        """The path of the request whose head is complete, before C{Request.path} is set."""
+        uri: bytes = self._path
+        return uri.partition(b"?")[0]
+
+    @property
     def idle(self) -> bool:
         """Whether there is no request, not even an incomplete one."""
         return not self._inside and not self.requests

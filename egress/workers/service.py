@@ -22,7 +22,7 @@ from twisted.internet.error import CannotListenError, ConnectionClosed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from egress.admin.api import admin_site
+from egress import parts
 from egress.config.model import STDOUT, AuditFailure, ConfigError, ProxyConfig
 from egress.inputs import load_inputs
 from egress.model.errors import WorkerFailed
@@ -47,6 +47,8 @@ from egress.workers.supervisor import SocketPair, State, WorkerSlot
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress, IListeningPort
+
+    from egress.console.endpoint import AdminEndpointSite
 
 _log = Logger()
 
@@ -95,6 +97,7 @@ class WorkerPool(Service):
         # Each worker watches the CA that it signs with; this one logs the reminders for all.
         self._ca = CaWatch(reactor, inputs.ca_source, inputs.authority, lambda _: None)
         self._slots: list[WorkerSlot] = []
+        self._console: AdminEndpointSite | None = None
         self._ports: list[IListeningPort] = []
         self._result: tuple[IAddress, ...] | Failure | None = None
         self._audit: JsonLinesAudit | None = None
@@ -164,8 +167,16 @@ class WorkerPool(Service):
             metrics.listen(site).addCallbacks(self._ports.append, self._fail)
         admin = admin_endpoint(self._reactor, self._config)
         if admin is not None and self._result is None:
-            site = admin_site(self._reactor, self._backend, self._config.admin_token)
-            admin.listen(site).addCallbacks(self._ports.append, self._fail)
+            self._console = parts.admin_site(
+                self._reactor,
+                self._config,
+                self._backend,
+                metrics=self._metrics.call,
+                checks=self._checks.call,
+                reload=self.reload,
+                authority=lambda: self.certificate_authority,
+            )
+            admin.listen(self._console.site).addCallbacks(self._ports.append, self._fail)
 
     def _fail(self, failure: Failure) -> None:
         _log.critical("the proxy cannot start: {reason}", reason=failure.getErrorMessage())
@@ -308,6 +319,8 @@ class WorkerPool(Service):
 
         def closed(_: object) -> Deferred[Any]:
             self._reads.stop()
+            if self._console is not None:
+                self._console.stop()
             if self._audit is not None:
                 self._audit.close()
             return self._stop_listening()

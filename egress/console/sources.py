@@ -1,0 +1,53 @@
+"""The sources of the data that the console shows, independent of the number of processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+from twisted.internet.interfaces import IReactorTime
+
+from egress.admin.api import AdminBackend
+from egress.config.model import ProxyConfig
+from egress.console.reads import StoreReads
+from egress.observability.health import Page as MetricsPage
+from egress.tls.issuer import CertificateAuthority
+
+if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
+
+
+@attrs.frozen(kw_only=True)
+class ConsoleSources:
+    """The sources of one console.
+
+    @ivar clock: the reactor, for timers.
+    @ivar wall_clock: returns the seconds since the epoch.
+    @ivar config: the configuration of the proxy.
+    @ivar backend: approvals and explanations, as the admin API provides them.
+    @ivar reads: reads of the audit store; C{None} without an audit store.
+    @ivar live_reads: a second reader, which never waits for L{reads}; C{None} without an audit store.
+    @ivar metrics: renders the metrics of all processes in the text format.
+    @ivar checks: runs the readiness checks of all processes.
+    @ivar reload: reloads the policy and the certificates; its Deferred fails with
+        L{egress.config.model.ConfigError}.
+    @ivar authority: returns the CA that signs now.
+    """
+
+    clock: IReactorTime
+    wall_clock: Callable[[], float]
+    config: ProxyConfig
+    backend: AdminBackend
+    reads: StoreReads | None
+    live_reads: StoreReads | None
+    metrics: Callable[[], MetricsPage | Deferred[MetricsPage]]
+    checks: Callable[[], Deferred[dict[str, str]]]
+    reload: Callable[[], Deferred[None]]
+    authority: Callable[[], CertificateAuthority]
+
+    @property
+    def policy_file(self) -> Path | None:
+        """The file of the embedded policy, if it decides."""
+        return self.config.policy if self.config.authz_url is None else None

@@ -1,0 +1,43 @@
+"""Tests for L{egress.admin.host_check}."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.admin.host_check import is_known_host
+
+
+class HostTests(SynchronousTestCase):
+    """DNS rebinding uses a name of another site."""
+
+    def test_hosts(self) -> None:
+        for value, expected in (
+            ("localhost", True),
+            ("LOCALHOST:80", True),
+            ("localhost.:80", True),
+            ("egress.localhost:9099", True),
+            ("127.0.0.1:9099", True),
+            ("127.8.8.8", True),
+            ("[::1]:9099", True),
+            ("proxy.example:443", True),
+            ("evil.test", False),
+            ("localhost.evil.test", False),
+            ("evillocalhost", False),
+            ("127.0.0.1.evil.test", False),
+            ("10.0.0.1", False),
+            ("0.0.0.0", False),
+            ("[::]", False),
+            ("", False),
+            ("localhost:", False),
+            ("localhost:x", False),
+            ("localhost@evil.test", False),
+            ("evil.test/localhost", False),
+            ("localhost localhost", False),
+            ("\xff", False),
+        ):
+            with self.subTest(value):
+                self.assertIs(is_known_host([value.encode("latin-1")], ["proxy.example"]), expected)
+
+    def test_number(self) -> None:
+        self.assertFalse(is_known_host([]))
+        self.assertFalse(is_known_host([b"localhost", b"localhost"]))
