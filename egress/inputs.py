@@ -7,7 +7,7 @@ configuration before it starts a worker.
 from __future__ import annotations
 
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import attrs
 from twisted.logger import Logger
@@ -34,6 +34,12 @@ if TYPE_CHECKING:
     from egress.interfaces import IAuthorizer
 
 _log = Logger()
+
+_FEWER_CONNECTIONS: Final = (
+    "the limit of open files permits {connections} connections, {each} for one client, instead of {wanted}"
+)
+# A user who has not set the number of connections does not expect fewer.
+_FEW_CONNECTIONS: Final = 1000
 
 
 @attrs.frozen(kw_only=True)
@@ -137,13 +143,13 @@ def effective_config(config: ProxyConfig, role: Role, *, own_authorizer: bool) -
 
 def _limits(config: ProxyConfig, *, log: bool) -> Limits:
     limits = clamp_to(config.limits, soft_limit())
-    if log and limits.connections < config.limits.connections:
-        _log.info(
-            "the limit of open files permits {connections} connections, {each} for one client, instead of {wanted}",
-            connections=limits.connections,
-            each=limits.connections_per_client,
-            wanted=config.limits.connections,
-        )
+    wanted = config.limits.connections
+    if log and limits.connections < wanted:
+        fields = {"connections": limits.connections, "each": limits.connections_per_client, "wanted": wanted}
+        if wanted != Limits().connections or limits.connections < _FEW_CONNECTIONS:
+            _log.warn(_FEWER_CONNECTIONS, **fields)
+        else:
+            _log.debug(_FEWER_CONNECTIONS, **fields)
     return limits
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from egress.config.model import ProxyConfig
+from egress.model.log_format import LoggedRequests
 from egress.model.no_proxy import HostPattern
+from egress.observability.request_log import RequestLog
 from egress.proxy.context import AuthzContext, OriginContext, ProxyContext, TunnelContext, head_limits
 from egress.proxy.tls_intercept import TlsIntercept
+from egress.runtime.role import Role
 from egress.transport.fair_turns import RoundRobin
 from egress.transport.reactor import IEgressReactor
 from egress.upstream.address_guard import AddressGuard, is_local_address
@@ -29,6 +32,13 @@ if TYPE_CHECKING:
 # Extra seconds beyond the authorizer's own longest deadline when a lease is renewed: the authorizer's deadline passes
 # first, and its wrappers turn that into the configured outcome.
 RENEWAL_MARGIN = 1.0
+
+
+def request_log(reactor: IEgressReactor, config: ProxyConfig, role: Role) -> RequestLog | None:
+    """Return the sink that writes lines about requests to the log, if there is one."""
+    if role.is_dry_run or config.log_requests in (None, LoggedRequests.NONE):
+        return None
+    return RequestLog(reactor, every=config.log_requests is LoggedRequests.ALL)
 
 
 def address_guard(config: ProxyConfig, rules: RuleSet | None) -> AddressGuard:

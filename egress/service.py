@@ -110,7 +110,7 @@ class EgressProxyService(Service):
         self.metrics = Metrics()
         self.store_fault = inputs.store_fault
         store = self._store_audit(inputs.audit_store)
-        self._sinks = AuditSinks(self.metrics, audit, log, store)
+        self._sinks = AuditSinks(self.metrics, audit, log, store, parts.request_log(reactor, config, role))
         self._approvals = Approvals(
             reactor,
             time.time,

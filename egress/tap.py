@@ -7,11 +7,12 @@ most six lines is printed once it listens.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Final
 
+import attrs
 from twisted.application.service import IService
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.interfaces import IAddress
@@ -19,9 +20,10 @@ from twisted.logger import Logger
 
 from egress import __version__
 from egress.config.load import load_config
-from egress.config.model import Mode, ProxyConfig
+from egress.config.model import STDOUT, Mode, ProxyConfig
 from egress.config.options import OPTIONS
 from egress.model.authority import Authority
+from egress.model.log_format import LoggedRequests
 from egress.observability.health import OK
 from egress.preflight import check_configuration, exit_status
 from egress.runtime.plugin import make_program
@@ -187,13 +189,23 @@ def makeService(options: Options) -> IService:
     """
     return make_program(
         options,
-        load=load_config,
+        load=_load,
         make=_make_proxy,
         message=_message,
         admin=lambda config: config.admin,
         check=_check,
         started=_report_readiness,
     )
+
+
+def _load(arguments: Mapping[str, Sequence[str]], environ: Mapping[str, str], reactor: object) -> ProxyConfig:
+    """Load the configuration; by default, the log of the program has lines about denied requests."""
+    config = load_config(arguments, environ, reactor)
+    if config.log_requests is not None:
+        return config
+    # The records of the audit log are on the same terminal.
+    default = LoggedRequests.NONE if config.audit_log == STDOUT else LoggedRequests.DENIED
+    return attrs.evolve(config, log_requests=default)
 
 
 @inlineCallbacks

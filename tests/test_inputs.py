@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import attrs
 from twisted.internet.defer import succeed
 from twisted.internet.task import Clock
 from twisted.logger import LogLevel, capturedLogs
@@ -69,6 +70,19 @@ class LimitsTests(SynchronousTestCase):
                 limits = inputs.effective_config(ProxyConfig(), WHOLE, own_authorizer=False).limits
                 self.assertEqual(limits.connections, connections)
                 self.assertEqual(limits == Limits(), connections == Limits().connections)
+
+    def test_message(self) -> None:
+        """Fewer connections than the default are remarkable only if they are few."""
+        wanted = attrs.evolve(Limits(), connections=10_000)
+        for descriptors, limits, level in (
+            (20_000, Limits(), LogLevel.debug),
+            (20_000, wanted, LogLevel.warn),
+            (1024, Limits(), LogLevel.warn),
+            (1048576, wanted, None),
+        ):
+            with mock.patch.object(inputs, "soft_limit", return_value=descriptors), capturedLogs() as events:
+                inputs.effective_config(ProxyConfig(limits=limits), WHOLE, own_authorizer=False)
+            self.assertEqual([event["log_level"] for event in events], [] if level is None else [level])
 
 
 class LoadInputsTests(SynchronousTestCase):

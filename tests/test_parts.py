@@ -12,11 +12,13 @@ from twisted.trial.unittest import SynchronousTestCase
 from egress import parts
 from egress.config.model import Mode, OversizeBody, ProxyConfig
 from egress.model.authority import Authority, Origin, UpstreamProxy
+from egress.model.log_format import LoggedRequests
 from egress.model.no_proxy import Bypass
 from egress.model.recorded_headers import AuditHeaders
 from egress.model.route import Purpose
 from egress.policy.parse.load import parse_policy
 from egress.proxy.context import ProxyContext
+from egress.runtime.role import DRY_RUN, WHOLE, Role
 from egress.tls.origin_trust import OriginTrust
 from egress.tls.reloadable_trust import ReloadableTrust
 
@@ -52,6 +54,20 @@ class ContextTests(SynchronousTestCase):
 
 class PartsTests(SynchronousTestCase):
     """Each part uses the options that are about it."""
+
+    def test_request_log(self) -> None:
+        """There is one in each process that serves clients, if the configuration selects it."""
+        reactor: Any = Clock()
+        for requests, role, exists in (
+            (None, WHOLE, False),
+            (LoggedRequests.NONE, WHOLE, False),
+            (LoggedRequests.DENIED, WHOLE, True),
+            (LoggedRequests.ALL, Role([]), True),
+            (LoggedRequests.ALL, DRY_RUN, False),
+        ):
+            with self.subTest(requests, role=role):
+                found = parts.request_log(reactor, ProxyConfig(log_requests=requests), role)
+                self.assertEqual(found is not None, exists)
 
     def test_address_guard(self) -> None:
         """It has the ranges and ports of the configuration, and the setting of the policy."""

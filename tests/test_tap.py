@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import attrs
 from twisted.application.service import IService
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred, succeed
@@ -23,6 +24,7 @@ from egress import __version__, tap
 from egress.config.listener import Listener
 from egress.config.model import Mode, ProxyConfig
 from egress.model.authority import Authority, UpstreamProxy
+from egress.model.log_format import LoggedRequests
 from egress.preflight import Finding, Level
 from egress.runtime import plugin
 from egress.tap import makeService, start_message
@@ -253,7 +255,22 @@ class MakeServiceTests(Cases.AnyPlugin):
         self.assertTrue(IService.providedBy(service))
         self.assertEqual([reload.args[0].__name__ for reload in self.reloads], ["reload"])
         (config,) = self.configs
-        self.assertEqual(config, ProxyConfig(listen=("tcp:8081",), metrics_port=9090, ca_dir=Path("/var/lib/ca")))
+        self.assertEqual(
+            attrs.evolve(config, log_requests=None),
+            ProxyConfig(listen=("tcp:8081",), metrics_port=9090, ca_dir=Path("/var/lib/ca")),
+        )
+
+    def test_logged_requests(self) -> None:
+        """By default, denied requests have a line, unless the audit log is on the same terminal."""
+        for arguments, expected in (
+            ((), LoggedRequests.DENIED),
+            (("--audit-log", "audit.jsonl"), LoggedRequests.DENIED),
+            (("--audit-log", "-"), LoggedRequests.NONE),
+            (("--audit-log", "-", "--log-requests", "all"), LoggedRequests.ALL),
+            (("--log-requests", "none"), LoggedRequests.NONE),
+        ):
+            makeService(self.options(*arguments))
+            self.assertIs(self.configs[-1].log_requests, expected)
 
     def test_message(self) -> None:
         out = io.StringIO()

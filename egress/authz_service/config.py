@@ -13,7 +13,7 @@ from egress.config.model import MIB, AuditFailure, ConfigError, IPNetwork, parse
 from egress.model import text_converters as setting_text
 from egress.model.converters import checked, file_text, port
 from egress.model.converters import positive as _positive
-from egress.model.log_format import LogFormat
+from egress.model.log_format import LogFormat, LogThreshold
 
 
 def _without_clients(instance: object, attribute: attrs.Attribute[Any], value: tuple[Listener, ...]) -> None:
@@ -40,6 +40,7 @@ class AuthzServiceConfig:
     @ivar audit_log: a file, or C{"-"} for standard output; C{None}: no audit log.
     @ivar audit_failure: what to do while the audit log cannot be written.
     @ivar log_format: the format of the log that C{twistd} writes.
+    @ivar log_level: the lowest level of the records in that log.
     @ivar metrics_port: the TCP port for C{/metrics} and C{/health}; C{None}: no port.
     @ivar metrics_interface: the address of that port.
     @ivar connections: the maximum number of open connections of callers.
@@ -59,6 +60,7 @@ class AuthzServiceConfig:
     audit_log: str | None = None
     audit_failure: AuditFailure = AuditFailure.CONTINUE
     log_format: LogFormat = LogFormat.TEXT
+    log_level: LogThreshold = LogThreshold.INFO
     metrics_port: int | None = None
     metrics_interface: str = "127.0.0.1"
     connections: int = attrs.field(default=4096, validator=_positive)

@@ -91,6 +91,7 @@ AUTHZ_SERVICE_OPTIONS: Final[tuple[Option, ...]] = (
         "again.",
     ),
     _shared("log-format", help="The format of the log: lines of text, or one JSON object for each record."),
+    _shared("log-level"),
     _shared("metrics-port"),
     _shared("metrics-interface"),
     _shared("config"),

@@ -19,13 +19,15 @@ from egress.config.admin_endpoint import AdminEndpoint, InvalidAdmin
 from egress.config.listener import InvalidListener, Listener
 from egress.model import text_converters as setting_text
 from egress.model.authority import UpstreamProxy
+from egress.model.authz_api import AuthzApi as AuthzApi
+from egress.model.authz_api import AuthzBody as AuthzBody
 from egress.model.client_tls import ClientTls
 from egress.model.converters import BadValue, checked, file_text, port, string, to_display
 from egress.model.converters import ConfigError as ConfigError
 from egress.model.converters import not_negative as _not_negative
 from egress.model.converters import positive as _positive
 from egress.model.dns_server import DnsServer
-from egress.model.log_format import LogFormat
+from egress.model.log_format import LogFormat, LoggedRequests, LogThreshold
 from egress.model.no_proxy import Bypass
 from egress.model.recorded_headers import AuditHeaders
 
@@ -71,34 +73,6 @@ class Resolve(enum.Enum):
 
     AFTER = "after"
     BEFORE = "before"
-
-
-class AuthzApi(enum.Enum):
-    """The protocol of an authorization service.
-
-    @cvar POSTMAN: the contract of the Postman runner's proxy, C{POST .../validate}.
-    @cvar AUTHZEN: the Access Evaluation API of AuthZEN.
-    @cvar OPA: the data API of Open Policy Agent.
-    @cvar EXT_AUTHZ: the HTTP check of Envoy's C{ext_authz}.
-    """
-
-    POSTMAN = "postman"
-    AUTHZEN = "authzen"
-    OPA = "opa"
-    EXT_AUTHZ = "ext-authz"
-
-
-class AuthzBody(enum.Enum):
-    """The condition under which an authorization service gets the content of a request.
-
-    @cvar ALWAYS: with each authorization request.
-    @cvar ON_DEMAND: when the service responds that it needs the content.
-    @cvar NEVER: never.
-    """
-
-    ALWAYS = "always"
-    ON_DEMAND = "on-demand"
-    NEVER = "never"
 
 
 class AuditFailure(enum.Enum):
@@ -300,6 +274,9 @@ class ProxyConfig:
     @ivar audit_failure: the behavior while the audit log or the audit store cannot be written.
     @ivar audit_headers: the requests whose header fields are in the audit log and the audit store.
     @ivar log_format: the format of the log that C{twistd} writes; an application that embeds the proxy has its own log.
+    @ivar log_level: the lowest level of the records in that log.
+    @ivar log_requests: the requests for which the log has a line; C{None}: with C{twistd} denied requests, unless the
+        audit log is standard output; in an application no requests.
     @ivar metrics_port: the TCP port for C{/metrics} and C{/health}; C{None}: none.
     @ivar metrics_interface: the address of that port.
     @ivar admin: the endpoint of the admin API, for approvals and explanations; L{AdminEndpoint.parse} parses text.
@@ -364,6 +341,8 @@ class ProxyConfig:
     audit_failure: AuditFailure = AuditFailure.CONTINUE
     audit_headers: AuditHeaders = AuditHeaders.DENIED
     log_format: LogFormat = LogFormat.TEXT
+    log_level: LogThreshold = LogThreshold.INFO
+    log_requests: LoggedRequests | None = None
     metrics_port: int | None = None
     metrics_interface: str = "127.0.0.1"
     admin: AdminEndpoint | None = attrs.field(default=None, converter=_admin)

@@ -13,6 +13,7 @@ from egress.config import parsers as values
 from egress.config.admin_options import ADMIN_OPTIONS
 from egress.config.authz_options import AUTHZ_OPTIONS
 from egress.config.limit_options import LIMIT_OPTIONS
+from egress.config.log_options import LOG_OPTIONS
 from egress.config.option import Option, Variable, by_name
 from egress.model import text_converters as setting_text
 from egress.model.dns_server import DnsServer
@@ -347,16 +348,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
         fields=("audit_headers",),
         parse=values.audit_headers,
     ),
-    Option(
-        name="log-format",
-        group="Operation",
-        metavar="text|json",
-        help="The format of the log. text: lines of text. json: one JSON object for each record, on one line, also for "
-        "the start message and the records of workers.",
-        default="text",
-        fields=("log_format",),
-        parse=values.log_format,
-    ),
+    *LOG_OPTIONS,
     Option(
         name="metrics-port",
         group="Operation",

@@ -24,7 +24,7 @@ from egress.model.authority import UpstreamProxy
 from egress.model.client_tls import ClientTls
 from egress.model.converters import BadValue as BadValue
 from egress.model.converters import choice, network, parse_port, parse_ports
-from egress.model.log_format import LogFormat
+from egress.model.log_format import LogFormat, LoggedRequests, LogThreshold
 from egress.model.recorded_headers import AuditHeaders
 
 _E = TypeVar("_E", bound=enum.Enum)
@@ -116,6 +116,8 @@ audit_headers: Final = _one_of(AuditHeaders)
 resolve: Final = _one_of(Resolve)
 client_tls: Final = _one_of(ClientTls)
 log_format: Final = _one_of(LogFormat)
+log_level: Final = _one_of(LogThreshold)
+log_requests: Final = _one_of(LoggedRequests)
 
 
 def field_name(text: str, place: ParseContext) -> str:

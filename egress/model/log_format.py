@@ -1,4 +1,4 @@
-"""The format of a program's log."""
+"""The format and the content of a program's log."""
 
 from __future__ import annotations
 
@@ -14,3 +14,25 @@ class LogFormat(enum.Enum):
 
     TEXT = "text"
     JSON = "json"
+
+
+class LogThreshold(enum.Enum):
+    """The lowest level of the records in a program's log."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARN = "warn"
+    ERROR = "error"
+
+
+class LoggedRequests(enum.Enum):
+    """The requests that the log contains.
+
+    @cvar NONE: no requests.
+    @cvar DENIED: requests that were not forwarded, or whose origin failed; a limited number of lines.
+    @cvar ALL: all requests.
+    """
+
+    NONE = "none"
+    DENIED = "denied"
+    ALL = "all"

@@ -16,6 +16,21 @@ _ABOUT_CERTIFICATE: Final = frozenset(
         *("certificate_expired", "certificate_unknown", "unknown_ca", "access_denied"),
     }
 )
+# Alerts of clients that do not accept the certificate of the proxy (RFC 8446 section 6.2).
+NOT_TRUSTED: Final = frozenset(
+    {"unknown_ca", "bad_certificate", "certificate_unknown", "unsupported_certificate", "certificate_expired"}
+)
+_SIGN: Final = re.compile(rf"\bwith the (alert (?:{'|'.join(sorted(NOT_TRUSTED))}))\b")
+CLOSED_IN_HANDSHAKE: Final = "the TLS handshake with the client failed: the connection was closed"
+
+
+def distrust_in(reason: str) -> str | None:
+    """Return the alert with which a client rejected the certificate of the proxy; C{None} if it sent none.
+
+    @param reason: the reason of an audit record, which L{egress.proxy.tunnel_errors} writes.
+    """
+    sign = _SIGN.search(reason)
+    return None if sign is None else sign[1]
 
 
 def hint_at_certificate(alert: str) -> str:

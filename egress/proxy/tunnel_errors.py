@@ -9,12 +9,8 @@ from twisted.internet.error import ConnectionDone
 
 from egress.model.authority import Authority
 from egress.model.errors import ClientError, ClientTlsFailed, TunnelWithoutRequest
-from egress.model.tls_alert import alert_in, reason_in
+from egress.model.tls_alert import CLOSED_IN_HANDSHAKE, NOT_TRUSTED, alert_in, reason_in
 
-# Alerts of clients that do not accept the certificate (RFC 8446 section 6.2).
-_NOT_TRUSTED: Final = frozenset(
-    {"unknown_ca", "bad_certificate", "certificate_unknown", "unsupported_certificate", "certificate_expired"}
-)
 _HTTP1: Final = b"http/1.1"
 _SHOWN_PROTOCOLS: Final = 5
 
@@ -31,7 +27,7 @@ def handshake_fault(error: BaseException | None, authority: Authority, protocols
         message = f"the client aborted the TLS handshake with the alert {alert}{_hint(alert, authority)}"
     else:
         reason = reason_in(error) if isinstance(error, SSL.Error) else None
-        message = f"the TLS handshake with the client failed: {reason or 'the connection was closed'}"
+        message = f"the TLS handshake with the client failed: {reason}" if reason else CLOSED_IN_HANDSHAKE
     return ClientTlsFailed(message + _offered(protocols))
 
 
@@ -64,7 +60,7 @@ def unused_connection_error(
 
 
 def _hint(alert: str, authority: Authority) -> str:
-    if alert not in _NOT_TRUSTED:
+    if alert not in NOT_TRUSTED:
         return ""
     pinned = f"A client that pins certificates needs --passthrough {authority.host}"
     return f"; check that this client trusts the proxy's CA. {pinned}"

@@ -15,6 +15,17 @@ from egress.runtime.colors import Color, Painter
 WORKER_RECORD: Final = "worker_record"
 """The key of an event with the record that a worker wrote, as a mapping."""
 
+
+class _Absent:
+    """A value that is missing: C{-} in text, and C{null} in JSON."""
+
+    def __str__(self) -> str:
+        return "-"
+
+
+ABSENT: Final = _Absent()
+"""The value of a field that an event does not have."""
+
 _LEVELS: Final[Mapping[object, Color]] = {
     LogLevel.debug: Color.DIM,
     LogLevel.warn: Color.YELLOW,
@@ -63,8 +74,13 @@ def parse_record(line: str) -> dict[str, Any] | None:
 
 
 def json_observer(stream: TextIO) -> FileLogObserver:
-    """Make an observer that writes one JSON object for each record, on one line."""
-    return FileLogObserver(stream, lambda event: json.dumps(record_of(event)) + "\n")
+    """Make an observer that writes one JSON object for each record, on one line; an empty record has no line."""
+    return FileLogObserver(stream, _json_line)
+
+
+def _json_line(event: LogEvent) -> str | None:
+    record = record_of(event)
+    return json.dumps(record) + "\n" if record["message"] or "exception" in record else None
 
 
 def terminal_observer(stream: TextIO, painter: Painter) -> FileLogObserver:
@@ -101,7 +117,9 @@ def _names(event: LogEvent) -> list[str]:
 
 
 def _plain(value: object) -> object:
-    return value if value is None or isinstance(value, _PLAIN) else str(value)
+    if value is None or value is ABSENT:
+        return None
+    return value if isinstance(value, _PLAIN) else str(value)
 
 
 def _visible(text: str) -> str:

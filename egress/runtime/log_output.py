@@ -1,4 +1,4 @@
-"""The choice of the log's observer: its format, and the stream to which it is written.
+"""The choice of the log's observer: its format, its lowest level, and the stream to which it is written.
 
 C{twistd} takes an observer from its command line (C{--logger}), or from a component of the application
 (C{twisted.logger.ILogObserver}), or makes its own from C{--logfile} and C{--syslog}.
@@ -9,13 +9,21 @@ from __future__ import annotations
 import signal
 from collections.abc import Mapping
 from contextlib import suppress
+from importlib import import_module
 from typing import Any, Final, TextIO
 
-from twisted.logger import ILogObserver
+from twisted.logger import (
+    FilteringLogObserver,
+    ILogObserver,
+    LegacyLogObserverWrapper,
+    LogLevel,
+    LogLevelFilterPredicate,
+    textFileLogObserver,
+)
 from twisted.python.logfile import LogFile
 
 from egress.model.converters import ConfigError
-from egress.model.log_format import LogFormat
+from egress.model.log_format import LogFormat, LogThreshold
 from egress.runtime.colors import Painter
 from egress.runtime.log_lines import json_observer, terminal_observer
 
@@ -26,6 +34,7 @@ _LOGFILE: Final = "twistd.log"
 
 def log_observer(
     format: LogFormat,  # noqa: A002 - the name of the option
+    threshold: LogThreshold,
     parent: Mapping[str, Any] | None,
     environ: Mapping[str, str],
     out: TextIO,
@@ -33,7 +42,8 @@ def log_observer(
     """Make the observer of the log.
 
     @param format: the format that the configuration selects.
-    @param parent: the options of C{twistd}; C{None} for C{twist}, which has its own option for the format.
+    @param threshold: the lowest level of the records.
+    @param parent: the options of C{twistd}; C{None} for C{twist}, which has its own options for the log.
     @param environ: the environment, for colors.
     @param out: standard output.
     @return: C{None}: the observer of C{twistd}.
@@ -41,17 +51,41 @@ def log_observer(
     """
     if parent is None or "nodaemon" not in parent or parent.get("logger"):
         return None
+    observer = _observer(format, parent, environ, out)
+    return None if observer is None else above(threshold, observer)
+
+
+def above(threshold: LogThreshold, observer: ILogObserver) -> ILogObserver:
+    """Make an observer that passes on only the records from a level on."""
+    level = LogLevel.lookupByName(threshold.value)
+    return FilteringLogObserver(observer, [LogLevelFilterPredicate(defaultLogLevel=level)])
+
+
+def _observer(
+    format: LogFormat,  # noqa: A002 - the name of the option
+    parent: Mapping[str, Any],
+    environ: Mapping[str, str],
+    out: TextIO,
+) -> ILogObserver | None:
     foreground, logfile = bool(parent["nodaemon"]), parent.get("logfile") or ""
-    if format is LogFormat.TEXT:
-        on_terminal = foreground and not logfile and not parent.get("syslog") and out.isatty()
-        return terminal_observer(out, Painter.of(out, environ)) if on_terminal else None
+    to_out, json = logfile in ("", _STDOUT) if foreground else logfile == _STDOUT, format is LogFormat.JSON
     if parent.get("syslog"):
-        raise ConfigError("--log-format", "json", "the system log has its own format: remove it, or remove --syslog")
-    if foreground and logfile in ("", _STDOUT):
-        return json_observer(out)
-    if logfile == _STDOUT:
-        raise ConfigError("--log-format", "json", "a daemon has no standard output: name a file with --logfile")
-    return json_observer(_log_file(logfile or _LOGFILE))
+        if json:
+            raise ConfigError(
+                "--log-format", "json", "the system log has its own format: remove it, or remove --syslog"
+            )
+        # As in twistd, whose observer writes records of every level.
+        syslog = import_module("twisted.python.syslog").SyslogObserver(parent.get("prefix") or "twisted")
+        return LegacyLogObserverWrapper(syslog.emit)
+    if to_out and not foreground:
+        if json:
+            raise ConfigError("--log-format", "json", "a daemon has no standard output: name a file with --logfile")
+        # twistd has the error message.
+        return None
+    if to_out and not json and not logfile and out.isatty():
+        return terminal_observer(out, Painter.of(out, environ))
+    stream = out if to_out else _log_file(logfile or _LOGFILE)
+    return json_observer(stream) if json else textFileLogObserver(stream)
 
 
 def _log_file(path: str) -> Any:

@@ -11,7 +11,7 @@ import attrs
 
 from egress.config.model import STDOUT, ConfigError
 from egress.config.wording import Spellings
-from egress.model.log_format import LogFormat
+from egress.model.log_format import LogFormat, LogThreshold
 from egress.runtime.global_reactor import global_reactor
 from egress.runtime.log_output import log_observer
 from egress.runtime.program import Listening, Program
@@ -40,6 +40,10 @@ class PluginConfig(HasMetrics, Protocol):
     @property
     def log_format(self) -> LogFormat:
         """The format of the log."""
+
+    @property
+    def log_level(self) -> LogThreshold:
+        """The lowest level of the records in the log."""
 
 
 class PluginService(Listening, Protocol):
@@ -87,7 +91,7 @@ def make_program(
         if options.checks and check is not None:
             lines, status = run(lambda reactor: check(reactor, config, spellings.of))
             terminal.end(lines, status)
-        observer = log_observer(config.log_format, options.parent, os.environ, terminal.out)
+        observer = log_observer(config.log_format, config.log_level, options.parent, os.environ, terminal.out)
         service = make(reactor, config)
         if options.checks:
             terminal.end(["ok       the configuration is valid"], 0)

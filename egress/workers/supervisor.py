@@ -21,7 +21,6 @@ from twisted.python.failure import Failure
 
 from egress.config.options import OPTIONS
 from egress.model.errors import WorkerFailed
-from egress.runtime.log_lines import WORKER_RECORD, parse_record
 from egress.workers.ipc import (
     ABORT,
     CONTROL,
@@ -38,6 +37,7 @@ from egress.workers.ipc import (
     receive_frame,
     send_spec,
 )
+from egress.workers.output import Lines, WorkerLog
 
 _log = Logger()
 
@@ -54,8 +54,6 @@ _READY_WITHIN: Final = 60.0
 _SENT_WITHIN: Final = 5.0
 # Time from the closing of the channel to the end of the process.
 _END_WITHIN: Final = 5.0
-# Longer than any line that a worker writes.
-_LONGEST_LINE: Final = 1024 * 1024
 
 SocketPair = Callable[[], tuple[socket.socket, socket.socket]]
 
@@ -87,40 +85,6 @@ _STEPS: Final = {
     State.STOPPING: {State.CLOSED},
     State.CLOSED: frozenset[State](),
 }
-
-
-class Lines:
-    """Splits a byte stream into lines.
-
-    @param take: is called with each line, without its line feed.
-    @param lost: is called for a line that is incomplete or too long.
-    """
-
-    def __init__(self, take: Callable[[bytes], None], lost: Callable[[], None]) -> None:
-        self._take = take
-        self._lost = lost
-        self._rest = b""
-        self._skipping = False
-
-    def feed(self, data: bytes) -> None:
-        """Receive a piece."""
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        for line in lines:
-            if self._skipping:
-                self._skipping = False
-            else:
-                self._take(line)
-        if len(self._rest) > _LONGEST_LINE:
-            if not self._skipping:
-                self._lost()
-            self._skipping = True
-            self._rest = b""
-
-    def end(self) -> None:
-        """End the stream."""
-        if self._rest and not self._skipping:
-            self._lost()
-        self._rest = b""
 
 
 class _Watch(ProcessProtocol):
@@ -200,7 +164,7 @@ class WorkerSlot:
         self._line: socket.socket | None = None
         self._channel: Channel | None = None
         self._timer: IDelayedCall | None = None
-        self._last_output = ""
+        self._log = WorkerLog(self.name)
         self._stopped: Deferred[None] = Deferred()
 
     def _step(self, state: State) -> None:
@@ -232,9 +196,7 @@ class WorkerSlot:
             message = json.loads(receive_frame(self._line))
         except ChannelLost as error:
             self._read_stderr_tail()
-            raise WorkerFailed(
-                f"worker {self.name} exited before it was ready: {self._last_output or error}"
-            ) from error
+            raise WorkerFailed(f"worker {self.name} exited before it was ready: {self._log.last or error}") from error
         except OSError as error:
             raise WorkerFailed(f"worker {self.name} is not ready after {_READY_WITHIN:g} seconds") from error
         if message["notification"] != READY:
@@ -267,12 +229,12 @@ class WorkerSlot:
         self._timer = self._reactor.callLater(_READY_WITHIN, self.kill)
 
     def _spawn(self) -> None:
-        self._last_output = ""
+        self._log.last = ""
         self._started = self._reactor.seconds()
         parent_end, worker_end = self._socketpair()
         self._line = parent_end
         out = Lines(self._wrote, lambda: self._wrote(None))
-        watch = _Watch(out, Lines(self._log, lambda: None), self._ended)
+        watch = _Watch(out, Lines(self._log.write, lambda: None), self._ended)
         descriptors = {0: "w", 1: "r", 2: "r", CONTROL: worker_end.fileno()}
         descriptors.update({FIRST_LISTENER + index: number for index, number in enumerate(self._descriptors)})
         try:
@@ -301,15 +263,6 @@ class WorkerSlot:
         adopt(self._reactor, self._line, self._channel)
         self._line = None
 
-    def _log(self, line: bytes) -> None:
-        text = line.decode("utf-8", "replace")
-        record = parse_record(text)
-        self._last_output = text if record is None else record["message"]
-        if record is None:
-            _log.info("worker {number}: {text}", number=self.name, text=text)
-        else:
-            _log.info("worker {number}: {text}", number=self.name, text=text, **{WORKER_RECORD: record})
-
     # -- running
 
     def request(self, what: str, seconds: float, argument: Any = None) -> Deferred[Any]:
@@ -321,7 +274,7 @@ class WorkerSlot:
         if word == READY and self.state is State.STARTING:
             self.serve()
         elif word == FAILED:
-            self._last_output = text
+            self._log.last = text
 
     def _channel_lost(self) -> None:
         # The worker is about to end, or it closed the channel and can no longer be notified.
@@ -347,7 +300,7 @@ class WorkerSlot:
             "worker {number} {how}{said}; restarting in {delay:g} seconds",
             number=self.name,
             how=how,
-            said=f" ({self._last_output})" if self._last_output and self.state is State.STARTING else "",
+            said=f" ({self._log.last})" if self._log.last and self.state is State.STARTING else "",
             delay=delay,
         )
         self._step(State.WAITING)

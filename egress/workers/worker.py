@@ -18,15 +18,16 @@ from typing import Any, TextIO
 
 from twisted.internet.endpoints import AdoptedStreamServerEndpoint
 from twisted.internet.error import ReactorNotRunning
-from twisted.logger import FileLogObserver, eventAsText, globalLogBeginner
+from twisted.logger import globalLogBeginner
 from twisted.python.failure import Failure
 
 from egress.config.model import ConfigError
-from egress.model.log_format import LogFormat
+from egress.model.log_format import LogThreshold
 from egress.observability.health import Readiness
 from egress.observability.worker_aggregation import to_json
 from egress.runtime.global_reactor import global_reactor
 from egress.runtime.log_lines import json_observer
+from egress.runtime.log_output import above
 from egress.runtime.role import Role
 from egress.runtime.signals import reload_and_log
 from egress.service import ABORT_SECONDS, EgressProxyService
@@ -135,18 +136,10 @@ def endpoints(reactor: Any, spec: WorkerSpec) -> list[AdoptedStreamServerEndpoin
     ]
 
 
-def _log_to(stream: TextIO, log_format: LogFormat) -> None:
-    """Log to the supervisor, which reads the lines: text without the time, which it adds, or whole records."""
-    if log_format is LogFormat.JSON:
-        globalLogBeginner.beginLoggingTo([json_observer(stream)])
-        return
-
-    def as_text(event: Any) -> str:
-        text = eventAsText(event, includeTimestamp=False)
-        return f"{text}\n" if text else ""
-
+def _log_to(stream: TextIO, threshold: LogThreshold) -> None:
+    """Log to the supervisor, which reads the records and writes them in its own format."""
     # Printed output goes there, too: standard output may be the audit log.
-    globalLogBeginner.beginLoggingTo([FileLogObserver(stream, as_text)])
+    globalLogBeginner.beginLoggingTo([above(threshold, json_observer(stream))])
 
 
 def main() -> None:
@@ -157,7 +150,7 @@ def main() -> None:
     # worker.
     for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    _log_to(sys.stderr, spec.config.log_format)
+    _log_to(sys.stderr, spec.config.log_level)
     import_module(spec.reactor).install()
     reactor = global_reactor()
     try:

@@ -32,10 +32,19 @@ _LEVELS = {
 
 def _calls(tree: ast.AST) -> Iterator[tuple[str, str]]:
     """Yield the message and the level of each call of a logger."""
+    constants = {
+        node.target.id: node.value.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.AnnAssign)
+        and isinstance(node.target, ast.Name)
+        and isinstance(node.value, ast.Constant)
+    }
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute) or not node.args:
             continue
         target, message = node.func.value, node.args[0]
+        if isinstance(message, ast.Name) and message.id in constants:
+            message = ast.Constant(constants[message.id])
         name = target.attr if isinstance(target, ast.Attribute) else getattr(target, "id", "")
         if name == "_log" and node.func.attr in _LEVELS and isinstance(message, ast.Constant):
             yield str(message.value), _LEVELS[node.func.attr]

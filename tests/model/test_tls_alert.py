@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.model.tls_alert import alert_in, hint_at_certificate, reason_in
+from egress.model.tls_alert import CLOSED_IN_HANDSHAKE, alert_in, distrust_in, hint_at_certificate, reason_in
 
 
 class AlertTests(SynchronousTestCase):
@@ -32,6 +32,16 @@ class AlertTests(SynchronousTestCase):
         for error in (Exception(), Exception([]), Exception("tls alert unknown ca"), Exception(-1, "Unexpected EOF")):
             self.assertIsNone(reason_in(error))
             self.assertIsNone(alert_in(error))
+
+    def test_distrust(self) -> None:
+        for reason, expected in (
+            ("the client aborted the TLS handshake with the alert unknown_ca; check x", "alert unknown_ca"),
+            ("it ended the connection with the alert bad_certificate", "alert bad_certificate"),
+            ("the client aborted the TLS handshake with the alert protocol_version", None),
+            (CLOSED_IN_HANDSHAKE, None),
+            ("no shared cipher", None),
+        ):
+            self.assertEqual(distrust_in(reason), expected)
 
     def test_hints(self) -> None:
         """Alerts of an origin about the client certificate have a remedy."""

@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.model.authority import Authority
 from egress.model.errors import ClientTlsFailed, TunnelWithoutRequest
+from egress.model.tls_alert import CLOSED_IN_HANDSHAKE, distrust_in
 from egress.proxy.tunnel_errors import handshake_fault, unused_connection_error
 
 HOST = Authority("api.example.com", 443)
@@ -37,6 +38,16 @@ class ErrorTests(SynchronousTestCase):
             (None, "the TLS handshake with the client failed: the connection was closed"),
         ):
             self.assertEqual(handshake_fault(error, HOST, ()).reason, words)
+
+    def test_distrust(self) -> None:
+        """The log finds the clients that do not trust the CA by these reasons."""
+        for name in ("unknown ca", "bad certificate", "certificate unknown"):
+            for error in (
+                handshake_fault(alert(name), HOST, (b"h2",)),
+                unused_connection_error(alert(name), HOST, (), tls=True),
+            ):
+                self.assertEqual(distrust_in(error.reason), f"alert {name.replace(' ', '_')}")
+        self.assertTrue(handshake_fault(None, HOST, (b"h2",)).reason.startswith(CLOSED_IN_HANDSHAKE))
 
     def test_unused_connection(self) -> None:
         pins = "; a client that pins certificates needs --passthrough api.example.com"

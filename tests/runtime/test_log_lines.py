@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.runtime.colors import Painter
-from egress.runtime.log_lines import json_observer, parse_record, record_of, terminal_observer
+from egress.runtime.log_lines import ABSENT, json_observer, parse_record, record_of, terminal_observer
 
 
 def event(format_: str = "it is {what}", level: Any = LogLevel.warn, **values: Any) -> LogEvent:
@@ -54,6 +54,11 @@ class JsonTests(SynchronousTestCase):
         })  # fmt: skip
         self.assertNotIn("fields", record_of(event("{")))
 
+    def test_absent_value(self) -> None:
+        """It is readable in text, and null in JSON."""
+        found = record_of(event(what=ABSENT))
+        self.assertEqual((found["message"], found["fields"]), ("it is -", {"what": None}))
+
     def test_exception(self) -> None:
         found = record_of(event(what=1, log_failure=failure()))["exception"]
         self.assertEqual((found["type"], found["message"]), ("ValueError", "no\nsuch thing"))
@@ -65,6 +70,11 @@ class JsonTests(SynchronousTestCase):
         json_observer(out)(event(what="a\nb\u2028c"))
         self.assertEqual(out.getvalue().count("\n"), 1)
         self.assertEqual(parse_record(out.getvalue()), record_of(event(what="a\nb\u2028c")))
+
+    def test_empty(self) -> None:
+        out = io.StringIO()
+        json_observer(out)(event(""))
+        self.assertEqual(out.getvalue(), "")
 
     def test_other_lines(self) -> None:
         for line in ("", "Traceback", "{}", "[]", '{"message": 1}', '{"message": "x"}', "3"):

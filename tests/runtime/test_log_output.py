@@ -9,15 +9,17 @@ import signal
 from typing import Any
 
 from twisted.logger import Logger
+from twisted.python import syslog
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.config.model import ConfigError
-from egress.model.log_format import LogFormat
+from egress.model.log_format import LogFormat, LogThreshold
 from egress.runtime.log_output import log_observer
 from tests.cli.running import Terminal
 from tests.files import make_directory
 
 TEXT, JSON = LogFormat.TEXT, LogFormat.JSON
+INFO = LogThreshold.INFO
 
 
 class ObserverTests(SynchronousTestCase):
@@ -26,21 +28,45 @@ class ObserverTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.directory = make_directory(self)
 
-    def observe(self, log_format: LogFormat, out: Any = None, **parent: Any) -> Any:
-        return log_observer(log_format, {"nodaemon": True, **parent}, {}, out or io.StringIO())
+    def observe(self, log_format: LogFormat, out: Any = None, level: LogThreshold = INFO, **parent: Any) -> Any:
+        return log_observer(log_format, level, {"nodaemon": True, **parent}, {}, out or io.StringIO())
 
     def write(self, observer: Any) -> None:
         Logger(namespace="egress.x", observer=observer).info("it is {what}", what="x")
+        Logger(namespace="egress.x", observer=observer).debug("details")
 
-    def test_own_format_of_twistd(self) -> None:
-        """Text that is not for a terminal is written by twistd."""
-        self.assertIsNone(self.observe(TEXT))
-        for parent in ({"logfile": "x.log"}, {"syslog": True}, {"nodaemon": False}, {"logger": print}):
-            with self.subTest(parent):
-                self.assertIsNone(self.observe(TEXT, Terminal(), **parent))
+    def test_twistd(self) -> None:
+        """The observer that a user of twistd selects takes precedence, and twist has its own options."""
+        self.assertIsNone(self.observe(TEXT, Terminal(), logger=print))
         self.assertIsNone(self.observe(JSON, logger=print))
-        self.assertIsNone(log_observer(JSON, None, {}, io.StringIO()))
-        self.assertIsNone(log_observer(JSON, {}, {}, io.StringIO()))
+        self.assertIsNone(log_observer(JSON, INFO, None, {}, io.StringIO()))
+        self.assertIsNone(log_observer(JSON, INFO, {}, {}, io.StringIO()))
+        self.assertIsNone(self.observe(TEXT, nodaemon=False, logfile="-"), "twistd has the error message")
+
+    def test_text(self) -> None:
+        """Text that is not for a terminal has the format of twistd."""
+        for out, logfile in ((io.StringIO(), ""), (io.StringIO(), "-"), (Terminal(), "-")):
+            self.write(self.observe(TEXT, out, logfile=logfile))
+            self.assertRegex(out.getvalue(), r"^\S+ \[egress\.x#info\] it is x\n$")
+        path = self.directory / "egress.log"
+        self.write(self.observe(TEXT, Terminal(), logfile=str(path)))
+        self.assertRegex(path.read_text("utf-8"), r"^\S+ \[egress\.x#info\] it is x\n$")
+
+    def test_levels(self) -> None:
+        for level, expected in ((LogThreshold.DEBUG, 2), (INFO, 1), (LogThreshold.WARN, 0), (LogThreshold.ERROR, 0)):
+            for log_format in (TEXT, JSON):
+                out = io.StringIO()
+                with self.subTest(level, format=log_format):
+                    self.write(self.observe(log_format, out, level))
+                    self.assertEqual(out.getvalue().count("\n"), expected)
+
+    def test_system_log(self) -> None:
+        """The system log gets the records from the level on."""
+        lines: list[tuple[int, str]] = []
+        self.patch(syslog.SyslogObserver, "openlog", lambda *_: None)
+        self.patch(syslog.SyslogObserver, "syslog", lambda _, priority, text: lines.append((priority, text)))
+        self.write(self.observe(TEXT, Terminal(), syslog=True, prefix="egress"))
+        self.assertEqual([text for _, text in lines], ["[-] it is x"])
 
     def test_terminal(self) -> None:
         out = Terminal()

@@ -20,7 +20,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from egress.config.admin_endpoint import AdminEndpoint
 from egress.config.model import ConfigError
 from egress.config.option import Option
-from egress.model.log_format import LogFormat
+from egress.model.log_format import LogFormat, LogThreshold
 from egress.runtime import plugin
 from egress.runtime.plugin import make_program
 from egress.runtime.twistd_options import CommandLine
@@ -45,6 +45,7 @@ class Config:
     metrics_port: int | None = None
     metrics_interface: str = "127.0.0.1"
     log_format: LogFormat = LogFormat.TEXT
+    log_level: LogThreshold = LogThreshold.INFO
 
 
 class MakeProgramTests(SynchronousTestCase):
@@ -130,7 +131,7 @@ class MakeProgramTests(SynchronousTestCase):
 
     def test_audit_log_of_a_daemon(self) -> None:
         self.make(Config("-"))
-        self.make(Config("a.jsonl"), nodaemon=False)
+        self.make(Config("a.jsonl"), nodaemon=False, logfile=self.mktemp())
         with self.assertRaises(SystemExit) as caught:
             self.make(Config("-"), nodaemon=False)
         self.assertIn("a daemon has no standard output", str(caught.exception.code))

@@ -15,7 +15,7 @@ from egress.config.model import ProxyConfig
 from egress.config.options import OPTIONS
 from egress.model.errors import WorkerFailed
 from egress.workers.ipc import CONTROL, WorkerSpec
-from egress.workers.supervisor import Lines, State, WorkerSlot, worker_environment
+from egress.workers.supervisor import State, WorkerSlot, worker_environment
 from tests.lines import FakeLine, WorkerReactor, frame, tell
 
 SPEC = WorkerSpec(
@@ -26,35 +26,6 @@ SPEC = WorkerSpec(
 def close(line: FakeLine) -> None:
     """Make a worker's end of a channel closed."""
     line.error = BrokenPipeError()
-
-
-class LinesTests(SynchronousTestCase):
-    """A stream is split into lines."""
-
-    def setUp(self) -> None:
-        self.taken: list[bytes] = []
-        self.lost: list[None] = []
-        self.lines = Lines(self.taken.append, lambda: self.lost.append(None))
-
-    def test_pieces(self) -> None:
-        for piece in (b"on", b"e\ntwo\n\nth", b"ree", b"\n"):
-            self.lines.feed(piece)
-        self.lines.end()
-        self.assertEqual((self.taken, self.lost), ([b"one", b"two", b"", b"three"], []))
-
-    def test_an_incomplete_line(self) -> None:
-        self.lines.feed(b"one\ntw")
-        self.lines.end()
-        self.assertEqual((self.taken, self.lost), ([b"one"], [None]))
-
-    def test_a_line_that_is_too_long(self) -> None:
-        for _ in range(40):
-            self.lines.feed(b"x" * 65536)
-        self.assertEqual(self.lost, [None])
-        self.lines.feed(b"x\ntwo\n" + b"x" * 2_000_000)
-        self.assertEqual((self.taken, self.lost), ([b"two"], [None, None]))
-        self.lines.end()
-        self.assertEqual(self.lost, [None, None])
 
 
 class EnvironmentTests(SynchronousTestCase):

@@ -21,6 +21,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.config.model import ConfigError, ProxyConfig
 from egress.observability.metrics import Metrics
+from egress.runtime.log_lines import parse_record
 from egress.runtime.role import Role
 from egress.workers import worker as worker_module
 from egress.workers.ipc import FIRST_LISTENER, WorkerSpec
@@ -222,7 +223,10 @@ class MainTests(SynchronousTestCase):
         self.assertTrue(self.line.closed)
         (transport,) = self.reactor.transports
         self.assertEqual(frames(transport.value()), [{"notification": "ready", "text": ""}])
-        self.assertEqual(self.logged.getvalue(), "[worker#info] one\n")
+        (line,) = self.logged.getvalue().splitlines()
+        record = parse_record(line)
+        assert record is not None
+        self.assertEqual((record["level"], record["logger"], record["message"]), ("info", "worker", "one"))
 
     def test_invalid_configuration(self) -> None:
         self.error = ConfigError("--ca-dir", "", "gone")
