@@ -31,6 +31,7 @@ ORDERS: Final[Mapping[str, str]] = {
     "host": "host",
     "records": "records",
     **{verdict: f"verdict_{verdict}" for verdict in VERDICTS},
+    "other": "verdict_unavailable + verdict_rejected + verdict_failed",
     "sent": "bytes_sent",
     "received": "bytes_received",
     # The bound of its range; hosts of the same range are in the order of their mean.
