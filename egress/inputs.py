@@ -22,7 +22,7 @@ from egress.runtime.rlimits import clamp_to, soft_limit
 from egress.runtime.role import Role
 from egress.runtime.safe_files import make_private
 from egress.start_warnings import start_warnings
-from egress.store.interfaces import IAuditStore
+from egress.store.interfaces import IAuditStore, ISpooledStore
 from egress.store.location import configured_store, sqlite_file
 from egress.tls.ca_source import CaSource, ca_source, dry_run_ca
 from egress.tls.issuer import CaError, CertificateAuthority
@@ -191,10 +191,15 @@ def audit_store(config: ProxyConfig, role: Role) -> tuple[IAuditStore | None, st
     if config.audit_store is None or role.is_dry_run:
         return None, None
     if config.audit_store_required:
-        return configured_store(config.audit_store), None
+        store = configured_store(config, worker=role.worker, check=role.notifies)
+        if role.notifies and ISpooledStore.providedBy(store) and store.fault is not None:
+            _log.warn("--audit-store: {fault}; until it can be reached, records wait in the spool", fault=store.fault)
+        return store, None
     try:
-        make_private(sqlite_file(config.audit_store).parent)
-        return configured_store(config.audit_store), None
+        path = sqlite_file(config.audit_store)
+        assert path is not None, "the default is a file"
+        make_private(path.parent)
+        return configured_store(config), None
     except (ConfigError, OSError) as error:
         if config.audit_log is None and config.audit_failure is AuditFailure.DENY:
             raise

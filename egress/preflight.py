@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import enum
 import os
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
@@ -27,7 +28,8 @@ from egress.resources import LoadedResources, load_resources
 from egress.runtime.role import DRY_RUN
 from egress.service import EgressProxyService
 from egress.start_warnings import start_warnings
-from egress.store.location import sqlite_file
+from egress.store.interfaces import StoreError, StoreUnreachable
+from egress.store.location import missing_tables, sqlite_file
 from egress.tls.ca_source import ca_source
 from egress.tls.issuer import CaError, time_left
 from egress.tls.reloadable_trust import ReloadableTrust
@@ -138,7 +140,10 @@ def _ca(config: ProxyConfig) -> Iterator[Finding]:
 
 
 def _logs(config: ProxyConfig) -> Iterator[Finding]:
-    store = None if config.audit_store is None else str(sqlite_file(config.audit_store))
+    file = None if config.audit_store is None else sqlite_file(config.audit_store)
+    if config.audit_store is not None and file is None:
+        yield _server(config)
+    store = None if file is None else str(file)
     logs = (("--audit-log", config.audit_log), ("--audit-store", store), ("--shadow-log", config.shadow_log))
     for option, name in logs:
         if name is None or name == STDOUT:
@@ -154,6 +159,21 @@ def _logs(config: ProxyConfig) -> Iterator[Finding]:
             yield Finding(Level.WARNING, option, f"{path} cannot be written: make {place} writable, or set none")
         else:
             yield Finding(Level.ERROR, option, f"{path} cannot be written: make {place} writable, or set another file")
+
+
+def _server(config: ProxyConfig) -> Finding:
+    """Connect to the server of the audit store; no table is created."""
+    started = time.monotonic()
+    assert config.audit_store is not None
+    try:
+        missing = missing_tables(config)
+    except StoreUnreachable as error:
+        return Finding(Level.WARNING, "--audit-store", f"{error}; until it can be reached, records wait in the spool")
+    except StoreError as error:
+        return Finding(Level.ERROR, "--audit-store", str(error))
+    elapsed = (time.monotonic() - started) * 1000
+    tables = "; the first start creates or updates its tables" if missing else ""
+    return Finding(Level.OK, "--audit-store", f"{config.audit_store} accepts connections ({elapsed:.0f} ms){tables}")
 
 
 def _existing(path: Path) -> Path:

@@ -204,6 +204,7 @@ class EgressProxyService(Service):
         store = next((each for each in audits if isinstance(each, StoreAudit)), None)
         if store is not None:
             metrics.set_store_queue_source(lambda: store.waiting)
+            metrics.set_spool_source(store.spool_stats)
         if watch is not None:
             metrics.set_policy_source(lambda: watch.state, lambda: watch.policy)
         metrics.set_connections_source(lambda: context.sessions.clients)

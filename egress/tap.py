@@ -88,7 +88,7 @@ def start_message(
     authorizer: str,
     config: ProxyConfig,
     *,
-    store: Path | None = None,
+    store: Path | str | None = None,
     egress: str = "egress",
 ) -> str:
     """Write the start message: at most six lines with the facts that an operator needs.
@@ -98,7 +98,7 @@ def start_message(
     @param ca: the CA that signs.
     @param authorizer: the name of the authorizer.
     @param config: the configuration.
-    @param store: the file of the audit store, if there is one.
+    @param store: the file or the URL of the audit store, if there is one.
     @param egress: the command C{egress}.
     """
     now = datetime.now(timezone.utc)
@@ -139,7 +139,7 @@ def _upstream(config: ProxyConfig) -> str:
     return f"for http {names['http']}; for https {names['https']}"
 
 
-def _interfaces(config: ProxyConfig, store: Path | None) -> Iterator[str]:
+def _interfaces(config: ProxyConfig, store: Path | str | None) -> Iterator[str]:
     if config.admin is not None:
         yield f"admin {config.admin}"
     if config.metrics_port is not None:
@@ -235,5 +235,5 @@ def _message(addresses: Sequence[IAddress], proxy: EgressProxyService | WorkerPo
     certificate = ca_source(config).certificate_path
     ca, authorizer = proxy.certificate_authority, proxy.authorizer_name
     location = config.audit_store if proxy.store_fault is None else None
-    store = None if location is None else sqlite_file(location)
+    store = None if location is None else sqlite_file(location) or location
     return start_message(addresses, certificate, ca, authorizer, config, store=store, egress=command_of("egress"))

@@ -11,13 +11,14 @@ from unittest import mock
 import attrs
 from twisted.internet.defer import succeed
 from twisted.internet.task import Clock
-from twisted.logger import LogLevel, capturedLogs
+from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress import inputs
 from egress.config.model import AuditFailure, ConfigError, Limits, Mode, ProxyConfig
 from egress.runtime.role import DRY_RUN, SUPERVISOR, WHOLE, Role
-from egress.store.interfaces import StoreError
+from egress.store.interfaces import StoreError, StoreUnreachable
+from egress.store.postgresql_connection import Database
 from egress.tls.ca_source import ca_source
 from tests.files import make_directory
 from tests.proxy.fakes import ScriptedAuthorizer
@@ -182,6 +183,22 @@ class FunctionTests(SynchronousTestCase):
         if found[0] is not None:
             self.addCleanup(found[0].close)
         return found
+
+    def test_store_on_a_server(self) -> None:
+        """A proxy starts while the server is away, with a warning; its workers do not connect at their start."""
+        config = ProxyConfig(ca_dir=make_directory(self), audit_store="postgresql://egress@db.test/audit")
+        for role, warnings in ((WHOLE, 1), (SUPERVISOR, 1), (Role(endpoints=(), worker=2), 0)):
+            with (
+                self.subTest(role),
+                mock.patch.object(Database, "connect", side_effect=StoreUnreachable("refused")) as connect,
+                capturedLogs() as events,
+            ):
+                store, fault = inputs.audit_store(config, role)
+                assert store is not None
+                store.close()
+                self.assertEqual((fault, connect.call_count, len(events)), (None, warnings, warnings))
+                for event in events:
+                    self.assertIn("records wait in the spool", formatEvent(event))
 
     def test_default_store(self) -> None:
         """Its directory is created like that of the CA."""

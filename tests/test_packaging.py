@@ -63,7 +63,8 @@ class SetupTests(SynchronousTestCase):
     def test_oldest(self) -> None:
         """The versions of the oldest environment are the lower bounds."""
         bounds = {}
-        for requirement in listed(self.setup["options"]["install_requires"]):
+        extras = self.setup["options.extras_require"]
+        for requirement in listed(self.setup["options"]["install_requires"]) + listed(extras["postgresql"]):
             match = re.fullmatch(r"([a-z0-9.-]+)(?:\[\w+\])? >= ([\d.]+)(?:;.*)?", requirement)
             assert match is not None, requirement
             bounds[match[1]] = match[2]

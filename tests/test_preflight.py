@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 from datetime import datetime, timezone
 from typing import Any
+from unittest import mock
 
 from twisted.internet.error import ConnectionRefusedError as ConnectRefused
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from egress import preflight as module
 from egress.config.model import ConfigError, ProxyConfig
 from egress.model.authority import Authority, UpstreamProxy
 from egress.preflight import Finding, Level, check_configuration, exit_status
+from egress.store.interfaces import StoreError, StoreUnreachable
 from egress.tls.ca_source import ca_source
 from tests.files import make_directory
 from tests.test_start_warnings import ASK
@@ -57,6 +60,20 @@ class CheckTests(SynchronousTestCase):
         factory: Any = self.reactor.tcpClients[-1][2]
         factory.clientConnectionFailed(None, Failure(ConnectRefused()))
         self.reactor.advance(1)
+
+    def test_audit_store_on_a_server(self) -> None:
+        """The server is contacted; the proxy starts without it, but not with tables that it cannot use."""
+        url = "postgresql://egress@db.test/audit"
+        for result, expected in (
+            (False, f"ok       --audit-store: {url} accepts connections ("),
+            (True, "; the first start creates or updates its tables"),
+            (StoreUnreachable(f"{url}: refused"), f"warning  --audit-store: {url}: refused; until it can be reached, "),
+            (StoreError(f"{url}: a newer version"), f"error    --audit-store: {url}: a newer version"),
+        ):
+            with self.subTest(expected), mock.patch.object(module, "missing_tables", side_effect=[result]):
+                found = self.found(audit_store=url, audit_store_password="hunter2")
+                self.assertTrue(any(expected in each for each in found), found)
+                self.assertNotIn("hunter2", "".join(found))
 
     def test_nothing_to_change(self) -> None:
         """There are no effects: no CA, no log, no listener."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -9,14 +10,15 @@ from typing import Any, BinaryIO, Final
 
 from egress.cli.errors import Misused
 from egress.cli.progress import Progress, progress
+from egress.config.load import load_config
+from egress.config.model import ConfigError
 from egress.observability.audit_log import fields_line
 from egress.policy.learn.audit_reader import MAX_LINE, AuditLine, Notes, read_lines
 from egress.store.filter_language import Filter
 from egress.store.interfaces import StoreError
-from egress.store.location import store_to_read
+from egress.store.location import is_location, store_to_read
 
 STDIN: Final = "-"
-_STORE: Final = "sqlite:"
 
 
 def add_argument(parser: Any) -> None:
@@ -25,7 +27,8 @@ def add_argument(parser: Any) -> None:
         "audit",
         metavar="AUDIT.jsonl",
         nargs="+",
-        help="a file that --audit-log has written, or an audit store such as sqlite:FILE; - is standard input",
+        help="a file that --audit-log has written, or an audit store, sqlite:FILE or postgresql://...; - is standard "
+        "input",
     )
 
 
@@ -45,7 +48,7 @@ def _read(name: str, reading: Progress, *, whole: bool) -> Iterator[AuditLine]:
     notes = Notes()
     if name == STDIN:
         yield from read_lines(_lines(sys.stdin.buffer, reading), notes)
-    elif name.startswith(_STORE):
+    elif is_location(name):
         yield from read_lines(_stored(name, reading), notes)
     else:
         try:
@@ -66,7 +69,7 @@ def _read(name: str, reading: Progress, *, whole: bool) -> Iterator[AuditLine]:
 
 def _size(names: Sequence[str]) -> int | None:
     """Return the size of all files; C{None} if it is unknown."""
-    if any(name == STDIN or name.startswith(_STORE) for name in names):
+    if any(name == STDIN or is_location(name) for name in names):
         return None
     try:
         return sum(Path(name).stat().st_size for name in names)
@@ -78,7 +81,7 @@ def _size(names: Sequence[str]) -> int | None:
 def _stored(location: str, reading: Progress) -> Iterator[bytes]:
     """Yield the records of an audit store as lines of an audit log, the oldest first."""
     try:
-        store = store_to_read(location)
+        store = store_to_read(location, _password())
         try:
             for fields in store.search(Filter(), None, True):
                 line = fields_line(fields)
@@ -87,6 +90,14 @@ def _stored(location: str, reading: Progress) -> Iterator[bytes]:
         finally:
             store.close()
     except StoreError as error:
+        raise Misused(str(error)) from error
+
+
+def _password() -> str | None:
+    """Return the password for the server of an audit store, from the variables of the proxy."""
+    try:
+        return load_config({}, os.environ, only=("audit_store_password",)).audit_store_password
+    except ConfigError as error:
         raise Misused(str(error)) from error
 
 

@@ -22,12 +22,12 @@ from egress.observability.audit_log import fields_line
 from egress.runtime.colors import Color, Painter
 from egress.store.filter_language import FIELDS, Condition, Equals, Filter, FilterError, parse_filter
 from egress.store.interfaces import IAuditStore, StoreError
-from egress.store.location import store_to_read
+from egress.store.location import migrate, store_to_read
 
 # A negated condition is not an option.
 _NEGATED: Final = re.compile(f'-(?:{"|".join(FIELDS)}):|-"', re.IGNORECASE)
-_OPTIONS: Final = ("audit-store", "ca-dir", "config")
-_FIELDS: Final = ("audit_store", "ca_dir")
+_OPTIONS: Final = ("audit-store", "audit-store-password-file", "ca-dir", "config")
+_FIELDS: Final = ("audit_store", "audit_store_password", "ca_dir")
 _LIMIT: Final = 100
 _TAIL: Final = 20
 _TOP: Final = 10
@@ -114,6 +114,16 @@ def add_parser(commands: Any) -> None:
         ("Write a table", "egress logs export csv host:api.example > api.csv"),
         formats=True,
     )
+    tables: argparse.ArgumentParser = actions.add_parser(
+        "migrate",
+        help="create or update the tables, as their owner",
+        description="Creates or updates the tables of the audit store. The proxy does that itself if its role can: use "
+        "this command if the tables have another owner.",
+        epilog=epilog(("Create the tables", "egress logs migrate --audit-store postgresql://owner@db.example/audit")),
+    )
+    tables.set_defaults(run=_migrate)
+    add_json(tables)
+    add_selected_options(tables, _OPTIONS)
 
 
 def _add(
@@ -185,22 +195,38 @@ def _has_field(argument: str) -> bool:
     return any(f"{field}:" in argument for field in FIELDS)
 
 
-@contextmanager
-def _store(given: argparse.Namespace, environ: Mapping[str, str]) -> Iterator[IAuditStore]:
+def _location(given: argparse.Namespace, environ: Mapping[str, str]) -> tuple[str, str | None]:
+    """Return the location of the audit store, and the password for its server."""
     arguments = {
         name: [text] for name in _OPTIONS if (text := getattr(given, name.replace("-", "_"), None)) is not None
     }
-    location = load_config(arguments, environ, only=_FIELDS, default_store=True).audit_store
+    config = load_config(arguments, environ, only=_FIELDS, default_store=True)
+    location = config.audit_store
     if location is None:
         variable = BY_NAME["audit-store"].variable.name
-        raise CommandFailed(
-            f"the audit store is set to none: use --audit-store sqlite:FILE, or the variable {variable}"
-        )
-    store = store_to_read(location)
+        raise CommandFailed(f"the audit store is set to none: use --audit-store, or the variable {variable}")
+    return location, config.audit_store_password
+
+
+@contextmanager
+def _store(given: argparse.Namespace, environ: Mapping[str, str]) -> Iterator[IAuditStore]:
+    store = store_to_read(*_location(given, environ))
     try:
         yield store
     finally:
         store.close()
+
+
+def _migrate(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> None:
+    location, password = _location(given, environ)
+    try:
+        migrate(location, password)
+    except (StoreError, OSError) as error:
+        raise CommandFailed(str(error)) from error
+    if given.json:
+        write_json(out, {"store": location, "migrated": True})
+    else:
+        print(f"{location}: the tables have the version of this program", file=out)
 
 
 # -- actions

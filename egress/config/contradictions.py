@@ -190,6 +190,11 @@ PROXY: Final = (
         "has no effect without an audit store: set {audit_store}",
         *("audit_store_days", "audit_store_size"),
     ),
+    *_unused(
+        lambda config: not (config.audit_store or "").startswith("postgres"),
+        "has no effect without an audit store in PostgreSQL: set {audit_store} to a postgresql:// URL",
+        *("audit_store_password", "audit_spool_size"),
+    ),
     *_NO_METRICS,
     Contradiction(
         "admin",

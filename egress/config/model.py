@@ -66,8 +66,7 @@ class OversizeBody(enum.Enum):
 class Resolve(enum.Enum):
     """The time at which the name of a destination is resolved.
 
-    @cvar AFTER: after a request is allowed, or when its authorizer needs the addresses; a denied name causes no DNS
-        query.
+    @cvar AFTER: after a request is allowed, or when its authorizer needs addresses; a denied name is not resolved.
     @cvar BEFORE: before the authorization request, which contains the addresses.
     """
 
@@ -199,6 +198,7 @@ _KINDS: Final = checked(
     upgrade_protocols=setting_text.upgrade_protocol,
     audit_log=file_text,
     audit_store=setting_text.audit_store,
+    audit_store_password=setting_text.password,
     metrics_port=port,
     metrics_interface=setting_text.interface,
     admin_token=setting_text.token,
@@ -223,8 +223,7 @@ class ProxyConfig:
     @ivar authz_via_upstream: whether authorization requests use the upstream proxy.
     @ivar authz_max_concurrency: the concurrency limit of authorization requests, except for the embedded policy.
     @ivar authz_queue: the maximum number of queued authorization requests.
-    @ivar authz_breaker_failures: the number of consecutive failures that open the circuit breaker; C{None}: no circuit
-        breaker.
+    @ivar authz_breaker_failures: how many consecutive failures open the circuit breaker; C{None}: no circuit breaker.
     @ivar authz_api: the protocol of the authorization service.
     @ivar authz_body: when the authorization service gets the content.
     @ivar authz_response_headers: with L{AuthzApi.EXT_AUTHZ}: the fields of its responses that are added to the request.
@@ -267,10 +266,12 @@ class ProxyConfig:
     @ivar deny_address: ranges that it refuses in addition to its own, even if C{allow_address} contains them.
     @ivar allow_ports: ranges of permitted destination ports; empty: every port.
     @ivar audit_log: a file, or C{"-"} for standard output; C{None}: no audit log.
-    @ivar audit_store: the audit store, as C{sqlite:FILE}; C{None}: no audit store.
+    @ivar audit_store: the audit store, as C{sqlite:FILE} or a C{postgresql://} URL; C{None}: no audit store.
+    @ivar audit_store_password: the password for the server of the audit store.
     @ivar audit_store_required: whether a proxy that cannot open the audit store does not start.
     @ivar audit_store_days: the days after which records are deleted from it.
     @ivar audit_store_size: the size above which the oldest records are deleted from it, in bytes.
+    @ivar audit_spool_size: the maximum size of the spool of each process, in bytes.
     @ivar audit_failure: the behavior while the audit log or the audit store cannot be written.
     @ivar audit_headers: the requests whose header fields are in the audit log and the audit store.
     @ivar log_format: the format of the log that C{twistd} writes; an application that embeds the proxy has its own log.
@@ -335,9 +336,11 @@ class ProxyConfig:
     allow_ports: tuple[range, ...] = ()
     audit_log: str | None = None
     audit_store: str | None = None
+    audit_store_password: str | None = attrs.field(default=None, repr=False)
     audit_store_required: bool = True
     audit_store_days: int = attrs.field(default=30, validator=_positive)
     audit_store_size: int = attrs.field(default=1024 * MIB, validator=_positive)
+    audit_spool_size: int = attrs.field(default=256 * MIB, validator=_positive)
     audit_failure: AuditFailure = AuditFailure.CONTINUE
     audit_headers: AuditHeaders = AuditHeaders.DENIED
     log_format: LogFormat = LogFormat.TEXT

@@ -11,6 +11,7 @@ from typing import Final
 
 from egress.config import parsers as values
 from egress.config.admin_options import ADMIN_OPTIONS
+from egress.config.audit_options import AUDIT_OPTIONS
 from egress.config.authz_options import AUTHZ_OPTIONS
 from egress.config.limit_options import LIMIT_OPTIONS
 from egress.config.log_options import LOG_OPTIONS
@@ -288,56 +289,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
         fields=("workers",),
         parse=values.workers,
     ),
-    Option(
-        name="audit-log",
-        group="Operation",
-        metavar="FILE|-",
-        help="The audit log: one line of JSON for each decision. - is standard output.",
-        default="none",
-        fields=("audit_log",),
-        parse=values.log_file,
-        clear=_NONE,
-    ),
-    Option(
-        name="audit-store",
-        group="Operation",
-        metavar="sqlite:FILE",
-        help="The audit store: a database with a record of each decision, which egress logs searches. The default "
-        "with --admin, and of egress run, is audit.db in --ca-dir. none: no audit store.",
-        default="none, or audit.db (--admin)",
-        fields=("audit_store",),
-        parse=values.audit_store,
-        clear=_NONE,
-    ),
-    Option(
-        name="audit-store-days",
-        group="Operation",
-        metavar="N",
-        help="Delete records from the audit store after this number of days.",
-        default="30",
-        fields=("audit_store_days",),
-        parse=values.number,
-    ),
-    Option(
-        name="audit-store-size",
-        group="Operation",
-        metavar="SIZE",
-        help="Delete the oldest records from the audit store while it is larger.",
-        default="1g",
-        fields=("audit_store_size",),
-        parse=values.size,
-    ),
-    Option(
-        name="audit-failure",
-        group="Operation",
-        metavar="continue|deny",
-        help="What to do while the audit log or the audit store cannot be written, for example on a full disk. "
-        "continue: continue, and count the lost lines and records. deny: reject every request with 503 until a line or "
-        "record can be written again.",
-        default="continue",
-        fields=("audit_failure",),
-        parse=values.audit_failure,
-    ),
+    *AUDIT_OPTIONS,
     Option(
         name="audit-headers",
         group="Operation",

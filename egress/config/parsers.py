@@ -254,6 +254,22 @@ def token_file(text: str, place: ParseContext) -> str:
         raise BadValue("a token file must contain only the token: one word of visible ASCII characters") from error
 
 
+def password(text: str, place: ParseContext) -> str:
+    """Parse a password."""
+    return setting_text.password(text)
+
+
+def password_file(text: str, place: ParseContext) -> str:
+    """Read a password from a file that contains only the password, with or without a line feed at its end."""
+    path = readable_file(text, place)
+    with path.open("rb") as file:
+        data = file.read(_TOKEN_FILE)
+    try:
+        return password(data.decode("utf-8").removesuffix("\n").removesuffix("\r"), place)
+    except (BadValue, UnicodeDecodeError) as error:
+        raise BadValue("a password file must contain only the password: one line of UTF-8") from error
+
+
 def readable_file(text: str, place: ParseContext) -> Path:
     """Check that a file exists and can be read."""
     path = place.path(text)
@@ -302,6 +318,8 @@ def log_file(text: str, place: ParseContext) -> str:
 def audit_store(text: str, place: ParseContext) -> str:
     """Parse the location of an audit store."""
     kind, _, name = setting_text.audit_store(text).partition(":")
+    if kind != "sqlite":
+        return text
     path = place.path(name)
     try:
         if path.is_dir():

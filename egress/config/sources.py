@@ -82,7 +82,7 @@ class RawValue:
                 raise BadValue("must not be empty")
             return parse(text, self.place)
         except BadValue as error:
-            raise self.refuse(error.remedy, text) from error
+            raise self.refuse(error.remedy, str(error.part[0]) if error.part else text) from error
         except UnicodeError as error:
             raise self.refuse("must be valid UTF-8", text) from error
 

@@ -74,3 +74,19 @@ class PolicyReloadStats:
     reads: int = 0
     failures: int = 0
     current: bool = True
+
+
+@attrs.frozen(kw_only=True)
+class SpoolStats:
+    """The state of the spool of an audit store.
+
+    @ivar reached: whether the server of the audit store was reached by the last attempt.
+    @ivar records: the number of records that wait.
+    @ivar size: their size, in bytes.
+    @ivar oldest: the time of the oldest one, in seconds since the epoch; C{None} if none waits.
+    """
+
+    reached: bool
+    records: int
+    size: int
+    oldest: float | None

@@ -22,6 +22,11 @@ from egress.model.protocol import protocol_name
 _AUTHZ_URL: Final = re.compile(r"(https?)://([^/?#]*)(/[!-~]*)?", re.IGNORECASE)
 # RFC 9110 section 5.6.2.
 _FIELD_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+# libpq also accepts lists of hosts.
+_POSTGRESQL: Final = re.compile(
+    r"postgres(?:ql)?://(?:(?P<user>[^@/?#\s]*)@)?[^@/?#\s]*(?:/[^/?#\s]*)?(?:\?(?P<query>[^#\s]*))?"
+)
+_PASSWORD: Final = re.compile(r"(?:^|&)[^=&]*password=", re.IGNORECASE)
 _VISIBLE: Final = re.compile(r"[!-~]+")
 
 
@@ -164,8 +169,22 @@ def name_constraint(value: object) -> str | IPv4Network | IPv6Network:
 
 
 def audit_store(value: object) -> str:
-    """Accept the location of an audit store: C{sqlite:FILE}."""
+    """Accept the location of an audit store: C{sqlite:FILE}, or a C{postgresql://} URL without a password."""
     given = text(value)
+    match = _POSTGRESQL.fullmatch(given)
+    if match is not None:
+        if ":" in (match["user"] or "") or _PASSWORD.search(match["query"] or ""):
+            remedy = "remove the password: use --audit-store-password-file, or a password file of libpq"
+            raise BadValue(remedy, part=("",))
+        return given
     if not given.startswith("sqlite:") or given == "sqlite:":
-        raise BadValue("write sqlite:FILE, as in sqlite:/var/lib/egress/audit.db")
+        raise BadValue("write sqlite:FILE, as in sqlite:/var/lib/egress/audit.db, or postgresql://USER@HOST/DATABASE")
+    return given
+
+
+def password(value: object) -> str:
+    """Accept a password: one line of text."""
+    given = text(value)
+    if not given.isprintable():
+        raise BadValue("a password must be one line without control characters")
     return given

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from egress.model.statistics import AuthorizerStats, CacheStats, PolicyInUse, PolicyReloadStats
+from egress.model.statistics import AuthorizerStats, CacheStats, PolicyInUse, PolicyReloadStats, SpoolStats
 
 
 class SourceCounter(Collector):
@@ -148,3 +148,28 @@ class ApprovalCollector(Collector):
         for outcome, number in self._counts().items():
             counter.add_metric([outcome], number)
         yield counter
+
+
+class SpoolCollector(Collector):
+    """Metrics of the spool of an audit store on a server.
+
+    @param source: returns the current state; C{None} without a server.
+    """
+
+    def __init__(self, source: Callable[[], SpoolStats | None]) -> None:
+        self._source = source
+
+    def collect(self) -> Iterator[Metric]:
+        """Return the metrics (C{Collector.collect})."""
+        stats = self._source()
+        if stats is None:
+            return
+        for name, text, value in (
+            ("egress_audit_store_reachable", "1 if the server of the audit store was reached.", float(stats.reached)),
+            ("egress_audit_spool_records", "Records that wait in the spool for the audit store.", stats.records),
+            ("egress_audit_spool_bytes", "Size of the records that wait in the spool.", stats.size),
+        ):
+            yield GaugeMetricFamily(name, text, value=value)
+        if stats.oldest is not None:
+            text = "Time of the oldest record that waits in the spool."
+            yield GaugeMetricFamily("egress_audit_spool_oldest_timestamp_seconds", text, value=stats.oldest)

@@ -17,13 +17,14 @@ from zope.interface import implementer
 from egress import __version__
 from egress.interfaces import IAuditSink
 from egress.model.record import ExchangeRecord
-from egress.model.statistics import AuthorizerStats, CacheStats, PolicyInUse, PolicyReloadStats
+from egress.model.statistics import AuthorizerStats, CacheStats, PolicyInUse, PolicyReloadStats, SpoolStats
 from egress.observability.collectors import (
     ApprovalCollector,
     AuthorizerCollector,
     CacheCollector,
     PolicyReloadCollector,
     SourceCounter,
+    SpoolCollector,
 )
 from egress.observability.exchange_counters import ExchangeCounters
 from egress.observability.rule_counters import RuleCounters
@@ -122,6 +123,10 @@ class Metrics:
         """Set the function that returns the number of records that wait to be written to the audit store."""
         text = "Records that wait to be written to the audit store."
         Gauge("egress_audit_store_queued", text, registry=self.registry).set_function(source)
+
+    def set_spool_source(self, source: Callable[[], SpoolStats | None]) -> None:
+        """Set the function that returns the state of the spool of an audit store on a server."""
+        self.registry.register(SpoolCollector(source))
 
     def set_audit_lost_source(self, source: Callable[[], float]) -> None:
         """Set the function that returns the number of audit lines and records lost."""

@@ -18,6 +18,7 @@ _LEAST: Final = frozenset(
     {
         *("egress_ca_not_after_timestamp_seconds", "egress_policy_loaded_timestamp_seconds"),
         *("egress_policy_last_reload_successful", "egress_policy_rules"),
+        *("egress_audit_spool_oldest_timestamp_seconds", "egress_audit_store_reachable"),
     }
 )
 # Values that are the same in every process, whatever the number of processes.

@@ -20,6 +20,7 @@ class Role:
         tell nothing.
     @ivar is_dry_run: whether the service only explains requests and is never started: it makes no CA, reads no key and
         opens no log.
+    @ivar worker: in a worker: its number, from 1.
     """
 
     endpoints: Sequence[IStreamServerEndpoint] | None = None
@@ -27,6 +28,7 @@ class Role:
     is_supervisor: bool = False
     serves_sandbox: bool = False
     is_dry_run: bool = False
+    worker: int = attrs.field(default=0, kw_only=True)
 
     @property
     def is_worker(self) -> bool:

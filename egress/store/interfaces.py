@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
-from zope.interface import Interface
+from zope.interface import Attribute, Interface
 
 if TYPE_CHECKING:
     from egress.model.record import ExchangeRecord
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 class StoreError(Exception):
     """The audit store cannot be used; the message names the problem and, where there is one, the fix."""
+
+
+class StoreUnreachable(StoreError):
+    """There is no connection to the server of the audit store; later, there can be one."""
 
 
 MAX_RULES: Final = 10_000
@@ -108,3 +112,22 @@ class IAuditStore(Interface):
 
     def close() -> None:
         """Close the store."""
+
+
+class ISpooledStore(IAuditStore):
+    """An audit store whose records wait in a spool while its server cannot be reached."""
+
+    fault = Attribute("The reason why records wait; C{None} if the server was reached.")
+    refused = Attribute("The number of waiting records that the server could not store, and that are lost.")
+    late = Attribute("The number of records that were stored after they had waited.")
+    waiting = Attribute("The number of waiting records.")
+    waiting_bytes = Attribute("The size of the waiting records, in bytes.")
+    oldest_waiting = Attribute(
+        "The time of the oldest waiting record, in seconds since the epoch; C{None} if none waits."
+    )
+
+    def catch_up() -> bool:
+        """Store a number of waiting records, unless the next attempt to reach the server is due later.
+
+        @return: whether records wait, or the server cannot be reached.
+        """

@@ -14,8 +14,9 @@ from zope.interface import implementer
 
 from egress.interfaces import IAuditSink
 from egress.model.record import ExchangeRecord
+from egress.model.statistics import SpoolStats
 from egress.runtime.threads import Offload
-from egress.store.interfaces import IAuditStore, StoreError
+from egress.store.interfaces import IAuditStore, ISpooledStore, StoreError
 
 QUEUE: Final = 20_000
 """The maximum number of records that wait to be written."""
@@ -29,6 +30,7 @@ _ROLL_UP_SECONDS: Final = 10.0
 _ROLL_UP_STEPS: Final = 4
 # The steps between two batches.
 _PRUNE_STEPS: Final = 10
+_CATCH_UP_STEPS: Final = 10
 _LOG_EVERY: Final = 60.0
 _DAY: Final = 86400.0
 
@@ -80,6 +82,12 @@ class StoreAudit:
         self._prune_at = self._roll_up_at = clock.seconds()
         self._logged: float | None = None
         self._closed = False
+        self._spooled: Any = store if ISpooledStore.providedBy(store) else None
+        self._refused = self._late = 0
+        self._waits = False
+        if self._spooled is not None:
+            # An earlier process can have left records.
+            self._schedule(_BATCH_SECONDS)
 
     def write(self, record: ExchangeRecord) -> None:
         """Queue one record (L{IAuditSink.write})."""
@@ -95,6 +103,18 @@ class StoreAudit:
         """The number of records that wait to be written."""
         return len(self._queue) + len(self._batch)
 
+    def spool_stats(self) -> SpoolStats | None:
+        """Return the state of the spool; C{None} if the store has none."""
+        store = self._spooled
+        if store is None:
+            return None
+        return SpoolStats(
+            reached=store.fault is None,
+            records=store.waiting,
+            size=store.waiting_bytes,
+            oldest=store.oldest_waiting,
+        )
+
     def _schedule(self, seconds: float) -> None:
         self._scheduled = self._clock.callLater(seconds, self._begin)
 
@@ -107,17 +127,29 @@ class StoreAudit:
     def _work(self, batch: list[ExchangeRecord]) -> tuple[bool, list[str]]:
         """Write records, update the rollups, and delete old records, in the thread.
 
-        @return: whether there are more records to delete, and the errors of records that cannot be stored.
+        @return: whether there are more records to write or to delete, and the errors of records that cannot be stored.
         """
-        errors = append_all(self._store, batch)
+        try:
+            errors = append_all(self._store, batch)
+        finally:
+            # A full spool accepts no record before records of it are stored.
+            spooled = self._spooled is not None and all(self._spooled.catch_up() for _ in range(_CATCH_UP_STEPS))
+        more = self._maintain()
+        return spooled or more, errors
+
+    def _maintain(self) -> bool:
+        """Update the rollups, and delete old records; tell whether there are more records to delete."""
         if self._rolls_up and self._clock.seconds() >= self._roll_up_at:
             now = self._now()
             if not all(self._store.roll_up(now) for _ in range(_ROLL_UP_STEPS)):
                 self._roll_up_at = self._clock.seconds() + _ROLL_UP_SECONDS
         if self._clock.seconds() < self._prune_at:
-            return False, errors
+            return False
         before = self._now() - self._days * _DAY
-        return all(self._store.prune(before, self._max_bytes) for _ in range(_PRUNE_STEPS)), errors
+        more = all(self._store.prune(before, self._max_bytes) for _ in range(_PRUNE_STEPS))
+        if not more:
+            self._prune_at = self._clock.seconds() + _PRUNE_SECONDS
+        return more
 
     def _written(self, result: tuple[bool, list[str]]) -> None:
         more, errors = result
@@ -125,14 +157,14 @@ class StoreAudit:
         self.fault = None
         if errors:
             self._failed(errors[0], len(errors))
-        if not more and self._clock.seconds() >= self._prune_at:
-            self._prune_at = self._clock.seconds() + _PRUNE_SECONDS
+        self._report_spool()
         if not self._closed and (self._queue or more):
             self._schedule(0.0 if len(self._queue) >= _BATCH else _BATCH_SECONDS)
 
     def _not_written(self, failure: Failure) -> None:
         if self._closed:
             return
+        self._report_spool()
         batch, self._batch = self._batch, []
         cancelled = isinstance(failure.value, CancelledError)
         if cancelled or isinstance(failure.value, StoreError):
@@ -165,6 +197,22 @@ class StoreAudit:
             if errors:
                 self._failed(errors[0], len(errors))
         self._store.close()
+
+    def _report_spool(self) -> None:
+        """Log the beginning and the end of a time in which records wait, and count records that the server refuses."""
+        if self._spooled is None:
+            return
+        fault, waiting = self._spooled.fault, self._spooled.waiting
+        if fault is not None and not self._waits:
+            self._waits, self._late = True, self._spooled.late
+            _log.warn("audit store: records wait in the spool: {reason}", reason=fault)
+        elif self._waits and fault is None and not waiting:
+            self._waits = False
+            late = self._spooled.late - self._late
+            _log.info("audit store: the server is reached again; {late} records of the spool are stored", late=late)
+        if self._spooled.refused > self._refused:
+            lost, self._refused = self._spooled.refused - self._refused, self._spooled.refused
+            self._failed("the server cannot store records of the spool", lost)
 
     def _failed(self, reason: str, lost: int) -> None:
         self.lost += lost

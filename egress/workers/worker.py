@@ -158,7 +158,7 @@ def main() -> None:
         proxy = EgressProxyService(
             reactor,
             spec.config,
-            role=Role(inherited, spec.approval_key),
+            role=Role(inherited, spec.approval_key, worker=spec.number),
         )
     except ConfigError as error:
         send_frame(control, notification(FAILED, str(error)))

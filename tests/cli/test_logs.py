@@ -146,6 +146,12 @@ class LogsTests(CommandTestCase):
         cli.main(["logs", "search", "verdict:deny"], self.environ, out, sys.stderr)
         self.assertIn("\x1b[31mdeny    \x1b[0m", out.getvalue())
 
+    def test_migrate(self) -> None:
+        self.environ = {"EGRESS_AUDIT_STORE": f"sqlite:{self.directory / 'new.db'}"}
+        self.assertIn("the tables have the version of this program", self.logs("migrate"))
+        self.assertEqual(json.loads(self.logs("migrate", "--json"))["migrated"], True)
+        self.assertEqual(self.logs("search"), "")
+
 
 class ErrorTests(CommandTestCase):
     """Errors name the fix."""
@@ -158,12 +164,13 @@ class ErrorTests(CommandTestCase):
     def test_errors(self) -> None:
         missing = f"sqlite:{self.directory / 'no.db'}"
         self.refuse(
-            "the audit store is set to none: use --audit-store sqlite:FILE, or the variable EGRESS_AUDIT_STORE",
+            "the audit store is set to none: use --audit-store, or the variable EGRESS_AUDIT_STORE",
             *("search", "--audit-store", "none"),
         )
         default = self.directory / "audit.db"
         self.refuse(f"{default}: does not exist", "search", "--ca-dir", str(self.directory))
         self.refuse("does not exist: specify the file of --audit-store", "search", "--audit-store", missing)
+        self.refuse("create the directory", "migrate", "--audit-store", f"sqlite:{self.directory / 'no' / 'a.db'}")
         self.refuse("write sqlite:FILE", "search", "--audit-store", "/tmp/file")
         self.refuse("character 1: there is no field hots: did you mean host?", "search", "hots:a")
         self.refuse("write a number from 1 to 1000000", "search", "-n", "0")

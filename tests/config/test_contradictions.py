@@ -59,6 +59,8 @@ CASES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("metrics_interface", {"metrics_interface": "::"}),
     ("audit_store_days", {"audit_store_days": 7}),
     ("audit_store_size", {"audit_store_size": 7}),
+    ("audit_store_password", {"audit_store": "sqlite:a.db", "audit_store_password": "hunter2"}),
+    ("audit_spool_size", {"audit_store": "sqlite:a.db", "audit_spool_size": 7}),
     ("admin", {"admin": "tcp:9099"}),
     ("admin_token", {"admin_token": "hunter2"}),
     ("admin_viewer_token", {"admin_viewer_token": "hunter2"}),

@@ -21,7 +21,7 @@ from egress.model.comparison import ShadowComparison, ShadowResult
 from egress.model.decision import Decision, Stage, Verdict
 from egress.model.errors import OUTCOMES
 from egress.model.phases import PHASES
-from egress.model.statistics import CacheStats, PolicyInUse, PolicyReloadStats
+from egress.model.statistics import CacheStats, PolicyInUse, PolicyReloadStats, SpoolStats
 from egress.observability.audit_log import audit_line
 from egress.observability.metrics import Metrics
 from egress.observability.shadow_log import ShadowLog
@@ -93,6 +93,7 @@ def proxy_metrics() -> dict[str, Family]:
     metrics.set_cache_source(lambda: CacheStats(0, 0, 0, 0, 0))
     metrics.set_policy_source(lambda: PolicyReloadStats(0), lambda: PolicyInUse("", 0.0))
     metrics.set_store_queue_source(lambda: 0)
+    metrics.set_spool_source(lambda: SpoolStats(reached=True, records=0, size=0, oldest=0.0))
     metrics.set_approvals_source(lambda: 0, Approvals(clock, clock.seconds, timeout=1, limit=1, is_open=True).counts)
     metrics.registry.register(ShadowLog(clock.seconds, clock.seconds))
     return samples_of(metrics.registry, parent_metrics(2, lambda: 2, lambda: 0)[0])

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.model.statistics import AuthorizerStats, CacheStats, PolicyInUse, PolicyReloadStats
+from egress.model.statistics import AuthorizerStats, CacheStats, PolicyInUse, PolicyReloadStats, SpoolStats
 from egress.observability.metrics import Metrics
 
 STATS = AuthorizerStats(
@@ -108,3 +111,37 @@ class ApprovalCollectorTests(SynchronousTestCase):
                 'egress_approvals_total{outcome="denied"} 1.0',
             ],
         )
+
+
+class SpoolCollectorTests(SynchronousTestCase):
+    """The state of the spool at each scrape."""
+
+    def lines(self, **changes: Any) -> list[str]:
+        metrics = Metrics()
+        stats = SpoolStats(reached=False, records=3, size=1500, oldest=1.5e9)
+        metrics.set_spool_source(lambda: attrs.evolve(stats, **changes))
+        lines = metrics.render()[0].decode("utf-8").splitlines()
+        return [line for line in lines if line.startswith(("egress_audit_s", "egress_audit_spool"))]
+
+    def test_metrics(self) -> None:
+        self.assertEqual(
+            self.lines(),
+            [
+                "egress_audit_store_reachable 0.0",
+                "egress_audit_spool_records 3.0",
+                "egress_audit_spool_bytes 1500.0",
+                "egress_audit_spool_oldest_timestamp_seconds 1.5e+09",
+            ],
+        )
+
+    def test_nothing_waits(self) -> None:
+        """A minimum over several processes is not that of one without records."""
+        lines = self.lines(reached=True, records=0, size=0, oldest=None)
+        self.assertEqual(len(lines), 3)
+        self.assertIn("egress_audit_store_reachable 1.0", lines)
+
+    def test_no_metrics_without_a_server(self) -> None:
+        metrics = Metrics()
+        metrics.set_spool_source(lambda: None)
+        self.assertNotIn(b"egress_audit_spool", metrics.render()[0])
+        self.assertNotIn(b"egress_audit_spool", Metrics().render()[0])

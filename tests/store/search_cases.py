@@ -109,7 +109,7 @@ class SearchCases:
     """
 
     store: Any
-    open: Callable[[], Any]
+    open: Callable[..., Any]
 
     def setUp(self) -> None:
         super().setUp()  # type: ignore[misc]

@@ -14,11 +14,12 @@ from zope.interface.verify import verifyObject
 
 from egress.interfaces import IAuditSink
 from egress.model.record import ExchangeRecord
+from egress.model.statistics import SpoolStats
 from egress.runtime.threads import Threads
 from egress.store import sink as module
 from egress.store.destinations import Destinations, Page, Paths
 from egress.store.filter_language import Filter
-from egress.store.interfaces import IAuditStore, RuleUse, StoreError
+from egress.store.interfaces import IAuditStore, ISpooledStore, RuleUse, StoreError
 from egress.store.sink import StoreAudit
 from tests.observability.records import ALLOWED
 from tests.threads import Later, ThreadlessReactor
@@ -278,3 +279,132 @@ class StoreAuditTests(SynchronousTestCase):
         self.assertEqual((sink.lost, sink.fault, self.clock.getDelayedCalls()), (0, None, []))
         sink.close()
         self.assertEqual(self.store.stored, [ALLOWED.request_id])
+
+
+@implementer(ISpooledStore)
+class SpooledMemoryStore(MemoryStore):
+    """A store whose records wait in a spool while C{fault} is set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fault: str | None = None
+        self.refused = self.late = 0
+        self.spool: list[str] = []
+        self.caught_up = 0
+
+    @property
+    def waiting(self) -> int:
+        return len(self.spool)
+
+    @property
+    def waiting_bytes(self) -> int:
+        return 100 * len(self.spool)
+
+    @property
+    def oldest_waiting(self) -> float | None:
+        return NOW if self.spool else None
+
+    def append(self, records: Sequence[ExchangeRecord]) -> None:
+        if self.fault is None:
+            super().append(records)
+        elif len(self.spool) >= 3:
+            raise StoreError("the spool is full")
+        else:
+            self.spool += [record.request_id for record in records]
+
+    def catch_up(self) -> bool:
+        self.caught_up += 1
+        if self.fault is None and self.spool:
+            self.stored.append(self.spool.pop(0))
+            self.late += 1
+        return self.fault is not None or bool(self.spool)
+
+
+class SpooledAuditTests(SynchronousTestCase):
+    """Records that wait in a spool are stored, whether or not there are new ones."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.store = SpooledMemoryStore()
+        self.later = Later()
+        self.sink = StoreAudit(self.clock, self.later, self.store, now=lambda: NOW, days=2, max_bytes=1000)
+
+    def write(self, *names: str) -> None:
+        for name in names:
+            self.sink.write(attrs.evolve(ALLOWED, request_id=name))
+
+    def work(self, seconds: float) -> None:
+        """Let time pass, and run the calls in the thread."""
+        self.clock.advance(seconds)
+        while self.later.begun:
+            self.later.begun.pop(0)()
+
+    def test_interface(self) -> None:
+        verifyObject(ISpooledStore, self.store)
+
+    def test_records_of_an_earlier_process(self) -> None:
+        self.store.spool = ["a", "b"]
+        self.work(0.25)
+        self.assertEqual((self.store.stored, self.clock.getDelayedCalls()), (["a", "b"], []))
+
+    def test_away_and_back(self) -> None:
+        """The log reports that records wait, and when they are stored."""
+        self.store.fault = "no route"
+        with capturedLogs() as events:
+            self.write("a")
+            self.work(0.25)
+            self.work(0.25)
+            self.write("b")
+            self.work(0.25)
+            self.assertEqual((self.sink.lost, self.sink.fault, self.store.spool), (0, None, ["a", "b"]))
+            self.store.fault = None
+            self.work(0.25)
+        self.assertEqual((self.store.stored, self.clock.getDelayedCalls()), (["a", "b"], []))
+        found = [(event["log_level"].name, event.get("reason"), event.get("late")) for event in events]
+        self.assertEqual(found, [("warn", "no route", None), ("info", None, 2)])
+
+    def test_stats(self) -> None:
+        """The metrics show the spool; another store has none."""
+        self.store.fault, self.store.spool = "away", ["a"]
+        stats = SpoolStats(reached=False, records=1, size=100, oldest=NOW)
+        self.assertEqual(self.sink.spool_stats(), stats)
+        sink = StoreAudit(self.clock, self.later, MemoryStore(), now=lambda: NOW, days=2, max_bytes=1000)
+        self.assertIsNone(sink.spool_stats())
+
+    def test_many_waiting_records(self) -> None:
+        """They are stored in steps, between the batches."""
+        self.store.spool = [f"old{number}" for number in range(15)]
+        self.work(0.25)
+        self.assertEqual(len(self.store.stored), 10)
+        self.write("new")
+        self.work(0.25)
+        self.assertEqual(len(self.store.stored), 16)
+
+    def test_full_spool(self) -> None:
+        """A full spool is a failure, but its records are still stored, which ends it."""
+        self.store.fault = "away"
+        self.store.spool = ["a", "b", "c"]
+        with capturedLogs():
+            self.write("d")
+            self.work(0.25)
+        self.assertEqual((self.sink.fault, self.sink.lost), ("the spool is full", 0))
+        self.assertGreater(self.store.caught_up, 0)
+        self.store.fault = None
+        with capturedLogs():
+            self.work(1)
+        self.assertEqual((self.sink.fault, self.store.stored), (None, ["d", "a", "b", "c"]))
+
+    def test_refused(self) -> None:
+        """Waiting records that the server cannot store are lost, and counted."""
+        self.store.refused = 2
+        with capturedLogs() as events:
+            self.work(0.25)
+            self.write("a")
+            self.work(0.25)
+        self.assertEqual((self.sink.lost, len(events)), (2, 1))
+
+    def test_close(self) -> None:
+        self.store.fault = "away"
+        self.write("a")
+        self.sink.close()
+        self.assertEqual((self.store.spool, self.sink.lost, self.clock.getDelayedCalls()), (["a"], 0, []))

@@ -1,0 +1,117 @@
+"""The schema of the audit store in PostgreSQL, as numbered migrations, and its statements.
+
+The tables are in a schema of their own.  The table C{migrations} has the number of each applied migration.  A migration
+that was released never changes.
+
+As in SQLite, the id of a record begins with its time, and C{seq} is the order in which records were written.  A
+transaction that writes locks the row of C{last_seq} until its end.  So its numbers become visible in their order, and a
+reader that has seen a number misses no lower one.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from egress.store import rollups
+from egress.store.row import INSERTED
+from egress.store.schema import ID_BITS
+
+SCHEMA: Final = "egress"
+
+_TYPES: Final = {
+    "time_ms": "bigint NOT NULL",
+    "client_address": 'text COLLATE "C" NOT NULL',
+    "host": 'text COLLATE "C" NOT NULL',
+    "path": 'text COLLATE "C" NOT NULL',
+    "request_id": 'text COLLATE "C" NOT NULL UNIQUE',
+    "client": 'text COLLATE "C" NOT NULL',
+    "identity": 'text COLLATE "C"',
+    "stage": 'text COLLATE "C" NOT NULL',
+    "method": 'text COLLATE "C" NOT NULL',
+    "url": 'text COLLATE "C" NOT NULL',
+    "verdict": 'text COLLATE "C" NOT NULL',
+    "outcome": 'text COLLATE "C" NOT NULL',
+    "reason": 'text COLLATE "C" NOT NULL',
+    "observed": 'text COLLATE "C"',
+    "decided_by": 'text COLLATE "C" NOT NULL',
+    "rule_id": 'text COLLATE "C"',
+    "source": 'text COLLATE "C"',
+    "decision_ms": "double precision",
+    "address": 'text COLLATE "C"',
+    "upstream": 'text COLLATE "C"',
+    "status": "integer",
+    "bytes_sent": "bigint NOT NULL",
+    "bytes_received": "bigint NOT NULL",
+    "duration_ms": "double precision NOT NULL",
+    "phases": 'text COLLATE "C" NOT NULL',
+    "request_headers": 'text COLLATE "C"',
+    "response_headers": 'text COLLATE "C"',
+    # Only in PostgreSQL.
+    "client_inet": "inet",
+    "words": "tsvector NOT NULL",
+}
+
+MIGRATIONS: Final = (
+    (
+        "CREATE TABLE exchanges (id bigint NOT NULL, seq bigint NOT NULL, "
+        "node text NOT NULL, worker integer NOT NULL, "
+        + ", ".join(f"{name} {kind}" for name, kind in _TYPES.items())
+        # Deleted rows are removed early, and entries of the index of texts are sorted in.
+        + ") WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_insert_scale_factor = 0.05, "
+        "autovacuum_analyze_scale_factor = 0.02)",
+        "CREATE INDEX exchanges_id ON exchanges (id)",
+        "CREATE INDEX exchanges_seq ON exchanges (seq)",
+        "CREATE INDEX exchanges_host ON exchanges (host, id)",
+        "CREATE INDEX exchanges_verdict ON exchanges (verdict, id)",
+        "CREATE INDEX exchanges_rule ON exchanges (rule_id, id) WHERE rule_id IS NOT NULL",
+        "CREATE INDEX exchanges_words ON exchanges USING gin (words)",
+        "CREATE TABLE last_seq (seq bigint NOT NULL, bytes bigint NOT NULL, ratio double precision)",
+        "INSERT INTO last_seq (seq, bytes) VALUES (0, 0)",
+        *(statement.replace(" TEXT ", ' TEXT COLLATE "C" ') for statement in rollups.MIGRATION),
+    ),
+)
+"""The statements of each migration."""
+
+ENCODED: Final = (*INSERTED, "client_inet", "words")
+"""The columns that a row in JSON has."""
+
+_PLAIN: Final = ", ".join(ENCODED)
+_DEFINED: Final = ", ".join(f"{name} {_TYPES[name].split()[0]}" for name in ENCODED).replace(
+    "double", "double precision"
+)
+_FROM_JSON: Final = (
+    f"ROWS FROM (json_to_recordset(?::json) AS ({_DEFINED})) WITH ORDINALITY AS given ({_PLAIN}, number)"
+)
+
+LOCK: Final = "SELECT seq FROM last_seq FOR UPDATE"
+"""Begins a transaction that writes."""
+
+INSERT: Final = (
+    f"WITH added AS (INSERT INTO exchanges (id, seq, node, worker, {_PLAIN}) "
+    f"SELECT (given.time_ms << {ID_BITS}) | ((last_seq.seq + given.number) & {(1 << ID_BITS) - 1}), "
+    f"last_seq.seq + given.number, ?, ?, {', '.join(f'given.{name}' for name in ENCODED)} "
+    f"FROM last_seq, {_FROM_JSON} "
+    "ON CONFLICT (request_id) DO NOTHING RETURNING pg_column_size(exchanges.*) AS size) "
+    "UPDATE last_seq SET seq = seq + CASE WHEN EXISTS (SELECT FROM added) THEN ? ELSE 0 END, "
+    "bytes = bytes + (SELECT coalesce(sum(size), 0) FROM added)"
+)
+"""Stores rows.  Its values: the node, the worker, a JSON array of rows, and their number."""
+
+DELETE: Final = (
+    "WITH deleted AS (DELETE FROM exchanges WHERE ctid = ANY (ARRAY("
+    "SELECT ctid FROM exchanges WHERE id < ? ORDER BY id LIMIT ?)) RETURNING pg_column_size(exchanges.*) AS size) "
+    "UPDATE last_seq SET bytes = greatest(0, bytes - (SELECT coalesce(sum(size), 0) FROM deleted)) "
+    "RETURNING (SELECT count(*) FROM deleted)"
+)
+"""Deletes the oldest rows, and returns their number.  Its values: the id before which rows are deleted, and the maximum
+number of rows."""
+
+SIZE: Final = (
+    "UPDATE last_seq SET ratio = least(ratio, pg_total_relation_size('exchanges') / greatest(bytes, 1)::float8) "
+    "RETURNING (least(ratio * bytes, pg_total_relation_size('exchanges')))::bigint"
+)
+"""Returns the size of the rows with their part of the indexes.
+
+The files do not shrink when rows are deleted: PostgreSQL uses the space again.  So the size of the rows is counted.
+The lowest ratio of the size of the files to it is that of files without free space.
+"""

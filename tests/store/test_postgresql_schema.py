@@ -1,0 +1,28 @@
+"""Tests for L{egress.store.postgresql_schema}; L{tests.integration.test_postgresql} has those of its results."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.store.postgresql_schema import DELETE, ENCODED, INSERT, MIGRATIONS
+from egress.store.row import INSERTED
+
+
+class SchemaTests(SynchronousTestCase):
+    """Statements and their placeholders."""
+
+    def test_columns(self) -> None:
+        """Each column of a row is in the table."""
+        self.assertLess(set(INSERTED), set(ENCODED))
+        for name in ENCODED:
+            self.assertIn(f", {name} ", MIGRATIONS[0][0])
+
+    def test_placeholders(self) -> None:
+        self.assertEqual((INSERT.count("?"), DELETE.count("?")), (4, 2))
+        self.assertFalse([each for migration in MIGRATIONS for each in migration if "?" in each])
+
+    def test_collation(self) -> None:
+        """The order of texts does not depend on the locale of the server."""
+        for statement in (each for migration in MIGRATIONS for each in migration):
+            columns = statement.lower().count(" text ") - statement.lower().count("node text ")
+            self.assertEqual(columns, statement.count(' COLLATE "C"'), statement)
