@@ -26,7 +26,8 @@ class DecisionRow:
     @ivar id: the id of the request.
     @ivar link: the path of its page.
     @ivar time: the time in RFC 3339.
-    @ivar clock: the time of day.
+    @ivar clock: the time of day, to the second.
+    @ivar fraction: the milliseconds of the time, with the point before them.
     @ivar client: the name or the address of the client.
     @ivar method: the method.
     @ivar url: the redacted URL.
@@ -42,6 +43,7 @@ class DecisionRow:
     link: str
     time: str
     clock: str
+    fraction: str
     client: str
     method: str
     url: str
@@ -70,11 +72,13 @@ def verdict_kind(record: Mapping[str, Any]) -> str:
 def row_of(record: Mapping[str, Any]) -> DecisionRow:
     """Return the row of a record of the audit store."""
     status = record["status"]
+    clock, point, fraction = formats.clock_time(record["time"]).partition(".")
     return DecisionRow(
         id=record["requestId"],
         link=request_path(record["requestId"]),
         time=record["time"],
-        clock=formats.clock_time(record["time"]),
+        clock=clock,
+        fraction=point + fraction,
         client=record["identity"] or record["client"].rpartition(":")[0],
         method=record["method"],
         url=record["url"],

@@ -38,6 +38,7 @@ class Visit:
     @ivar query: the values of each parameter of the URL.
     @ivar form: the values of each field of the form.
     @ivar arguments: the parts of the path that the route names.
+    @ivar continues: returns whether the session continues, and uses it; for streams.
     """
 
     session: Session
@@ -45,6 +46,7 @@ class Visit:
     query: Mapping[str, Sequence[str]] = attrs.field(factory=dict)
     form: Mapping[str, Sequence[str]] = attrs.field(factory=dict)
     arguments: Mapping[str, str] = attrs.field(factory=dict)
+    continues: Callable[[], bool] = lambda: True
 
     @property
     def may_change(self) -> bool:

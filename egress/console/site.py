@@ -161,6 +161,7 @@ class ConsoleResource(Resource):
             query=parse_query(request.uri),
             form=_changing_form(request, session) if request.method == b"POST" else {},
             arguments=arguments,
+            continues=partial(self._sessions.touch, session),
         )
         result = maybeDeferred(_awaited, route.respond, visit)
         return result.addCallback(self._show, request, visit, page)

@@ -44,6 +44,12 @@ class FakeStore:
             raise self.error
         return iter(self.records[:limit])
 
+    def last_seq(self) -> int:
+        return len(self.records)
+
+    def written_after(self, given: Any, seq: int) -> Any:
+        return len(self.records), [*reversed(self.records)][seq:]
+
     def close(self) -> None:
         """Do nothing."""
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from egress.console.live_feed import MAX_VIEWERS, TICK
 from egress.console.live_view import ROWS
 from egress.store.interfaces import StoreError
-from tests.console.browser import ConsoleBrowser, record
+from tests.console.browser import HOST, ConsoleBrowser, record
 
 ATTACK = "<script>alert(1)</script>\"'"
 
@@ -24,7 +25,7 @@ class LiveTests(SynchronousTestCase):
         page = browser.get("/console/live")
         self.assertEqual(page.status, 200)
         self.assertIn(
-            "08:00:00.000 ✕ deny GET https://api.example/v1?key=[redacted] no-admin 403 1.5 ms 10.0.0.1", page.text
+            "08:00:00 .000 ✕ deny GET https://api.example/v1?key=[redacted] no-admin 403 1.5 ms 10.0.0.1", page.text
         )
         self.assertIn('href="/console/requests/abc123"', page.body)
         self.assertNotIn("Older decisions", page.text)
@@ -60,6 +61,32 @@ class LiveTests(SynchronousTestCase):
         page = browser.get("/console/live")
         self.assertEqual(page.status, 200)
         self.assertIn("The audit store cannot be read: /a.db: disk I/O error", page.text)
+
+    def test_events(self) -> None:
+        """New records, as events."""
+        browser = self.open(records=[record()])
+        cookie = f"Cookie: egress_session={browser.cookies['egress_session']}\r\n"
+        head = f"Host: {HOST}\r\n{cookie}\r\n"
+        transport = browser.send(f"GET /console/live/events?after=0&q=verdict:deny HTTP/1.1\r\n{head}".encode())
+        self.assertIn(b'event: rows\ndata: {"seq": 1, "rows": [{"id": "abc123"', transport.value())
+        browser.sessions.end(browser.cookies["egress_session"])
+        browser.clock.advance(TICK)
+        self.assertIn(b"event: ended\ndata: \n\n", transport.value())
+
+    def test_invalid_events(self) -> None:
+        browser = self.open()
+        self.assertEqual(browser.get("/console/live/events?q=verdct:deny").status, 400)
+        self.assertEqual(self.open(has_store=False).get("/console/live/events").status, 404)
+
+    def test_too_many_streams(self) -> None:
+        browser = self.open()
+        cookie = f"Cookie: egress_session={browser.cookies['egress_session']}\r\n"
+        head = f"Host: {HOST}\r\n{cookie}\r\n"
+        streams = [browser.send(f"GET /console/live/events HTTP/1.1\r\n{head}".encode()) for _ in range(MAX_VIEWERS)]
+        self.assertEqual(browser.get("/console/live/events").status, 503)
+        streams[0].loseConnection()
+        browser.clock.advance(60)
+        self.assertIn(b"200 OK", browser.send(f"GET /console/live/events HTTP/1.1\r\n{head}".encode()).value())
 
     def test_escapes(self) -> None:
         """No value of a request or of a policy is markup."""
