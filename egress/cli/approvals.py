@@ -33,6 +33,7 @@ def add_parser(commands: Any) -> None:
         epilog=epilog(
             ("List the pending approvals and the grants", "egress approvals --admin unix:/run/egress/admin.sock"),
             ("Print each new pending approval", "egress approvals --watch"),
+            ("Show its header fields and its content", "egress approvals show 3f2a"),
             (
                 "Allow requests, and the same requests for an hour",
                 "egress approvals allow 3f2a --for 1h",
@@ -46,6 +47,13 @@ def add_parser(commands: Any) -> None:
     parser.set_defaults(run=_list)
     actions = parser.add_subparsers(title="actions", metavar="ACTION")
 
+    _add(
+        actions,
+        "show",
+        _show,
+        "show a pending approval or a grant",
+        ("Show the header fields and the content", "egress approvals show 3f2a"),
+    )
     allow = _add(
         actions,
         "allow",
@@ -135,6 +143,45 @@ def in_lines(found: Mapping[str, Any], now: float) -> str:
         lines.append("Grants:")
         lines += [plain(_grant(one, now)) for one in found["grants"]]
     return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _show(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> None:
+    _path(given.id)
+    found = admin_api(given, environ).call("GET", "/approvals")
+    one = next((one for kind in ("pending", "grants") for one in found[kind] if one["id"] == given.id), None)
+    if one is None:
+        raise CommandFailed(
+            f"{given.id}: no pending approval or grant with this id (already allowed, denied, or expired)"
+        )
+    if given.json:
+        write_json(out, one)
+    else:
+        out.write("\n".join([*_details(one, time.time()), ""]))
+
+
+def _details(one: Mapping[str, Any], now: float) -> list[str]:
+    """Format a pending approval with its request, or a grant."""
+    if "count" not in one:
+        reason = [f"  reason  {one['reason']}"] if one["reason"] else []
+        return [plain(line) for line in (_grant(one, now), f"  rule    {one['ruleId'] or '-'}", *reason)]
+    lines = [*_pending(one, now), plain(f"  decided {one['decidedBy']}")]
+    preview = one.get("preview")
+    if preview is None:
+        return [*lines, "  The list is too long for header fields and content."]
+    lines.append("  header fields")
+    lines += [plain(f"    {name}: {value}") for name, value in preview["headers"]]
+    if preview["moreHeaders"]:
+        lines.append(f"    and {preview['moreHeaders']} more")
+    content = preview["content"]
+    if content is None:
+        length = one["contentLength"]
+        return lines if length == 0 else [*lines, "  content, which the proxy did not read"]
+    kind = f" ({content['type']})" if content["type"] else ""
+    if content["text"] is None:
+        return [*lines, plain(f"  content{kind}, which is not text")]
+    beginning = ", the beginning" if content["truncated"] else ""
+    lines.append(plain(f"  content{kind}{beginning}"))
+    return lines + [plain(f"    {line}") for line in content["text"].splitlines()]
 
 
 def _pending(one: Mapping[str, Any], now: float) -> Sequence[str]:

@@ -31,6 +31,11 @@ HELD = {
     "since": 100.0,
     "until": 400.0,
 }
+PREVIEW: dict[str, Any] = {
+    "headers": [["Host", "a.test"], ["Authorization", "Bearer REDACTED"]],
+    "moreHeaders": 3,
+    "content": {"type": "text/plain", "text": "one\ntwo", "truncated": True},
+}
 PERMISSION = {
     "id": "p1",
     "stage": "request",
@@ -122,6 +127,75 @@ class ApprovalsCommandTests(SynchronousTestCase):
         self.assertEqual((status, out.splitlines()[0]), (0, "abc  GET https://a.test/x"))
         self.assertEqual(json.loads(self.run_approvals("--json", answer=found)[1]), found)
         self.assertEqual(self.api.asked[0], ("GET", "/approvals", None))
+
+    def show(self, name: str, **changes: Any) -> str:
+        self.patch(time, "time", lambda: 130.0)
+        held = {**HELD, "preview": PREVIEW, **changes}
+        status, out, err = self.run_approvals("show", name, answer={"pending": [held], "grants": [PERMISSION]})
+        self.assertEqual(status == 0, not err)
+        return out or err
+
+    def test_show(self) -> None:
+        self.assertEqual(
+            self.show("abc", contentLength=9, count=2).splitlines(),
+            [
+                "abc  GET https://a.test/x (2 requests)",
+                "  from    192.0.2.1, with 9 bytes of content",
+                "  reason  rule r: somebody looks",
+                "  pending 30 s, expires in 4 min",
+                "  decided policy x",
+                "  header fields",
+                "    Host: a.test",
+                "    Authorization: Bearer REDACTED",
+                "    and 3 more",
+                "  content (text/plain), the beginning",
+                "    one",
+                "    two",
+            ],
+        )
+        self.assertEqual(self.api.asked, [("GET", "/approvals", None)])
+
+    def test_show_content(self) -> None:
+        """Content that is not text, or was not read; and a list that is too long."""
+        content = PREVIEW["content"]
+        for preview, length, expected in (
+            ({**PREVIEW, "content": {**content, "text": None}}, 9, "  content (text/plain), which is not text\n"),
+            ({**PREVIEW, "content": {**content, "truncated": False, "type": ""}}, 9, "  content\n    one\n"),
+            ({**PREVIEW, "content": None}, 9, "  content, which the proxy did not read\n"),
+            ({**PREVIEW, "content": None, "moreHeaders": 0}, 0, "    Authorization: Bearer REDACTED\n"),
+            (None, 9, "  The list is too long for header fields and content.\n"),
+        ):
+            with self.subTest(expected):
+                self.assertIn(expected, self.show("abc", preview=preview, contentLength=length))
+
+    def test_show_grant(self) -> None:
+        self.assertEqual(
+            self.show("p1").splitlines(),
+            [
+                "p1  OPTIONS https://a.test  from ci at 192.0.2.1  until 1970-01-01 01:06 UTC (64 min) by ann",
+                "  rule    r",
+            ],
+        )
+
+    def test_show_nothing(self) -> None:
+        self.assertEqual(
+            self.show("fff"),
+            "egress: fff: no pending approval or grant with this id (already allowed, denied, or expired)\n",
+        )
+
+    def test_show_json(self) -> None:
+        found = self.run_approvals("show", "abc", "--json", answer={"pending": [HELD], "grants": []})
+        self.assertEqual(json.loads(found[1]), HELD)
+
+    def test_show_control_characters(self) -> None:
+        """Clients choose the header fields and the content."""
+        hostile = {
+            "headers": [["X-\x1b[2J", "\u202e\x9b"]],
+            "moreHeaders": 0,
+            "content": {"type": "\x1b]0;x", "text": "\x1b[31m\r\nx", "truncated": False},
+        }
+        text = self.show("abc", preview=hostile, contentLength=1, decidedBy="\x07")
+        self.assertTrue(text.replace("\n", "").isprintable())
 
     def test_watch(self) -> None:
         """Each pending approval is printed once, and again when it comes again."""
