@@ -178,7 +178,9 @@ def audit_log(config: ProxyConfig, role: Role) -> JsonLinesAudit | None:
 
     @raise ConfigError: if it cannot be written.
     """
-    return None if config.audit_log is None or role.is_dry_run else configured_audit(config.audit_log)
+    if config.audit_log is None or role.is_dry_run:
+        return None
+    return configured_audit(config.audit_log, config.audit_access)
 
 
 def audit_store(config: ProxyConfig, role: Role) -> tuple[IAuditStore | None, str | None]:

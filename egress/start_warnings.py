@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import stat
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -9,6 +12,7 @@ import attrs
 
 from egress.authz.secrets.vault import unreadable_secrets
 from egress.model.decision import Verdict
+from egress.model.file_access import PRIVATE
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
@@ -52,8 +56,31 @@ def start_warnings(
                 f"is not set, so no approver can allow the requests of the rule {names[0]}{more}, and they are denied: "
                 "set it, for example to unix:/run/egress/admin.sock",
             )
+    yield from _audit_log_warnings(config)
     if resources.secrets is not None:
         for name, reason in unreadable_secrets(resources.secrets, clock, environ):
             yield StartWarning(
                 "--secrets", f"the secret {name} cannot be read: {reason}; a request that needs it gets 503 until then"
+            )
+
+
+def _audit_log_warnings(config: ProxyConfig) -> Iterator[StartWarning]:
+    """Yield a warning if the audit log file exists, and the permissions for its creation are different."""
+    access = config.audit_access
+    if config.audit_log is None or access == PRIVATE:
+        return
+    try:
+        state = os.stat(config.audit_log)
+    except OSError:
+        return
+    path = shlex.quote(config.audit_log)
+    if stat.S_ISREG(state.st_mode):
+        mode = f"{stat.S_IMODE(state.st_mode):o}"
+        if mode != access.mode.value:
+            yield StartWarning(
+                "--audit-log-mode", f"the file exists with the mode {mode}: run chmod {access.mode.value} {path}"
+            )
+        if access.group not in (None, state.st_gid):
+            yield StartWarning(
+                "--audit-log-group", f"the file exists with the group {state.st_gid}: run chgrp {access.group} {path}"
             )

@@ -9,6 +9,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.config.model import ProxyConfig
+from egress.model.file_access import FileMode
 from egress.resources import load_resources
 from egress.start_warnings import start_warnings
 from tests.files import make_directory
@@ -67,3 +68,20 @@ class StartWarningsTests(SynchronousTestCase):
         (warning,) = self.warnings(secrets=secrets)
         self.assertIn("--secrets: the secret bad cannot be read: its file", warning)
         self.assertIn("503", warning)
+
+    def test_permissions_of_the_audit_log(self) -> None:
+        """The permissions of an existing file do not change."""
+        path = self.write("audit log", "")
+        self.assertEqual(self.warnings(audit_log=str(path)), [])
+        group = path.stat().st_gid
+        self.assertEqual(
+            self.warnings(audit_log=str(path), audit_log_mode=FileMode.GROUP_READS, audit_log_group=group + 1),
+            [
+                f"--audit-log-mode: the file exists with the mode 600: run chmod 640 '{path}'",
+                f"--audit-log-group: the file exists with the group {group}: run chgrp {group + 1} '{path}'",
+            ],
+        )
+        path.chmod(0o640)
+        given = {"audit_log_mode": FileMode.GROUP_READS, "audit_log_group": group}
+        for target in (path, self.directory / "absent", "/dev/null"):
+            self.assertEqual(self.warnings(audit_log=str(target), **given), [])

@@ -12,7 +12,9 @@ from egress.config.listener import Listener
 from egress.config.model import MIB, AuditFailure, ConfigError, IPNetwork, parse_listeners
 from egress.model import text_converters as setting_text
 from egress.model.converters import checked, file_text, port
+from egress.model.converters import not_negative as _not_negative
 from egress.model.converters import positive as _positive
+from egress.model.file_access import FileAccess, FileMode
 from egress.model.log_format import LogFormat, LogThreshold
 
 
@@ -38,6 +40,8 @@ class AuthzServiceConfig:
     @ivar allow_address: ranges to which C{private_addresses = "deny"} of the policy does not apply.
     @ivar body_limit: the maximum length of the request content in an authorization request, in bytes.
     @ivar audit_log: a file, or C{"-"} for standard output; C{None}: no audit log.
+    @ivar audit_log_mode: the mode of that file, if the service creates it.
+    @ivar audit_log_group: the id of the group of that file, if the service creates it; C{None}: the system chooses it.
     @ivar audit_failure: what to do while the audit log cannot be written.
     @ivar log_format: the format of the log that C{twistd} writes.
     @ivar log_level: the lowest level of the records in that log.
@@ -58,6 +62,8 @@ class AuthzServiceConfig:
     allow_address: tuple[IPNetwork, ...] = ()
     body_limit: int = attrs.field(default=16 * MIB, validator=_positive)
     audit_log: str | None = None
+    audit_log_mode: FileMode = FileMode.OWNER
+    audit_log_group: int | None = attrs.field(default=None, validator=attrs.validators.optional(_not_negative))
     audit_failure: AuditFailure = AuditFailure.CONTINUE
     log_format: LogFormat = LogFormat.TEXT
     log_level: LogThreshold = LogThreshold.INFO
@@ -74,6 +80,11 @@ class AuthzServiceConfig:
         @raise egress.config.model.ConfigError: with the name of the field and the fix.
         """
         contradictions.check(self, contradictions.AUTHZ_SERVICE)
+
+    @property
+    def audit_access(self) -> FileAccess:
+        """The permissions of the audit log."""
+        return FileAccess(self.audit_log_mode, self.audit_log_group)
 
     @property
     def request_limit(self) -> int:

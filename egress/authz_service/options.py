@@ -84,6 +84,8 @@ AUTHZ_SERVICE_OPTIONS: Final[tuple[Option, ...]] = (
         fields=("drain_timeout",),
     ),
     _shared("audit-log", help="The audit log: one line of JSON for each authorization request. - is standard output."),
+    _shared("audit-log-mode"),
+    _shared("audit-log-group"),
     _shared(
         "audit-failure",
         help="What to do while the audit log cannot be written, for example on a full disk. continue: continue, and "

@@ -78,7 +78,7 @@ class EgressAuthzService(Service):
         self._config = config
         self.metrics = AuthzServiceMetrics()
         self.checks: dict[str, Check] = {}
-        log = None if config.audit_log is None else configured_audit(config.audit_log)
+        log = None if config.audit_log is None else configured_audit(config.audit_log, config.audit_access)
         self._sinks = AuditSinks(self.metrics, audit, log)
         self._watch: PolicyWatch | None = None
         self._reads = Threads(reactor, "files", 1)

@@ -21,6 +21,27 @@ AUDIT_OPTIONS: Final = (
         clear=_NONE,
     ),
     Option(
+        name="audit-log-mode",
+        group="Operation",
+        metavar="600|640|660",
+        help="The mode of the audit log file, whenever it is created: 600 for its owner, 640 if its group reads it, "
+        "660 if its group also writes it.",
+        default="600",
+        fields=("audit_log_mode",),
+        parse=values.file_mode,
+    ),
+    Option(
+        name="audit-log-group",
+        group="Operation",
+        metavar="GROUP",
+        help="The group of the audit log file, whenever it is created: a name or an id. The user of the process must "
+        "be in this group.",
+        default="none",
+        fields=("audit_log_group",),
+        parse=values.group,
+        clear=_NONE,
+    ),
+    Option(
         name="audit-store",
         group="Operation",
         metavar="LOCATION",

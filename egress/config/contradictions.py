@@ -116,6 +116,11 @@ _NO_AUDIT_OR_STORE: Final = Contradiction(
     lambda config: _NO_AUDIT.holds(config) and config.audit_store is None,
     "has no effect without an audit log: set {audit_log} or {audit_store}",
 )
+_NO_AUDIT_FILE: Final = _unused(
+    lambda config: config.audit_log in (None, "-"),
+    "has no effect without an audit log in a file: set {audit_log} to a file",
+    *("audit_log_mode", "audit_log_group"),
+)
 _NO_METRICS: Final = _unused(
     _missing("metrics_port"),
     "has no effect without a metrics port: set {metrics_port}",
@@ -195,6 +200,7 @@ PROXY: Final = (
         "has no effect without an audit store in PostgreSQL: set {audit_store} to a postgresql:// URL",
         *("audit_store_password", "audit_spool_size"),
     ),
+    *_NO_AUDIT_FILE,
     *_NO_METRICS,
     Contradiction(
         "admin",
@@ -247,4 +253,4 @@ RULES_DECIDE: Final = _unused(
     *("authz_cache", "authz_max_ttl", "authz_max_stale"),
 )
 
-AUTHZ_SERVICE: Final = (_NO_AUDIT, *_NO_METRICS)
+AUTHZ_SERVICE: Final = (_NO_AUDIT, *_NO_AUDIT_FILE, *_NO_METRICS)

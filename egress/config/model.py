@@ -27,6 +27,7 @@ from egress.model.converters import ConfigError as ConfigError
 from egress.model.converters import not_negative as _not_negative
 from egress.model.converters import positive as _positive
 from egress.model.dns_server import DnsServer
+from egress.model.file_access import FileAccess, FileMode
 from egress.model.log_format import LogFormat, LoggedRequests, LogThreshold
 from egress.model.no_proxy import Bypass
 from egress.model.recorded_headers import AuditHeaders
@@ -266,6 +267,8 @@ class ProxyConfig:
     @ivar deny_address: ranges that it refuses in addition to its own, even if C{allow_address} contains them.
     @ivar allow_ports: ranges of permitted destination ports; empty: every port.
     @ivar audit_log: a file, or C{"-"} for standard output; C{None}: no audit log.
+    @ivar audit_log_mode: the mode of that file, if the proxy creates it.
+    @ivar audit_log_group: the id of the group of that file, if the proxy creates it; C{None}: the system chooses it.
     @ivar audit_store: the audit store, as C{sqlite:FILE} or a C{postgresql://} URL; C{None}: no audit store.
     @ivar audit_store_password: the password for the server of the audit store.
     @ivar audit_store_required: whether a proxy that cannot open the audit store does not start.
@@ -335,6 +338,8 @@ class ProxyConfig:
     deny_address: tuple[IPNetwork, ...] = ()
     allow_ports: tuple[range, ...] = ()
     audit_log: str | None = None
+    audit_log_mode: FileMode = FileMode.OWNER
+    audit_log_group: int | None = attrs.field(default=None, validator=attrs.validators.optional(_not_negative))
     audit_store: str | None = None
     audit_store_password: str | None = attrs.field(default=None, repr=False)
     audit_store_required: bool = True
@@ -363,6 +368,11 @@ class ProxyConfig:
         @raise ConfigError: names the field and the remedy.
         """
         contradictions.check(self, contradictions.PROXY)
+
+    @property
+    def audit_access(self) -> FileAccess:
+        """The permissions of the audit log."""
+        return FileAccess(self.audit_log_mode, self.audit_log_group)
 
     @property
     def over_body_limit(self) -> OversizeBody:

@@ -24,8 +24,14 @@ from egress.model.authority import UpstreamProxy
 from egress.model.client_tls import ClientTls
 from egress.model.converters import BadValue as BadValue
 from egress.model.converters import choice, network, parse_port, parse_ports
+from egress.model.file_access import FileMode
 from egress.model.log_format import LogFormat, LoggedRequests, LogThreshold
 from egress.model.recorded_headers import AuditHeaders
+
+try:
+    import grp
+except ImportError:  # pragma: no cover - not on Windows
+    grp = None  # type: ignore[assignment]
 
 _E = TypeVar("_E", bound=enum.Enum)
 
@@ -117,6 +123,7 @@ resolve: Final = _one_of(Resolve)
 client_tls: Final = _one_of(ClientTls)
 log_format: Final = _one_of(LogFormat)
 log_level: Final = _one_of(LogThreshold)
+_FILE_MODE: Final = _one_of(FileMode)
 log_requests: Final = _one_of(LoggedRequests)
 
 
@@ -296,6 +303,23 @@ def directory(text: str, place: ParseContext) -> Path:
     except OSError as error:
         raise BadValue(f"must be an accessible directory: {error.strerror}") from error
     return path
+
+
+def file_mode(text: str, place: ParseContext) -> FileMode:
+    """Parse the mode of a log file; a leading zero is optional."""
+    return _FILE_MODE(text.removeprefix("0"), place)
+
+
+def group(text: str, place: ParseContext) -> int:
+    """Find a group by its name or its id."""
+    if text.isascii() and text.isdecimal():
+        return int(text)
+    if grp is None:  # pragma: no cover - not on Windows
+        raise BadValue("this system has no groups: remove it")
+    try:
+        return grp.getgrnam(text).gr_gid
+    except (KeyError, ValueError) as error:
+        raise BadValue("there is no such group: create it, or write its id") from error
 
 
 def log_file(text: str, place: ParseContext) -> str:

@@ -22,6 +22,7 @@ from zope.interface import implementer
 
 from egress.config.model import STDOUT, ConfigError
 from egress.interfaces import IAuditSink
+from egress.model.file_access import PRIVATE, FileAccess
 from egress.model.phases import durations
 from egress.model.record import ExchangeRecord
 from egress.model.redact import redact_url
@@ -109,16 +110,24 @@ class LineFile:
     A file that is moved or removed, for example by C{logrotate(8)}, is created again under its name within a second.
 
     @param path: the file; C{None} appends to C{descriptor}, which the caller continues to own.
+    @param access: the permissions of the file, whenever it is created.
     @raise OSError: when the file cannot be opened.
     """
 
-    def __init__(self, path: Path | None, descriptor: int = 1, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        descriptor: int = 1,
+        clock: Callable[[], float] = time.monotonic,
+        access: FileAccess = PRIVATE,
+    ) -> None:
         self._path = path
+        self._access = access
         self._clock = clock
         self._pending = bytearray()
         # _inside: the last byte written is inside a line; _torn: the rest of that line is lost.
         self._inside = self._torn = False
-        self._adopt(descriptor if path is None else open_log(path))
+        self._adopt(descriptor if path is None else open_log(path, access))
 
     def _adopt(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -159,7 +168,7 @@ class LineFile:
         """
         if self._path is None:
             return
-        descriptor = open_log(self._path)
+        descriptor = open_log(self._path, self._access)
         os.close(self._descriptor)
         self._adopt(descriptor)
         self._inside = self._torn = False
@@ -229,13 +238,17 @@ class JsonLinesAudit:
     """An audit sink that writes one JSON line for each record.
 
     @param target: a file, C{"-"} for standard output, or a callable that receives each line.
+    @param access: the permissions of the file.
     @raise OSError: when the file cannot be opened.
     @ivar lost: the number of lines that could not be written.
     @ivar fault: the reason why the last line could not be written; C{None} if it was written.
     """
 
     def __init__(
-        self, target: str | Path | Callable[[bytes], object], clock: Callable[[], float] = time.monotonic
+        self,
+        target: str | Path | Callable[[bytes], object],
+        clock: Callable[[], float] = time.monotonic,
+        access: FileAccess = PRIVATE,
     ) -> None:
         self.lost = 0
         self.fault: str | None = None
@@ -247,7 +260,7 @@ class JsonLinesAudit:
         if callable(target):
             self._write = target
         else:
-            self._file = LineFile(None if target == STDOUT else Path(target), clock=clock)
+            self._file = LineFile(None if target == STDOUT else Path(target), clock=clock, access=access)
             self._write = self._file.write
 
     def write(self, record: ExchangeRecord) -> None:
@@ -303,20 +316,23 @@ class JsonLinesAudit:
         self._unlogged = 0
 
 
-def open_audit(target: str) -> JsonLinesAudit:
-    """Open the audit log that C{ProxyConfig.audit_log} names.
-
-    @raise OSError: when it cannot be opened.
-    """
-    return JsonLinesAudit(target)
-
-
-def configured_audit(target: str) -> JsonLinesAudit:
+def configured_audit(target: str, access: FileAccess = PRIVATE) -> JsonLinesAudit:
     """Open the audit log of a configuration.
 
+    @param target: C{ProxyConfig.audit_log}.
+    @param access: the permissions of the file.
     @raise ConfigError: if it cannot be opened; it names the option and the fix.
     """
+    _check_group(access.group)
     try:
-        return open_audit(target)
+        return JsonLinesAudit(target, access=access)
     except OSError as error:
         raise ConfigError("--audit-log", target, f"cannot be written to: {error.strerror}") from error
+
+
+def _check_group(group: int | None) -> None:
+    """Check that this process can give a file to a group, also if the file exists now and is created again later."""
+    if group is not None and os.geteuid() != 0 and group not in (os.getegid(), *os.getgroups()):
+        raise ConfigError(
+            "--audit-log-group", str(group), "the user of this process is not in this group: add the user to the group"
+        )

@@ -24,6 +24,8 @@ from secrets import token_hex
 from types import TracebackType
 from typing import BinaryIO, Final, NoReturn
 
+from egress.model.file_access import PRIVATE, FileAccess
+
 # The maximum number of links to follow, as in Linux (path_resolution(7)) but lower.
 _MAX_LINKS: Final = 8
 _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
@@ -278,13 +280,14 @@ def _write_through(path: Path, folder: Folder, content: bytes) -> None:
             rest = rest[file.write(rest) :]
 
 
-def open_log(path: Path) -> int:
-    """Open a log for appending, or create it with permissions for only its owner.
+def open_log(path: Path, access: FileAccess = PRIVATE) -> int:
+    """Open a log for appending, or create it.
 
     A regular file, a FIFO and a device are accepted.  A symbolic link is followed only if only its directory's owner
     can write to that directory.  The same rule applies to each link it points to.  Thus no file is created at a
     location that another user's link selects.
 
+    @param access: the permissions of a file that is created; an existing file keeps its permissions.
     @return: the descriptor.
     @raise UnsafeFile: if another user could have created the file.
     @raise OSError: if it cannot be opened.
@@ -293,7 +296,7 @@ def open_log(path: Path) -> int:
     for _ in range(_MAX_LINKS):
         with Folder(path.parent) as folder:
             try:
-                descriptor = os.open(path.name, flags | os.O_CREAT | os.O_NOFOLLOW, 0o600, dir_fd=folder.descriptor)
+                descriptor = _open_or_create(folder.descriptor, path.name, flags | os.O_NOFOLLOW, access)
             except OSError as error:
                 if error.errno != errno.ELOOP:
                     raise
@@ -310,6 +313,26 @@ def open_log(path: Path) -> int:
             return os.open(path, flags)
         path = path.parent / os.readlink(path)
     raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+
+
+def _open_or_create(folder: int, name: str, flags: int, access: FileAccess) -> int:
+    """Open a file, or create it with its permissions."""
+    while True:
+        with suppress(FileNotFoundError):
+            return os.open(name, flags, dir_fd=folder)
+        # Another process can create or remove the file between these two calls.
+        with suppress(FileExistsError):
+            descriptor = os.open(name, flags | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=folder)
+            break
+    try:
+        if access.group is not None:
+            os.fchown(descriptor, -1, access.group)
+        os.fchmod(descriptor, access.bits)
+    except OSError:
+        os.close(descriptor)
+        os.unlink(name, dir_fd=folder)
+        raise
+    return descriptor
 
 
 def _checked(path: Path, directory: os.stat_result, descriptor: int) -> None:

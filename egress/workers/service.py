@@ -26,6 +26,7 @@ from egress import parts
 from egress.config.model import STDOUT, AuditFailure, ConfigError, ProxyConfig
 from egress.inputs import load_inputs
 from egress.model.errors import WorkerFailed
+from egress.model.file_access import FileMode
 from egress.observability.audit_log import JsonLinesAudit
 from egress.observability.collectors import SourceCounter
 from egress.observability.health import STOPPING, Coalesced, Page, ops_site_of
@@ -108,7 +109,9 @@ class WorkerPool(Service):
             # Several processes can append to a file without mixing their lines, but not to anything else: the workers
             # send their lines to the supervisor.
             self._audit = JsonLinesAudit(config.audit_log)
-            self._worker_config = attrs.evolve(config, audit_log=STDOUT)
+            self._worker_config = attrs.evolve(
+                config, audit_log=STDOUT, audit_log_mode=FileMode.OWNER, audit_log_group=None
+            )
         self._reloader = Reloader(DeferredLock(), self._reads, self._load_resources, self._reload_workers)
         self._backend = WorkerAdminBackend(self._running, time.time)
         self.policies = WorkerPolicies(self._running)

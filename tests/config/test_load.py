@@ -26,6 +26,7 @@ from egress.config.model import (
 )
 from egress.config.options import BY_NAME, OPTIONS
 from egress.model.authority import Authority, UpstreamProxy
+from egress.model.file_access import FileAccess, FileMode
 from egress.model.no_proxy import Bypass
 from egress.tls.origin_policy import load_origin_policies
 from tests.files import make_directory
@@ -180,6 +181,23 @@ class CommandLineTests(LoadTests):
         config = self.load({"audit-failure": ["deny"], "audit-store": ["sqlite:audit.db"], "audit-store-size": ["2m"]})
         self.assertEqual((config.audit_store, config.audit_store_size), (location, 2 * 1024 * 1024))
         self.assertIs(self.load({"audit-failure": ["continue"]}).audit_failure, AuditFailure.CONTINUE)
+
+    def test_audit_log_permissions(self) -> None:
+        """The group is a name or an id."""
+        log = str(self.directory / "audit.jsonl")
+        for group in ("root", "0"):
+            config = self.load({"audit-log": [log], "audit-log-mode": ["0640"], "audit-log-group": [group]})
+            self.assertEqual(config.audit_access, FileAccess(FileMode.GROUP_READS, 0))
+        self.assertEqual(self.load({"audit-log": [log]}).audit_access, FileAccess())
+        self.refuse(
+            "--audit-log-group 'no such group': there is no such group: create it, or write its id",
+            {"audit-log": [log], "audit-log-group": ["no such group"]},
+        )
+        for mode in ("644", "777", "0o640", "x", "040"):
+            with self.subTest(mode):
+                self.refuse(
+                    f"--audit-log-mode {mode!r}: choose 600, 640 or 660", {"audit-log": [log], "audit-log-mode": [mode]}
+                )
 
     def test_shadows(self) -> None:
         """Only one shadow authorizer is allowed, and a shadow log needs one."""

@@ -16,9 +16,11 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from egress.config.model import ConfigError
 from egress.interfaces import IAuditSink
+from egress.model.file_access import FileAccess, FileMode
 from egress.observability import audit_log as audit
-from egress.observability.audit_log import JsonLinesAudit, LineFile, LinesLost, audit_line, open_audit
+from egress.observability.audit_log import JsonLinesAudit, LineFile, LinesLost, audit_line, configured_audit
 from tests.files import disk_full, would_block
 from tests.observability.records import ALLOWED, REFUSED
 
@@ -365,7 +367,7 @@ class JsonLinesAuditTests(SynchronousTestCase):
 
     def test_file(self) -> None:
         path = Path(self.mktemp())
-        sink = open_audit(str(path))
+        sink = configured_audit(str(path))
         sink.write(ALLOWED)
         path.unlink()
         sink.reopen()
@@ -374,14 +376,38 @@ class JsonLinesAuditTests(SynchronousTestCase):
         self.assertEqual(path.read_bytes(), audit_line(REFUSED))
 
     def test_cannot_be_opened(self) -> None:
-        with self.assertRaises(OSError):
-            open_audit(os.path.join(self.mktemp(), "absent"))
+        path = os.path.join(self.mktemp(), "absent")
+        error = self.assertRaises(ConfigError, configured_audit, path)
+        self.assertEqual(str(error), f"--audit-log {path!r}: cannot be written to: No such file or directory")
+
+    def test_permissions(self) -> None:
+        """The file has them whenever it is created, for example after a rotation."""
+        path = Path(self.mktemp())
+        sink = configured_audit(str(path), FileAccess(FileMode.GROUP_READS, os.getgid()))
+        self.addCleanup(sink.close)
+        sink.write(ALLOWED)
+        self.assertEqual(stat.S_IMODE(path.stat().st_mode), 0o640)
+        path.unlink()
+        sink.reopen()
+        self.assertEqual((stat.S_IMODE(path.stat().st_mode), path.stat().st_gid), (0o640, os.getgid()))
+
+    def test_group_of_other_users(self) -> None:
+        """A process without privileges cannot give a file to a group of which its user is no member."""
+        self.patch(os, "geteuid", lambda: 1000)
+        self.patch(os, "getegid", lambda: 1000)
+        self.patch(os, "getgroups", lambda: [4])
+        error = self.assertRaises(ConfigError, configured_audit, self.mktemp(), FileAccess(group=5))
+        self.assertEqual(error.option, "--audit-log-group")
+        with mock.patch.object(os, "fchown") as fchown:
+            for group in (4, 1000):
+                configured_audit(self.mktemp(), FileAccess(group=group)).close()
+        self.assertEqual([call.args[2] for call in fchown.call_args_list], [4, 1000])
 
     def test_standard_output(self) -> None:
         opened: list[object] = []
 
         class Recorder(LineFile):
-            def __init__(self, path: Path | None, clock: object) -> None:
+            def __init__(self, path: Path | None, clock: object, access: object) -> None:
                 opened.append(path)
 
         self.patch(audit, "LineFile", Recorder)

@@ -7,9 +7,11 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from egress.model.file_access import FileAccess, FileMode
 from egress.runtime import safe_files
 from egress.runtime.safe_files import (
     Folder,
@@ -335,6 +337,38 @@ class LogTests(FilesTestCase):
             return os.fstat(descriptor)
         finally:
             os.close(descriptor)
+
+    def test_permissions(self) -> None:
+        """A file gets its permissions when it is created, regardless of the umask; an existing file keeps its own."""
+        self.addCleanup(os.umask, os.umask(0o077))
+        path = self.private / "audit.log"
+        access = FileAccess(FileMode.GROUP_WRITES, os.getgid())
+        os.close(open_log(path, access))
+        self.assertEqual((stat.S_IMODE(path.stat().st_mode), path.stat().st_gid), (0o660, os.getgid()))
+        os.close(open_log(path))
+        self.assertEqual(stat.S_IMODE(path.stat().st_mode), 0o660)
+
+    def test_permissions_that_cannot_be_set(self) -> None:
+        """No file with other permissions remains."""
+        path = self.private / "audit.log"
+        with mock.patch.object(os, "fchown", side_effect=PermissionError):
+            self.assertRaises(PermissionError, open_log, path, FileAccess(group=5))
+        self.assertFalse(path.exists())
+
+    def test_created_by_another_process(self) -> None:
+        """Workers create the file concurrently."""
+        path = self.private / "audit.log"
+        really_open, left = os.open, ["x"]
+
+        def opened(name: Any, flags: int, *arguments: Any, **named: Any) -> int:
+            if flags & os.O_EXCL and left:
+                left.clear()
+                path.write_text("first\n", "utf-8")
+            return really_open(name, flags, *arguments, **named)
+
+        with mock.patch.object(os, "open", opened):
+            self.write(path)
+        self.assertEqual(path.read_text("utf-8"), "first\nline\n")
 
     def test_regular_file(self) -> None:
         for directory in (self.private, self.shared):

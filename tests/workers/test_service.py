@@ -429,7 +429,7 @@ class AuditTests(WorkersTestCase):
         for target in (str(fifo), "-", "/dev/null"):
             with self.subTest(target):
                 self.setUp()
-                workers = self.start(audit_log=target)
+                workers = self.start(audit_log=target, **({} if target == "-" else {"audit_log_mode": "640"}))
                 self.assertEqual([self.reactor.spec(index).config.audit_log for index in range(2)], ["-", "-"])
                 stopped = workers.stopService()
                 for index in range(2):
