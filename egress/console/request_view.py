@@ -1,0 +1,209 @@
+"""One request, as its page shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import attrs
+
+from egress.console import formats
+from egress.console.destinations_view import live_link
+from egress.console.live_view import verdict_kind, verdict_text
+from egress.console.paths import ROOT, with_query
+from egress.model import phases
+from egress.model.redact import REDACTED
+from egress.store.row import host_and_path
+
+WIDTH: Final = 1000
+"""The width of the timeline, in its own units."""
+
+_NARROWEST: Final = 4.0
+_MAX_URL: Final = 6000
+
+_WORDS: Final = {
+    phases.READ: "Read the request",
+    phases.DECISION: "Wait for the decision",
+    phases.DNS: "Resolve the name",
+    phases.CONNECT: "Connect",
+    phases.UPSTREAM_TLS: "TLS with the upstream proxy",
+    phases.UPSTREAM_CONNECT: "Tunnel of the upstream proxy",
+    phases.TLS: "TLS with the origin",
+    phases.REUSED: "Connection of an earlier request",
+    phases.SEND: "Send the content",
+    phases.WAIT: "Wait for the response",
+    phases.RECEIVE: "Receive the response",
+    phases.RELAY: "Relay",
+}
+_OUTCOMES: Final = {"forwarded": "The response of the origin was forwarded.", "denied": "The request was denied."}
+
+
+@attrs.frozen
+class PhaseBar:
+    """One phase in the timeline.
+
+    @ivar name: the name of the phase in the audit log.
+    @ivar words: what the proxy does.
+    @ivar duration: the duration.
+    @ivar left: the begin of the bar.
+    @ivar width: the width of the bar; very short phases remain visible.
+    """
+
+    name: str
+    words: str
+    duration: str
+    left: float
+    width: float
+
+
+@attrs.frozen
+class Fact:
+    """One line of the facts.
+
+    @ivar name: the name.
+    @ivar value: the value.
+    @ivar link: the path of a page about the value; empty if there is none.
+    """
+
+    name: str
+    value: str
+    link: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class RequestView:
+    """One request.
+
+    @ivar id: its id.
+    @ivar method: its method.
+    @ivar url: its redacted URL.
+    @ivar verdict: the verdict.
+    @ivar kind: the kind of its chip.
+    @ivar reason: the reason.
+    @ivar outcome: what happened, in words.
+    @ivar rule: the id of the rule that decided; C{None} if no rule did.
+    @ivar decision: the facts about the decision.
+    @ivar exchange: the facts about the exchange.
+    @ivar bars: the timeline.
+    @ivar total: the duration of the exchange.
+    @ivar request_headers: the header fields of the request; C{None} if they are not recorded.
+    @ivar response_headers: the header fields of the response; C{None} if they are not recorded.
+    @ivar can_be_tried: whether the policy can decide again.
+    @ivar headers_text: the header fields of the request that contain no secret, one on each line.
+    @ivar client: the name of the client; empty if it has none.
+    """
+
+    id: str
+    method: str
+    url: str
+    verdict: str
+    kind: str
+    reason: str
+    outcome: str
+    rule: str | None
+    decision: tuple[Fact, ...]
+    exchange: tuple[Fact, ...]
+    bars: tuple[PhaseBar, ...]
+    total: str
+    request_headers: tuple[tuple[str, str], ...] | None
+    response_headers: tuple[tuple[str, str], ...] | None
+    can_be_tried: bool
+    headers_text: str
+    client: str
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> RequestView:
+        """Make the view of a record of the audit store."""
+        outcome = record["outcome"]
+        request_headers = _headers(record.get("requestHeaders"))
+        return cls(
+            id=record["requestId"],
+            method=record["method"],
+            url=record["url"],
+            verdict=verdict_text(record),
+            kind=verdict_kind(record),
+            reason=record["reason"],
+            outcome=_OUTCOMES.get(outcome, f"The exchange ended with the error {outcome}."),
+            rule=record["ruleId"],
+            decision=tuple(_decision(record)),
+            exchange=tuple(_exchange(record)),
+            bars=_bars(record.get("phases") or (), record["durationMs"]),
+            total=formats.milliseconds(record["durationMs"]),
+            request_headers=request_headers,
+            response_headers=_headers(record.get("responseHeaders")),
+            can_be_tried=bool(record["method"]) and len(record["url"]) <= _MAX_URL,
+            headers_text=_plain(request_headers or ()),
+            client=record["identity"] or "",
+        )
+
+
+def _decision(record: Mapping[str, Any]) -> list[Fact]:
+    rule, by, source = record["ruleId"], record["decidedBy"], record["source"]
+    facts = []
+    if rule is not None:
+        facts.append(Fact("Rule", rule, live_link(("rule", rule))))
+    facts.append(Fact("Decided by", "the proxy itself" if by == "proxy" else by))
+    if source is not None:
+        facts.append(Fact("Source", source))
+    if record["observed"] is not None:
+        facts.append(Fact("Observe mode", f"enforced, the verdict would be {record['observed']}"))
+    facts.append(Fact("Decision time", formats.milliseconds(record["decisionMs"])))
+    facts.append(Fact("Outcome", record["outcome"], live_link(("outcome", record["outcome"]))))
+    return facts
+
+
+def _exchange(record: Mapping[str, Any]) -> list[Fact]:
+    host, _ = host_and_path(record["url"])
+    status, identity = record["status"], record["identity"]
+    address = record["client"].rpartition(":")[0].strip("[]")
+    facts = [
+        Fact("Time", f"{formats.day(record['time'])} {formats.clock_time(record['time'])} UTC"),
+        Fact("Client", record["client"], live_link(("client", address))),
+    ]
+    if identity is not None:
+        facts.append(Fact("Client name", identity, live_link(("client", identity))))
+    if host:
+        facts.append(Fact("Host", host, live_link(("host", host))))
+    facts += [
+        Fact("Stage", record["stage"]),
+        Fact("Status", "none: the connection was closed" if status is None else str(status)),
+        Fact("Sent", formats.size(record["bytesSent"])),
+        Fact("Received", formats.size(record["bytesReceived"])),
+    ]
+    if record["upstream"] is not None:
+        facts.append(Fact("Upstream proxy", record["upstream"]))
+    facts.append(Fact("Address", record["address"] or "no connection to an address"))
+    facts.append(Fact("Request id", record["requestId"]))
+    return facts
+
+
+def _bars(found: Sequence[Sequence[Any]], total: float) -> tuple[PhaseBar, ...]:
+    """Lay the phases out on the timeline, each after the other."""
+    whole = max(total, sum(each for _, each in found)) or 1.0
+    bars, since = [], 0.0
+    for name, each in found:
+        width = max(_NARROWEST, each / whole * WIDTH)
+        left = min(since / whole * WIDTH, WIDTH - width)
+        bars.append(
+            PhaseBar(
+                name, _WORDS.get(name, name), formats.milliseconds(each), round(max(0.0, left), 1), round(width, 1)
+            )
+        )
+        since += each
+    return tuple(bars)
+
+
+def _headers(found: Sequence[Sequence[str]] | None) -> tuple[tuple[str, str], ...] | None:
+    return None if found is None else tuple((name, value) for name, value in found)
+
+
+def _plain(headers: Sequence[tuple[str, str]]) -> str:
+    """Return the fields that a request to try can have: complete, and without redacted values."""
+    return "\n".join(
+        f"{name}: {value}" for name, value in headers if name and REDACTED not in value and value.isprintable()
+    )
+
+
+def rule_link(request_id: str) -> str:
+    """Return the path of the page that creates a rule from a request."""
+    return with_query(f"{ROOT}/policy/new-rule", request=request_id)

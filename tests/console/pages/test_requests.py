@@ -1,0 +1,85 @@
+"""Tests for L{egress.console.pages.requests}."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.config.model import ProxyConfig
+from egress.store.filter_language import Condition, Equals
+from egress.store.interfaces import StoreError
+from tests.console.browser import ADMIN, VIEWER, ConsoleBrowser, record
+
+PATH = "/console/requests/abc123"
+ATTACK = "<script>alert(1)</script>\"'"
+POLICY = ProxyConfig(admin="tcp:9099", admin_token=ADMIN, admin_viewer_token=VIEWER, policy=Path("/etc/policy.toml"))
+
+
+class RequestTests(SynchronousTestCase):
+    """The page of one request."""
+
+    def open(self, *records: Any, token: str = ADMIN, **more: Any) -> ConsoleBrowser:
+        browser = ConsoleBrowser(records, **{"config": POLICY, **more})
+        browser.sign_in(token)
+        return browser
+
+    def test_page(self) -> None:
+        browser = self.open(record(phases=[["decision", 0.2]], requestHeaders=[["Accept", "*/*"]]))
+        page = browser.get(PATH)
+        self.assertEqual(page.status, 200)
+        self.assertIn("the path is closed The request was denied.", page.text)
+        self.assertIn("Wait for the decision 0.20 ms", page.text)
+        self.assertIn("Accept */*", page.text)
+        self.assertIn("Response header fields Not recorded.", page.text)
+        given, limit = browser.store.searches[-1]
+        self.assertEqual((given.conditions, limit), ((Condition("id", (Equals("abc123"),)),), 1))
+
+    def test_earlier_records(self) -> None:
+        """Records of earlier versions have neither phases nor header fields."""
+        page = self.open(record()).get(PATH)
+        self.assertEqual(page.status, 200)
+        self.assertIn("No timeline", page.text)
+
+    def test_actions(self) -> None:
+        page = self.open(record(requestHeaders=[["Accept", "*/*"]], identity="ci")).get(PATH)
+        self.assertIn('href="/console/policy/new-rule?request=abc123"', page.body)
+        for name, value in (("method", "GET"), ("client", "ci"), ("headers", "Accept: */*")):
+            self.assertIn(f'name="{name}" value="{value}"', page.body)
+
+    def test_viewers(self) -> None:
+        """They see the request, and no button that changes or tries anything."""
+        page = self.open(record(), token=VIEWER).get(PATH)
+        self.assertEqual(page.status, 200)
+        for words in ("Create a rule", "What would the policy"):
+            self.assertNotIn(words, page.text)
+
+    def test_authorization_service(self) -> None:
+        """Without a policy file, there is nothing to add a rule to."""
+        config = ProxyConfig(admin="tcp:9099", admin_token=ADMIN, authz_url="http://127.0.0.1:9000")
+        page = self.open(record(), config=config).get(PATH)
+        self.assertNotIn("Create a rule", page.text)
+        self.assertIn("What would the policy decide now?", page.text)
+
+    def test_unknown_requests(self) -> None:
+        self.assertEqual(self.open().get(PATH).status, 404)
+        self.assertEqual(self.open(has_store=False).get(PATH).status, 404)
+
+    def test_store_that_cannot_be_read(self) -> None:
+        browser = self.open(record())
+        browser.store.error = StoreError("/a.db: disk I/O error")
+        page = browser.get(PATH)
+        self.assertEqual(page.status, 503)
+        self.assertIn("/a.db: disk I/O error", page.text)
+
+    def test_escapes(self) -> None:
+        """No value of a request or of a policy is markup."""
+        names = ("requestId", "client", "identity", "method", "url", "verdict", "outcome", "reason", "observed")
+        values: dict[str, Any] = {name: ATTACK + name for name in (*names, "decidedBy", "ruleId", "source", "upstream")}
+        headers = [[ATTACK, ATTACK]]
+        attack = record(**values, phases=[[ATTACK, 1.0]], requestHeaders=headers, responseHeaders=headers)
+        page = self.open(attack).get(PATH)
+        self.assertEqual(page.status, 200)
+        self.assertNotIn("<script>alert", page.body)
+        self.assertNotIn("'", page.body)

@@ -1,0 +1,87 @@
+"""Tests for L{egress.console.request_view}."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.console.request_view import WIDTH, RequestView, rule_link
+from egress.model.phases import PHASES
+from tests.console.browser import record
+
+
+def view(**values: Any) -> RequestView:
+    return RequestView.of(record(**values))
+
+
+class ViewTests(SynchronousTestCase):
+    """The view of a record."""
+
+    def facts(self, found: RequestView) -> dict[str, tuple[str, str]]:
+        return {fact.name: (fact.value, fact.link) for fact in (*found.decision, *found.exchange)}
+
+    def test_facts(self) -> None:
+        found = view(identity="ci", upstream="proxy:3128", address="192.0.2.1", source="cache", observed="deny")
+        facts = self.facts(found)
+        self.assertEqual(facts["Rule"], ("no-admin", "/console/live?q=rule%3Ano-admin"))
+        self.assertEqual(facts["Host"], ("api.example", "/console/live?q=host%3Aapi.example"))
+        self.assertEqual(facts["Client name"], ("ci", "/console/live?q=client%3Aci"))
+        self.assertEqual(facts["Upstream proxy"][0], "proxy:3128")
+        self.assertEqual((facts["Source"][0], facts["Address"][0]), ("cache", "192.0.2.1"))
+        self.assertEqual(facts["Observe mode"][0], "enforced, the verdict would be deny")
+        self.assertEqual((facts["Received"][0], facts["Decision time"][0]), ("120 B", "0.20 ms"))
+        self.assertEqual(found.client, "ci")
+
+    def test_missing_values(self) -> None:
+        found = view(
+            ruleId=None, decidedBy="proxy", decisionMs=None, status=None, method="", url="", outcome="bad-request"
+        )
+        facts = self.facts(found)
+        self.assertNotIn("Rule", facts)
+        self.assertNotIn("Host", facts)
+        self.assertEqual(facts["Decided by"][0], "the proxy itself")
+        self.assertEqual(facts["Status"][0], "none: the connection was closed")
+        self.assertIn("bad-request", found.outcome)
+        self.assertFalse(found.can_be_tried)
+        self.assertEqual((found.bars, found.request_headers, found.response_headers), ((), None, None))
+
+    def test_ipv6_clients(self) -> None:
+        self.assertIn("client%3A2001%3Adb8%3A%3A1", self.facts(view(client="[2001:db8::1]:4000"))["Client"][1])
+
+    def test_timeline(self) -> None:
+        found = view(durationMs=10.0, phases=[["request", 1.0], ["decision", 4.0], ["wait", 5.0]])
+        self.assertEqual([(bar.left, bar.width) for bar in found.bars], [(0, 100), (100, 400), (500, 500)])
+        self.assertEqual([bar.duration for bar in found.bars], ["1.0 ms", "4.0 ms", "5.0 ms"])
+
+    def test_short_and_long_phases(self) -> None:
+        """Every bar is visible, and inside of the timeline."""
+        for phases in ([["wait", 1000.0], ["receive", 0.0]], [["dns", 5.0], ["wait", 20.0]], [["request", 0.0]]):
+            for bar in view(durationMs=1.0, phases=phases).bars:
+                with self.subTest(phases):
+                    self.assertGreaterEqual(bar.width, 4)
+                    self.assertGreaterEqual(bar.left, 0)
+                    self.assertLessEqual(bar.left + bar.width, WIDTH + 0.1)
+        self.assertEqual(view(durationMs=0.0, phases=[["request", 0.0]]).bars[0].duration, "0.00 ms")
+
+    def test_words(self) -> None:
+        """Each phase has words; the name of an unknown one is shown."""
+        for name in PHASES:
+            self.assertNotEqual(view(phases=[[name, 1.0]]).bars[0].words, name)
+        self.assertEqual(view(phases=[["new", 1.0]]).bars[0].words, "new")
+
+    def test_headers(self) -> None:
+        headers = [["Accept", "*/*"], ["Authorization", "Bearer REDACTED"], ["X", "a\rb"], ["", "3 more fields"]]
+        found = view(requestHeaders=headers, responseHeaders=[])
+        self.assertEqual(found.request_headers, tuple(map(tuple, headers)))
+        self.assertEqual(found.response_headers, ())
+        # A request to try has no redacted values.
+        self.assertEqual(found.headers_text, "Accept: */*")
+
+    def test_long_urls(self) -> None:
+        """A form has a limit."""
+        self.assertFalse(view(url="http://a.test/" + "x" * 7000).can_be_tried)
+        self.assertTrue(view().can_be_tried)
+
+    def test_link(self) -> None:
+        self.assertEqual(rule_link("a&b"), "/console/policy/new-rule?request=a%26b")
