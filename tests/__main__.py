@@ -47,9 +47,11 @@ ALIKE = frozenset(
         *("browsers", "completion", "doctor", "existing_settings", "init", "isolate", "isolate_sandbox"),
         *(
             "activation",
+            "audit_spool",
             "container",
             "github_action",
             "node_example",
+            "postgresql",
             "prometheus",
             "proxy_protocol",
             "systemd",

@@ -81,7 +81,7 @@ def _size(names: Sequence[str]) -> int | None:
 def _stored(location: str, reading: Progress) -> Iterator[bytes]:
     """Yield the records of an audit store as lines of an audit log, the oldest first."""
     try:
-        store = store_to_read(location, _password())
+        store = store_to_read(location, _password(location))
         try:
             for fields in store.search(Filter(), None, True):
                 line = fields_line(fields)
@@ -93,10 +93,11 @@ def _stored(location: str, reading: Progress) -> Iterator[bytes]:
         raise Misused(str(error)) from error
 
 
-def _password() -> str | None:
+def _password(location: str) -> str | None:
     """Return the password for the server of an audit store, from the variables of the proxy."""
+    fields = ("audit_store", "audit_store_password")
     try:
-        return load_config({}, os.environ, only=("audit_store_password",)).audit_store_password
+        return load_config({"audit-store": [location]}, os.environ, only=fields).audit_store_password
     except ConfigError as error:
         raise Misused(str(error)) from error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta, timezone
 from typing import Any, Final
 
 from egress.model.record import ExchangeRecord
@@ -41,6 +42,9 @@ _COLUMNS: Final = {
     "responseHeaders": "response_headers",
 }
 
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_MILLISECOND: Final = timedelta(milliseconds=1)
+
 # The keys whose values are stored as JSON.
 _JSON: Final = ("phases", "requestHeaders", "responseHeaders")
 
@@ -66,8 +70,8 @@ def row_of(record: ExchangeRecord) -> tuple[Any, ...]:
     host, path = host_and_path(fields["url"])
     for key in _JSON:
         fields[key] = None if fields[key] is None else _encode(fields[key])
-    # Rounded as the time of an audit line.
-    time_ms = round(record.time * 1_000_000) // 1000
+    # Rounded as the time of an audit line: a product of floats would sometimes be the next millisecond.
+    time_ms = (datetime.fromtimestamp(record.time, timezone.utc) - _EPOCH) // _MILLISECOND
     values = (time_ms, record.client.address, host, path, *(fields[key] for key in _COLUMNS))
     # Lone surrogates cannot be stored.
     return tuple(

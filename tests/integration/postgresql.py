@@ -119,6 +119,11 @@ class Server:
             assert self._process.poll() is None and time.monotonic() < deadline, log_text
             time.sleep(0.02)
 
+    @property
+    def is_running(self) -> bool:
+        """Whether the server runs."""
+        return self._process.poll() is None
+
     def kill(self) -> None:
         """Kill all processes of the server, which then has lost every connection."""
         processes = self._processes()

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 
 import attrs
+from hypothesis import given
+from hypothesis import strategies as some
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.observability.audit_log import audit_line
+from egress.observability.audit_log import audit_line, written_time
 from egress.store.row import INSERTED, SELECTED, document_of, host_and_path, row_of
 from tests.observability.records import ALLOWED, REFUSED
 
@@ -17,11 +19,17 @@ class RowTests(SynchronousTestCase):
 
     def test_same_fields_as_the_audit_log(self) -> None:
         headers = attrs.evolve(ALLOWED, request_headers=(("Accept", "\u20ac"),), response_headers=())
-        for record in (ALLOWED, REFUSED, headers, attrs.evolve(ALLOWED, time=1_700_000_000.9999996)):
+        times = (1_700_000_000.9999996, 1_727_322_286.6659994)
+        for record in (ALLOWED, REFUSED, headers, *(attrs.evolve(ALLOWED, time=time) for time in times)):
             with self.subTest(record):
                 row = dict(zip(INSERTED, row_of(record), strict=True))
                 document = document_of([row[name] for name in SELECTED])
                 self.assertEqual(list(document.items()), list(json.loads(audit_line(record)).items()))
+
+    @given(some.floats(1_600_000_000, 2_600_000_000))
+    def test_same_time_as_the_audit_log(self, seconds: float) -> None:
+        row = row_of(attrs.evolve(ALLOWED, time=seconds))
+        self.assertEqual(written_time(row[0] / 1000), written_time(seconds))
 
     def test_lone_surrogates(self) -> None:
         row = dict(zip(INSERTED, row_of(attrs.evolve(ALLOWED, reason="a\udcff")), strict=True))
