@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from egress.config.model import ProxyConfig
@@ -11,22 +13,28 @@ from egress.observability.request_log import RequestLog
 from egress.proxy.context import AuthzContext, OriginContext, ProxyContext, TunnelContext, head_limits
 from egress.proxy.tls_intercept import TlsIntercept
 from egress.runtime.role import Role
+from egress.store.sink import StoreAudit
 from egress.transport.fair_turns import RoundRobin
 from egress.transport.reactor import IEgressReactor
+from egress.transport.write_through import write_through
 from egress.upstream.address_guard import AddressGuard, is_local_address
 from egress.upstream.connector import Dialer
 from egress.upstream.origins import Origins
 from egress.upstream.pool import OriginPool
-from egress.upstream.resolver import Resolver
+from egress.upstream.proxy_endpoint import UpstreamEndpoint
+from egress.upstream.resolver import Resolver, resolver_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from egress.authz.remote.client import CreateEndpoint
     from egress.console.endpoint import AdminEndpointSite
     from egress.interfaces import IAuthorizer, ILeafSource
     from egress.model.record import ExchangeRecord
     from egress.model.recorded_headers import AuditHeaders
     from egress.policy.rules import RuleSet
+    from egress.runtime.threads import Offload
+    from egress.store.interfaces import IAuditStore
     from egress.tls.reloadable_trust import ReloadableTrust
 
 # Extra seconds beyond the authorizer's own longest deadline when a lease is renewed: the authorizer's deadline passes
@@ -74,6 +82,34 @@ def dialer(
         upstream_https=config.upstream_https,
         bypass=config.bypass,
         resolver=resolver,
+    )
+
+
+def upstream_endpoints(
+    reactor: IEgressReactor, config: ProxyConfig, trust: ReloadableTrust, in_threads: Offload
+) -> CreateEndpoint:
+    """Return the endpoints through the upstream proxy, for a process that serves no client."""
+    resolver = resolver_for(reactor, config, in_threads)
+    guard = address_guard(config, None)
+    return partial(
+        UpstreamEndpoint, dialer(write_through(reactor), config, guard=guard, trust=trust, resolver=resolver)
+    )
+
+
+def store_audit(
+    reactor: IEgressReactor, config: ProxyConfig, store: IAuditStore | None, in_thread: Offload
+) -> StoreAudit | None:
+    """Return the sink that writes to the audit store, if there is one."""
+    if store is None:
+        return None
+    return StoreAudit(
+        reactor,
+        in_thread,
+        store,
+        now=time.time,
+        days=config.audit_store_days,
+        max_bytes=config.audit_store_size,
+        rolls_up=config.admin is not None,
     )
 
 

@@ -17,6 +17,7 @@ import attrs
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.protocol import Factory, Protocol
+from twisted.python.failure import Failure
 
 from egress.authz.chain import shadow_service
 from egress.authz.remote.client import remote_authorizer
@@ -24,6 +25,7 @@ from egress.config.model import STDOUT, ConfigError, ProxyConfig
 from egress.inputs import ca_option
 from egress.model.authority import UpstreamProxy
 from egress.model.errors import AuthorizerUnavailable
+from egress.notify.setup import webhook_of
 from egress.resources import LoadedResources, load_resources
 from egress.runtime.role import DRY_RUN
 from egress.service import EgressProxyService
@@ -111,6 +113,7 @@ def check_configuration(reactor: Any, config: ProxyConfig) -> Generator[Deferred
     finally:
         yield proxy.stopService()
     findings += yield _shadow(reactor, config, resources)
+    findings += yield _webhooks(reactor, config, ReloadableTrust(resources.notify_trust))
     for upstream in dict.fromkeys((config.upstream_http, config.upstream_https)):
         if upstream is not None:
             findings.append((yield _upstream(reactor, upstream)))
@@ -215,6 +218,31 @@ def _shadow(
         yield authorizer.close()
     elapsed = (reactor.seconds() - started) * 1000
     return [Finding(Level.OK, "--shadow-authz-url", f"{service.name} accepts connections ({elapsed:.0f} ms)")]
+
+
+@inlineCallbacks
+def _webhooks(
+    reactor: Any, config: ProxyConfig, trust: ReloadableTrust
+) -> Generator[Deferred[Any], Any, list[Finding]]:
+    """Connect to the receivers of notifications, unless they are contacted through the upstream proxy."""
+    findings = []
+    for target in () if config.notify.via_upstream else config.notify.targets:
+        option = "--notify-url" if target in config.notify.url else "--notify-url-file"
+        webhook = webhook_of(reactor, config, target, trust, _no_upstream)
+        started = reactor.seconds()
+        try:
+            yield webhook.check().addTimeout(_SECONDS, reactor)
+        except Exception:  # noqa: BLE001 - each kind of failure is one finding
+            reason = webhook.explain(Failure())  # type: ignore[no-untyped-call]
+            text = f"{target} cannot be used: {reason}; until it can, no notification is delivered"
+            findings.append(Finding(Level.WARNING, option, text))
+        else:
+            elapsed = (reactor.seconds() - started) * 1000
+            text = f"{target} accepts connections ({elapsed:.0f} ms); to send a message: egress notify test"
+            findings.append(Finding(Level.OK, option, text))
+        finally:
+            webhook.close()
+    return findings
 
 
 def _no_upstream(upstream: object, authority: object) -> NoReturn:

@@ -17,7 +17,7 @@ from egress.tls.origin_trust import OriginTrust
 from egress.tls.pem import TrustError
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class LoadedResources:
     """The loaded content of the files.
 
@@ -25,6 +25,7 @@ class LoadedResources:
     @ivar shadow: the shadow policy, if there is one.
     @ivar trust: the trust for origins and upstream proxies.
     @ivar authz_trust: the trust for the authorization service.
+    @ivar notify_trust: the trust for the receivers of notifications, without settings and certificates for others.
     @ivar secrets: the secrets that decisions may inject into requests, if there are any.
     """
 
@@ -32,6 +33,7 @@ class LoadedResources:
     shadow: RuleSet | None
     trust: OriginTrust
     authz_trust: OriginTrust
+    notify_trust: OriginTrust
     secrets: SecretTable | None = None
 
 
@@ -42,13 +44,20 @@ def load_resources(config: ProxyConfig, *, embedded: bool) -> LoadedResources:
     @param embedded: whether the embedded policy decides.
     @raise ConfigError: naming the invalid value and the fix.
     """
-    trust = _trust(config)
+    trust = plain_trust(config)
     rules: RuleSet | None = None
     if embedded:
         rules, secrets = read_policy(config)
     else:
         secrets = _secrets(config.secrets)
-    return LoadedResources(rules, _shadow(config), _origin_trust(config, trust), _authz_trust(config, trust), secrets)
+    return LoadedResources(
+        rules=rules,
+        shadow=_shadow(config),
+        trust=_origin_trust(config, trust),
+        authz_trust=_authz_trust(config, trust),
+        notify_trust=trust,
+        secrets=secrets,
+    )
 
 
 def read_policy(config: ProxyConfig) -> tuple[RuleSet, SecretTable | None]:
@@ -81,7 +90,11 @@ def _secrets(path: Path | None) -> SecretTable | None:
         raise ConfigError("--secrets", "", str(error)) from error
 
 
-def _trust(config: ProxyConfig) -> OriginTrust:
+def plain_trust(config: ProxyConfig) -> OriginTrust:
+    """Return the trust without settings for single origins, and without a client certificate.
+
+    @raise ConfigError: if the file with further CAs cannot be used.
+    """
     try:
         return OriginTrust(config.extra_ca_certs)
     except TrustError as error:

@@ -25,6 +25,7 @@ from egress.config.model import ProxyConfig
 from egress.inputs import load_inputs
 from egress.interfaces import IAuditSink, IAuthorizer, IPlaceholderNames
 from egress.model.recorded_headers import AuditHeaders
+from egress.notify.setup import NotifyDependencies, notices_of
 from egress.observability.audit_log import JsonLinesAudit
 from egress.observability.audit_sinks import AuditSinks
 from egress.observability.health import STOPPING, Check, NotReady, Readiness, ops_site
@@ -35,7 +36,6 @@ from egress.runtime.ports import PortBinder, described, metrics_endpoint, remove
 from egress.runtime.reload import Reloader
 from egress.runtime.role import WHOLE, Role
 from egress.runtime.threads import Pools
-from egress.store.interfaces import IAuditStore
 from egress.store.sink import StoreAudit
 from egress.tls.ca_watch import CaWatch
 from egress.tls.host_contexts import HostContexts
@@ -72,6 +72,7 @@ class EgressProxyService(Service):
     @ivar explain: explains what the proxy would do with a request, without sending it.
     @ivar admin_backend: the backend of the admin API.
     @ivar policies: the embedded policy that is in use, for the admin API.
+    @ivar notices: reports what happens to the receivers of notifications.
     @ivar store_fault: the reason why the default audit store is not used, with the fix; C{None}: it is, or there is
         none.
     """
@@ -109,8 +110,19 @@ class EgressProxyService(Service):
         self._dialer = parts.dialer(sockets, config, guard=self._guard, trust=self._trust, resolver=resolver)
         self.metrics = Metrics()
         self.store_fault = inputs.store_fault
-        store = self._store_audit(inputs.audit_store)
-        self._sinks = AuditSinks(self.metrics, audit, log, store, parts.request_log(reactor, config, role))
+        store = parts.store_audit(reactor, config, inputs.audit_store, self._pools.store)
+        behind_upstream = partial(UpstreamEndpoint, self._dialer)
+        self._notify_trust = ReloadableTrust(resources.notify_trust)
+        notify = NotifyDependencies(
+            trust=self._notify_trust,
+            behind_upstream=behind_upstream,
+            authority=lambda: self._ca.authority,
+            registry=self.metrics.registry,
+            audits=[each for each in (log, store) if each is not None],
+        )
+        self.notices = notices_of(reactor, config, role, notify)
+        requests = parts.request_log(reactor, config, role)
+        self._sinks = AuditSinks(self.metrics, audit, log, store, requests, self.notices.sink)
         self._approvals = Approvals(
             reactor,
             time.time,
@@ -118,18 +130,20 @@ class EgressProxyService(Service):
             limit=config.approval_queue,
             is_open=config.admin is not None,
             key=role.approval_key,
+            changed=self.notices.approval,
         )
         dependencies = ChainDependencies(
             reactor=reactor,
             sockets=sockets,
             config=config,
             authz_trust=self._authz_trust,
-            behind_upstream=partial(UpstreamEndpoint, self._dialer),
+            behind_upstream=behind_upstream,
             metrics=self.metrics,
             log=log,
             store=store,
             secrets=resources.secrets,
             approvals=self._approvals,
+            breaker_changed=self.notices.breaker,
         )
         self._chain = build_authorizer_chain(dependencies, inputs.sources)
         self.authorizer = self._chain.authorizer
@@ -173,26 +187,13 @@ class EgressProxyService(Service):
         if rules is None:
             return None
         self._rules = rules
-        return PolicyWatch(self._reactor, rules, lambda: self._rules.files, self._policy_reloader.begin)
+        reload = partial(self.notices.reported, self._policy_reloader.begin, only_policy=True)
+        return PolicyWatch(self._reactor, rules, lambda: self._rules.files, reload)
 
     def _policy_in_use(self) -> tuple[RuleSet, float] | None:
         """Return the policy, and the time at which it was loaded, if a policy decides."""
         watch = self._policy_watch
         return None if watch is None else (self._rules, watch.policy.loaded)
-
-    def _store_audit(self, store: IAuditStore | None) -> StoreAudit | None:
-        """Return the sink that writes to the audit store, if there is one."""
-        if store is None:
-            return None
-        return StoreAudit(
-            self._reactor,
-            self._pools.store,
-            store,
-            now=time.time,
-            days=self._config.audit_store_days,
-            max_bytes=self._config.audit_store_size,
-            rolls_up=self._config.admin is not None,
-        )
 
     def _set_metric_sources(
         self, logs: tuple[JsonLinesAudit | StoreAudit | None, ...], resolver: Resolver, contexts: HostContexts
@@ -240,7 +241,7 @@ class EgressProxyService(Service):
         @return: fires when the new files are in use, or fails with L{ConfigError}, which names the invalid value and
             the fix; then the previous files remain in use.
         """
-        return self._reloader.begin()
+        return self.notices.reported(self._reloader.begin)
 
     def _load_resources(self) -> LoadedResources:
         return load_resources(self._config, embedded=self._embedded)
@@ -254,6 +255,7 @@ class EgressProxyService(Service):
             self._chain.use(None)
         self._trust.replace(resources.trust)
         self._authz_trust.replace(resources.authz_trust)
+        self._notify_trust.replace(resources.notify_trust)
         self._context.origins.pool.clear()
 
     def _use_policy(self, policy: tuple[RuleSet, SecretTable | None]) -> None:
@@ -291,6 +293,7 @@ class EgressProxyService(Service):
         """Bind the ports, unless they are bound already."""
         super().startService()  # type: ignore[no-untyped-call]
         self._ca.start()
+        self.notices.start()
         # The command of a sandbox has the user of the proxy: it could change the policy, and so allow its requests.
         if self._policy_watch is not None and not self._role.serves_sandbox:
             self._policy_watch.start()
@@ -380,7 +383,9 @@ class EgressProxyService(Service):
             # Until now, the metrics show the connections that remain.
             return self._ports.stop()
 
-        return self._ports.stop_accepting().addCallback(drain).addBoth(drained).addCallback(closed)
+        stopped = self._ports.stop_accepting().addCallback(drain).addBoth(drained)
+        # All audit records are written when the sessions have ended.
+        return stopped.addCallback(lambda _: self.notices.close()).addCallback(closed)
 
 
 def admin_endpoint(reactor: IEgressReactor, config: ProxyConfig) -> IStreamServerEndpoint | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from ipaddress import ip_address, ip_network
 from typing import Any
 
+from twisted.internet.defer import maybeDeferred
+from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
@@ -19,6 +21,9 @@ from egress.model.route import Purpose
 from egress.policy.parse.load import parse_policy
 from egress.proxy.context import ProxyContext
 from egress.runtime.role import DRY_RUN, WHOLE, Role
+from egress.testing.origin import MemoryOrigin
+from egress.testing.reactor import MemoryReactor
+from egress.testing.resolver import FixedResolver
 from egress.tls.origin_trust import OriginTrust
 from egress.tls.reloadable_trust import ReloadableTrust
 
@@ -115,3 +120,17 @@ class PartsTests(SynchronousTestCase):
         self.assertEqual(context.upgrade_protocols, {"a/1"})
         self.assertIs(context.oversize_body, OversizeBody.TRUNCATE)
         self.assertEqual(context.authz.renewal_timeout, 7)
+
+    def test_upstream_endpoints(self) -> None:
+        """A process that serves no client can connect through the upstream proxy, which resolves the name."""
+        reactor = MemoryReactor(FixedResolver({"proxy.test": ["192.0.2.9"]}))
+        proxy = MemoryOrigin()
+        reactor.listen("192.0.2.9", 3128, proxy.accept)
+        upstream = UpstreamProxy("http", Authority("proxy.test", 3128))
+        anything: Any = reactor
+        trust = ReloadableTrust(OriginTrust())
+        endpoints = parts.upstream_endpoints(anything, ProxyConfig(upstream_https=upstream), trust, maybeDeferred)
+        connecting = endpoints(upstream, Authority("hooks.test", 443)).connect(Factory.forProtocol(Protocol))
+        reactor.settle()
+        self.successResultOf(connecting)
+        self.assertEqual([(each.method, each.target) for each in proxy.requests], [("CONNECT", "hooks.test:443")])

@@ -14,7 +14,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress import preflight as module
 from egress.config.model import ConfigError, ProxyConfig
+from egress.config.notify import NotifySettings
 from egress.model.authority import Authority, UpstreamProxy
+from egress.model.webhook import WebhookTarget
 from egress.preflight import Finding, Level, check_configuration, exit_status
 from egress.store.interfaces import StoreError, StoreUnreachable
 from egress.tls.ca_source import ca_source
@@ -154,6 +156,28 @@ class CheckTests(SynchronousTestCase):
         last = self.successResultOf(checking)[-1]
         self.assertEqual((last.level, last.option), (Level.ERROR, "--authz-url"))
         self.assertIn("3 s", last.text)
+
+    def test_webhooks(self) -> None:
+        """A receiver of notifications that cannot be reached is a warning, without the path of its URL."""
+        target = WebhookTarget.parse("slack:http://192.0.2.3:9000/hunter2")
+        given: Any
+        for given, option in (({"url": (target,)}, "--notify-url"), ({"url_file": (target,)}, "--notify-url-file")):
+            for act, level, text in (
+                (self.accept, Level.OK, "http://192.0.2.3:9000 accepts connections"),
+                (self.refuse, Level.WARNING, "http://192.0.2.3:9000 cannot be used: the connection was refused"),
+            ):
+                with self.subTest(option, text=text):
+                    checking = self.check(notify=NotifySettings(**given, allow_http=True))
+                    act()
+                    finding = self.successResultOf(checking)[-1]
+                    self.assertEqual((finding.level, finding.option), (level, option))
+                    self.assertIn(text, finding.text)
+                    self.assertNotIn("hunter2", finding.text)
+        checking = self.check(
+            notify=NotifySettings(url=(target,), allow_http=True, via_upstream=True), upstream_https=UPSTREAM
+        )
+        self.accept()
+        self.assertNotIn("--notify-url", [finding.option for finding in self.successResultOf(checking)])
 
     def test_shadow(self) -> None:
         """An unreachable shadow is a warning: it has no effect on requests."""

@@ -22,6 +22,7 @@ from egress.authz.wrapper import Wrapper
 from egress.interfaces import IAuthorizer
 from egress.model.approval import ApprovalAnswer, Grant, GrantScope, truncate, truncate_name
 from egress.model.decision import Decision, DecisionRequest, Verdict
+from egress.model.redact import redact_url
 from egress.model.request_preview import MAX_SHOWN, preview_of
 
 # Beyond this number, the grant that expires first is dropped; the next request waits for an approver again.
@@ -88,6 +89,8 @@ class Approvals:
     @param is_open: whether there is an approver.
     @param key: makes ids that clients cannot predict, and that are equal in all processes with the same key.  A client
         that could make two requests with one id could get the approval of one for the other.
+    @param changed: is called with the id and the facts of each new pending approval, and with the id and C{None} when
+        it is no longer pending.
     """
 
     def __init__(
@@ -99,6 +102,7 @@ class Approvals:
         limit: int,
         is_open: bool,
         key: bytes = b"",
+        changed: Callable[[str, dict[str, Any] | None], object] = lambda approval_id, pending: None,
     ) -> None:
         self._clock = clock
         self._wall_clock = wall_clock
@@ -112,6 +116,7 @@ class Approvals:
         self._counts: Counter[str] = Counter()
         self._closed = False
         self._open = is_open
+        self._changed = changed
 
     # -- statistics
 
@@ -188,6 +193,8 @@ class Approvals:
         waiting = _Waiting(decision, answer, timer)
         pending.waiting.append(waiting)
         self._waiting_by_client[request.client.limit_key] += 1
+        if len(pending.waiting) == 1:
+            self._changed(approval_id, _shown(pending, redact_url))
         return answer
 
     def _remove(self, pending: _Pending, waiting: _Waiting) -> None:
@@ -201,6 +208,7 @@ class Approvals:
             del self._waiting_by_client[client]
         if not pending.waiting:
             del self._pending[pending.approval_id]
+            self._changed(pending.approval_id, None)
 
     def _cancelled(self, pending: _Pending, waiting: _Waiting) -> None:
         if waiting in pending.waiting:

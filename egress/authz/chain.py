@@ -190,6 +190,7 @@ class ChainDependencies:
     @ivar store: the sink of the audit store, if there is one.
     @ivar secrets: the secrets that decisions can put into requests, if there are any.
     @ivar approvals: the pending approvals and the grants, if there is an approver.
+    @ivar breaker_changed: is called when the circuit breaker opens or closes (L{LimitedAuthorizer}).
     """
 
     reactor: IEgressReactor
@@ -202,6 +203,7 @@ class ChainDependencies:
     store: StoreAudit | None = None
     secrets: SecretTable | None = None
     approvals: Approvals | None = None
+    breaker_changed: Callable[[str | None], object] = lambda cause: None
 
 
 def build_authorizer_chain(dependencies: ChainDependencies, sources: DecisionSources) -> AuthorizerChain:
@@ -276,6 +278,7 @@ def _limited(dependencies: ChainDependencies, sources: DecisionSources) -> IAuth
         deadline=deadline,
         max_concurrency=config.authz_max_concurrency,
         max_queue=config.authz_queue,
+        breaker_changed=dependencies.breaker_changed,
     )
     dependencies.metrics.set_authorizer_source(limiter.stats, retries)
     return limiter

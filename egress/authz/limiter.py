@@ -96,6 +96,7 @@ class LimitedAuthorizer(Wrapper):
     @param deadline: seconds for one request, including the time in the queue.
     @param max_concurrency: the concurrency limit.
     @param max_queue: the length of the queue.
+    @param breaker_changed: is called with the cause when the circuit breaker opens, and with C{None} when it closes.
     """
 
     def __init__(
@@ -107,6 +108,7 @@ class LimitedAuthorizer(Wrapper):
         deadline: float,
         max_concurrency: int,
         max_queue: int,
+        breaker_changed: Callable[[str | None], object] = lambda cause: None,
     ) -> None:
         super().__init__(authorizer)
         self._clock = clock
@@ -114,6 +116,7 @@ class LimitedAuthorizer(Wrapper):
         self._deadline = deadline
         self._max_concurrency = max_concurrency
         self._max_queue = max_queue
+        self._breaker_changed = breaker_changed
         self._in_flight = 0
         self._waiting: FairQueue[_Waiting] = FairQueue()
         self._draining = False
@@ -166,6 +169,7 @@ class LimitedAuthorizer(Wrapper):
                 self._open()
                 if was is State.CLOSED:
                     _log.warn("authorizer circuit breaker opened: {what}", what=_FAILURE_TEXT[kind])
+                    self._breaker_changed(_FAILURE_TEXT[kind])
         elif kind in _RESPONDED:
             self._record_response(client)
         else:
@@ -271,6 +275,7 @@ class LimitedAuthorizer(Wrapper):
         if was is not State.CLOSED:
             self._stop_checking()
             _log.info("authorizer circuit breaker closed: the authorizer responds again")
+            self._breaker_changed(None)
 
     def _retry(self) -> None:
         if not self._closed:

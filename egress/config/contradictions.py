@@ -28,16 +28,18 @@ class Contradiction:
     @ivar holds: tells whether a configuration has this contradiction.
     @ivar remedy: the remedy; the names of other fields are in braces.
     @ivar unused: whether the only problem is that the field has no effect.
+    @ivar prefix: the prefix of the names of the fields, if they belong to a part of a configuration.
     """
 
     field: str
     holds: Callable[[Any], bool]
     remedy: str
     unused: bool = False
+    prefix: str = ""
 
     def remedy_for(self, spell: Spell) -> str:
         """Format the remedy with the names that the user knows."""
-        return _FIELD.sub(lambda match: spell(match[1]), self.remedy)
+        return _FIELD.sub(lambda match: spell(self.prefix + match[1]), self.remedy)
 
 
 class Contradicted(ConfigError):
@@ -50,7 +52,7 @@ class Contradicted(ConfigError):
         value, secret = getattr(config, contradiction.field), _attribute(config, contradiction.field).repr is False
         # A missing value is not displayed.
         text = "" if value is None else to_display(getattr(value, "value", value), secret=secret)
-        super().__init__(contradiction.field, text, contradiction.remedy_for(str))
+        super().__init__(contradiction.prefix + contradiction.field, text, contradiction.remedy_for(str))
         self.contradiction = contradiction
 
 

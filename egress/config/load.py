@@ -8,12 +8,14 @@ from typing import Any, Final
 
 from egress.config.contradictions import RULES_DECIDE
 from egress.config.model import ConfigError, Limits, ProxyConfig
+from egress.config.notify import NotifySettings
 from egress.config.options import OPTIONS
 from egress.config.parsers import ParseContext
 from egress.config.sources import gather_all, set_values, table_of
 from egress.config.wording import made
 
-_LIMITS: Final = "limits."
+# The parts of a configuration, whose fields have these prefixes.
+_PARTS: Final = {"limits": Limits, "notify": NotifySettings}
 # The file of the default audit store in the state directory.
 _STORE: Final = "audit.db"
 _UPSTREAMS: Final = ("upstream_http", "upstream_https")
@@ -70,10 +72,13 @@ def _with_store(read: Mapping[str, Any]) -> ProxyConfig:
 
 
 def _nested(read: Mapping[str, Any]) -> dict[str, Any]:
-    """Collect the fields of the limits."""
-    limits = {field.removeprefix(_LIMITS): value for field, value in read.items() if field.startswith(_LIMITS)}
-    fields = {field: value for field, value in read.items() if not field.startswith(_LIMITS)}
-    return {**fields, "limits": Limits(**limits)}
+    """Create the parts of a configuration from their fields."""
+    fields: dict[str, Any] = {field: value for field, value in read.items() if "." not in field}
+    for part, kind in _PARTS.items():
+        prefix = f"{part}."
+        own = {field.removeprefix(prefix): value for field, value in read.items() if field.startswith(prefix)}
+        fields[part] = kind(**own)
+    return fields
 
 
 def reference() -> str:

@@ -17,6 +17,7 @@ import attrs
 from egress.config import contradictions
 from egress.config.admin_endpoint import AdminEndpoint, InvalidAdmin
 from egress.config.listener import InvalidListener, Listener
+from egress.config.notify import NotifySettings
 from egress.model import text_converters as setting_text
 from egress.model.authority import UpstreamProxy
 from egress.model.authz_api import AuthzApi as AuthzApi
@@ -292,6 +293,7 @@ class ProxyConfig:
     @ivar approval_queue: the maximum number of pending approvals.
     @ivar workers: the number of worker processes that C{twistd} starts, each with all of C{limits}; an application that
         embeds the proxy has one process.
+    @ivar notify: the settings of notifications.
     @ivar limits: the limits.
     """
 
@@ -360,6 +362,7 @@ class ProxyConfig:
     approval_timeout: float = attrs.field(default=300.0, validator=_positive)
     approval_queue: int = attrs.field(default=100, validator=_positive)
     workers: int = attrs.field(default=1, validator=_positive)
+    notify: NotifySettings = attrs.field(factory=NotifySettings)
     limits: Limits = attrs.field(factory=Limits)
 
     def __attrs_post_init__(self) -> None:

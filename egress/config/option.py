@@ -55,6 +55,7 @@ class Option:
     @ivar lists: whether a value may be a list, separated by commas or white space.
     @ivar combine: combines the values of a repeatable option.
     @ivar url: whether values may contain credentials, which no message displays.
+    @ivar secret: whether no message displays any part of a value.
     @ivar prefix: the prefix of its environment variable.
     """
 
@@ -72,6 +73,7 @@ class Option:
     lists: bool = False
     combine: Callable[[Sequence[Any]], Any] = tuple
     url: bool = False
+    secret: bool = False
     prefix: str = "EGRESS_"
 
     @property

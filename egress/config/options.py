@@ -15,6 +15,7 @@ from egress.config.audit_options import AUDIT_OPTIONS
 from egress.config.authz_options import AUTHZ_OPTIONS
 from egress.config.limit_options import LIMIT_OPTIONS
 from egress.config.log_options import LOG_OPTIONS
+from egress.config.notify_options import NOTIFY_OPTIONS
 from egress.config.option import Option, Variable, by_name
 from egress.model import text_converters as setting_text
 from egress.model.dns_server import DnsServer
@@ -332,6 +333,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
         parse=values.readable_file,
         clear=_NONE,
     ),
+    *NOTIFY_OPTIONS,
 )
 
 BY_NAME: Final = by_name(OPTIONS)

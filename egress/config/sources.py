@@ -93,7 +93,7 @@ class RawValue:
         @param text: the invalid one of several values.
         """
         displayed = ",".join(self.texts) if text is None else text
-        if self.variable is not None and self.variable.secret:
+        if self.option.secret or (self.variable is not None and self.variable.secret):
             displayed = ""
         elif self.option.url:
             displayed = redact_url(redact_userinfo(displayed))

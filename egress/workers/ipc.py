@@ -38,6 +38,8 @@ SERVE: Final = "serve"
 DRAIN: Final = "drain"
 ABORT: Final = "abort"
 RELOAD: Final = "reload"
+# Of a worker: an event for the receivers of notifications.
+NOTICE: Final = "notice"
 
 # Requests without an argument.
 METRICS: Final = "metrics"

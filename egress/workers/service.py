@@ -27,6 +27,8 @@ from egress.config.model import STDOUT, AuditFailure, ConfigError, ProxyConfig
 from egress.inputs import load_inputs
 from egress.model.errors import WorkerFailed
 from egress.model.file_access import FileMode
+from egress.notify.notice import Notice
+from egress.notify.setup import NotifyDependencies, notices_of
 from egress.observability.audit_log import JsonLinesAudit
 from egress.observability.collectors import SourceCounter
 from egress.observability.health import STOPPING, Coalesced, Page, ops_site_of
@@ -40,6 +42,7 @@ from egress.runtime.threads import Threads
 from egress.service import ABORT_SECONDS, admin_endpoint
 from egress.tls.ca_watch import CaWatch
 from egress.tls.issuer import CertificateAuthority
+from egress.tls.reloadable_trust import ReloadableTrust
 from egress.workers.admin_backend import WorkerAdminBackend
 from egress.workers.ipc import CHECKS, METRICS, WorkerSpec
 from egress.workers.policies import WorkerPolicies
@@ -59,6 +62,8 @@ _CHECKS_WITHIN: Final = 6.0
 # Time in which a worker must end, beyond the drain timeout, in seconds.
 _GRACE: Final = 3.0
 _KEY_BYTES: Final = 32
+# Threads that look up the upstream proxy of notifications.
+_LOOKUPS: Final = 2
 
 
 class WorkerPool(Service):
@@ -123,6 +128,17 @@ class WorkerPool(Service):
             config.workers, lambda: len(self._running()), lambda: 0 if self._audit is None else self._audit.lost
         )
         self._totals = WorkerMetrics(registry)
+        self._trust = ReloadableTrust(inputs.resources.trust)
+        self._notify_trust = ReloadableTrust(inputs.resources.notify_trust)
+        self._lookups = Threads(reactor, "lookups", _LOOKUPS)
+        notify = NotifyDependencies(
+            trust=self._notify_trust,
+            behind_upstream=parts.upstream_endpoints(reactor, config, self._trust, self._lookups),
+            authority=lambda: self._ca.authority,
+            registry=registry,
+            audits=[] if self._audit is None else [self._audit],
+        )
+        self._notices = notices_of(reactor, config, SUPERVISOR, notify)
 
     @property
     def certificate_authority(self) -> CertificateAuthority:
@@ -157,6 +173,7 @@ class WorkerPool(Service):
             self._start()
         if isinstance(self._result, tuple):
             self._ca.start()
+            self._notices.start()
 
     def _bind(self) -> None:
         try:
@@ -227,6 +244,7 @@ class WorkerPool(Service):
             restarted=self._restarts.inc,
             socketpair=self._socketpair,
             serves=self._backend.announce_grants,
+            noticed=lambda text: self._notices.post(Notice.from_text(text), name),
         )
 
     def _wrote(self, worker: str, line: bytes | None) -> None:
@@ -245,12 +263,15 @@ class WorkerPool(Service):
         @return: fires when they are notified, or fails with L{ConfigError}, which names the invalid value and the fix;
             then no worker reloads.
         """
-        return self._reloader.begin()
+        # Each worker watches the policy, and reports its errors.
+        return self._notices.reported(self._reloader.begin, without_policy=True)
 
     def _load_resources(self) -> LoadedResources:
         return load_resources(self._config, embedded=self._config.authz_url is None)
 
-    def _reload_workers(self, _: LoadedResources) -> None:
+    def _reload_workers(self, resources: LoadedResources) -> None:
+        self._trust.replace(resources.trust)
+        self._notify_trust.replace(resources.notify_trust)
         for slot in self._slots:
             slot.reload()
 
@@ -320,15 +341,19 @@ class WorkerPool(Service):
         patience = self._config.limits.drain_timeout + ABORT_SECONDS + _GRACE
         stopping = DeferredList([slot.stop(patience) for slot in self._slots])
 
+        def notified(_: object) -> Deferred[None]:
+            return self._notices.close()
+
         def closed(_: object) -> Deferred[Any]:
             self._reads.stop()
             if self._console is not None:
                 self._console.stop()
+            self._lookups.stop()
             if self._audit is not None:
                 self._audit.close()
             return self._stop_listening()
 
-        return stopping.addCallback(closed)
+        return stopping.addCallback(notified).addCallback(closed)
 
 
 def parent_metrics(

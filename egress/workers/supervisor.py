@@ -27,6 +27,7 @@ from egress.workers.ipc import (
     DRAIN,
     FAILED,
     FIRST_LISTENER,
+    NOTICE,
     READY,
     RELOAD,
     SERVE,
@@ -134,6 +135,7 @@ class WorkerSlot:
     @param left: is called when a worker has ended.
     @param restarted: is called when another worker is started.
     @param serves: is called when a worker is about to serve, and accepts requests.
+    @param noticed: is called with each notice of a worker (L{egress.notify.notice}), as text.
     """
 
     def __init__(
@@ -147,6 +149,7 @@ class WorkerSlot:
         restarted: Callable[[], None],
         socketpair: SocketPair = socket.socketpair,
         serves: Callable[[WorkerSlot], None] = lambda _: None,
+        noticed: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._reactor = reactor
         self._spec = spec
@@ -156,6 +159,7 @@ class WorkerSlot:
         self._restarted = restarted
         self._socketpair = socketpair
         self._serves = serves
+        self._noticed = noticed
         self.name = str(spec.number)
         self.state = State.EMPTY
         self._failures = 0
@@ -275,6 +279,8 @@ class WorkerSlot:
             self.serve()
         elif word == FAILED:
             self._log.last = text
+        elif word == NOTICE:
+            self._noticed(text)
 
     def _channel_lost(self) -> None:
         # The worker is about to end, or it closed the channel and can no longer be notified.

@@ -42,6 +42,7 @@ from egress.workers.ipc import (
     FAILED,
     FIRST_LISTENER,
     METRICS,
+    NOTICE,
     PENDING_APPROVALS,
     POLICIES,
     POLICY_TEXTS,
@@ -84,6 +85,7 @@ class Worker:
             POLICY_TEXTS: proxy.policies.texts_for_parent,
         }
         self.channel = Channel(self._notified, self._parent_lost, handlers)
+        proxy.notices.send_to(lambda notice: self.channel.send(NOTICE, notice.to_text()))
 
     def start(self) -> None:
         """Tell the supervisor, once the reactor runs, that the worker is ready to serve."""

@@ -245,6 +245,28 @@ class PendingApprovalTests(ApprovalsTestCase):
         self.assertNotIn("hunter2", str(listed))
 
 
+class ChangeTests(ApprovalsTestCase):
+    """A new pending approval is reported, and its end."""
+
+    def test_changes(self) -> None:
+        changes: list[tuple[str, Any]] = []
+        self.approvals = self.make(changed=lambda *change: changes.append(change))
+        first, second = self.hold(path="/a?token=hunter2"), self.hold(path="/a?token=hunter2")
+        name = self.the_id()
+        ((reported, pending),) = changes
+        self.assertEqual((reported, pending["id"], pending["until"]), (name, name, NOON + 300))
+        self.assertEqual(pending["url"], "http://a.test/a?token=REDACTED")
+        first.cancel()
+        self.failureResultOf(first, CancelledError)
+        self.assertEqual(len(changes), 1)
+        self.approvals.answer(name, ApprovalAnswer(True))
+        self.assertTrue(self.successResultOf(second).allowed)
+        self.assertEqual(changes[1:], [(name, None)])
+        self.hold(path="/a?token=hunter2")
+        self.clock.advance(300)
+        self.assertEqual([pending is None for _, pending in changes], [False, True, False, True])
+
+
 class PermissionTests(ApprovalsTestCase):
     """Grants: requests that are allowed for a period of time."""
 

@@ -63,10 +63,15 @@ class LimiterTestCase(SynchronousTestCase):
         self.limiter = self.make()
 
     def make(self, at_once: int = AT_ONCE, max_queue: int = MAY_WAIT) -> LimitedAuthorizer:
+        self.changes: list[str | None] = []
         chain = FailClosedAuthorizer(self.clock, self.manual, None)
         breaker = Breaker(MOST, 60, lambda: 1.0)
         return LimitedAuthorizer(
-            self.clock, chain, breaker, deadline=DEADLINE, max_concurrency=at_once, max_queue=max_queue
+            *(self.clock, chain, breaker),
+            deadline=DEADLINE,
+            max_concurrency=at_once,
+            max_queue=max_queue,
+            breaker_changed=self.changes.append,
         )
 
     def decide(self, name: str = "", client: str = "192.0.2.1") -> Deferred[Any]:
@@ -339,6 +344,20 @@ class BreakerTests(LimiterTestCase):
                     self.answer(outage(kind))
                     self.assert_refused(call, kind)
                 self.assertEqual(self.state(), expected)
+
+    def test_changes(self) -> None:
+        """Opening and closing are reported; a probe that fails is no change."""
+        self.half_open()
+        call = self.decide()
+        self.answer(outage(AuthzFailure.TIMEOUT))
+        self.assert_refused(call, AuthzFailure.TIMEOUT)
+        self.assertEqual((self.state(), self.changes), ("open", ["the request timed out"]))
+        self.clock.advance(2 * FIRST_DELAY)
+        self.manual.checks[-1].callback(None)
+        call = self.decide()
+        self.answer()
+        self.successResultOf(call)
+        self.assertEqual((self.state(), self.changes), ("closed", ["the request timed out", None]))
 
     def test_results_that_are_responses(self) -> None:
         for answer, expected in (

@@ -15,6 +15,7 @@ from egress.authz_service.config import AuthzServiceConfig
 from egress.config.admin_endpoint import AdminEndpoint
 from egress.config.listener import Listener, ListenerTls
 from egress.config.model import AuditFailure, ConfigError, Limits, Mode, OversizeBody, ProxyConfig
+from egress.config.notify import NotifySettings
 from egress.model.authority import Authority, UpstreamProxy
 from egress.model.dns_server import DnsServer
 from egress.model.no_proxy import Bypass
@@ -47,6 +48,7 @@ class FieldTests(SynchronousTestCase):
         UpstreamProxy,
         Bypass,
         DnsServer,
+        NotifySettings,
     )
     # Values that other fields require, and fields for which zero is valid.
     NEEDED: ClassVar[dict[type, dict[str, Any]]] = {

@@ -8,6 +8,7 @@ import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.config.model import Limits, ProxyConfig
+from egress.config.notify import NotifySettings
 from egress.config.options import BY_NAME, OPTIONS
 from egress.config.parsers import BadValue, ParseContext
 
@@ -18,11 +19,12 @@ class OptionTableTests(SynchronousTestCase):
     def test_every_field_can_be_set(self) -> None:
         fields = {attribute.name for attribute in attrs.fields(ProxyConfig)}
         settable = {field for option in OPTIONS for field in option.fields}
-        limits = {field for field in settable if field.startswith("limits.")}
+        parts = {"limits": Limits, "notify": NotifySettings}
+        nested = {field for field in settable if "." in field}
         # Only the default audit store is not required.
-        self.assertEqual(settable - limits, (fields | {"config"}) - {"limits", "audit_store_required"})
-        known = {attribute.name for attribute in attrs.fields(Limits)}
-        self.assertLessEqual({field.removeprefix("limits.") for field in limits}, known)
+        self.assertEqual(settable - nested, (fields | {"config"}) - {*parts, "audit_store_required"})
+        known = {f"{part}.{attribute.name}" for part, kind in parts.items() for attribute in attrs.fields(kind)}
+        self.assertLessEqual(nested, known)
 
     def test_variables_set_what_their_option_sets(self) -> None:
         for option in OPTIONS:

@@ -15,6 +15,7 @@ from typing import Any
 import attrs
 
 from egress.config.model import Limits, ProxyConfig
+from egress.config.notify import NotifySettings
 from egress.config.options import OPTIONS
 
 ROOT = Path(__file__).parent.parent.parent
@@ -22,17 +23,24 @@ PAGE = ROOT / "docs" / "reference" / "proxy-config.md"
 _HEAD = """# ProxyConfig
 
 `egress.config.model.ProxyConfig` is the configuration of a proxy that an application embeds, and `Limits`, in the same
-module, is its field `limits`. All fields are keyword arguments. [Embed the proxy](../how-to/embedding.md#configuration)
-describes the types that each field accepts, and [Configuration](configuration.md) describes the options of the command
-line.
+module, is its field `limits`. `egress.config.notify.NotifySettings` is its field `notify`. All fields are keyword
+arguments. [Embed the proxy](../how-to/embedding.md#configuration) describes the types that each field accepts, and
+[Configuration](configuration.md) describes the options of the command line.
 
 `python -m tests.docs.proxy_config` writes this page from the code; a test compares the two.
 """
 _FIELD = re.compile(r"^@ivar (\w+): (.+?)(?=^@|\Z)", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"[LC]\{(?:egress\.[\w.]+\.)?([^}]*)\}")
 _LIMITS = "limits."
+_NOTIFY = "notify."
 # A default that depends on the user.
-_COMPUTED = {"ca_dir": "~/.egressproxy/ca", "bypass": "no host", "limits": "Limits()"}
+_COMPUTED = {
+    "ca_dir": "~/.egressproxy/ca",
+    "bypass": "no host",
+    "limits": "Limits()",
+    "notify": "NotifySettings()",
+    "events": "all",
+}
 
 
 def _meanings(cls: type) -> dict[str, str]:
@@ -72,7 +80,11 @@ def _rows(cls: type, prefix: str = "") -> Iterator[str]:
 def page() -> str:
     """Write the page from the code."""
     return "".join(
-        [_HEAD, "\n## ProxyConfig fields\n\n", *_rows(ProxyConfig), "\n## Limits fields\n\n", *_rows(Limits, _LIMITS)]
+        [
+            *(_HEAD, "\n## ProxyConfig fields\n\n", *_rows(ProxyConfig)),
+            *("\n## Limits fields\n\n", *_rows(Limits, _LIMITS)),
+            *("\n## NotifySettings fields\n\n", *_rows(NotifySettings, _NOTIFY)),
+        ]
     )
 
 

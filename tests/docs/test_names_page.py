@@ -17,11 +17,13 @@ from egress.authz.approvals import Approvals
 from egress.authz.breaker import Breaker
 from egress.authz.limiter import LimitedAuthorizer
 from egress.authz_service.metrics import AuthzServiceMetrics
+from egress.config.notify import ALL_EVENTS
 from egress.model.comparison import ShadowComparison, ShadowResult
 from egress.model.decision import Decision, Stage, Verdict
 from egress.model.errors import OUTCOMES
 from egress.model.phases import PHASES
 from egress.model.statistics import CacheStats, PolicyInUse, PolicyReloadStats, SpoolStats
+from egress.notify.metrics import NotificationMetrics
 from egress.observability.audit_log import audit_line
 from egress.observability.metrics import Metrics
 from egress.observability.shadow_log import ShadowLog
@@ -96,6 +98,7 @@ def proxy_metrics() -> dict[str, Family]:
     metrics.set_spool_source(lambda: SpoolStats(reached=True, records=0, size=0, oldest=0.0))
     metrics.set_approvals_source(lambda: 0, Approvals(clock, clock.seconds, timeout=1, limit=1, is_open=True).counts)
     metrics.registry.register(ShadowLog(clock.seconds, clock.seconds))
+    metrics.registry.register(NotificationMetrics(ALL_EVENTS, lambda: 0))
     return samples_of(metrics.registry, parent_metrics(2, lambda: 2, lambda: 0)[0])
 
 

@@ -66,5 +66,6 @@ class HelpTests(SynchronousTestCase):
 
     def test_group_names(self) -> None:
         self.assertEqual(
-            group_names(tap.Options.table), ["listeners", "authorization", "tls", "destinations", "limits", "operation"]
+            group_names(tap.Options.table),
+            ["listeners", "authorization", "tls", "destinations", "limits", "operation", "notifications"],
         )

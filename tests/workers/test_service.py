@@ -17,7 +17,11 @@ from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.config.model import AuditFailure, AuthzApi, AuthzBody, ConfigError, Limits, Mode, ProxyConfig
+from egress.config.notify import NotifyEvent, NotifySettings
 from egress.model.errors import WorkerFailed
+from egress.model.webhook import WebhookTarget
+from egress.notify.notice import Notice
+from egress.notify.notifier import CLOSE_SECONDS
 from egress.observability.health import STOPPING
 from egress.observability.metrics import Metrics
 from egress.observability.worker_aggregation import to_json
@@ -29,6 +33,7 @@ from egress.tls.ca_store import CaDirectory
 from egress.tls.ca_watch import LOOK_EVERY
 from egress.tls.issuer import CA_LIFETIME
 from egress.workers.service import WorkerPool
+from tests.certificates import TestCA
 from tests.files import make_directory
 from tests.lines import FakeLine, WorkerReactor, frame, tell
 from tests.observability.browser import Browser
@@ -36,6 +41,8 @@ from tests.observability.records import ALLOWED
 from tests.observability.test_worker_aggregation import FORWARDED
 from tests.threads import at_once
 from tests.workers.test_shared_sockets import Network
+
+TARGET = WebhookTarget.parse("slack:https://hooks.test/")
 
 
 class WorkersTestCase(SynchronousTestCase):
@@ -143,6 +150,8 @@ class SameErrorsTests(WorkersTestCase):
             ("--authz-body", {"authz_api": AuthzApi.EXT_AUTHZ, "authz_body": AuthzBody.ON_DEMAND, **service}),
             ("--passthrough", {"authz_api": AuthzApi.EXT_AUTHZ, "passthrough": ("a.test",), **service}),
             ("--shadow-authz-url", {"shadow_authz_url": "http://a_b.test"}),
+            # Notifications.
+            ("--notify-via-upstream", {"notify": NotifySettings(url=(TARGET,), via_upstream=True)}),
             # The listeners.
             *(("--client-auth", {"client_auth": path}) for path in (garbage, missing)),
             *(("--listen", {"listen": (f"tcp:1:client-auth={path}",)}) for path in (garbage, missing)),
@@ -467,6 +476,50 @@ class AuditTests(WorkersTestCase):
         with capturedLogs() as events:
             self.reactor.processes[0].protocol.childDataReceived(2, json.dumps(record).encode() + b"\n")
         self.assertEqual([record_of(event) for event in events], [{**record, "worker": 1}])
+
+
+class NotificationTests(WorkersTestCase):
+    """The supervisor delivers messages for all workers."""
+
+    def test_one_message(self) -> None:
+        """A circuit breaker that opens in both workers is one message."""
+        workers = self.start(notify=NotifySettings(url=(TARGET,)))
+        notice = Notice(NotifyEvent.BREAKER, "", {"fault": "the connection failed"})
+        for index in range(2):
+            self.reactor.say(tell("notice", notice.to_text()), index)
+        self.assertIn(b"egress_notifications_queued 1.0\n", self.metrics())
+        self.stop(workers)
+
+    def test_reload(self) -> None:
+        """The workers report an error of the policy, and the supervisor reports an error in another file."""
+        policy, extra = self.directory / "policy.toml", self.directory / "extra.pem"
+        policy.write_text("version = 1\n")
+        extra.write_bytes(TestCA().pem)
+        workers = self.start(policy=policy, extra_ca_certs=extra, notify=NotifySettings(url=(TARGET,)))
+        self.successResultOf(workers.reload())
+        for path, expected in ((policy, 0), (extra, 1)):
+            before = path.read_bytes()
+            path.write_text("garbage")
+            self.failureResultOf(workers.reload(), ConfigError)
+            self.assertIn(b"egress_notifications_queued %d.0\n" % expected, self.metrics())
+            path.write_bytes(before)
+        self.stop(workers)
+
+    def metrics(self) -> bytes:
+        """Return the metrics of the supervisor."""
+        browser = self.ask("/metrics")
+        for index in range(2):
+            self.reactor.heard(index)
+        self.reactor.advance(1.0)
+        return browser.answer()[2]
+
+    def stop(self, workers: WorkerPool) -> None:
+        """Stop, which takes a limited time although nothing was delivered."""
+        stopped = workers.stopService()
+        for index in range(2):
+            self.reactor.die(index, status=0)
+        self.reactor.advance(CLOSE_SECONDS)
+        self.successResultOf(stopped)
 
 
 class StoppingTests(WorkersTestCase):

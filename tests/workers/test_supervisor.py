@@ -302,6 +302,22 @@ class RunningTests(SlotTestCase):
         self.reactor.advance(1)
         self.failureResultOf(asked[0], TookTooLong)
 
+    def test_notices(self) -> None:
+        noticed: list[str] = []
+        self.slot = WorkerSlot(
+            self.reactor,
+            SPEC,
+            [],
+            wrote=self.wrote.append,
+            left=lambda: None,
+            restarted=lambda: None,
+            socketpair=self.reactor.socketpair,  # type: ignore[arg-type]
+            noticed=noticed.append,
+        )
+        self.serving()
+        self.reactor.say(tell("notice", "a text"))
+        self.assertEqual(noticed, ["a text"])
+
     def test_unexpected_messages(self) -> None:
         self.serving()
         self.reactor.say(tell("ready") + tell("nonsense"))

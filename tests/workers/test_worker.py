@@ -14,12 +14,17 @@ from typing import Any
 import twisted.internet
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import CannotListenError, ConnectionDone, ReactorNotRunning
+from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransportWithDisconnection
 from twisted.logger import Logger, globalLogBeginner
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.config.model import ConfigError, ProxyConfig
+from egress.config.notify import NotifySettings
+from egress.model.webhook import WebhookTarget
+from egress.notify.notice import Notice
+from egress.notify.notices import Notices
 from egress.observability.metrics import Metrics
 from egress.runtime.log_lines import parse_record
 from egress.runtime.role import Role
@@ -45,6 +50,7 @@ class FakeProxy:
         self.admin_backend = FakeBackend()
         self.policies = FakeBackend()
         self.metrics = Metrics()
+        self.notices = Notices(Clock(), NotifySettings(url=(WebhookTarget.parse("slack:https://hooks.test/"),)), None)
         self.done: list[str] = []
         self.result: Deferred[Any] = succeed(())
 
@@ -124,6 +130,14 @@ class WorkerTests(SynchronousTestCase):
     def test_aborting(self) -> None:
         self.say(tell("drain") + tell("abort"))
         self.assertEqual((self.reactor.stops, self.proxy.done), (1, ["cut"]))
+
+    def test_notices(self) -> None:
+        """What happens in the worker is reported to the supervisor."""
+        take_frames(self.transport)
+        self.proxy.notices.breaker("the connection failed")
+        (told,) = take_frames(self.transport)
+        self.assertEqual(told["notification"], "notice")
+        self.assertEqual(Notice.from_text(told["text"]).data, {"fault": "the connection failed"})
 
     def test_reloading(self) -> None:
         self.say(tell("reload"))

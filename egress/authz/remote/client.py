@@ -91,7 +91,7 @@ class _TlsFactory(TLSMemoryBIOFactory):
 
 
 @implementer(IStreamClientEndpoint)
-class _TlsEndpoint:
+class TlsEndpoint:
     """TLS over another endpoint.  C{wrapClientTLS} of older Twisted versions uses the clock of the global reactor."""
 
     def __init__(self, clock: IReactorTime, tls: IOpenSSLClientConnectionCreator, inner: IStreamClientEndpoint) -> None:
@@ -354,7 +354,7 @@ def remote_authorizer(
     explain: Callable[[Failure], EgressError] | None = None
     if service.tls:
         tls = trust.connection_creator(authority)
-        endpoint = _TlsEndpoint(reactor, tls, endpoint)
+        endpoint = TlsEndpoint(reactor, tls, endpoint)
         explain = tls.explain
     agent = KeepAliveAgent(reactor, endpoint, service.tls, service.max_concurrency)
     return RemoteAuthorizer(reactor, service, agent, explain)

@@ -1,0 +1,143 @@
+"""The HTTP client for one target: sends a message once, by treq over the agent of the project."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from http.cookiejar import DefaultCookiePolicy
+from typing import TYPE_CHECKING, Any
+
+import attrs
+from OpenSSL import SSL
+from treq.client import HTTPClient
+from treq.cookies import IndexableCookieJar
+from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as DeadlinePassed
+from twisted.internet.endpoints import HostnameEndpoint
+from twisted.internet.error import ConnectError, ConnectingCancelledError, ConnectionClosed, DNSLookupError
+from twisted.internet.error import ConnectionRefusedError as ConnectRefused
+from twisted.internet.error import TimeoutError as ConnectTimeout
+
+from egress import __version__
+from egress.authz.remote.agent import KeepAliveAgent
+from egress.authz.remote.client import BytesProducer, CreateEndpoint, TlsEndpoint
+from egress.model.authority import UpstreamProxy
+from egress.model.errors import EgressError
+from egress.model.webhook import WebhookTarget, signature
+from egress.notify.backoff import parse_retry_after
+from egress.notify.delivery import ATTEMPT_SECONDS, Parcel, Response
+from egress.transport.reactor import IEgressReactor
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IStreamClientEndpoint
+    from twisted.python.failure import Failure
+
+    from egress.tls.reloadable_trust import ReloadableTrust
+
+
+@attrs.frozen(kw_only=True)
+class WebhookRoute:
+    """How targets are connected to.
+
+    @ivar trust: the trust store for C{https} targets.
+    @ivar upstream: the upstream proxy; C{None}: directly.
+    @ivar behind_upstream: creates an endpoint through the upstream proxy.
+    """
+
+    trust: ReloadableTrust
+    upstream: UpstreamProxy | None
+    behind_upstream: CreateEndpoint
+
+
+class Webhook:
+    """Sends messages to one target.
+
+    The operator chooses the target: the address guard does not apply to it.  Redirects are not followed.
+
+    @param reactor: provides TCP and time.
+    @param target: the target.
+    @param route: how it is connected to.
+    @param secrets: sign the messages; empty: they are not signed.
+    @param wall_clock: returns seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        reactor: IEgressReactor,
+        target: WebhookTarget,
+        route: WebhookRoute,
+        *,
+        secrets: tuple[bytes, ...],
+        wall_clock: Callable[[], float],
+    ) -> None:
+        authority = target.origin.authority
+        endpoint: IStreamClientEndpoint
+        if route.upstream is None:
+            endpoint = HostnameEndpoint(reactor, authority.host, authority.port, timeout=ATTEMPT_SECONDS)
+        else:
+            endpoint = route.behind_upstream(route.upstream, authority)
+        self._explain_tls: Callable[[Failure], EgressError] | None = None
+        if target.is_encrypted:
+            tls = route.trust.connection_creator(authority)
+            endpoint = TlsEndpoint(reactor, tls, endpoint)
+            self._explain_tls = tls.explain
+        self._agent = KeepAliveAgent(reactor, endpoint, target.is_encrypted, 1)
+        # A receiver must not be able to make the proxy store anything.
+        no_cookies = IndexableCookieJar(DefaultCookiePolicy(allowed_domains=()))
+        self._client = HTTPClient(self._agent, no_cookies)
+        self._target = target
+        self._secrets = secrets
+        self._wall_clock = wall_clock
+
+    def send(self, parcel: Parcel) -> Deferred[Response]:
+        """Send a message once (L{egress.notify.delivery.Send})."""
+        now = self._wall_clock()
+        headers: dict[bytes | str, bytes | str] = {
+            "Content-Type": "application/json",
+            "User-Agent": f"egressproxy/{__version__}",
+            # The Standard Webhooks specification, version 1.
+            "webhook-id": parcel.message_id,
+            "webhook-timestamp": str(int(now)),
+        }
+        if self._secrets:
+            headers["webhook-signature"] = signature(self._secrets, parcel.message_id, int(now), parcel.body)
+        sent: Deferred[Any] = self._client.post(
+            self._target.url,
+            headers=headers,
+            data=BytesProducer(parcel.body),
+            allow_redirects=False,
+            unbuffered=True,
+        )
+        return sent.addCallback(self._received)
+
+    def check(self) -> Deferred[None]:
+        """Connect to the target, without a message; with TLS, this verifies its certificate."""
+        return self._agent.probe()
+
+    def _received(self, response: Any) -> Response:
+        values = response.headers.getRawHeaders("retry-after", [None])
+        return Response(response.code, parse_retry_after(values[0], self._wall_clock()))
+
+    def explain(self, failure: Failure) -> str:
+        """Describe why there was no response.  The URL is a secret, so it is not part of the description."""
+        error = failure.value
+        if isinstance(error, DeadlinePassed):
+            return f"no response within {ATTEMPT_SECONDS:g} s"
+        if isinstance(error, (ConnectTimeout, ConnectingCancelledError)):
+            return f"no connection within {ATTEMPT_SECONDS:g} s"
+        if isinstance(error, ConnectRefused):
+            return "the connection was refused"
+        if isinstance(error, DNSLookupError):
+            return "the host name does not resolve"
+        if isinstance(error, (SSL.Error, ConnectionClosed)) and self._explain_tls is not None:
+            return f"TLS error: {self._explain_tls(failure).reason}"
+        if isinstance(error, ConnectionClosed):
+            return "the connection closed before the response was complete"
+        if isinstance(error, ConnectError):
+            return "the host cannot be reached"
+        if isinstance(error, EgressError):
+            return error.reason
+        return type(error).__name__
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._agent.close()
