@@ -322,6 +322,7 @@ class EgressProxyService(Service):
                 reload=self.reload,
                 authority=lambda: self.certificate_authority,
             )
+            self._console.start()
             bindings.append((admin, self._console.site))
         elif settings is not None and settings.address is not None:
             self._guard.add_listener(settings.address, settings.port)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.web.server import Site
@@ -16,9 +17,13 @@ from egress.console.sessions import Sessions
 from egress.console.site import ConsoleResource
 from egress.console.sources import ConsoleSources
 from egress.observability.health import Page
+from egress.observability.sampler import Sampler
 from egress.runtime.threads import Threads
 from egress.store.location import store_to_read
 from egress.tls.issuer import CertificateAuthority
+
+HISTORY: Final = "metrics-history.json"
+"""The file with the history of the metrics, in the directory of the CA."""
 
 
 class AdminEndpointSite:
@@ -49,6 +54,8 @@ class AdminEndpointSite:
     ) -> None:
         self._threads: list[Threads] = []
         self._reads: list[StoreReads] = []
+        self._files = Threads(reactor, "console-files", 1)
+        self._sampler = Sampler(reactor, time.time, metrics, offload=self._files, path=history_path(config))
         sources = ConsoleSources(
             clock=reactor,
             wall_clock=time.time,
@@ -60,6 +67,7 @@ class AdminEndpointSite:
             checks=checks,
             reload=reload,
             authority=authority,
+            history=self._sampler.history,
         )
         sessions = Sessions(time.monotonic, config.admin_token, config.admin_viewer_token)
         console = ConsoleResource(sources, sessions, config.admin_hosts)
@@ -75,10 +83,21 @@ class AdminEndpointSite:
         self._reads.append(reads)
         return reads
 
+    def start(self) -> None:
+        """Begin to read the metrics; the site needs this when it begins to listen."""
+        self._sampler.start()
+
     def stop(self) -> None:
-        """Let the threads close the audit store, and end."""
+        """Stop reading the metrics, and let the threads close the audit store, and end."""
+        self._sampler.stop()
+        self._files.stop()
         for reads, threads in zip(self._reads, self._threads, strict=True):
             reads.stop().addBoth(_stopped, threads)
+
+
+def history_path(config: ProxyConfig) -> Path | None:
+    """Return the file with the history of the metrics; C{None} if the proxy has no directory of its own."""
+    return config.ca_dir / HISTORY if config.ca_cert is None or config.ca_dir.is_dir() else None
 
 
 def _stopped(_: object, threads: Threads) -> None:

@@ -13,6 +13,7 @@ from egress.admin.api import AdminBackend
 from egress.config.model import ProxyConfig
 from egress.console.reads import StoreReads
 from egress.observability.health import Page as MetricsPage
+from egress.observability.history import History
 from egress.tls.issuer import CertificateAuthority
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class ConsoleSources:
     @ivar reload: reloads the policy and the certificates; its Deferred fails with
         L{egress.config.model.ConfigError}.
     @ivar authority: returns the CA that signs now.
+    @ivar history: the history of the metrics.
     """
 
     clock: IReactorTime
@@ -46,6 +48,7 @@ class ConsoleSources:
     checks: Callable[[], Deferred[dict[str, str]]]
     reload: Callable[[], Deferred[None]]
     authority: Callable[[], CertificateAuthority]
+    history: History = attrs.field(factory=History)
 
     @property
     def policy_file(self) -> Path | None:

@@ -196,6 +196,7 @@ class WorkerPool(Service):
                 reload=self.reload,
                 authority=lambda: self.certificate_authority,
             )
+            self._console.start()
             admin.listen(self._console.site).addCallbacks(self._ports.append, self._fail)
 
     def _fail(self, failure: Failure) -> None:

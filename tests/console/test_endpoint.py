@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from twisted.internet.defer import succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.config.model import ProxyConfig
-from egress.console.endpoint import AdminEndpointSite
+from egress.console.endpoint import AdminEndpointSite, history_path
 from egress.store.sqlite import open_store
 from tests.console.browser import ADMIN, ConsoleBrowser, FakeBackend
+from tests.files import make_directory
 from tests.threads import ThreadlessReactor, at_once
 
 
@@ -28,8 +30,8 @@ class EndpointTests(SynchronousTestCase):
             self.reactor,
             config,
             FakeBackend(),
-            metrics=unused,
-            checks=unused,
+            metrics=lambda: (b'egress_decisions_total{verdict="allow"} 1\n', "text/plain"),
+            checks=lambda: succeed({}),
             reload=unused,
             authority=unused,
         )
@@ -37,6 +39,23 @@ class EndpointTests(SynchronousTestCase):
         browser.site = self.endpoint.site
         browser.sign_in()
         return browser
+
+    def test_history(self) -> None:
+        """The Health page has numbers from the start on, and a restart does not lose them."""
+        directory = make_directory(self)
+        for expected in ("1", "2"):
+            browser = self.make(ca_dir=directory)
+            self.endpoint.start()
+            self.assertIn(f"Requests, last hour {expected}", browser.get("/console/health").text)
+            self.endpoint.stop()
+            self.assertNotIn("Sampler", str(self.reactor.getDelayedCalls()))
+
+    def test_history_path(self) -> None:
+        """Without a directory of its own, a proxy does not store the history."""
+        directory = make_directory(self)
+        given: Any = {"ca_cert": directory / "ca.pem", "ca_key": directory / "key.pem"}
+        self.assertEqual(history_path(ProxyConfig(ca_dir=directory, **given)), directory / "metrics-history.json")
+        self.assertIsNone(history_path(ProxyConfig(ca_dir=directory / "none", **given)))
 
     def test_no_store(self) -> None:
         browser = self.make()
