@@ -14,13 +14,17 @@ from typing import Any, Final, TextIO
 
 from twisted.logger import (
     FilteringLogObserver,
+    ILogFilterPredicate,
     ILogObserver,
     LegacyLogObserverWrapper,
+    LogEvent,
     LogLevel,
     LogLevelFilterPredicate,
+    PredicateResult,
     textFileLogObserver,
 )
 from twisted.python.logfile import LogFile
+from zope.interface import implementer
 
 from egress.model.converters import ConfigError
 from egress.model.log_format import LogFormat, LogThreshold
@@ -30,6 +34,8 @@ from egress.runtime.log_lines import json_observer, terminal_observer
 # The name that twistd uses for standard output, and its default for a daemon.
 _STDOUT: Final = "-"
 _LOGFILE: Final = "twistd.log"
+# The beginning of a message of twisted.plugin.
+_NO_PLUGIN_CACHE: Final = "Unable to write to plugin cache"
 
 
 def log_observer(
@@ -52,13 +58,22 @@ def log_observer(
     if parent is None or "nodaemon" not in parent or parent.get("logger"):
         return None
     observer = _observer(format, parent, environ, out)
-    return None if observer is None else above(threshold, observer)
+    return None if observer is None else FilteringLogObserver(above(threshold, observer), [_WithoutPluginCache()])
 
 
 def above(threshold: LogThreshold, observer: ILogObserver) -> ILogObserver:
     """Make an observer that passes on only the records from a level on."""
     level = LogLevel.lookupByName(threshold.value)
     return FilteringLogObserver(observer, [LogLevelFilterPredicate(defaultLogLevel=level)])
+
+
+@implementer(ILogFilterPredicate)
+class _WithoutPluginCache:
+    """Leaves out that twistd cannot write its plugin cache: a package is usually installed by another user."""
+
+    def __call__(self, event: LogEvent) -> Any:
+        is_noise = str(event.get("format", "")).startswith(_NO_PLUGIN_CACHE)
+        return PredicateResult.no if is_noise else PredicateResult.maybe
 
 
 def _observer(

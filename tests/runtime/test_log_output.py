@@ -6,10 +6,15 @@ import io
 import json
 import os
 import signal
+import sys
+from importlib import import_module
 from typing import Any
+from unittest import mock
 
-from twisted.logger import Logger
+from twisted.logger import Logger, capturedLogs
+from twisted.plugin import getCache
 from twisted.python import syslog
+from twisted.python.filepath import FilePath
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.config.model import ConfigError
@@ -59,6 +64,26 @@ class ObserverTests(SynchronousTestCase):
                 with self.subTest(level, format=log_format):
                     self.write(self.observe(log_format, out, level))
                     self.assertEqual(out.getvalue().count("\n"), expected)
+
+    def test_plugin_cache(self) -> None:
+        """Twisted reports at each start that another user installed it."""
+        directory = self.directory / "cached"
+        directory.mkdir()
+        (directory / "__init__.py").write_text("", "utf-8")
+        (directory / "one.py").write_text("", "utf-8")
+        self.patch(sys, "path", [str(self.directory.absolute()), *sys.path])
+        self.addCleanup(sys.modules.pop, "cached", None)
+        self.addCleanup(sys.modules.pop, "cached.one", None)
+        for log_format in (TEXT, JSON):
+            out = io.StringIO()
+            observer = self.observe(log_format, out)
+            with mock.patch.object(FilePath, "setContent", side_effect=PermissionError(13, "no")):
+                with capturedLogs() as events:
+                    getCache(import_module("cached"))
+                self.assertEqual([event["errno"] for event in events], [13])
+                for event in events:
+                    observer(event)
+            self.assertEqual(out.getvalue(), "")
 
     def test_system_log(self) -> None:
         """The system log gets the records from the level on."""
