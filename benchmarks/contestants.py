@@ -70,6 +70,7 @@ class Case:
     @ivar bounded: whether the proxy must reject twice the content.
     @ivar is_service: whether this is C{egressauthz} and not a proxy.
     @ivar intercepted: whether the requests are HTTPS, in tunnels that the proxy intercepts.
+    @ivar settle: the seconds after the last response in which the proxy finishes its work.
     """
 
     title: str
@@ -84,6 +85,7 @@ class Case:
     bounded: bool = False
     is_service: bool = False
     intercepted: bool = False
+    settle: float = _SETTLE
 
     def request(self, port: int, size: int | None = None) -> bytes:
         """Return one request, with C{size} bytes of content if given."""
@@ -221,7 +223,7 @@ class Contestant:
         before, asked = self._numbers(), self.service.count() if self.service else 0
         self.meter.start()
         done = self.client.ask(request, answer, requests)
-        time.sleep(_SETTLE)
+        time.sleep(self.case.settle)
         self.figures.append(self.meter.stop() / done)
         after = self._numbers()
         counted = {self.case.counted} if self.case.is_service else {self.case.counted, _FORWARDED}

@@ -1,12 +1,13 @@
 """Instructions for one request, compared between proxies: C{python -m benchmarks.instructions}.
 
 C{--against} compares the proxy of this source tree with the proxy of another one.  C{--treq} compares the agent that
-sends authorization requests with treq's client over this agent (L{benchmarks.treq_proxy}).
+sends authorization requests with treq's client over this agent (L{benchmarks.treq_proxy}).  C{--store} compares a proxy
+with an audit store with a proxy without one.
 
 Valgrind counts the instructions of the main thread, without the kernel, and only during the measured requests.  Timers
 of the proxy count, too.  They add one to three percent on a busy machine, where a round takes longer.  The addresses of
 objects differ from start to start and change the count by up to one percent, so each proxy starts several times.
-C{--cpu-time} measures the CPU time instead.
+C{--cpu-time} measures the CPU time of all threads instead, as C{--store} always does.
 """
 
 # ruff: noqa: S603, S607 -- it starts only programs of valgrind
@@ -20,8 +21,10 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from benchmarks.contestants import TREE, TWIST, Bench, Case, alternate, rows, run_command
 from benchmarks.keep_alive import Unproven
@@ -35,16 +38,24 @@ CLIENTS = {
     "reduced-treq": "the same, without the work for URL and cookies",
 }
 
+_WRITTEN: Final = 0.6
+
 Variant = tuple[Case, str, Path, Sequence[str]]
 
 _TOTAL = re.compile(r"^(?:summary|totals): (\d+)$", re.MULTILINE)
 
 
-def groups(against: Path | None, treq: bool) -> Iterator[list[Variant]]:
+def groups(against: Path | None, treq: bool, store: Path | None = None) -> Iterator[list[Variant]]:
     """Return the proxies to compare, in groups.  The ratios refer to the first proxy of a group."""
     if against is not None:
         for case in (FORWARD, INTERCEPT, INTERCEPT_AUTHZ):
             yield [(case, "before", against.resolve(), TWIST), (case, "now", TREE, TWIST)]
+    if store is not None:
+        # The records of a round are written half a second after it.
+        for case in (FORWARD, INTERCEPT, INTERCEPT_AUTHZ):
+            case = replace(case, settle=_WRITTEN)
+            with_store = replace(case, options=("--audit-store", f"sqlite:{store}"))
+            yield [(case, "without an audit store", TREE, TWIST), (with_store, "with an audit store", TREE, TWIST)]
     if treq:
         python = (sys.executable, "-m", "benchmarks.treq_proxy")
         yield [(INTERCEPT_AUTHZ, title, TREE, (*python, name)) for name, title in CLIENTS.items()]
@@ -98,7 +109,7 @@ def run(bench: Bench, options: argparse.Namespace) -> None:
     valgrind += (f"--callgrind-out-file={files}/callgrind.%p",)
     print(f"| Request | Proxy | {'CPU, µs' if options.cpu_time else 'Instructions'} | Ratio | Range over the rounds |")
     print("| --- | --- | ---: | ---: | ---: |")
-    for group in groups(options.against, options.treq):
+    for group in groups(options.against, options.treq, bench.directory / "audit.db" if options.store else None):
         figures: list[list[float]] = [[] for _ in group]
         for start in range(options.starts):
             with ExitStack() as stack:
@@ -125,13 +136,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.instructions", description=__doc__)
     parser.add_argument("--against", type=Path, metavar="DIR", help="another source tree")
     parser.add_argument("--treq", action="store_true", help="the clients for authorization requests")
+    parser.add_argument("--store", action="store_true", help="the audit store")
     parser.add_argument("--cpu-time", action="store_true", help="measure CPU time")
     parser.add_argument("--requests", type=int, default=128, metavar="N", help="requests of a proxy in a round (128)")
     parser.add_argument("--rounds", type=int, default=2, metavar="N", help="rounds after each start (2)")
     parser.add_argument("--starts", type=int, default=7, metavar="N", help="starts of each proxy (7)")
     options = parser.parse_args(arguments)
-    if options.against is None and not options.treq:
-        parser.error("name a source tree with --against, or use --treq")
+    if options.against is None and not options.treq and not options.store:
+        parser.error("name a source tree with --against, or use --treq or --store")
+    # Only the main thread has its instructions counted, and a store has a thread of its own.
+    options.cpu_time = options.cpu_time or options.store
     missing = [] if options.cpu_time or shutil.which("vgdb") else ["valgrind: apt-get install valgrind"]
     return run_command(partial(run, options=options), missing)
 

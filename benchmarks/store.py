@@ -33,7 +33,12 @@ SEARCHES: Final = (
     ("denials", "verdict:deny since:1h"),
     ("rule and time", "rule:rule-3 since:1h"),
     ("subdomains", "host:*.example status:5xx since:1h"),
-    ("path", "path:/v1/*/items since:1h"),
+    ("path and time", "path:/v1/*/items since:1h"),
+    ("path, over all records", "path:/v1/411/**"),
+    ("status", "status:502"),
+    ("status of a host", "host:api900.example status:5xx"),
+    ("clients of a network", "client:10.0.3.0/24 verdict:deny"),
+    ("no such client", "client:10.1.0.0/16"),
     ("id", "id:r500000"),
 )
 

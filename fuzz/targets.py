@@ -7,10 +7,10 @@ import contextlib
 import json
 import sqlite3
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, unquote_to_bytes
 
-import re2
 from attrs import evolve
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -52,6 +52,7 @@ from egress.model.errors import (
 )
 from egress.model.explanation import ExplainRequest, InvalidExplainRequest
 from egress.model.no_proxy import Bypass, HostPattern
+from egress.model.record import ExchangeRecord
 from egress.model.redact import redact_url
 from egress.policy.learn.audit_reader import Notes, read_lines
 from egress.policy.learn.lockfile import Detail, Egress, LockFault, compare, in_lines, parse_lock
@@ -68,7 +69,7 @@ from egress.policy.match.work_budget import MAX_WORK, PER_CALL, TooMuchWork, Wor
 from egress.policy.parse.load import PolicyError, parse_policy
 from egress.store.filter_language import FilterError, parse_filter
 from egress.store.filter_sql import compile_filter
-from egress.store.schema import MIGRATIONS
+from egress.store.sqlite import SqliteStore
 from egress.tls.client_hello import MalformedHello, read_client_hello
 from egress.tls.ocsp import staple_fault
 from fuzz.issued import CERTIFICATE, ISSUER, ISSUER_KEY, NOW
@@ -682,6 +683,33 @@ def redaction(data: bytes) -> None:
     assert "hunter2" in text or "hunter2" not in redact_url(f"http://alice:hunter2@origin.test/{text}")
 
 
+_STORED: Final = ExchangeRecord(
+    time=1_699_999_000.0,
+    request_id="a1",
+    client=ClientIdentity("10.0.0.1", 1, "ci"),
+    stage="tunnel",
+    method="PUT",
+    url="https://b\u00fccher.test/v1.5/items",
+    verdict="deny",
+    outcome="denied",
+    reason="Th\u00e9 quota is exceeded",
+    decided_by="policy",
+    rule_id="no-admin",
+    decision_seconds=None,
+    status=403,
+    bytes_sent=0,
+    bytes_received=0,
+    duration=0.1,
+    address=None,
+    upstream=None,
+    observed="deny",
+    source=None,
+    phases=(),
+    request_headers=None,
+    response_headers=None,
+)
+
+
 def filters(data: bytes) -> None:
     """A filter of the audit store: SQLite accepts every statement, and each value is a parameter."""
     text = data.decode("utf-8", "surrogateescape")
@@ -691,14 +719,19 @@ def filters(data: bytes) -> None:
     if query is None:
         return
     assert query.where.text.count("?") == len(query.where.parameters)
-    database = sqlite3.connect(":memory:")
+    store = SqliteStore(
+        Path(":memory:"), lambda: sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    )
     try:
-        database.create_function("regexp", 2, lambda pattern, value: re2.fullmatch(pattern, value) is not None)
-        for statement in MIGRATIONS[0]:
-            database.execute(statement)
-        database.execute(f"SELECT * FROM {query.table} WHERE {query.where.text}", query.where.parameters).fetchall()
+        store.migrate()
+        store.append([_STORED])
+        given = parse_filter(text, 1_700_000_000.0)
+        # Both with the index and without it.
+        found = [list(store.search(given, limit)) for limit in (1, None)]
+        rows = store.rows(f"SELECT id FROM {query.table} WHERE {query.where.text}", query.where.parameters)
+        assert [len(each) for each in found] == [len(rows), len(rows)]
     finally:
-        database.close()
+        store.close()
 
 
 def admin(data: bytes) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Final
 import attrs
 
 from egress.store.filter_language import Filter
-from egress.store.filter_sql import SQLITE, Dialect, Where, compile_conditions, compile_filter
+from egress.store.filter_sql import SQLITE, Dialect, Query, Where, compile_conditions, compile_filter
 from egress.store.rollups import BOUNDS, COLUMNS, SOURCE, SUMMED, ranges_of
 
 MAX_RECORDS: Final = 50_000
@@ -262,21 +262,21 @@ def destinations_of(rows: Iterable[Sequence[Any]], statement: Statement) -> Dest
     )
 
 
-def paths_statement(host: str, given: Filter, dialect: Dialect = SQLITE) -> Statement:
+def paths_statement(query: Query) -> Statement:
     """Make the query for the paths of a host.
 
-    @param host: the host.
-    @param given: the filter, which can restrict the records further.
+    @param query: the query for the records of the host.
     """
-    query = compile_filter(given, dialect)
-    text = (
-        f"SELECT method, path, {_GROUP}, sum(sum(records)) OVER () FROM (SELECT method, path, {SUMMED} FROM ("
+    source = (
         f"SELECT {SOURCE}, exchanges.method AS method, exchanges.path AS path FROM {query.table} "
-        f"WHERE {query.where.text} AND exchanges.host = ? ORDER BY {query.id} DESC "
-        f"LIMIT {MAX_OF_HOST}) AS source GROUP BY method, path, host, verdict) AS exchanges "
+        f"WHERE {query.where.text} ORDER BY {query.id} DESC LIMIT {MAX_OF_HOST}"
+    )
+    text = (
+        f"SELECT method, path, {_GROUP}, sum(sum(records)) OVER () FROM (SELECT method, path, {SUMMED} FROM "
+        f"({source}) AS source GROUP BY method, path, host, verdict) AS exchanges "
         f"GROUP BY method, path ORDER BY records DESC, path, method LIMIT {MAX_PATHS}"
     )
-    return Statement(text, (*query.where.parameters, host), limited=True)
+    return Statement(text, query.where.parameters, limited=True)
 
 
 def paths_of(rows: Iterable[Sequence[Any]], host: str) -> Paths:

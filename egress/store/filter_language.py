@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from datetime import datetime, timezone
 from difflib import get_close_matches
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Final, TypeVar
 
 import attrs
@@ -76,9 +77,11 @@ class Matches:
     """A value that matches a regular expression as a whole.
 
     @ivar pattern: the expression, which RE2 and PostgreSQL both understand.
+    @ivar pieces: the texts between the wildcards that it was made from, in their order.
     """
 
     pattern: str
+    pieces: tuple[str, ...] = ()
 
 
 @attrs.frozen
@@ -89,7 +92,14 @@ class Between:
     high: int
 
 
-Test = Equals | Subdomain | Prefix | Matches | Between
+@attrs.frozen
+class Network:
+    """An address in a network."""
+
+    network: IPv4Network | IPv6Network
+
+
+Test = Equals | Subdomain | Prefix | Matches | Between | Network
 
 
 @attrs.frozen
@@ -156,6 +166,8 @@ def _host(text: str) -> Test:
 def _path(text: str) -> Test:
     if not text.startswith(("/", "*")):
         raise _Invalid("a path begins with /, as in /v1/** or /v1/*/items")
+    # The store writes lone surrogates in this way; in a pattern, a backslash is escaped.
+    text = text.encode("utf-8", "backslashreplace").decode("utf-8")
     pieces = _WILDCARDS.split(text)
     if len(pieces) == 1:
         return Equals(text)
@@ -165,7 +177,7 @@ def _path(text: str) -> Test:
         return Prefix(pieces[0])
     wildcards = [".*" if each == "**" else "[^/]*" for each in _WILDCARDS.findall(text)]
     parts = [re.escape(piece) + wildcard for piece, wildcard in zip(pieces, [*wildcards, ""], strict=True)]
-    return Matches("".join(parts))
+    return Matches("".join(parts), tuple(pieces))
 
 
 def _status(text: str) -> Test:
@@ -183,7 +195,11 @@ def _method(text: str) -> Test:
 
 def _client(text: str) -> Test:
     if "/" in text:
-        raise _Invalid("write an address or the name of a client, as in 10.0.0.1 or ci")
+        address, _, length = text.partition("/")
+        try:
+            return Network(ip_network(f"{address.strip('[]')}/{length}", strict=False))
+        except ValueError:
+            raise _Invalid("write a network as in 10.0.0.0/8, an address, or the name of a client") from None
     return Equals(text.strip("[]"))
 
 

@@ -7,7 +7,8 @@ from typing import Any, Final
 
 import attrs
 
-from egress.store.filter_language import Between, Condition, Equals, Filter, Prefix, Subdomain, Test
+from egress.store.filter_language import Between, Condition, Equals, Filter, Network, Prefix, Subdomain, Test
+from egress.store.keywords import clean, phrase
 from egress.store.schema import id_at
 
 # Columns of the table exchanges; the table of texts has some of these names, too.
@@ -38,6 +39,7 @@ class Dialect:
     @ivar lacks: the condition that a text is not contained, in every query.
     @ivar text_table: the tables of a query for a text, in the order in which they are read.
     @ivar text_id: the column with the id of a record in a query for a text.
+    @ivar network: the condition that the address in a column is in a network; C{{0}} is the place of the column.
     """
 
     matches: str
@@ -48,29 +50,21 @@ class Dialect:
     lacks: str
     text_table: str
     text_id: str
+    network: str = "in_network({0}, ?)"
 
 
-def clean(text: str) -> str:
-    """Write a text as the store does: lone surrogates are not valid in it."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def _phrase(text: str) -> str:
-    """Quote a text for FTS5; the last word can be incomplete."""
-    return '"' + clean(text).replace("\0", " ").replace('"', '""') + '" *'
-
+_HAS_PHRASES: Final = "has_phrases(?, exchanges.reason, exchanges.url, exchanges.rule_id)"
 
 SQLITE: Final = Dialect(
-    # An operator of SQLite that calls the function regexp, which the connection defines.
+    # An operator of SQLite that calls the function regexp, which the connection defines as the other functions.
     matches="REGEXP",
     pattern=str,
-    phrase=_phrase,
-    both=" AND ",
-    contains="exchanges_text MATCH ?",
-    lacks="exchanges.id NOT IN (SELECT rowid FROM exchanges_text WHERE exchanges_text MATCH ?)",
-    # A query with a limit ends when the index has returned as many records: "IN" would read all of them first.
-    text_table="exchanges_text CROSS JOIN exchanges ON exchanges.id = exchanges_text.rowid",
-    text_id="exchanges_text.rowid",
+    phrase=phrase,
+    both="\n",
+    contains=_HAS_PHRASES,
+    lacks=f"NOT {_HAS_PHRASES}",
+    text_table="exchanges",
+    text_id="exchanges.id",
 )
 
 
@@ -136,13 +130,17 @@ def _condition(given: Condition, dialect: Dialect) -> Where:
         if equal:
             places = ", ".join("?" for _ in equal)
             parts.append(Where(f"{column} IN ({places})", equal))
-        parts += [_test(column, test, dialect) for test in given.tests if not isinstance(test, Equals)]
+        # A name is not an address.
+        others = (Equals,) if column == columns[0] else (Equals, Network)
+        parts += [_test(column, test, dialect) for test in given.tests if not isinstance(test, others)]
     any_of = _joined(" OR ", parts)
     # A value that does not exist meets no test.
     return Where(f"({any_of.text}) IS NOT TRUE" if given.negated else f"({any_of.text})", any_of.parameters)
 
 
 def _test(column: str, test: Test, dialect: Dialect) -> Where:
+    if isinstance(test, Network):
+        return Where(dialect.network.format(column), (str(test.network),))
     if isinstance(test, Between):
         return Where(f"{column} BETWEEN ? AND ?", (test.low, test.high))
     if isinstance(test, Subdomain):

@@ -60,4 +60,6 @@ POSTGRESQL: Final = Dialect(
     lacks="NOT exchanges.words @@ ?::tsquery",
     text_table="exchanges",
     text_id="exchanges.id",
+    # A cast of any other text, such as the empty address of a UNIX socket, is an error.
+    network="CASE WHEN {0} ~ '^([0-9.]+|[0-9a-f]*:[0-9a-f:.]*)$' THEN {0}::inet <<= ?::inet ELSE false END",
 )

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Final
 
+import attrs
+
 from egress.observability.audit_log import written_time
 from egress.store.destinations import (
     Destinations,
@@ -21,14 +23,17 @@ from egress.store.destinations import (
     paths_of,
     paths_statement,
 )
-from egress.store.filter_language import Filter
-from egress.store.filter_sql import Dialect, compile_filter
+from egress.store.filter_language import Condition, Equals, Filter
+from egress.store.filter_sql import Dialect, Query, compile_filter
 from egress.store.interfaces import MAX_RULES, RuleUse
 from egress.store.row import SELECTED, document_of
 from egress.store.schema import ID_BITS
 
-_FOLLOW_ROWS: Final = 1000
-_SELECTED: Final = ", ".join(f"exchanges.{name}" for name in SELECTED)
+FOLLOW_ROWS: Final = 1000
+"""The maximum number of rows that are read together."""
+
+SELECTED_COLUMNS: Final = ", ".join(f"exchanges.{name}" for name in SELECTED)
+"""The columns of a row that L{document_of} takes, in SQL."""
 
 
 class SqlStore(ABC):
@@ -59,13 +64,17 @@ class SqlStore(ABC):
     def stream(self, statement: str, values: Sequence[Any]) -> Iterator[Sequence[Any]]:
         """Yield the rows of a query of any size; see L{rows}."""
 
+    def compiled(self, given: Filter) -> Query:
+        """Compile a filter for a query of all records."""
+        return compile_filter(given, self.dialect)
+
     def search(self, given: Filter, limit: int | None, oldest_first: bool = False) -> Iterator[Mapping[str, Any]]:
         """Find records; see L{IAuditStore.search}."""
-        query = compile_filter(given, self.dialect)
+        query = self.compiled(given)
         order = "ASC" if oldest_first else "DESC"
-        statement = f"SELECT {_SELECTED} FROM {query.table} WHERE {query.where.text} ORDER BY {query.id} {order}"
+        statement = f"SELECT {SELECTED_COLUMNS} FROM {query.table} WHERE {query.where.text} ORDER BY {query.id} {order}"
         values = query.where.parameters
-        if limit is not None and limit <= _FOLLOW_ROWS:
+        if limit is not None and limit <= FOLLOW_ROWS:
             return map(document_of, self.rows(f"{statement} LIMIT ?", (*values, limit)))
         if limit is not None:
             statement, values = f"{statement} LIMIT ?", (*values, limit)
@@ -75,9 +84,9 @@ class SqlStore(ABC):
         """Find the records written after another one; see L{IAuditStore.written_after}."""
         query = compile_filter(given, self.dialect)
         with self.snapshot():
-            last = min(self.last_seq(), seq + _FOLLOW_ROWS)
+            last = min(self.last_seq(), seq + FOLLOW_ROWS)
             rows = self.rows(
-                f"SELECT {_SELECTED} FROM {query.table} WHERE {query.where.text} "
+                f"SELECT {SELECTED_COLUMNS} FROM {query.table} WHERE {query.where.text} "
                 "AND exchanges.seq > ? AND exchanges.seq <= ? ORDER BY exchanges.seq",
                 (*query.where.parameters, seq, last),
             )
@@ -89,7 +98,7 @@ class SqlStore(ABC):
 
     def statistics(self, given: Filter, top: int) -> Mapping[str, Any]:
         """Count records; see L{IAuditStore.statistics}."""
-        query = compile_filter(given, self.dialect)
+        query = self.compiled(given)
         table, where, values = query.table, query.where.text, query.where.parameters
 
         def groups(column: str, limit: int | None) -> list[dict[str, Any]]:
@@ -122,7 +131,7 @@ class SqlStore(ABC):
 
     def rule_uses(self, given: Filter) -> Mapping[str, RuleUse]:
         """Count the records of each rule; see L{IAuditStore.rule_uses}."""
-        query = compile_filter(given, self.dialect)
+        query = self.compiled(given)
         # The index of rules has the ids, which begin with the time.
         rows = self.rows(
             f"SELECT exchanges.rule_id, count(*), max(exchanges.id) FROM {query.table} "
@@ -138,5 +147,6 @@ class SqlStore(ABC):
 
     def paths(self, host: str, given: Filter) -> Paths:
         """Find the paths of a host; see L{IAuditStore.paths}."""
-        statement = paths_statement(host, given, self.dialect)
+        only = Condition("host", (Equals(host),))
+        statement = paths_statement(self.compiled(attrs.evolve(given, conditions=(*given.conditions, only))))
         return paths_of(self.rows(statement.text, statement.parameters), host)

@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
+from ipaddress import ip_address, ip_network
+from itertools import islice
+from operator import itemgetter
 from pathlib import Path
 from threading import RLock
 from typing import Any, Final
@@ -17,23 +21,29 @@ from zope.interface import implementer
 
 from egress.model.record import ExchangeRecord
 from egress.runtime.safe_files import heir_of, open_log
-from egress.store.filter_sql import SQLITE, Dialect
+from egress.store.filter_language import Filter
+from egress.store.filter_sql import SQLITE, Dialect, Query
 from egress.store.interfaces import IAuditStore, StoreError
+from egress.store.keywords import has_phrases, index_query, keywords_of
+from egress.store.parts import add_keywords, drop_parts, newest, part_for_records, with_index
 from egress.store.rollups import prune_rollups, roll_up
-from egress.store.row import INSERTED, row_of
+from egress.store.row import INSERTED, document_of, row_of
 from egress.store.schema import ID_BITS, MIGRATIONS, first_id, id_at
-from egress.store.sql_store import SqlStore
+from egress.store.sql_store import FOLLOW_ROWS, SqlStore
 
 _BUSY_SECONDS: Final = 5.0
-_PRUNE_ROWS: Final = 500
-# Negative: this releases the pages of deleted texts in all parts of the index (FTS5).
-_MERGE_PAGES: Final = -16
+_PRUNE_ROWS: Final = 1000
+# The number of ids of records that a store ignores when they are stored again, and of attempts to find other ids.
+_RECENT: Final = 4096
+_TRIES: Final = 100
 
 _READ_ACCESS: Final = "run the command as the user of the proxy"
 
 _ROW: Final = f"id, seq, {', '.join(INSERTED)}"
 _PLACES: Final = ", ".join("?" * (len(INSERTED) + 2))
-_INSERT: Final = f"INSERT INTO exchanges ({_ROW}) VALUES ({_PLACES}) ON CONFLICT (request_id) DO NOTHING"
+_INSERT: Final = f"INSERT INTO exchanges ({_ROW}) VALUES ({_PLACES})"
+_REQUEST_ID: Final = INSERTED.index("request_id")
+_OF_ID: Final = (1 << ID_BITS) - 1
 
 
 @contextmanager
@@ -59,6 +69,8 @@ class SqliteStore(SqlStore):
         self._opened: sqlite3.Connection | None = None
         self._closed = False
         self._lock = RLock()
+        # The ids of the last records, in the order of writing.
+        self._recent: dict[str, None] = {}
 
     @property
     def _connection(self) -> sqlite3.Connection:
@@ -67,7 +79,8 @@ class SqliteStore(SqlStore):
             raise StoreError(f"{self._path}: is closed")
         if self._opened is None:
             self._opened = self._connect()
-            self._opened.create_function("regexp", 2, _regexp, deterministic=True)
+            for name, arguments, function in _FUNCTIONS:
+                self._opened.create_function(name, arguments, function, deterministic=True)
         return self._opened
 
     def release(self) -> None:
@@ -86,7 +99,8 @@ class SqliteStore(SqlStore):
 
         @raise StoreError: if a newer version has written the file, or if it cannot be written.
         """
-        with self._transaction() as run:
+        with self._transaction() as connection:
+            run = connection.execute
             version = run("PRAGMA user_version").fetchone()[0]
             if version > len(MIGRATIONS):
                 raise StoreError(
@@ -110,14 +124,14 @@ class SqliteStore(SqlStore):
             raise StoreError(f"{self._path}: is not an audit store of this version: start the proxy with it once")
 
     @contextmanager
-    def _transaction(self) -> Iterator[Any]:
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
         """Run statements under the write lock of the file, all of them or none."""
         with self._lock, _reported(self._path):
             connection = self._connection
             run = connection.execute
             run("BEGIN IMMEDIATE")
             try:
-                yield run
+                yield connection
                 run("COMMIT")
             except BaseException:
                 if connection.in_transaction:
@@ -125,43 +139,62 @@ class SqliteStore(SqlStore):
                 raise
 
     def append(self, records: Sequence[ExchangeRecord]) -> None:
-        """Store records; see L{IAuditStore.append}."""
-        # The index of texts is faster in the order of ids.
-        rows = sorted(map(row_of, records), key=lambda row: int(row[0]))
-        with self._transaction() as run:
-            seq = run("SELECT seq FROM last_seq").fetchone()[0]
-            for row in rows:
-                seq += self._insert(run, row, seq + 1)
-            run("UPDATE last_seq SET seq = ?", (seq,))
+        """Store records; see L{IAuditStore.append}.
 
-    def _insert(self, run: Any, row: tuple[Any, ...], seq: int) -> int:
-        """Insert a row, unless its request id is stored; return how many rows were inserted."""
-        base = first_id(row[0])
-        # Requests of the same millisecond have different ids; requests of one process mostly come in their order.
-        last = run("SELECT max(id) FROM exchanges WHERE id >= ? AND id < ?", (base, base + (1 << ID_BITS))).fetchone()[
-            0
-        ]
-        number: int = run(_INSERT, (base if last is None else last + 1, seq, *row)).rowcount
-        return number
+        SQLite either stores a whole batch or reports an error, so that a batch that is stored again is usually not in
+        the file.  Only the sink that closes can repeat the records of the last batches: this store ignores them.
+        """
+        # The index of keywords is faster in the order of ids.
+        rows = sorted(map(row_of, records), key=itemgetter(0))
+        # The id of an earlier record can be taken: then other numbers make other ids.
+        for skipped in range(_TRIES):
+            try:
+                self._append(rows, skipped)
+            except StoreError as error:
+                if skipped + 1 == _TRIES or not isinstance(error.__cause__, sqlite3.IntegrityError):
+                    raise
+            else:
+                return
+
+    def _append(self, rows: Sequence[tuple[Any, ...]], skipped: int) -> None:
+        with self._transaction() as connection:
+            # With the lock, because another thread may have stored them.
+            fresh = {row[_REQUEST_ID]: row for row in reversed(rows) if row[_REQUEST_ID] not in self._recent}
+            if not fresh:
+                return
+            seq = connection.execute("SELECT seq FROM last_seq").fetchone()[0] + skipped
+            part = part_for_records(connection)
+            numbered = [
+                (first_id(row[0]) | number & _OF_ID, number, *row)
+                for number, row in enumerate(reversed(fresh.values()), seq + 1)
+            ]
+            connection.executemany(_INSERT, numbered)
+            add_keywords(connection, part, [(row[0], keywords_of(row[2:])) for row in numbered])
+            connection.execute("UPDATE last_seq SET seq = ?", (seq + len(numbered),))
+        self._remember(fresh)
+
+    def _remember(self, names: Iterable[str]) -> None:
+        self._recent.update(dict.fromkeys(names))
+        for name in list(islice(self._recent, max(0, len(self._recent) - _RECENT))):
+            del self._recent[name]
 
     def prune(self, before: float, max_bytes: int) -> bool:
         """Delete old records; see L{IAuditStore.prune}."""
-        with self._transaction() as run:
-            last: int | None = id_at(before)
-            old = run("SELECT 1 FROM exchanges WHERE id < ? LIMIT 1", (last,)).fetchone()
-            if old is None:
+        with self._transaction() as connection:
+            where, values = "WHERE id < ?", [id_at(before)]
+            if connection.execute(f"SELECT 1 FROM exchanges {where} LIMIT 1", values).fetchone() is None:
                 if self.used() <= max_bytes:
                     return False
-                last = None
-            where, values = ("", ()) if last is None else ("WHERE id < ?", (last,))
-            deleted = run(
-                f"DELETE FROM exchanges WHERE id IN (SELECT id FROM exchanges {where} ORDER BY id LIMIT {_PRUNE_ROWS})",
+                where, values = "", []
+            last, number = connection.execute(
+                f"SELECT max(id), count(*) FROM (SELECT id FROM exchanges {where} ORDER BY id LIMIT {_PRUNE_ROWS})",
                 values,
-            ).rowcount
-            run("INSERT INTO exchanges_text (exchanges_text, rank) VALUES ('merge', ?)", (_MERGE_PAGES,))
-            oldest = run("SELECT time_ms FROM exchanges ORDER BY id LIMIT 1").fetchone()
+            ).fetchone()
+            connection.execute("DELETE FROM exchanges WHERE id <= ?", (last,))
+            drop_parts(connection, last)
+            oldest = connection.execute("SELECT time_ms FROM exchanges ORDER BY id LIMIT 1").fetchone()
             prune_rollups(self, round(before * 1000) if oldest is None else oldest[0])
-            return bool(deleted == _PRUNE_ROWS)
+            return bool(number == _PRUNE_ROWS)
 
     def used(self) -> int:
         """Return the bytes of the pages that are in use."""
@@ -209,6 +242,25 @@ class SqliteStore(SqlStore):
         with self._transaction():
             return roll_up(self, now)
 
+    def search(self, given: Filter, limit: int | None, oldest_first: bool = False) -> Iterator[Mapping[str, Any]]:
+        """Find records; see L{IAuditStore.search}."""
+        query = index_query(given)
+        if query is None:
+            return super().search(given, limit, oldest_first)
+        if limit is None or limit > FOLLOW_ROWS:
+            return self._all(given, limit, oldest_first)
+        with self.snapshot():
+            return map(document_of, newest(self.rows, given, query, limit, oldest_first=oldest_first))
+
+    def _all(self, given: Filter, limit: int | None, oldest_first: bool) -> Iterator[Mapping[str, Any]]:
+        # No part of the index is dropped meanwhile.
+        with self.snapshot():
+            yield from super().search(given, limit, oldest_first)
+
+    def compiled(self, given: Filter) -> Query:
+        """Compile a filter for a query of all records; see L{SqlStore.compiled}."""
+        return with_index(self.rows, given)
+
     def close(self) -> None:
         """Close the file; every later call fails."""
         with self._lock:
@@ -220,6 +272,18 @@ def _regexp(pattern: str, value: str | None) -> bool:
     import re2  # noqa: PLC0415 - a proxy without searches does not need it
 
     return value is not None and re2.fullmatch(pattern, value) is not None
+
+
+@lru_cache(maxsize=1024)
+def _in_network(address: str, network: str) -> bool:
+    try:
+        return ip_address(address) in ip_network(network)
+    except ValueError:
+        # Such as the empty address of a UNIX socket.
+        return False
+
+
+_FUNCTIONS: Final = (("regexp", 2, _regexp), ("has_phrases", 4, has_phrases), ("in_network", 2, _in_network))
 
 
 def _create(path: Path) -> None:
@@ -246,7 +310,11 @@ def open_store(path: Path) -> SqliteStore:
     def connect() -> sqlite3.Connection:
         connection = sqlite3.connect(path, _BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         # Readers do not wait for writers.  A record that was written survives the end of the process.
-        for setting in ("journal_mode = WAL", "synchronous = NORMAL", "journal_size_limit = 16777216"):
+        for setting in (
+            *("journal_mode = WAL", "synchronous = NORMAL"),
+            # Pages that change often are written to the file less often.
+            *("wal_autocheckpoint = 4000", "journal_size_limit = 16777216"),
+        ):
             connection.execute(f"PRAGMA {setting}")
         return connection
 

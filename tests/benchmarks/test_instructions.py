@@ -85,6 +85,15 @@ class GroupTests(SynchronousTestCase):
         self.assertEqual([[tree for _, _, tree, _ in group] for group in found], [[Path("/other"), TREE]] * 3)
         self.assertIs(found[0][0][0], FORWARD)
 
+    def test_store(self) -> None:
+        """The second proxy of each case has an audit store, and the CPU time of its thread counts."""
+        found = list(groups(None, False, Path("/store")))
+        for first, second in found:
+            self.assertEqual((first[0].options, second[0].options), ((), ("--audit-store", "sqlite:/store")))
+            self.assertEqual(first[0].settle, second[0].settle)
+            self.assertGreater(first[0].settle, 0.5)
+        self.assertEqual(len(found), 3)
+
 
 class CommandTests(SynchronousTestCase):
     """The command, and the files of callgrind."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
+
 from hypothesis import given
 from hypothesis import strategies as some
 from twisted.trial.unittest import SynchronousTestCase
@@ -15,6 +17,7 @@ from egress.store.filter_language import (
     Filter,
     FilterError,
     Matches,
+    Network,
     Prefix,
     Subdomain,
     Test,
@@ -44,8 +47,8 @@ class ParseTests(SynchronousTestCase):
             ("host:.example", Subdomain("example")),
             ("path:/a:b", Equals("/a:b")),
             ("path:/a/**", Prefix("/a/")),
-            ("path:/a/*/b.c", Matches(r"/a/[^/]*/b\.c")),
-            ("path:**/x", Matches(".*/x")),
+            ("path:/a/*/b.c", Matches(r"/a/[^/]*/b\.c", ("/a/", "/b.c"))),
+            ("path:**/x", Matches(".*/x", ("", "/x"))),
             ("status:404", Between(404, 404)),
             ("status:5XX", Between(500, 599)),
             ("status:400-499", Between(400, 499)),
@@ -57,6 +60,8 @@ class ParseTests(SynchronousTestCase):
             ('rule:"a, b"', Equals("a, b")),
             (r'rule:"say \"a\\b\" \c"', Equals(r'say "a\b" \c')),
             ("client:10.0.0.1", Equals("10.0.0.1")),
+            ("client:10.1.2.3/8", Network(ip_network("10.0.0.0/8"))),
+            ("client:[2001:db8::1]/32", Network(ip_network("2001:db8::/32"))),
             ("id:abc", Equals("abc")),
         ):
             with self.subTest(text):
@@ -108,7 +113,8 @@ class ErrorTests(SynchronousTestCase):
             ("path:/" + "*/" * 17, 5, "write fewer than 16 wildcards"),
             ("status:50x", 7, "'50x': write a status, as in 404, 5xx or 400-499"),
             ("verdict:no", 8, "'no': write allow, deny, unavailable, rejected or failed"),
-            ("client:10.0.0.0/8", 7, "write an address or the name of a client"),
+            ("client:10.0.0.0/33", 7, "write a network as in 10.0.0.0/8, an address, or the name of a client"),
+            ("client:a/b", 7, "write a network"),
             ("since:soon", 6, "'soon': write a time, as in 1h"),
             ("since:1h since:2h", 9, "since was given before: remove one of them"),
             ("since:1h,2h", 9, "since takes one time"),

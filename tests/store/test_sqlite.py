@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from egress.store import sqlite as module
 from egress.store.filter_language import parse_filter
 from egress.store.interfaces import StoreError
-from egress.store.schema import MIGRATIONS
+from egress.store.schema import ID_BITS, MIGRATIONS
 from egress.store.sqlite import SqliteStore, open_store, open_to_read
 from tests.files import make_directory
 from tests.store.search_cases import T0, record
@@ -63,8 +63,35 @@ class WriteTests(StoreTestCase):
     def test_two_processes(self) -> None:
         other = self.open()
         self.store.append([record("a")])
-        other.append([record("a"), record("b")])
-        self.assertEqual((self.found("", oldest_first=True), self.store.last_seq()), (["a", "b"], 2))
+        other.append([record("b"), record("c", 1)])
+        self.store.append([record("d")])
+        self.assertEqual((self.found("", oldest_first=True), self.store.last_seq()), (["a", "b", "d", "c"], 4))
+
+    def test_recent_records(self) -> None:
+        """A closing sink repeats the records of a batch that a thread has written meanwhile."""
+        names = [f"r{number}" for number in range(1500)]
+        self.store.append([record(name) for name in names])
+        self.store.append([record(name) for name in names])
+        self.assertEqual((len(self.found("")), self.store.last_seq()), (1500, 1500))
+        self.patch(module, "_RECENT", 1)
+        self.store.append([record("a"), record("b")])
+        self.store.append([record("b"), record("a")])
+        self.assertEqual(self.store.last_seq(), 1503, "only the id of b was remembered")
+
+    def test_taken_id(self) -> None:
+        """A record of the same millisecond gets another id, whatever the numbers of the records are."""
+        self.store.append([record("a"), record("b")])
+        connection = sqlite3.connect(self.path)
+        self.addCleanup(connection.close)
+        connection.execute("UPDATE last_seq SET seq = ?", (1 << ID_BITS,))
+        connection.commit()
+        self.store.append([record("c"), record("d")])
+        self.assertEqual(sorted(self.found("")), ["a", "b", "c", "d"])
+        self.assertEqual(sorted(self.found("api.example.com")), ["a", "b", "c", "d"])
+        connection.execute("UPDATE last_seq SET seq = ?", (1 << ID_BITS,))
+        connection.commit()
+        with mock.patch.object(module, "_TRIES", 2):
+            self.assertRaises(StoreError, self.store.append, [record("e")])
 
     def test_permissions(self) -> None:
         self.store.append([record("a")])
@@ -96,11 +123,11 @@ class PruneTests(StoreTestCase):
         return steps
 
     def test_age(self) -> None:
-        self.store.append([record(f"r{number}", number, reason="pruned") for number in range(1200)])
-        self.assertEqual(self.prune(T0 + 1100), 2)
+        self.store.append([record(f"r{number}", number, reason="pruned") for number in range(2200)])
+        self.assertEqual(self.prune(T0 + 2100), 2)
         self.assertEqual(len(self.found("")), 100)
-        self.assertEqual(len(self.found("pruned")), 100, "the index of texts follows")
-        self.assertEqual(self.prune(T0 + 1100), 0)
+        self.assertEqual(len(self.found("pruned")), 100)
+        self.assertEqual(self.prune(T0 + 2100), 0)
 
     def test_size(self) -> None:
         for start in range(0, 5000, 500):
@@ -109,7 +136,7 @@ class PruneTests(StoreTestCase):
         self.prune(0, used // 2)
         found = self.found("")
         self.assertLessEqual(self.store.used(), used // 2)
-        self.assertGreater(len(found), 1000)
+        self.assertGreaterEqual(len(found), 1000)
         self.assertEqual(found[0], "r4999", "the newest records remain")
 
     def test_size_below_the_schema(self) -> None:
