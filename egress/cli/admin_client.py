@@ -55,10 +55,11 @@ class AdminApi:
     """The admin API of one proxy.
 
     @param secret: the token, if the API requires one.
+    @ivar endpoint: the endpoint of the API.
     """
 
     def __init__(self, endpoint: AdminEndpoint, secret: str | None) -> None:
-        self._endpoint = endpoint
+        self.endpoint = endpoint
         self._secret = secret
 
     def call(self, method: str, path: str, document: object = None) -> dict[str, Any]:
@@ -74,21 +75,21 @@ class AdminApi:
         if document is not None:
             body = json.dumps(document).encode("ascii")
             headers["Content-Type"] = "application/json"
-        connection = _Connection(self._endpoint)
+        connection = _Connection(self.endpoint)
         try:
             connection.request(method, path, body, headers)
             answer = connection.getresponse()
             found = json.loads(answer.read(_MAX_ANSWER))
         except TimeoutError as error:
-            raise CommandFailed(f"{self._endpoint}: the proxy does not respond") from error
+            raise CommandFailed(f"{self.endpoint}: the proxy does not respond") from error
         except OSError as error:
-            raise CommandFailed(f"{self._endpoint}: {error.strerror or error}; is the proxy running?") from error
+            raise CommandFailed(f"{self.endpoint}: {error.strerror or error}; is the proxy running?") from error
         except (http.client.HTTPException, ValueError) as error:
-            raise CommandFailed(f"{self._endpoint}: the server is not an egress proxy") from error
+            raise CommandFailed(f"{self.endpoint}: the server is not an egress proxy") from error
         finally:
             connection.close()
         if not isinstance(found, dict):
-            raise CommandFailed(f"{self._endpoint}: the server is not an egress proxy")
+            raise CommandFailed(f"{self.endpoint}: the server is not an egress proxy")
         if answer.status != 200:
             raise AdminFailed(str(found.get("error", answer.reason)), answer.status)
         return found

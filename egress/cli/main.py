@@ -27,7 +27,7 @@ COMMANDS: Final[Mapping[str, tuple[str, ...]]] = {
     "run programs behind a proxy": ("env", "run"),
     "write and check policies": ("explain", "lock", "policy"),
     "set up": ("check", "completion", "init"),
-    "operate a proxy": ("approvals", "ca", "client", "doctor", "logs", "notify", "trust"),
+    "operate a proxy": ("approvals", "ca", "client", "console", "doctor", "logs", "notify", "trust"),
 }
 
 _DESCRIPTION: Final = (
