@@ -321,6 +321,7 @@ class EgressProxyService(Service):
                 checks=self.readiness,
                 reload=self.reload,
                 authority=lambda: self.certificate_authority,
+                policies=self.policies,
             )
             self._console.start()
             bindings.append((admin, self._console.site))

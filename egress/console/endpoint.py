@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.web.server import Site
 
 from egress.admin.api import AdminBackend, admin_site
+from egress.admin.policies import PolicyBackend
 from egress.config.model import ProxyConfig
 from egress.console.reads import StoreReads
 from egress.console.sessions import Sessions
@@ -36,6 +37,7 @@ class AdminEndpointSite:
     @param checks: see L{ConsoleSources}.
     @param reload: see L{ConsoleSources}.
     @param authority: see L{ConsoleSources}.
+    @param policies: see L{ConsoleSources}.
     @ivar site: the server factory.
     """
 
@@ -51,11 +53,13 @@ class AdminEndpointSite:
         checks: Callable[[], Deferred[dict[str, str]]],
         reload: Callable[[], Deferred[None]],
         authority: Callable[[], CertificateAuthority],
+        policies: PolicyBackend,
     ) -> None:
         self._threads: list[Threads] = []
         self._reads: list[StoreReads] = []
         self._files = Threads(reactor, "console-files", 1)
         self._sampler = Sampler(reactor, time.time, metrics, offload=self._files, path=history_path(config))
+        self._work = Threads(reactor, "console-work", 1)
         sources = ConsoleSources(
             clock=reactor,
             wall_clock=time.time,
@@ -68,6 +72,8 @@ class AdminEndpointSite:
             reload=reload,
             authority=authority,
             history=self._sampler.history,
+            policies=policies,
+            in_thread=self._work,
         )
         sessions = Sessions(time.monotonic, config.admin_token, config.admin_viewer_token)
         console = ConsoleResource(sources, sessions, config.admin_hosts)
@@ -91,6 +97,7 @@ class AdminEndpointSite:
         """Stop reading the metrics, and let the threads close the audit store, and end."""
         self._sampler.stop()
         self._files.stop()
+        self._work.stop()
         for reads, threads in zip(self._reads, self._threads, strict=True):
             reads.stop().addBoth(_stopped, threads)
 

@@ -10,10 +10,12 @@ import attrs
 from twisted.internet.interfaces import IReactorTime
 
 from egress.admin.api import AdminBackend
+from egress.admin.policies import PolicyBackend
 from egress.config.model import ProxyConfig
 from egress.console.reads import StoreReads
 from egress.observability.health import Page as MetricsPage
 from egress.observability.history import History
+from egress.runtime.threads import Offload
 from egress.tls.issuer import CertificateAuthority
 
 if TYPE_CHECKING:
@@ -36,6 +38,8 @@ class ConsoleSources:
         L{egress.config.model.ConfigError}.
     @ivar authority: returns the CA that signs now.
     @ivar history: the history of the metrics.
+    @ivar policies: the policies that are in use.
+    @ivar in_thread: runs one call after the other in a thread, for work that takes time.
     """
 
     clock: IReactorTime
@@ -48,6 +52,8 @@ class ConsoleSources:
     checks: Callable[[], Deferred[dict[str, str]]]
     reload: Callable[[], Deferred[None]]
     authority: Callable[[], CertificateAuthority]
+    policies: PolicyBackend
+    in_thread: Offload
     history: History = attrs.field(factory=History)
 
     @property

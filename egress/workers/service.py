@@ -195,6 +195,7 @@ class WorkerPool(Service):
                 checks=self._checks.call,
                 reload=self.reload,
                 authority=lambda: self.certificate_authority,
+                policies=self.policies,
             )
             self._console.start()
             admin.listen(self._console.site).addCallbacks(self._ports.append, self._fail)

@@ -16,6 +16,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransportWithDisconnection
 
 from egress.admin.api import admin_site
+from egress.admin.policies import LocalPolicies
 from egress.config.model import ProxyConfig
 from egress.console.page import Page
 from egress.console.reads import StoreReads
@@ -182,6 +183,8 @@ class ConsoleBrowser:
             "checks": lambda: succeed({"ca": "ok"}),
             "reload": lambda: succeed(None),
             "authority": lambda: None,
+            "policies": LocalPolicies(lambda: None),
+            "in_thread": in_thread,
         }
         self.sources = ConsoleSources(**{**values, **sources})
         self.sessions = Sessions(self.clock.seconds, self.config.admin_token, self.config.admin_viewer_token)

@@ -34,6 +34,7 @@ class EndpointTests(SynchronousTestCase):
             checks=lambda: succeed({}),
             reload=unused,
             authority=unused,
+            policies=unused,
         )
         browser = ConsoleBrowser(config=config)
         browser.site = self.endpoint.site

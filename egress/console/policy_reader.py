@@ -1,0 +1,150 @@
+"""The policy that decides, and the policy in its files, as the console reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+
+from egress.admin.api import Unanswered
+from egress.console.sources import ConsoleSources
+from egress.policy.learn.audit_reader import AuditLine, LineFault, read_entry
+from egress.policy.loaded_policy import LoadedPolicy
+from egress.policy.parse.load import PolicyError, load_policy, load_texts
+from egress.policy.rules import RuleSet
+from egress.policy.source_text import SourceText
+from egress.store.filter_language import Condition, Equals, Filter
+
+MAX_RECORDS: Final = 10_000
+"""The maximum number of records that are evaluated against a policy: each takes some 0.1 ms."""
+
+
+@attrs.frozen
+class FilePolicy:
+    """The policy in the files, if it is not the policy that decides.
+
+    @ivar rules: the policy; C{None} if it is not valid.
+    @ivar error: the error in it, with the file and the line; empty if it is valid.
+    """
+
+    rules: RuleSet | None
+    error: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class PolicyState:
+    """The policy that decides.
+
+    @ivar in_use: the policy of each process; the first one is described.
+    @ivar rules: the rules.
+    @ivar changed: the policy in the files; C{None} if it is the same, or if there are no files.
+    """
+
+    in_use: tuple[LoadedPolicy, ...]
+    rules: RuleSet
+    changed: FilePolicy | None = None
+
+    @property
+    def loaded(self) -> LoadedPolicy:
+        """The policy that is described."""
+        return self.in_use[0]
+
+    @property
+    def agreeing(self) -> int:
+        """The number of processes that use it."""
+        return sum(each.digest == self.loaded.digest for each in self.in_use)
+
+
+class PolicyReader:
+    """Reads the policies.
+
+    @param sources: the data of the console.
+    """
+
+    def __init__(self, sources: ConsoleSources) -> None:
+        self._sources = sources
+        self._known: tuple[str, RuleSet] | None = None
+
+    async def state(self) -> PolicyState | None:
+        """Return the policy that decides; C{None} if something else decides.
+
+        @raise Unanswered: if no worker responds.
+        """
+        in_use = await self._sources.policies.in_use()
+        if not in_use:
+            if self._sources.config.authz_url is None and self._sources.config.workers > 1:
+                raise Unanswered("no worker responds: reload the page in a moment")
+            return None
+        loaded = in_use[0]
+        known = self._known
+        texts = None if known is not None and known[0] == loaded.digest else await self._texts(loaded)
+        file = self._sources.policy_file
+
+        def read() -> PolicyState:
+            rules = known[1] if texts is None and known is not None else load_texts(texts or (), loaded.name)
+            return PolicyState(in_use=tuple(in_use), rules=rules, changed=changed_policy(file, rules.texts))
+
+        state = await self._sources.in_thread(read)
+        self._known = loaded.digest, state.rules
+        return state
+
+    async def _texts(self, loaded: LoadedPolicy) -> Sequence[SourceText]:
+        return await self._sources.policies.texts(loaded.digest)
+
+    async def recorded(self, since: float) -> list[AuditLine] | None:
+        """Return the newest records that have a decision, the oldest first.
+
+        @param since: the time of the oldest one, in seconds since the epoch.
+        @return: at most L{MAX_RECORDS}; C{None} without an audit store.
+        """
+        reads = self._sources.reads
+        if reads is None:
+            return None
+        records = await reads.search(Filter(since=since), MAX_RECORDS)
+        return await self._sources.in_thread(lambda: lines_of(records))
+
+    async def request(self, identifier: str) -> AuditLine | None:
+        """Return the record of a request; C{None} if there is none, or if it has no decision."""
+        reads = self._sources.reads
+        if reads is None:
+            return None
+        given = Filter(conditions=(Condition("id", (Equals(identifier),), negated=False),))
+        records = await reads.search(given, 1)
+        return line_of(records[0]) if records else None
+
+
+def lines_of(records: Sequence[Mapping[str, Any]]) -> list[AuditLine]:
+    """Return the records that have a decision, the oldest first."""
+    return [line for line in map(line_of, reversed(records)) if line is not None]
+
+
+def line_of(record: Mapping[str, Any]) -> AuditLine | None:
+    """Return a record as an audit line; C{None} if it has no decision."""
+    try:
+        return read_entry(record)
+    except LineFault:
+        return None
+
+
+def changed_policy(file: Path | None, texts: Sequence[SourceText]) -> FilePolicy | None:
+    """Return the policy in the files if it is not that of the texts.
+
+    @param file: the main file; C{None}: the policy has no file.
+    @param texts: the texts that are in use.
+    """
+    if file is None or (texts[0].where == str(file) and all(map(_is_same, texts))):
+        return None
+    try:
+        return FilePolicy(load_policy(file))
+    except PolicyError as error:
+        return FilePolicy(None, error.reason)
+
+
+def _is_same(text: SourceText) -> bool:
+    try:
+        content = Path(text.where).read_bytes().decode("utf-8")
+    except (OSError, ValueError):
+        return False
+    return SourceText.of(text.where, content).digest == text.digest
