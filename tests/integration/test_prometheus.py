@@ -104,6 +104,8 @@ class PrometheusTests(IntegrationTestCase):
         with_rules = self.start_proxy(
             *("--policy", str(policy), "--workers", "2"),
             *("--metrics-port", str(ports[0]), "--audit-store", f"sqlite:{self.directory / 'audit.sqlite3'}"),
+            # No webhook listens there: the notifications wait.
+            *("--notify-url", f"slack:http://127.0.0.1:{free_port()}/"),
         )
         with_service = self.start_proxy(
             *("--authz-url", url, "--metrics-port", str(ports[1]), "--workers", "1"),
