@@ -5,6 +5,7 @@ Several processes can write to one file.  They take turns: each transaction wait
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -331,12 +332,16 @@ def open_to_read(path: Path) -> SqliteStore:
 
     @raise StoreError: if it does not exist, or is not an audit store of this version.
     """
+    # The file is not opened: closing it would release the locks of other connections of this process
+    # (https://www.sqlite.org/howtocorrupt.html, section 2.2).
     try:
-        path.open("rb").close()
+        path.stat()
     except FileNotFoundError as error:
         raise StoreError(f"{path}: does not exist: specify the file of --audit-store") from error
     except OSError as error:
         raise StoreError(f"{path}: {error.strerror}: {_READ_ACCESS}") from error
+    if not os.access(path, os.R_OK):
+        raise StoreError(f"{path}: {os.strerror(errno.EACCES)}: {_READ_ACCESS}")
 
     def connect() -> sqlite3.Connection:
         return sqlite3.connect(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
+import subprocess
+import sys
 import unittest
 from pathlib import Path
 from unittest import mock
@@ -217,11 +219,28 @@ class OpenTests(StoreTestCase):
         self.assertEqual(reader.last_seq(), 2)
         self.assertIn("readonly", str(self.assertRaises(StoreError, reader.append, [record("c")])))
 
+    def test_readers_in_one_process(self) -> None:
+        """Opening a reader does not release the locks of others: they still see what another process writes."""
+        self.store.append([record("a")])
+        readers = [open_to_read(self.path) for _ in range(2)]
+        for reader in readers:
+            self.addCleanup(reader.close)
+        script = (
+            "import sqlite3, sys; connection = sqlite3.connect(sys.argv[1], isolation_level=None); "
+            "connection.execute('UPDATE last_seq SET seq = ?', (sys.argv[2],)); connection.close()"
+        )
+        # If no lock is left, a process believes that its connection is the last one, and removes the log.
+        for number in (7, 8):
+            subprocess.run([sys.executable, "-c", script, str(self.path), str(number)], check=True)
+            self.assertEqual([each.last_seq() for each in (self.store, *readers)], [number] * 3)
+
     def test_reader_without_access(self) -> None:
         """The error names the fix, for the file and for the files next to it."""
-        with mock.patch.object(Path, "open", side_effect=PermissionError(13, "Permission denied")):
-            error = self.assertRaises(StoreError, open_to_read, self.path)
-        self.assertEqual(str(error), f"{self.path}: Permission denied: run the command as the user of the proxy")
+        expected = f"{self.path}: Permission denied: run the command as the user of the proxy"
+        with mock.patch.object(Path, "stat", side_effect=PermissionError(13, "Permission denied")):
+            self.assertEqual(str(self.assertRaises(StoreError, open_to_read, self.path)), expected)
+        with mock.patch.object(os, "access", return_value=False):
+            self.assertEqual(str(self.assertRaises(StoreError, open_to_read, self.path)), expected)
         with mock.patch.object(sqlite3, "connect", side_effect=sqlite3.OperationalError("unable to open")):
             error = self.assertRaises(StoreError, open_to_read, self.path)
         self.assertEqual(str(error), f"{self.path}: unable to open: run the command as the user of the proxy")
