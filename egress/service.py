@@ -32,7 +32,7 @@ from egress.observability.health import STOPPING, Check, NotReady, Readiness, op
 from egress.observability.metrics import Metrics
 from egress.proxy.listeners import listener_factories
 from egress.resources import LoadedResources, load_resources, read_policy
-from egress.runtime.ports import PortBinder, described, metrics_endpoint, remove_stale_socket, settled
+from egress.runtime.ports import PortBinder, admin_endpoint, described, metrics_endpoint, settled
 from egress.runtime.reload import Reloader
 from egress.runtime.role import WHOLE, Role
 from egress.runtime.threads import Pools
@@ -322,6 +322,8 @@ class EgressProxyService(Service):
                 reload=self.reload,
                 authority=lambda: self.certificate_authority,
                 policies=self.policies,
+                listening=self.listening,
+                service=EgressProxyService,
             )
             self._console.start()
             bindings.append((admin, self._console.site))
@@ -388,12 +390,3 @@ class EgressProxyService(Service):
         stopped = self._ports.stop_accepting().addCallback(drain).addBoth(drained)
         # All audit records are written when the sessions have ended.
         return stopped.addCallback(lambda _: self.notices.close()).addCallback(closed)
-
-
-def admin_endpoint(reactor: IEgressReactor, config: ProxyConfig) -> IStreamServerEndpoint | None:
-    """Return the endpoint of the admin API, if it is enabled."""
-    if config.admin is None:
-        return None
-    if config.admin.path is not None:
-        remove_stale_socket(config.admin.path)
-    return described(reactor, config.admin.endpoint)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress
 from twisted.web.server import Site
 
 from egress.admin.api import AdminBackend, admin_site
 from egress.admin.policies import PolicyBackend
+from egress.checks.network import DryRun
+from egress.checks.server import ServerChecks
 from egress.config.model import ProxyConfig
 from egress.console.reads import StoreReads
 from egress.console.sessions import Sessions
@@ -19,12 +23,15 @@ from egress.console.site import ConsoleResource
 from egress.console.sources import ConsoleSources
 from egress.observability.health import Page
 from egress.observability.sampler import Sampler
+from egress.runtime.role import DRY_RUN
 from egress.runtime.threads import Threads
 from egress.store.location import store_to_read
 from egress.tls.issuer import CertificateAuthority
 
 HISTORY: Final = "metrics-history.json"
 """The file with the history of the metrics, in the directory of the CA."""
+
+_CONTACTS: Final = 4
 
 
 class AdminEndpointSite:
@@ -38,6 +45,8 @@ class AdminEndpointSite:
     @param reload: see L{ConsoleSources}.
     @param authority: see L{ConsoleSources}.
     @param policies: see L{ConsoleSources}.
+    @param listening: see L{ConsoleSources}.
+    @param service: makes a proxy that serves no client, for the check of the authorizer.
     @ivar site: the server factory.
     """
 
@@ -54,12 +63,16 @@ class AdminEndpointSite:
         reload: Callable[[], Deferred[None]],
         authority: Callable[[], CertificateAuthority],
         policies: PolicyBackend,
+        listening: Callable[[], Deferred[tuple[IAddress, ...]]],
+        service: Callable[..., DryRun],
     ) -> None:
         self._threads: list[Threads] = []
         self._reads: list[StoreReads] = []
         self._files = Threads(reactor, "console-files", 1)
         self._sampler = Sampler(reactor, time.time, metrics, offload=self._files, path=history_path(config))
         self._work = Threads(reactor, "console-work", 1)
+        self._contacts = Threads(reactor, "console-checks", _CONTACTS)
+        self._checks = ServerChecks(reactor, config, partial(service, reactor, role=DRY_RUN), self._contacts)
         sources = ConsoleSources(
             clock=reactor,
             wall_clock=time.time,
@@ -74,6 +87,8 @@ class AdminEndpointSite:
             history=self._sampler.history,
             policies=policies,
             in_thread=self._work,
+            listening=listening,
+            server_checks=self._checks,
         )
         sessions = Sessions(time.monotonic, config.admin_token, config.admin_viewer_token)
         console = ConsoleResource(sources, sessions, config.admin_hosts)
@@ -98,6 +113,8 @@ class AdminEndpointSite:
         self._sampler.stop()
         self._files.stop()
         self._work.stop()
+        self._checks.stop()
+        self._contacts.stop()
         for reads, threads in zip(self._reads, self._threads, strict=True):
             reads.stop().addBoth(_stopped, threads)
 

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import attrs
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IAddress, IReactorTime
 
 from egress.admin.api import AdminBackend
 from egress.admin.policies import PolicyBackend
+from egress.checks.server import ServerChecks
 from egress.config.model import ProxyConfig
 from egress.console.reads import StoreReads
 from egress.observability.health import Page as MetricsPage
 from egress.observability.history import History
 from egress.runtime.threads import Offload
 from egress.tls.issuer import CertificateAuthority
-
-if TYPE_CHECKING:
-    from twisted.internet.defer import Deferred
 
 
 @attrs.frozen(kw_only=True)
@@ -40,6 +38,8 @@ class ConsoleSources:
     @ivar history: the history of the metrics.
     @ivar policies: the policies that are in use.
     @ivar in_thread: runs one call after the other in a thread, for work that takes time.
+    @ivar listening: returns the addresses of the listeners of clients, in the order of the configuration.
+    @ivar server_checks: the checks of the proxy; C{None}: there are none.
     """
 
     clock: IReactorTime
@@ -55,6 +55,8 @@ class ConsoleSources:
     policies: PolicyBackend
     in_thread: Offload
     history: History = attrs.field(factory=History)
+    listening: Callable[[], Deferred[tuple[IAddress, ...]]] = lambda: succeed(())
+    server_checks: ServerChecks | None = None
 
     @property
     def policy_file(self) -> Path | None:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress, IListeningPort
     from twisted.python.failure import Failure
 
+    from egress.config.model import ProxyConfig
+
 _log = Logger()
 
 
@@ -90,6 +92,15 @@ def metrics_endpoint(reactor: object, interface: str, port: int | None) -> IStre
     kind = TCP6ServerEndpoint if ":" in interface else TCP4ServerEndpoint
     endpoint: IStreamServerEndpoint = kind(reactor, port, interface=interface)
     return endpoint
+
+
+def admin_endpoint(reactor: object, config: ProxyConfig) -> IStreamServerEndpoint | None:
+    """Return the endpoint of the admin API, if it is enabled."""
+    if config.admin is None:
+        return None
+    if config.admin.path is not None:
+        remove_stale_socket(config.admin.path)
+    return described(reactor, config.admin.endpoint)
 
 
 class PortBinder:

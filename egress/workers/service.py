@@ -35,11 +35,11 @@ from egress.observability.health import STOPPING, Coalesced, Page, ops_site_of
 from egress.observability.metrics import process_registry
 from egress.observability.worker_aggregation import WorkerMetrics, from_json, merge_checks
 from egress.resources import LoadedResources, load_resources
-from egress.runtime.ports import metrics_endpoint
+from egress.runtime.ports import admin_endpoint, metrics_endpoint
 from egress.runtime.reload import Reloader
 from egress.runtime.role import SUPERVISOR
 from egress.runtime.threads import Threads
-from egress.service import ABORT_SECONDS, admin_endpoint
+from egress.service import ABORT_SECONDS, EgressProxyService
 from egress.tls.ca_watch import CaWatch
 from egress.tls.issuer import CertificateAuthority
 from egress.tls.reloadable_trust import ReloadableTrust
@@ -196,6 +196,8 @@ class WorkerPool(Service):
                 reload=self.reload,
                 authority=lambda: self.certificate_authority,
                 policies=self.policies,
+                listening=self.listening,
+                service=EgressProxyService,
             )
             self._console.start()
             admin.listen(self._console.site).addCallbacks(self._ports.append, self._fail)

@@ -35,6 +35,8 @@ class EndpointTests(SynchronousTestCase):
             reload=unused,
             authority=unused,
             policies=unused,
+            listening=lambda: succeed(()),
+            service=lambda *_, **__: unused,
         )
         browser = ConsoleBrowser(config=config)
         browser.site = self.endpoint.site
