@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -9,11 +10,14 @@ from typing import TYPE_CHECKING, Any
 from egress.config.model import ProxyConfig
 from egress.model.log_format import LoggedRequests
 from egress.model.no_proxy import HostPattern
+from egress.model.trace import Otel
 from egress.observability.request_log import RequestLog
 from egress.proxy.context import AuthzContext, OriginContext, ProxyContext, TunnelContext, head_limits
 from egress.proxy.tls_intercept import TlsIntercept
 from egress.runtime.role import Role
 from egress.store.sink import StoreAudit
+from egress.tracing.settings import Settings, read_settings
+from egress.tracing.telemetry import Telemetry, configured_exporter
 from egress.transport.fair_turns import RoundRobin
 from egress.transport.reactor import IEgressReactor
 from egress.transport.write_through import write_through
@@ -25,17 +29,20 @@ from egress.upstream.proxy_endpoint import UpstreamEndpoint
 from egress.upstream.resolver import Resolver, resolver_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
     from egress.authz.remote.client import CreateEndpoint
     from egress.console.endpoint import AdminEndpointSite
     from egress.interfaces import IAuthorizer, ILeafSource
     from egress.model.record import ExchangeRecord
     from egress.model.recorded_headers import AuditHeaders
+    from egress.observability.audit_log import JsonLinesAudit
+    from egress.observability.metrics import Metrics
     from egress.policy.rules import RuleSet
     from egress.runtime.threads import Offload
     from egress.store.interfaces import IAuditStore
     from egress.tls.reloadable_trust import ReloadableTrust
+    from egress.tracing.tracer import Tracer
 
 # Extra seconds beyond the authorizer's own longest deadline when a lease is renewed: the authorizer's deadline passes
 # first, and its wrappers turn that into the configured outcome.
@@ -118,6 +125,52 @@ def renewal_timeout(config: ProxyConfig) -> float:
     return 2 * config.authz_timeout + RENEWAL_MARGIN
 
 
+def set_audit_sources(metrics: Metrics, audits: Sequence[JsonLinesAudit | StoreAudit]) -> None:
+    """Set the sources of the metrics about the audit log and the audit store.
+
+    @param metrics: the metrics.
+    @param audits: the sinks that exist.
+    """
+    if audits:
+        metrics.set_audit_lost_source(lambda: sum(each.lost for each in audits))
+    store = next((each for each in audits if isinstance(each, StoreAudit)), None)
+    if store is not None:
+        metrics.set_store_queue_source(lambda: store.waiting)
+        metrics.set_spool_source(store.spool_stats)
+
+
+def telemetry(
+    reactor: IEgressReactor,
+    config: ProxyConfig,
+    role: Role,
+    metrics: Metrics,
+    *,
+    environ: Mapping[str, str] | None = None,
+) -> Telemetry:
+    """Return the export of OpenTelemetry data, as the environment describes it.
+
+    @param reactor: the reactor.
+    @param config: the configuration.
+    @param role: whether this process is the whole proxy, a worker or a dry run, which exports nothing.
+    @param metrics: the metrics, which are exported, and which count the failures of the export.
+    @param environ: the environment; C{None}: the environment of this process.
+    """
+    exports = config.otel is Otel.AUTO and not role.is_dry_run
+    settings = read_settings(os.environ if environ is None else environ)[0] if exports else Settings()
+    exporter = configured_exporter(settings)
+    made = Telemetry(
+        reactor,
+        settings,
+        exporter,
+        registry=metrics.registry,
+        remote=config.authz_url is not None,
+        propagates=config.trace_propagate,
+    )
+    if exporter is not None:
+        metrics.set_telemetry_source(made.dropped)
+    return made
+
+
 def proxy_context(
     reactor: IEgressReactor,
     config: ProxyConfig,
@@ -127,6 +180,7 @@ def proxy_context(
     host_contexts: ILeafSource,
     report: Callable[[ExchangeRecord], None],
     headers: AuditHeaders,
+    tracer: Tracer | None,
 ) -> ProxyContext:
     """Return the collaborators that all sessions share.
 
@@ -137,13 +191,16 @@ def proxy_context(
     @param host_contexts: the source of certificates.
     @param report: is called with the record of each exchange.
     @param headers: the requests whose header fields the records contain.
+    @param tracer: begins the traces of exchanges, if there are traces.
     """
     turns = RoundRobin(reactor)
     return ProxyContext(
         clock=reactor,
         limits=config.limits,
         turns=turns,
-        authz=AuthzContext(reactor, authorizer, report, renewal_timeout=renewal_timeout(config), headers=headers),
+        authz=AuthzContext(
+            reactor, authorizer, report, renewal_timeout=renewal_timeout(config), headers=headers, tracer=tracer
+        ),
         origins=OriginContext(
             dialer=dialer,
             pool=OriginPool(reactor, config.limits),

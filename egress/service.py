@@ -73,8 +73,7 @@ class EgressProxyService(Service):
     @ivar admin_backend: the backend of the admin API.
     @ivar policies: the embedded policy that is in use, for the admin API.
     @ivar notices: reports what happens to the receivers of notifications.
-    @ivar store_fault: the reason why the default audit store is not used, with the fix; C{None}: it is, or there is
-        none.
+    @ivar store_fault: the reason why the default audit store is not used, with the fix; C{None}: there is no fault.
     """
 
     def __init__(
@@ -121,8 +120,9 @@ class EgressProxyService(Service):
             audits=[each for each in (log, store) if each is not None],
         )
         self.notices = notices_of(reactor, config, role, notify)
+        self._telemetry = parts.telemetry(reactor, config, role, self.metrics)
         requests = parts.request_log(reactor, config, role)
-        self._sinks = AuditSinks(self.metrics, audit, log, store, requests, self.notices.sink)
+        self._sinks = AuditSinks(self.metrics, audit, log, store, requests, self.notices.sink, self._telemetry.sink)
         self._approvals = Approvals(
             reactor,
             time.time,
@@ -159,6 +159,7 @@ class EgressProxyService(Service):
             dialer=self._dialer,
             host_contexts=contexts,
             report=self._sinks.write,
+            tracer=self._telemetry.tracer,
             # Metrics contain no header fields.
             headers=AuditHeaders.NONE if all(each is None for each in (audit, log, store)) else config.audit_headers,
         )
@@ -199,13 +200,7 @@ class EgressProxyService(Service):
         self, logs: tuple[JsonLinesAudit | StoreAudit | None, ...], resolver: Resolver, contexts: HostContexts
     ) -> None:
         metrics, context, watch = self.metrics, self._context, self._policy_watch
-        audits = [each for each in logs if each is not None]
-        if audits:
-            metrics.set_audit_lost_source(lambda: sum(each.lost for each in audits))
-        store = next((each for each in audits if isinstance(each, StoreAudit)), None)
-        if store is not None:
-            metrics.set_store_queue_source(lambda: store.waiting)
-            metrics.set_spool_source(store.spool_stats)
+        parts.set_audit_sources(metrics, [each for each in logs if each is not None])
         if watch is not None:
             metrics.set_policy_source(lambda: watch.state, lambda: watch.policy)
         metrics.set_connections_source(lambda: context.sessions.clients)
@@ -294,6 +289,7 @@ class EgressProxyService(Service):
         super().startService()  # type: ignore[no-untyped-call]
         self._ca.start()
         self.notices.start()
+        self._telemetry.start()
         # The command of a sandbox has the user of the proxy: it could change the policy, and so allow its requests.
         if self._policy_watch is not None and not self._role.serves_sandbox:
             self._policy_watch.start()
@@ -376,7 +372,7 @@ class EgressProxyService(Service):
             sessions.abort()
             # An aborted connection ends a moment later; its audit record is written then.
             aborted = sessions.drain().addTimeout(ABORT_SECONDS, self._reactor)
-            return settled([self.authorizer.close(), aborted])
+            return settled([self.authorizer.close(), aborted]).addCallback(lambda _: self._telemetry.stop())
 
         def closed(_: object) -> Deferred[None]:
             self._context.flows.close()

@@ -13,6 +13,9 @@ import attrs
 from egress.authz.secrets.vault import unreadable_secrets
 from egress.model.decision import Verdict
 from egress.model.file_access import PRIVATE
+from egress.model.trace import Otel
+from egress.tracing.settings import read_settings
+from egress.tracing.telemetry import sdk_installed
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
@@ -47,6 +50,8 @@ def start_warnings(
     @param clock: the reactor.
     @param environ: the environment of the secrets; C{None}: that of this process.
     """
+    if config.otel is Otel.AUTO:
+        yield from _telemetry_warnings(os.environ if environ is None else environ)
     if resources.rules is not None and config.admin is None:
         names = [f"{rule.rule_id} ({rule.where})" for rule in resources.rules.rules if rule.verdict is Verdict.ASK]
         if names:
@@ -84,3 +89,15 @@ def _audit_log_warnings(config: ProxyConfig) -> Iterator[StartWarning]:
             yield StartWarning(
                 "--audit-log-group", f"the file exists with the group {state.st_gid}: run chgrp {access.group} {path}"
             )
+
+
+def _telemetry_warnings(environ: Mapping[str, str]) -> Iterator[StartWarning]:
+    settings, invalid = read_settings(environ)
+    for each in invalid:
+        yield StartWarning(each.name, each.text)
+    if settings.enabled and not sdk_installed():
+        yield StartWarning(
+            "--otel",
+            "the environment has OTEL_ variables, but the OpenTelemetry SDK is not installed, so nothing is exported: "
+            "install egressproxy[opentelemetry], or set --otel off",
+        )

@@ -707,6 +707,7 @@ _STORED: Final = ExchangeRecord(
     phases=(),
     request_headers=None,
     response_headers=None,
+    trace=None,
 )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from ipaddress import ip_address, ip_network
+from types import MappingProxyType
 from typing import Any
 
 from twisted.internet.defer import maybeDeferred
@@ -18,6 +20,8 @@ from egress.model.log_format import LoggedRequests
 from egress.model.no_proxy import Bypass
 from egress.model.recorded_headers import AuditHeaders
 from egress.model.route import Purpose
+from egress.observability.audit_log import JsonLinesAudit
+from egress.observability.metrics import Metrics
 from egress.policy.parse.load import parse_policy
 from egress.proxy.context import ProxyContext
 from egress.runtime.role import DRY_RUN, WHOLE, Role
@@ -26,6 +30,7 @@ from egress.testing.reactor import MemoryReactor
 from egress.testing.resolver import FixedResolver
 from egress.tls.origin_trust import OriginTrust
 from egress.tls.reloadable_trust import ReloadableTrust
+from egress.tracing.telemetry import Telemetry
 
 
 class ContextTests(SynchronousTestCase):
@@ -41,6 +46,7 @@ class ContextTests(SynchronousTestCase):
             host_contexts=nothing,
             report=nothing,
             headers=AuditHeaders.ALL,
+            tracer=None,
         )
 
     def test_oversize_content(self) -> None:
@@ -115,6 +121,7 @@ class PartsTests(SynchronousTestCase):
             host_contexts=anything,
             report=anything,
             headers=AuditHeaders.NONE,
+            tracer=None,
         )
         self.assertTrue(context.tunnels.is_passthrough(Authority("a.bank.test", 443)))
         self.assertEqual(context.upgrade_protocols, {"a/1"})
@@ -134,3 +141,46 @@ class PartsTests(SynchronousTestCase):
         reactor.settle()
         self.successResultOf(connecting)
         self.assertEqual([(each.method, each.target) for each in proxy.requests], [("CONNECT", "hooks.test:443")])
+
+
+class AuditSourceTests(SynchronousTestCase):
+    """L{parts.set_audit_sources}."""
+
+    def test_lost(self) -> None:
+        metrics, log = Metrics(), JsonLinesAudit(lambda line: None)
+        parts.set_audit_sources(metrics, [log])
+        log.lose(OSError("incomplete"))
+        self.assertIn(b"egress_audit_lines_lost_total 1.0", metrics.render()[0])
+
+    def test_nothing(self) -> None:
+        metrics = Metrics()
+        parts.set_audit_sources(metrics, [])
+        self.assertNotIn(b"egress_audit_store_queued", metrics.render()[0])
+
+
+class TelemetryTests(SynchronousTestCase):
+    """L{parts.telemetry}."""
+
+    ENDPOINT = MappingProxyType({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "OTEL_METRICS_EXPORTER": "none"})
+
+    def made(self, environ: Mapping[str, str], role: Role = WHOLE, **options: Any) -> Telemetry:
+        self.metrics = Metrics()
+        reactor: Any = Clock()
+        return parts.telemetry(reactor, ProxyConfig(**options), role, self.metrics, environ=environ)
+
+    def test_exported(self) -> None:
+        made = self.made(self.ENDPOINT, trace_propagate=True)
+        assert made.tracer is not None
+        self.assertNotEqual(made.tracer.begin(()).begin_attempt(), ())
+        self.assertIn(b'egress_telemetry_dropped_total{signal="traces"} 0.0', self.metrics.render()[0])
+
+    def test_not_exported(self) -> None:
+        cases: tuple[tuple[Mapping[str, str], Role, dict[str, Any]], ...] = (
+            ({}, WHOLE, {}),
+            (self.ENDPOINT, WHOLE, {"otel": "off"}),
+            (self.ENDPOINT, DRY_RUN, {}),
+        )
+        for environ, role, options in cases:
+            made = self.made(environ, role, **options)
+            self.assertEqual((made.tracer, made.sink), (None, None))
+            self.assertNotIn(b"egress_telemetry", self.metrics.render()[0])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from twisted.internet.task import Clock
@@ -12,6 +14,7 @@ from egress.config.model import ProxyConfig
 from egress.model.file_access import FileMode
 from egress.resources import load_resources
 from egress.start_warnings import start_warnings
+from egress.tracing import telemetry as telemetry_module
 from tests.files import make_directory
 
 ASK = """version = 1
@@ -40,10 +43,10 @@ class StartWarningsTests(SynchronousTestCase):
         path.chmod(0o600)
         return path
 
-    def warnings(self, **options: Any) -> list[str]:
+    def warnings(self, environ: Mapping[str, str] = MappingProxyType({}), **options: Any) -> list[str]:
         config = ProxyConfig(**options)
         resources = load_resources(config, embedded=config.authz_url is None)
-        return [str(warning) for warning in start_warnings(config, resources, Clock(), {})]
+        return [str(warning) for warning in start_warnings(config, resources, Clock(), environ)]
 
     def test_nothing(self) -> None:
         self.assertEqual(self.warnings(), [])
@@ -60,6 +63,19 @@ class StartWarningsTests(SynchronousTestCase):
         policy = self.write("policy.toml", ASK.replace('"allow"', '"ask"'))
         (warning,) = self.warnings(policy=policy)
         self.assertIn(f"of the rule one ({policy}:2) and 1 more, and", warning)
+
+    def test_telemetry(self) -> None:
+        endpoint = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}
+        wrong = {**endpoint, "OTEL_TRACES_EXPORTER": "zipkin"}
+        self.patch(telemetry_module, "find_spec", lambda name: name)
+        self.assertEqual(self.warnings(endpoint), [])
+        (warning,) = self.warnings(wrong)
+        self.assertEqual(warning, "OTEL_TRACES_EXPORTER: zipkin is not supported: use otlp or none")
+        self.patch(telemetry_module, "find_spec", lambda name: None)
+        (warning,) = self.warnings(endpoint)
+        self.assertIn("--otel: the environment has OTEL_ variables, but the OpenTelemetry SDK is not", warning)
+        self.assertIn("install egressproxy[opentelemetry]", warning)
+        self.assertEqual(self.warnings(wrong, otel="off"), [])
 
     def test_unreadable_secret(self) -> None:
         self.write("token", "s3cr3t")
@@ -82,6 +98,6 @@ class StartWarningsTests(SynchronousTestCase):
             ],
         )
         path.chmod(0o640)
-        given = {"audit_log_mode": FileMode.GROUP_READS, "audit_log_group": group}
+        given: dict[str, Any] = {"audit_log_mode": FileMode.GROUP_READS, "audit_log_group": group}
         for target in (path, self.directory / "absent", "/dev/null"):
             self.assertEqual(self.warnings(audit_log=str(target), **given), [])

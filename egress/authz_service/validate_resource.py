@@ -254,6 +254,7 @@ class ValidateResource:
                 phases=(),
                 request_headers=None,
                 response_headers=None,
+                trace=None,
             )
         )
 
@@ -283,6 +284,7 @@ class ValidateResource:
                 phases=(),
                 request_headers=None,
                 response_headers=None,
+                trace=None,
             )
         )
 

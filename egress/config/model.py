@@ -32,6 +32,7 @@ from egress.model.file_access import FileAccess, FileMode
 from egress.model.log_format import LogFormat, LoggedRequests, LogThreshold
 from egress.model.no_proxy import Bypass
 from egress.model.recorded_headers import AuditHeaders
+from egress.model.trace import Otel
 
 IPNetwork = IPv4Network | IPv6Network
 
@@ -246,8 +247,7 @@ class ProxyConfig:
     @ivar ca_dir: the directory of the CA, which is created at the first start.
     @ivar ca_cert: the certificate of a CA that signs instead, followed by its chain.
     @ivar ca_key: the key of that CA.
-    @ivar ca_name_constraints: the names, each with its subdomains, and ranges of addresses to which a created CA is
-        limited; empty: no limit.
+    @ivar ca_name_constraints: the names, with subdomains, and address ranges that limit a created CA; empty: no limit.
     @ivar extra_ca_certs: a PEM file with CAs to trust in addition to the system's: for origins, the authorization
         service and an C{https} upstream proxy.
     @ivar origin_tls: a TOML file with TLS settings for single origins.
@@ -278,14 +278,15 @@ class ProxyConfig:
     @ivar audit_spool_size: the maximum size of the spool of each process, in bytes.
     @ivar audit_failure: the behavior while the audit log or the audit store cannot be written.
     @ivar audit_headers: the requests whose header fields are in the audit log and the audit store.
+    @ivar otel: whether OpenTelemetry data is exported.
+    @ivar trace_propagate: whether origins receive the context of the trace.
     @ivar log_format: the format of the log that C{twistd} writes; an application that embeds the proxy has its own log.
     @ivar log_level: the lowest level of the records in that log.
     @ivar log_requests: the requests for which the log has a line; C{None}: with C{twistd} denied requests, unless the
         audit log is standard output; in an application no requests.
     @ivar metrics_port: the TCP port for C{/metrics} and C{/health}; C{None}: none.
     @ivar metrics_interface: the address of that port.
-    @ivar admin: the endpoint of the admin API, for approvals and explanations; L{AdminEndpoint.parse} parses text.
-        C{None}: no admin API, and no approvals.
+    @ivar admin: the endpoint of the admin API (L{AdminEndpoint.parse}); C{None}: no admin API, and no approvals.
     @ivar admin_token: the bearer token that the admin API requires.
     @ivar admin_viewer_token: the token of viewers of the web console.
     @ivar admin_hosts: the names by which browsers reach the web console, in addition to localhost.
@@ -350,6 +351,8 @@ class ProxyConfig:
     audit_spool_size: int = attrs.field(default=256 * MIB, validator=_positive)
     audit_failure: AuditFailure = AuditFailure.CONTINUE
     audit_headers: AuditHeaders = AuditHeaders.DENIED
+    otel: Otel = Otel.AUTO
+    trace_propagate: bool = False
     log_format: LogFormat = LogFormat.TEXT
     log_level: LogThreshold = LogThreshold.INFO
     log_requests: LoggedRequests | None = None

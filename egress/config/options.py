@@ -17,6 +17,7 @@ from egress.config.limit_options import LIMIT_OPTIONS
 from egress.config.log_options import LOG_OPTIONS
 from egress.config.notify_options import NOTIFY_OPTIONS
 from egress.config.option import Option, Variable, by_name
+from egress.config.tracing_options import TRACING_OPTIONS
 from egress.model import text_converters as setting_text
 from egress.model.dns_server import DnsServer
 from egress.model.no_proxy import Bypass
@@ -321,6 +322,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
         fields=("metrics_interface",),
         parse=values.interface,
     ),
+    *TRACING_OPTIONS,
     *ADMIN_OPTIONS,
     Option(
         name="config",

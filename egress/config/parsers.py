@@ -27,6 +27,7 @@ from egress.model.converters import choice, network, parse_port, parse_ports
 from egress.model.file_access import FileMode
 from egress.model.log_format import LogFormat, LoggedRequests, LogThreshold
 from egress.model.recorded_headers import AuditHeaders
+from egress.model.trace import Otel
 
 try:
     import grp
@@ -119,6 +120,7 @@ authz_body: Final = _one_of(AuthzBody)
 mode: Final = _one_of(Mode)
 audit_failure: Final = _one_of(AuditFailure)
 audit_headers: Final = _one_of(AuditHeaders)
+otel: Final = _one_of(Otel)
 resolve: Final = _one_of(Resolve)
 client_tls: Final = _one_of(ClientTls)
 log_format: Final = _one_of(LogFormat)

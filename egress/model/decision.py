@@ -108,6 +108,7 @@ class DecisionRequest:
         are unknown, for example because an upstream proxy resolves the host.
     @ivar addresses_withheld: whether the proxy can resolve the host but has not done so yet, so that denying a name
         causes no DNS query; L{Verdict.NEED_ADDRESSES} requests the addresses.
+    @ivar trace: the header fields with the context of a distributed trace, for the message that carries the request.
     """
 
     request_id: str
@@ -123,6 +124,7 @@ class DecisionRequest:
     content_length: int | None = 0
     addresses: tuple[IPAddress, ...] | None = None
     addresses_withheld: bool = False
+    trace: Headers = ()
 
     @property
     def url(self) -> str:

@@ -73,7 +73,11 @@ def durations(marks: Sequence[Mark], total: float) -> list[tuple[str, float]]:
     """
     if not marks:
         return []
-    end = marks[0][1] + total
-    ends = [since for _, since in marks[1:]]
-    # The clock of a machine can be set back while an exchange runs.
-    return [(name, max(0.0, until - since)) for (name, since), until in zip(marks, [*ends, end], strict=True)]
+    found = []
+    name, since = marks[0]
+    end = since + total
+    for following, at in (*marks[1:], ("", end)):
+        # The clock of a machine can be set back while an exchange runs.
+        found.append((name, at - since if at > since else 0.0))
+        name, since = following, at
+    return found

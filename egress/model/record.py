@@ -9,6 +9,7 @@ import attrs
 from egress.model.decision import ClientIdentity
 from egress.model.phases import Mark
 from egress.model.recorded_headers import RecordedHeaders
+from egress.model.trace import ExchangeTrace
 
 
 # Created for each request; creating a frozen class with slots takes twice as long.
@@ -42,6 +43,7 @@ class ExchangeRecord:
     @ivar phases: the beginning of each phase; the first phase began at C{time}.  See L{egress.model.phases}.
     @ivar request_headers: the header fields of the request, redacted; C{None} if they are not recorded.
     @ivar response_headers: the header fields of the origin's response, redacted; C{None} if they are not recorded.
+    @ivar trace: the part of a distributed trace that is this exchange, if traces are exported.
     """
 
     time: float
@@ -67,3 +69,4 @@ class ExchangeRecord:
     phases: Sequence[Mark]
     request_headers: RecordedHeaders | None
     response_headers: RecordedHeaders | None
+    trace: ExchangeTrace | None

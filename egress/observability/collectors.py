@@ -173,3 +173,21 @@ class SpoolCollector(Collector):
         if stats.oldest is not None:
             text = "Time of the oldest record that waits in the spool."
             yield GaugeMetricFamily("egress_audit_spool_oldest_timestamp_seconds", text, value=stats.oldest)
+
+
+class TelemetryCollector(Collector):
+    """The metric of the export of OpenTelemetry data.
+
+    @param source: returns the number of exchanges, and of exports of metrics, that were not exported, by signal.
+    """
+
+    def __init__(self, source: Callable[[], Mapping[str, int]]) -> None:
+        self._source = source
+
+    def collect(self) -> Iterator[Metric]:
+        """Return the metric (C{Collector.collect})."""
+        text = "Exchanges, and exports of metrics, that OpenTelemetry did not export, by signal."
+        counter = CounterMetricFamily("egress_telemetry_dropped", text, labels=["signal"])
+        for signal, number in self._source().items():
+            counter.add_metric([signal], number)
+        yield counter

@@ -25,6 +25,7 @@ from egress.observability.collectors import (
     PolicyReloadCollector,
     SourceCounter,
     SpoolCollector,
+    TelemetryCollector,
 )
 from egress.observability.exchange_counters import ExchangeCounters
 from egress.observability.rule_counters import RuleCounters
@@ -127,6 +128,10 @@ class Metrics:
     def set_spool_source(self, source: Callable[[], SpoolStats | None]) -> None:
         """Set the function that returns the state of the spool of an audit store on a server."""
         self.registry.register(SpoolCollector(source))
+
+    def set_telemetry_source(self, source: Callable[[], Mapping[str, int]]) -> None:
+        """Set the function that returns how much OpenTelemetry data was not exported, by signal."""
+        self.registry.register(TelemetryCollector(source))
 
     def set_audit_lost_source(self, source: Callable[[], float]) -> None:
         """Set the function that returns the number of audit lines and records lost."""

@@ -91,6 +91,8 @@ class Tunnel(StateMachine[TunnelState], Protocol):
             origin=Origin("https", authority),
             path="",
         )
+        if context.authz.tracer is not None:
+            self._transaction.trace = context.authz.tracer.begin(())
         self._state = TunnelState.DECIDING
         self._buffered = b""
         self._protocols: tuple[bytes, ...] = ()

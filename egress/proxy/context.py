@@ -22,6 +22,7 @@ from egress.proxy.memory_budget import MemoryBudget
 from egress.proxy.tls_intercept import TlsIntercept
 from egress.relay.buffered import Flows
 from egress.relay.splice import best_flows
+from egress.tracing.tracer import Tracer
 from egress.transport.fair_turns import RoundRobin
 from egress.upstream.origins import Origins
 from egress.upstream.pool import OriginPool
@@ -57,6 +58,7 @@ class AuthzContext:
     @ivar authorizer: the outermost authorizer.
     @ivar report: is called with the record of each exchange.
     @ivar renewal_timeout: timeout in seconds for the renewal of a lease.
+    @ivar tracer: begins the trace of each exchange; C{None}: there are no traces.
     @ivar headers: the requests whose header fields the records contain.
     @ivar wall_clock: seconds since the epoch, for records and C{Date}.
     @ivar new_id: creates the id of a request.
@@ -67,6 +69,7 @@ class AuthzContext:
     report: Callable[[ExchangeRecord], None]
     renewal_timeout: float = attrs.field(default=5.0, kw_only=True)
     headers: AuditHeaders = attrs.field(default=AuditHeaders.NONE, kw_only=True)
+    tracer: Tracer | None = attrs.field(default=None, kw_only=True)
     wall_clock: Callable[[], float] = attrs.field(default=time.time, kw_only=True)
     new_id: Callable[[], str] = attrs.field(factory=lambda: Ids().__next__, kw_only=True)
 

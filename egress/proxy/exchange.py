@@ -83,6 +83,8 @@ class Exchange(StateMachine[State]):
             path=outgoing.path,
         )
         self._transaction.headers = outgoing.fields_for_authorizer
+        if context.authz.tracer is not None:
+            self._transaction.trace = context.authz.tracer.begin(head.headers)
         self.request_id = self._transaction.request_id
         purpose = _UPGRADE if self._upgrade else _REQUEST
         self._destination = Destination(context.origins, client, origin, purpose)
@@ -254,6 +256,8 @@ class Exchange(StateMachine[State]):
         self._transaction.hop = origin.hop
         if self._outgoing.logs_in:
             origin.log_in()
+        if self._transaction.trace is not None:
+            self._outgoing.propagate(self._transaction.trace.begin_attempt())
         route = origin.route
         upstream = route.upstream if route.absolute_form else None
         release = functools.partial(self._stream.logins.keep, self._outgoing.key)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Final
 
 from egress.http.connection_auth import has_credentials
 from egress.http.events import ForwardedHead, RequestHead
-from egress.http.obligations import with_obligations
+from egress.http.obligations import affected_names, with_obligations
 from egress.http.request_target import RequestTarget
 from egress.http.upgrade import requested_upgrade
 from egress.http.writers import forwarded_fields, forwarded_head
 from egress.model.authority import Origin, UpstreamProxy
 from egress.model.decision import NO_OBLIGATIONS, ClientIdentity, Headers, Obligations
+from egress.model.trace import TRACEPARENT, TRACESTATE
 from egress.upstream.origin_connection import PoolKey
+
+_TRACE_FIELDS: Final = frozenset({TRACEPARENT, TRACESTATE})
 
 
 class OutgoingRequest:
@@ -70,6 +74,14 @@ class OutgoingRequest:
         self.logs_in = has_credentials(self._fields)
         # A header that is set may authenticate the connection, so only requests with the same set headers share it.
         self.key = (*self.key[:2], *obligations.set_headers)
+
+    def propagate(self, trace: Headers) -> None:
+        """Send the context of a distributed trace, unless the decision has obligations for these fields.
+
+        @param trace: the header fields with the context, which replace the client's fields; empty: no change.
+        """
+        if trace and TRACEPARENT not in affected_names(self.obligations):
+            self._fields = [field for field in self._fields if field[0].lower() not in _TRACE_FIELDS] + list(trace)
 
     @property
     def path(self) -> str:

@@ -26,6 +26,7 @@ from egress.model.phases import DECISION, READ, Mark
 from egress.model.record import ExchangeRecord
 from egress.model.recorded_headers import AuditHeaders, RecordedHeaders, recorded_headers
 from egress.model.route import NO_HOP
+from egress.model.trace import ExchangeTrace
 from egress.proxy.lease import Lease, lease_for, validated_decision
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class Transaction:
     @ivar headers: the header fields of the request, for the audit record.
     @ivar hop: the destination that was connected to.
     @ivar phases: the beginning of each phase so far.
+    @ivar trace: the trace of the exchange, if there are traces.
     """
 
     __slots__ = (
@@ -80,6 +82,7 @@ class Transaction:
         "lease",
         "phases",
         "request_id",
+        "trace",
     )
 
     def __init__(
@@ -98,6 +101,7 @@ class Transaction:
         self.lease: Lease | None = None
         self.headers: Headers = ()
         self.hop = NO_HOP
+        self.trace: ExchangeTrace | None = None
         self._context = context
         self._client = client
         self._stage = stage
@@ -158,6 +162,7 @@ class Transaction:
             content_length=length,
             addresses=addresses,
             addresses_withheld=addresses_withheld,
+            trace=() if self.trace is None else self.trace.begin_decision(),
         )
         if self.decision is not None:
             self._reset_decision()
@@ -312,6 +317,7 @@ class Transaction:
                 phases=self.phases,
                 request_headers=request_headers,
                 response_headers=response_headers,
+                trace=self.trace,
             )
         )
 
@@ -366,6 +372,7 @@ def report_refusal(
             phases=(),
             request_headers=_recorded(headers) if _records_headers(context, outcome.verdict) else None,
             response_headers=None,
+            trace=None if context.tracer is None else context.tracer.begin(headers),
         )
     )
     return request_id

@@ -96,6 +96,7 @@ def proxy_metrics() -> dict[str, Family]:
     metrics.set_policy_source(lambda: PolicyReloadStats(0), lambda: PolicyInUse("", 0.0))
     metrics.set_store_queue_source(lambda: 0)
     metrics.set_spool_source(lambda: SpoolStats(reached=True, records=0, size=0, oldest=0.0))
+    metrics.set_telemetry_source(lambda: dict.fromkeys(("traces", "logs", "metrics"), 0))
     metrics.set_approvals_source(lambda: 0, Approvals(clock, clock.seconds, timeout=1, limit=1, is_open=True).counts)
     metrics.registry.register(ShadowLog(clock.seconds, clock.seconds))
     metrics.registry.register(NotificationMetrics(ALL_EVENTS, lambda: 0))

@@ -40,7 +40,7 @@ class AuditStoreTests(IntegrationTestCase):
         self.assertEqual({record["requestId"]: record for record in after}, {name: logged[name] for name in ids})
         self.assertTrue(all("token=REDACTED" in record["url"] for record in after))
         shown = run_egress("logs", "show", ids[0], EGRESS_AUDIT_STORE=location)
-        self.assertIn(f"requestId     {ids[0]}\n", shown.stdout)
+        self.assertIn(f"requestId       {ids[0]}\n", shown.stdout)
 
     def test_default(self) -> None:
         """C{egress logs} finds the requests of C{egress run} and of a proxy with C{--admin} without any setting."""

@@ -31,6 +31,7 @@ ALLOWED = ExchangeRecord(
     phases=(("request", 7.0), ("decision", 7.001), ("reused", 7.0135), ("wait", 7.0135), ("receive", 7.09)),
     request_headers=None,
     response_headers=None,
+    trace=None,
 )
 
 REFUSED = attrs.evolve(

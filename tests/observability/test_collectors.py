@@ -96,6 +96,23 @@ class PolicyReloadCollectorTests(SynchronousTestCase):
         self.assertNotIn(b"egress_policy", Metrics().render()[0])
 
 
+class TelemetryCollectorTests(SynchronousTestCase):
+    """The current count at each scrape, if something is exported."""
+
+    def test_metric(self) -> None:
+        metrics = Metrics()
+        self.assertNotIn(b"egress_telemetry", metrics.render()[0])
+        metrics.set_telemetry_source(lambda: {"traces": 2, "logs": 0})
+        lines = metrics.render()[0].decode("utf-8").splitlines()
+        self.assertEqual(
+            [line for line in lines if line.startswith("egress_telemetry")],
+            [
+                'egress_telemetry_dropped_total{signal="traces"} 2.0',
+                'egress_telemetry_dropped_total{signal="logs"} 0.0',
+            ],
+        )
+
+
 class ApprovalCollectorTests(SynchronousTestCase):
     """The current counts at each scrape."""
 

@@ -32,6 +32,7 @@ from egress.proxy.factory import ProxyFactory
 from egress.proxy.tls_intercept import TlsIntercept
 from egress.relay.buffered import BufferedFlows
 from egress.testing.transport import MemoryTransport
+from egress.tracing.tracer import Tracer
 from egress.transport.dialed import DialedProtocol
 from egress.transport.fair_turns import RoundRobin
 from egress.upstream.origin_connection import OriginConnection
@@ -251,6 +252,7 @@ class Proxy:
         dialer: Any = None,
         resolve: Resolve = Resolve.AFTER,
         headers: AuditHeaders = AuditHeaders.NONE,
+        tracer: Tracer | None = None,
     ) -> None:
         self.clock = clock or Clock()
         self.limits = limits or Limits()
@@ -270,6 +272,7 @@ class Proxy:
                 self.authorizer,
                 self.records.append,
                 headers=headers,
+                tracer=tracer,
                 wall_clock=lambda: WALL,
                 new_id=lambda: f"id-{next(numbers)}",
             ),

@@ -23,9 +23,12 @@ from egress.model.errors import (
 )
 from egress.model.recorded_headers import AuditHeaders
 from egress.model.route import Purpose, Route
+from egress.model.trace import ExchangeTrace
 from egress.proxy import client_session
 from egress.proxy.body_collector import BodyCollector
 from egress.proxy.exchange import IDEMPOTENT, Exchange
+from egress.tracing.sampler import Sampler
+from egress.tracing.tracer import Tracer
 from tests.proxy.fakes import (
     LOCAL,
     SWITCH,
@@ -686,6 +689,61 @@ class HeaderTests(ProxyTestCase):
         self.build(headers=AuditHeaders.DENIED)
         self.client.feed(request("GET", "ftp://origin.test/", *self.SENT))
         self.assertEqual(self.records[-1].request_headers, self.RECORDED)
+
+
+class TraceTests(ProxyTestCase):
+    """An exchange continues the trace of its client."""
+
+    SENT = f"00-{'a' * 32}-{'b' * 16}-01"
+
+    def trace(self, *, propagates: bool) -> ExchangeTrace:
+        """Send a request, and return its trace."""
+        self.build(tracer=Tracer(Sampler(), propagates=propagates))
+        self.client.feed(request("GET", "http://origin.test/", f"traceparent: {self.SENT}"))
+        self.sent = self.origin.take()
+        self.origin.feed(response())
+        trace = self.records[-1].trace
+        assert trace is not None
+        return trace
+
+    def test_no_traces(self) -> None:
+        self.use_once()
+        self.assertIsNone(self.records[0].trace)
+        self.assertEqual(self.authorizer.asked[0].trace, ())
+
+    def test_the_authorizer_receives_the_context(self) -> None:
+        trace = self.trace(propagates=False)
+        (span,) = trace.decisions
+        (field,) = self.authorizer.asked[0].trace
+        self.assertEqual(field, (b"traceparent", f"00-{'a' * 32}-{span}-01".encode()))
+        self.assertIn((b"traceparent", self.SENT.encode()), self.authorizer.asked[0].headers)
+        self.assertIn(f"traceparent: {self.SENT}\r\n".encode(), self.sent)
+
+    def test_the_origin_receives_the_context(self) -> None:
+        trace = self.trace(propagates=True)
+        (span,) = trace.attempts
+        self.assertIn(f"traceparent: 00-{'a' * 32}-{span}-01\r\n".encode(), self.sent)
+        self.assertEqual(self.sent.count(b"traceparent"), 1)
+
+    def test_each_attempt_has_its_own_span(self) -> None:
+        self.trace(propagates=True)
+        self.client.feed(request("GET", "http://origin.test/"))
+        first = self.origin.take()
+        self.origin.lose()
+        second = self.origin.take()
+        self.origin.feed(response())
+        trace = self.records[-1].trace
+        assert trace is not None
+        self.assertEqual(len(set(trace.attempts)), 2)
+        for span, sent in zip(trace.attempts, (first, second), strict=True):
+            self.assertIn(span.encode(), sent)
+
+    def test_a_rejected_request(self) -> None:
+        self.build(tracer=Tracer(Sampler(), propagates=False))
+        self.client.feed(request("GET", "ftp://origin.test/", f"traceparent: {self.SENT}"))
+        trace = self.records[0].trace
+        assert trace is not None
+        self.assertEqual(trace.trace_id, "a" * 32)
 
 
 class ObligationTests(ProxyTestCase):

@@ -75,6 +75,30 @@ class OutgoingRequestTests(SynchronousTestCase):
         other = self.made(b"http://origin.test/", b"other.test")
         self.assertIn(b"\r\nHost: origin.test\r\n", encode_request(other.forwarded_head(None)))
 
+    def test_trace(self) -> None:
+        reader = RequestReader(HeadLimits(1000, 10, 100))
+        sent = b"TraceParent: theirs\r\nX-A: 1\r\nTRACESTATE: a=1\r\ntracestate: b=1\r\n"
+        reader.receive(b"GET http://origin.test/a HTTP/1.1\r\nHost: origin.test\r\n%b\r\n" % sent)
+        head = reader.next_event()
+        assert isinstance(head, RequestHead)
+        self.outgoing = OutgoingRequest(head, CLIENT, ORIGIN, parse_request_target("GET", head.target))
+        self.outgoing.propagate(())
+        self.assertIn(sent, self.encoded())
+        for value in (b"ours", b"ours of the second attempt"):
+            self.outgoing.propagate(((b"traceparent", value),))
+            self.assertIn(b"Host: origin.test\r\nX-A: 1\r\ntraceparent: %b\r\nVia" % value, self.encoded())
+        self.assertIn((b"TraceParent", b"theirs"), self.outgoing.fields_for_authorizer)
+
+    def test_trace_and_obligations(self) -> None:
+        """A decision about C{traceparent} takes precedence."""
+        for obligations, expected in (
+            (Obligations(set_headers=((b"Traceparent", b"of the policy"),)), b"Traceparent: of the policy\r\n"),
+            (Obligations(remove_headers=(b"traceparent",)), b""),
+        ):
+            self.outgoing.take(obligations)
+            self.outgoing.propagate(((b"traceparent", b"ours"),))
+            self.assertIn(b"X-A: 1\r\n" + expected + b"Via", self.encoded())
+
     def test_obligations(self) -> None:
         plain, key = self.encoded(), self.outgoing.key
         self.outgoing.take(Obligations(set_headers=((b"X-A", b"2"),)))

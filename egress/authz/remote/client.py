@@ -38,6 +38,7 @@ from egress.model.authority import DEFAULT_PORTS, Authority, Origin, UpstreamPro
 from egress.model.authz_failure import AuthzFailure
 from egress.model.decision import Decision, DecisionRequest, Verdict
 from egress.model.errors import AuthorizerUnavailable, EgressError
+from egress.model.trace import TRACESTATE
 from egress.transport.reactor import IEgressReactor
 
 if TYPE_CHECKING:
@@ -199,10 +200,15 @@ class RemoteAuthorizer:
         except AuthorizerUnavailable as error:
             return fail(error)
         headers = self._headers
-        if encoded.fields:
+        if encoded.fields or request.trace:
             headers = headers.copy()
             for field in encoded.fields:
                 headers.addRawHeader(*field)
+            if request.trace:
+                # They replace the context of the client, which some codecs pass on.
+                headers.removeHeader(TRACESTATE)
+            for name, value in request.trace:
+                headers.setRawHeaders(name, [value])
         call = self._agent.request(encoded.method, encoded.url, headers, BytesProducer(encoded.content))
         decision: Deferred[Decision] = call.addCallback(self._decode, request, len(encoded.content))
         decision.addTimeout(self._timeout, self._clock)

@@ -315,6 +315,22 @@ class OtherApiTests(RemoteTestCase):
         self.server().answer(http(b'{"decision": true}'))
         self.assertTrue(self.successResultOf(call).allowed)
 
+    def test_trace(self) -> None:
+        """The context of the trace replaces that of the client, and belongs to one request."""
+        client = ((b"Traceparent", b"theirs"), (b"tracestate", b"theirs=1"))
+        context = ((b"traceparent", b"ours"),)
+        for codec in (AuthZenCodec("http://authz.test/x", NAME), ExtAuthzCodec("http://authz.test/check", NAME)):
+            with self.subTest(type(codec).__name__):
+                for trace, expected in ((context, [b"ours"]), ((), [])):
+                    given = attrs.evolve(REQUEST, headers=client if trace else (), trace=trace)
+                    call = self.ask_by(codec, given)
+                    head, _, _ = self.server().take().partition(b"\r\n\r\n")
+                    fields = [line.partition(b": ") for line in head.split(b"\r\n")]
+                    self.assertEqual([value for name, _, value in fields if name.lower() == b"traceparent"], expected)
+                    self.assertNotIn(b"theirs=1", head)
+                    call.cancel()
+                    self.failureResultOf(call)
+
     def test_a_check(self) -> None:
         """Method, path and host are those of the request; the response is decoded from its fields."""
         call = self.ask_by(ExtAuthzCodec("http://authz.test/check", NAME, ["x-user"]))
