@@ -12,10 +12,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks.postgresql import started
 from egress.model.decision import ClientIdentity
 from egress.model.record import ExchangeRecord
 from egress.store.filter_language import Filter, parse_filter
-from egress.store.sqlite import SqliteStore, open_store, open_to_read
+from egress.store.location import store_to_read
+from egress.store.postgresql import PostgresqlStore
+from egress.store.postgresql_connection import Database
+from egress.store.sqlite import open_store, open_to_read
 
 _BATCH: Final = 1000
 _LIMIT: Final = 100
@@ -84,7 +88,7 @@ def records(number: int, now: float) -> Iterator[ExchangeRecord]:
         )
 
 
-def fill(store: SqliteStore, number: int, now: float) -> tuple[float, float]:
+def fill(store: Any, number: int, now: float) -> tuple[float, float]:
     """Store records, and return the seconds and the seconds of CPU time that the store took."""
     seconds = cpu = 0.0
     made = records(number, now)
@@ -102,45 +106,55 @@ def elapsed(call: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def found_in(store: SqliteStore, wanted: Filter) -> list[Mapping[str, Any]]:
+def found_in(store: Any, wanted: Filter) -> list[Mapping[str, Any]]:
     """Return the records that a search finds."""
     return list(store.search(wanted, _LIMIT))
+
+
+def measure(store: Any, open_reader: Callable[[], Any], number: int, now: float) -> None:
+    """Fill a store, search it, and print the times.
+
+    @param store: the store.
+    @param open_reader: opens it with another connection.
+    """
+    seconds, cpu = fill(store, number, now)
+    used = store.used()
+    store.close()
+    each, of_cpu = (1e6 * value / number for value in (seconds, cpu))
+    print(f"{number} records: {each:.0f} us, {of_cpu:.0f} us of CPU and {used / number:.0f} bytes each")
+    reader = open_reader()
+    print(f"\n| Search | Filter | Records | First (ms) | Median of {_TIMES} (ms) |\n| --- | --- | --- | --- | --- |")
+    for what, text in SEARCHES:
+        wanted = parse_filter(text, now)
+        found = found_in(reader, wanted)
+        # A new connection has no pages in its cache.
+        other = open_reader()
+        search = partial(found_in, other, wanted)
+        first = elapsed(search)
+        times = sorted(elapsed(search) for _ in range(_TIMES))
+        other.close()
+        print(
+            f"| {what} | `{text}` | {len(found)} | {first * 1000:.1f} | {times[_TIMES // 2] * 1000:.1f} |", flush=True
+        )
+    reader.close()
 
 
 def main() -> None:
     """Fill a store, and print the times."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--records", type=int, default=1_000_000, help="[default: %(default)s]")
+    parser.add_argument("--postgresql", action="store_true", help="use PostgreSQL, which it starts, instead of SQLite")
     given = parser.parse_args()
     now = time.time()
+    if given.postgresql:
+        with started() as (version, url):
+            print(f"PostgreSQL {version}")
+            store = PostgresqlStore(Database(url=url, seconds=60))
+            measure(store, partial(store_to_read, url), given.records, now)
+        return
     with tempfile.TemporaryDirectory(prefix="egress-store-") as directory:
         path = Path(directory) / "audit.db"
-        store = open_store(path)
-        seconds, cpu = fill(store, given.records, now)
-        used = store.used()
-        store.close()
-        each, of_cpu = (1e6 * value / given.records for value in (seconds, cpu))
-        print(
-            f"{given.records} records: {each:.0f} us, {of_cpu:.0f} us of CPU and {used / given.records:.0f} bytes each"
-        )
-        reader = open_to_read(path)
-        print(
-            f"\n| Search | Filter | Records | First (ms) | Median of {_TIMES} (ms) |\n| --- | --- | --- | --- | --- |"
-        )
-        for what, text in SEARCHES:
-            wanted = parse_filter(text, now)
-            found = found_in(reader, wanted)
-            # A new connection has no pages in its cache.
-            other = open_to_read(path)
-            search = partial(found_in, other, wanted)
-            first = elapsed(search)
-            times = sorted(elapsed(search) for _ in range(_TIMES))
-            other.close()
-            print(
-                f"| {what} | `{text}` | {len(found)} | {first * 1000:.1f} | {times[_TIMES // 2] * 1000:.1f} |",
-                flush=True,
-            )
-        reader.close()
+        measure(open_store(path), partial(open_to_read, path), given.records, now)
 
 
 if __name__ == "__main__":

@@ -100,7 +100,7 @@ class AdminEndpointSite:
             return None
         threads = Threads(reactor, name, 1)
         self._threads.append(threads)
-        reads = StoreReads(lambda: store_to_read(location), threads)
+        reads = StoreReads(lambda: store_to_read(location, config.audit_store_password), threads)
         self._reads.append(reads)
         return reads
 

@@ -64,14 +64,24 @@ def configured_store(config: ProxyConfig, *, worker: int = 0, check: bool = True
             return sqlite.open_store(path)
         database = Database(url=location, password=config.audit_store_password)
         server = PostgresqlStore(database, socket.gethostname(), worker)
-        store = SpooledStore(server, Spool(spool_directory(config), config.audit_spool_size), time.monotonic)
+        spool = Spool(spool_directory(config), config.audit_spool_size)
+        store = SpooledStore(server, spool, time.monotonic)
         if check:
+            _prepare(spool)
             store.check()
         return store
     except OSError as error:
         raise ConfigError("--audit-store", location, f"cannot be written to: {error.strerror}") from error
     except StoreError as error:
         raise ConfigError("--audit-store", location, f"cannot be written to: {error}") from error
+
+
+def _prepare(spool: Spool) -> None:
+    try:
+        spool.prepare()
+    except OSError as error:
+        remedy = f"the spool of --audit-store cannot be written: {error.filename}: {error.strerror}"
+        raise ConfigError("--ca-dir", "", remedy) from error
 
 
 def missing_tables(config: ProxyConfig) -> bool:

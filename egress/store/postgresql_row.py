@@ -24,9 +24,17 @@ def storable(value: Any) -> Any:
 
 def encode_row(record: ExchangeRecord) -> bytes:
     """Return the row of a record as a line of JSON in ASCII, with a redacted URL."""
-    row = tuple(map(storable, row_of(record)))
+    row = row_of(record)
+    line = _line(row)
+    # A text can also contain a backslash and these letters.
+    return _line(tuple(map(storable, row))) if b"\\u0000" in line else line
+
+
+def _line(row: tuple[Any, ...]) -> bytes:
     words = vector((row[_REASON], row[_URL], row[_RULE]))
-    return _encode(dict(zip(ENCODED, (*row, _inet(row[_ADDRESS]), words), strict=True))).encode("ascii") + b"\n"
+    columns = zip(ENCODED, (*row, _inet(row[_ADDRESS]), words), strict=True)
+    # A column that is left out is NULL.
+    return _encode({name: value for name, value in columns if value is not None}).encode("ascii") + b"\n"
 
 
 @lru_cache(1024)

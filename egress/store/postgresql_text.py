@@ -1,30 +1,20 @@
 """The index of texts in PostgreSQL: the words of a record, and queries for them.
 
 They are split here, not by PostgreSQL, whose parsers treat hosts and URLs as single words and depend on the locale of
-the database.  So a text has the same words as in SQLite (C{unicode61}): runs of letters and digits, in lower case and
-without diacritics.
+the database.  So a text has the same words as in SQLite (L{egress.store.keywords}).
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import Final
-from unicodedata import combining, normalize
 
 from egress.store.filter_sql import Dialect
+from egress.store.keywords import words
 
-_WORD: Final = re.compile(r"[^\W_]+")
 # The limits of a tsvector: a word has at most 2046 bytes, and greater positions are equal.
 _MAX_WORD: Final = 500
 _MAX_POSITION: Final = 16_000
-
-
-def words(text: str) -> list[str]:
-    """Return the words of a text."""
-    if not text.isascii():
-        text = "".join(each for each in normalize("NFD", text) if not combining(each))
-    return [word[:_MAX_WORD] for word in _WORD.findall(text.lower())]
 
 
 def vector(texts: Iterable[str | None]) -> str:
@@ -36,14 +26,14 @@ def vector(texts: Iterable[str | None]) -> str:
             position += 1
             if position > _MAX_POSITION:
                 return " ".join(entries)
-            entries.append(f"{word}:{position}")
+            entries.append(f"{word[:_MAX_WORD]}:{position}")
         position += 1
     return " ".join(entries)
 
 
 def phrase(text: str) -> str:
     """Return a C{tsquery} for consecutive words, of which the last can be incomplete."""
-    found = " <-> ".join(f"'{word}'" for word in words(text))
+    found = " <-> ".join(f"'{word[:_MAX_WORD]}'" for word in words(text))
     return f"({found}:*)" if found else "''"
 
 
@@ -60,6 +50,6 @@ POSTGRESQL: Final = Dialect(
     lacks="NOT exchanges.words @@ ?::tsquery",
     text_table="exchanges",
     text_id="exchanges.id",
-    # A cast of any other text, such as the empty address of a UNIX socket, is an error.
-    network="CASE WHEN {0} ~ '^([0-9.]+|[0-9a-f]*:[0-9a-f:.]*)$' THEN {0}::inet <<= ?::inet ELSE false END",
+    # The column with those addresses that are no names of sockets.
+    network="exchanges.client_inet <<= ?::inet",
 )

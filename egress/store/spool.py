@@ -11,6 +11,7 @@ again, and the store ignores records that it has.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -126,6 +127,22 @@ class Spool:
         self._own: SpoolFile | None = None
         # The file of another process.
         self._other: SpoolFile | None = None
+
+    def prepare(self) -> None:
+        """Create the directory, and check that files can be created in it; root creates it for the user of its parent.
+
+        @raise OSError: if that is not possible.
+        """
+        outer = self.directory.parent
+        missing = [path for path in (outer, self.directory) if not path.exists()]
+        make_private(outer)
+        make_private(self.directory)
+        owner = heir_of(outer.parent.stat())
+        for path in missing:
+            if owner is not None:
+                os.chown(path, *owner)
+        if not os.access(self.directory, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self.directory))
 
     @property
     def records(self) -> int:

@@ -77,6 +77,15 @@ class LocationTests(SynchronousTestCase):
             error = self.assertRaises(ConfigError, configured_store, config)
         self.assertEqual(error.remedy, "cannot be written to: a newer version")
 
+    def test_unusable_spool(self) -> None:
+        """A proxy whose records cannot wait does not start."""
+        directory = make_directory(self)
+        (directory / "audit-spool").write_bytes(b"")
+        config = ProxyConfig(audit_store="postgresql://db.test/audit", ca_dir=directory)
+        error = self.assertRaises(ConfigError, configured_store, config)
+        self.assertEqual(error.option, "--ca-dir")
+        self.assertIn("the spool of --audit-store cannot be written", error.remedy)
+
     def test_migrate(self) -> None:
         path = make_directory(self) / "a.db"
         migrate(f"sqlite:{path}")

@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from egress.model.decision import ClientIdentity
 from egress.store.postgresql_row import encode_row, storable
 from egress.store.postgresql_schema import ENCODED
+from egress.store.row import row_of
 from tests.observability.records import ALLOWED, REFUSED
 
 
@@ -22,7 +23,10 @@ class EncodeTests(SynchronousTestCase):
         self.assertEqual(line.find(b"\n"), len(line) - 1)
         self.assertNotIn(b"hunter2", line)
         row = json.loads(line)
-        self.assertEqual(tuple(row), ENCODED)
+        values = (*row_of(ALLOWED), row["client_inet"], row["words"])
+        # A column that is NULL is left out.
+        expected = {name: value for name, value in zip(ENCODED, values, strict=True) if value is not None}
+        self.assertEqual(row, expected)
         found = (row["request_id"], row["time_ms"], row["host"])
         self.assertEqual(found, ("abc123", 1_700_000_000_250, "api.example.com"))
         self.assertIn("items:4", row["words"])
@@ -32,7 +36,7 @@ class EncodeTests(SynchronousTestCase):
         for address, expected in (("2001:db8::7", "2001:db8::7"), ("fe80::1%eth0", "fe80::1"), ("unix-uid-0", None)):
             with self.subTest(address):
                 record = attrs.evolve(REFUSED, client=ClientIdentity(address, 0))
-                self.assertEqual(json.loads(encode_row(record))["client_inet"], expected)
+                self.assertEqual(json.loads(encode_row(record)).get("client_inet"), expected)
 
     def test_forbidden_character(self) -> None:
         self.assertNotIn(b"\\u0000", encode_row(attrs.evolve(ALLOWED, reason="a\0b")))

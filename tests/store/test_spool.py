@@ -97,6 +97,26 @@ class ReadAndWriteTests(SpoolTestCase):
         self.spool.append(LINES)
         self.assertEqual(self.all_lines(self.spool), LINES)
 
+    def test_prepare(self) -> None:
+        """The directories exist before a process gives up its rights."""
+        self.spool.prepare()
+        self.spool.prepare()
+        self.assertEqual(self.files(), [])
+        with mock.patch.object(os, "access", return_value=False):
+            self.assertRaises(PermissionError, self.spool.prepare)
+
+    def test_prepare_for_another_user(self) -> None:
+        """Root creates the directories for the user of the state directory."""
+        with (
+            mock.patch.object(module, "heir_of", return_value=(1000, 1001)),
+            mock.patch.object(os, "chown") as chown,
+        ):
+            self.spool.prepare()
+            self.spool.prepare()
+        self.assertEqual(
+            chown.call_args_list, [mock.call(path, 1000, 1001) for path in (self.directory.parent, self.directory)]
+        )
+
     def test_unusable_directory(self) -> None:
         self.directory.parent.mkdir()
         self.directory.write_bytes(b"")
