@@ -48,6 +48,7 @@ ALIKE = frozenset(
         *(
             "activation",
             "audit_spool",
+            "console",
             "container",
             "github_action",
             "node_example",

@@ -108,6 +108,10 @@ class ConsoleChromium:
         """Wait until an element is visible."""
         self.page("waitForSelector", selector, options)
 
+    def until(self, expression: str) -> None:
+        """Wait until an expression of JavaScript is true."""
+        self._send("driver", "until", expression)
+
     def audit(self) -> list[str]:
         """Return what axe-core finds in the page, and whether the page scrolls sideways."""
         found: list[str] = self._send("driver", "audit")

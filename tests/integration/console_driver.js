@@ -26,6 +26,13 @@ const commands = {
     // A stream of events ends with its page.
     page.on("requestfailed", (request) => request.resourceType() === "eventsource" || problems.push(`${request.url()} ${request.failure()?.errorText}`));
   },
+  // Wait until an expression is true.  Playwright's waitForFunction() needs eval(), which the console forbids.
+  async until(expression) {
+    for (const end = Date.now() + 10000; Date.now() < end; await new Promise((done) => setTimeout(done, 20))) {
+      if (await page.evaluate(expression)) return;
+    }
+    throw new Error(`waited in vain: ${expression}\n${await page.innerText("main")}`);
+  },
   // The errors of scripts and of requests since the last call.
   async problems() {
     return problems.splice(0);
