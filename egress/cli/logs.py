@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final, TextIO
 
+from egress import __version__
 from egress.cli.errors import CommandFailed
 from egress.cli.logs_summary import summarize, to_markdown, to_text
 from egress.cli.output import add_json, plain, write_json
@@ -19,6 +20,7 @@ from egress.cli.proxy_options import add_selected_options
 from egress.config.load import load_config
 from egress.config.options import BY_NAME
 from egress.observability.audit_log import fields_line
+from egress.observability.ocsf import ocsf_event
 from egress.runtime.colors import Color, Painter
 from egress.store.filter_language import FIELDS, Condition, Equals, Filter, FilterError, parse_filter
 from egress.store.interfaces import IAuditStore, StoreError
@@ -77,6 +79,7 @@ def add_parser(commands: Any) -> None:
     )
     tail.add_argument("-f", "--follow", action="store_true", help="continue with each new record, until Ctrl-C")
     tail.add_argument("--json", action="store_true", help="write one JSON object per line")
+    tail.add_argument("--ocsf", action="store_true", help="write one OCSF event per line, for a SIEM")
     _add_limit(tail, _TAIL)
     show = _add(
         actions,
@@ -112,6 +115,7 @@ def add_parser(commands: Any) -> None:
         "write all matching records, the oldest first",
         ("Generate a policy from the last week", "egress logs export jsonl since:7d | egress policy suggest -"),
         ("Write a table", "egress logs export csv host:api.example > api.csv"),
+        ("Write the events of an hour for a SIEM", "egress logs export ocsf since:1h"),
         formats=True,
     )
     tables: argparse.ArgumentParser = actions.add_parser(
@@ -143,7 +147,11 @@ def _add(
     )
     parser.set_defaults(run=lambda given, environ, out: _run(run, given, environ, out), filter=[])
     if formats:
-        parser.add_argument("format", choices=["csv", "jsonl"], help="jsonl: the lines of an audit log")
+        parser.add_argument(
+            "format",
+            choices=["csv", "jsonl", "ocsf"],
+            help="jsonl: the lines of an audit log; ocsf: one OCSF event per line",
+        )
     if expression:
         assert isinstance(parser, Parser)
         parser.values = _NEGATED
@@ -248,7 +256,9 @@ def _tail(
     painter = Painter.of(out, environ)
 
     def write(records: Iterable[Mapping[str, Any]]) -> None:
-        if given.json:
+        if given.ocsf:
+            _write_ocsf(records, out)
+        elif given.json:
             _write_jsonl(records, out)
         else:
             _write_lines(records, painter, out)
@@ -314,8 +324,8 @@ def _export(
     given: argparse.Namespace, store: IAuditStore, wanted: Filter, environ: Mapping[str, str], out: TextIO
 ) -> None:
     records = store.search(wanted, None, oldest_first=True)
-    if given.format == "jsonl":
-        _write_jsonl(records, out)
+    if given.format != "csv":
+        (_write_ocsf if given.format == "ocsf" else _write_jsonl)(records, out)
         return
     writer: Any = None
     for record in records:
@@ -335,6 +345,11 @@ def _cell(value: object) -> object:
 def _write_jsonl(records: Iterable[Mapping[str, Any]], out: TextIO) -> None:
     for record in records:
         out.write(fields_line(record).decode("ascii"))
+
+
+def _write_ocsf(records: Iterable[Mapping[str, Any]], out: TextIO) -> None:
+    for record in records:
+        out.write(fields_line(ocsf_event(record, __version__)).decode("ascii"))
 
 
 def _write_lines(records: Iterable[Mapping[str, Any]], painter: Painter, out: TextIO) -> None:

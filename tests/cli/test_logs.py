@@ -9,8 +9,10 @@ import time
 
 import attrs
 
+from egress import __version__
 from egress.cli import main as cli
 from egress.observability.audit_log import audit_line
+from egress.observability.ocsf import ocsf_event
 from egress.store.sqlite import open_store
 from tests.cli.running import CommandTestCase, Terminal
 from tests.observability.records import ALLOWED, REFUSED
@@ -128,6 +130,12 @@ class LogsTests(CommandTestCase):
         self.assertEqual(
             self.logs("export", "jsonl"), b"".join(map(audit_line, (ALLOWED, DENIED, REJECTED))).decode("ascii")
         )
+
+    def test_ocsf(self) -> None:
+        """Events for a SIEM."""
+        expected = [ocsf_event(json.loads(audit_line(record)), __version__) for record in (ALLOWED, DENIED, REJECTED)]
+        self.assertEqual([json.loads(line) for line in self.logs("export", "ocsf").splitlines()], expected)
+        self.assertEqual(json.loads(self.logs("tail", "-n", "1", "--ocsf")), expected[-1])
 
     def test_export_csv(self) -> None:
         lines = self.logs("export", "csv").splitlines()
