@@ -79,4 +79,14 @@ ADMIN_OPTIONS: Final[tuple[Option, ...]] = (
         repeatable=True,
         lists=True,
     ),
+    Option(
+        name="console-policy-edit",
+        group="Operation",
+        metavar="",
+        help="Administrators of the web console can add rules to the files of --policy. The proxy needs permission to "
+        "write to them. Without this option, the console shows the text of a rule to copy.",
+        default="false",
+        fields=("console_policy_edit",),
+        parse=values.boolean,
+    ),
 )

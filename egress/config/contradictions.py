@@ -213,6 +213,12 @@ PROXY: Final = (
         _missing("admin"),
         "has no effect without the admin API: set {admin}",
         *("admin_token", "admin_viewer_token", "admin_hosts", "approval_timeout", "approval_queue"),
+        "console_policy_edit",
+    ),
+    *_unused(
+        _missing("policy"),
+        "has no effect without a policy file: set {policy}",
+        "console_policy_edit",
     ),
     Contradiction(
         "admin_viewer_token",

@@ -290,6 +290,7 @@ class ProxyConfig:
     @ivar admin_token: the bearer token that the admin API requires.
     @ivar admin_viewer_token: the token of viewers of the web console.
     @ivar admin_hosts: the names by which browsers reach the web console, in addition to localhost.
+    @ivar console_policy_edit: whether administrators of the web console can add rules to the policy file.
     @ivar approval_timeout: the seconds for which a request waits for the approver's decision.
     @ivar approval_queue: the maximum number of pending approvals.
     @ivar workers: the number of worker processes that C{twistd} starts, each with all of C{limits}; an application that
@@ -362,6 +363,7 @@ class ProxyConfig:
     admin_token: str | None = attrs.field(default=None, repr=False)
     admin_viewer_token: str | None = attrs.field(default=None, repr=False)
     admin_hosts: tuple[str, ...] = ()
+    console_policy_edit: bool = False
     approval_timeout: float = attrs.field(default=300.0, validator=_positive)
     approval_queue: int = attrs.field(default=100, validator=_positive)
     workers: int = attrs.field(default=1, validator=_positive)

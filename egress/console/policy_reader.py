@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 
 import attrs
 
 from egress.admin.api import Unanswered
+from egress.console.page import Refused
 from egress.console.sources import ConsoleSources
 from egress.policy.learn.audit_reader import AuditLine, LineFault, read_entry
 from egress.policy.loaded_policy import LoadedPolicy
@@ -90,6 +92,19 @@ class PolicyReader:
         self._known = loaded.digest, state.rules
         return state
 
+    async def shown(self) -> PolicyState | None:
+        """Return the policy that decides, for a page; see L{state}.
+
+        @raise Refused: if it cannot be shown now.
+        """
+        try:
+            return await self.state()
+        except Unanswered as error:
+            raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, f"The policy is not known now: {error}.") from error
+        except PolicyError as error:
+            # A file that the policy includes is read again only if it was not part of the policy.
+            raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, f"The policy cannot be shown: {error.reason}.") from error
+
     async def _texts(self, loaded: LoadedPolicy) -> Sequence[SourceText]:
         return await self._sources.policies.texts(loaded.digest)
 
@@ -105,14 +120,14 @@ class PolicyReader:
         records = await reads.search(Filter(since=since), MAX_RECORDS)
         return await self._sources.in_thread(lambda: lines_of(records))
 
-    async def request(self, identifier: str) -> AuditLine | None:
-        """Return the record of a request; C{None} if there is none, or if it has no decision."""
+    async def record(self, identifier: str) -> Mapping[str, Any] | None:
+        """Return the record of a request; C{None} if there is none."""
         reads = self._sources.reads
         if reads is None:
             return None
         given = Filter(conditions=(Condition("id", (Equals(identifier),), negated=False),))
         records = await reads.search(given, 1)
-        return line_of(records[0]) if records else None
+        return records[0] if records else None
 
 
 def lines_of(records: Sequence[Mapping[str, Any]]) -> list[AuditLine]:

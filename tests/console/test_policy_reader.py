@@ -91,15 +91,14 @@ class PolicyReaderTests(PolicyConsoleTestCase):
     def test_request(self) -> None:
         self.store.records = [record(requestId='a" verdict:allow')]
         reader = PolicyReader(self.console().sources)
-        line = self.successResultOf(Deferred.fromCoroutine(reader.request('a" verdict:allow')))
-        assert line is not None
-        self.assertEqual(line.url, "https://api.example/v1?key=[redacted]")
+        found = self.successResultOf(Deferred.fromCoroutine(reader.record('a" verdict:allow')))
+        self.assertEqual(found, self.store.records[0])
         (condition,) = self.store.searches[-1][0].conditions
         self.assertEqual((condition.field, condition.tests[0].value), ("id", 'a" verdict:allow'))
         self.store.records = []
-        self.assertIsNone(self.successResultOf(Deferred.fromCoroutine(reader.request("a"))))
+        self.assertIsNone(self.successResultOf(Deferred.fromCoroutine(reader.record("a"))))
         reader = PolicyReader(self.console(has_store=False).sources)
-        self.assertIsNone(self.successResultOf(Deferred.fromCoroutine(reader.request("a"))))
+        self.assertIsNone(self.successResultOf(Deferred.fromCoroutine(reader.record("a"))))
 
     def test_records_without_a_decision(self) -> None:
         for values in ({"verdict": "rejected"}, {"url": "?"}, {"method": ""}):

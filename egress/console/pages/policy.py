@@ -10,14 +10,14 @@ from twisted.logger import Logger
 
 from egress.admin.api import Unanswered
 from egress.config.model import ConfigError
+from egress.console.new_rule import NewRulePage
 from egress.console.page import ROOT, Download, Html, Page, Redirect, Refused, Route, Visit
-from egress.console.policy_reader import MAX_RECORDS, PolicyReader, PolicyState
+from egress.console.policy_reader import MAX_RECORDS, PolicyReader
 from egress.console.policy_view import TIMES, policy_view, time_of
 from egress.console.sources import ConsoleSources
 from egress.console.suggestion_view import SuggestionView
 from egress.console.try_view import EXAMPLE, METHODS, TryForm, decided, explained
 from egress.model.explanation import InvalidExplainRequest
-from egress.policy.parse.load import PolicyError
 from egress.store.filter_language import Filter
 from egress.store.interfaces import StoreError
 
@@ -30,11 +30,12 @@ class PolicyPage:
     """The routes of the page.
 
     @param sources: the data.
+    @param reader: reads the policies.
     """
 
-    def __init__(self, sources: ConsoleSources) -> None:
+    def __init__(self, sources: ConsoleSources, reader: PolicyReader) -> None:
         self._sources = sources
-        self._reader = PolicyReader(sources)
+        self._reader = reader
 
     def routes(self) -> Sequence[Route]:
         """Return the routes."""
@@ -47,15 +48,6 @@ class PolicyPage:
             Route("GET", "/policy/suggestion.toml", self._download),
         )
 
-    async def _state(self) -> PolicyState | None:
-        try:
-            return await self._reader.state()
-        except Unanswered as error:
-            raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, f"The policy is not known now: {error}.") from error
-        except PolicyError as error:
-            # A file that the policy includes is read again only if it was not part of the policy.
-            raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, f"The policy cannot be shown: {error.reason}.") from error
-
     async def _show(self, visit: Visit, error: str = "") -> Html:
         since, seconds, words = time_of(visit.parameter("since"))
         now = self._sources.wall_clock()
@@ -66,7 +58,7 @@ class PolicyPage:
                 uses = await reads.call(lambda store: store.rule_uses(Filter(since=now - seconds)))
             except StoreError as fault:
                 store_error = str(fault)
-        state = await self._state()
+        state = await self._reader.shown()
         only_unused = visit.parameter("only") == "unused" and uses is not None
         view = None if state is None else policy_view(state, uses, now, only_unused=only_unused)
         values = {
@@ -81,7 +73,9 @@ class PolicyPage:
             "has_store": reads is not None,
             "store_error": store_error,
             "error": error,
-            "reloaded": visit.parameter("done") == "reloaded",
+            "done": visit.parameter("done"),
+            "added": visit.parameter("rule"),
+            "request": visit.parameter("request"),
             "now": now,
         }
         return Html("policy.html", values, HTTPStatus.CONFLICT if error else HTTPStatus.OK)
@@ -111,7 +105,7 @@ class PolicyPage:
             document = await self._sources.backend.explain(request)
         except Unanswered as error:
             return _try_page(form, error=str(error), status=HTTPStatus.SERVICE_UNAVAILABLE)
-        state = await self._state()
+        state = await self._reader.shown()
         changed = None
         if state is not None and state.changed is not None and state.changed.rules is not None:
             changed = decided(state.changed.rules, request, self._sources.wall_clock())
@@ -124,7 +118,7 @@ class PolicyPage:
         lines = await self._reader.recorded(now - time_of(visit.parameter("since"))[1])
         if lines is None:
             return None
-        state = await self._state()
+        state = await self._reader.shown()
         rules = None if state is None else state.rules
         return await self._sources.in_thread(lambda: SuggestionView.of(lines, rules))
 
@@ -170,7 +164,8 @@ def _try_page(form: TryForm, *, error: str = "", status: HTTPStatus = HTTPStatus
 
 
 def _routes(sources: ConsoleSources) -> Sequence[Route]:
-    return PolicyPage(sources).routes()
+    reader = PolicyReader(sources)
+    return (*PolicyPage(sources, reader).routes(), *NewRulePage(sources, reader).routes())
 
 
 PAGE = Page(
@@ -178,5 +173,5 @@ PAGE = Page(
     title="Policy",
     order=50,
     routes=_routes,
-    examples=("/policy", "/policy/try", "/policy/suggestion"),
+    examples=("/policy", "/policy/try", "/policy/suggestion", "/policy/new-rule?request=example"),
 )
