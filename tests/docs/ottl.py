@@ -33,9 +33,15 @@ class _Program:
         self._at = 0
 
     def run(self) -> None:
-        if self._take() == "keep_keys":
+        name = self._take()
+        if name == "keep_keys":
             self._expect("(", "attributes", ",", "[", "]", ")")
             self._roots["attributes"] = {}
+            return
+        if name == "merge_maps":
+            self._expect("(", "attributes", ",", "body", ",", '"upsert"', ")", "where")
+            if self._disjunction():
+                self._roots["attributes"].update(self._roots["body"])
             return
         self._expect("(")
         root, keys = self._path()
@@ -97,6 +103,8 @@ class _Program:
 
     def _comparison(self) -> bool:
         one = self._sum()
+        if self._peek() not in _COMPARISONS:
+            return bool(one)
         return _COMPARISONS[self._take()](one, self._sum())
 
     def _sum(self) -> Any:
@@ -153,19 +161,26 @@ def _time(text: str, layout: str, zone: str) -> datetime:
 
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "Int": lambda value: None if value in (None, "") else int(value),
+    "IsMap": lambda value: isinstance(value, Mapping),
     "Time": _time,
     "UnixMilli": lambda moment: round(moment.timestamp() * 1000),
     "ExtractPatterns": _extract,
 }
 
 
-def transform(statements: list[str], line: bytes) -> Any:
-    """Run statements on a line of JSON.
+def transform(statements: list[str], attributes: Mapping[str, Any], body: Any) -> Any:
+    """Run statements on a log record.
 
     @return: the body of the log record.
     """
-    roots: dict[str, Any] = {"attributes": json.loads(line, parse_int=float), "cache": {}, "body": line.decode()}
+    roots: dict[str, Any] = {"attributes": dict(attributes), "cache": {}, "body": body}
     for statement in statements:
         _Program(statement, roots).run()
     assert roots["attributes"] == {}
     return roots["body"]
+
+
+def parsed(line: bytes) -> dict[str, Any]:
+    """Return the attributes of a line of JSON, as the receiver of files parses it."""
+    found: dict[str, Any] = json.loads(line, parse_int=float)
+    return found

@@ -128,6 +128,7 @@ class AlertTests(SynchronousTestCase):
         headings = re.findall(r"^### (\w+)$", page.read_text("utf-8"), re.MULTILINE)
         names = [rule["alert"] for rule in promql.alerts()]
         self.assertEqual(headings, names)
+        self.assertIn(f"  SUCCESS: {len(names)} rules found\n", page.read_text("utf-8"))
         for rule in promql.alerts():
             with self.subTest(rule["alert"]):
                 self.assertIn(rule["labels"]["severity"], ("critical", "warning", "info"))

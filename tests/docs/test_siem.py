@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from egress import __version__
 from egress.observability.audit_log import audit_line
 from egress.observability.ocsf import ocsf_event
-from tests.docs.ottl import transform
+from tests.docs.ottl import parsed, transform
 from tests.docs.test_names_page import ROOT
 from tests.observability.records import ALLOWED
 from tests.observability.test_ocsf import fields_of, records
@@ -74,9 +74,14 @@ class CollectorTests(SynchronousTestCase):
             record = attrs.evolve(record, request_headers=None, response_headers=None)
             expected = ocsf_event(fields_of(record), __version__)
             del expected["metadata"]["product"]["version"]
-            self.assertEqual(transform(self.statements, audit_line(record)), expected)
+            line = audit_line(record)
+            self.assertEqual(transform(self.statements, parsed(line), line.decode()), expected)
+            # By OTLP, the body is a map without nulls.
+            body = {key: value for key, value in fields_of(record).items() if value is not None}
+            self.assertEqual(transform(self.statements, {}, body), expected)
         self.assertGreater(number, 40)
 
     def test_header_fields(self) -> None:
         record = attrs.evolve(ALLOWED, request_headers=(("a", "b"),))
-        self.assertEqual(transform(self.statements, audit_line(record))["unmapped"]["requestHeaders"], [["a", "b"]])
+        event = transform(self.statements, parsed(audit_line(record)), "")
+        self.assertEqual(event["unmapped"]["requestHeaders"], [["a", "b"]])
