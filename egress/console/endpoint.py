@@ -85,6 +85,7 @@ class AdminEndpointSite:
             reload=reload,
             authority=authority,
             history=self._sampler.history,
+            update_history=self._sampler.read,
             policies=policies,
             in_thread=self._work,
             listening=listening,

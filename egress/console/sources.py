@@ -36,6 +36,7 @@ class ConsoleSources:
         L{egress.config.model.ConfigError}.
     @ivar authority: returns the CA that signs now.
     @ivar history: the history of the metrics.
+    @ivar update_history: adds the current metrics to the history.
     @ivar policies: the policies that are in use.
     @ivar in_thread: runs one call after the other in a thread, for work that takes time.
     @ivar listening: returns the addresses of the listeners of clients, in the order of the configuration.
@@ -55,6 +56,7 @@ class ConsoleSources:
     policies: PolicyBackend
     in_thread: Offload
     history: History = attrs.field(factory=History)
+    update_history: Callable[[], Deferred[None]] = lambda: succeed(None)
     listening: Callable[[], Deferred[tuple[IAddress, ...]]] = lambda: succeed(())
     server_checks: ServerChecks | None = None
 

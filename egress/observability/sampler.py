@@ -7,12 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from egress.observability.health import Page
+from egress.observability.health import Coalesced, Page
 from egress.observability.history import History, Reading
 from egress.runtime.safe_files import read_plain, replace_file
 from egress.runtime.threads import Offload
@@ -22,6 +22,7 @@ _log = Logger()
 SECONDS: Final = 10.0
 """The time between two readings."""
 
+_FRESH_SECONDS: Final = 1.0
 _SAVE_SECONDS: Final = 60.0
 _MAX_BYTES: Final = 4 * 1024 * 1024
 _MODE: Final = 0o600
@@ -55,6 +56,8 @@ class Sampler:
         self._path = path
         self._scheduled: Any = None
         self._reading: Deferred[Any] | None = None
+        self._shared = Coalesced(self._read_now)
+        self._next = clock.seconds()
         self._save_at = clock.seconds() + _SAVE_SECONDS
         self._failed = False
         self._stopped = False
@@ -90,11 +93,23 @@ class Sampler:
 
     def _begin(self) -> None:
         self._scheduled = None
-        if not self._stopped:
-            self._reading = maybeDeferred(self._metrics)
-            self._reading.addCallback(self._read).addErrback(self._not_read).addCallback(lambda _: self._schedule())
+        self.read().addCallback(lambda _: self._schedule())
 
-    def _read(self, page: Page) -> None:
+    def read(self) -> Deferred[None]:
+        """Read the metrics now, unless that was done within the last second, so that a page has the current numbers.
+
+        @return: fires when the history has them.
+        """
+        if self._stopped or self._clock.seconds() < self._next:
+            return succeed(None)
+        return self._shared.call()
+
+    def _read_now(self) -> Deferred[None]:
+        self._next = self._clock.seconds() + _FRESH_SECONDS
+        self._reading = maybeDeferred(self._metrics)
+        return self._reading.addCallback(self._add).addErrback(self._not_read)
+
+    def _add(self, page: Page) -> None:
         self.history.add(Reading.parse(page[0].decode("utf-8")), self._wall_clock())
 
     def _not_read(self, failure: Failure) -> None:
@@ -102,7 +117,6 @@ class Sampler:
             _log.failure("the metrics for the console cannot be read", failure)
 
     def _schedule(self) -> None:
-        self._reading = None
         if self._stopped:
             return
         self._scheduled = self._clock.callLater(SECONDS, self._begin)

@@ -49,6 +49,25 @@ class SamplerTests(SynchronousTestCase):
         self.sampler.stop()
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_read_now(self) -> None:
+        """A page has the current numbers; pages at the same time share a reading."""
+        self.successResultOf(self.sampler.start())
+        self.successResultOf(self.sampler.read())
+        self.assertEqual(self.counted(self.sampler), [1.0])
+        self.clock.advance(1.0)
+        self.result = Deferred()
+        one, other = self.sampler.read(), self.sampler.read()
+        self.assertNoResult(one)
+        waiting, self.result = self.result, None
+        self.metrics().addCallback(waiting.callback)
+        self.successResultOf(one)
+        self.successResultOf(other)
+        self.assertEqual(self.counted(self.sampler), [2.0])
+        self.sampler.stop()
+        self.clock.advance(1.0)
+        self.successResultOf(self.sampler.read())
+        self.assertEqual(self.counted(self.sampler), [2.0])
+
     def test_restart(self) -> None:
         """The history survives a restart."""
         self.successResultOf(self.sampler.start())

@@ -26,6 +26,7 @@ class HealthPage:
         return (Route("GET", "/health", self._show),)
 
     async def _show(self, visit: Visit) -> Html:
+        await self._sources.update_history()
         now, history = self._sources.wall_clock(), self._sources.history
         span = visit.parameter("span", _SPANS[0])
         span = span if span in _SPANS else _SPANS[0]
