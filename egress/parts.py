@@ -26,7 +26,7 @@ from egress.upstream.connector import Dialer
 from egress.upstream.origins import Origins
 from egress.upstream.pool import OriginPool
 from egress.upstream.proxy_endpoint import UpstreamEndpoint
-from egress.upstream.resolver import Resolver, resolver_for
+from egress.upstream.resolver import Resolver
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -93,10 +93,9 @@ def dialer(
 
 
 def upstream_endpoints(
-    reactor: IEgressReactor, config: ProxyConfig, trust: ReloadableTrust, in_threads: Offload
+    reactor: IEgressReactor, config: ProxyConfig, trust: ReloadableTrust, resolver: Resolver
 ) -> CreateEndpoint:
     """Return the endpoints through the upstream proxy, for a process that serves no client."""
-    resolver = resolver_for(reactor, config, in_threads)
     guard = address_guard(config, None)
     return partial(
         UpstreamEndpoint, dialer(write_through(reactor), config, guard=guard, trust=trust, resolver=resolver)

@@ -26,8 +26,10 @@ from egress.inputs import ca_option
 from egress.model.authority import UpstreamProxy
 from egress.model.errors import AuthorizerUnavailable
 from egress.notify.setup import webhook_of
+from egress.notify.webhook import WebhookRoute
 from egress.resources import LoadedResources, load_resources
 from egress.runtime.role import DRY_RUN
+from egress.runtime.threads import Threads
 from egress.service import EgressProxyService
 from egress.start_warnings import start_warnings
 from egress.store.interfaces import StoreError, StoreUnreachable
@@ -35,6 +37,7 @@ from egress.store.location import missing_tables, sqlite_file
 from egress.tls.ca_source import ca_source
 from egress.tls.issuer import CaError, time_left
 from egress.tls.reloadable_trust import ReloadableTrust
+from egress.upstream.resolver import resolver_for
 
 _SECONDS: Final = 3.0
 
@@ -225,10 +228,12 @@ def _webhooks(
     reactor: Any, config: ProxyConfig, trust: ReloadableTrust
 ) -> Generator[Deferred[Any], Any, list[Finding]]:
     """Connect to the receivers of notifications, unless they are contacted through the upstream proxy."""
-    findings = []
+    findings: list[Finding] = []
+    resolver = resolver_for(reactor, config, Threads(reactor, "lookups", 1))
+    route = WebhookRoute(trust=trust, resolver=resolver, behind_upstream=_no_upstream)
     for target in () if config.notify.via_upstream else config.notify.targets:
         option = "--notify-url" if target in config.notify.url else "--notify-url-file"
-        webhook = webhook_of(reactor, config, target, trust, _no_upstream)
+        webhook = webhook_of(reactor, config, target, route)
         started = reactor.seconds()
         try:
             yield webhook.check().addTimeout(_SECONDS, reactor)

@@ -26,6 +26,7 @@ from egress.inputs import load_inputs
 from egress.interfaces import IAuditSink, IAuthorizer, IPlaceholderNames
 from egress.model.recorded_headers import AuditHeaders
 from egress.notify.setup import NotifyDependencies, notices_of
+from egress.notify.webhook import WebhookRoute
 from egress.observability.audit_log import JsonLinesAudit
 from egress.observability.audit_sinks import AuditSinks
 from egress.observability.health import STOPPING, Check, NotReady, Readiness, ops_site
@@ -113,8 +114,7 @@ class EgressProxyService(Service):
         behind_upstream = partial(UpstreamEndpoint, self._dialer)
         self._notify_trust = ReloadableTrust(resources.notify_trust)
         notify = NotifyDependencies(
-            trust=self._notify_trust,
-            behind_upstream=behind_upstream,
+            route=WebhookRoute(trust=self._notify_trust, resolver=resolver, behind_upstream=behind_upstream),
             authority=lambda: self._ca.authority,
             registry=self.metrics.registry,
             audits=[each for each in (log, store) if each is not None],

@@ -7,14 +7,13 @@ from ipaddress import ip_address, ip_network
 from types import MappingProxyType
 from typing import Any
 
-from twisted.internet.defer import maybeDeferred
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress import parts
-from egress.config.model import Mode, OversizeBody, ProxyConfig
+from egress.config.model import Limits, Mode, OversizeBody, ProxyConfig
 from egress.model.authority import Authority, Origin, UpstreamProxy
 from egress.model.log_format import LoggedRequests
 from egress.model.no_proxy import Bypass
@@ -31,6 +30,8 @@ from egress.testing.resolver import FixedResolver
 from egress.tls.origin_trust import OriginTrust
 from egress.tls.reloadable_trust import ReloadableTrust
 from egress.tracing.telemetry import Telemetry
+from egress.upstream.lookups import ReactorLookups
+from egress.upstream.resolver import Resolver
 
 
 class ContextTests(SynchronousTestCase):
@@ -136,7 +137,8 @@ class PartsTests(SynchronousTestCase):
         upstream = UpstreamProxy("http", Authority("proxy.test", 3128))
         anything: Any = reactor
         trust = ReloadableTrust(OriginTrust())
-        endpoints = parts.upstream_endpoints(anything, ProxyConfig(upstream_https=upstream), trust, maybeDeferred)
+        resolver = Resolver(anything, ReactorLookups(anything), Limits())
+        endpoints = parts.upstream_endpoints(anything, ProxyConfig(upstream_https=upstream), trust, resolver)
         connecting = endpoints(upstream, Authority("hooks.test", 443)).connect(Factory.forProtocol(Protocol))
         reactor.settle()
         self.successResultOf(connecting)

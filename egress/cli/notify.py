@@ -14,12 +14,14 @@ from egress.cli.parser import epilog
 from egress.cli.proxy_options import add_proxy_options, given_options
 from egress.config.load import load_config
 from egress.notify.trial import TrialResult, send_test
+from egress.notify.webhook import WebhookRoute
 from egress.parts import upstream_endpoints
 from egress.resources import plain_trust
 from egress.runtime.colors import Color, Painter
 from egress.runtime.react import run
 from egress.runtime.threads import Threads
 from egress.tls.reloadable_trust import ReloadableTrust
+from egress.upstream.resolver import resolver_for
 
 
 def add_parser(commands: Any) -> None:
@@ -57,8 +59,9 @@ def _test(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) ->
     trust = ReloadableTrust(plain_trust(config))
 
     def start(reactor: Any) -> Any:
-        endpoints = upstream_endpoints(reactor, config, trust, Threads(reactor, "lookups", 2))
-        return send_test(reactor, config, trust, endpoints)
+        resolver = resolver_for(reactor, config, Threads(reactor, "lookups", 2))
+        endpoints = upstream_endpoints(reactor, config, trust, resolver)
+        return send_test(reactor, config, WebhookRoute(trust=trust, resolver=resolver, behind_upstream=endpoints))
 
     results: list[TrialResult] = run(start)
     if given.json:

@@ -7,7 +7,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.internet.task import LoopingCall
+from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -211,4 +211,8 @@ class Notices:
         if self._auditing.running:
             self._auditing.stop()
             self._check_audit()
-        return succeed(None) if self._notifier is None else self._notifier.close()
+        if self._notifier is not None:
+            return self._notifier.close()
+        # The channel to the process that delivers messages writes in the next turn of the reactor.
+        sends = self._post is not None and self._settings.targets
+        return deferLater(self._clock, 0.0) if sends else succeed(None)

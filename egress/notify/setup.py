@@ -22,24 +22,20 @@ from egress.transport.reactor import IEgressReactor
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
-    from egress.authz.remote.client import CreateEndpoint
     from egress.runtime.role import Role
-    from egress.tls.reloadable_trust import ReloadableTrust
 
 
 @attrs.frozen(kw_only=True)
 class NotifyDependencies:
     """The parts of a process on which notifications depend.
 
-    @ivar trust: the trust store for targets.
-    @ivar behind_upstream: creates an endpoint through the upstream proxy.
+    @ivar route: how targets are connected to directly.
     @ivar authority: returns the CA that signs.
     @ivar registry: the registry of the metrics.
     @ivar audits: the audit log and the audit store, if there are any.
     """
 
-    trust: ReloadableTrust
-    behind_upstream: CreateEndpoint
+    route: WebhookRoute
     authority: Callable[[], ExpiringCa]
     registry: CollectorRegistry
     audits: Sequence[AuditTarget] = ()
@@ -57,7 +53,7 @@ def notices_of(reactor: IEgressReactor, config: ProxyConfig, role: Role, depende
     targets = [
         Target(settings.format_of(target), delivery_of(reactor, target, webhook), webhook.close)
         for target in settings.targets
-        for webhook in (webhook_of(reactor, config, target, dependencies.trust, dependencies.behind_upstream),)
+        for webhook in (webhook_of(reactor, config, target, dependencies.route),)
     ]
     notifier = Notifier(
         reactor,
@@ -89,19 +85,17 @@ def proxy_name() -> str:
     return socket.gethostname()
 
 
-def webhook_of(
-    reactor: IEgressReactor,
-    config: ProxyConfig,
-    target: WebhookTarget,
-    trust: ReloadableTrust,
-    behind_upstream: CreateEndpoint,
-) -> Webhook:
-    """Return the client for a target."""
+def webhook_of(reactor: IEgressReactor, config: ProxyConfig, target: WebhookTarget, route: WebhookRoute) -> Webhook:
+    """Return the client for a target.
+
+    @param reactor: the reactor.
+    @param config: the configuration, which determines whether it is contacted through the upstream proxy.
+    @param target: the target.
+    @param route: how targets are connected to directly.
+    """
     settings = config.notify
-    via_upstream = settings.via_upstream and not config.bypass.matches(target.origin.authority)
-    route = WebhookRoute(
-        trust=trust, upstream=_upstream(config) if via_upstream else None, behind_upstream=behind_upstream
-    )
+    if settings.via_upstream and not config.bypass.matches(target.origin.authority):
+        route = attrs.evolve(route, upstream=_upstream(config))
     signs = settings.format_of(target) is WebhookFormat.JSON
     secrets = settings.secret if signs else ()
     return Webhook(reactor, target, route, secrets=secrets, wall_clock=time.time)

@@ -21,8 +21,7 @@ from egress.transport.reactor import IEgressReactor
 if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
-    from egress.authz.remote.client import CreateEndpoint
-    from egress.tls.reloadable_trust import ReloadableTrust
+    from egress.notify.webhook import WebhookRoute
 
 
 @attrs.frozen(kw_only=True)
@@ -43,11 +42,12 @@ class TrialResult:
     text: str
 
 
-def send_test(
-    reactor: IEgressReactor, config: ProxyConfig, trust: ReloadableTrust, behind_upstream: CreateEndpoint
-) -> Deferred[list[TrialResult]]:
+def send_test(reactor: IEgressReactor, config: ProxyConfig, route: WebhookRoute) -> Deferred[list[TrialResult]]:
     """Send a test message to each target, without retries.
 
+    @param reactor: the reactor.
+    @param config: the configuration.
+    @param route: how targets are connected to directly.
     @return: fires with the results, in the order of the targets.
     @raise ConfigError: naming the invalid value and the fix.
     """
@@ -57,7 +57,7 @@ def send_test(
 
     def to(target: WebhookTarget) -> Deferred[TrialResult]:
         target_format = settings.format_of(target)
-        webhook = webhook_of(reactor, config, target, trust, behind_upstream)
+        webhook = webhook_of(reactor, config, target, route)
         parcel = Parcel(message.message_id, encode(message, target_format), lambda result: None)
         begun = reactor.seconds()
 

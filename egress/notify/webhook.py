@@ -12,8 +12,7 @@ from treq.client import HTTPClient
 from treq.cookies import IndexableCookieJar
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeadlinePassed
-from twisted.internet.endpoints import HostnameEndpoint
-from twisted.internet.error import ConnectError, ConnectingCancelledError, ConnectionClosed, DNSLookupError
+from twisted.internet.error import ConnectError, ConnectingCancelledError, ConnectionClosed
 from twisted.internet.error import ConnectionRefusedError as ConnectRefused
 from twisted.internet.error import TimeoutError as ConnectTimeout
 
@@ -21,10 +20,11 @@ from egress import __version__
 from egress.authz.remote.agent import KeepAliveAgent
 from egress.authz.remote.client import BytesProducer, CreateEndpoint, TlsEndpoint
 from egress.model.authority import UpstreamProxy
-from egress.model.errors import EgressError
+from egress.model.errors import EgressError, NameNotResolved
 from egress.model.webhook import WebhookTarget, signature
 from egress.notify.backoff import parse_retry_after
 from egress.notify.delivery import ATTEMPT_SECONDS, Parcel, Response
+from egress.notify.endpoint import ResolvedEndpoint
 from egress.transport.reactor import IEgressReactor
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
     from egress.tls.reloadable_trust import ReloadableTrust
+    from egress.upstream.resolver import Resolver
 
 
 @attrs.frozen(kw_only=True)
@@ -39,13 +40,15 @@ class WebhookRoute:
     """How targets are connected to.
 
     @ivar trust: the trust store for C{https} targets.
+    @ivar resolver: resolves the names of targets.
+    @ivar behind_upstream: creates an endpoint through an upstream proxy.
     @ivar upstream: the upstream proxy; C{None}: directly.
-    @ivar behind_upstream: creates an endpoint through the upstream proxy.
     """
 
     trust: ReloadableTrust
-    upstream: UpstreamProxy | None
+    resolver: Resolver
     behind_upstream: CreateEndpoint
+    upstream: UpstreamProxy | None = None
 
 
 class Webhook:
@@ -72,7 +75,7 @@ class Webhook:
         authority = target.origin.authority
         endpoint: IStreamClientEndpoint
         if route.upstream is None:
-            endpoint = HostnameEndpoint(reactor, authority.host, authority.port, timeout=ATTEMPT_SECONDS)
+            endpoint = ResolvedEndpoint(reactor, route.resolver, authority, ATTEMPT_SECONDS)
         else:
             endpoint = route.behind_upstream(route.upstream, authority)
         self._explain_tls: Callable[[Failure], EgressError] | None = None
@@ -126,7 +129,7 @@ class Webhook:
             return f"no connection within {ATTEMPT_SECONDS:g} s"
         if isinstance(error, ConnectRefused):
             return "the connection was refused"
-        if isinstance(error, DNSLookupError):
+        if isinstance(error, NameNotResolved):
             return "the host name does not resolve"
         if isinstance(error, (SSL.Error, ConnectionClosed)) and self._explain_tls is not None:
             return f"TLS error: {self._explain_tls(failure).reason}"

@@ -29,6 +29,7 @@ from egress.model.errors import WorkerFailed
 from egress.model.file_access import FileMode
 from egress.notify.notice import Notice
 from egress.notify.setup import NotifyDependencies, notices_of
+from egress.notify.webhook import WebhookRoute
 from egress.observability.audit_log import JsonLinesAudit
 from egress.observability.collectors import SourceCounter
 from egress.observability.health import STOPPING, Coalesced, Page, ops_site_of
@@ -43,6 +44,7 @@ from egress.service import ABORT_SECONDS, EgressProxyService
 from egress.tls.ca_watch import CaWatch
 from egress.tls.issuer import CertificateAuthority
 from egress.tls.reloadable_trust import ReloadableTrust
+from egress.upstream.resolver import resolver_for
 from egress.workers.admin_backend import WorkerAdminBackend
 from egress.workers.ipc import CHECKS, METRICS, WorkerSpec
 from egress.workers.policies import WorkerPolicies
@@ -62,7 +64,7 @@ _CHECKS_WITHIN: Final = 6.0
 # Time in which a worker must end, beyond the drain timeout, in seconds.
 _GRACE: Final = 3.0
 _KEY_BYTES: Final = 32
-# Threads that look up the upstream proxy of notifications.
+# Threads that look up the webhooks of notifications.
 _LOOKUPS: Final = 2
 
 
@@ -131,9 +133,13 @@ class WorkerPool(Service):
         self._trust = ReloadableTrust(inputs.resources.trust)
         self._notify_trust = ReloadableTrust(inputs.resources.notify_trust)
         self._lookups = Threads(reactor, "lookups", _LOOKUPS)
+        resolver = resolver_for(reactor, config, self._lookups)
         notify = NotifyDependencies(
-            trust=self._notify_trust,
-            behind_upstream=parts.upstream_endpoints(reactor, config, self._trust, self._lookups),
+            route=WebhookRoute(
+                trust=self._notify_trust,
+                resolver=resolver,
+                behind_upstream=parts.upstream_endpoints(reactor, config, self._trust, resolver),
+            ),
             authority=lambda: self._ca.authority,
             registry=registry,
             audits=[] if self._audit is None else [self._audit],

@@ -31,7 +31,7 @@ class NotifyTests(CommandTestCase):
     def run_now(self, start: Callable[[Any], Deferred[Any]]) -> Any:
         return self.successResultOf(start(MemoryReactor()))
 
-    def sent(self, reactor: object, config: ProxyConfig, trust: object, endpoints: object) -> Deferred[Any]:
+    def sent(self, reactor: object, config: ProxyConfig, route: object) -> Deferred[Any]:
         self.configs.append(config)
         return succeed(self.results)
 

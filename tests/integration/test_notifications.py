@@ -182,6 +182,7 @@ class EventTests(NotificationsTestCase):
         self.approval(proxy, admin)
         self.policy(policy)
         self.receiver_down(proxy)
+        self.stop(proxy)
         self.assert_valid()
         # Neither the log nor a process list displays the path of the webhook.
         self.assertNotIn("/egress\n", proxy.process.output())
@@ -241,6 +242,13 @@ class EventTests(NotificationsTestCase):
         _, _, other = self.got("denial.first", number=3)
         self.assertEqual(other["data"]["host"], f"localhost:{self.origins.http}")
         self.assertEqual(self.receiver.attempts[before:], [other["id"]] * 2)
+
+    def stop(self, proxy: Proxy) -> None:
+        """What happens just before the end is still sent."""
+        self.assertEqual(self.request(proxy, "/closed/last", host="last.test"), 403)
+        proxy.process.stop()
+        last = self.receiver.of("denial.first")[-1]
+        self.assertEqual(last["data"]["host"], f"last.test:{self.origins.http}")
 
 
 class BreakerTests(NotificationsTestCase):

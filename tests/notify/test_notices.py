@@ -107,6 +107,12 @@ class NoticesTestCase(SynchronousTestCase):
         notices.send_to(self.posted.append)
         return notices
 
+    def close(self, notices: Notices) -> None:
+        """Close, which takes one turn of the reactor, in which a channel writes."""
+        closed = notices.close()
+        self.clock.advance(0.0)
+        self.successResultOf(closed)
+
     def faults(self) -> list[tuple[str, str | None]]:
         """Return the keys and the faults of the notices since the last call."""
         posted, self.posted[:] = list(self.posted), []
@@ -126,7 +132,7 @@ class EventTests(NoticesTestCase):
         self.assertIsNone(off.sink)
         self.audit.lost = 5
         self.clock.advance(60.0)
-        self.successResultOf(off.close())
+        self.close(off)
         self.assertEqual(self.posted, [])
 
     def test_not_wanted(self) -> None:
@@ -136,7 +142,7 @@ class EventTests(NoticesTestCase):
         notices.breaker("timed out")
         self.assertIsNone(notices.sink)
         self.audit.lost = 5
-        self.successResultOf(notices.close())
+        self.close(notices)
         self.assertEqual(self.posted, [])
 
     def test_approvals(self) -> None:
@@ -156,7 +162,7 @@ class EventTests(NoticesTestCase):
         """A worker that was restarted ends the faults of its predecessor."""
         self.notices.start()
         self.assertEqual(self.faults(), [("", None), ("policy", None), ("files", None)])
-        self.successResultOf(self.notices.close())
+        self.close(self.notices)
 
     def test_audit(self) -> None:
         self.notices.start()
@@ -168,7 +174,7 @@ class EventTests(NoticesTestCase):
         self.clock.advance(CHECK_AUDIT_EVERY)
         self.clock.advance(CHECK_AUDIT_EVERY)
         self.audit.lost = 7
-        self.successResultOf(self.notices.close())
+        self.close(self.notices)
         self.assertEqual(
             [(notice.count, notice.data["reason"]) for notice in self.posted],
             [(5, self.audit.fault), (2, self.audit.fault)],
@@ -178,7 +184,7 @@ class EventTests(NoticesTestCase):
     def test_denials(self) -> None:
         assert self.notices.sink is not None
         self.notices.sink.write(DENIED)
-        self.successResultOf(self.notices.close())
+        self.close(self.notices)
         self.assertEqual([notice.event for notice in self.posted], [NotifyEvent.DENIAL])
 
     def test_other_processes(self) -> None:

@@ -8,16 +8,19 @@ from typing import Any, cast
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.config.model import ConfigError, ProxyConfig
+from egress.config.model import ConfigError, Limits, ProxyConfig
 from egress.config.notify import NotifySettings
 from egress.notify.delivery import ATTEMPT_SECONDS
 from egress.notify.trial import TrialResult, send_test
+from egress.notify.webhook import WebhookRoute
 from egress.testing.origin import MemoryOrigin, OriginResponse
 from egress.testing.reactor import MemoryReactor
 from egress.testing.resolver import FixedResolver
 from egress.tls.origin_trust import OriginTrust
 from egress.tls.reloadable_trust import ReloadableTrust
 from egress.transport.reactor import IEgressReactor
+from egress.upstream.lookups import ReactorLookups
+from egress.upstream.resolver import Resolver
 from tests.authz.servers import Endpoint
 
 JSON, SLACK = "http://localhost:9001/json", "slack:http://localhost:9002/hunter2"
@@ -36,8 +39,13 @@ class TrialTests(SynchronousTestCase):
         """Send a test message to each target."""
         settings = NotifySettings(url=urls, secret=(bytes(32),), **options)  # type: ignore[arg-type]
         config = ProxyConfig(notify=settings)
-        trust = ReloadableTrust(OriginTrust())
-        results = send_test(cast(IEgressReactor, self.reactor), config, trust, lambda *_: Endpoint())
+        reactor = cast(IEgressReactor, self.reactor)
+        route = WebhookRoute(
+            trust=ReloadableTrust(OriginTrust()),
+            resolver=Resolver(reactor, ReactorLookups(reactor), Limits()),
+            behind_upstream=lambda *_: Endpoint(),
+        )
+        results = send_test(reactor, config, route)
         self.reactor.pass_time(0.5)
         return results
 

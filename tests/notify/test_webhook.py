@@ -9,13 +9,15 @@ from typing import Any, cast
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeadlinePassed
-from twisted.internet.error import ConnectError, ConnectionLost, DNSLookupError
+from twisted.internet.error import ConnectError, ConnectionLost
 from twisted.internet.error import ConnectionRefusedError as ConnectRefused
 from twisted.internet.error import TimeoutError as ConnectTimeout
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from egress.config.model import Limits
 from egress.model.authority import Authority, UpstreamProxy
+from egress.model.errors import NameNotResolved
 from egress.model.webhook import WebhookTarget, signature
 from egress.notify.backoff import Result
 from egress.notify.delivery import Delivery, Parcel, Response
@@ -27,6 +29,8 @@ from egress.testing.resolver import FixedResolver
 from egress.tls.origin_trust import OriginTrust
 from egress.tls.reloadable_trust import ReloadableTrust
 from egress.transport.reactor import IEgressReactor
+from egress.upstream.lookups import ReactorLookups
+from egress.upstream.resolver import Resolver
 from tests.authz.servers import Endpoint
 from tests.files import make_directory
 
@@ -51,7 +55,12 @@ class WebhookTestCase(SynchronousTestCase):
     def webhook(self, url: str = f"http://hooks.test{PATH}", *, trusting: bool = True, **route: Any) -> Webhook:
         """Make the client for a URL."""
         trust = ReloadableTrust(OriginTrust(self.pem if trusting else None))
-        given = {"trust": trust, "upstream": None, "behind_upstream": lambda upstream, authority: None, **route}
+        given = {
+            "trust": trust,
+            "resolver": self.resolver(),
+            "behind_upstream": lambda upstream, authority: None,
+            **route,
+        }
         webhook = Webhook(
             cast(IEgressReactor, self.reactor),
             WebhookTarget.parse(url),
@@ -61,6 +70,11 @@ class WebhookTestCase(SynchronousTestCase):
         )
         self.addCleanup(webhook.close)
         return webhook
+
+    def resolver(self) -> Resolver:
+        """Return a resolver that uses the reactor."""
+        reactor = cast(IEgressReactor, self.reactor)
+        return Resolver(reactor, ReactorLookups(reactor), Limits())
 
     def send(self, webhook: Webhook, body: bytes = b'{"a": 1}', message_id: str = "msg_1") -> Deferred[Response]:
         """Send a message."""
@@ -100,7 +114,9 @@ class RequestTests(WebhookTestCase):
             cast(IEgressReactor, self.reactor),
             WebhookTarget.parse("slack:http://hooks.test/x"),
             WebhookRoute(
-                trust=ReloadableTrust(OriginTrust(None)), upstream=None, behind_upstream=lambda *_: Endpoint()
+                trust=ReloadableTrust(OriginTrust(None)),
+                resolver=self.resolver(),
+                behind_upstream=lambda *_: Endpoint(),
             ),
             secrets=(),
             wall_clock=lambda: NOW,
@@ -183,7 +199,7 @@ class ExplainTests(WebhookTestCase):
             (DeadlinePassed(), "no response within 10 s"),
             (ConnectTimeout(), "no connection within 10 s"),
             (ConnectRefused(), "the connection was refused"),
-            (DNSLookupError(), "the host name does not resolve"),
+            (NameNotResolved("hunter2"), "the host name does not resolve"),
             (ConnectionLost(), "the connection closed before the response was complete"),
             (ConnectError(), "the host cannot be reached"),
             (SSL.Error("hunter2"), "Error"),
