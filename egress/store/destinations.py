@@ -271,9 +271,9 @@ def paths_statement(query: Query) -> Statement:
         f"SELECT {SOURCE}, exchanges.method AS method, exchanges.path AS path FROM {query.table} "
         f"WHERE {query.where.text} ORDER BY {query.id} DESC LIMIT {MAX_OF_HOST}"
     )
+    summed = f"SELECT method, path, {SUMMED} FROM ({source}) AS source GROUP BY method, path, host, verdict"
     text = (
-        f"SELECT method, path, {_GROUP}, sum(sum(records)) OVER () FROM (SELECT method, path, {SUMMED} FROM "
-        f"({source}) AS source GROUP BY method, path, host, verdict) AS exchanges "
+        f"SELECT method, path, {_GROUP}, sum(sum(records)) OVER () FROM ({summed}) AS exchanges "
         f"GROUP BY method, path ORDER BY records DESC, path, method LIMIT {MAX_PATHS}"
     )
     return Statement(text, query.where.parameters, limited=True)

@@ -81,6 +81,8 @@ class StoreAudit:
         self._rolls_up = rolls_up
         self._prune_at = self._roll_up_at = clock.seconds()
         self._logged: float | None = None
+        # Whether the end of a failure will be logged.
+        self._reported = False
         self._closed = False
         self._spooled: Any = store if ISpooledStore.providedBy(store) else None
         self._refused = self._late = 0
@@ -155,6 +157,9 @@ class StoreAudit:
         more, errors = result
         self._batch = []
         self.fault = None
+        if self._reported and not errors:
+            self._reported = False
+            _log.info("audit store: records are written again; {lost} records lost in total", lost=self.lost)
         if errors:
             self._failed(errors[0], len(errors))
         self._report_spool()
@@ -192,11 +197,16 @@ class StoreAudit:
             # This waits for the call that runs in the thread.  The store ignores the records that it wrote.
             errors = append_all(self._store, records)
         except StoreError as error:
-            self._failed(str(error), len(records))
+            self._fail_at_end(str(error), len(records))
         else:
             if errors:
-                self._failed(errors[0], len(errors))
+                self._fail_at_end(errors[0], len(errors))
         self._store.close()
+
+    def _fail_at_end(self, reason: str, lost: int) -> None:
+        # The log has the final number, however short ago an earlier one was logged.
+        self._logged = None
+        self._failed(reason, lost)
 
     def _report_spool(self) -> None:
         """Log the beginning and the end of a time in which records wait, and count records that the server refuses."""
@@ -220,8 +230,13 @@ class StoreAudit:
         now = self._clock.seconds()
         if self._logged is not None and now - self._logged < _LOG_EVERY:
             return
-        self._logged = now
-        _log.error("audit store: {lost} records lost in total: {reason}", lost=self.lost, reason=reason)
+        self._logged, self._reported = now, True
+        _log.error(
+            "audit store: {reason}; {waiting} records wait, {lost} records lost in total",
+            reason=reason,
+            waiting=self.waiting,
+            lost=self.lost,
+        )
 
 
 def append_all(store: IAuditStore, records: Sequence[ExchangeRecord]) -> list[str]:

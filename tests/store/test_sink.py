@@ -149,10 +149,27 @@ class StoreAuditTests(SynchronousTestCase):
                 self.work()
         self.assertEqual(len(events), 1, "at most once per minute")
         self.assertEqual((self.sink.fault, self.sink.lost), ("disk full", 0))
+        self.assertEqual([(event["waiting"], event["lost"]) for event in events], [(1, 0)])
         self.store.error = None
-        self.clock.advance(1)
-        self.work()
-        self.assertEqual((self.sink.fault, self.store.stored), (None, ["a", "b"]))
+        with capturedLogs() as events:
+            self.clock.advance(1)
+            self.work()
+            self.write("c")
+            self.clock.advance(1)
+            self.work()
+        self.assertEqual((self.sink.fault, self.store.stored), (None, ["a", "b", "c"]))
+        self.assertEqual([event["lost"] for event in events], [0], "the end is logged once")
+
+    def test_failure_until_the_end(self) -> None:
+        """The final number of lost records is logged, also just after an earlier number."""
+        self.store.error = StoreError("disk full")
+        self.write("a")
+        with capturedLogs() as events:
+            self.clock.advance(0.25)
+            self.work()
+            self.write("b")
+            self.sink.close()
+        self.assertEqual([(event["waiting"], event["lost"]) for event in events], [(1, 0), (0, 2)])
 
     def test_full_queue(self) -> None:
         self.patch(module, "QUEUE", 2)
@@ -166,7 +183,8 @@ class StoreAuditTests(SynchronousTestCase):
             self.assertIsNone(self.sink.fault)
             self.clock.advance(61)
             self.write("e", "f", "g")
-        self.assertEqual([event["lost"] for event in events], [1, 3])
+        # Two failures, and the end of the first one.
+        self.assertEqual([event["lost"] for event in events], [1, 2, 3])
 
     def test_unexpected_error(self) -> None:
         """A record that cannot be stored does not prevent the others."""
@@ -401,7 +419,7 @@ class SpooledAuditTests(SynchronousTestCase):
             self.work(0.25)
             self.write("a")
             self.work(0.25)
-        self.assertEqual((self.sink.lost, len(events)), (2, 1))
+        self.assertEqual((self.sink.lost, [event["lost"] for event in events]), (2, [2, 2]), "and the end is logged")
 
     def test_close(self) -> None:
         self.store.fault = "away"
