@@ -16,6 +16,7 @@ from egress.config.model import ProxyConfig
 from egress.interfaces import IAuthorizer
 from egress.model.authority import Authority, normalize_host, parse_ip
 from egress.model.record import ExchangeRecord
+from egress.model.trace import Otel
 from egress.service import EgressProxyService
 from egress.testing.authorizer import RecordingAuthorizer, RecordingSink
 from egress.testing.client import ClientResponse, MemoryClient, PendingResponse
@@ -80,6 +81,8 @@ class MemoryProxy:
             "listen": (f"tcp:{_PORT}:interface=127.0.0.1",),
             "ca_dir": path / "ca",
             "extra_ca_certs": self._ca.write(path / "origins.pem"),
+            # Variables of the environment would make a test start threads and open sockets.
+            "otel": Otel.OFF,
         }
         config = ProxyConfig(**{**defaults, **options})
         self._drain_timeout = config.limits.drain_timeout

@@ -6,6 +6,7 @@ import contextlib
 import json
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
@@ -61,13 +62,14 @@ class Server:
 class Collector(Server):
     """Receives OTLP over HTTP.
 
+    @ivar metrics: the last metrics of each process, by the name of the metric.
     @ivar release: a collector that hangs waits for this event.
     """
 
     def __init__(self, *, hangs: bool = False) -> None:
         self.spans: list[Span] = []
         self.logs: list[Any] = []
-        self.metrics: dict[str, Any] = {}
+        self.metrics: defaultdict[str, dict[str, Any]] = defaultdict(dict)
         self.resources: list[dict[str, Any]] = []
         self.headers: list[Any] = []
         self.requests = 0
@@ -96,7 +98,8 @@ class Collector(Server):
             message = ExportMetricsServiceRequest.FromString(content)
             for resource in message.resource_metrics:
                 self._keep(resource.resource)
-                self.metrics.update({each.name: each for scope in resource.scope_metrics for each in scope.metrics})
+                process = self.metrics[attributes(resource.resource)["service.instance.id"]]
+                process.update({each.name: each for scope in resource.scope_metrics for each in scope.metrics})
         return 200, b""
 
     def _keep(self, resource: Any) -> None:
@@ -251,14 +254,20 @@ class TelemetryTests(IntegrationTestCase):
         self.assertEqual((log.trace_id.hex(), log.span_id), (TRACE, server.span_id))
         self.assertEqual((log.severity_text, log.event_name), ("INFO", "egress.exchange"))
 
+        def families(name: str) -> list[Any]:
+            """Return a metric of each process."""
+            return [found[name] for found in list(collector.metrics.values()) if name in found]
+
         def counted() -> float:
-            family = collector.metrics.get("egress_decisions")
-            points = [] if family is None else family.sum.data_points
+            points = [point for each in families("egress_decisions") for point in each.sum.data_points]
             return sum(float(point.as_double) for point in points if attributes(point).get("verdict") == "allow")
 
         self.wait_until(lambda: counted() == 1, "metrics")
-        histogram = collector.metrics["egress_exchange_seconds"]
-        self.assertEqual((histogram.unit, histogram.histogram.data_points[0].count), ("s", 1))
+        processes = max(1, len(proxy.workers))
+        self.wait_until(lambda: len(collector.metrics) == processes, "metrics of each process")
+        histograms = families("egress_exchange_seconds")
+        self.assertEqual({each.unit for each in histograms}, {"s"})
+        self.assertEqual(sum(each.histogram.data_points[0].count for each in histograms), 1)
 
     def test_a_hanging_collector(self) -> None:
         """It costs spans, and neither requests nor the end of the proxy."""

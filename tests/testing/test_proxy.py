@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from unittest import mock
+
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -44,6 +47,15 @@ class MemoryProxyTests(SynchronousTestCase):
         )
         self.assertEqual([record.outcome for record in proxy.records], ["forwarded", "forwarded"])
         self.assertIs(proxy.origins["a.test"], origin)
+
+    def test_no_telemetry(self) -> None:
+        """Variables of the environment are not those of the test."""
+        given = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "OTEL_METRICS_EXPORTER": "none"}
+        with mock.patch.dict(os.environ, given):
+            proxy = self.make()
+        proxy.origin("a.test", lambda request: OriginResponse(b""))
+        proxy.request("GET", "http://a.test/")
+        self.assertIsNone(proxy.records[0].trace)
 
     def test_ports_and_addresses(self) -> None:
         proxy = self.make(allow_address=["192.0.2.0/24"])
