@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
+from urllib.parse import quote
 
 import attrs
 
@@ -13,6 +14,9 @@ from egress.console.live_view import verdict_kind, verdict_text
 from egress.console.paths import ROOT, with_query
 from egress.model import phases
 from egress.model.redact import REDACTED
+from egress.policy.rule import DEFAULT_RULE
+from egress.policy.rule_words import Clause, rules_in_words
+from egress.policy.rules import RuleSet
 from egress.store.row import host_and_path
 
 WIDTH: Final = 1000
@@ -35,6 +39,7 @@ _WORDS: Final = {
     phases.RECEIVE: "Receive the response",
     phases.RELAY: "Relay",
 }
+_ACTIONS: Final = {"allow": "good", "deny": "bad", "ask": "info"}
 _OUTCOMES: Final = {"forwarded": "The response of the origin was forwarded.", "denied": "The request was denied."}
 
 
@@ -135,6 +140,49 @@ class RequestView:
             headers_text=_plain(request_headers or ()),
             client=record["identity"] or "",
         )
+
+
+@attrs.frozen(kw_only=True)
+class DecidingRule:
+    """The rule that decided, as the policy has it now.
+
+    @ivar place: its file and line; empty for the default.
+    @ivar action: its action.
+    @ivar kind: the kind of the chip of the action.
+    @ivar reason: its reason.
+    @ivar conditions: its conditions; empty: it matches every request.
+    @ivar obligations: its obligations.
+    @ivar link: the path of the rule on the Policy page.
+    """
+
+    place: str
+    action: str
+    kind: str
+    reason: str = ""
+    conditions: tuple[Clause, ...] = ()
+    obligations: tuple[Clause, ...] = ()
+    link: str
+
+    @classmethod
+    def find(cls, rules: RuleSet, rule_id: str) -> DecidingRule | None:
+        """Return a rule of a policy; C{None} if the policy does not have it any more."""
+        link = f"{ROOT}/policy#rule-{quote(rule_id, safe='')}"
+        if rule_id == DEFAULT_RULE:
+            action = rules.default.value
+            return cls(place="", action=action, kind=_ACTIONS[action], link=link)
+        for text in rules_in_words(rules):
+            if text.rule.rule_id == rule_id:
+                action = text.rule.verdict.value
+                return cls(
+                    place=f"{text.where}:{text.line}",
+                    action=action,
+                    kind=_ACTIONS[action],
+                    reason=text.reason,
+                    conditions=text.conditions,
+                    obligations=text.obligations,
+                    link=link,
+                )
+        return None
 
 
 def _decision(record: Mapping[str, Any]) -> list[Fact]:

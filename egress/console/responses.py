@@ -9,6 +9,7 @@ from urllib.parse import unquote_to_bytes
 
 from twisted.web.server import Request
 
+from egress.console import security
 from egress.console.forms import MAX_FORM, InvalidForm, parse_form
 from egress.console.page import Refused
 
@@ -16,6 +17,11 @@ from egress.console.page import Refused
 def values_of(request: Request, name: str) -> Sequence[bytes]:
     """Return the values of a field of a request."""
     return request.requestHeaders.getRawHeaders(name.encode("ascii"), [])
+
+
+def session_ids(request: Request) -> list[str]:
+    """Return the ids of sessions that a browser sends."""
+    return security.session_ids(b"".join(values_of(request, "host")), values_of(request, "cookie"))
 
 
 def text_of(path: bytes) -> str:

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from typing import Final
 
 COOKIE: Final = "egress_session"
-"""The cookie with the id of a session."""
+"""The begin of the name of the cookie with the id of a session."""
 
-SECURE_COOKIE: Final = "__Host-egress_session"
-"""The cookie of a browser that uses C{https}, by a reverse proxy."""
+_SECURE_PREFIX: Final = "__Host-"
 
 FORM_FIELD: Final = "csrf"
 """The field of a form with the token of the session."""
@@ -71,22 +70,35 @@ def is_own_form(token: str, given: Sequence[str]) -> bool:
     return len(given) == 1 and hmac.compare_digest(given[0].encode("utf-8", "surrogatepass"), token.encode())
 
 
-def set_cookie(identifier: str, *, secure: bool) -> str:
+def _cookie_name(host: bytes) -> str:
+    """Return the name of the cookie: browsers send the cookies of a host to all of its ports."""
+    port = host.decode("latin-1").rpartition("]")[2].partition(":")[2]
+    return f"{COOKIE}_{port}" if port else COOKIE
+
+
+def set_cookie(host: bytes, identifier: str, *, secure: bool) -> str:
     """Return the C{Set-Cookie} field of a new session.
 
+    @param host: the C{Host} of the request, which is known.
     @param identifier: the id of the session; empty: the browser deletes the cookie.
     @param secure: whether the browser uses C{https}.
     """
-    name = f"{SECURE_COOKIE}={identifier}; Secure" if secure else f"{COOKIE}={identifier}"
-    return f"{name}; Path=/; HttpOnly; SameSite=Strict{'' if identifier else '; Max-Age=0'}"
+    name = _cookie_name(host)
+    pair = f"{_SECURE_PREFIX}{name}={identifier}; Secure" if secure else f"{name}={identifier}"
+    return f"{pair}; Path=/; HttpOnly; SameSite=Strict{'' if identifier else '; Max-Age=0'}"
 
 
-def session_ids(values: Sequence[bytes]) -> list[str]:
-    """Return the ids of sessions in the C{Cookie} fields of a request."""
+def session_ids(host: bytes, values: Sequence[bytes]) -> list[str]:
+    """Return the ids of sessions in the C{Cookie} fields of a request.
+
+    @param host: the C{Host} of the request, which is known.
+    @param values: the values of the fields.
+    """
+    wanted = _cookie_name(host)
     found = []
     for value in values:
         for piece in value.decode("latin-1").split(";"):
             name, _, identifier = piece.strip().partition("=")
-            if name in (COOKIE, SECURE_COOKIE) and identifier:
+            if name in (wanted, _SECURE_PREFIX + wanted) and identifier:
                 found.append(identifier)
     return found

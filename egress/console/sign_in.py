@@ -12,7 +12,7 @@ from twisted.web.server import Request
 from egress.console import security
 from egress.console.forms import parse_query
 from egress.console.page import ROOT
-from egress.console.responses import finish, is_lost, read_form, redirect, values_of
+from egress.console.responses import finish, is_lost, read_form, redirect, session_ids, values_of
 from egress.console.sessions import CODE_SECONDS, SessionRole, Sessions
 from egress.console.throttle import Throttle
 
@@ -89,7 +89,7 @@ class SignIn:
 
     def _signed_in(self, request: Request, role: SessionRole, path: str) -> None:
         # A session that someone else may know ends: the browser gets a new one.
-        for identifier in security.session_ids(values_of(request, "cookie")):
+        for identifier in session_ids(request):
             self._sessions.end(identifier)
         identifier, _ = self._sessions.begin(role)
         self._set_cookie(request, identifier)
@@ -98,14 +98,16 @@ class SignIn:
 
     def sign_out(self, request: Request) -> None:
         """End the session of a browser."""
-        for identifier in security.session_ids(values_of(request, "cookie")):
+        for identifier in session_ids(request):
             self._sessions.end(identifier)
         self._set_cookie(request, "")
         finish(request, redirect(request, SIGN_IN))
 
     def _set_cookie(self, request: Request, identifier: str) -> None:
         secure = values_of(request, "origin")[0].lower().startswith(b"https:")
-        request.responseHeaders.addRawHeader("Set-Cookie", security.set_cookie(identifier, secure=secure))
+        request.responseHeaders.addRawHeader(
+            "Set-Cookie", security.set_cookie(values_of(request, "host")[0], identifier, secure=secure)
+        )
 
 
 def next_path(path: str) -> str:

@@ -22,7 +22,17 @@ from egress.console.forms import MAX_FORM, InvalidForm, parse_query
 from egress.console.page import ROOT, Download, EventStream, Html, Page, Redirect, Refused, Result, Route, Visit
 from egress.console.registry import all_pages
 from egress.console.rendering import Renderer
-from egress.console.responses import finish, is_lost, not_found, prepare, read_form, redirect, text_of, values_of
+from egress.console.responses import (
+    finish,
+    is_lost,
+    not_found,
+    prepare,
+    read_form,
+    redirect,
+    session_ids,
+    text_of,
+    values_of,
+)
 from egress.console.routing import application
 from egress.console.sessions import Session, Sessions
 from egress.console.sign_in import SIGN_IN, START, SignIn
@@ -89,7 +99,7 @@ class ConsoleResource(Resource):
         return is_known_host(values_of(request, "host"), self._hosts)
 
     def _session(self, request: Request) -> Session | None:
-        for identifier in security.session_ids(values_of(request, "cookie")):
+        for identifier in session_ids(request):
             session = self._sessions.find(identifier)
             if session is not None:
                 return session

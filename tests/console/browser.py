@@ -25,6 +25,7 @@ from egress.console.site import ConsoleResource
 from egress.console.sources import ConsoleSources
 
 HOST = "localhost:9099"
+COOKIE = "egress_session_9099"
 ORIGIN = f"http://{HOST}"
 ADMIN = "hunter2-admin"
 VIEWER = "hunter2-viewer"

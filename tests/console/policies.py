@@ -82,8 +82,11 @@ class PolicyConsoleTestCase(SynchronousTestCase):
         browser = ConsoleBrowser(
             config=ProxyConfig(**values),
             store=self.store,
-            policies=LocalPolicies(lambda: None if self.rules is None else (self.rules, self.loaded)),
-            **{"reload": self.reload, **more},
+            **{
+                "policies": LocalPolicies(lambda: None if self.rules is None else (self.rules, self.loaded)),
+                "reload": self.reload,
+                **more,
+            },
         )
         browser.sign_in(token)
         return browser

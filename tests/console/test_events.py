@@ -7,7 +7,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.console.page import EventSink, EventStream, Page, Route
-from tests.console.browser import HOST, ConsoleBrowser
+from tests.console.browser import COOKIE, HOST, ConsoleBrowser
 
 
 class EventTests(SynchronousTestCase):
@@ -26,7 +26,7 @@ class EventTests(SynchronousTestCase):
         self.browser.sign_in()
 
     def open(self, method: str = "GET") -> Any:
-        cookie = f"Cookie: egress_session={self.browser.cookies['egress_session']}\r\n"
+        cookie = f"Cookie: {COOKIE}={self.browser.cookies[COOKIE]}\r\n"
         return self.browser.send(f"{method} /console/stream HTTP/1.1\r\nHost: {HOST}\r\n{cookie}\r\n".encode())
 
     def test_events(self) -> None:

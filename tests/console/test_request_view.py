@@ -6,9 +6,11 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.console.request_view import WIDTH, RequestView, rule_link
+from egress.console.request_view import WIDTH, DecidingRule, RequestView, rule_link
 from egress.model.phases import PHASES
+from egress.policy.parse.load import parse_policy
 from tests.console.browser import record
+from tests.console.policies import POLICY
 
 
 def view(**values: Any) -> RequestView:
@@ -82,6 +84,19 @@ class ViewTests(SynchronousTestCase):
         """A form has a limit."""
         self.assertFalse(view(url="http://a.test/" + "x" * 7000).can_be_tried)
         self.assertTrue(view().can_be_tried)
+
+    def test_deciding_rule(self) -> None:
+        """The rule as the policy has it now, with its line."""
+        rules = parse_policy(POLICY, "/etc/policy.toml", "policy")
+        rule = DecidingRule.find(rules, "no-deletes")
+        assert rule is not None
+        self.assertEqual((rule.place, rule.action, rule.kind), ("/etc/policy.toml:11", "deny", "bad"))
+        self.assertEqual([clause.values for clause in rule.conditions], [("DELETE",)])
+        self.assertEqual(rule.link, "/console/policy#rule-no-deletes")
+        default = DecidingRule.find(rules, "default")
+        assert default is not None
+        self.assertEqual((default.place, default.action), ("", "deny"))
+        self.assertIsNone(DecidingRule.find(rules, "gone"))
 
     def test_link(self) -> None:
         self.assertEqual(rule_link("a&b"), "/console/policy/new-rule?request=a%26b")

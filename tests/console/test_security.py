@@ -64,18 +64,25 @@ class CookieTests(SynchronousTestCase):
     """The cookie of a session."""
 
     def test_set(self) -> None:
-        self.assertEqual(
-            security.set_cookie("abc", secure=False), "egress_session=abc; Path=/; HttpOnly; SameSite=Strict"
-        )
-        self.assertEqual(
-            security.set_cookie("abc", secure=True),
-            "__Host-egress_session=abc; Secure; Path=/; HttpOnly; SameSite=Strict",
-        )
-        self.assertIn("Max-Age=0", security.set_cookie("", secure=False))
+        """Consoles on several ports of a host have cookies of their own."""
+        for host, name in (
+            (b"localhost", "egress_session"),
+            (b"localhost:9099", "egress_session_9099"),
+            (b"[::1]", "egress_session"),
+            (b"[::1]:9099", "egress_session_9099"),
+        ):
+            with self.subTest(host):
+                attributes = "Path=/; HttpOnly; SameSite=Strict"
+                self.assertEqual(security.set_cookie(host, "abc", secure=False), f"{name}=abc; {attributes}")
+                self.assertEqual(
+                    security.set_cookie(host, "abc", secure=True), f"__Host-{name}=abc; Secure; {attributes}"
+                )
+        self.assertIn("Max-Age=0", security.set_cookie(b"localhost", "", secure=False))
 
     def test_get(self) -> None:
         values = [b"a=1; egress_session=x;egress_session=y", b"__Host-egress_session=z", b"egress_session=", b"\xff"]
-        self.assertEqual(security.session_ids(values), ["x", "y", "z"])
+        self.assertEqual(security.session_ids(b"localhost", [*values, b"egress_session_1=p"]), ["x", "y", "z"])
+        self.assertEqual(security.session_ids(b"localhost:1", [*values, b"egress_session_1=p"]), ["p"])
 
     def test_policy(self) -> None:
         """No inline code, and nothing from another host."""

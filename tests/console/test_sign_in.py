@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.config.model import ProxyConfig
 from egress.console.sign_in import next_path
-from tests.console.browser import ADMIN, HOST, VIEWER, ConsoleBrowser
+from tests.console.browser import ADMIN, COOKIE, HOST, VIEWER, ConsoleBrowser
 
 SIGN_IN = "/console/sign-in"
 
@@ -112,7 +112,7 @@ class SignInTests(SynchronousTestCase):
         """A sign-in begins a session of its own, and ends the one that the browser had."""
         self.browser.sign_in()
         before = dict(self.browser.cookies)
-        for planted in (before, {"egress_session": "planted"}):
+        for planted in (before, {COOKIE: "planted"}):
             self.browser.cookies = dict(planted)
             self.browser.sign_in()
             self.assertNotEqual(self.browser.cookies, planted)
@@ -131,7 +131,7 @@ class SignInTests(SynchronousTestCase):
         """Behind a reverse proxy with TLS, the cookie is only for https."""
         fields = [("Origin", f"https://{HOST}")]
         response = self.browser.post(SIGN_IN, {"token": ADMIN}, fields=fields)
-        self.assertIn("__Host-egress_session=", response.field("set-cookie") or "")
+        self.assertIn("__Host-egress_session_9099=", response.field("set-cookie") or "")
         self.assertIn("; Secure", response.field("set-cookie") or "")
         self.assertEqual(self.browser.get("/console/live").status, 200)
 

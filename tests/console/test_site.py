@@ -13,7 +13,7 @@ from egress.config.model import ProxyConfig
 from egress.console.forms import MAX_FORM
 from egress.console.page import Download, Html, Page, Redirect, Refused, Route
 from egress.console.sessions import IDLE_SECONDS
-from tests.console.browser import ADMIN, HOST, ORIGIN, VIEWER, ConsoleBrowser
+from tests.console.browser import ADMIN, COOKIE, HOST, ORIGIN, VIEWER, ConsoleBrowser
 
 OWN = ("Origin", ORIGIN)
 FORM = ("Content-Type", "application/x-www-form-urlencoded")
@@ -86,7 +86,7 @@ class PageTests(SiteTestCase):
         self.things.count = Deferred()
         transport = self.browser.send(
             f"GET /console/things/one HTTP/1.1\r\nHost: {HOST}\r\n"
-            f"Cookie: egress_session={self.browser.cookies['egress_session']}\r\n\r\n".encode()
+            f"Cookie: {COOKIE}={self.browser.cookies[COOKIE]}\r\n\r\n".encode()
         )
         self.assertEqual(transport.value(), b"")
         self.browser.clock.advance(1)
@@ -189,7 +189,7 @@ class PageTests(SiteTestCase):
         """The function of a browser that went away is cancelled."""
         cancelled: list[Any] = []
         self.things.result = Deferred(cancelled.append)
-        cookie = f"Cookie: egress_session={self.browser.cookies['egress_session']}\r\n"
+        cookie = f"Cookie: {COOKIE}={self.browser.cookies[COOKIE]}\r\n"
         transport = self.browser.send(f"GET /console/later HTTP/1.1\r\nHost: {HOST}\r\n{cookie}\r\n".encode())
         transport.loseConnection()
         self.browser.clock.advance(60)
@@ -293,7 +293,7 @@ class AttackTests(SiteTestCase):
         self.assertEqual(viewer.post("/console/sign-out").status, 303)
 
     def test_no_session(self) -> None:
-        for cookies in ({}, {"egress_session": "x"}, {"egress_session": ""}, {"other": "x"}):
+        for cookies in ({}, {COOKIE: "x"}, {COOKIE: ""}, {"other": "x"}):
             response = self.browser.get("/console/things/one?a=b", cookies=cookies)
             self.assertEqual(response.status, 303)
             self.assertEqual(response.field("location"), "/console/sign-in?next=%2Fconsole%2Fthings%2Fone%3Fa%3Db")
@@ -314,10 +314,10 @@ class AttackTests(SiteTestCase):
         """The content of clients that have not signed in is not stored, except for a sign-in."""
         for path, session, size in (
             ("/console/things/one", "", 0),
-            ("/console/things/one", self.browser.cookies["egress_session"], 50_000),
+            ("/console/things/one", self.browser.cookies[COOKIE], 50_000),
             ("/console/sign-in", "", 0),
         ):
-            head = f"POST {path} HTTP/1.1\r\nHost: {HOST}\r\nCookie: egress_session={session}\r\n"
+            head = f"POST {path} HTTP/1.1\r\nHost: {HOST}\r\nCookie: {COOKIE}={session}\r\n"
             transport = self.browser.send(f"{head}Content-Length: 100000\r\n\r\n".encode())
             channel: Any = transport.protocol
             channel.dataReceived(b"x" * 50_000)

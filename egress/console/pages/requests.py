@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from http import HTTPStatus
 
+from egress.admin.api import Unanswered
 from egress.console.page import Html, Page, Refused, Route, Visit
-from egress.console.request_view import WIDTH, RequestView, rule_link
+from egress.console.policy_reader import PolicyReader
+from egress.console.request_view import WIDTH, DecidingRule, RequestView, rule_link
 from egress.console.sources import ConsoleSources
+from egress.policy.parse.load import PolicyError
 from egress.store.filter_language import Condition, Equals, Filter
 from egress.store.interfaces import StoreError
 
@@ -20,6 +23,7 @@ class RequestPage:
 
     def __init__(self, sources: ConsoleSources) -> None:
         self._sources = sources
+        self._reader = PolicyReader(sources)
 
     def routes(self) -> Sequence[Route]:
         """Return the routes."""
@@ -47,11 +51,23 @@ class RequestPage:
             {
                 "title": f"{view.method} {view.url}",
                 "view": view,
+                "rule": None if view.rule is None else await self._rule(view.rule),
                 "width": WIDTH,
                 "new_rule": rule_link(view.id) if has_policy and visit.may_change else "",
                 "can_try": view.can_be_tried and visit.may_change,
             },
         )
+
+    async def _rule(self, rule_id: str) -> DecidingRule | None:
+        """Return the rule as the policy has it now; C{None} if that is not known."""
+        try:
+            state = await self._reader.state()
+        except (Unanswered, PolicyError):
+            return None
+        if state is None:
+            return None
+        rules = state.rules
+        return await self._sources.in_thread(lambda: DecidingRule.find(rules, rule_id))
 
 
 def _routes(sources: ConsoleSources) -> Sequence[Route]:

@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from egress.console.live_feed import MAX_VIEWERS, TICK
 from egress.console.live_view import ROWS
 from egress.store.interfaces import StoreError
-from tests.console.browser import HOST, ConsoleBrowser, record
+from tests.console.browser import COOKIE, HOST, ConsoleBrowser, record
 
 ATTACK = "<script>alert(1)</script>\"'"
 
@@ -65,11 +65,11 @@ class LiveTests(SynchronousTestCase):
     def test_events(self) -> None:
         """New records, as events."""
         browser = self.open(records=[record()])
-        cookie = f"Cookie: egress_session={browser.cookies['egress_session']}\r\n"
+        cookie = f"Cookie: {COOKIE}={browser.cookies[COOKIE]}\r\n"
         head = f"Host: {HOST}\r\n{cookie}\r\n"
         transport = browser.send(f"GET /console/live/events?after=0&q=verdict:deny HTTP/1.1\r\n{head}".encode())
         self.assertIn(b'event: rows\ndata: {"seq": 1, "rows": [{"id": "abc123"', transport.value())
-        browser.sessions.end(browser.cookies["egress_session"])
+        browser.sessions.end(browser.cookies[COOKIE])
         browser.clock.advance(TICK)
         self.assertIn(b"event: ended\ndata: \n\n", transport.value())
 
@@ -80,7 +80,7 @@ class LiveTests(SynchronousTestCase):
 
     def test_too_many_streams(self) -> None:
         browser = self.open()
-        cookie = f"Cookie: egress_session={browser.cookies['egress_session']}\r\n"
+        cookie = f"Cookie: {COOKIE}={browser.cookies[COOKIE]}\r\n"
         head = f"Host: {HOST}\r\n{cookie}\r\n"
         streams = [browser.send(f"GET /console/live/events HTTP/1.1\r\n{head}".encode()) for _ in range(MAX_VIEWERS)]
         self.assertEqual(browser.get("/console/live/events").status, 503)

@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from twisted.internet.defer import fail
 from twisted.trial.unittest import SynchronousTestCase
 
+from egress.admin.api import Unanswered
 from egress.config.model import ProxyConfig
 from egress.store.filter_language import Condition, Equals
 from egress.store.interfaces import StoreError
 from tests.console.browser import ADMIN, VIEWER, ConsoleBrowser, record
+from tests.console.policies import PolicyConsoleTestCase
 
 PATH = "/console/requests/abc123"
 ATTACK = "<script>alert(1)</script>\"'"
@@ -83,3 +86,36 @@ class RequestTests(SynchronousTestCase):
         self.assertEqual(page.status, 200)
         self.assertNotIn("<script>alert", page.body)
         self.assertNotIn("'", page.body)
+
+
+class RuleTests(PolicyConsoleTestCase):
+    """The rule that decided, as the policy has it now."""
+
+    def page(self, **values: Any) -> Any:
+        self.store.records = [record(**values)]
+        response = self.console().get(PATH)
+        self.assertEqual(response.status, 200)
+        return response
+
+    def test_rule(self) -> None:
+        page = self.page(ruleId="no-deletes")
+        self.assertIn(f"{self.path}:11 ✕ deny with method DELETE nothing is deleted from here", page.text)
+        self.assertIn('href="/console/policy#rule-no-deletes"', page.body)
+
+    def test_default(self) -> None:
+        self.assertIn("No rule matched ✕ deny", self.page(ruleId="default").text)
+
+    def test_unknown(self) -> None:
+        words = "The policy in use does not have this rule, or something else decided."
+        self.assertIn(words, self.page(ruleId="gone").text)
+        self.assertNotIn(words, self.page(ruleId=None).text)
+        self.rules = None
+        self.assertIn(words, self.page(ruleId="no-deletes").text)
+
+    def test_workers_that_do_not_respond(self) -> None:
+        class NoWorkers:
+            def in_use(self) -> Any:
+                return fail(Unanswered("no worker responds"))
+
+        self.store.records = [record(ruleId="no-deletes")]
+        self.assertEqual(self.console(policies=NoWorkers()).get(PATH).status, 200)
