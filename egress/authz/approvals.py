@@ -69,13 +69,14 @@ class _Pending:
     since: float
     until: float
     waiting: list[_Waiting] = attrs.field(factory=list)
-    _preview: dict[str, Any] | None = None
+    _preview: tuple[dict[str, Any], int] | None = None
 
     @property
-    def preview(self) -> dict[str, Any]:
-        """The header fields and the content for approvers, without secrets."""
+    def preview(self) -> tuple[dict[str, Any], int]:
+        """The header fields and the content for approvers, without secrets, and its length as JSON."""
         if self._preview is None:
-            self._preview = preview_of(self.request)
+            found = preview_of(self.request)
+            self._preview = found, len(json.dumps(found))
         return self._preview
 
 
@@ -242,11 +243,11 @@ class Approvals:
         """
         self._forget_expired()
         left = MAX_PREVIEWS
-        shown = [_shown(pending, show) for pending in list(self._pending.values())[:MAX_LISTED]]
-        for one in shown:
-            left -= len(json.dumps(one["preview"]))
-            if left < 0:
-                one["preview"] = None
+        shown = []
+        for pending in list(self._pending.values())[:MAX_LISTED]:
+            preview, length = pending.preview
+            left -= length
+            shown.append({**_shown(pending, show), "preview": None if left < 0 else preview})
         return {
             "pending": shown,
             "grants": [each.to_display() for each in sorted(self._grants.values(), key=lambda each: each.until)],
@@ -319,7 +320,6 @@ def _shown(pending: _Pending, show: Callable[[str], str]) -> dict[str, Any]:
         "count": len(pending.waiting),
         "since": pending.since,
         "until": pending.until,
-        "preview": pending.preview,
     }
 
 

@@ -15,6 +15,7 @@ from egress.console.sources import ConsoleSources
 from egress.policy.learn.audit_reader import AuditLine, LineFault, read_entry
 from egress.policy.loaded_policy import LoadedPolicy
 from egress.policy.parse.load import PolicyError, load_policy, load_texts
+from egress.policy.rule_words import RuleText, rules_in_words
 from egress.policy.rules import RuleSet
 from egress.policy.source_text import SourceText
 from egress.store.filter_language import Condition, Equals, Filter
@@ -41,11 +42,13 @@ class PolicyState:
 
     @ivar in_use: the policy of each process; the first one is described.
     @ivar rules: the rules.
+    @ivar words: the rules in words, in order.
     @ivar changed: the policy in the files; C{None} if it is the same, or if there are no files.
     """
 
     in_use: tuple[LoadedPolicy, ...]
     rules: RuleSet
+    words: Sequence[RuleText] = attrs.field(repr=False)
     changed: FilePolicy | None = None
 
     @property
@@ -67,7 +70,7 @@ class PolicyReader:
 
     def __init__(self, sources: ConsoleSources) -> None:
         self._sources = sources
-        self._known: tuple[str, RuleSet] | None = None
+        self._known: PolicyState | None = None
 
     async def state(self) -> PolicyState | None:
         """Return the policy that decides; C{None} if something else decides.
@@ -81,16 +84,22 @@ class PolicyReader:
             return None
         loaded = in_use[0]
         known = self._known
-        texts = None if known is not None and known[0] == loaded.digest else await self._texts(loaded)
+        is_known = known is not None and known.loaded.digest == loaded.digest
+        texts = () if is_known else await self._texts(loaded)
         file = self._sources.policy_file
 
         def read() -> PolicyState:
-            rules = known[1] if texts is None and known is not None else load_texts(texts or (), loaded.name)
-            return PolicyState(in_use=tuple(in_use), rules=rules, changed=changed_policy(file, rules.texts))
+            # To parse thousands of rules takes a second.
+            if known is not None and is_known:
+                rules, words = known.rules, known.words
+            else:
+                rules = load_texts(texts, loaded.name)
+                words = rules_in_words(rules)
+            changed = changed_policy(file, rules.texts)
+            return PolicyState(in_use=tuple(in_use), rules=rules, words=words, changed=changed)
 
-        state = await self._sources.in_thread(read)
-        self._known = loaded.digest, state.rules
-        return state
+        self._known = await self._sources.in_thread(read)
+        return self._known
 
     async def shown(self) -> PolicyState | None:
         """Return the policy that decides, for a page; see L{state}.

@@ -12,7 +12,7 @@ from egress.console import formats
 from egress.console.policy_reader import PolicyState
 from egress.model.counted import counted
 from egress.policy.rule import DEFAULT_RULE
-from egress.policy.rule_words import Clause, RuleText, rules_in_words
+from egress.policy.rule_words import Clause, RuleText
 from egress.store.interfaces import RuleUse
 
 TIMES: Final = (
@@ -23,8 +23,8 @@ TIMES: Final = (
 )
 """The times over which matches are counted: the parameter, seconds, and words."""
 
-MAX_ROWS: Final = 1000
-"""The maximum number of rules in the table."""
+MAX_ROWS: Final = 200
+"""The maximum number of rules in the table: to render them takes some milliseconds."""
 
 _KINDS: Final = {"allow": "good", "deny": "bad", "ask": "info"}
 _DIGEST: Final = 12
@@ -83,7 +83,8 @@ class PolicyView:
     @ivar default_use: the requests that no rule matched.
     @ivar private: whether names that resolve to internal networks are denied.
     @ivar rows: the rules.
-    @ivar hidden: the number of rules that are not in the table.
+    @ivar earlier: the position of the first rule of the previous page; C{None} on the first page.
+    @ivar later: the position of the first rule of the next page; C{None} on the last page.
     @ivar unused: the number of rules that never matched; C{None} if it is unknown.
     @ivar others: other rules that decided in this time: the id, the number of requests, and when they last decided.
     @ivar state: C{same}, C{changed} or C{invalid}: the policy in the files.
@@ -102,7 +103,8 @@ class PolicyView:
     default_use: RuleRow
     private: bool
     rows: tuple[RuleRow, ...]
-    hidden: int
+    earlier: int | None
+    later: int | None
     unused: int | None
     others: tuple[tuple[str, int, str], ...]
     state: str
@@ -110,7 +112,12 @@ class PolicyView:
 
 
 def policy_view(
-    state: PolicyState, uses: Mapping[str, RuleUse] | None, now: float, *, only_unused: bool = False
+    state: PolicyState,
+    uses: Mapping[str, RuleUse] | None,
+    now: float,
+    *,
+    only_unused: bool = False,
+    start: int = 0,
 ) -> PolicyView:
     """Make the view of a policy.
 
@@ -118,14 +125,14 @@ def policy_view(
     @param uses: the matches of each rule; C{None} if they are unknown.
     @param now: the time, in seconds since the epoch.
     @param only_unused: whether the table has only the rules that never matched.
+    @param start: the number of rules before the table.
     """
     rules, loaded = state.rules, state.loaded
     directory = os.path.dirname(rules.texts[0].where)
-    texts = rules_in_words(rules)
     used = {} if uses is None else uses
     rows = [
         _row(number, text, directory, uses, now)
-        for number, text in enumerate(texts, 1)
+        for number, text in enumerate(state.words, 1)
         if not (only_unused and text.rule.rule_id in used)
     ]
     known = {rule.rule_id for rule in rules.rules} | {DEFAULT_RULE}
@@ -144,8 +151,9 @@ def policy_view(
         default=rules.default.value,
         default_use=_default_row(rules.default.value, uses, now),
         private=rules.blocks_private,
-        rows=tuple(rows[:MAX_ROWS]),
-        hidden=max(0, len(rows) - MAX_ROWS),
+        rows=tuple(rows[start : start + MAX_ROWS]),
+        earlier=max(0, start - MAX_ROWS) if start else None,
+        later=start + MAX_ROWS if len(rows) > start + MAX_ROWS else None,
         unused=None if uses is None else sum(rule.rule_id not in used for rule in rules.rules),
         others=tuple((rule, use.records, formats.ago(use.last, now)) for rule, use in others[:MAX_ROWS]),
         state="same" if changed is None else "invalid" if changed.rules is None else "changed",

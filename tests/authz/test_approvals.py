@@ -383,6 +383,15 @@ class AuthorizerTests(ApprovalsTestCase):
         self.assertTrue(self.successResultOf(held).allowed)
         self.assertEqual(self.successResultOf(self.decide(succeed(ASK), withheld)).source, "approval")
 
+    def test_many_previews(self) -> None:
+        """A long list has the previews of the first requests only."""
+        self.hold(path="/1", body=b"one", content_length=3)
+        self.hold(path="/2", body=b"two", content_length=3)
+        first = self.listed()["pending"][0]["preview"]
+        self.assertEqual(first["content"]["text"], "one")
+        self.patch(module, "MAX_PREVIEWS", len(json.dumps(first)) + 1)
+        self.assertEqual([one["preview"] for one in self.listed()["pending"]], [first, None])
+
     def test_long_content(self) -> None:
         """Long content, and content of unknown length, streams through after the approval."""
         for length in (MAX_SHOWN + 1, None):

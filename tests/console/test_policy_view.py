@@ -9,6 +9,7 @@ from egress.console.policy_reader import FilePolicy, PolicyState
 from egress.console.policy_view import TIMES, PolicyView, policy_view, time_of
 from egress.policy.loaded_policy import LoadedPolicy
 from egress.policy.parse.load import load_policy
+from egress.policy.rule_words import rules_in_words
 from egress.store.interfaces import RuleUse
 from tests.console.browser import NOW
 from tests.console.policies import POLICY, PolicyConsoleTestCase
@@ -19,7 +20,8 @@ class PolicyViewTests(PolicyConsoleTestCase):
 
     def state(self) -> PolicyState:
         rules = load_policy(self.path)
-        return PolicyState(in_use=(LoadedPolicy(rules.name, rules.digest, NOW - 90),), rules=rules)
+        loaded = LoadedPolicy(rules.name, rules.digest, NOW - 90)
+        return PolicyState(in_use=(loaded,), rules=rules, words=rules_in_words(rules))
 
     def view(self, state: PolicyState | None = None, *, only_unused: bool = False, **uses: RuleUse) -> PolicyView:
         return policy_view(state or self.state(), uses, NOW, only_unused=only_unused)
@@ -48,8 +50,10 @@ class PolicyViewTests(PolicyConsoleTestCase):
 
     def test_bounds(self) -> None:
         self.patch(module, "MAX_ROWS", 2)
-        view = self.view()
-        self.assertEqual((len(view.rows), view.hidden, view.unused), (2, 1, 3))
+        first = self.view()
+        self.assertEqual((len(first.rows), first.earlier, first.later, first.unused), (2, None, 2, 3))
+        second = policy_view(self.state(), {}, NOW, start=2)
+        self.assertEqual(([row.number for row in second.rows], second.earlier, second.later), ([3], 0, None))
 
     def test_files(self) -> None:
         state = self.state()

@@ -20,6 +20,9 @@ from egress.model.approval import InvalidApprovalAnswer
 
 _log = Logger()
 
+MAX_FOLLOWERS: Final = 16
+"""The maximum number of browsers that follow the page; others show it without updates."""
+
 _EVERY: Final = 1.0
 _PATH: Final = f"{ROOT}/approvals"
 
@@ -32,6 +35,7 @@ class ApprovalsPage:
 
     def __init__(self, sources: ConsoleSources) -> None:
         self._sources = sources
+        self._followers = 0
 
     def routes(self) -> Sequence[Route]:
         """Return the routes."""
@@ -83,12 +87,21 @@ class ApprovalsPage:
         return _back("revoked" if existed else "no-grant", name)
 
     def _events(self, visit: Visit) -> EventStream:
-        """Send an event when the entries of the page change."""
+        """Send an event when the entries of the page change, while the session continues.
+
+        @raise Refused: if too many browsers follow the page.
+        """
+        if self._followers >= MAX_FOLLOWERS:
+            raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, "Too many browsers follow the approvals. Reload the page.")
 
         def begin(sink: EventSink) -> Callable[[], None]:
             last: list[str] = []
+            self._followers += 1
 
             async def look() -> None:
+                if not visit.continues():
+                    sink.end()
+                    return
                 view = await self._view()
                 if last != [view.version] and sink.is_writable:
                     sink.send("approvals", view.version)
@@ -103,6 +116,7 @@ class ApprovalsPage:
             loop.start(_EVERY).addErrback(stopped)
 
             def end() -> None:
+                self._followers -= 1
                 if loop.running:
                     loop.stop()
 

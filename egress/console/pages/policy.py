@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -12,8 +13,8 @@ from egress.admin.api import Unanswered
 from egress.config.model import ConfigError
 from egress.console.new_rule import NewRulePage
 from egress.console.page import ROOT, Download, Html, Page, Redirect, Refused, Route, Visit
-from egress.console.policy_reader import MAX_RECORDS, PolicyReader
-from egress.console.policy_view import TIMES, policy_view, time_of
+from egress.console.policy_reader import MAX_RECORDS, PolicyReader, PolicyState
+from egress.console.policy_view import TIMES, PolicyView, policy_view, time_of
 from egress.console.sources import ConsoleSources
 from egress.console.suggestion_view import SuggestionView
 from egress.console.try_view import EXAMPLE, METHODS, TryForm, decided, explained
@@ -24,6 +25,7 @@ from egress.store.interfaces import StoreError
 _log = Logger()
 
 _PATH: Final = f"{ROOT}/policy"
+_MAX_DIGITS: Final = 7
 
 
 class PolicyPage:
@@ -60,7 +62,13 @@ class PolicyPage:
                 store_error = str(fault)
         state = await self._reader.shown()
         only_unused = visit.parameter("only") == "unused" and uses is not None
-        view = None if state is None else policy_view(state, uses, now, only_unused=only_unused)
+        given = visit.parameter("from")
+        start = int(given) if given.isdecimal() and len(given) < _MAX_DIGITS else 0
+
+        def make(state: PolicyState) -> PolicyView:
+            return policy_view(state, uses, now, only_unused=only_unused, start=start)
+
+        view = None if state is None else await self._sources.in_thread(partial(make, state))
         values = {
             "view": view,
             "uses": sorted((uses or {}).items(), key=lambda item: -item[1].records),
@@ -108,7 +116,8 @@ class PolicyPage:
         state = await self._reader.shown()
         changed = None
         if state is not None and state.changed is not None and state.changed.rules is not None:
-            changed = decided(state.changed.rules, request, self._sources.wall_clock())
+            now = self._sources.wall_clock()
+            changed = await self._sources.in_thread(partial(decided, state.changed.rules, request, now))
         return _try_page(form, result=explained(document), changed=changed)
 
     # -- the suggested policy

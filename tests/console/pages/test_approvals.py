@@ -9,6 +9,7 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.admin.api import Unanswered
+from egress.console.pages import approvals as module
 from egress.model.approval import ApprovalAnswer
 from tests.console.browser import NOW, VIEWER, ConsoleBrowser
 from tests.console.test_approvals_view import grant, pending, with_text
@@ -122,12 +123,35 @@ class ApprovalsTests(SynchronousTestCase):
         found = self.browser.get("/console/approvals?done=gone&id=%3Cscript%3Ealert(1)%3C/script%3E&n=1")
         self.assertNotIn("<script>alert", found.body)
 
+    def follow(self) -> Any:
+        """Open the stream of events."""
+        lines = ["GET /console/approvals/events HTTP/1.1", "Host: localhost:9099", "Accept: text/event-stream"]
+        cookies = "; ".join(f"{name}={value}" for name, value in self.browser.cookies.items())
+        return self.browser.send("\r\n".join([*lines, f"Cookie: {cookies}", "", ""]).encode())
+
+    def test_events_of_many_browsers(self) -> None:
+        """Their number is limited, and a stream that ended does not count."""
+        self.patch(module, "MAX_FOLLOWERS", 1)
+        self.open()
+        first = self.follow()
+        self.assertIn(b" 503 ", self.follow().value().partition(b"\r\n")[0])
+        first.loseConnection()
+        self.assertIn(b" 200 ", self.follow().value().partition(b"\r\n")[0])
+
+    def test_events_after_the_session(self) -> None:
+        self.open()
+        transport = self.follow()
+        self.browser.post("/console/sign-out")
+        self.browser.clock.pump([0.5] * 4)
+        listed = len(self.browser.backend.calls)
+        self.browser.clock.pump([0.5] * 4)
+        self.assertEqual(len(self.browser.backend.calls), listed)
+        self.assertTrue(transport.value().endswith(b"0\r\n\r\n"), transport.value())
+
     def test_events(self) -> None:
         """The page is told when its entries change, and only then."""
         page = self.open(pending())
-        lines = ["GET /console/approvals/events HTTP/1.1", "Host: localhost:9099", "Accept: text/event-stream"]
-        cookies = "; ".join(f"{name}={value}" for name, value in self.browser.cookies.items())
-        transport = self.browser.send("\r\n".join([*lines, f"Cookie: {cookies}", "", ""]).encode())
+        transport = self.follow()
         self.browser.clock.pump([0.5] * 6)
         first = transport.value().decode()
         self.assertEqual(first.count("event: approvals"), 1)

@@ -79,6 +79,19 @@ class RulesTests(PolicyConsoleTestCase):
         self.assertNotIn("to host shop.test", page)
         self.assertIn("no-deletes", page)
 
+    def test_pages(self) -> None:
+        rules = "".join(f'[[rules]]\nname = "r{number}"\naction = "allow"\n' for number in range(450))
+        self.write(f"version = 1\n{rules}")
+        self.reload()
+        browser = self.console()
+        page = browser.get("/console/policy")
+        self.assertIn('href="/console/policy?since=24h&amp;from=200"', page.body)
+        self.assertNotIn("Previous rules", page.text)
+        page = browser.get("/console/policy?since=24h&from=400")
+        self.assertIn("401 r400", page.text)
+        self.assertNotIn("Next rules", page.text)
+        self.assertEqual(browser.get("/console/policy?from=x").status, 200)
+
     def test_without_a_store(self) -> None:
         page = self.console(has_store=False).get("/console/policy").text
         self.assertIn("The proxy has no audit store, so matches are not known.", page)
