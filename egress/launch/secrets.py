@@ -11,10 +11,11 @@ from egress.config.model import ProxyConfig
 from egress.config.options import BY_NAME, OPTIONS
 from egress.tls.ca_store import CaDirectory
 
-# The tokens of the proxy, and the URL that can have a password.
+# The tokens of the proxy, the URLs of webhooks, and the URL that can have a password.
 _VARIABLES: Final = frozenset(
     {
         *(variable.name for option in OPTIONS for variable in option.variables if variable.secret),
+        *(option.variable.name for option in OPTIONS if option.secret),
         BY_NAME["upstream-proxy"].variable.name,
     }
 )

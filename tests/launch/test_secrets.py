@@ -34,6 +34,8 @@ class SecretsTests(SynchronousTestCase):
             "EGRESS_AUTHZ_TOKEN": "hunter2",
             "EGRESS_SHADOW_AUTHZ_TOKEN": "hunter2",
             "EGRESS_ADMIN_TOKEN": "hunter2",
+            "EGRESS_NOTIFY_SECRET": "hunter2",
+            "EGRESS_NOTIFY_URL": "https://hooks.test/hunter2",
             "EGRESS_UPSTREAM_PROXY": "http://me:hunter2@p.test:1",
             "PATH": "/bin",
         }
