@@ -8,15 +8,17 @@ from contextlib import contextmanager
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+import attrs
 from zope.interface import implementer
 
 from egress.model.record import ExchangeRecord
-from egress.store.filter_sql import Dialect
+from egress.store.filter_language import Filter
+from egress.store.filter_sql import Dialect, Query, Where
 from egress.store.interfaces import IAuditStore, StoreError, StoreUnreachable
 from egress.store.postgresql_connection import Database, load_driver, reported
 from egress.store.postgresql_row import encode_row, storable
 from egress.store.postgresql_schema import DELETE, INSERT, LOCK, MIGRATIONS, SCHEMA, SIZE
-from egress.store.postgresql_text import POSTGRESQL
+from egress.store.postgresql_text import POSTGRESQL, path_words
 from egress.store.rollups import prune_rollups, roll_up
 from egress.store.schema import id_at
 from egress.store.sql_store import SqlStore
@@ -242,6 +244,15 @@ class PostgresqlStore(SqlStore):
                 self._in_transaction = False
 
     # -- reading
+
+    def compiled(self, given: Filter) -> Query:
+        """Compile a filter for a query of all records, which finds paths by the index of their words."""
+        query = super().compiled(given)
+        found = [words for words in map(path_words, given.conditions) if words is not None]
+        if not found:
+            return query
+        where = " AND ".join([query.where.text, *["exchanges.words @@ ?::tsquery"] * len(found)])
+        return attrs.evolve(query, where=Where(where, (*query.where.parameters, *found)))
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:

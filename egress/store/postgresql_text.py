@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+from egress.store.filter_language import Condition, Equals, Matches, Prefix, Test
 from egress.store.filter_sql import Dialect
 from egress.store.keywords import words
 
@@ -35,6 +36,42 @@ def phrase(text: str) -> str:
     """Return a C{tsquery} for consecutive words, of which the last can be incomplete."""
     found = " <-> ".join(f"'{word[:_MAX_WORD]}'" for word in words(text))
     return f"({found}:*)" if found else "''"
+
+
+def path_words(given: Condition) -> str | None:
+    """Return a C{tsquery} that each record of a condition on its path meets: its URL contains the words of its path.
+
+    @return: C{None} if it would not find records faster.
+    """
+    if given.field != "path" or given.negated:
+        return None
+    found = [_words_of_pieces(_pieces(test)) for test in given.tests]
+    return " | ".join(f"({query})" for query in found) if all(found) else None
+
+
+def _pieces(test: Test) -> tuple[str, ...]:
+    """Return the texts between the wildcards of a path."""
+    if isinstance(test, Equals):
+        return (test.value,)
+    if isinstance(test, Prefix):
+        return (test.value, "")
+    return test.pieces if isinstance(test, Matches) else ()
+
+
+def _words_of_pieces(pieces: tuple[str, ...]) -> str:
+    queries = []
+    for index, piece in enumerate(pieces):
+        # Next to a wildcard, an accent could belong to a letter of the wildcard.
+        found = words(piece) if piece.isascii() else []
+        if index > 0 and piece[:1].isalnum():
+            # The end of a word.
+            found = found[1:]
+        if not found:
+            continue
+        incomplete = index < len(pieces) - 1 and piece[-1].isalnum()
+        query = " <-> ".join(f"'{word[:_MAX_WORD]}'" for word in found)
+        queries.append(f"{query}:*" if incomplete else query)
+    return " & ".join(f"({query})" for query in queries)
 
 
 def _whole(pattern: str) -> str:

@@ -137,7 +137,9 @@ class StoreAudit:
             # A full spool accepts no record before records of it are stored.
             spooled = self._spooled is not None and all(self._spooled.catch_up() for _ in range(_CATCH_UP_STEPS))
         more = self._maintain()
-        return spooled or more, errors
+        # The server can be lost while old records are deleted, too.
+        away = self._spooled is not None and self._spooled.fault is not None
+        return spooled or more or away, errors
 
     def _maintain(self) -> bool:
         """Update the rollups, and delete old records; tell whether there are more records to delete."""

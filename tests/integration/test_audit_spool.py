@@ -89,6 +89,8 @@ class AuditSpoolTests(IntegrationTestCase):
 
     def count(self) -> int:
         database = self.location.rpartition("/")[2].partition("?")[0]
+        if self.server.run("SELECT to_regclass('egress.exchanges')", database) == [(None,)]:
+            return 0
         rows = self.server.run("SELECT count(*) FROM egress.exchanges", database)
         found: int = rows[0][0]
         return found
@@ -149,27 +151,24 @@ class AuditSpoolTests(IntegrationTestCase):
         self.assertIn("records wait in the spool", output)
         self.assertNotIn(PASSWORD, output)
 
-    def test_restarted_while_the_server_is_away(self) -> None:
+    def test_started_while_the_server_is_away(self) -> None:
         """A proxy starts without the server, and a later one stores what an earlier one has left."""
+        self.server.kill()
         proxy = self.start()
         url = self.origins.http_url("/files/hello.txt")
         self.assertEqual(self.fetch(proxy, url)[0], 200)
-        self.stored(1)
-        self.server.kill()
-        for number in (2, 3):
-            self.assertEqual(self.fetch(proxy, url)[0], 200)
-            proxy.process.stop()
-            self.assertEqual(self.spooled(proxy), number - 1)
-            proxy.process = self.start_again(proxy)
-        output = proxy.process.wait_for("until it can be reached, records wait in the spool")
+        proxy.process.stop()
+        output = proxy.process.output()
         self.assertIn("Connection refused", output)
+        self.assertIn("until it can be reached, records wait in the spool", output)
         self.assertNotIn(PASSWORD, output)
+        self.assertEqual(self.spooled(proxy), 1)
         check = run_egress("check", "--ca-dir", str(proxy.ca.parent), *self.allow_all(), **self.environ)
-        self.assertIn("warning  ", check.stdout)
         self.assertIn("until it can be reached, records wait in the spool", check.stdout)
+        proxy.process = self.start_again(proxy)
+        self.assertEqual(self.fetch(proxy, url)[0], 200)
         self.server.start()
-        # No request is necessary.
-        self.assert_complete(proxy, 3)
+        self.assert_complete(proxy, 2)
         self.assertEqual(self.spooled(proxy), 0)
         checked = self.egress("check", "--ca-dir", str(proxy.ca.parent), *self.allow_all())
         self.assertIn("accepts connections (", checked)
@@ -192,8 +191,6 @@ class AuditSpoolTests(IntegrationTestCase):
         self.assertEqual(len(self.egress("logs", "search", "host:127.0.0.1", "since:1h").splitlines()), 3)
         self.assertEqual(json.loads(self.egress("logs", "show", first, "--json"))["requestId"], first)
         self.assertTrue(self.egress("logs", "stats").startswith("records: 3\n"))
-        self.assertEqual(len(self.egress("logs", "export", "csv").splitlines()), 4)
-        self.assertIn("3", self.egress("logs", "summary", "--markdown"))
         tail = [sys.executable, "-m", "egress", "logs", "tail", "-f", "-n", "1", "status:404"]
         env = proxy_environment(**self.environ)
         with subprocess.Popen(tail, stdout=subprocess.PIPE, text=True, env=env) as follower:

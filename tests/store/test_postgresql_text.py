@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from egress.store.filter_language import parse_filter
 from egress.store.filter_sql import compile_filter
 from egress.store.keywords import words
-from egress.store.postgresql_text import POSTGRESQL, phrase, vector
+from egress.store.postgresql_text import POSTGRESQL, path_words, phrase, vector
 
 
 class WordTests(SynchronousTestCase):
@@ -31,6 +31,27 @@ class WordTests(SynchronousTestCase):
         for word in words(text):
             self.assertTrue(word.isalnum(), ascii(word))
         self.assertEqual(vector((text,)).count(":"), len(words(text)))
+
+
+class PathTests(SynchronousTestCase):
+    """The words of a path limit the records in which a condition is tested."""
+
+    def test_queries(self) -> None:
+        for text, expected in (
+            ("path:/v1/items", "(('v1' <-> 'items'))"),
+            ("path:/v1/it**", "(('v1' <-> 'it':*))"),
+            ("path:/v1/**", "(('v1'))"),
+            ("path:/v1/*/items", "(('v1') & ('items'))"),
+            ("path:/v1*x/a-b", "(('v1':*) & ('a' <-> 'b'))"),
+            ("path:/v1,/v2/*", "(('v1')) | (('v2'))"),
+            ("path:/v1,/*", None),
+            ("path:/*x*", None),
+            ("-path:/v1", None),
+            ("host:a", None),
+            ("path:/\u00fc", None),
+        ):
+            with self.subTest(text):
+                self.assertEqual(path_words(parse_filter(text, 0).conditions[0]), expected)
 
 
 class DialectTests(SynchronousTestCase):

@@ -389,6 +389,23 @@ class SpooledAuditTests(SynchronousTestCase):
         sink = StoreAudit(self.clock, self.later, MemoryStore(), now=lambda: NOW, days=2, max_bytes=1000)
         self.assertIsNone(sink.spool_stats())
 
+    def test_lost_while_old_records_are_deleted(self) -> None:
+        """The server is tried again, although no record waits."""
+
+        def prune(before: float, max_bytes: int) -> bool:
+            self.store.fault = "away"
+            return False
+
+        self.patch(self.store, "prune", prune)
+        with capturedLogs():
+            self.work(0.25)
+            before = self.store.caught_up
+            self.work(0.25)
+            self.assertGreater(self.store.caught_up, before)
+            self.store.fault = None
+            self.work(0.25)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
     def test_many_waiting_records(self) -> None:
         """They are stored in steps, between the batches."""
         self.store.spool = [f"old{number}" for number in range(15)]
