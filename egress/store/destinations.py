@@ -14,10 +14,10 @@ from egress.store.rollups import BOUNDS, COLUMNS, SOURCE, SUMMED, ranges_of
 MAX_RECORDS: Final = 50_000
 """The maximum number of records that are read if a query cannot use rollups: the newest ones."""
 
-MAX_OF_HOST: Final = 10_000
+MAX_OF_HOST: Final = 5_000
 """The maximum number of records that are read for the paths of a host: the newest ones."""
 
-MAX_PATHS: Final = 2000
+MAX_PATHS: Final = 1000
 """The maximum number of paths of a host."""
 
 VERDICTS: Final = ("allow", "deny", "unavailable", "rejected", "failed")

@@ -270,9 +270,15 @@ class SqliteStore(SqlStore):
 
 
 def _regexp(pattern: str, value: str | None) -> bool:
+    return value is not None and _compiled(pattern).fullmatch(value) is not None
+
+
+# The cache of RE2 itself is slower than a match.
+@lru_cache(maxsize=64)
+def _compiled(pattern: str) -> Any:
     import re2  # noqa: PLC0415 - a proxy without searches does not need it
 
-    return value is not None and re2.fullmatch(pattern, value) is not None
+    return re2.compile(pattern)
 
 
 @lru_cache(maxsize=1024)
