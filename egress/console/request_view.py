@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -146,7 +147,8 @@ class RequestView:
 class DecidingRule:
     """The rule that decided, as the policy has it now.
 
-    @ivar place: its file and line; empty for the default.
+    @ivar place: the name of its file, and its line; empty for the default.
+    @ivar file: its file.
     @ivar action: its action.
     @ivar kind: the kind of the chip of the action.
     @ivar reason: its reason.
@@ -156,6 +158,7 @@ class DecidingRule:
     """
 
     place: str
+    file: str = ""
     action: str
     kind: str
     reason: str = ""
@@ -174,7 +177,8 @@ class DecidingRule:
             if text.rule.rule_id == rule_id:
                 action = text.rule.verdict.value
                 return cls(
-                    place=f"{text.where}:{text.line}",
+                    place=f"{PurePath(text.where).name}:{text.line}",
+                    file=text.where,
                     action=action,
                     kind=_ACTIONS[action],
                     reason=text.reason,

@@ -90,7 +90,9 @@ class ViewTests(SynchronousTestCase):
         rules = parse_policy(POLICY, "/etc/policy.toml", "policy")
         rule = DecidingRule.find(rules, "no-deletes")
         assert rule is not None
-        self.assertEqual((rule.place, rule.action, rule.kind), ("/etc/policy.toml:11", "deny", "bad"))
+        self.assertEqual(
+            (rule.place, rule.file, rule.action, rule.kind), ("policy.toml:11", "/etc/policy.toml", "deny", "bad")
+        )
         self.assertEqual([clause.values for clause in rule.conditions], [("DELETE",)])
         self.assertEqual(rule.link, "/console/policy#rule-no-deletes")
         default = DecidingRule.find(rules, "default")

@@ -11,6 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlencode
 
+import attrs
+
 from egress.cli.admin_client import AdminApi
 from egress.config.admin_endpoint import AdminEndpoint
 from egress.console.registry import all_pages
@@ -20,6 +22,7 @@ from egress.store.sqlite import open_store
 from tests.integration.base import DENY_CLOSED, ONE_PROCESS, IntegrationTestCase, Proxy, run_egress
 from tests.integration.console_browser import PHONE, ConsoleChromium
 from tests.integration.processes import free_port
+from tests.observability.records import ALLOWED
 
 ADMIN = "hunter2-of-the-admin"
 VIEWER = "hunter2-of-the-viewer"
@@ -62,7 +65,7 @@ def old_record(name: str, seconds: float, **fields: Any) -> ExchangeRecord:
         "request_headers": (("Accept", "application/json"), ("Authorization", "Bearer REDACTED")),
         "response_headers": None,
     }
-    return ExchangeRecord(**{**values, **fields})
+    return attrs.evolve(ALLOWED, **{**values, **fields})
 
 
 class ConsoleTestCase(IntegrationTestCase):

@@ -99,7 +99,7 @@ class RuleTests(PolicyConsoleTestCase):
 
     def test_rule(self) -> None:
         page = self.page(ruleId="no-deletes")
-        self.assertIn(f"{self.path}:11 ✕ deny with method DELETE nothing is deleted from here", page.text)
+        self.assertIn("policy.toml:11 ✕ deny with method DELETE nothing is deleted from here", page.text)
         self.assertIn('href="/console/policy#rule-no-deletes"', page.body)
 
     def test_default(self) -> None:

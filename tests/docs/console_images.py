@@ -1,0 +1,207 @@
+"""Writes the images of the web console in the documentation, from a real proxy and Chromium.
+
+Run C{python -m tests.docs.console_images} after a change of the pages.  A test checks that each image exists, is small,
+and is in the documentation.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+
+from egress.model.decision import ClientIdentity
+from egress.model.record import ExchangeRecord
+from egress.store.sqlite import open_store
+from tests.integration.base import Proxy
+from tests.integration.console_browser import ConsoleChromium
+from tests.integration.processes import free_port
+from tests.observability.records import ALLOWED
+
+ROOT: Final = Path(__file__).parent.parent.parent
+IMAGES: Final = ROOT / "docs" / "images"
+MAX_BYTES: Final = 160_000
+"""The maximum size of an image."""
+
+_WINDOW: Final = {"width": 1200, "height": 720}
+_TOKEN: Final = "hunter2-of-the-admin"
+_DETAIL: Final = "5f1d7c02a6e84b3f9d20c7aa"
+
+POLICY: Final = """version = 1
+
+[[rules]]
+id = "no-deletes"
+action = "deny"
+reason = "nothing is deleted from here"
+hosts = ["api.example.com"]
+methods = ["DELETE"]
+
+[[rules]]
+id = "packages"
+action = "allow"
+hosts = ["registry.npmjs.org", "pypi.org", "files.pythonhosted.org"]
+methods = ["GET", "HEAD"]
+
+[[rules]]
+id = "api"
+action = "allow"
+hosts = ["api.example.com"]
+
+[[rules]]
+id = "large-uploads"
+action = "ask"
+reason = "a person looks at uploads"
+hosts = ["storage.example.com"]
+"""
+
+
+@attrs.frozen
+class Image:
+    """One image.
+
+    @ivar name: the file in C{docs/images}.
+    @ivar path: the path of the page.
+    @ivar dark: whether the browser prefers dark colors.
+    """
+
+    name: str
+    path: str
+    dark: bool = False
+
+
+IMAGES_OF_PAGES: Final = (
+    Image("console-live.png", "/console/live"),
+    Image("console-request.png", f"/console/requests/{_DETAIL}", dark=True),
+)
+
+# The client, the method, the URL, the verdict, the rule, the reason, the status and the milliseconds.
+_TRAFFIC: Final[tuple[tuple[str, str, str, str, str, str, int, float], ...]] = (
+    ("ci", "GET", "https://registry.npmjs.org/express", "allow", "packages", "", 200, 41.2),
+    ("agent", "DELETE", "https://api.example.com/v1/users/42", "deny", "no-deletes", "", 403, 0.4),
+    ("agent", "GET", "https://api.example.com/v1/users?page=2", "allow", "api", "", 200, 86.0),
+    ("ci", "GET", "https://files.pythonhosted.org/packages/attrs-25.3.0.whl", "allow", "packages", "", 200, 138.0),
+    ("agent", "POST", "https://telemetry.vendor.example/collect", "deny", "default", "", 403, 0.3),
+    ("ci", "GET", "https://pypi.org/simple/twisted/", "allow", "packages", "", 200, 29.4),
+    ("agent", "GET", "https://api.example.com/v1/users/42", "allow", "api", "", 200, 71.3),
+    ("agent", "GET", "https://paste.example.net/raw/8f3a", "deny", "default", "", 403, 0.3),
+    ("ci", "GET", "https://registry.npmjs.org/newman", "allow", "packages", "", 200, 38.8),
+    ("agent", "PUT", "https://storage.example.com/exports/report.csv", "allow", "large-uploads", "", 201, 8420.0),
+    ("agent", "GET", "https://api.example.com/v1/orders?since=2026-11-01", "allow", "api", "", 502, 3011.0),
+)
+_REASONS: Final = {"no-deletes": "nothing is deleted from here", "default": "no rule allows this request"}
+
+
+def records(now: float) -> Iterator[ExchangeRecord]:
+    """Return the records that the images show, the oldest first."""
+    rows = [_TRAFFIC[number % len(_TRAFFIC)] for number in range(33)]
+    for number, (client, method, url, verdict, rule, _, status, duration) in enumerate(rows):
+        began = now - (len(rows) - number) * 1.37
+        yield _record(
+            f"{number:024x}",
+            began,
+            client=ClientIdentity("10.20.0.7" if client == "ci" else "10.20.0.12", 41000 + number, client),
+            method=method,
+            url=url,
+            verdict=verdict,
+            outcome="denied" if verdict == "deny" else "forwarded",
+            reason=_REASONS.get(rule, f"allowed by the rule {rule}"),
+            rule_id=rule,
+            status=status,
+            duration=duration / 1000,
+        )
+
+
+def _record(name: str, began: float, **fields: Any) -> ExchangeRecord:
+    values: dict[str, Any] = {
+        "time": began,
+        "request_id": name,
+        "stage": "request",
+        "decided_by": "policy policy.toml",
+        "decision_seconds": 0.0002,
+        "bytes_sent": 0,
+        "bytes_received": 18_240,
+        "address": None,
+        "upstream": None,
+        "observed": None,
+        "source": None,
+        "phases": (),
+        "request_headers": None,
+        "response_headers": None,
+    }
+    return attrs.evolve(ALLOWED, **{**values, **fields})
+
+
+def detail(now: float) -> ExchangeRecord:
+    """Return the record of the page of one request."""
+    ends = (0.0, 0.0003, 0.0006, 0.0124, 0.0287, 0.0651, 0.0655, 0.2411)
+    names = ("request", "decision", "dns", "connect", "tls", "send", "wait", "receive")
+    return _record(
+        _DETAIL,
+        now,
+        client=ClientIdentity("10.20.0.12", 41234, "agent"),
+        method="GET",
+        url="https://api.example.com/v1/users?page=2&key=REDACTED",
+        verdict="allow",
+        outcome="forwarded",
+        reason="allowed by the rule api",
+        rule_id="api",
+        status=200,
+        duration=0.2689,
+        address="203.0.113.10",
+        phases=[(name, now + each) for name, each in zip(names, ends, strict=True)],
+        request_headers=(
+            ("Accept", "application/json"),
+            ("Authorization", "Bearer REDACTED"),
+            ("User-Agent", "agent/1.4"),
+        ),
+        response_headers=(("Content-Type", "application/json"), ("Cache-Control", "no-store")),
+    )
+
+
+def write_images(directory: Path) -> None:
+    """Write all images."""
+    place = Path(tempfile.mkdtemp(prefix="egress-images-"))
+    try:
+        _write_images(place, directory)
+    finally:
+        shutil.rmtree(place)
+
+
+def _write_images(place: Path, directory: Path) -> None:
+    for name, content in (("policy.toml", POLICY), ("token", _TOKEN)):
+        (place / name).write_text(content, "utf-8")
+    port = free_port()
+    proxy = Proxy(
+        place,
+        *("--policy", str(place / "policy.toml"), "--workers", "1"),
+        *("--admin", f"tcp:{port}", "--admin-token-file", str(place / "token")),
+        *("--audit-store", f"sqlite:{place / 'audit.db'}"),
+    )
+    try:
+        store = open_store(place / "audit.db")
+        now = time.time()
+        store.append([detail(now - 60), *records(now)])
+        store.close()
+        browser = ConsoleChromium()
+        try:
+            for image in IMAGES_OF_PAGES:
+                scheme = "dark" if image.dark else "light"
+                browser.open(f"http://127.0.0.1:{port}", viewport=_WINDOW, colorScheme=scheme)
+                browser.sign_in(_TOKEN)
+                browser.goto(image.path)
+                browser.page("waitForLoadState", "load")
+                browser.screenshot(directory / image.name)
+        finally:
+            browser.close()
+    finally:
+        proxy.process.stop()
+
+
+if __name__ == "__main__":
+    write_images(Path(sys.argv[1]) if len(sys.argv) > 1 else IMAGES)
