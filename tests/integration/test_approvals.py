@@ -133,7 +133,7 @@ class AnswerTests(ApprovalsTestCase):
     def test_allow_and_deny(self) -> None:
         proxy = self.start()
         self.assertEqual(self.socket.stat().st_mode & 0o777, 0o600)
-        proxy.process.wait_for(f"; admin unix:{self.socket}\n")
+        proxy.process.wait_for(f"; admin unix:{self.socket}; audit store ")
         self.assertEqual(self.fetch(proxy, self.origins.https_url("/json"))[0], 200)
 
         url = self.origins.https_url("/echo?q=1")
@@ -143,6 +143,9 @@ class AnswerTests(ApprovalsTestCase):
         self.assertEqual(json.loads(self.approvals("--json"))["pending"], [one])
         text = self.approvals()
         for part in (one["id"], f"GET {url}", "rule ask-first: a person looks at this", "127.0.0.1"):
+            self.assertIn(part, text)
+        text = self.approvals("show", one["id"])
+        for part in (one["id"], "rule ask-first: a person looks at this", "    User-Agent: curl/"):
             self.assertIn(part, text)
         self.assertIsNone(waiting.poll())
         self.assertIn("allowed once", self.approvals("allow", one["id"], "--by", "ann"))
