@@ -64,6 +64,7 @@ def old_record(name: str, seconds: float, **fields: Any) -> ExchangeRecord:
         "phases": [("request", now), ("decision", now + 0.002)],
         "request_headers": (("Accept", "application/json"), ("Authorization", "Bearer REDACTED")),
         "response_headers": None,
+        "trace": None,
     }
     return attrs.evolve(ALLOWED, **{**values, **fields})
 
