@@ -33,7 +33,7 @@ from egress.runtime.threads import Threads
 from egress.service import EgressProxyService
 from egress.start_warnings import start_warnings
 from egress.store.interfaces import StoreError, StoreUnreachable
-from egress.store.location import missing_tables, sqlite_file
+from egress.store.location import missing_tables, spool_directory, sqlite_file
 from egress.tls.ca_source import ca_source
 from egress.tls.issuer import CaError, time_left
 from egress.tls.reloadable_trust import ReloadableTrust
@@ -149,6 +149,9 @@ def _logs(config: ProxyConfig) -> Iterator[Finding]:
     file = None if config.audit_store is None else sqlite_file(config.audit_store)
     if config.audit_store is not None and file is None:
         yield _server(config)
+        place = _existing(spool_directory(config))
+        if not os.access(place, os.W_OK | os.X_OK):
+            yield Finding(Level.ERROR, "--ca-dir", f"the spool of --audit-store needs it: make {place} writable")
     store = None if file is None else str(file)
     logs = (("--audit-log", config.audit_log), ("--audit-store", store), ("--shadow-log", config.shadow_log))
     for option, name in logs:

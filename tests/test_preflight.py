@@ -76,6 +76,11 @@ class CheckTests(SynchronousTestCase):
                 found = self.found(audit_store=url, audit_store_password="hunter2")
                 self.assertTrue(any(expected in each for each in found), found)
                 self.assertNotIn("hunter2", "".join(found))
+        with mock.patch.object(module, "missing_tables"), mock.patch.object(os, "access", return_value=False):
+            found = self.found(audit_store=url)
+        self.assertTrue(
+            any(each.startswith("error    --ca-dir: the spool of --audit-store needs it") for each in found)
+        )
 
     def test_nothing_to_change(self) -> None:
         """There are no effects: no CA, no log, no listener."""

@@ -6,6 +6,7 @@ import argparse
 import csv
 import json
 import re
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ from egress.observability.audit_log import fields_line
 from egress.observability.ocsf import ocsf_event
 from egress.runtime.colors import Color, Painter
 from egress.store.filter_language import FIELDS, Condition, Equals, Filter, FilterError, parse_filter
-from egress.store.interfaces import IAuditStore, StoreError
+from egress.store.interfaces import IAuditStore, StoreError, StoreUnreachable
 from egress.store.location import migrate, store_to_read
 
 # A negated condition is not an option.
@@ -266,8 +267,17 @@ def _tail(
 
     last = store.last_seq()
     write(reversed(list(store.search(wanted, given.limit))))
+    lost = False
     while given.follow:
-        last, records = store.written_after(wanted, last)
+        try:
+            last, records = store.written_after(wanted, last)
+        except StoreUnreachable as error:
+            # No record is missed: the numbers continue.
+            if not lost:
+                print(f"egress: {error}; trying again", file=sys.stderr)
+            lost, records = True, []
+        else:
+            lost = False
         write(records)
         if not records:
             time.sleep(_POLL_SECONDS)

@@ -6,6 +6,8 @@ import io
 import json
 import sys
 import time
+from typing import Any
+from unittest import mock
 
 import attrs
 
@@ -13,7 +15,8 @@ from egress import __version__
 from egress.cli import main as cli
 from egress.observability.audit_log import audit_line
 from egress.observability.ocsf import ocsf_event
-from egress.store.sqlite import open_store
+from egress.store.interfaces import StoreUnreachable
+from egress.store.sqlite import SqliteStore, open_store
 from tests.cli.running import CommandTestCase, Terminal
 from tests.observability.records import ALLOWED, REFUSED
 
@@ -95,6 +98,17 @@ class LogsTests(CommandTestCase):
         status = cli.main(["logs", "tail", "-f", "-n", "1"], self.environ, out, sys.stderr)
         self.assertEqual(status, 130)
         self.assertEqual([line.split()[-1] for line in out.getvalue().splitlines()], ["789", "new", "late"])
+
+    def test_follow_a_restarted_server(self) -> None:
+        """A server that cannot be reached is reported once, and tried again."""
+        results: list[Any] = [StoreUnreachable("refused"), StoreUnreachable("refused"), (3, [])]
+        self.patch(time, "sleep", lambda _: None)
+        out, err = io.StringIO(), io.StringIO()
+        self.patch(sys, "stderr", err)
+        with mock.patch.object(SqliteStore, "written_after", side_effect=[*results, *results, KeyboardInterrupt]):
+            status = cli.main(["logs", "tail", "-f", "-n", "1"], self.environ, out, err)
+        self.assertEqual(status, 130)
+        self.assertEqual(err.getvalue().splitlines()[:2], ["egress: refused; trying again"] * 2)
 
     def test_show(self) -> None:
         self.assertEqual(json.loads(self.logs("show", "abc123", "--json")), json.loads(audit_line(ALLOWED)))
