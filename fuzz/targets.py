@@ -32,7 +32,7 @@ from egress.http.events import End, RequestHead, ResponseHead
 from egress.http.field_lines import MalformedFields, parse_fields
 from egress.http.heads import HeadLimits, parse_request_head, parse_response_head
 from egress.http.hop_by_hop import encode_fields
-from egress.http.obligations import SECRET_MARK
+from egress.http.obligations import SECRET_MARK, is_value
 from egress.http.proxy_authorization import Basic, Bearer, parse_credentials
 from egress.http.proxy_header import InvalidProxyHeader, ProxyHeader, parse_proxy_header
 from egress.http.readers import RequestReader, ResponseReader
@@ -54,6 +54,7 @@ from egress.model.explanation import ExplainRequest, InvalidExplainRequest
 from egress.model.no_proxy import Bypass, HostPattern
 from egress.model.record import ExchangeRecord
 from egress.model.redact import redact_url
+from egress.model.trace import trace_context
 from egress.policy.learn.audit_reader import Notes, read_lines
 from egress.policy.learn.lockfile import Detail, Egress, LockFault, compare, in_lines, parse_lock
 from egress.policy.learn.replay import Recorded, replay
@@ -735,6 +736,20 @@ def filters(data: bytes) -> None:
         store.close()
 
 
+def traces(data: bytes) -> None:
+    """C{traceparent}, and lines of C{tracestate}: what is passed on is valid, and means what was received."""
+    parent, *states = data[1:].split(b"\n")
+    found = trace_context(((b"traceparent", parent), *((b"tracestate", each) for each in states)))
+    if found is None:
+        return
+    assert parent[3:52] == f"{found.trace_id}-{found.span_id}".encode()
+    assert found.sampled == bool(int(parent[53:55], 16) & 1)
+    assert trace_context(found.fields) == found
+    for name, value in found.fields:
+        assert is_value(value), name
+        assert len(value) <= 1024
+
+
 def admin(data: bytes) -> None:
     """Requests to the admin API, and its endpoint: writing and reading does not change them."""
     with contextlib.suppress(ValueError, RecursionError):
@@ -783,6 +798,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         staple,
         redaction,
         filters,
+        traces,
         admin,
     )
 }

@@ -356,6 +356,11 @@ TOKENS: dict[str, list[bytes]] = {
         *(b'{"method": "GET", "url": "http://a/"', b', "headers": [["a", "b"]]', b', "body": "x"', b"\\ud800", b"\\n"),
         *(b"unix:/a", b":mode=600", b"tcp:9099", b"tcp6:1", b":interface=", b"127.0.0.1", b"\\:", b"http://", b"[::1]"),
     ],
+    "traces": [
+        *(b"00-", b"01-", b"ff-", b"0af7651916cd43dd8448eb211c80319c-", b"b7ad6b7169203331-", b"01", b"00", b"03"),
+        *(b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", b"-", b"\n", b"\n", b"a=1", b"b=2", b",", b", "),
+        *(b"a@b=c", b"=", b" ", b"\t", b"x" * 256, b"A", b"\r", b"\x00", b"\xff"),
+    ],
     "filters": [
         *(b"host:", b"path:", b"status:", b"client:", b"since:", b"rule:", b"id:", b"verdict:deny", b"-", b" ", b","),
         *(b'"', b"\\", b"*", b"**", b"/", b"a", b"5xx", b"1h", b"'", b";", b"NEAR(", b"AND", b"^", b"\x00", b"\xff"),
