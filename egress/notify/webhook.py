@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from http.cookiejar import DefaultCookiePolicy
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
 
 import attrs
 from OpenSSL import SSL
 from treq.client import HTTPClient
-from treq.cookies import IndexableCookieJar
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeadlinePassed
 from twisted.internet.error import ConnectError, ConnectingCancelledError, ConnectionClosed
@@ -85,7 +84,8 @@ class Webhook:
             self._explain_tls = tls.explain
         self._agent = KeepAliveAgent(reactor, endpoint, target.is_encrypted, 1)
         # A receiver must not be able to make the proxy store anything.
-        no_cookies = IndexableCookieJar(DefaultCookiePolicy(allowed_domains=()))
+        # Later versions of treq name a subclass as the type, which version 24.9 does not have.
+        no_cookies: Any = CookieJar(DefaultCookiePolicy(allowed_domains=()))
         self._client = HTTPClient(self._agent, no_cookies)
         self._target = target
         self._secrets = secrets
