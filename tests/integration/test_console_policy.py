@@ -15,6 +15,8 @@ from tests.integration.console_browser import PHONE, ConsoleChromium
 from tests.integration.processes import environment, free_port, node_module, program
 
 ADMIN: Final = "hunter2-of-the-admin"
+# Milliseconds: newman takes some seconds to start on a busy machine.
+PATIENCE: Final = 30_000
 WINDOW: Final = {"width": 1280, "height": 800}
 # Where to write images for the documentation.
 IMAGES: Final = os.environ.get("EGRESS_SCREENSHOTS")
@@ -145,7 +147,7 @@ class ConsolePolicyTests(IntegrationTestCase):
         browser.page("fill", "#by", "ann")
         browser.page("click", "button:has-text('Preview')")
         browser.page("click", "button:has-text('Add the rule')")
-        browser.wait_for("text=is in use")
+        browser.wait_for("text=is in use", timeout=PATIENCE)
         # The page is there when each worker uses the rule.
         self.assertNotEqual(self.fetch(proxy, url)[0], 403)
         changed = self.policy.read_text("utf-8")
@@ -182,7 +184,7 @@ class ConsolePolicyTests(IntegrationTestCase):
         browser.goto("/console/approvals")
         browser.wait_for("text=No request waits for an approval")
         newman = self.newman(proxy)
-        browser.wait_for("article.approval")
+        browser.wait_for("article.approval", timeout=PATIENCE)
         text = browser.text()
         for part in ("POST", "/echo", "each upload requires an approval", '"password": "REDACTED"', ATTACK):
             self.assertIn(part, text)
@@ -201,7 +203,7 @@ class ConsolePolicyTests(IntegrationTestCase):
         browser.page("click", "button:has-text('Revoke')")
         browser.wait_for("text=is revoked")
         denied = self.newman(proxy)
-        browser.wait_for("article.approval")
+        browser.wait_for("article.approval", timeout=PATIENCE)
         browser.page("fill", "article.approval input[name=reason]", "not today")
         browser.page("click", "button:has-text('Deny')")
         browser.wait_for("text=1 request denied")
