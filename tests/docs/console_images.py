@@ -6,18 +6,23 @@ and is in the documentation.
 
 from __future__ import annotations
 
+import json
+import math
 import shutil
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import attrs
 
+from egress.console.endpoint import HISTORY
 from egress.model.decision import ClientIdentity
 from egress.model.record import ExchangeRecord
+from egress.observability.history import History, Reading
 from egress.store.sqlite import open_store
 from tests.integration.base import Proxy
 from tests.integration.console_browser import ConsoleChromium
@@ -78,6 +83,8 @@ class Image:
 IMAGES_OF_PAGES: Final = (
     Image("console-live.png", "/console/live"),
     Image("console-request.png", f"/console/requests/{_DETAIL}", dark=True),
+    Image("console-destinations.png", "/console/destinations"),
+    Image("console-health.png", "/console/health", dark=True),
 )
 
 # The client, the method, the URL, the verdict, the rule, the reason, the status and the milliseconds.
@@ -164,6 +171,22 @@ def detail(now: float) -> ExchangeRecord:
     )
 
 
+def history(now: float) -> History:
+    """Return the last hour of the metrics, with twenty minutes in which more is denied."""
+    found = History()
+    counters: Counter[str] = Counter()
+    for minute in range(60):
+        requests = 90 + round(40 * math.sin(minute / 7)) + minute * 7 % 13
+        denied = requests // (4 if 30 < minute < 50 else 25)
+        counters.update({"verdict.allow": requests - denied, "verdict.deny": denied, "cpu_seconds": requests // 50})
+        counters.update({"sent": 900 * requests, "received": 21_000 * requests})
+        for bound, share in (("0.0005", 0.9), ("0.001", 0.98), ("0.0025", 0.996), ("+Inf", 1.0)):
+            counters[f"decision_within.{bound}"] += round(requests * share)
+        gauges = {"connections": 14.0 + requests // 9, "memory": 84e6 + minute * 2e4}
+        found.add(Reading(dict(counters), gauges), now - 60 * (60 - minute))
+    return found
+
+
 def write_images(directory: Path) -> None:
     """Write all images."""
     place = Path(tempfile.mkdtemp(prefix="egress-images-"))
@@ -176,6 +199,8 @@ def write_images(directory: Path) -> None:
 def _write_images(place: Path, directory: Path) -> None:
     for name, content in (("policy.toml", POLICY), ("token", _TOKEN)):
         (place / name).write_text(content, "utf-8")
+    (place / "ca").mkdir(mode=0o700)
+    (place / "ca" / HISTORY).write_text(json.dumps(history(time.time()).to_json()), "ascii")
     port = free_port()
     proxy = Proxy(
         place,
