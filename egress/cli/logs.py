@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any, Final, TextIO
 
 from egress import __version__
+from egress.cli import logs_verify
 from egress.cli.errors import CommandFailed
 from egress.cli.logs_summary import summarize, to_markdown, to_text
 from egress.cli.output import add_json, plain, write_json
@@ -119,6 +120,7 @@ def add_parser(commands: Any) -> None:
         ("Write the events of an hour for a SIEM", "egress logs export ocsf since:1h"),
         formats=True,
     )
+    logs_verify.add_parser(actions)
     tables: argparse.ArgumentParser = actions.add_parser(
         "migrate",
         help="create or update the tables, as their owner",

@@ -275,6 +275,7 @@ class ProxyConfig:
     @ivar audit_store_required: whether a proxy that cannot open the audit store does not start.
     @ivar audit_store_days: the days after which records are deleted from it.
     @ivar audit_store_size: the size above which the oldest records are deleted from it, in bytes.
+    @ivar audit_signing_key: a file with the key that signs the records in it, which is created at the first start.
     @ivar audit_spool_size: the maximum size of the spool of each process, in bytes.
     @ivar audit_failure: the behavior while the audit log or the audit store cannot be written.
     @ivar audit_headers: the requests whose header fields are in the audit log and the audit store.
@@ -349,6 +350,7 @@ class ProxyConfig:
     audit_store_required: bool = True
     audit_store_days: int = attrs.field(default=30, validator=_positive)
     audit_store_size: int = attrs.field(default=1024 * MIB, validator=_positive)
+    audit_signing_key: Path | None = None
     audit_spool_size: int = attrs.field(default=256 * MIB, validator=_positive)
     audit_failure: AuditFailure = AuditFailure.CONTINUE
     audit_headers: AuditHeaders = AuditHeaders.DENIED

@@ -324,6 +324,19 @@ def group(text: str, place: ParseContext) -> int:
         raise BadValue("there is no such group: create it, or write its id") from error
 
 
+def new_file(text: str, place: ParseContext) -> Path:
+    """Check that a path is a file, or that it can be created."""
+    path = place.path(text)
+    try:
+        if path.is_dir():
+            raise BadValue("must be a file, not a directory")
+        if not path.parent.is_dir():
+            raise BadValue(f"create the directory {str(path.parent)!r} first")
+    except OSError as error:
+        raise BadValue(f"must be an accessible file: {error.strerror}") from error
+    return path
+
+
 def log_file(text: str, place: ParseContext) -> str:
     """Check that a file can be appended to or created; C{-} is standard output."""
     if text == "-":

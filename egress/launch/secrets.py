@@ -27,7 +27,8 @@ def secret_files(config: ProxyConfig) -> list[str]:
     @raise egress.config.model.ConfigError: if the table of secrets is invalid.
     """
     directory = CaDirectory(config.ca_dir)
-    keys = [directory.key_path, directory.next_path, *(() if config.ca_key is None else (config.ca_key,))]
+    given = (config.ca_key, config.audit_signing_key)
+    keys = [directory.key_path, directory.next_path, *(path for path in given if path is not None)]
     secrets = [] if config.secrets is None else [config.secrets, *_table(config).files()]
     return [str(path.absolute()) for path in (*keys, *secrets)]
 

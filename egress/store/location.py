@@ -15,6 +15,7 @@ from egress.store import sqlite
 from egress.store.interfaces import IAuditStore, StoreError
 from egress.store.postgresql import PostgresqlStore
 from egress.store.postgresql_connection import Database
+from egress.store.signing_key import load_signer
 from egress.store.spool import Spool
 from egress.store.spooled import SpooledStore
 
@@ -61,7 +62,8 @@ def configured_store(config: ProxyConfig, *, worker: int = 0, check: bool = True
     path = sqlite_file(location)
     try:
         if path is not None:
-            return sqlite.open_store(path)
+            key = config.audit_signing_key
+            return sqlite.open_store(path, None if key is None else load_signer(key))
         database = Database(url=location, password=config.audit_store_password)
         server = PostgresqlStore(database, socket.gethostname(), worker)
         spool = Spool(spool_directory(config), config.audit_spool_size)

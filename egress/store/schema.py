@@ -41,6 +41,13 @@ MIGRATIONS: Final = (
         "records INTEGER NOT NULL)",
     ),
     MIGRATION,
+    # The chain of signed blocks: egress.store.chain_table.
+    (
+        "CREATE TABLE blocks (number INTEGER PRIMARY KEY, previous BLOB NOT NULL, first_seq INTEGER NOT NULL, "
+        "leaves BLOB NOT NULL, signature BLOB NOT NULL, digest BLOB NOT NULL)",
+        "CREATE TABLE anchor (number INTEGER NOT NULL, previous BLOB NOT NULL, pruned_id INTEGER NOT NULL, "
+        "begin_seq INTEGER NOT NULL, signature BLOB NOT NULL)",
+    ),
 )
 """The statements of each migration."""
 

@@ -32,6 +32,7 @@ _ROLL_UP_STEPS: Final = 4
 _PRUNE_STEPS: Final = 10
 _CATCH_UP_STEPS: Final = 10
 _LOG_EVERY: Final = 60.0
+_CHECKPOINT_SECONDS: Final = 3600.0
 _DAY: Final = 86400.0
 
 _log = Logger()
@@ -83,6 +84,7 @@ class StoreAudit:
         self._logged: float | None = None
         # Whether the end of a failure will be logged.
         self._reported = False
+        self._checkpoint_at = clock.seconds()
         self._closed = False
         self._spooled: Any = store if ISpooledStore.providedBy(store) else None
         self._refused = self._late = 0
@@ -165,6 +167,9 @@ class StoreAudit:
         if errors:
             self._failed(errors[0], len(errors))
         self._report_spool()
+        if self._clock.seconds() >= self._checkpoint_at:
+            self._checkpoint_at = self._clock.seconds() + _CHECKPOINT_SECONDS
+            self._log_checkpoint()
         if not self._closed and (self._queue or more):
             self._schedule(0.0 if len(self._queue) >= _BATCH else _BATCH_SECONDS)
 
@@ -203,7 +208,14 @@ class StoreAudit:
         else:
             if errors:
                 self._fail_at_end(errors[0], len(errors))
+        self._log_checkpoint()
         self._store.close()
+
+    def _log_checkpoint(self) -> None:
+        """Log the last signed block: it shows later whether the newest records were removed."""
+        checkpoint = getattr(self._store, "checkpoint", None)
+        if checkpoint is not None:
+            _log.info("audit store: checkpoint {checkpoint}", checkpoint=str(checkpoint))
 
     def _fail_at_end(self, reason: str, lost: int) -> None:
         # The log has the final number, however short ago an earlier one was logged.

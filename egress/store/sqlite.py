@@ -16,12 +16,17 @@ from itertools import islice
 from operator import itemgetter
 from pathlib import Path
 from threading import RLock
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from zope.interface import implementer
 
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
 from egress.model.record import ExchangeRecord
 from egress.runtime.safe_files import heir_of, open_log
+from egress.store.chain import Checkpoint, Signer, Verification, verify
+from egress.store.chain_table import extend, prune_chain, read_anchor, read_blocks, read_records
 from egress.store.filter_language import Filter
 from egress.store.filter_sql import SQLITE, Dialect, Query
 from egress.store.interfaces import IAuditStore, StoreError
@@ -62,9 +67,13 @@ class SqliteStore(SqlStore):
 
     @param path: the file.
     @param connect: connects to the file; L{open_store} and L{open_to_read} use this class.
+    @param signer: signs the records; C{None}: they have no signatures.
+    @ivar checkpoint: the last block that this object signed; C{None} if it signed none.
     """
 
-    def __init__(self, path: Path, connect: Callable[[], sqlite3.Connection]) -> None:
+    def __init__(self, path: Path, connect: Callable[[], sqlite3.Connection], signer: Signer | None = None) -> None:
+        self.checkpoint: Checkpoint | None = None
+        self._signer = signer
         self._path = path
         self._connect = connect
         self._opened: sqlite3.Connection | None = None
@@ -172,6 +181,8 @@ class SqliteStore(SqlStore):
             connection.executemany(_INSERT, numbered)
             add_keywords(connection, part, [(row[0], keywords_of(row[2:])) for row in numbered])
             connection.execute("UPDATE last_seq SET seq = ?", (seq + len(numbered),))
+            checkpoint = None if self._signer is None else extend(connection, self._signer, numbered)
+        self.checkpoint = checkpoint or self.checkpoint
         self._remember(fresh)
 
     def _remember(self, names: Iterable[str]) -> None:
@@ -193,9 +204,26 @@ class SqliteStore(SqlStore):
             ).fetchone()
             connection.execute("DELETE FROM exchanges WHERE id <= ?", (last,))
             drop_parts(connection, last)
+            if self._signer is not None:
+                prune_chain(connection, self._signer, last)
             oldest = connection.execute("SELECT time_ms FROM exchanges ORDER BY id LIMIT 1").fetchone()
             prune_rollups(self, round(before * 1000) if oldest is None else oldest[0])
             return bool(number == _PRUNE_ROWS)
+
+    def verify(self, keys: Sequence[Ed25519PublicKey], checkpoints: Sequence[Checkpoint] = ()) -> Verification:
+        """Compare the records with their signatures.
+
+        @param keys: the public keys, of which one must have signed each block.
+        @param checkpoints: blocks that existed earlier.
+        @raise StoreError: if there are no signatures.
+        """
+        with self.snapshot():
+            connection = self._connection
+            anchor = read_anchor(connection)
+            if anchor is None:
+                raise StoreError(f"{self._path}: has no signatures: start the proxy with --audit-signing-key")
+            blocks, records = read_blocks(connection), read_records(connection)
+            return verify(anchor, blocks, records, keys=keys, checkpoints=checkpoints)
 
     def used(self) -> int:
         """Return the bytes of the pages that are in use."""
@@ -304,7 +332,7 @@ def _create(path: Path) -> None:
         os.close(descriptor)
 
 
-def open_store(path: Path) -> SqliteStore:
+def open_store(path: Path, signer: Signer | None = None) -> SqliteStore:
     """Open an audit store to write to it, and create it if it does not exist, with permissions for only its owner.
 
     The file is checked now, and connected to again by the first use (L{SqliteStore.release}).
@@ -325,7 +353,7 @@ def open_store(path: Path) -> SqliteStore:
             connection.execute(f"PRAGMA {setting}")
         return connection
 
-    store = SqliteStore(path, connect)
+    store = SqliteStore(path, connect, signer)
     try:
         store.migrate()
     finally:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
+import sqlite3
 import sys
 import time
+from contextlib import closing
 from typing import Any
 
 from tests.integration.base import IntegrationTestCase, Proxy, proxy_environment, run_egress
@@ -58,6 +61,55 @@ class AuditStoreTests(IntegrationTestCase):
         (record,) = json.loads(found.stdout)["records"]
         self.assertEqual((record["verdict"], record["url"]), ("deny", "http://blocked.example.com/"))
         self.assertEqual(len(self.stored(location, 2)), 2)
+
+    def test_tampering(self) -> None:
+        """Changed, removed and inserted records of a real proxy are detected, also at the end."""
+        store, key = self.directory / "audit.db", self.directory / "audit.key"
+        location, public = f"sqlite:{store}", f"{key}.pub"
+        proxy = self.start_proxy(*self.allow_all(), "--audit-store", location, "--audit-signing-key", str(key))
+        url = self.origins.http_url("/files/hello.txt")
+        for number in range(1, 4):
+            # Each request gets a block of its own.
+            self.assertEqual(self.fetch(proxy, f"{url}?{number}"), (200, "hello\n"))
+            self.stored(location, number)
+        proxy.process.stop()
+        # Each worker logs its own last checkpoint.
+        logged = re.findall(r"audit store: checkpoint (\d+:[0-9a-f]{64})", proxy.process.output())
+        checkpoint = max(logged, key=lambda text: int(text.partition(":")[0]))
+        expected = f"3 records verified, 0 findings\nlast checkpoint {checkpoint}\n"
+        self.assertIn(expected, self.verify(0, location, public))
+        original = store.read_bytes()
+        for statements, finding in (
+            (["UPDATE exchanges SET url = 'http://other.test/' WHERE url LIKE '%?2'"], "was changed"),
+            (["DELETE FROM exchanges WHERE url LIKE '%?2'"], "a record of block 2 was removed"),
+            (
+                [
+                    "CREATE TEMP TABLE copied AS SELECT * FROM exchanges WHERE url LIKE '%?2'",
+                    "UPDATE copied SET id = id + 1, seq = 9, request_id = 'new'",
+                    "INSERT INTO exchanges SELECT * FROM copied",
+                ],
+                "record new was inserted",
+            ),
+            (
+                ["DELETE FROM exchanges WHERE url LIKE '%?3'", "DELETE FROM blocks WHERE number = 3"],
+                "the store ends before the checkpoint",
+            ),
+        ):
+            with self.subTest(finding), closing(sqlite3.connect(store)) as connection:
+                for statement in statements:
+                    connection.execute(statement)
+                connection.commit()
+                found = self.verify(1, location, public, "--checkpoint", checkpoint)
+                self.assertIn(finding, found)
+                self.assertIn(", 1 finding\n", found)
+            store.write_bytes(original)
+        self.verify(0, location, public, "--checkpoint", checkpoint)
+
+    def verify(self, status: int, location: str, public: str, *options: str) -> str:
+        """Return the output of C{egress logs verify}."""
+        done = run_egress("logs", "verify", "--audit-store", location, "--key", public, *options)
+        self.assertEqual((done.returncode, done.stderr), (status, ""), done.stdout)
+        return done.stdout
 
     def start_again(self, proxy: Proxy) -> None:
         """Restart a proxy with the same arguments."""

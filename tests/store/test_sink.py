@@ -38,6 +38,7 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self.stored: list[str] = []
+        self.checkpoint: str | None = None
         self.error: Exception | None = None
         self.unstorable: set[str] = set()
         self.pruned: list[tuple[float, int]] = []
@@ -170,6 +171,21 @@ class StoreAuditTests(SynchronousTestCase):
             self.write("b")
             self.sink.close()
         self.assertEqual([(event["waiting"], event["lost"]) for event in events], [(1, 0), (0, 2)])
+
+    def test_checkpoints(self) -> None:
+        """The log has a checkpoint at the beginning, after an hour, and at the end."""
+        self.store.checkpoint = "1:ab"
+        with capturedLogs() as events:
+            for _ in range(3):
+                self.write("a")
+                self.clock.advance(1)
+                self.work()
+            self.clock.advance(3600)
+            self.write("b")
+            self.clock.advance(1)
+            self.work()
+            self.sink.close()
+        self.assertEqual([event["checkpoint"] for event in events], ["1:ab"] * 3)
 
     def test_full_queue(self) -> None:
         self.patch(module, "QUEUE", 2)

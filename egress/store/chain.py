@@ -1,0 +1,282 @@
+"""A chain of signed blocks, which shows whether stored audit records were changed, removed or inserted.
+
+Each transaction that stores records writes one block.  The block has a leaf for each record, which is the id and the
+digest of the record, and the digest of the block before it.  An Ed25519 key signs the digest of each block.  The
+digests depend neither on the kind of database nor on the columns of its tables.
+
+When old records are deleted, the anchor is signed again: it has the id up to which records were deleted, and the first
+block that remains.  So deleted records and blocks are distinguished from removed ones.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from hashlib import sha256
+from typing import Any, Final
+
+import attrs
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+FIRST: Final = bytes(32)
+"""The digest in place of that of the block before the first one."""
+
+LEAF_BYTES: Final = 40
+"""The length of a leaf."""
+
+_ID_BYTES: Final = 8
+# A signature for one purpose is not valid for the other.
+_BLOCK: Final = b"egressproxy audit block 1\0"
+_ANCHOR: Final = b"egressproxy audit anchor 1\0"
+_MAX_FINDINGS: Final = 100
+
+_encode = json.JSONEncoder(separators=(",", ":"), sort_keys=True).encode
+
+
+def leaf_of(record_id: int, document: Mapping[str, Any]) -> bytes:
+    """Return the leaf of a record.
+
+    @param record_id: its id, which is not negative.
+    @param document: its values, as JSON has them.
+    """
+    return record_id.to_bytes(_ID_BYTES, "big") + sha256(_encode(document).encode("ascii")).digest()
+
+
+@attrs.frozen
+class Block:
+    """A block of the chain.
+
+    @ivar number: its number; the first block has 1.
+    @ivar previous: the digest of the block before it.
+    @ivar first_seq: the C{seq} of its first record.
+    @ivar leaves: the leaves of its records, in the order of C{seq}, without gaps.
+    @ivar signature: the signature of its digest.
+    """
+
+    number: int
+    previous: bytes
+    first_seq: int
+    leaves: bytes
+    signature: bytes = b""
+
+    @property
+    def digest(self) -> bytes:
+        """The digest, which the next block contains."""
+        numbers = self.number.to_bytes(8, "big") + self.first_seq.to_bytes(8, "big")
+        return sha256(_BLOCK + numbers + self.previous + self.leaves).digest()
+
+    @property
+    def records(self) -> int:
+        """The number of its records."""
+        return len(self.leaves) // LEAF_BYTES
+
+    def leaf(self, index: int) -> bytes:
+        """Return one of the leaves."""
+        return self.leaves[index * LEAF_BYTES : (index + 1) * LEAF_BYTES]
+
+
+@attrs.frozen
+class Anchor:
+    """The beginning of the chain.
+
+    @ivar number: the number of the first block that remains.
+    @ivar previous: the digest of the block before it.
+    @ivar pruned_id: the id up to which records were deleted because of their age or the size of the store; -1: none.
+    @ivar begin_seq: the C{seq} of the first record that was signed.
+    @ivar signature: the signature.
+    """
+
+    number: int
+    previous: bytes
+    pruned_id: int
+    begin_seq: int
+    signature: bytes = b""
+
+    @property
+    def digest(self) -> bytes:
+        """The signed digest."""
+        numbers = b"".join(
+            value.to_bytes(8, "big", signed=True) for value in (self.number, self.pruned_id, self.begin_seq)
+        )
+        return sha256(_ANCHOR + numbers + self.previous).digest()
+
+
+class Signer:
+    """Signs blocks and anchors.
+
+    @param key: the private key.
+    """
+
+    def __init__(self, key: Ed25519PrivateKey) -> None:
+        self._key = key
+
+    def block(self, number: int, previous: bytes, first_seq: int, leaves: Iterable[bytes]) -> Block:
+        """Return a signed block."""
+        block = Block(number, previous, first_seq, b"".join(leaves))
+        return attrs.evolve(block, signature=self._key.sign(_BLOCK + block.digest))
+
+    def anchor(self, number: int, previous: bytes, pruned_id: int, begin_seq: int) -> Anchor:
+        """Return a signed anchor."""
+        anchor = Anchor(number, previous, pruned_id, begin_seq)
+        return attrs.evolve(anchor, signature=self._key.sign(_ANCHOR + anchor.digest))
+
+
+@attrs.frozen
+class Checkpoint:
+    """A block that existed: its number and its digest."""
+
+    number: int
+    digest: bytes
+
+    def __str__(self) -> str:
+        """Return the text that L{Checkpoint.parse} accepts."""
+        return f"{self.number}:{self.digest.hex()}"
+
+    @classmethod
+    def parse(cls, text: str) -> Checkpoint:
+        """Parse a checkpoint.
+
+        @raise ValueError: if it is invalid.
+        """
+        number, _, digest = text.strip().partition(":")
+        if not (number.isascii() and number.isdigit() and len(number) <= 18 and len(digest) == 64):
+            raise ValueError("write a checkpoint as the log has it: NUMBER:DIGEST")
+        return cls(int(number), bytes.fromhex(digest))
+
+
+@attrs.frozen
+class Stored:
+    """A stored record.
+
+    @ivar seq: its number in the order of writing.
+    @ivar leaf: its leaf, computed from its values now.
+    @ivar name: its request id, for findings.
+    """
+
+    seq: int
+    leaf: bytes
+    name: str
+
+
+@attrs.define
+class Verification:
+    """The result of a verification.
+
+    @ivar findings: the changes, removals and insertions; at most 100.
+    @ivar faults: the number of all findings.
+    @ivar verified: the number of records with the signed values.
+    @ivar pruned: the number of records of the chain that were deleted because of their age or the size of the store.
+    @ivar unsigned: the number of records from before the first signature.
+    @ivar last: the checkpoint of the last block.
+    """
+
+    findings: list[str] = attrs.field(factory=list)
+    faults: int = 0
+    verified: int = 0
+    pruned: int = 0
+    unsigned: int = 0
+    last: Checkpoint | None = None
+
+    def add(self, finding: str) -> None:
+        """Add a finding."""
+        self.faults += 1
+        if len(self.findings) < _MAX_FINDINGS:
+            self.findings.append(finding)
+
+
+def verify(
+    anchor: Anchor,
+    blocks: Iterable[Block],
+    records: Iterable[Stored],
+    *,
+    keys: Sequence[Ed25519PublicKey],
+    checkpoints: Sequence[Checkpoint] = (),
+) -> Verification:
+    """Compare stored records with their chain.
+
+    @param anchor: the anchor.
+    @param blocks: the blocks, in the order of their numbers.
+    @param records: all records, in the order of C{seq}.
+    @param keys: the public keys, of which one must have signed each block and the anchor.
+    @param checkpoints: blocks that existed earlier.
+    """
+    result = Verification()
+    if not _is_signed(_ANCHOR + anchor.digest, anchor.signature, keys):
+        result.add("the anchor of the chain is not signed by this key")
+    known = {checkpoint.number: checkpoint for checkpoint in checkpoints}
+    rest = _Records(records)
+    expected, previous = anchor.number, anchor.previous
+    for block in blocks:
+        if block.number != expected:
+            result.add(f"blocks are missing: {expected} to {block.number - 1}")
+        elif block.previous != previous:
+            result.add(f"block {block.number} does not follow the block before it")
+        digest = block.digest
+        if not _is_signed(_BLOCK + digest, block.signature, keys):
+            result.add(f"block {block.number} is not signed by this key")
+        checkpoint = known.pop(block.number, None)
+        if checkpoint is not None and checkpoint.digest != digest:
+            result.add(f"block {block.number} is not that of the checkpoint")
+        _compare(block, rest, anchor, result)
+        expected, previous = block.number + 1, digest
+        result.last = Checkpoint(block.number, digest)
+    for record in rest.before(None):
+        _extra(record, anchor, result)
+    for checkpoint in known.values():
+        if checkpoint.number >= expected:
+            result.add(f"the store ends before the checkpoint: blocks {expected} to {checkpoint.number} are missing")
+    return result
+
+
+class _Records:
+    """Records that are read in their order."""
+
+    def __init__(self, records: Iterable[Stored]) -> None:
+        self._records = iter(records)
+        self._next = next(self._records, None)
+
+    def before(self, seq: int | None) -> Iterator[Stored]:
+        """Yield the next records with a lower number; C{None}: all."""
+        while self._next is not None and (seq is None or self._next.seq < seq):
+            record, self._next = self._next, next(self._records, None)
+            yield record
+
+
+def _compare(block: Block, rest: _Records, anchor: Anchor, result: Verification) -> None:
+    """Compare the records of a block."""
+    for record in rest.before(block.first_seq):
+        _extra(record, anchor, result)
+    found: dict[int, Stored] = {}
+    for record in rest.before(block.first_seq + block.records):
+        if record.seq in found:
+            result.add(f"record {record.name} was inserted")
+        found.setdefault(record.seq, record)
+    for index in range(block.records):
+        leaf, stored = block.leaf(index), found.get(block.first_seq + index)
+        if stored is not None and stored.leaf == leaf:
+            result.verified += 1
+        elif stored is not None:
+            result.add(f"record {stored.name} was changed")
+        elif int.from_bytes(leaf[:_ID_BYTES], "big") <= anchor.pruned_id:
+            result.pruned += 1
+        else:
+            result.add(f"a record of block {block.number} was removed")
+
+
+def _extra(record: Stored, anchor: Anchor, result: Verification) -> None:
+    """Count a record that is in no block."""
+    if record.seq < anchor.begin_seq:
+        result.unsigned += 1
+    else:
+        result.add(f"record {record.name} was inserted, or written without a signature")
+
+
+def _is_signed(data: bytes, signature: bytes, keys: Sequence[Ed25519PublicKey]) -> bool:
+    for key in keys:
+        try:
+            key.verify(signature, data)
+        except InvalidSignature:
+            continue
+        return True
+    return False

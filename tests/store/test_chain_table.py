@@ -1,0 +1,156 @@
+"""Tests for L{egress.store.chain_table}, with real files."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any
+
+from egress.store.chain import Checkpoint, Signer, Verification
+from egress.store.interfaces import StoreError
+from egress.store.sqlite import SqliteStore, open_store, open_to_read
+from tests.store.search_cases import RECORDS, T0, record
+from tests.store.test_chain import KEY, OTHER
+from tests.store.test_sqlite import StoreTestCase
+
+
+class ChainTableTests(StoreTestCase):
+    """The chain of a store in a file."""
+
+    def open(self, signer: Signer | None = None) -> SqliteStore:
+        store = open_store(self.path, signer or Signer(KEY))
+        self.addCleanup(store.close)
+        return store
+
+    def verify(self, *checkpoints: Checkpoint, key: Any = KEY) -> Verification:
+        store = open_to_read(self.path)
+        try:
+            return store.verify([key.public_key()], checkpoints)
+        finally:
+            store.close()
+
+    def tamper(self, *statements: str) -> Verification:
+        """Change the file, and return the result of its verification."""
+        connection = sqlite3.connect(self.path)
+        try:
+            for statement in statements:
+                connection.execute(statement)
+            connection.commit()
+        finally:
+            connection.close()
+        return self.verify()
+
+    def test_all_fields(self) -> None:
+        """The records of each kind are verified, and each column of them."""
+        self.store.append(RECORDS)
+        found = self.verify()
+        self.assertEqual((found.findings, found.verified, found.pruned, found.unsigned), ([], len(RECORDS), 0, 0))
+        assert self.store.checkpoint is not None
+        self.assertEqual(found.last, self.store.checkpoint)
+        connection = sqlite3.connect(self.path)
+        self.addCleanup(connection.close)
+        names = [name for _, name, *_ in connection.execute("PRAGMA table_info(exchanges)")]
+        for name in names:
+            if name in ("seq", "phases", "request_headers", "response_headers"):
+                continue
+            connection.execute("SAVEPOINT before")
+            connection.execute(f"UPDATE exchanges SET {name} = 77 WHERE request_id = 'a'")
+            connection.commit()
+            with self.subTest(name):
+                self.assertEqual(len(self.verify().findings), 1)
+            self.restore(connection)
+        self.assertEqual(self.verify().findings, [])
+
+    def restore(self, connection: sqlite3.Connection) -> None:
+        """Store the first record again as it was."""
+        connection.execute("DELETE FROM exchanges WHERE seq = 1")
+        other = open_store(self.path.with_name("other"), Signer(KEY))
+        other.append(RECORDS)
+        other.close()
+        connection.execute("ATTACH ? AS other", (str(self.path.with_name("other")),))
+        connection.execute("INSERT INTO exchanges SELECT * FROM other.exchanges WHERE seq = 1")
+        connection.commit()
+        connection.execute("DETACH other")
+        for path in self.path.parent.glob("other*"):
+            path.unlink()
+
+    def test_tampering(self) -> None:
+        for number in range(3):
+            self.store.append([record(f"r{number}{index}", number * 10 + index) for index in range(3)])
+        before = self.store.checkpoint
+        assert before is not None
+        self.assertEqual(self.verify(before).findings, [])
+        changed = self.tamper("UPDATE exchanges SET verdict = 'deny' WHERE request_id = 'r01'")
+        self.assertEqual(changed.findings, ["record r01 was changed"])
+        removed = self.tamper("DELETE FROM exchanges WHERE request_id = 'r01'")
+        self.assertEqual(removed.findings, ["a record of block 1 was removed"])
+        inserted = self.tamper(
+            "CREATE TEMP TABLE copied AS SELECT * FROM exchanges WHERE request_id = 'r22'",
+            "UPDATE copied SET id = id + 1, seq = seq + 1, request_id = 'new'",
+            "INSERT INTO exchanges SELECT * FROM copied",
+        )
+        self.assertEqual(inserted.findings[1:], ["record new was inserted, or written without a signature"])
+        end = self.tamper(
+            "DELETE FROM exchanges WHERE seq > 6 OR request_id = 'r01'",
+            "DELETE FROM blocks WHERE number = 3",
+            "UPDATE last_seq SET seq = 6",
+        )
+        self.assertEqual(end.findings, ["a record of block 1 was removed"])
+        self.assertEqual(
+            self.verify(before).findings[1:],
+            ["the store ends before the checkpoint: blocks 3 to 3 are missing"],
+        )
+
+    def test_several_writers(self) -> None:
+        """Two processes extend one chain."""
+        other = self.open()
+        for number in range(3):
+            self.store.append([record(f"a{number}", number)])
+            other.append([record(f"b{number}", number)])
+        found = self.verify()
+        self.assertEqual((found.findings, found.verified), ([], 6))
+        self.assertEqual(found.last, other.checkpoint)
+
+    def test_retention(self) -> None:
+        """The deletion of old records is no tampering."""
+        for start in range(0, 2000, 500):
+            self.store.append([record(f"r{start + number}", start + number) for number in range(500)])
+        self.store.append([record("late", 10)])
+        before = self.store.checkpoint
+        assert before is not None
+        while self.store.prune(T0 + 1250, 1 << 40):
+            pass
+        found = self.verify(before)
+        self.assertEqual((found.findings, found.verified, found.pruned), ([], 750, 251))
+        self.store.append([record("new", 3000)])
+        self.assertEqual(self.verify(before).findings, [])
+        self.assertEqual(self.tamper("DELETE FROM exchanges WHERE request_id = 'r1300'").faults, 1)
+        while self.store.prune(T0 + 5000, 1 << 40):
+            pass
+        found = self.verify(before)
+        self.assertEqual((found.findings, found.verified, found.last), ([], 0, None))
+        self.store.append([record("again", 6000)])
+        found = self.verify(before)
+        self.assertEqual((found.findings, found.verified), ([], 1))
+
+    def test_signatures_begin_and_end(self) -> None:
+        """Records from before the first signature are counted; later ones without a signature are findings."""
+        unsigned = open_store(self.path)
+        self.addCleanup(unsigned.close)
+        unsigned.append([record("a")])
+        self.assertIsNone(unsigned.checkpoint)
+        self.assertIn("no signatures", str(self.assertRaises(StoreError, self.verify)))
+        self.store.append([record("b")])
+        self.assertEqual((self.verify().findings, self.verify().unsigned), ([], 1))
+        unsigned.append([record("c")])
+        self.assertEqual(self.verify().findings, ["record c was inserted, or written without a signature"])
+
+    def test_other_key(self) -> None:
+        self.store.append([record("a")])
+        self.assertEqual(self.verify(key=OTHER).faults, 2)
+
+    def test_failed_batch(self) -> None:
+        """A batch that is not stored adds no block."""
+        self.assertRaises(OverflowError, self.store.append, [record("a", bytes_sent=1 << 70)])
+        self.assertIsNone(self.store.checkpoint)
+        self.store.append([record("b")])
+        self.assertEqual((self.verify().findings, self.verify().verified), ([], 1))
