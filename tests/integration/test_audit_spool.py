@@ -173,6 +173,23 @@ class AuditSpoolTests(IntegrationTestCase):
         checked = self.egress("check", "--ca-dir", str(proxy.ca.parent), *self.allow_all())
         self.assertIn("accepts connections (", checked)
 
+    def test_full_spool(self) -> None:
+        """With --audit-failure deny, no request is forwarded while no record can be stored or wait."""
+        self.server.kill()
+        proxy = self.start("--workers", "1", "--audit-spool-size", "2k", "--audit-failure", "deny")
+        url = self.origins.http_url("/files/hello.txt")
+        statuses = []
+
+        def is_rejected() -> bool:
+            statuses.append(self.fetch(proxy, url)[0])
+            return statuses[-1] == 503
+
+        self.wait_until(is_rejected)
+        self.assertEqual(set(statuses[:-1]), {200})
+        self.server.start()
+        self.wait_until(lambda: not is_rejected())
+        self.assert_complete(proxy, len(statuses))
+
     def start_again(self, proxy: Proxy) -> Process:
         """Start a proxy with the same arguments, in the log of its own."""
         arguments = list(map(str, proxy.process.popen.args))  # type: ignore[arg-type]
