@@ -65,6 +65,14 @@ def is_foreign_read(sites: Sequence[bytes], destinations: Sequence[bytes]) -> bo
     return foreign and destinations[:1] != [b"document"]
 
 
+def is_foreign_link(sites: Sequence[bytes]) -> bool:
+    """Return whether a page of another site links to the page.
+
+    The browser then does not send a C{SameSite=Strict} cookie, so it can be signed in.
+    """
+    return list(sites) == [b"cross-site"]
+
+
 def is_own_form(token: str, given: Sequence[str]) -> bool:
     """Return whether a form has the token of its session."""
     return len(given) == 1 and hmac.compare_digest(given[0].encode("utf-8", "surrogatepass"), token.encode())

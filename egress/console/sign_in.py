@@ -50,17 +50,27 @@ class SignIn:
 
     def show(self, request: Request, status: HTTPStatus = HTTPStatus.OK, error: str = "") -> None:
         query = parse_query(request.uri)
+        next_page = next_path((query.get("next") or [""])[-1])
+        if next_page and security.is_foreign_link(values_of(request, "sec-fetch-site")):
+            self._continue(request, next_page)
+            return
         values = {
             "title": "Sign in",
             "error": error,
             "code": (query.get("code") or [""])[-1],
-            "next": next_path((query.get("next") or [""])[-1]),
+            "next": next_page,
             "has_tokens": self._sessions.has_tokens,
             "navigation": [],
             "role": None,
         }
         if not is_lost(request):
             finish(request, self._page(request, status, "sign_in.html", values))
+
+    def _continue(self, request: Request, path: str) -> None:
+        """Load a page again from a page of the console, so that the browser sends its cookie."""
+        request.responseHeaders.setRawHeaders("Refresh", [f"0; url={path}"])
+        values: dict[str, Any] = {"title": "Opening the page", "next": path, "navigation": [], "role": None}
+        finish(request, self._page(request, HTTPStatus.OK, "continue.html", values))
 
     def sign_in(self, request: Request) -> None:
         """Respond to the form of the page."""

@@ -37,6 +37,20 @@ class SignInTests(SynchronousTestCase):
             self.assertIn("HttpOnly; SameSite=Strict", response.field("set-cookie") or "")
             self.assertIn(words, browser.get("/console/live").text)
 
+    def test_link_from_another_site(self) -> None:
+        """The browser sends no cookie with it, so a page of the console loads the page again."""
+        foreign = [("Sec-Fetch-Site", "cross-site"), ("Sec-Fetch-Dest", "document")]
+        self.browser.sign_in(ADMIN)
+        for path, refresh in (
+            ("/console/live%3Fq%3D1", "0; url=/console/live?q=1"),
+            ("//evil.example/", None),
+            ("", None),
+        ):
+            response = self.browser.get(f"{SIGN_IN}?next={path}", fields=foreign)
+            self.assertEqual((response.status, response.field("refresh")), (200, refresh))
+        response = self.browser.get(f"{SIGN_IN}?next=/console/live", fields=[("Sec-Fetch-Site", "same-origin")])
+        self.assertEqual(response.field("refresh"), None)
+
     def test_wrong_token(self) -> None:
         """The response to a wrong token is late, and shows a reason; the browser is not signed in."""
         for token in ("", ADMIN[:-1], ADMIN + "x", "é\x00"):

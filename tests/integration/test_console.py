@@ -235,6 +235,7 @@ class Evil(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         body = f"""<!doctype html><title>evil</title>
+<a href="{self.target}/console/requests/linked?from=chat">a link in a message</a>
 <form method="post" action="{self.target}/console/sign-out"><input name="csrf" value="x"></form>
 <iframe src="{self.target}/console/live"></iframe>
 <script>
@@ -267,14 +268,36 @@ globalThis.done = (async () => {{
 class AttackTests(ConsoleTestCase):
     """Pages of other origins, forged hosts, viewers, and forms without a token change nothing."""
 
-    def test_other_origin(self) -> None:
-        self.start(*ONE_PROCESS)
+    def other_origin(self) -> int:
+        """Serve the page of another origin; return its port."""
         Evil.target = self.origin
         server = ThreadingHTTPServer(("127.0.0.1", 0), Evil)
         self.addCleanup(server.server_close)
         self.addCleanup(server.shutdown)
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        evil = f"http://127.0.0.1:{server.server_address[1]}/"
+        return int(server.server_address[1])
+
+    def test_link_from_another_site(self) -> None:
+        """A link in a notification opens its page: in a browser that is signed in, and after a sign-in."""
+        self.start(*ONE_PROCESS)
+        self.insert(old_record("linked", 60))
+        message = f"http://localhost:{self.other_origin()}/"
+        linked = f"{self.origin}/console/requests/linked?from=chat"
+        browser = chromium()
+        browser.open(self.origin, viewport=WINDOW)
+        browser.page("goto", message)
+        browser.page("click", "text=a link in a message")
+        browser.page("fill", "#token", VIEWER)
+        browser.page("click", "main button")
+        browser.page("waitForURL", linked)
+        browser.page("goto", message)
+        browser.page("click", "text=a link in a message")
+        browser.page("waitForURL", linked)
+        self.assertIn("https://api.example/v1/items?page=2", browser.text())
+
+    def test_other_origin(self) -> None:
+        self.start(*ONE_PROCESS)
+        evil = f"http://127.0.0.1:{self.other_origin()}/"
         browser = chromium()
         browser.open(self.origin, viewport=WINDOW)
         browser.sign_in(ADMIN)
