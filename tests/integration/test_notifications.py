@@ -241,7 +241,9 @@ class EventTests(NotificationsTestCase):
         # The second one is about the request that the approver denied.
         _, _, other = self.got("denial.first", number=3)
         self.assertEqual(other["data"]["host"], f"localhost:{self.origins.http}")
-        self.assertEqual(self.receiver.attempts[before:], [other["id"]] * 2)
+        attempts = self.receiver.attempts[before:]
+        self.assertEqual(set(attempts), {other["id"]})
+        self.assertGreaterEqual(len(attempts), 2)
 
     def stop(self, proxy: Proxy) -> None:
         """What happens just before the end is still sent."""
