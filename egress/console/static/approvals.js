@@ -10,12 +10,19 @@
   let waiting = false;
 
   const load = async () => {
-    const response = await fetch(location.pathname, { credentials: "same-origin" });
+    let response, text;
+    try {
+      response = await fetch(location.pathname, { credentials: "same-origin" });
+      text = await response.text();
+    } catch {
+      // The person leaves the page, or the proxy restarts: the stream then connects again.
+      return;
+    }
     if (!response.ok || response.redirected) {
       location.reload();
       return;
     }
-    const page = new DOMParser().parseFromString(await response.text(), "text/html");
+    const page = new DOMParser().parseFromString(text, "text/html");
     document.title = page.title;
     const count = document.querySelector("nav a[aria-current]");
     const newCount = page.querySelector("nav a[aria-current]");
