@@ -4,18 +4,44 @@ from __future__ import annotations
 
 import re
 from http import HTTPStatus
+from random import Random
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
+from egress.admin.api import MAX_CONNECTIONS
 from egress.config.model import ProxyConfig
 from egress.console.forms import MAX_FORM
 from egress.console.page import Download, Html, Page, Redirect, Refused, Route
 from egress.console.sessions import IDLE_SECONDS
-from tests.console.browser import ADMIN, COOKIE, HOST, ORIGIN, VIEWER, ConsoleBrowser
+from tests.console.browser import ADMIN, COOKIE, HOST, ORIGIN, VIEWER, ConsoleBrowser, record
 
 OWN = ("Origin", ORIGIN)
+JUNK = (
+    *(
+        "%00",
+        "..",
+        "%2f",
+        "%ff",
+        "%27%22%3Cx%3E",
+        "%C3%28",
+        "a" * 300,
+        "%F0%9F%98%80",
+        "-",
+        "1e999",
+        "9" * 40,
+        "host:",
+        "%5C",
+    ),
+    *(
+        "until:9999-99-99",
+        "2027-01-15T08:00:00.000Z~x",
+        "0001-01-01T00:00:00%2B23:59~",
+        "since:0001-01-01",
+        "%ED%A0%80",
+    ),
+)
 FORM = ("Content-Type", "application/x-www-form-urlencoded")
 
 
@@ -336,3 +362,48 @@ class AttackTests(SiteTestCase):
             for response in (self.browser.get(path), self.browser.get(path, cookies={})):
                 self.assertEqual(set(response.fields) & {"x-evil", "set-cookie"}, set())
                 self.assertNotIn("\n", response.field("location") or "")
+
+
+class LimitTests(SiteTestCase):
+    """The limits of the admin API apply to the console."""
+
+    def test_slow_form(self) -> None:
+        """A client that does not finish its form is disconnected."""
+        self.browser.sign_in()
+        head = (
+            f"POST /console/things/one HTTP/1.1\r\nHost: {HOST}\r\nCookie: {COOKIE}={self.browser.cookies[COOKIE]}\r\n"
+        )
+        transport = self.browser.send(f"{head}Content-Length: 100\r\n\r\ncsrf=".encode())
+        self.browser.clock.advance(9)
+        self.assertTrue(transport.connected)
+        self.browser.clock.advance(2)
+        self.browser.clock.advance(30)
+        self.assertFalse(transport.connected)
+        self.assertEqual(self.things.changes, [])
+
+    def test_connections(self) -> None:
+        """Connections without a session make room for others."""
+        idle = [self.browser.send(b"") for _ in range(80)]
+        self.assertLessEqual(len(self.browser.site.channels), MAX_CONNECTIONS)
+        self.assertEqual(self.browser.get("/console/sign-in").status, 200)
+        self.assertFalse(idle[0].connected)
+
+    def test_random_requests(self) -> None:
+        """No input causes a failure, on any page."""
+        random = Random(14)
+        browser = ConsoleBrowser([record()])
+        browser.sign_in()
+        browser.backend.results.update(revoke=False, answer={"resolved": 0, "grant": None})
+        names = ("q", "before", "after", "since", "id", "answer", "for", "reason", "code", "next")
+        for _ in range(400):
+            path = random.choice(("/console/live", "/console/live/events", "/console/requests/", "/console/approvals/"))
+            path += "".join(random.choice(JUNK) for _ in range(random.randrange(2)))
+            pairs = [f"{random.choice(names)}={random.choice(JUNK)}" for _ in range(random.randrange(4))]
+            with self.subTest((path, pairs)):
+                target = f"{path}?{'&'.join(pairs)}"
+                form = {random.choice(names): random.choice(JUNK)}
+                response = browser.get(target) if random.random() < 0.7 else browser.post(target, form)
+                self.assertLess(response.status, 500, response.body)
+            for channel in [*browser.site.channels]:
+                channel.abort()
+        self.assertEqual(self.flushLoggedErrors(), [])

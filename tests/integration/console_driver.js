@@ -18,7 +18,7 @@ const commands = {
     browser ??= await chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"] });
     await context?.close();
     context = await browser.newContext(options);
-    context.setDefaultTimeout(10000);
+    context.setDefaultTimeout(20000);
     page = await context.newPage();
     problems = [];
     page.on("pageerror", (error) => problems.push(String(error)));
@@ -28,7 +28,7 @@ const commands = {
   },
   // Wait until an expression is true.  Playwright's waitForFunction() needs eval(), which the console forbids.
   async until(expression) {
-    for (const end = Date.now() + 10000; Date.now() < end; await new Promise((done) => setTimeout(done, 20))) {
+    for (const end = Date.now() + 20000; Date.now() < end; await new Promise((done) => setTimeout(done, 20))) {
       if (await page.evaluate(expression)) return;
     }
     throw new Error(`waited in vain: ${expression}\n${await page.innerText("main")}`);
