@@ -27,6 +27,9 @@ class SecretsTests(SynchronousTestCase):
         self.assertTrue(all(path.startswith(str(self.directory)) for path in found))
         others = secret_files(ProxyConfig(ca_dir=self.directory, secrets=self.secrets))
         self.assertEqual(others, [*found, str(self.secrets), str(self.token)])
+        key = self.directory / "audit.key"
+        signing = ProxyConfig(ca_dir=self.directory, audit_store="sqlite:a.db", audit_signing_key=key)
+        self.assertEqual(secret_files(signing), [*found, str(key)])
 
     def test_variables(self) -> None:
         environ = {
