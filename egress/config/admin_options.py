@@ -35,9 +35,9 @@ ADMIN_OPTIONS: Final[tuple[Option, ...]] = (
         name="admin",
         group="Operation",
         metavar="ENDPOINT",
-        help="The admin API, for egress approvals and egress explain, and the web console. unix:PATH is created with "
-        "mode 0600 unless :mode= sets another mode. tcp:PORT is on a loopback address, and needs --admin-token-file. "
-        "Everyone with access to it can allow requests.",
+        help="The admin API, for egress approvals and egress explain, and the web console. A UNIX socket, unix:PATH, "
+        "is created with mode 0600 unless :mode= sets another mode. A port, tcp:PORT, is on a loopback address, and "
+        "needs --admin-token-file. Everyone with access can allow requests.",
         default="none",
         fields=("admin",),
         parse=admin,
