@@ -18,15 +18,15 @@ def is_known_host(values: Sequence[bytes], names: Sequence[str] = ()) -> bool:
     rebinding); its requests have that name.  The port is not compared: C{ssh -L} can change it.
 
     @param values: the values of the field.
-    @param names: the configured names, in lower case.
+    @param names: the configured names and addresses, in their normal form (L{egress.model.authority.normalize_host}).
     """
     if len(values) != 1:
         return False
     match = _HOST.fullmatch(values[0].decode("latin-1"))
     if match is None:
         return False
-    host = match[1].lower().rstrip(".")
-    address = parse_ip(host.strip("[]"))
-    if address is not None and address.is_loopback:
-        return True
+    host = match[1].lower().rstrip(".").strip("[]")
+    address = parse_ip(host)
+    if address is not None:
+        return address.is_loopback or str(address) in names
     return host == "localhost" or host.endswith(".localhost") or host in names

@@ -360,7 +360,8 @@ def _path_row(host: str, found: Destination, now: float) -> Row:
     if found.method:
         conditions.append(("method", found.method))
     row = _row(found, now, tuple(conditions))
-    return attrs.evolve(row, name=found.path or "(tunnel)", path=live_link(*conditions))
+    other = "(tunnel)" if found.method == "CONNECT" else "(no path)"
+    return attrs.evolve(row, name=found.path or other, path=live_link(*conditions))
 
 
 def _sum(one: Destination, other: Destination) -> Destination:

@@ -150,8 +150,9 @@ def host_pattern(value: object) -> str:
 
 def host_name(value: object) -> str:
     """Accept a host name or an address without a port, and return it in lower case."""
+    text = string(value)
     try:
-        return normalize_host(string(value).strip("[]"))
+        return normalize_host(f"[{text}]" if ":" in text and not text.startswith("[") else text)
     except InvalidTarget as error:
         raise BadValue(f"write a host without a port, as in proxy.example: {error.reason}") from error
 

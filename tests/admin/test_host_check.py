@@ -11,6 +11,7 @@ class HostTests(SynchronousTestCase):
     """DNS rebinding uses a name of another site."""
 
     def test_hosts(self) -> None:
+        names = ["proxy.example", "2001:db8::5", "192.0.2.5"]
         for value, expected in (
             ("localhost", True),
             ("LOCALHOST:80", True),
@@ -27,6 +28,10 @@ class HostTests(SynchronousTestCase):
             ("10.0.0.1", False),
             ("0.0.0.0", False),
             ("[::]", False),
+            ("[2001:DB8:0::5]:9099", True),
+            ("[2001:db8::6]", False),
+            ("192.0.2.5", True),
+            ("192.0.2.6", False),
             ("", False),
             ("localhost:", False),
             ("localhost:x", False),
@@ -36,7 +41,7 @@ class HostTests(SynchronousTestCase):
             ("\xff", False),
         ):
             with self.subTest(value):
-                self.assertIs(is_known_host([value.encode("latin-1")], ["proxy.example"]), expected)
+                self.assertIs(is_known_host([value.encode("latin-1")], names), expected)
 
     def test_number(self) -> None:
         self.assertFalse(is_known_host([]))

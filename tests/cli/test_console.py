@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -67,6 +68,7 @@ class ConsoleCommandTests(SynchronousTestCase):
         self.assertNotIn("ssh", out)
 
     def test_invalid_urls(self) -> None:
+        self.patch(sys, "stderr", io.StringIO())
         for text in ("localhost:9099", "http://", "http://a/b", "http://u@a", "file:///a"):
             with self.subTest(text):
                 error = self.assertRaises(SystemExit, self.run_console, "--url", text, api=FakeApi(TCP))

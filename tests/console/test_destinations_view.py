@@ -169,17 +169,19 @@ class PathTests(SynchronousTestCase):
             attrs.evolve(one, path="/users/2", last=NOW - 5, bytes_sent=500),
             attrs.evolve(one, path="/users/2", method="POST", records=3),
             attrs.evolve(one, path="", method="CONNECT", records=1),
+            # A request that could not be parsed.
+            attrs.evolve(one, path="", method="", records=1),
         )
         self.assertEqual(
             [(row.method, row.name, row.requests) for row in found.rows],
-            [("GET", "/users/*", "4"), ("POST", "/users/*", "3"), ("CONNECT", "(tunnel)", "1")],
+            [("GET", "/users/*", "4"), ("POST", "/users/*", "3"), ("", "(no path)", "1"), ("CONNECT", "(tunnel)", "1")],
         )
         first = found.rows[0]
         self.assertEqual(
             (first.denied, first.sent, first.last_ago, first.median), ("60", "2.0 kB", "5.0 s ago", "100 ms")
         )
         self.assertEqual(parse_qs(urlsplit(first.path).query)["q"], ["host:api.example path:/users/* method:GET"])
-        self.assertEqual(parse_qs(urlsplit(found.rows[2].path).query)["q"], ["host:api.example method:CONNECT"])
+        self.assertEqual(parse_qs(urlsplit(found.rows[3].path).query)["q"], ["host:api.example method:CONNECT"])
         self.assertTrue(found.limited)
 
     def test_many(self) -> None:

@@ -100,6 +100,8 @@ class ContentTests(SynchronousTestCase):
             with self.subTest(body=body):
                 self.assertIsNone(preview(body, headers)["content"]["text"])
         self.assertEqual(preview(b"text", (("Content-Encoding", "identity"),))["content"]["text"], "text")
+        # The shown part ends in bytes that no character begins with.
+        self.assertIsNone(preview(b"\xff" * 40000)["content"]["text"])
 
     def test_long(self) -> None:
         """A part of the content is shown, up to a whole character."""

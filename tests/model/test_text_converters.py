@@ -36,6 +36,9 @@ class TextTests(SynchronousTestCase):
             (setting_text.bypass, "*", Bypass(everything=True)),
             (setting_text.bypass, ["a.test", "b.test"], Bypass.parse("a.test,b.test")),
             (setting_text.host_pattern, "*.a.test:1", "*.a.test:1"),
+            (setting_text.host_name, "Proxy.A.test", "proxy.a.test"),
+            (setting_text.host_name, "[::1]", "::1"),
+            (setting_text.host_name, "2001:DB8:0::5", "2001:db8::5"),
             (setting_text.name_constraint, ".A.test", "a.test"),
             (setting_text.audit_store, "sqlite:a.db", "sqlite:a.db"),
             (setting_text.name_constraint, "10.0.0.0/8", ip_network("10.0.0.0/8")),
@@ -62,6 +65,7 @@ class TextTests(SynchronousTestCase):
             (setting_text.upgrade_protocol, ("", "a b", "websocket", "h2c", 5, None)),
             (setting_text.bypass, ("10.0.0.0/99", 5, None, [5], {"a.test"})),
             (setting_text.host_pattern, ("*", "a b", 5)),
+            (setting_text.host_name, ("", "a b", "a.test:8080", "https://a.test", 5, None)),
             (setting_text.audit_store, ("", "a.db", "sqlite:", "mysql://a.test", 5, None)),
             (setting_text.name_constraint, ("a b", "10.0.0.1/8", 5, None)),
         )
