@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any, Final
 
+from egress.model.phases import durations
 from egress.model.record import ExchangeRecord
 from egress.model.redact import redact_url
-from egress.observability.audit_log import written_time
+from egress.observability.audit_log import milliseconds, written_time
 from egress.store.columns import COLUMNS, INSERTED, SELECTED
 
 _URL: Final = re.compile(
@@ -35,22 +36,9 @@ def host_and_path(url: str) -> tuple[str, str]:
     return match[1].strip("[]").lower().rstrip("."), match[2]
 
 
-def _milliseconds(seconds: float) -> float:
-    return round(seconds * 1000, 3)
-
-
 def _phases(record: ExchangeRecord) -> str:
-    """Return the phases as JSON (L{egress.model.phases.durations}), in half the time of an encoder."""
-    marks = record.phases
-    if not marks:
-        return "[]"
-    ends = [since for _, since in marks]
-    ends.append(ends[0] + record.duration)
-    # The names need no quoting.
-    found = [
-        f'["{name}",{(until - since) * 1000 if until > since else 0.0:.3f}]'
-        for (name, since), until in zip(marks, ends[1:], strict=True)
-    ]
+    """Return the phases of an audit line as JSON, in half the time of an encoder: the names need no quoting."""
+    found = [f'["{name}",{milliseconds(each)}]' for name, each in durations(record.phases, record.duration)]
     return f"[{','.join(found)}]"
 
 
@@ -79,13 +67,13 @@ def row_of(record: ExchangeRecord) -> tuple[Any, ...]:
         record.decided_by,
         record.rule_id,
         record.source,
-        None if seconds is None else _milliseconds(seconds),
+        None if seconds is None else milliseconds(seconds),
         record.address,
         record.upstream,
         record.status,
         record.bytes_sent,
         record.bytes_received,
-        _milliseconds(record.duration),
+        milliseconds(record.duration),
         _phases(record),
         None if record.request_headers is None else _encode(record.request_headers),
         None if record.response_headers is None else _encode(record.response_headers),
