@@ -1,4 +1,4 @@
-"""The web console in Chromium, and what nobody can do with it from outside."""
+"""The web console in Chromium, and the attacks on it that fail."""
 
 from __future__ import annotations
 

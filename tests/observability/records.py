@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
 
 from egress.model.decision import ClientIdentity
@@ -33,6 +35,32 @@ ALLOWED = ExchangeRecord(
     response_headers=None,
     trace=None,
 )
+
+ALLOWED_FIELDS: dict[str, Any] = {
+    "client": "127.0.0.1:52314",
+    "identity": "runner-7",
+    "stage": "request",
+    "method": "POST",
+    "url": "https://api.example.com/v1/items?page=2&token=REDACTED",
+    "verdict": "allow",
+    "outcome": "forwarded",
+    "reason": "writes to the items are allowed",
+    "observed": None,
+    "decidedBy": "authz.example",
+    "ruleId": "items-write",
+    "source": None,
+    "decisionMs": 12.346,
+    "address": "192.0.2.9",
+    "upstream": None,
+    "status": 201,
+    "bytesSent": 12,
+    "bytesReceived": 345,
+    "durationMs": 100.0,
+    "phases": [["request", 1.0], ["decision", 12.5], ["reused", 0.0], ["wait", 76.5], ["receive", 10.0]],
+    "requestHeaders": None,
+    "responseHeaders": None,
+}
+"""The fields of its audit line, without its time and its id."""
 
 REFUSED = attrs.evolve(
     ALLOWED,

@@ -12,7 +12,7 @@ from egress.model.record import ExchangeRecord
 from egress.observability.audit_log import written_time
 from egress.store.filter_language import parse_filter
 from egress.store.interfaces import IAuditStore
-from tests.observability.records import ALLOWED, REFUSED
+from tests.observability.records import ALLOWED, ALLOWED_FIELDS, REFUSED
 
 T0 = 1_700_000_000.0
 
@@ -148,28 +148,7 @@ class SearchCases:
             {
                 "time": "2023-11-14T22:13:21.000Z",
                 "requestId": "a",
-                "client": "127.0.0.1:52314",
-                "identity": "runner-7",
-                "stage": "request",
-                "method": "POST",
-                "url": "https://api.example.com/v1/items?page=2&token=REDACTED",
-                "verdict": "allow",
-                "outcome": "forwarded",
-                "reason": "writes to the items are allowed",
-                "observed": None,
-                "decidedBy": "authz.example",
-                "ruleId": "items-write",
-                "source": None,
-                "decisionMs": 12.346,
-                "address": "192.0.2.9",
-                "upstream": None,
-                "status": 201,
-                "bytesSent": 12,
-                "bytesReceived": 345,
-                "durationMs": 100.0,
-                "phases": [["request", 1.0], ["decision", 12.5], ["reused", 0.0], ["wait", 76.5], ["receive", 10.0]],
-                "requestHeaders": None,
-                "responseHeaders": None,
+                **ALLOWED_FIELDS,
             },
         )
         self.case.assertEqual(self.ids("hunter2"), [])
