@@ -33,6 +33,14 @@ class ListeningService(Service):
         raise AssertionError("there was no SIGHUP")
 
 
+class IgnoredStops:
+    """Stop signals without handlers in this process."""
+
+    def __init__(self, reactor: object) -> None:
+        self.aborts: list[object] = []
+        self.began = self.aborts.append
+
+
 class Cases:
     """Prevents trial from running the cases themselves."""
 
@@ -56,6 +64,7 @@ class Cases:
             self.interruptible: list[Callable[[], object]] = []
             self.reloads: list[partial[Deferred[None]]] = []
             self.patch(plugin, "end_when_interrupted", lambda reactor, tidy: self.interruptible.append(tidy))
+            self.patch(plugin, "StopSignals", IgnoredStops)
             self.patch(plugin, "reload_on_sighup", lambda reactor, reload: self.reloads.append(reload))
             self.patch(self.tap, self.service_name, self.make)
 

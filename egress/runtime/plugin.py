@@ -18,7 +18,7 @@ from egress.runtime.program import Listening, Program
 from egress.runtime.react import run
 from egress.runtime.rlimits import raise_limit
 from egress.runtime.service_manager import ServiceManager
-from egress.runtime.signals import abort_on_next_signal, end_when_interrupted, reload_on_sighup
+from egress.runtime.signals import StopSignals, end_when_interrupted, reload_on_sighup
 from egress.runtime.startup import HasMetrics, start_fault
 from egress.runtime.terminal import Terminal
 from egress.runtime.twistd_options import CommandLine, exit_with
@@ -113,5 +113,5 @@ def make_program(
         observer=observer,
         started=lambda: started(service),
         manager=manager,
-        stopping=partial(abort_on_next_signal, reactor),
+        stopping=StopSignals(reactor).began,
     )

@@ -49,7 +49,7 @@ class Program(MultiService):
     @param started: is called when it listens, after the message.
     @param observer: the observer of the log; C{None}: that of C{twistd}.
     @param manager: the service manager, which learns that the program listens or stops.
-    @param stopping: is called when the stop begins, with a function that ends the wait for connections.
+    @param stopping: is called once the stop has begun, with a function that ends the wait for connections.
     """
 
     def __init__(
@@ -105,8 +105,9 @@ class Program(MultiService):
     def stopService(self) -> Deferred[None]:
         """Report the stop, and stop the service."""
         self._manager.stopping()
-        self._stopping(self._service.abort)
         stopping: Deferred[None] = super().stopService()  # type: ignore[no-untyped-call]
+        # Last, because it aborts the wait immediately if a second signal has arrived already.
+        self._stopping(self._service.abort)
         return stopping
 
     def _failed(self, failure: Failure) -> None:

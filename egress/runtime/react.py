@@ -11,6 +11,7 @@ from twisted.internet.error import ReactorNotRunning
 from twisted.python.failure import Failure
 
 from egress.runtime.global_reactor import global_reactor
+from egress.runtime.signals import StopSignals
 
 T = TypeVar("T")
 
@@ -22,6 +23,8 @@ def run(start: Callable[[Any], Deferred[T]]) -> T:
     @raise Exception: the failure of the result; C{KeyboardInterrupt} when the reactor is stopped first.
     """
     reactor = global_reactor()
+    # The stop cancels the result and has no wait, so further signals have no effect.
+    StopSignals(reactor)
     results: list[Any] = []
 
     def begin() -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Final
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -89,20 +90,50 @@ def end_when_interrupted(reactor: Any, tidy: Callable[[], object]) -> None:
     reactor.addSystemEventTrigger("after", "startup", hand_over)
 
 
-def abort_on_next_signal(reactor: Any, abort: Callable[[], object]) -> None:
-    """Let the next SIGINT or SIGTERM end a shutdown that waits for clients.
+class StopSignals:
+    """Lets the first SIGINT or SIGTERM stop a reactor, and each later one end the wait of that stop.
 
-    The handlers of a reactor would stop it again, which is an error.
+    The handlers of a reactor would stop it twice, which is an error. It occurs even if the second signal arrives before
+    the reactor processes the first one.
 
-    @param reactor: an C{IReactorFromThreads}, which is stopping.
-    @param abort: is called for each signal; the shutdown continues immediately.
+    @param reactor: a C{twisted.internet.base.ReactorBase}, which does not run yet.
     """
 
-    def received(number: int, frame: object) -> None:
-        reactor.callFromThread(abort)
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self._stopping = self._again = False
+        self._abort: Callable[[], object] | None = None
+        # The reactor installs its handlers when it starts.
+        reactor.addSystemEventTrigger("after", "startup", self._take_over)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, received)
+    def _take_over(self) -> None:
+        reactor = self._reactor
+        for number, stop in ((signal.SIGINT, reactor.sigInt), (signal.SIGTERM, reactor.sigTerm)):
+            # Not if the signal is ignored, or if the program has its own handler.
+            if signal.getsignal(number) == stop:
+                signal.signal(number, partial(self._received, stop))
+
+    def _received(self, stop: Callable[[int, object], object], number: int, frame: object) -> None:
+        # A signal can arrive at any point of the program.
+        if self._stopping:
+            self._reactor.callFromThread(self._end_wait)
+        else:
+            self._stopping = True
+            stop(number, frame)
+
+    def _end_wait(self) -> None:
+        self._again = True
+        if self._abort is not None:
+            self._abort()
+
+    def began(self, abort: Callable[[], object]) -> None:
+        """Note that the stop has begun.
+
+        @param abort: ends the wait of the stop. It is called for each further signal.
+        """
+        self._stopping, self._abort = True, abort
+        if self._again:
+            abort()
 
 
 @contextmanager

@@ -220,6 +220,19 @@ class StopTests(IntegrationTestCase):
                     self.assertNotEqual((client.returncode, errors), (0, ""))
                     self.assertEqual(proxy.process.popen.wait(10), -number)
 
+    def test_both_signals_in_one_turn(self) -> None:
+        """The second one arrives before the reactor processes the first one."""
+        for options in ((), ("--workers", "2")):
+            with self.subTest(options=options):
+                proxy = self.start_proxy(*self.allow_all(), *options)
+                client, _ = self.held_download(proxy)
+                popen = proxy.process.popen
+                # A stopped process receives both when it continues.
+                for number in (signal.SIGSTOP, signal.SIGTERM, signal.SIGINT, signal.SIGCONT):
+                    popen.send_signal(number)
+                client.communicate(timeout=20)
+                self.assertIn(popen.wait(10), (-signal.SIGTERM, -signal.SIGINT))
+
     def test_a_download_is_finished(self) -> None:
         proxy = self.start_proxy(*self.allow_all())
         client, output = self.held_download(proxy)

@@ -24,7 +24,7 @@ from egress.model.log_format import LogFormat, LogThreshold
 from egress.runtime import plugin
 from egress.runtime.plugin import make_program
 from egress.runtime.twistd_options import CommandLine
-from tests.tap import ListeningService
+from tests.tap import IgnoredStops, ListeningService
 
 ADDRESS = IPv4Address("TCP", "127.0.0.1", 8080)
 
@@ -53,6 +53,7 @@ class MakeProgramTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.patch(plugin, "end_when_interrupted", lambda reactor, tidy: None)
+        self.patch(plugin, "StopSignals", IgnoredStops)
         self.patch(plugin, "reload_on_sighup", lambda reactor, reload: self.reloads.append(reload))
         self.patch(os, "environ", {"EXAMPLE": "1"})
         self.reloads: list[Any] = []

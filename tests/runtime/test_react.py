@@ -16,6 +16,7 @@ class RunTests(SynchronousTestCase):
 
     def run_python(self, body: str) -> str:
         code = (
+            "import os, signal\n"
             "from twisted.internet.defer import Deferred, fail, succeed\n"
             "from twisted.internet.task import deferLater\n"
             "from egress.runtime.react import run\n"
@@ -38,4 +39,10 @@ class RunTests(SynchronousTestCase):
     def test_interrupted(self) -> None:
         """Ctrl-C cancels it."""
         body = "lambda reactor: (reactor.callLater(0, reactor.sigInt, 2), Deferred())[1]"
+        self.assertEqual(self.run_python(body), "KeyboardInterrupt")
+
+    def test_interrupted_twice(self) -> None:
+        """A terminal and a parent process both send the signal."""
+        kill = "os.kill(os.getpid(), signal.SIGINT)"
+        body = f"lambda reactor: (reactor.callLater(0, lambda: [{kill}, {kill}]), Deferred())[1]"
         self.assertEqual(self.run_python(body), "KeyboardInterrupt")

@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from egress.config.model import ConfigError
 from egress.runtime import signals
 from egress.runtime.signals import (
-    abort_on_next_signal,
+    StopSignals,
     end_when_interrupted,
     forwarded_signals,
     in_foreground,
@@ -50,21 +50,78 @@ class HangupTests(SynchronousTestCase):
         self.assertEqual(done, ["read"])
 
 
-class NextSignalTests(SynchronousTestCase):
-    """A signal during a shutdown ends the wait."""
+class _StoppedReactor(_Reactor):
+    """A reactor with signal handlers, which cannot be stopped twice."""
 
-    def test_signals(self) -> None:
-        reactor = _Reactor()
-        aborted: list[str] = []
+    stops = 0
+
+    def sigInt(self, number: int, frame: object) -> None:
+        self.callFromThread(self.stop)
+
+    sigTerm = sigInt
+
+    def stop(self) -> None:
+        self.stops += 1
+
+    def begin(self) -> None:
+        """Start, after the handlers of the reactor are installed."""
+        ((call, arguments, _),) = self.triggers["after"]["startup"]
+        call(*arguments)
+
+    def turn(self) -> None:
+        calls, self.from_threads = self.from_threads, []
+        for call in calls:
+            call()
+
+
+class StopSignalTests(SynchronousTestCase):
+    """The first signal stops the reactor, and each later one ends the wait."""
+
+    def setUp(self) -> None:
+        self.reactor = reactor = _StoppedReactor()
+        self.aborted: list[str] = []
         for number in (signal.SIGINT, signal.SIGTERM):
             self.addCleanup(signal.signal, number, signal.getsignal(number))
-        abort_on_next_signal(reactor, lambda: aborted.append("aborted"))
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGTERM):
+        self.stops = StopSignals(reactor)
+        signal.signal(signal.SIGINT, reactor.sigInt)
+        signal.signal(signal.SIGTERM, reactor.sigTerm)
+
+    def abort(self) -> None:
+        self.aborted.append("aborted")
+
+    def test_one_after_the_other(self) -> None:
+        self.reactor.begin()
+        signal.raise_signal(signal.SIGTERM)
+        self.assertEqual(self.reactor.stops, 0)
+        self.reactor.turn()
+        self.stops.began(self.abort)
+        self.assertEqual((self.reactor.stops, self.aborted), (1, []))
+        for number in (signal.SIGINT, signal.SIGTERM):
             signal.raise_signal(number)
-        self.assertEqual(aborted, [])
-        for call in reactor.from_threads:
-            call()
-        self.assertEqual(aborted, ["aborted"] * 3)
+        self.assertEqual(self.aborted, [])
+        self.reactor.turn()
+        self.assertEqual((self.reactor.stops, self.aborted), (1, ["aborted"] * 2))
+
+    def test_both_before_the_stop(self) -> None:
+        self.reactor.begin()
+        for number in (signal.SIGINT, signal.SIGINT):
+            signal.raise_signal(number)
+        self.reactor.turn()
+        self.assertEqual((self.reactor.stops, self.aborted), (1, []), "there is no wait yet")
+        self.stops.began(self.abort)
+        self.assertEqual((self.reactor.stops, self.aborted), (1, ["aborted"]))
+
+    def test_stopped_without_a_signal(self) -> None:
+        self.reactor.begin()
+        self.stops.began(self.abort)
+        signal.raise_signal(signal.SIGINT)
+        self.reactor.turn()
+        self.assertEqual((self.reactor.stops, self.aborted), (0, ["aborted"]))
+
+    def test_other_handlers_are_preserved(self) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        self.reactor.begin()
+        self.assertIs(signal.getsignal(signal.SIGINT), signal.SIG_IGN)
 
 
 class ReadAnewTests(SynchronousTestCase):
