@@ -26,6 +26,10 @@ from egress.authz.protocols.validate import decode_response, headers_value
 from egress.authz.protocols.validate import encode_request as encode_authz_request
 from egress.authz.protocols.validate_server import InvalidRequest, decode_request
 from egress.config.admin_endpoint import AdminEndpoint, InvalidAdmin
+from egress.grpc.call import call_of, may_be_call
+from egress.grpc.framing import FrameReader, MalformedFrame, TextDecoder
+from egress.grpc.status import decode_message, encode_message
+from egress.grpc.timeout import parse_timeout
 from egress.http.body import ChunkedBody, MalformedBody, encode_chunk
 from egress.http.connect_handshake import ConnectHandshake
 from egress.http.events import End, RequestHead, ResponseHead
@@ -769,6 +773,45 @@ def admin(data: bytes) -> None:
         assert AdminEndpoint.parse(endpoint.endpoint) == endpoint
 
 
+def _read_frames(parts: list[bytes], kind: int) -> Reading:
+    reader, text = FrameReader(_SHORT, web=kind > 0), TextDecoder() if kind == 2 else None
+    events: list[Any] = []
+    try:
+        for part in parts:
+            reader.feed(part if text is None else text.decode(part))
+            while (frame := reader.next_frame()) is not None:
+                events.append(frame)
+        reader.finish()
+        if text is not None:
+            text.finish()
+    except MalformedFrame:
+        return events, MalformedFrame
+    return events, None
+
+
+def grpc(data: bytes) -> None:
+    """The frames of gRPC and gRPC-Web, their calls, messages of statuses, and deadlines."""
+    seed, data = data[:1] or b"\0", data[1:]
+    kind = seed[0] % 3
+    whole = _read_frames([data], kind)
+    split = _read_frames(list(pieces(data, seed[0])), kind)
+    if whole[1] is None or kind < 2:
+        assert split == whole
+    if whole[1] is None and kind < 2:
+        assert b"".join(frame.encode() for frame in whole[0]) == data
+    decode_message(data)
+    message = data.decode("latin-1")[:_SHORT]
+    assert decode_message(encode_message(message)) == message
+    timeout = parse_timeout(data)
+    assert timeout is None or timeout >= 0
+    content_type, _, path = data.partition(b"\n")
+    headers = ((b"Content-Type", content_type),)
+    call = call_of("POST", path.decode("utf-8", "replace"), headers)
+    if call is not None:
+        assert may_be_call(headers)
+        assert path.decode() == f"/{call.service}/{call.method}"
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     one.__name__: one
     for one in (
@@ -800,5 +843,6 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         filters,
         traces,
         admin,
+        grpc,
     )
 }

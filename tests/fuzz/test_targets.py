@@ -57,6 +57,11 @@ _AUDIT = [
     *(b"\\u2028", b"\\ud800", b"\n", b"{", b"[", b"*", b";", b"\xff"),
 ]
 TOKENS: dict[str, list[bytes]] = {
+    "grpc": [
+        *(b"\0\0\0\0\3one", b"\1\0\0\0\2zz", b"\x80\0\0\0\2a:", b"\0\0\0\0\0", b"\2", b"\0\0\1\0\0", b"\xff"),
+        *(b"YWJj", b"YWI=", b"YQ==", b"=", b"AAAAAANvbmU=", b"application/grpc", b"-web", b"-text", b"+proto", b"\n"),
+        *(b"/users.v1.Users", b"/Get", b".", b"%2F", b"%", b"?", b"5", b"S", b"99999999", b";", b"\xc3\xa9"),
+    ],
     "requests": [
         b"GET / HTTP/1.1\r\nHost: a\r\n",
         b"POST / HTTP/1.1\r\nHost: a\r\n",

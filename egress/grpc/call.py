@@ -1,0 +1,95 @@
+"""The gRPC call that a request makes: its service and its method."""
+
+from __future__ import annotations
+
+import enum
+import re
+from typing import Final
+
+import attrs
+
+from egress.model.decision import Headers
+
+
+class Kind(enum.Enum):
+    """The form of the messages and of the status.
+
+    @cvar GRPC: messages in the content, the status in trailers.
+    @cvar WEB: gRPC-Web, with the trailers as the last frame of the content.
+    @cvar WEB_TEXT: gRPC-Web with the content in base64.
+    """
+
+    GRPC = "application/grpc"
+    WEB = "application/grpc-web"
+    WEB_TEXT = "application/grpc-web-text"
+
+
+@attrs.frozen
+class Call:
+    """The call of a gRPC request.
+
+    @ivar kind: the form of the messages.
+    @ivar subtype: the encoding of the messages, as in C{"proto"} and C{"json"}, in lower case.
+    @ivar service: the full name of the service, as in C{"package.Service"}.
+    @ivar method: the name of the method.
+    """
+
+    kind: Kind
+    subtype: str
+    service: str
+    method: str
+
+
+_KINDS: Final = {
+    b"application/grpc": Kind.GRPC,
+    b"application/grpc-web": Kind.WEB,
+    b"application/grpc-web-text": Kind.WEB_TEXT,
+}
+# Without a subtype, messages are Protocol Buffers.
+_PROTO: Final = "proto"
+_TYPE: Final = re.compile(
+    rb"(application/grpc(?:-web(?:-text)?)?)(?:\+([0-9a-z][0-9a-z._-]{0,63}))?(?:[ \t]*;[\t !#-~]*)?", re.IGNORECASE
+)
+# Names as protoc accepts them. Servers split at the last slash, and some decode percent-encoding.
+_NAME: Final = "[A-Za-z_][A-Za-z0-9_]{0,254}"
+_PATH: Final = re.compile(rf"/({_NAME}(?:\.{_NAME}){{0,30}})/({_NAME})")
+_CONTENT_TYPE: Final = b"content-type"
+_GRPC: Final = b"grpc"
+
+
+def kind_of(content_type: bytes) -> Kind | None:
+    """Return the kind of gRPC that a C{Content-Type} names; C{None} if it is another type."""
+    found = _TYPE.fullmatch(content_type)
+    return None if found is None else _KINDS[found[1].lower()]
+
+
+def kind_of_request(method: str, headers: Headers) -> Kind | None:
+    """Return the kind of gRPC that a request uses, whatever its path; C{None} if it is not gRPC."""
+    # Most requests end here: each gRPC request is a POST.
+    if method != "POST":
+        return None
+    values = [value for name, value in headers if name.lower() == _CONTENT_TYPE]
+    return kind_of(values[0]) if len(values) == 1 else None
+
+
+def call_of(method: str, path: str, headers: Headers) -> Call | None:
+    """Return the call of a request that every server reads as the same gRPC call; C{None} for all other requests.
+
+    @param method: the HTTP method.
+    @param path: path and query, as sent.
+    @param headers: the header fields.
+    """
+    if method != "POST":
+        return None
+    values = [value for name, value in headers if name.lower().replace(b"_", b"-") == _CONTENT_TYPE]
+    found = _TYPE.fullmatch(values[0]) if len(values) == 1 else None
+    names = None if found is None else _PATH.fullmatch(path)
+    if found is None or names is None:
+        return None
+    subtype = _PROTO if found[2] is None else found[2].decode("ascii").lower()
+    return Call(_KINDS[found[1].lower()], subtype, names[1], names[2])
+
+
+def may_be_call(headers: Headers) -> bool:
+    """Whether some server may read a request as a gRPC call: its content type mentions gRPC."""
+    return any(name.lower().replace(b"_", b"-") == _CONTENT_TYPE and _GRPC in value.lower() for name, value in headers)
