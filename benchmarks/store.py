@@ -85,6 +85,7 @@ def records(number: int, now: float) -> Iterator[ExchangeRecord]:
             request_headers=None,
             response_headers=None,
             trace=None,
+            grpc=None,
         )
 
 

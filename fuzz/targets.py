@@ -713,6 +713,7 @@ _STORED: Final = ExchangeRecord(
     request_headers=None,
     response_headers=None,
     trace=None,
+    grpc=None,
 )
 
 

@@ -255,6 +255,7 @@ class ValidateResource:
                 request_headers=None,
                 response_headers=None,
                 trace=None,
+                grpc=None,
             )
         )
 
@@ -285,6 +286,7 @@ class ValidateResource:
                 request_headers=None,
                 response_headers=None,
                 trace=None,
+                grpc=None,
             )
         )
 

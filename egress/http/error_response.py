@@ -7,6 +7,10 @@ import re
 from http import HTTPStatus
 from typing import Final
 
+import attrs
+
+from egress.grpc.call import Kind
+from egress.grpc.error_status import error_response as grpc_error_response
 from egress.http.heads import MAX_ACCEPT
 from egress.http.hop_by_hop import encode_fields
 from egress.model.decision import Header
@@ -154,33 +158,51 @@ def _as_text(members: dict[str, object]) -> str:
     )
 
 
-def encode_error_response(
-    error: EgressError, request_id: str, *, accept: bytes | None, head_only: bool, keep_alive: bool, date: bytes
-) -> bytes:
-    """Encode the response to a request that failed.
+@attrs.frozen
+class ErrorResponse:
+    """The response to a request that failed, independent of the HTTP version.
+
+    @ivar status: the status code.
+    @ivar phrase: the reason phrase.
+    @ivar fields: the header fields, including the length of the content.
+    @ivar content: the content.
+    """
+
+    status: int
+    phrase: bytes
+    fields: list[Header]
+    content: bytes
+
+
+def error_response(
+    error: EgressError, request_id: str, *, accept: bytes | None, date: bytes, grpc: Kind | None = None
+) -> ErrorResponse:
+    """Return the response to a request that failed.
 
     @param error: the error.
     @param request_id: the id of the exchange.
     @param accept: the value of C{Accept} in the request; C{None} if there is none.
-    @param head_only: whether the request was a HEAD. Its response has no content, or the client would parse the content
-        as the next response (RFC 9110 section 9.3.2).
-    @param keep_alive: whether the connection stays open afterwards.
     @param date: the value of C{Date}.
+    @param grpc: the kind of gRPC that the request uses. Its response has status 200 and a gRPC status.
     @raise ValueError: for an error without a response.
     """
     outcome = outcome_of(error)
     if outcome.status is None:
         raise ValueError(f"{outcome.code} has no response")
+    status, phrase = outcome.status.value, reason_phrase(error, outcome.code, outcome.status)
     if isinstance(error, MaxForwardsReached):
         # RFC 9110 section 9.3.7: a 200 without content.
-        persistence = b"keep-alive" if keep_alive else b"close"
-        return b"HTTP/1.1 200 OK\r\nDate: %b\r\nContent-Length: 0\r\nConnection: %b\r\n\r\n" % (date, persistence)
-    phrase = reason_phrase(error, outcome.code, outcome.status)
-    members = problem(error, request_id)
-    if prefers_text(accept):
-        content_type, content = PLAIN_TEXT, _as_text(members).encode("utf-8")
+        return ErrorResponse(status, phrase, [(b"Date", date), (b"Content-Length", b"0")], b"")
+    more: list[Header] = []
+    if grpc is not None:
+        fields, content = grpc_error_response(error, request_id, grpc)
+        (_, content_type), *more = fields
+        status, phrase = HTTPStatus.OK.value, HTTPStatus.OK.phrase.encode("ascii")
+    elif prefers_text(accept):
+        content_type, content = PLAIN_TEXT, _as_text(problem(error, request_id)).encode("utf-8")
     else:
         content_type = JSON if isinstance(error, ProxyAddressed) else PROBLEM_JSON
+        members = problem(error, request_id)
         content = json.dumps(members, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
     headers: list[Header] = [
         (b"Date", date),
@@ -188,7 +210,7 @@ def encode_error_response(
         (b"Content-Length", b"%d" % len(content)),
         (b"Cache-Control", b"no-store"),
         (b"Proxy-Status", proxy_status(error, outcome)),
-        (b"Connection", b"keep-alive" if keep_alive else b"close"),
+        *more,
     ]
     if isinstance(error, ClientAuthRequired):
         headers += [(b"Proxy-Authenticate", challenge) for challenge in _CHALLENGES]
@@ -196,5 +218,26 @@ def encode_error_response(
         headers.append((b"Retry-After", _RETRY_AFTER))
     elif isinstance(error, AuthorizerUnavailable) and error.retry_after is not None:
         headers.append((b"Retry-After", b"%d" % error.retry_after))
-    head = b"HTTP/1.1 %d %b\r\n%b\r\n" % (outcome.status, phrase, encode_fields(headers))
-    return head if head_only else head + content
+    return ErrorResponse(status, phrase, headers, content)
+
+
+def encode_error_response(
+    error: EgressError,
+    request_id: str,
+    *,
+    accept: bytes | None,
+    head_only: bool,
+    keep_alive: bool,
+    date: bytes,
+    grpc: Kind | None = None,
+) -> bytes:
+    """Encode the response to a request that failed, for HTTP/1; see L{error_response}.
+
+    @param head_only: whether the request was a HEAD. Its response has no content, or the client would parse the content
+        as the next response (RFC 9110 section 9.3.2).
+    @param keep_alive: whether the connection stays open afterwards.
+    """
+    response = error_response(error, request_id, accept=accept, date=date, grpc=grpc)
+    fields = [*response.fields, (b"Connection", b"keep-alive" if keep_alive else b"close")]
+    head = b"HTTP/1.1 %d %b\r\n%b\r\n" % (response.status, response.phrase, encode_fields(fields))
+    return head if head_only else head + response.content

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import attrs
 
 from egress.model.decision import ClientIdentity
+from egress.model.grpc_result import GrpcResult
 from egress.model.phases import Mark
 from egress.model.recorded_headers import RecordedHeaders
 from egress.model.trace import ExchangeTrace
@@ -44,6 +45,7 @@ class ExchangeRecord:
     @ivar request_headers: the header fields of the request, redacted; C{None} if they are not recorded.
     @ivar response_headers: the header fields of the origin's response, redacted; C{None} if they are not recorded.
     @ivar trace: the part of a distributed trace that is this exchange, if traces are exported.
+    @ivar grpc: the gRPC call, if the request is one.
     """
 
     time: float
@@ -70,3 +72,4 @@ class ExchangeRecord:
     request_headers: RecordedHeaders | None
     response_headers: RecordedHeaders | None
     trace: ExchangeTrace | None
+    grpc: GrpcResult | None

@@ -17,6 +17,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Final
 
+import attrs
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -57,7 +58,7 @@ def audit_fields(record: ExchangeRecord) -> dict[str, Any]:
     """Return the fields of a record for storage, in the order of an audit line, with a redacted URL."""
     client = record.client
     host = f"[{client.address}]" if ":" in client.address else client.address
-    return {
+    fields: dict[str, Any] = {
         "time": written_time(record.time),
         "requestId": record.request_id,
         "client": f"{host}:{client.port}",
@@ -83,6 +84,9 @@ def audit_fields(record: ExchangeRecord) -> dict[str, Any]:
         "requestHeaders": record.request_headers,
         "responseHeaders": record.response_headers,
     }
+    if record.grpc is not None:
+        fields["grpc"] = attrs.asdict(record.grpc)
+    return fields
 
 
 def audit_line(record: ExchangeRecord) -> bytes:

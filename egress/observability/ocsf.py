@@ -101,6 +101,7 @@ def ocsf_event(record: Mapping[str, Any], version: str) -> dict[str, Any]:
             **{key: record[key] for key in UNMAPPED},
             # The schema has a fixed list of methods.
             "method": method if activity == _OTHER else None,
+            "grpc": record.get("grpc"),
         },
     }
     if record["status"] is None:

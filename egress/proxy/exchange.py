@@ -22,7 +22,6 @@ from egress.model.errors import (
     OriginDisconnected,
     OriginTimeout,
     RequestTimeout,
-    outcome_of,
 )
 from egress.model.phases import DNS, READ, REUSED
 from egress.model.route import Purpose, Route
@@ -31,6 +30,7 @@ from egress.proxy.body_collector import BodyCollector
 from egress.proxy.destination import Destination
 from egress.proxy.exchange_state import TRANSITIONS, State
 from egress.proxy.forwarder import Forwarder
+from egress.proxy.grpc_outcome import break_off, response_status
 from egress.proxy.interfaces import IClientStream
 from egress.proxy.outgoing_request import OutgoingRequest
 from egress.proxy.request_body import RequestBody
@@ -367,8 +367,7 @@ class Exchange(StateMachine[State]):
         response_started = self._forwarder is not None and self._forwarder.status is not None
         self._finish(error)
         if response_started:
-            # The client must not treat the partial response as complete.
-            self._stream.reset()
+            break_off(self._stream, self.head, error, self.request_id)
         else:
             self._stream.fail(error, self.request_id)
 
@@ -378,17 +377,18 @@ class Exchange(StateMachine[State]):
         status: int | None = None
         received = 0
         headers: Headers = ()
+        trailers: Headers = ()
         forwarder = self._forwarder
         if forwarder is not None:
             forwarder.drop()
-            status, received, headers = forwarder.status, forwarder.received, forwarder.headers
+            status, received = forwarder.status, forwarder.received
+            headers, trailers = forwarder.headers, forwarder.trailers
         if status is None and result is not None:
-            http_status = outcome_of(result).status
-            status = http_status.value if http_status is not None else None
+            status = response_status(result, self.head.method, self.head.headers)
         self._content.forget()
         if self._collector is not None:
             self._collector.drop()
-        self._transaction.report(result, status, self._content.sent, received, headers)
+        self._transaction.report(result, status, self._content.sent, received, headers, trailers=trailers)
         # These refer to the exchange.  Without the cycles, its memory is freed immediately, and the garbage collector,
         # which takes several percent of the time of a request, has less to do.
         self._forwarder = None

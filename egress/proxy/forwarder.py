@@ -18,6 +18,7 @@ from egress.http.writers import interim_size
 from egress.model.decision import Headers
 from egress.model.errors import EgressError, OriginDisconnected, OriginProtocolError
 from egress.model.phases import RECEIVE, RELAY, SEND, WAIT
+from egress.proxy.grpc_deadline import response_timeout
 from egress.proxy.interfaces import IClientStream
 from egress.proxy.lease import Lease
 from egress.proxy.request_body import RequestBody
@@ -63,6 +64,7 @@ class Forwarder:
     @ivar status: the status code of the response, once its head was sent to the client.
     @ivar received: content bytes of the response.
     @ivar headers: the header fields of the response.
+    @ivar trailers: the trailers of the response.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class Forwarder:
         self.status: int | None = None
         self.received = 0
         self.headers: Headers = ()
+        self.trailers: Headers = ()
         self._origin: IOriginStream | None = origin
         self._owner = owner
         self._client = client
@@ -92,6 +95,7 @@ class Forwarder:
         self._begin_phase = begin_phase
         self._lease = lease
         self._upgrade = upgrade
+        self._response_timeout = response_timeout(head, context.limits)
         self._request_paused = False
         self._continue_timer: IDelayedCall | None = None
         self._switched = False
@@ -176,8 +180,7 @@ class Forwarder:
     # -- response
 
     def _watch(self) -> None:
-        limits = self._context.limits
-        self._client.watch(limits.tunnel_timeout if self._switched else limits.response_timeout)
+        self._client.watch(self._context.limits.tunnel_timeout if self._switched else self._response_timeout)
 
     def response_head(self, head: ResponseHead) -> None:
         """See L{IResponseSink}."""
@@ -263,6 +266,7 @@ class Forwarder:
         """See L{IResponseSink}."""
         if trailers and not self._may_flow(fields_size(trailers)):
             return
+        self.trailers = trailers
         self._client.send_end(trailers)
         self._client.flush()
         origin, self._origin = self._origin, None

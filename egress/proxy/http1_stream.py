@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from zope.interface import implementer
 
+from egress.grpc.call import kind_of_request
 from egress.http.body import encode_chunk, encode_last_chunk
 from egress.http.error_response import encode_error_response
 from egress.http.events import BodyKind, RequestHead, ResponseHead
@@ -55,6 +56,11 @@ class Http1Stream:
     def transport(self) -> object:
         """See L{IClientStream}."""
         return unshared(self._connection.transport)
+
+    @property
+    def can_send_trailers(self) -> bool:
+        """See L{IClientStream}."""
+        return self._chunked
 
     # -- request
 
@@ -109,10 +115,15 @@ class Http1Stream:
             connection.abort()
             return
         keep_alive = connection.request_over(request) and connection.may_keep_alive(request)
-        head_only, date = request.method == "HEAD", self._context.date()
         connection.write(
             encode_error_response(
-                error, request_id, accept=request.accept, head_only=head_only, keep_alive=keep_alive, date=date
+                error,
+                request_id,
+                accept=request.accept,
+                head_only=request.method == "HEAD",
+                keep_alive=keep_alive,
+                date=self._context.date(),
+                grpc=kind_of_request(request.method, request.headers),
             )
         )
         connection.response_over(request, keep_alive=keep_alive)

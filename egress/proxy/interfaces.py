@@ -32,6 +32,7 @@ class IClientStream(Interface):
     """
 
     backpressured: bool = Attribute("Whether the client reads the response too slowly.")
+    can_send_trailers: bool = Attribute("Whether the response has started, and can end with trailers.")
     logins: AuthenticatedConnections = Attribute("The origin connections that serve only this client connection.")
     transport: object = Attribute("The transport, which a relay can take over after an upgrade.")
 

@@ -27,6 +27,7 @@ from egress.model.record import ExchangeRecord
 from egress.model.recorded_headers import AuditHeaders, RecordedHeaders, recorded_headers
 from egress.model.route import NO_HOP
 from egress.model.trace import ExchangeTrace
+from egress.proxy.grpc_outcome import response_status, result_of
 from egress.proxy.lease import Lease, lease_for, validated_decision
 
 if TYPE_CHECKING:
@@ -258,7 +259,14 @@ class Transaction:
         self._failed(internal_error())
 
     def report(
-        self, result: EgressError | None, status: int | None, sent: int, received: int, response: Headers = ()
+        self,
+        result: EgressError | None,
+        status: int | None,
+        sent: int,
+        received: int,
+        response: Headers = (),
+        *,
+        trailers: Headers = (),
     ) -> None:
         """End the transaction: cancel the pending operation and write the audit record.
 
@@ -267,6 +275,7 @@ class Transaction:
         @param sent: content bytes to the origin.
         @param received: content bytes to the client.
         @param response: the header fields of the origin's response.
+        @param trailers: its trailers.
         """
         self._over = True
         self._stop_timing()
@@ -318,6 +327,9 @@ class Transaction:
                 request_headers=request_headers,
                 response_headers=response_headers,
                 trace=self.trace,
+                grpc=None
+                if self._method != "POST"
+                else result_of(self._method, self._path, self.headers, result, response + trailers),
             )
         )
 
@@ -361,7 +373,7 @@ def report_refusal(
             decided_by="proxy",
             rule_id=None,
             decision_seconds=None,
-            status=outcome.status.value if outcome.status is not None else None,
+            status=response_status(error, method, headers),
             bytes_sent=0,
             bytes_received=0,
             duration=0.0,
@@ -373,6 +385,7 @@ def report_refusal(
             request_headers=_recorded(headers) if _records_headers(context, outcome.verdict) else None,
             response_headers=None,
             trace=None if context.tracer is None else context.tracer.begin(headers),
+            grpc=None,
         )
     )
     return request_id

@@ -8,6 +8,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.config.model import KIB, Limits
+from egress.grpc.error_status import STATUSES
 from egress.model.errors import OUTCOMES
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "reference" / "errors.md"
@@ -28,6 +29,13 @@ class ErrorsPageTests(SynchronousTestCase):
             status = "closed" if outcome.status is None else str(outcome.status.value)
             expected.append((outcome.code, status, outcome.stage, outcome.proxy_error))
         self.assertEqual(sorted(row[:4] for row in self.rows), sorted(expected))
+
+    def test_grpc_statuses(self) -> None:
+        """Each code has one gRPC status."""
+        rows = re.findall(r"^\| `([A-Z_]+)` \| ([^|]+) \|$", self.text, re.MULTILINE)
+        listed = [(code, status) for status, codes in rows for code in re.findall(r"`([a-z0-9-]+)`", codes)]
+        expected = [(OUTCOMES[error].code, status.name) for error, status in STATUSES.items()]
+        self.assertEqual(sorted(listed), sorted(expected))
 
     def test_advice(self) -> None:
         """Each says something."""

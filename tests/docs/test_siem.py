@@ -10,6 +10,7 @@ import yaml
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress import __version__
+from egress.model.grpc_result import GrpcResult
 from egress.observability.audit_log import audit_line
 from egress.observability.ocsf import ocsf_event
 from tests.docs.ottl import parsed, transform
@@ -61,7 +62,7 @@ class CollectorTests(SynchronousTestCase):
 
     def test_every_key(self) -> None:
         used = set(re.findall(r'attributes\["(\w+)"\]', "\n".join(self.statements))) - {"ocsf"}
-        self.assertEqual(used, set(fields_of(ALLOWED)))
+        self.assertEqual(used, set(fields_of(ALLOWED)) | {"grpc"})
 
     def test_same_events(self) -> None:
         """The events are those of C{egress logs export ocsf}, except for header fields and unusual endpoints."""
@@ -80,6 +81,11 @@ class CollectorTests(SynchronousTestCase):
             body = {key: value for key, value in fields_of(record).items() if value is not None}
             self.assertEqual(transform(self.statements, {}, body), expected)
         self.assertGreater(number, 40)
+
+    def test_grpc(self) -> None:
+        call = GrpcResult("a.B", "C", "OK")
+        event = transform(self.statements, parsed(audit_line(attrs.evolve(ALLOWED, grpc=call))), "")
+        self.assertEqual(event["unmapped"]["grpc"], attrs.asdict(call))
 
     def test_header_fields(self) -> None:
         record = attrs.evolve(ALLOWED, request_headers=(("a", "b"),))

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from egress.grpc.call import Kind
 from egress.http.error_response import encode_error_response, prefers_text, reason_phrase
 from egress.http.heads import MAX_ACCEPT
 from egress.model.decision import Decision, Verdict
@@ -231,6 +232,38 @@ class ErrorResponseTests(SynchronousTestCase):
         )
         details = fields["Proxy-Status"].partition("details=")[2]
         self.assertRegex(details, r'\A"(?:[ !#-\[\]-~]|\\["\\])*"\Z')
+
+
+class GrpcTests(SynchronousTestCase):
+    """The responses to gRPC requests."""
+
+    def test_status(self) -> None:
+        line, fields, content = response(grpc=Kind.GRPC, accept=b"text/html")
+        self.assertEqual((line, content), ("HTTP/1.1 200 OK", b""))
+        self.assertEqual(fields["Content-Type"], "application/grpc")
+        self.assertEqual((fields["grpc-status"], fields["grpc-message"]), ("7", "writes are closed"))
+        self.assertIn("grpc-status-details-bin", fields)
+        self.assertEqual((fields["Content-Length"], fields["Connection"]), ("0", "keep-alive"))
+        self.assertEqual(fields["Proxy-Status"], response()[1]["Proxy-Status"])
+
+    def test_web(self) -> None:
+        line, fields, content = response(grpc=Kind.WEB)
+        self.assertEqual((line, fields["Content-Type"]), ("HTTP/1.1 200 OK", "application/grpc-web"))
+        self.assertEqual(int(fields["Content-Length"]), len(content))
+        self.assertIn(b"grpc-status: 7\r\n", content)
+        self.assertNotIn("grpc-status", fields)
+
+    def test_every_error_with_a_response(self) -> None:
+        for error, outcome in OUTCOMES.items():
+            if outcome.status is not None and error is not MaxForwardsReached:
+                made = error.__new__(error)
+                EgressError.__init__(made, "why")
+                made.__dict__.update(rule_id=None, retry_after=2, status=502)
+                self.assertNotEqual(response(made, grpc=Kind.GRPC)[1]["grpc-status"], "0", error)
+
+    def test_fields_for_retries(self) -> None:
+        _, fields, _ = response(AuthorizerUnavailable("no response", retry_after=7), grpc=Kind.GRPC)
+        self.assertEqual((fields["grpc-status"], fields["Retry-After"]), ("14", "7"))
 
 
 class LongAcceptTests(SynchronousTestCase):

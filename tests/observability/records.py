@@ -34,6 +34,7 @@ ALLOWED = ExchangeRecord(
     request_headers=None,
     response_headers=None,
     trace=None,
+    grpc=None,
 )
 
 ALLOWED_FIELDS: dict[str, Any] = {

@@ -19,6 +19,7 @@ from zope.interface.verify import verifyObject
 from egress.config.model import ConfigError
 from egress.interfaces import IAuditSink
 from egress.model.file_access import FileAccess, FileMode
+from egress.model.grpc_result import GrpcResult
 from egress.observability import audit_log as audit
 from egress.observability.audit_log import JsonLinesAudit, LineFile, LinesLost, audit_line, configured_audit
 from tests.files import disk_full, would_block
@@ -45,6 +46,11 @@ class AuditLineTests(SynchronousTestCase):
         line = audit_line(attrs.evolve(ALLOWED, request_headers=(("Accept", "*/*"),), response_headers=(("A", "b"),)))
         fields = json.loads(line)
         self.assertEqual((fields["requestHeaders"], fields["responseHeaders"]), ([["Accept", "*/*"]], [["A", "b"]]))
+
+    def test_grpc(self) -> None:
+        self.assertNotIn("grpc", json.loads(audit_line(ALLOWED)))
+        line = audit_line(attrs.evolve(ALLOWED, grpc=GrpcResult("a.B", "C", "OK")))
+        self.assertEqual(json.loads(line)["grpc"], {"service": "a.B", "method": "C", "status": "OK"})
 
     def test_unknown_values_are_null(self) -> None:
         fields = json.loads(audit_line(REFUSED))

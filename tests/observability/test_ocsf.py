@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.model.decision import ClientIdentity
 from egress.model.errors import OUTCOMES
+from egress.model.grpc_result import GrpcResult
 from egress.model.record import ExchangeRecord
 from egress.observability.audit_log import audit_line
 from egress.observability.ocsf import UNMAPPED, VERSION, ocsf_event
@@ -152,6 +153,10 @@ class OcsfTests(SynchronousTestCase):
             with self.subTest(key):
                 self.assertNotEqual(ocsf_event({**original, key: value}, "1"), before)
         self.assertLessEqual(set(UNMAPPED), original.keys())
+
+    def test_grpc(self) -> None:
+        event = self.event(attrs.evolve(ALLOWED, grpc=GrpcResult("a.B", "C", "OK")))
+        self.assertEqual(event["unmapped"]["grpc"], {"service": "a.B", "method": "C", "status": "OK"})
 
     def test_unknown_method(self) -> None:
         """OCSF has a fixed list of methods."""

@@ -149,6 +149,19 @@ class Http1StreamTests(SynchronousTestCase):
         self.failed(BadRequest("no"))
         self.assertEqual(content_of(self.connection.written), b"")
 
+    def test_an_error_response_to_grpc(self) -> None:
+        self.build(GET.replace(b"GET", b"POST")[:-2] + b"Content-Type: application/grpc\r\n\r\n")
+        self.failed(BadRequest("no"))
+        self.assertEqual(status_of(self.connection.written), 200)
+        self.assertIn(b"\r\ngrpc-status: 3\r\n", self.connection.written)
+
+    def test_trailers_are_possible_after_the_head_of_a_chunked_response(self) -> None:
+        self.assertFalse(self.stream.can_send_trailers)
+        self.stream.send_head(head(Framing(BodyKind.LENGTH, 3)), last=False)
+        self.assertFalse(self.stream.can_send_trailers)
+        self.stream.send_head(head(UNTIL_CLOSE), last=False)
+        self.assertTrue(self.stream.can_send_trailers)
+
     def test_an_error_without_a_response(self) -> None:
         self.assertEqual(self.failed(ClientDisconnected("gone")), ["abort"])
         self.assertEqual(self.connection.written, b"")

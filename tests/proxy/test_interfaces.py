@@ -51,6 +51,7 @@ class ClientStream:
 
     def __init__(self, connection: ClientConnection, head: RequestHead) -> None:
         self.backpressured = False
+        self.can_send_trailers = True
         self.logins = connection.logins
         self.transport: object = None
         self.waiting: list[bytes | End] = []
