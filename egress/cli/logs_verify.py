@@ -15,12 +15,11 @@ from egress.config.load import load_config
 from egress.model.counted import counted
 from egress.store.chain import Checkpoint, Verification
 from egress.store.interfaces import StoreError
-from egress.store.location import sqlite_file
-from egress.store.signing_key import public_file, read_public_key
-from egress.store.sqlite import open_to_read
+from egress.store.location import store_to_read
+from egress.store.signing_key import public_file, read_public_keys
 
-_OPTIONS: Final = ("audit-store", "audit-signing-key", "ca-dir", "config")
-_FIELDS: Final = ("audit_store", "audit_signing_key", "ca_dir")
+_OPTIONS: Final = ("audit-store", "audit-store-password-file", "audit-signing-key", "ca-dir", "config")
+_FIELDS: Final = ("audit_store", "audit_store_password", "audit_signing_key", "ca_dir")
 
 TAMPERED: Final = 1
 """The exit status for findings."""
@@ -44,7 +43,7 @@ def add_parser(actions: Any) -> None:
         metavar="FILE",
         action="append",
         default=[],
-        help="a public key; can be repeated [default: the file of --audit-signing-key with the suffix .pub]",
+        help="a file with public keys; can be repeated [default: the file of --audit-signing-key with the suffix .pub]",
     )
     parser.add_argument(
         "--checkpoint",
@@ -71,17 +70,16 @@ def _run(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> 
         name: [text] for name in _OPTIONS if (text := getattr(given, name.replace("-", "_"), None)) is not None
     }
     config = load_config(arguments, environ, only=_FIELDS, default_store=True)
-    path = None if config.audit_store is None else sqlite_file(config.audit_store)
-    if path is None:
-        raise CommandFailed("only an audit store in a file has signatures: use --audit-store sqlite:FILE")
+    if config.audit_store is None:
+        raise CommandFailed("the audit store is set to none: use --audit-store")
     names = [Path(name) for name in given.key]
     if not names and config.audit_signing_key is not None:
         names = [public_file(config.audit_signing_key)]
     if not names:
         raise CommandFailed("the public key is not set: use --key FILE")
     try:
-        keys = [read_public_key(name) for name in names]
-        store = open_to_read(path)
+        keys = [key for name in names for key in read_public_keys(name)]
+        store = store_to_read(config.audit_store, config.audit_store_password)
         try:
             found = store.verify(keys, given.checkpoint)
         finally:
@@ -103,6 +101,7 @@ def _document(found: Verification) -> dict[str, Any]:
         "verified": found.verified,
         "pruned": found.pruned,
         "unsigned": found.unsigned,
+        "writers": found.writers,
         "checkpoint": None if found.last is None else str(found.last),
     }
 
@@ -112,6 +111,8 @@ def _lines(found: Verification) -> list[str]:
     if found.faults > len(found.findings):
         lines.append(f"and {found.faults - len(found.findings)} more findings")
     lines.append(f"{counted(found.verified, 'record')} verified, {counted(found.faults, 'finding')}")
+    if found.writers:
+        lines += [f"  {counted(number, 'record')} of {writer}" for writer, number in sorted(found.writers.items())]
     if found.unsigned:
         lines.append(f"{counted(found.unsigned, 'record')} from before the first signature, not verified")
     if found.last is not None:

@@ -87,9 +87,8 @@ AUDIT_OPTIONS: Final = (
         name="audit-signing-key",
         group="Operation",
         metavar="FILE",
-        help="A file with the Ed25519 key that signs the records of a sqlite: audit store, so that egress logs verify "
-        "finds changed, removed and inserted records. The first start creates the key, and FILE.pub with the public "
-        "key.",
+        help="A file with the Ed25519 key that signs the records of the audit store, so that egress logs verify finds "
+        "changed, removed and inserted records. The first start creates the key, and FILE.pub with the public key.",
         default="none",
         fields=("audit_signing_key",),
         parse=values.new_file,

@@ -197,11 +197,6 @@ PROXY: Final = (
         "has no effect without an audit store: set {audit_store}",
         *("audit_store_days", "audit_store_size", "audit_signing_key"),
     ),
-    Contradiction(
-        "audit_signing_key",
-        lambda config: config.audit_signing_key is not None and (config.audit_store or "").startswith("postgres"),
-        "signs only the records of a file: set {audit_store} to sqlite:FILE, or remove this",
-    ),
     *_unused(
         lambda config: not (config.audit_store or "").startswith("postgres"),
         "has no effect without an audit store in PostgreSQL: set {audit_store} to a postgresql:// URL",

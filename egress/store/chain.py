@@ -1,11 +1,13 @@
 """A chain of signed blocks, which shows whether stored audit records were changed, removed or inserted.
 
 Each transaction that stores records writes one block.  The block has a leaf for each record, which is the id and the
-digest of the record, and the digest of the block before it.  An Ed25519 key signs the digest of each block.  The
-digests depend neither on the kind of database nor on the columns of its tables.
+digest of the record, and the digest of the block before it.  An Ed25519 key signs the digest of each block.  All
+processes that write to a store extend one chain, so that no writer's records can be removed as a whole.
 
 When old records are deleted, the anchor is signed again: it has the id up to which records were deleted, and the first
-block that remains.  So deleted records and blocks are distinguished from removed ones.
+block that remains.  So deleted records and blocks are distinguished from removed ones.  A process signs a new anchor
+only if trusted keys have signed the old one and each block that it deletes.  Otherwise, the retention would sign the
+changes of someone else.
 """
 
 from __future__ import annotations
@@ -40,7 +42,17 @@ def leaf_of(record_id: int, document: Mapping[str, Any]) -> bytes:
     @param record_id: its id, which is not negative.
     @param document: its values, as JSON has them.
     """
-    return record_id.to_bytes(_ID_BYTES, "big") + sha256(_encode(document).encode("ascii")).digest()
+    return leaf_of_digest(record_id, sha256(_encode(document).encode("ascii")).digest())
+
+
+def leaf_of_digest(record_id: int, digest: bytes) -> bytes:
+    """Return the leaf of a record.
+
+    @param record_id: its id, which is not negative.
+    @param digest: the digest of its values.
+    @raise OverflowError: if the id is negative, or too large.
+    """
+    return record_id.to_bytes(_ID_BYTES, "big") + digest
 
 
 @attrs.frozen
@@ -75,6 +87,12 @@ class Block:
         """Return one of the leaves."""
         return self.leaves[index * LEAF_BYTES : (index + 1) * LEAF_BYTES]
 
+    @property
+    def last_id(self) -> int:
+        """The highest id of its records; -1 without records."""
+        starts = range(0, len(self.leaves), LEAF_BYTES)
+        return max((int.from_bytes(self.leaves[start : start + _ID_BYTES], "big") for start in starts), default=-1)
+
 
 @attrs.frozen
 class Anchor:
@@ -106,10 +124,13 @@ class Signer:
     """Signs blocks and anchors.
 
     @param key: the private key.
+    @param trusted: the public keys of other proxies, and of earlier keys, whose blocks this one can delete when their
+        records were deleted.
     """
 
-    def __init__(self, key: Ed25519PrivateKey) -> None:
+    def __init__(self, key: Ed25519PrivateKey, trusted: Sequence[Ed25519PublicKey] = ()) -> None:
         self._key = key
+        self._trusted = (key.public_key(), *trusted)
 
     def block(self, number: int, previous: bytes, first_seq: int, leaves: Iterable[bytes]) -> Block:
         """Return a signed block."""
@@ -120,6 +141,25 @@ class Signer:
         """Return a signed anchor."""
         anchor = Anchor(number, previous, pruned_id, begin_seq)
         return attrs.evolve(anchor, signature=self._key.sign(_ANCHOR + anchor.digest))
+
+    def advance(self, anchor: Anchor, blocks: Iterable[Block], last: int) -> Anchor | None:
+        """Return the anchor after a deletion of records.
+
+        @param anchor: the current anchor.
+        @param blocks: the first blocks that remain, in the order of their numbers.
+        @param last: the id up to which records were deleted.
+        @return: the new anchor; C{None} if no trusted key has signed the current one.
+        """
+        if not _is_signed(_ANCHOR + anchor.digest, anchor.signature, self._trusted):
+            return None
+        number, previous = anchor.number, anchor.previous
+        for block in blocks:
+            digest = block.digest
+            follows = (block.number, block.previous) == (number, previous)
+            if block.last_id > last or not follows or not _is_signed(_BLOCK + digest, block.signature, self._trusted):
+                break
+            number, previous = number + 1, digest
+        return self.anchor(number, previous, max(anchor.pruned_id, last), anchor.begin_seq)
 
 
 @attrs.frozen
@@ -152,11 +192,17 @@ class Stored:
     @ivar seq: its number in the order of writing.
     @ivar leaf: its leaf, computed from its values now.
     @ivar name: its request id, for findings.
+    @ivar writer: the process that wrote it; empty if the store does not have it.
     """
 
     seq: int
     leaf: bytes
     name: str
+    writer: str = ""
+
+    def __str__(self) -> str:
+        """Return how findings name it."""
+        return f"{self.name} of {self.writer}" if self.writer else self.name
 
 
 @attrs.define
@@ -169,6 +215,7 @@ class Verification:
     @ivar pruned: the number of records of the chain that were deleted because of their age or the size of the store.
     @ivar unsigned: the number of records from before the first signature.
     @ivar last: the checkpoint of the last block.
+    @ivar writers: the number of records with the signed values by writer, if the store has writers.
     """
 
     findings: list[str] = attrs.field(factory=list)
@@ -177,6 +224,13 @@ class Verification:
     pruned: int = 0
     unsigned: int = 0
     last: Checkpoint | None = None
+    writers: dict[str, int] = attrs.field(factory=dict)
+
+    def add_verified(self, record: Stored) -> None:
+        """Count a record with the signed values."""
+        self.verified += 1
+        if record.writer:
+            self.writers[record.writer] = self.writers.get(record.writer, 0) + 1
 
     def add(self, finding: str) -> None:
         """Add a finding."""
@@ -186,7 +240,7 @@ class Verification:
 
 
 def verify(
-    anchor: Anchor,
+    anchor: Anchor | None,
     blocks: Iterable[Block],
     records: Iterable[Stored],
     *,
@@ -195,27 +249,33 @@ def verify(
 ) -> Verification:
     """Compare stored records with their chain.
 
-    @param anchor: the anchor.
+    @param anchor: the anchor; C{None} if the store has none, although there are blocks or checkpoints.
     @param blocks: the blocks, in the order of their numbers.
     @param records: all records, in the order of C{seq}.
     @param keys: the public keys, of which one must have signed each block and the anchor.
     @param checkpoints: blocks that existed earlier.
     """
     result = Verification()
-    if not _is_signed(_ANCHOR + anchor.digest, anchor.signature, keys):
+    if anchor is None:
+        result.add("the anchor of the chain was removed")
+        anchor = Anchor(1, FIRST, -1, 0)
+    elif not _is_signed(_ANCHOR + anchor.digest, anchor.signature, keys):
         result.add("the anchor of the chain is not signed by this key")
     known = {checkpoint.number: checkpoint for checkpoint in checkpoints}
     rest = _Records(records)
     expected, previous = anchor.number, anchor.previous
     for block in blocks:
-        if block.number != expected:
+        if block.number < expected:
+            result.add(f"block {block.number} was inserted")
+            continue
+        if block.number > expected:
             result.add(f"blocks are missing: {expected} to {block.number - 1}")
         elif block.previous != previous:
             result.add(f"block {block.number} does not follow the block before it")
         digest = block.digest
         if not _is_signed(_BLOCK + digest, block.signature, keys):
             result.add(f"block {block.number} is not signed by this key")
-        checkpoint = known.pop(block.number, None)
+        checkpoint = known.get(block.number)
         if checkpoint is not None and checkpoint.digest != digest:
             result.add(f"block {block.number} is not that of the checkpoint")
         _compare(block, rest, anchor, result)
@@ -250,14 +310,14 @@ def _compare(block: Block, rest: _Records, anchor: Anchor, result: Verification)
     found: dict[int, Stored] = {}
     for record in rest.before(block.first_seq + block.records):
         if record.seq in found:
-            result.add(f"record {record.name} was inserted")
+            result.add(f"record {record} was inserted")
         found.setdefault(record.seq, record)
     for index in range(block.records):
         leaf, stored = block.leaf(index), found.get(block.first_seq + index)
         if stored is not None and stored.leaf == leaf:
-            result.verified += 1
+            result.add_verified(stored)
         elif stored is not None:
-            result.add(f"record {stored.name} was changed")
+            result.add(f"record {stored} was changed")
         elif int.from_bytes(leaf[:_ID_BYTES], "big") <= anchor.pruned_id:
             result.pruned += 1
         else:
@@ -269,7 +329,7 @@ def _extra(record: Stored, anchor: Anchor, result: Verification) -> None:
     if record.seq < anchor.begin_seq:
         result.unsigned += 1
     else:
-        result.add(f"record {record.name} was inserted, or written without a signature")
+        result.add(f"record {record} was inserted, or written without a signature")
 
 
 def _is_signed(data: bytes, signature: bytes, keys: Sequence[Ed25519PublicKey]) -> bool:

@@ -18,6 +18,7 @@ from egress.store.postgresql_connection import Database
 from egress.store.signing_key import load_signer
 from egress.store.spool import Spool
 from egress.store.spooled import SpooledStore
+from egress.store.sqlite import SqliteStore
 
 SPOOL: Final = "audit-spool"
 """The directory of the spools in the state directory."""
@@ -60,12 +61,12 @@ def configured_store(config: ProxyConfig, *, worker: int = 0, check: bool = True
     """
     location = config.audit_store or ""
     path = sqlite_file(location)
+    signer = None if config.audit_signing_key is None else load_signer(config.audit_signing_key)
     try:
         if path is not None:
-            key = config.audit_signing_key
-            return sqlite.open_store(path, None if key is None else load_signer(key))
+            return sqlite.open_store(path, signer)
         database = Database(url=location, password=config.audit_store_password)
-        server = PostgresqlStore(database, socket.gethostname(), worker)
+        server = PostgresqlStore(database, socket.gethostname(), worker, signer)
         spool = Spool(spool_directory(config), config.audit_spool_size)
         store = SpooledStore(server, spool, time.monotonic)
         if check:
@@ -114,7 +115,7 @@ def migrate(location: str, password: str | None = None) -> None:
     store.close()
 
 
-def store_to_read(location: str, password: str | None = None) -> IAuditStore:
+def store_to_read(location: str, password: str | None = None) -> SqliteStore | PostgresqlStore:
     """Open an audit store only to read it.
 
     @param location: its location.

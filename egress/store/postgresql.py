@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -12,16 +12,19 @@ import attrs
 from zope.interface import implementer
 
 from egress.model.record import ExchangeRecord
+from egress.store.chain import Checkpoint, Signer, Stored
+from egress.store.chain_table import prune_chain
 from egress.store.filter_language import Filter
 from egress.store.filter_sql import Dialect, Query, Where
 from egress.store.interfaces import IAuditStore, StoreError, StoreUnreachable
+from egress.store.postgresql_chain import Origin, append_signed, stored_row
 from egress.store.postgresql_connection import Database, load_driver, reported
 from egress.store.postgresql_row import encode_row, storable
-from egress.store.postgresql_schema import DELETE, INSERT, LOCK, MIGRATIONS, SCHEMA, SIZE
+from egress.store.postgresql_schema import DELETE, INSERT, LOCK, MIGRATIONS, RECORDS, SCHEMA, SIZE
 from egress.store.postgresql_text import POSTGRESQL, path_words
 from egress.store.rollups import prune_rollups, roll_up
 from egress.store.schema import id_at
-from egress.store.sql_store import SqlStore
+from egress.store.sql_store import FOLLOW_ROWS, SqlStore
 
 if TYPE_CHECKING:
     import psycopg
@@ -29,7 +32,6 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 _PRUNE_ROWS: Final = 1000
-_STREAM_ROWS: Final = 1000
 _AT_ONCE: Final = 1.0
 # The keys of advisory locks (two 32-bit numbers): "egre", and their purpose.
 _KEY: Final = 0x65677265
@@ -48,12 +50,16 @@ class PostgresqlStore(SqlStore):
     @param database: the database.
     @param node: the name of this machine, which each record gets.
     @param worker: the number of this worker; 0 without workers.
+    @param signer: signs the records; C{None}: they have no signatures.
+    @ivar checkpoint: the last block that this object signed; C{None} if it signed none.
     """
 
-    def __init__(self, database: Database, node: str = "", worker: int = 0) -> None:
+    def __init__(self, database: Database, node: str = "", worker: int = 0, signer: Signer | None = None) -> None:
+        self.checkpoint: Checkpoint | None = None
         self._database = database
-        self._node = node
-        self._worker = worker
+        self._origin = Origin(storable(node), worker)
+        self._signer = signer
+        self._cursors = 0
         self._opened: psycopg.Connection[Any] | None = None
         self._in_transaction = False
         self._closed = False
@@ -185,12 +191,16 @@ class PostgresqlStore(SqlStore):
 
         @raise RecordRefused: if one of them cannot be stored; then none of them is.
         """
+        if self._signer is not None:
+            with self._lock:
+                self.checkpoint = append_signed(self, self._signer, lines, self._origin, self.checkpoint)
+            return
         document = "[" + ",".join(line.decode("ascii") for line in lines) + "]"
 
         def append(connection: psycopg.Connection[Any]) -> None:
             with connection.transaction():
                 connection.execute(LOCK)
-                connection.execute(_translated(INSERT), (self._node, self._worker, document, len(lines)))
+                connection.execute(_translated(INSERT), (self._origin.node, self._origin.worker, document, len(lines)))
 
         self._run(append)
 
@@ -207,7 +217,9 @@ class PostgresqlStore(SqlStore):
                 if size <= max_bytes:
                     return False
                 last = (1 << 63) - 1
-            deleted = self.rows(DELETE, (last, _PRUNE_ROWS))[0][0]
+            deleted, last = self.rows(DELETE, (last, _PRUNE_ROWS))[0]
+            if self._signer is not None and last is not None:
+                prune_chain(self, self._signer, last)
             oldest = self.rows("SELECT time_ms FROM exchanges ORDER BY id LIMIT 1")
             prune_rollups(self, oldest[0][0] if oldest else round(before * 1000))
             return bool(deleted == _PRUNE_ROWS)
@@ -270,12 +282,21 @@ class PostgresqlStore(SqlStore):
         given = tuple(map(storable, values))
         return self._run(lambda connection: connection.execute(_translated(statement), given).fetchall())
 
-    def stream(self, statement: str, values: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    def stream(
+        self, statement: str, values: Sequence[Any], size: int = FOLLOW_ROWS
+    ) -> Generator[Sequence[Any], None, None]:
         """Yield the rows of a query, which remain on the server until they are needed; see L{SqlStore.stream}."""
         given = tuple(map(storable, values))
-        with self.snapshot(), reported(self.name), self._connection().cursor("stream") as cursor:
-            cursor.itersize = _STREAM_ROWS
-            yield from cursor.execute(_translated(statement), given)
+        with self.snapshot(), reported(self.name):
+            # The verification reads records and blocks together.
+            self._cursors += 1
+            with self._connection().cursor(f"stream_{self._cursors}") as cursor:
+                cursor.itersize = size
+                yield from cursor.execute(_translated(statement), given)
+
+    def stored(self) -> Iterator[Stored]:
+        """Yield all records with their leaves; see L{SqlStore.stored}."""
+        return map(stored_row, self.stream(RECORDS, ()))
 
 
 def _translated(statement: str) -> Any:

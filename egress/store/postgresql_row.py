@@ -32,13 +32,13 @@ def encode_row(record: ExchangeRecord) -> bytes:
 
 def _line(row: tuple[Any, ...]) -> bytes:
     words = vector((row[_REASON], row[_URL], row[_RULE]))
-    columns = zip(ENCODED, (*row, _inet(row[_ADDRESS]), words), strict=True)
+    columns = zip(ENCODED, (*row, inet_text(row[_ADDRESS]), words), strict=True)
     # A column that is left out is NULL.
     return _encode({name: value for name, value in columns if value is not None}).encode("ascii") + b"\n"
 
 
 @lru_cache(1024)
-def _inet(address: str) -> str | None:
+def inet_text(address: str) -> str | None:
     """Return an address as PostgreSQL accepts it; C{None} for other texts, such as the name of a socket."""
     try:
         return str(ip_address(address.partition("%")[0]))

@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import Final
 
 from egress.store import rollups
+from egress.store.chain_table import INSERT_BLOCK
 from egress.store.row import INSERTED
 from egress.store.schema import ID_BITS
 
@@ -72,6 +73,19 @@ MIGRATIONS: Final = (
         "INSERT INTO last_seq (seq, bytes) VALUES (0, 0)",
         *(statement.replace(" TEXT ", ' TEXT COLLATE "C" ') for statement in rollups.MIGRATION),
     ),
+    # The chain of signed blocks: egress.store.chain_table.  The row of last_seq has the last block, because a reader
+    # that waits for its lock gets the newest version of this row only.
+    (
+        "ALTER TABLE last_seq ADD COLUMN block bigint, ADD COLUMN digest bytea",
+        "CREATE TABLE blocks (number bigint NOT NULL, previous bytea NOT NULL, first_seq bigint NOT NULL, "
+        "leaves bytea NOT NULL, signature bytea NOT NULL, digest bytea NOT NULL)",
+        # Digests cannot be compressed.
+        "ALTER TABLE blocks ALTER COLUMN leaves SET STORAGE EXTERNAL",
+        # Not unique: records are stored also when someone has changed the number of the last block.
+        "CREATE INDEX blocks_number ON blocks (number)",
+        "CREATE TABLE anchor (number bigint NOT NULL, previous bytea NOT NULL, pruned_id bigint NOT NULL, "
+        "begin_seq bigint NOT NULL, signature bytea NOT NULL)",
+    ),
 )
 """The statements of each migration."""
 
@@ -89,25 +103,52 @@ _FROM_JSON: Final = (
 LOCK: Final = "SELECT seq FROM last_seq FOR UPDATE"
 """Begins a transaction that writes."""
 
-INSERT: Final = (
+LOCK_CHAIN: Final = "SELECT seq, block, digest FROM last_seq FOR UPDATE"
+"""Begins a transaction that writes signed records."""
+
+_ADDED: Final = (
     f"WITH added AS (INSERT INTO exchanges (id, seq, node, worker, {_PLAIN}) "
     f"SELECT (given.time_ms << {ID_BITS}) | ((last_seq.seq + given.number) & {(1 << ID_BITS) - 1}), "
     f"last_seq.seq + given.number, ?, ?, {', '.join(f'given.{name}' for name in ENCODED)} "
     f"FROM last_seq, {_FROM_JSON} "
     "ON CONFLICT (request_id) DO NOTHING RETURNING pg_column_size(exchanges.*) AS size) "
+)
+_COUNTED: Final = (
     "UPDATE last_seq SET seq = seq + CASE WHEN EXISTS (SELECT FROM added) THEN ? ELSE 0 END, "
     "bytes = bytes + (SELECT coalesce(sum(size), 0) FROM added)"
 )
+
+INSERT: Final = f"{_ADDED}{_COUNTED}"
 """Stores rows.  Its values: the node, the worker, a JSON array of rows, and their number."""
+
+INSERT_SIGNED: Final = (
+    f"{_ADDED}, block AS ({INSERT_BLOCK}) {_COUNTED}, block = ?, digest = ? RETURNING (SELECT count(*) FROM added)"
+)
+"""Stores rows and their block, without a further message to the server while other writers wait.  Its values: those of
+L{INSERT} with those of L{INSERT_BLOCK} before the number, and the number and the digest of the block.  It returns the
+number of the rows that were stored: the transaction must end without a commit unless it is that of the given rows."""
+
+KNOWN: Final = "SELECT request_id FROM exchanges WHERE request_id = ANY (?)"
+"""Returns which ids of a list are stored."""
+
+SIGNED: Final = tuple(name for name in ENCODED if name != "words")
+"""The columns that the leaf of a record contains."""
+
+RECORDS: Final = (
+    "SELECT id, seq, request_id, node, worker, "
+    + ", ".join("host(client_inet)" if name == "client_inet" else name for name in SIGNED)
+    + " FROM exchanges ORDER BY seq"
+)
+"""Returns the rows that L{egress.store.postgresql_chain.stored_row} takes."""
 
 DELETE: Final = (
     "WITH deleted AS (DELETE FROM exchanges WHERE ctid = ANY (ARRAY("
-    "SELECT ctid FROM exchanges WHERE id < ? ORDER BY id LIMIT ?)) RETURNING pg_column_size(exchanges.*) AS size) "
+    "SELECT ctid FROM exchanges WHERE id < ? ORDER BY id LIMIT ?)) RETURNING pg_column_size(exchanges.*) AS size, id) "
     "UPDATE last_seq SET bytes = greatest(0, bytes - (SELECT coalesce(sum(size), 0) FROM deleted)) "
-    "RETURNING (SELECT count(*) FROM deleted)"
+    "RETURNING (SELECT count(*) FROM deleted), (SELECT max(id) FROM deleted)"
 )
-"""Deletes the oldest rows, and returns their number.  Its values: the id before which rows are deleted, and the maximum
-number of rows."""
+"""Deletes the oldest rows, and returns their number and their highest id.  Its values: the id before which rows are
+deleted, and the maximum number of rows."""
 
 SIZE: Final = (
     "UPDATE last_seq SET ratio = least(ratio, pg_total_relation_size('exchanges') / greatest(bytes, 1)::float8) "

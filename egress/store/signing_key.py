@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +25,7 @@ from egress.store.chain import Signer
 from egress.store.interfaces import StoreError
 
 _OPTION: Final = "--audit-signing-key"
+_PEM: Final = re.compile(b"-----BEGIN PUBLIC KEY-----.*?-----END PUBLIC KEY-----", re.DOTALL)
 
 
 def public_file(path: Path) -> Path:
@@ -32,6 +35,8 @@ def public_file(path: Path) -> Path:
 
 def load_signer(path: Path) -> Signer:
     """Read the key, or create it for only its owner if the file does not exist; then write the public key, too.
+
+    The signer also trusts the other keys of the file with the public key.
 
     @raise ConfigError: naming the problem and the fix.
     """
@@ -49,7 +54,14 @@ def load_signer(path: Path) -> Signer:
         raise ConfigError(_OPTION, str(path), "must be an Ed25519 key in PEM, without a password") from error
     if not isinstance(key, Ed25519PrivateKey):
         raise ConfigError(_OPTION, str(path), "must be an Ed25519 key: specify a file that does not exist yet")
-    return Signer(key)
+    try:
+        return Signer(key, _public_keys(public_file(path)))
+    except FileNotFoundError:
+        return Signer(key)
+    except OSError as error:
+        raise ConfigError(_OPTION, str(public_file(path)), f"cannot be read: {error.strerror}") from error
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise ConfigError(_OPTION, str(public_file(path)), "must be Ed25519 public keys in PEM") from error
 
 
 def _create(path: Path) -> None:
@@ -69,20 +81,34 @@ def _create(path: Path) -> None:
             return
         finally:
             folder.remove(temporary)
+        # The keys from before a replacement remain trusted.
+        with suppress(OSError):
+            public += read_plain(public_file(path), MAX_BYTES - len(public))
         folder.put(public_file(path).name, public, 0o644, owner)
 
 
-def read_public_key(path: Path) -> Ed25519PublicKey:
-    """Read a public key.
+def read_public_keys(path: Path) -> list[Ed25519PublicKey]:
+    """Read a file with one or more public keys.
 
     @raise StoreError: naming the problem and the fix.
     """
     try:
-        key = load_pem_public_key(read_plain(path, MAX_BYTES))
+        return _public_keys(path)
     except OSError as error:
         raise StoreError(f"{path}: cannot be read: {error.strerror}: specify the public key with --key") from error
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise StoreError(f"{path}: must be a public key in PEM") from error
-    if not isinstance(key, Ed25519PublicKey):
-        raise StoreError(f"{path}: must be an Ed25519 key")
-    return key
+        raise StoreError(f"{path}: must be Ed25519 public keys in PEM") from error
+
+
+def _public_keys(path: Path) -> list[Ed25519PublicKey]:
+    """Read public keys.
+
+    @raise OSError: if the file cannot be read.
+    @raise ValueError: if it has no key, or another kind of key.
+    """
+    content = read_plain(path, MAX_BYTES)
+    keys = [load_pem_public_key(found) for found in _PEM.findall(content)] or [load_pem_public_key(content)]
+    found = [key for key in keys if isinstance(key, Ed25519PublicKey)]
+    if len(found) != len(keys):
+        raise ValueError("another kind of key")
+    return found

@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol
 from zope.interface import implementer
 
 from egress.model.record import ExchangeRecord
+from egress.store.chain import Checkpoint
 from egress.store.interfaces import IAuditStore, ISpooledStore, StoreError, StoreUnreachable
 from egress.store.spool import Spool
 
@@ -81,6 +82,12 @@ class SpooledStore:
     def waiting_bytes(self) -> int:
         """Their size (L{ISpooledStore.waiting_bytes})."""
         return self._spool.size
+
+    @property
+    def checkpoint(self) -> Checkpoint | None:
+        """The last block that the store signed; C{None} if it signed none."""
+        found: Checkpoint | None = getattr(self._store, "checkpoint", None)
+        return found
 
     def check(self) -> None:
         """Connect to the server for a moment, to find errors that no later attempt can overcome.

@@ -7,13 +7,18 @@ else.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
 from egress.observability.audit_log import written_time
+from egress.store.chain import Checkpoint, Stored, Verification
+from egress.store.chain_table import verify_chain
 from egress.store.destinations import (
     Destinations,
     Page,
@@ -61,8 +66,32 @@ class SqlStore(ABC):
         """
 
     @abstractmethod
-    def stream(self, statement: str, values: Sequence[Any]) -> Iterator[Sequence[Any]]:
-        """Yield the rows of a query of any size; see L{rows}."""
+    def stream(
+        self, statement: str, values: Sequence[Any], size: int = FOLLOW_ROWS
+    ) -> Generator[Sequence[Any], None, None]:
+        """Yield the rows of a query of any size, of which C{size} are read together; see L{rows}."""
+
+    @abstractmethod
+    def write(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
+        """Run a statement for each row, in a transaction."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """The location of the store, without a password."""
+
+    @abstractmethod
+    def stored(self) -> Iterator[Stored]:
+        """Yield all records with their leaves, in the order of C{seq}."""
+
+    def verify(self, keys: Sequence[Ed25519PublicKey], checkpoints: Sequence[Checkpoint] = ()) -> Verification:
+        """Compare the records with their signatures.
+
+        @param keys: the public keys, of which one must have signed each block.
+        @param checkpoints: blocks that existed earlier.
+        @raise StoreError: if there are no signatures.
+        """
+        return verify_chain(self, self.name, self.stored(), keys, checkpoints)
 
     def compiled(self, given: Filter) -> Query:
         """Compile a filter for a query of all records."""

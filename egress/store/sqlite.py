@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from ipaddress import ip_address, ip_network
@@ -16,17 +16,14 @@ from itertools import islice
 from operator import itemgetter
 from pathlib import Path
 from threading import RLock
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from zope.interface import implementer
 
-if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from egress.model.record import ExchangeRecord
 from egress.runtime.safe_files import heir_of, open_log
-from egress.store.chain import Checkpoint, Signer, Verification, verify
-from egress.store.chain_table import extend, prune_chain, read_anchor, read_blocks, read_records
+from egress.store.chain import Checkpoint, Signer, Stored
+from egress.store.chain_table import RECORDS, extend, prune_chain, stored_row
 from egress.store.filter_language import Filter
 from egress.store.filter_sql import SQLITE, Dialect, Query
 from egress.store.interfaces import IAuditStore, StoreError
@@ -181,7 +178,7 @@ class SqliteStore(SqlStore):
             connection.executemany(_INSERT, numbered)
             add_keywords(connection, part, [(row[0], keywords_of(row[2:])) for row in numbered])
             connection.execute("UPDATE last_seq SET seq = ?", (seq + len(numbered),))
-            checkpoint = None if self._signer is None else extend(connection, self._signer, numbered)
+            checkpoint = None if self._signer is None else extend(self, self._signer, numbered, self.checkpoint)
         self.checkpoint = checkpoint or self.checkpoint
         self._remember(fresh)
 
@@ -205,25 +202,19 @@ class SqliteStore(SqlStore):
             connection.execute("DELETE FROM exchanges WHERE id <= ?", (last,))
             drop_parts(connection, last)
             if self._signer is not None:
-                prune_chain(connection, self._signer, last)
+                prune_chain(self, self._signer, last)
             oldest = connection.execute("SELECT time_ms FROM exchanges ORDER BY id LIMIT 1").fetchone()
             prune_rollups(self, round(before * 1000) if oldest is None else oldest[0])
             return bool(number == _PRUNE_ROWS)
 
-    def verify(self, keys: Sequence[Ed25519PublicKey], checkpoints: Sequence[Checkpoint] = ()) -> Verification:
-        """Compare the records with their signatures.
+    def stored(self) -> Iterator[Stored]:
+        """Yield all records with their leaves; see L{SqlStore.stored}."""
+        return map(stored_row, self.stream(RECORDS, ()))
 
-        @param keys: the public keys, of which one must have signed each block.
-        @param checkpoints: blocks that existed earlier.
-        @raise StoreError: if there are no signatures.
-        """
-        with self.snapshot():
-            connection = self._connection
-            anchor = read_anchor(connection)
-            if anchor is None:
-                raise StoreError(f"{self._path}: has no signatures: start the proxy with --audit-signing-key")
-            blocks, records = read_blocks(connection), read_records(connection)
-            return verify(anchor, blocks, records, keys=keys, checkpoints=checkpoints)
+    @property
+    def name(self) -> str:
+        """The file."""
+        return str(self._path)
 
     def used(self) -> int:
         """Return the bytes of the pages that are in use."""
@@ -257,7 +248,9 @@ class SqliteStore(SqlStore):
         with self._lock, _reported(self._path):
             return self._connection.execute(statement, values).fetchall()
 
-    def stream(self, statement: str, values: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    def stream(
+        self, statement: str, values: Sequence[Any], size: int = FOLLOW_ROWS
+    ) -> Generator[Sequence[Any], None, None]:
         """Yield the rows of a query; see L{SqlStore.stream}."""
         with self._lock, _reported(self._path):
             yield from self._connection.execute(statement, values)

@@ -66,10 +66,8 @@ class VerifyTests(CommandTestCase):
 
     def test_errors(self) -> None:
         for arguments, problem in (
-            (
-                ("--audit-store", "postgresql://a@db.test/x", "--audit-signing-key", "none"),
-                "only an audit store in a file has signatures",
-            ),
+            (("--audit-store", "none", "--audit-signing-key", "none"), "the audit store is set to none"),
+            (("--audit-store", "postgresql://a@127.0.0.1:1/x"), "Connection refused"),
             (("--audit-signing-key", "none"), "the public key is not set: use --key FILE"),
             (("--key", "/absent.pub"), "/absent.pub: cannot be read"),
             (("--checkpoint", "1:2"), "write a checkpoint as the log has it: NUMBER:DIGEST"),

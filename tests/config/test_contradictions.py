@@ -57,7 +57,6 @@ CASES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("authz_max_stale", {"authz_cache": None, "authz_max_stale": 1, "authz_url": URL}),
     ("audit_failure", {"audit_failure": "deny"}),
     ("audit_signing_key", {"audit_signing_key": "k"}),
-    ("audit_signing_key", {"audit_signing_key": "k", "audit_store": "postgresql://a@db.test/x"}),
     ("audit_log_mode", {"audit_log_mode": "640"}),
     ("audit_log_group", {"audit_log_group": 0, "audit_log": "-"}),
     ("metrics_interface", {"metrics_interface": "::"}),

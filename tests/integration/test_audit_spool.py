@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -117,9 +118,13 @@ class AuditSpoolTests(IntegrationTestCase):
         return {name: float(value) for name, value in found}
 
     def test_killed_under_load(self) -> None:
-        """The server is killed twice, and a worker once, while clients send requests or records wait."""
-        port = free_port()
-        proxy = self.start("--workers", "2", "--metrics-port", str(port))
+        """The server is killed twice, and a worker once, while clients send requests or records wait.
+
+        All records are signed once.
+        """
+        port, key = free_port(), self.directory / "audit.key"
+        options = ("--workers", "2", "--metrics-port", str(port), "--audit-signing-key", str(key))
+        proxy = self.start(*options)
         load = Load(proxy, self.origins.http_url("/files/hello.txt?token=hunter2"), 4)
         self.addCleanup(load.stop)
         self.wait_until(lambda: load.responses > 200)
@@ -150,6 +155,13 @@ class AuditSpoolTests(IntegrationTestCase):
         output = proxy.process.wait_for("records of the spool are stored")
         self.assertIn("records wait in the spool", output)
         self.assertNotIn(PASSWORD, output)
+        proxy.process.stop()
+        checkpoints = re.findall(r"audit store: checkpoint (\d+:[0-9a-f]{64})", proxy.process.output())
+        given = [argument for text in checkpoints for argument in ("--checkpoint", text)]
+        verified = json.loads(self.egress("logs", "verify", "--json", "--key", f"{key}.pub", *given))
+        self.assertEqual((verified["findings"], verified["verified"], verified["unsigned"]), ([], total, 0))
+        self.assertIn(verified["checkpoint"], checkpoints)
+        self.assertEqual(sum(verified["writers"].values()), total)
 
     def test_started_while_the_server_is_away(self) -> None:
         """A proxy starts without the server, and a later one stores what an earlier one has left."""

@@ -12,11 +12,13 @@ import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.config.model import ConfigError, ProxyConfig
+from egress.store.chain import Signer
 from egress.store.filter_language import parse_filter
 from egress.store.interfaces import StoreError, StoreUnreachable
 from egress.store.location import configured_store, migrate, store_to_read
 from egress.store.postgresql import PostgresqlStore
 from egress.store.postgresql_connection import Database, RecordRefused
+from egress.store.postgresql_schema import MIGRATIONS
 from tests.files import make_directory
 from tests.integration.postgresql import PASSWORD, Server, server
 from tests.store.destination_cases import DestinationCases
@@ -49,10 +51,10 @@ class PostgresqlTestCase(SynchronousTestCase):
         self.database = self.server.create_database()
         self.store: Any = self.open()
 
-    def open(self, **changes: Any) -> PostgresqlStore:
+    def open(self, node: str = "node-1", signer: Signer | None = None, **changes: Any) -> PostgresqlStore:
         """Open the store with another connection."""
         database = Database(url=self.server.url(self.database), password=PASSWORD)
-        store = PostgresqlStore(attrs.evolve(database, **changes), "node-1", 2)
+        store = PostgresqlStore(attrs.evolve(database, **changes), node, 2, signer)
         self.addCleanup(store.close)
         return store
 
@@ -177,7 +179,7 @@ class TableTests(PostgresqlTestCase):
         for thread in threads:
             thread.join()
         self.assertEqual(sorted(self.names()), ["r0", "r1", "r2", "r3", "r4"])
-        self.assertEqual(self.store.rows("SELECT count(*) FROM migrations"), [(1,)])
+        self.assertEqual(self.store.rows("SELECT count(*) FROM migrations"), [(len(MIGRATIONS),)])
 
     def test_newer_version(self) -> None:
         self.store.connect()
@@ -188,7 +190,7 @@ class TableTests(PostgresqlTestCase):
     def test_reader_of_no_store(self) -> None:
         reader = self.open(read_only=True)
         self.assertIn("start the proxy with it once", str(self.assertRaises(StoreError, reader.last_seq)))
-        self.assertEqual(self.store.missing_migrations(), 1)
+        self.assertEqual(self.store.missing_migrations(), len(MIGRATIONS))
         self.store.connect()
         self.assertEqual((reader.last_seq(), self.store.missing_migrations()), (0, 0))
         self.assertIn("read-only", str(self.assertRaises(StoreError, reader.append, RECORDS)))

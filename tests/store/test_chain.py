@@ -131,6 +131,29 @@ class VerifyTests(SynchronousTestCase):
         chain.blocks[1] = Signer(KEY).block(2, bytes(32), 2, [chain.records[1].leaf])
         self.assertEqual(chain.verify().findings, ["block 2 does not follow the block before it"])
 
+    def test_repeated_block(self) -> None:
+        """A second block with the same number is reported, and not compared with records."""
+        chain = Chain([1, 1])
+        chain.blocks.insert(1, chain.blocks[0])
+        self.assertEqual(chain.verify().findings, ["block 1 was inserted"])
+
+    def test_removed_anchor(self) -> None:
+        """The other findings do not depend on the anchor."""
+        chain = Chain([2])
+        found = verify(None, chain.blocks, chain.records, keys=[KEY.public_key()])
+        self.assertEqual((found.findings, found.verified), (["the anchor of the chain was removed"], 2))
+        found = verify(None, (), chain.records, keys=[KEY.public_key()], checkpoints=[chain.checkpoint()])
+        self.assertEqual((found.faults, found.verified), (4, 0))
+
+    def test_writers(self) -> None:
+        """The result has the number of records of each writer, and findings name the writer."""
+        chain = Chain([2, 2])
+        chain.records = [attrs.evolve(record, writer=f"node-{index % 2}") for index, record in enumerate(chain.records)]
+        chain.records[3] = attrs.evolve(chain.records[3], leaf=bytes(40))
+        found = chain.verify()
+        self.assertEqual(found.findings, ["record r4 of node-1 was changed"])
+        self.assertEqual(found.writers, {"node-0": 2, "node-1": 1})
+
     def test_many_findings(self) -> None:
         self.patch(module, "_MAX_FINDINGS", 2)
         chain = Chain([5])
@@ -165,6 +188,46 @@ class AnchorTests(SynchronousTestCase):
         self.pruned(chain, 3)
         self.assertEqual((chain.verify().findings, chain.verify().last), ([], None))
         self.assertEqual(chain.verify(before).findings, [])
+
+    def test_advance(self) -> None:
+        """Blocks are deleted when all of their records were deleted."""
+        chain = Chain([3, 3, 3])
+        before = chain.checkpoint()
+        for last, number in ((-1, 1), (29, 1), (30, 2), (65, 3), (60, 3)):
+            rest = chain.blocks[chain.anchor.number - 1 :]
+            anchor = Signer(KEY).advance(chain.anchor, rest, last)
+            assert anchor is not None
+            self.assertEqual(anchor.number, number)
+            chain.anchor = anchor
+        self.assertEqual(chain.anchor.pruned_id, 65)
+        chain.blocks = chain.blocks[2:]
+        chain.records = [record for record in chain.records if record.seq > 6]
+        self.assertEqual(chain.verify(before).findings, [])
+        self.assertEqual(Block(1, FIRST, 1, b"").last_id, -1)
+
+    def test_advance_after_tampering(self) -> None:
+        """No anchor is signed that would hide a change: neither of the anchor nor of the blocks."""
+        chain = Chain([3, 3])
+        for anchor in (attrs.evolve(chain.anchor, pruned_id=1000), Signer(OTHER).anchor(1, FIRST, 1000, 1)):
+            self.assertIsNone(Signer(KEY).advance(anchor, chain.blocks, 60))
+        first = chain.blocks[0]
+        for block in (
+            attrs.evolve(first, leaves=first.leaves[:-40]),
+            attrs.evolve(first, number=2),
+            Signer(KEY).block(1, bytes(range(32)), 1, [first.leaf(0)]),
+            Signer(OTHER).block(1, FIRST, 1, [first.leaf(0)]),
+        ):
+            advanced = Signer(KEY).advance(chain.anchor, [block, chain.blocks[1]], 60)
+            assert advanced is not None
+            self.assertEqual(advanced.number, 1)
+
+    def test_advance_with_other_keys(self) -> None:
+        """A proxy deletes the blocks of the proxies whose keys it trusts."""
+        chain = Chain([3, 3], Signer(OTHER))
+        self.assertIsNone(Signer(KEY).advance(chain.anchor, chain.blocks, 30))
+        anchor = Signer(KEY, [OTHER.public_key()]).advance(chain.anchor, chain.blocks, 30)
+        assert anchor is not None
+        self.assertEqual(anchor.number, 2)
 
     def test_forged(self) -> None:
         """Nobody else can state that records were deleted because of their age."""

@@ -132,6 +132,60 @@ class ChainTableTests(StoreTestCase):
         found = self.verify(before)
         self.assertEqual((found.findings, found.verified), ([], 1))
 
+    def test_retention_signs_no_change(self) -> None:
+        """The deletion of old records does not sign an anchor that someone has changed, nor deletes other blocks."""
+        for start in range(0, 40, 10):
+            self.store.append([record(f"r{start + number}", start + number) for number in range(10)])
+        self.tamper("UPDATE anchor SET pruned_id = 1 << 62", "DELETE FROM exchanges WHERE request_id = 'r35'")
+        while self.store.prune(T0 + 15, 1 << 40):
+            pass
+        self.assertEqual(self.verify().findings[0], "the anchor of the chain is not signed by this key")
+
+    def test_retention_after_a_new_key(self) -> None:
+        """The blocks of a trusted earlier key are deleted."""
+        self.store.append([record(f"r{number}", number) for number in range(10)])
+        other = self.open(Signer(OTHER, [KEY.public_key()]))
+        other.append([record("late", 100)])
+        while other.prune(T0 + 50, 1 << 40):
+            pass
+        found = self.verify(key=OTHER)
+        self.assertEqual((found.findings, found.verified), ([], 1))
+
+    def test_removed_chain(self) -> None:
+        """Without a checkpoint, a removed chain looks like an unsigned store; a proxy that runs shows it later."""
+        self.store.append([record("a")])
+        before = self.store.checkpoint
+        assert before is not None
+        self.tamper_with_chain("DELETE FROM anchor", "DELETE FROM blocks")
+        self.assertIn("no signatures", str(self.assertRaises(StoreError, self.verify)))
+        self.assertEqual(self.verify(before).findings[0], "the anchor of the chain was removed")
+        self.store.append([record("b")])
+        self.assertEqual(
+            self.verify().findings,
+            [
+                "the anchor of the chain was removed",
+                "blocks are missing: 1 to 1",
+                "record a was inserted, or written without a signature",
+            ],
+        )
+
+    def test_removed_end(self) -> None:
+        """A proxy that runs continues after the last block that it has signed, so that removed ones are missing."""
+        for number in range(3):
+            self.store.append([record(f"r{number}", number)])
+        self.tamper_with_chain("DELETE FROM blocks WHERE number > 1", "DELETE FROM exchanges WHERE seq > 1")
+        self.assertEqual(self.verify().findings, [])
+        self.store.append([record("next", 5)])
+        self.assertEqual(self.verify().findings, ["blocks are missing: 2 to 3"])
+
+    def tamper_with_chain(self, *statements: str) -> None:
+        """Change the file."""
+        connection = sqlite3.connect(self.path)
+        self.addCleanup(connection.close)
+        for statement in statements:
+            connection.execute(statement)
+        connection.commit()
+
     def test_signatures_begin_and_end(self) -> None:
         """Records from before the first signature are counted; later ones without a signature are findings."""
         unsigned = open_store(self.path)

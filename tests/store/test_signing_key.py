@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from egress.config.model import ConfigError
 from egress.store import signing_key as module
 from egress.store.interfaces import StoreError
-from egress.store.signing_key import load_signer, public_file, read_public_key
+from egress.store.signing_key import load_signer, public_file, read_public_keys
 from tests.files import make_directory
 
 
@@ -33,7 +33,8 @@ class SigningKeyTests(SynchronousTestCase):
         self.assertEqual(self.path.read_bytes(), before)
         block = signer.block(1, bytes(32), 1, [])
         self.assertEqual(again.block(1, bytes(32), 1, []), block)
-        read_public_key(public_file(self.path)).verify(block.signature, b"egressproxy audit block 1\0" + block.digest)
+        (public,) = read_public_keys(public_file(self.path))
+        public.verify(block.signature, b"egressproxy audit block 1\0" + block.digest)
 
     def test_concurrent_creation(self) -> None:
         """Of two processes that create the key, both use that of the first one."""
@@ -41,6 +42,26 @@ class SigningKeyTests(SynchronousTestCase):
         with mock.patch.object(module, "read_secret", side_effect=[None, self.path.read_bytes()]):
             self.assertEqual(load_signer(self.path).block(1, bytes(32), 1, []), first)
         self.assertEqual(len(list(self.path.parent.iterdir())), 2)
+
+    def test_trusted_keys(self) -> None:
+        """The file with the public key can have further ones; those from before a replacement remain in it."""
+        load_signer(self.path)
+        (old,) = read_public_keys(public_file(self.path))
+        self.path.unlink()
+        signer = load_signer(self.path)
+        new, kept = read_public_keys(public_file(self.path))
+        self.assertEqual(kept.public_bytes_raw(), old.public_bytes_raw())
+        self.assertNotEqual(new.public_bytes_raw(), old.public_bytes_raw())
+        anchor = signer.anchor(1, bytes(32), -1, 1)
+        self.assertIsNotNone(signer.advance(anchor, [], 1))
+        public_file(self.path).unlink()
+        self.assertIsNotNone(load_signer(self.path).advance(anchor, [], 1))
+        public_file(self.path).write_bytes(b"x")
+        error = self.assertRaises(ConfigError, load_signer, self.path)
+        self.assertIn("must be Ed25519 public keys in PEM", str(error))
+        public_file(self.path).unlink()
+        public_file(self.path).mkdir()
+        self.assertIn("cannot be read", str(self.assertRaises(ConfigError, load_signer, self.path)))
 
     def test_exposed(self) -> None:
         load_signer(self.path)
@@ -71,9 +92,9 @@ class SigningKeyTests(SynchronousTestCase):
         key = ec.generate_private_key(ec.SECP256R1()).public_key()
         self.path.write_bytes(key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
         for path, problem in (
-            (self.path, "must be an Ed25519 key"),
-            (Path(__file__), "must be a public key in PEM"),
+            (self.path, "must be Ed25519 public keys in PEM"),
+            (Path(__file__), "must be Ed25519 public keys in PEM"),
             (self.path.with_name("absent"), "cannot be read: No such file or directory: specify the public key"),
         ):
             with self.subTest(path.name):
-                self.assertIn(problem, str(self.assertRaises(StoreError, read_public_key, path)))
+                self.assertIn(problem, str(self.assertRaises(StoreError, read_public_keys, path)))
