@@ -125,7 +125,8 @@ def start_message(
 
 def _listeners(addresses: Sequence[IAddress], config: ProxyConfig) -> Iterator[str]:
     for address, listener in zip(addresses, config.listen, strict=False):
-        yield endpoint_of(address) + (" (transparent)" if listener.transparent else "")
+        kinds = ", ".join(listener.kinds)
+        yield endpoint_of(address) + (f" ({kinds})" if kinds else "")
 
 
 def _upstream(config: ProxyConfig) -> str:

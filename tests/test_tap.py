@@ -213,6 +213,13 @@ class StartMessageTests(SynchronousTestCase):
         self.assertIn('eval "$(egress env)"', message)
         self.assertNotIn('eval "$(egress', self.message(addresses[:1], listen=listen[:1]))
 
+    def test_kinds_of_listeners(self) -> None:
+        listen = (Listener("tcp:8081", socks5=True, proxy_protocol=True), Listener("tcp:8080"))
+        message = self.message((IPv4Address("TCP", "0.0.0.0", 8081), LOOPBACK), listen=listen)
+        self.assertEqual(
+            self.fact(message, "listens on"), "0.0.0.0:8081 (PROXY protocol, SOCKS5 and HTTP), 127.0.0.1:8080"
+        )
+
     def test_no_line_to_paste(self) -> None:
         for address in (UNIXAddress(b"/run/egress.sock"), UNIXAddress(None)):
             with self.subTest(address):

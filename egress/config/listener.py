@@ -15,7 +15,7 @@ from egress.model.converters import ConfigError, checked, string
 # The pieces between colons; a colon in a value is escaped with a backslash.
 _PIECE: Final = re.compile(r"(?:\\.|[^:\\])*", re.DOTALL)
 _ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
-_OPTION: Final = re.compile(r"([A-Za-z-]+)=(.*)", re.DOTALL)
+_OPTION: Final = re.compile(r"([A-Za-z][A-Za-z0-9-]*)=(.*)", re.DOTALL)
 
 _TCP_PORT: Final = re.compile(r"tcp6?:(?:port=)?([0-9]{1,5})")
 _INTERFACE: Final = re.compile(r":interface=((?:\\.|[^:\\])*)")
@@ -26,13 +26,16 @@ _BELOW_TLS: Final = ("port", "interface", "backlog")
 _CLEAR: Final = "none"
 _HTTPS: Final = "https"
 _PROXIED: Final = "haproxy"
+_SOCKS5: Final = "socks5"
 _TRANSPARENT: Final = "transparent"
-_SWITCHES: Final = {_HTTPS: {"allow": True, "refuse": False}, _TRANSPARENT: {"yes": True, "no": False}}
+_YES_OR_NO: Final = {"yes": True, "no": False}
+_SWITCHES: Final = {_HTTPS: {"allow": True, "refuse": False}, _TRANSPARENT: _YES_OR_NO, _SOCKS5: _YES_OR_NO}
 
 # The endpoints of TCP sockets.
 _TCP: Final = ("tcp", "tcp6", "systemd")
 _NOT_TRANSPARENT: Final = (
-    "the clients of a transparent listener do not know that there is a proxy: remove ssl:, client-auth=FILE and https="
+    "the clients of a transparent listener do not know that there is a proxy: remove ssl:, client-auth=FILE, "
+    "https= and socks5="
 )
 
 
@@ -75,6 +78,7 @@ class Listener:
         requests on the way to the proxy.
     @ivar transparent: whether the system redirects connections to it, of clients that do not know the proxy.
     @ivar proxy_protocol: whether a load balancer names the client of each connection by the PROXY protocol.
+    @ivar socks5: whether clients may also speak SOCKS5.
     """
 
     endpoint: str
@@ -84,6 +88,7 @@ class Listener:
     https: bool | None = None
     transparent: bool = False
     proxy_protocol: bool = False
+    socks5: bool = False
 
     @property
     def takes_https_urls(self) -> bool:
@@ -97,6 +102,17 @@ class Listener:
             return self.https
         # The clients of a load balancer may be on other machines.
         return self.tls is not None or (_is_local(self.endpoint) and not self.proxy_protocol)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """What distinguishes it from a plain listener for HTTP, in the order of the layers."""
+        layers = (
+            ("PROXY protocol", self.proxy_protocol),
+            ("TLS", self.tls is not None),
+            ("SOCKS5 and HTTP", self.socks5),
+            ("transparent", self.transparent),
+        )
+        return tuple(kind for kind, applies in layers if applies)
 
     def listens_on(self, authority: Authority) -> bool:
         """Tell whether it listens on an authority, as far as that is known without resolving or binding."""
@@ -119,7 +135,7 @@ class Listener:
         """
         if self.client_auth is not None and not self.sets_auth:
             raise ConfigError("client_auth", str(self.client_auth), "has no effect without sets_auth=True: add it")
-        clear = self.tls is None and not self.proxy_protocol
+        clear = self.tls is None and not self.proxy_protocol and not self.socks5
         if self.transparent and (not clear or self.client_auth is not None or self.https is not None):
             raise ConfigError("transparent", "True", _NOT_TRANSPARENT)
 
@@ -159,13 +175,13 @@ class Listener:
         tls = None
         if over_tls:
             pieces, tls = _over_tls(pieces[1:], ours.get(_CA), path)
-        transparent = switches.get(_TRANSPARENT, False)
-        if transparent and (tls is not None or proxied or ours.get(_AUTH) is not None or _HTTPS in switches):
+        transparent, socks5 = switches.get(_TRANSPARENT, False), switches.get(_SOCKS5, False)
+        if transparent and (tls is not None or proxied or ours.get(_AUTH) is not None or _HTTPS in switches or socks5):
             raise InvalidListener(_NOT_TRANSPARENT)
         if transparent and pieces[0] not in _TCP:
             raise InvalidListener("only connections over TCP can be redirected: set tcp: or tcp6:")
         https = switches.get(_HTTPS)
-        return cls(":".join(pieces), tls, _AUTH in ours, ours.get(_AUTH), https, transparent, proxied)
+        return cls(":".join(pieces), tls, _AUTH in ours, ours.get(_AUTH), https, transparent, proxied, socks5)
 
 
 def _split(text: str) -> list[str]:

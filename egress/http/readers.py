@@ -163,6 +163,8 @@ class RequestReader:
         if not _METHOD_START.match(data) and data != b"\r":
             if data[0] == 0x16:
                 raise BadRequest("this listener expects plain HTTP; configure the proxy as http://, not https://")
+            if data[0] in (0x04, 0x05):
+                raise BadRequest("this listener expects HTTP; for SOCKS5 clients, add :socks5=yes to --listen")
             raise BadRequest("the data is not HTTP")
 
     def _check_line(self, data: bytes) -> None:

@@ -13,7 +13,6 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from egress.http.error_response import encode_error_response
 from egress.http.sniff import TunnelProtocol, detect_protocol
 from egress.model.authority import Authority, Origin
 from egress.model.client_tls import LeafKey
@@ -39,6 +38,7 @@ from egress.proxy.tls_intercept import Handshake, parse_client_hello
 from egress.proxy.transaction import Transaction
 from egress.proxy.tunnel_binding import TunnelBinding
 from egress.proxy.tunnel_errors import handshake_fault, unused_connection_error
+from egress.proxy.tunnel_replies import CONNECT_REPLIES, TunnelReplies
 from egress.proxy.tunnel_state import TRANSITIONS, TunnelState
 from egress.relay.relay import Relay
 from egress.transport.tcp import SharedTransport, describe_peer
@@ -48,17 +48,14 @@ if TYPE_CHECKING:
 
 _log = Logger()
 
-# The head of a 200 to a CONNECT has no Content-Length (RFC 9110 section 9.3.6); clients accept exactly 200.
-ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
-
 
 @implementer(ITunnel)
 class Tunnel(StateMachine[TunnelState], Protocol):
-    """The tunnel of one CONNECT, or of a connection that was redirected to a transparent listener.
+    """The tunnel of one CONNECT, of a SOCKS5 connection, or of a connection to a transparent listener.
 
     It receives the data that the outer session's transport reads, and passes it to the protocol inside the tunnel.
 
-    @param established: the response to the CONNECT; empty if there was none.
+    @param replies: the responses to the request for the tunnel.
     @raise CertificateNotPermitted: if the tunnel would be intercepted, and the CA may not sign for the host. A client
         can read this error only before the tunnel is established.
     """
@@ -72,7 +69,7 @@ class Tunnel(StateMachine[TunnelState], Protocol):
         authority: Authority,
         client: ClientIdentity,
         *,
-        established: bytes = ESTABLISHED,
+        replies: TunnelReplies = CONNECT_REPLIES,
     ) -> None:
         self._no_certificate = context.tunnels.interception.refusal(authority)
         if self._no_certificate is not None and not context.tunnels.is_passthrough(authority):
@@ -81,7 +78,7 @@ class Tunnel(StateMachine[TunnelState], Protocol):
         self._outer = outer
         self._authority = authority
         self._client = client
-        self._established = established
+        self._replies = replies
         self._transaction = Transaction(
             context.authz,
             self._refuse,
@@ -167,7 +164,7 @@ class Tunnel(StateMachine[TunnelState], Protocol):
         self._transaction.begin_phase(RELAY)
         self._transaction.hop = describe_peer(route, relay.origin.transport)
         self._relay = relay
-        self.transport.write(self._established)  # type: ignore[union-attr]
+        self.transport.write(self._replies.established)  # type: ignore[union-attr]
         buffered, self._buffered = self._buffered, b""
         relay.begin(buffered)
         self.relay_active()
@@ -205,21 +202,19 @@ class Tunnel(StateMachine[TunnelState], Protocol):
 
     def _refuse_connect(self, error: EgressError) -> None:
         """Respond to the CONNECT itself: the tunnel carries neither TLS nor HTTP, or no certificate can be issued."""
-        request_id, date = self._transaction.request_id, self._context.date()
+        response = self._replies.refused(error, self._transaction.request_id, self._context.date())
         self._end(None)
-        if not self._established:
+        if not response:
             self._outer.abort()
             return
-        self._outer.write(
-            encode_error_response(error, request_id, accept=None, head_only=False, keep_alive=False, date=date)
-        )
+        self._outer.write(response)
         self._outer.close()
 
     # -- protocol detection
 
     def _sniff(self) -> None:
         self._enter(TunnelState.SNIFFING)
-        self.transport.write(self._established)  # type: ignore[union-attr]
+        self.transport.write(self._replies.established)  # type: ignore[union-attr]
         self._outer.watch(self._context.limits.tls_timeout)
         self._outer.resume_reading()
         if self._buffered:

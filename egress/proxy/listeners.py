@@ -19,6 +19,7 @@ from egress.model.client_tls import ClientTls
 from egress.proxy.client_auth import ClientAuthPolicy
 from egress.proxy.factory import ProxyFactory
 from egress.proxy.proxy_protocol import ProxyProtocolFactory
+from egress.proxy.socks_session import SocksFactory
 from egress.proxy.transparent import TransparentFactory
 from egress.tls.listener_context import listener_context
 from egress.tls.pem import TrustError
@@ -44,12 +45,14 @@ class ListenerSecurity:
     @ivar tls: the TLS context; C{None}: the listener has no TLS.
     @ivar transparent: whether the system redirects connections to the listener.
     @ivar proxy_protocol: whether a load balancer names the clients.
+    @ivar socks5: whether clients may also speak SOCKS5.
     """
 
     auth_policy: ClientAuthPolicy
     tls: SSL.Context | None
     transparent: bool = False
     proxy_protocol: bool = False
+    socks5: bool = False
 
 
 def listener_security(config: ProxyConfig, clock: IReactorTime, in_thread: InThread) -> tuple[ListenerSecurity, ...]:
@@ -79,7 +82,9 @@ def listener_security(config: ProxyConfig, clock: IReactorTime, in_thread: InThr
             schemes=DEFAULT_PORTS if listener.takes_https_urls else CLEAR_TEXT,
         )
         tls_context = tls_of(listener, config.client_tls)
-        return ListenerSecurity(auth_policy, tls_context, listener.transparent, listener.proxy_protocol)
+        return ListenerSecurity(
+            auth_policy, tls_context, listener.transparent, listener.proxy_protocol, listener.socks5
+        )
 
     return tuple(map(security, config.listen))
 
@@ -91,12 +96,14 @@ def listener_factories(
 
     @param listeners: the listeners.
     @param context: the collaborators of their sessions.
-    @param names: the names of placeholder addresses, for transparent listeners.
+    @param names: the names of placeholder addresses, for transparent listeners and SOCKS clients.
     """
 
     def factory(listener: ListenerSecurity) -> ProxyFactory:
         if listener.transparent:
             return TransparentFactory(context, listener.auth_policy, names)
+        if listener.socks5:
+            return SocksFactory(context, listener.auth_policy, names)
         return ProxyFactory(context, listener.auth_policy)
 
     def outer(listener: ListenerSecurity) -> Any:

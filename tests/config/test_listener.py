@@ -114,6 +114,27 @@ class ParseTests(SynchronousTestCase):
                 self.assertEqual(Listener.parse(text), expected)
         self.assertRaises(ConfigError, Listener, "tcp:1", https=True, transparent=True)
 
+    def test_socks5(self) -> None:
+        for text, expected in (
+            ("tcp:8080:socks5=yes", Listener("tcp:8080", socks5=True)),
+            ("tcp:8080:socks5=no", Listener("tcp:8080")),
+            ("ssl:8443:socks5=yes", Listener("tcp:8443", ListenerTls(PEM, PEM), socks5=True)),
+            ("unix:/run/a:socks5=yes:client-auth=none", Listener("unix:/run/a", sets_auth=True, socks5=True)),
+            ("haproxy:tcp:8080:socks5=yes", Listener("tcp:8080", proxy_protocol=True, socks5=True)),
+        ):
+            with self.subTest(text):
+                self.assertEqual(Listener.parse(text), expected)
+        self.assertRaises(ConfigError, Listener, "tcp:1", transparent=True, socks5=True)
+
+    def test_kinds(self) -> None:
+        for text, expected in (
+            ("tcp:8080", ()),
+            ("tcp:8080:transparent=yes", ("transparent",)),
+            ("tcp:8080:socks5=yes", ("SOCKS5 and HTTP",)),
+            ("haproxy:ssl:8443:socks5=yes", ("PROXY protocol", "TLS", "SOCKS5 and HTTP")),
+        ):
+            self.assertEqual(Listener.parse(text).kinds, expected)
+
     def test_paths(self) -> None:
         listener = Listener.parse("ssl:1:certKey=c:client-ca=d:client-auth=e", lambda text: Path("/etc") / text)
         tls = ListenerTls(Path("/etc/server.pem"), Path("/etc/c"), None, Path("/etc/d"))
@@ -154,8 +175,10 @@ class ParseTests(SynchronousTestCase):
             ("tcp:8080:transparent=true", "transparent must be yes or no"),
             ("ssl:8080:transparent=yes", "remove ssl:"),
             ("tcp:8080:transparent=yes:client-auth=a", "remove ssl:, client-auth=FILE"),
-            ("tcp:8080:https=allow:transparent=yes", "and https="),
+            ("tcp:8080:https=allow:transparent=yes", "https= and socks5="),
             ("unix:/run/a:transparent=yes", "set tcp: or tcp6:"),
+            ("tcp:8080:socks5=only", "socks5 must be yes or no"),
+            ("tcp:8080:socks5=yes:transparent=yes", "https= and socks5="),
         ):
             with self.subTest(text):
                 self.assertIn(words, self.assertRaises(InvalidListener, Listener.parse, text).remedy)

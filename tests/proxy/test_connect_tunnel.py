@@ -16,8 +16,9 @@ from egress.model.decision import Stage
 from egress.model.errors import AddressForbidden, AuthorizerUnavailable, OriginUnreachable
 from egress.model.route import Purpose
 from egress.proxy import factory
-from egress.proxy.connect_tunnel import ESTABLISHED, Tunnel
+from egress.proxy.connect_tunnel import Tunnel
 from egress.proxy.session_state import FIRST_REQUEST_SECONDS
+from egress.proxy.tunnel_replies import ESTABLISHED
 from egress.relay.relay import Relay
 from egress.tls.host_contexts import HostContexts
 from egress.tls.issuer import CertificateAuthority

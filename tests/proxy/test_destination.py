@@ -12,8 +12,8 @@ from egress.model.authority import Authority, Origin, UpstreamProxy, parse_ip
 from egress.model.decision import ClientIdentity, Decision, Verdict
 from egress.model.errors import AddressForbidden, EgressError, NameNotResolved, PortForbidden, ResolutionTimeout
 from egress.model.route import Purpose, Route
-from egress.proxy.connect_tunnel import ESTABLISHED
 from egress.proxy.destination import Destination
+from egress.proxy.tunnel_replies import ESTABLISHED
 from tests.proxy.fakes import (
     LOCAL,
     UPGRADE,

@@ -21,6 +21,7 @@ from egress.transport.tls import TlsFactory
 from tests.certificates import CLIENT, TestCA, TestCertificate
 from tests.files import make_directory
 from tests.proxy.fakes import ProxyTestCase, Wire, request, response, status_of
+from tests.socks.test_requests import greeting
 from tests.transport.tls import TlsClient, TlsEnd, presenting
 
 URL = "http://origin.test/a"
@@ -120,6 +121,19 @@ class ListenerTests(ProxyTestCase):
         client.feed(request("GET", "/a", "Proxy-Authorization: Basic YWRtaW46eA=="))
         self.assertEqual(self.authorizer.asked[0].url, "http://origin.test/a")
         self.assertIsNone(self.authorizer.asked[0].client.identity)
+
+    def test_socks5(self) -> None:
+        """Each listener decides for itself whether it accepts SOCKS5."""
+        socks, http, over_tls = self.factories(
+            "tcp:1:socks5=yes", "tcp:2", f"ssl:3:privateKey={self.pem}:socks5=yes", client_auth=self.clients_file
+        )
+        client = self.meet(socks)
+        client.feed(greeting(2))
+        self.assertEqual(client.take(), b"\x05\x02")
+        self.assertEqual(self.over_tls(over_tls).send(greeting(2)).take(), b"\x05\x02")
+        client = self.meet(http)
+        client.feed(greeting(2))
+        self.assertEqual(status_of(client.take()), 400)
 
     def test_the_same_file_is_read_once(self) -> None:
         with mock.patch.object(authenticator, "load_secrets", wraps=load_secrets) as load:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from egress.proxy.connect_tunnel import ESTABLISHED
+from egress.proxy.tunnel_replies import ESTABLISHED
 from tests.proxy.fakes import ProxyTestCase, request
 from tests.transport.tls import TlsClient, TlsEnd, leaves
 

@@ -1,0 +1,113 @@
+"""SOCKS5: real clients of the proxy, and real SOCKS servers as upstream proxies."""
+
+from __future__ import annotations
+
+import socket
+import sys
+
+from tests.integration.base import Proxy
+from tests.integration.processes import free_port
+from tests.integration.raw_origin import RawOrigin, RawOriginTestCase, Wire
+from tests.integration.test_client_auth import PASSWORD, made
+
+CLOSED = (
+    'version = 1\n[[rules]]\naction = "deny"\nreason = "not from here"\npaths = ["/closed"]\n'
+    '[[rules]]\naction = "allow"\n'
+)
+
+# A program that fetches URLs with requests and PySocks, and prints the responses.
+FETCH = """
+import sys, requests
+proxy, ca, *urls = sys.argv[1:]
+for url in urls:
+    print(requests.get(url, proxies={"http": proxy, "https": proxy}, verify=ca, timeout=30).text.strip())
+"""
+
+
+def greet(origin: RawOrigin, wire: Wire) -> None:
+    """Send first, as SSH servers do, then repeat a line in upper case."""
+    wire.send("SSH-2.0-origin\r\n")
+    wire.send(wire.read_until(b"\n").upper())
+
+
+class SocksClientTests(RawOriginTestCase):
+    """A listener for SOCKS5 and HTTP."""
+
+    def start_socks(self, *options: str) -> Proxy:
+        """Start a proxy with such a listener.
+
+        @ivar socks: its address.
+        """
+        port = free_port()
+        self.socks = f"127.0.0.1:{port}"
+        return self.start_proxy("--listen", f"tcp:{port}:interface=127.0.0.1:socks5=yes", *options)
+
+    def curl_socks(self, proxy: Proxy, *arguments: str) -> tuple[int, str]:
+        """Run curl with its own SOCKS options.
+
+        @return: the status of curl, and its output.
+        """
+        trust = ("--noproxy", "", "--cacert", str(proxy.ca))
+        done = self.run_program("curl", "-sS", "--max-time", "20", *trust, *arguments)
+        return done.returncode, done.stdout or done.stderr
+
+    def test_curl_and_requests(self) -> None:
+        proxy = self.start_socks("--policy", str(self.write("policy.toml", CLOSED)))
+        plain, secure = self.origins.http_url("/files/hello.txt"), self.origins.https_url("/files/hello.txt")
+        for option in ("--socks5-hostname", "--socks5"):
+            for url in (plain, secure):
+                with self.subTest(option, url=url):
+                    self.assertEqual(self.curl_socks(proxy, option, self.socks, url), (0, "hello\n"))
+        with self.subTest("HTTP on the same port"):
+            self.assertEqual(self.curl_socks(proxy, "--proxy", f"http://{self.socks}", secure), (0, "hello\n"))
+        for scheme in ("socks5h", "socks5"):
+            with self.subTest(scheme):
+                done = self.run_program(
+                    sys.executable, "-c", FETCH, f"{scheme}://{self.socks}", str(proxy.ca), plain, secure
+                )
+                self.assertEqual((done.returncode, done.stdout), (0, "hello\nhello\n"), done.stderr)
+        with self.subTest("a denial is sent inside"):
+            closed = self.origins.https_url("/closed")
+            status, response = self.curl_socks(proxy, "--socks5-hostname", self.socks, closed)
+            self.assertEqual(status, 0)
+            self.assertIn("not from here", response)
+        with self.subTest("SOCKS4"):
+            self.assertEqual(self.curl_socks(proxy, "--socks4", self.socks, plain)[0], 97)
+        records = self.records(proxy, 11)
+        self.assertEqual(
+            [record["outcome"] for record in records], ["forwarded"] * 9 + ["denied", "unsupported-request"]
+        )
+        # The name, also where curl connected to its address.
+        self.assertEqual([record["url"] for record in records[1:5:2]], [secure, secure])
+
+    def test_passwords(self) -> None:
+        clients = self.write("clients.txt", made("alice", password=PASSWORD)[0])
+        proxy = self.start_socks(*self.allow_all(), "--client-auth", str(clients))
+        url = self.origins.https_url("/files/hello.txt")
+        socks = ("--socks5-hostname", self.socks)
+        self.assertEqual(self.curl_socks(proxy, *socks, "--proxy-user", f"alice:{PASSWORD}", url), (0, "hello\n"))
+        self.assertEqual(self.curl_socks(proxy, *socks, "--proxy-user", "alice:wrong", url)[0], 97)
+        self.assertEqual(self.curl_socks(proxy, *socks, url)[0], 97)
+        self.assertEqual(
+            [(record["outcome"], record["identity"]) for record in self.records(proxy, 3)],
+            [("forwarded", "alice"), ("client-credentials-rejected", None), ("client-auth-required", None)],
+        )
+        self.assertNotIn(PASSWORD, proxy.audit.read_text() + proxy.process.output())
+
+    def test_another_protocol(self) -> None:
+        """A tunnel in which the server sends first, as SSH with C{nc -X 5}."""
+        origin = RawOrigin(greet)
+        self.addCleanup(origin.stop)
+        proxy = self.start_socks(*self.allow_all(), "--opaque-ports", str(origin.port))
+        host, _, port = self.socks.partition(":")
+        wire = Wire(socket.create_connection((host, int(port))))
+        self.addCleanup(wire.close)
+        name = b"localhost"
+        wire.send(b"\x05\x01\x00\x05\x01\x00\x03%c%b%b" % (len(name), name, origin.port.to_bytes(2, "big")))
+        self.assertEqual(wire.read(12), b"\x05\x00\x05\x00\x00\x01\0\0\0\0\0\0")
+        self.assertEqual(wire.read_until(b"\n"), b"SSH-2.0-origin\r\n")
+        wire.send("hello\n")
+        self.assertEqual(wire.read_to_end(), b"HELLO\n")
+        wire.close()
+        (record,) = self.records(proxy, 1)
+        self.assertEqual((record["stage"], record["outcome"]), ("tunnel", "forwarded"))
