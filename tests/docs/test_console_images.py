@@ -1,28 +1,34 @@
-"""The images of the web console exist, are small, and are in the documentation."""
+"""The images of the web console in the documentation are those that the browser tests take."""
 
 from __future__ import annotations
 
-import struct
+import re
+from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.docs.console_images import IMAGES, IMAGES_OF_PAGES, MAX_BYTES, ROOT
+from tests.integration.console_images import IMAGES, IMAGES_OF_PAGES, MAX_BYTES, ROOT, assert_image
+
+# Only the images of the console: the recording of a terminal has a command of its own.
+_IMAGE = re.compile(r"!\[[^\]]+\]\(([^)]*images/(console-[^)/]+))\)")
 
 
 class ConsoleImagesTests(SynchronousTestCase):
-    """Run C{python -m tests.docs.console_images} to write them again."""
+    """Run L{tests.integration.test_console} with C{EGRESS_CONSOLE_IMAGES=1} to write them again."""
 
     def test_images(self) -> None:
-        page = (ROOT / "docs" / "how-to" / "console.md").read_text(encoding="utf-8")
+        """The documentation shows each image that the tests take, and no other one."""
+        names = {image.name for image in IMAGES_OF_PAGES}
+        shown = set()
+        for page in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")):
+            for path, name in _IMAGE.findall(page.read_text(encoding="utf-8")):
+                self.assertEqual(Path(page.parent, path).resolve(), (IMAGES / name).resolve(), page)
+                shown.add(name)
+        self.assertEqual(shown, names)
+        self.assertEqual({path.name for path in IMAGES.glob("console-*")}, names)
+
+    def test_files(self) -> None:
         for image in IMAGES_OF_PAGES:
             with self.subTest(image.name):
-                content = (IMAGES / image.name).read_bytes()
-                self.assertLessEqual(len(content), MAX_BYTES)
-                self.assertEqual(content[:8], b"\x89PNG\r\n\x1a\n")
-                self.assertEqual(struct.unpack(">II", content[16:24]), (1200, 720))
-                self.assertRegex(page, rf"!\[[^]]+\]\(\.\./images/{image.name}\)")
-
-    def test_no_others(self) -> None:
-        """No image remains that nothing writes."""
-        found = {path.name for path in IMAGES.glob("console-*.png")}
-        self.assertEqual(found, {image.name for image in IMAGES_OF_PAGES})
+                assert_image(self, IMAGES / image.name)
+                self.assertLessEqual((IMAGES / image.name).stat().st_size, MAX_BYTES)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import atexit
 import http.client
+import json
+import subprocess
 import threading
 import time
 from functools import cache
@@ -15,10 +17,12 @@ import attrs
 
 from egress.cli.admin_client import AdminApi
 from egress.config.admin_endpoint import AdminEndpoint
+from egress.console.endpoint import HISTORY
 from egress.console.registry import all_pages
 from egress.model.decision import ClientIdentity
 from egress.model.record import ExchangeRecord
 from egress.store.sqlite import open_store
+from tests.integration import console_images
 from tests.integration.base import DENY_CLOSED, ONE_PROCESS, IntegrationTestCase, Proxy, run_egress
 from tests.integration.console_browser import PHONE, ConsoleChromium
 from tests.integration.processes import free_port
@@ -72,18 +76,22 @@ def old_record(name: str, seconds: float, **fields: Any) -> ExchangeRecord:
 class ConsoleTestCase(IntegrationTestCase):
     """Base: a proxy with a console, and a store with two old records."""
 
-    def start(self, *options: str) -> Proxy:
+    def prepare(self, policy: str) -> None:
+        """Write the files of a proxy, and set its options."""
         self.port = free_port()
         self.origin = f"http://127.0.0.1:{self.port}"
         self.store = self.directory / "audit.db"
-        self.policy = self.write("policy.toml", DENY_CLOSED)
-        return self.start_proxy(
+        self.policy = self.write("policy.toml", policy)
+        self.options = (
             *("--policy", str(self.policy), "--admin", f"tcp:{self.port}"),
             *("--admin-token-file", str(self.write("admin-token", ADMIN))),
             *("--admin-viewer-token-file", str(self.write("viewer-token", VIEWER))),
             *("--audit-store", f"sqlite:{self.store}"),
-            *options,
         )
+
+    def start(self, *options: str) -> Proxy:
+        self.prepare(DENY_CLOSED)
+        return self.start_proxy(*self.options, *options)
 
     def insert(self, *records: ExchangeRecord) -> None:
         store = open_store(self.store)
@@ -176,25 +184,60 @@ class BrowserTests(ConsoleTestCase):
         self.assertEqual(browser.problems(), [])
 
     def test_every_page(self) -> None:
-        """axe-core finds nothing, in light and dark, and on a phone; nothing fails in the console of the browser."""
-        proxy = self.start(*ONE_PROCESS)
-        self.insert(old_record("example", 3700), old_record("forwarded", 60, verdict="allow", outcome="forwarded"))
-        self.fetch(proxy, self.origins.https_url("/json"))
+        """axe-core finds nothing, in light and dark, and on a phone; nothing fails in the console of the browser.
+
+        The images of the documentation show the same pages.
+        """
+        proxy = self.start_with_examples()
         browser = chromium()
         browser.open(self.origin, viewport=WINDOW)
         found: dict[str, list[str]] = {}
         browser.goto("/console/sign-in")
         self.audit(browser, "/console/sign-in", found)
         browser.sign_in(ADMIN)
+        upload = self.upload(proxy)
+        browser.goto("/console/approvals")
+        browser.wait_for("article.approval")
         paths = [f"/console{path}" for page in all_pages() for path in (page.examples or (f"/{page.name}",))]
-        for path in (*paths, "/console/nothing"):
+        images = {image.path: image for image in console_images.IMAGES_OF_PAGES}
+        for path in (*paths, f"/console/requests/{console_images.DETAIL}", "/console/nothing"):
             status = browser.goto(path)
             self.assertIn(status, (200, 404), path)
             self.assertEqual(status == 404, path == "/console/nothing", path)
             problems = [each for each in browser.problems() if "404 (Not Found)" not in each]
             found.update({path: problems} if problems else {})
             self.audit(browser, path, found)
-        self.assertEqual(found, {})
+            if path in images:
+                image = images.pop(path)
+                console_images.take(browser, image, self.directory)
+                console_images.assert_image(self, self.directory / image.name)
+        self.assertEqual((found, images), ({}, {}))
+        upload.kill()
+
+    def start_with_examples(self) -> Proxy:
+        """Start a proxy with a policy, records, and numbers of the last hour."""
+        ca = self.directory / "ca"
+        ca.mkdir(mode=0o700)
+        (ca / HISTORY).write_text(json.dumps(console_images.history(time.time()).to_json()), "ascii")
+        self.prepare(console_images.POLICY)
+        proxy = Proxy(self.directory, *self.options, *ONE_PROCESS)
+        self.addCleanup(self.stop_cleanly, proxy.process)
+        now = time.time()
+        old = (old_record("example", 3700), old_record("forwarded", 3600, verdict="allow", outcome="forwarded"))
+        self.insert(*old, console_images.detail(now - 60), *console_images.records(now))
+        return proxy
+
+    def upload(self, proxy: Proxy) -> subprocess.Popen[bytes]:
+        """Send a request that waits for an approval."""
+        command = [
+            *("curl", "-sS", "--max-time", "120", "--noproxy", "", "-x", proxy.url, "--cacert", str(proxy.ca)),
+            *("-H", "Content-Type: application/json", "-H", "Authorization: Bearer hunter2"),
+            *("--data", console_images.UPLOAD["content"], console_images.UPLOAD["url"]),
+        ]
+        found = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.addCleanup(found.wait)
+        self.addCleanup(found.kill)
+        return found
 
     def audit(self, browser: ConsoleChromium, path: str, found: dict[str, list[str]]) -> None:
         """Audit the current page in each appearance."""

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import atexit
 import json
-import os
 import time
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import attrs
@@ -21,9 +19,6 @@ from tests.observability.records import ALLOWED
 TOKEN = "hunter2-of-the-admin"
 WINDOW = {"width": 1280, "height": 800}
 ATTACK = "<img src=x onerror=alert(1)>"
-
-# The directory for the screenshots of the documentation; unset: no screenshots.
-IMAGES = os.environ.get("EGRESS_CONSOLE_IMAGES")
 
 
 @cache
@@ -66,8 +61,6 @@ class DataTests(IntegrationTestCase):
             browser.page("emulateMedia", {"colorScheme": scheme})
             browser.page("setViewportSize", size)
             self.assertEqual(browser.audit(), [], (name, scheme, size))
-            if IMAGES is not None:
-                browser.screenshot(Path(IMAGES, f"console-{name}-{scheme}-{size['width']}.png"))
         browser.page("emulateMedia", {"colorScheme": "light"})
         browser.page("setViewportSize", WINDOW)
         self.assertEqual(browser.problems(), [])

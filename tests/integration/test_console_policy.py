@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import atexit
 import json
-import os
 import subprocess
 from functools import cache
-from pathlib import Path
 from typing import Any, Final
 
 from tests.integration.base import IntegrationTestCase, Proxy
@@ -18,8 +16,6 @@ ADMIN: Final = "hunter2-of-the-admin"
 # Milliseconds: newman takes some seconds to start on a busy machine.
 PATIENCE: Final = 30_000
 WINDOW: Final = {"width": 1280, "height": 800}
-# Where to write images for the documentation.
-IMAGES: Final = os.environ.get("EGRESS_SCREENSHOTS")
 ATTACK: Final = "<img/src=x/onerror=alert(1)>"
 
 POLICY = """# The policy of the tests.
@@ -105,18 +101,15 @@ class ConsolePolicyTests(IntegrationTestCase):
         return [each for each in self.browser.problems() if "net::ERR_ABORTED" not in each]
 
     def audit(self, name: str) -> None:
-        """Check the current page in each appearance, and save images of it on demand."""
+        """Check the current page in two appearances."""
         browser, found = self.browser, {}
         # C{test_console} checks the pages in each appearance; these have other content.
-        looks = (("light", WINDOW), ("dark", PHONE))
-        for scheme, size in (*looks, ("dark", WINDOW), ("light", PHONE)) if IMAGES else looks:
+        for scheme, size in (("light", WINDOW), ("dark", PHONE)):
             browser.page("emulateMedia", {"colorScheme": scheme})
             browser.page("setViewportSize", size)
             problems = browser.audit()
             if problems:
                 found[f"{name} {scheme} {size['width']}"] = problems
-            if IMAGES:
-                browser.screenshot(Path(IMAGES) / f"{name}-{scheme}-{size['width']}.png", fullPage=True)
         browser.page("emulateMedia", {"colorScheme": "light"})
         browser.page("setViewportSize", WINDOW)
         self.assertEqual(found, {})

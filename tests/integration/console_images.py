@@ -1,32 +1,27 @@
-"""Writes the images of the web console in the documentation, from a real proxy and Chromium.
+"""The images of the web console in the documentation, which L{tests.integration.test_console} takes, and their data.
 
-Run C{python -m tests.docs.console_images} after a change of the pages.  A test checks that each image exists, is small,
-and is in the documentation.
+After a change of the pages, run this test with C{EGRESS_CONSOLE_IMAGES=1}: then it also writes the images to
+C{docs/images}.
 """
 
 from __future__ import annotations
 
-import json
 import math
+import os
 import shutil
-import sys
-import tempfile
-import time
+import struct
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
+from unittest import TestCase
 
 import attrs
 
-from egress.console.endpoint import HISTORY
 from egress.model.decision import ClientIdentity
 from egress.model.record import ExchangeRecord
 from egress.observability.history import History, Reading
-from egress.store.sqlite import open_store
-from tests.integration.base import Proxy
 from tests.integration.console_browser import ConsoleChromium
-from tests.integration.processes import free_port
 from tests.observability.records import ALLOWED
 
 ROOT: Final = Path(__file__).parent.parent.parent
@@ -34,9 +29,11 @@ IMAGES: Final = ROOT / "docs" / "images"
 MAX_BYTES: Final = 160_000
 """The maximum size of an image."""
 
-_WINDOW: Final = {"width": 1200, "height": 720}
-_TOKEN: Final = "hunter2-of-the-admin"
-_DETAIL: Final = "5f1d7c02a6e84b3f9d20c7aa"
+WINDOW: Final = {"width": 1200, "height": 720}
+"""The size of the window."""
+
+DETAIL: Final = "5f1d7c02a6e84b3f9d20c7aa"
+"""The request whose page is an image."""
 
 POLICY: Final = """version = 1
 
@@ -61,7 +58,7 @@ hosts = ["api.example.com"]
 [[rules]]
 id = "large-uploads"
 action = "ask"
-reason = "a person looks at uploads"
+reason = "each upload requires an approval"
 hosts = ["storage.example.com"]
 """
 
@@ -82,10 +79,18 @@ class Image:
 
 IMAGES_OF_PAGES: Final = (
     Image("console-live.png", "/console/live"),
-    Image("console-request.png", f"/console/requests/{_DETAIL}", dark=True),
+    Image("console-request.png", f"/console/requests/{DETAIL}", dark=True),
+    Image("console-approvals.png", "/console/approvals"),
     Image("console-destinations.png", "/console/destinations"),
+    Image("console-policy.png", "/console/policy"),
     Image("console-health.png", "/console/health", dark=True),
 )
+
+UPLOAD: Final = {
+    "url": "https://storage.example.com/exports/orders.json",
+    "content": '{"customer": "ACME", "orders": 118, "token": "hunter2", "note": "Please keep until Friday."}',
+}
+"""The request that waits for an approval."""
 
 # The client, the method, the URL, the verdict, the rule, the reason, the status and the milliseconds.
 _TRAFFIC: Final[tuple[tuple[str, str, str, str, str, str, int, float], ...]] = (
@@ -149,7 +154,7 @@ def detail(now: float) -> ExchangeRecord:
     ends = (0.0, 0.0003, 0.0006, 0.0124, 0.0287, 0.0651, 0.0655, 0.2411)
     names = ("request", "decision", "dns", "connect", "tls", "send", "wait", "receive")
     return _record(
-        _DETAIL,
+        DETAIL,
         now,
         client=ClientIdentity("10.20.0.12", 41234, "agent"),
         method="GET",
@@ -187,46 +192,17 @@ def history(now: float) -> History:
     return found
 
 
-def write_images(directory: Path) -> None:
-    """Write all images."""
-    place = Path(tempfile.mkdtemp(prefix="egress-images-"))
-    try:
-        _write_images(place, directory)
-    finally:
-        shutil.rmtree(place)
+def take(browser: ConsoleChromium, image: Image, directory: Path) -> None:
+    """Save the current page as an image, and in the documentation if C{EGRESS_CONSOLE_IMAGES} is set."""
+    browser.page("emulateMedia", {"colorScheme": "dark" if image.dark else "light"})
+    browser.page("setViewportSize", WINDOW)
+    browser.screenshot(directory / image.name)
+    if os.environ.get("EGRESS_CONSOLE_IMAGES"):
+        shutil.copyfile(directory / image.name, IMAGES / image.name)
 
 
-def _write_images(place: Path, directory: Path) -> None:
-    for name, content in (("policy.toml", POLICY), ("token", _TOKEN)):
-        (place / name).write_text(content, "utf-8")
-    (place / "ca").mkdir(mode=0o700)
-    (place / "ca" / HISTORY).write_text(json.dumps(history(time.time()).to_json()), "ascii")
-    port = free_port()
-    proxy = Proxy(
-        place,
-        *("--policy", str(place / "policy.toml"), "--workers", "1"),
-        *("--admin", f"tcp:{port}", "--admin-token-file", str(place / "token")),
-        *("--audit-store", f"sqlite:{place / 'audit.db'}"),
-    )
-    try:
-        store = open_store(place / "audit.db")
-        now = time.time()
-        store.append([detail(now - 60), *records(now)])
-        store.close()
-        browser = ConsoleChromium()
-        try:
-            for image in IMAGES_OF_PAGES:
-                scheme = "dark" if image.dark else "light"
-                browser.open(f"http://127.0.0.1:{port}", viewport=_WINDOW, colorScheme=scheme)
-                browser.sign_in(_TOKEN)
-                browser.goto(image.path)
-                browser.page("waitForLoadState", "load")
-                browser.screenshot(directory / image.name)
-        finally:
-            browser.close()
-    finally:
-        proxy.process.stop()
-
-
-if __name__ == "__main__":
-    write_images(Path(sys.argv[1]) if len(sys.argv) > 1 else IMAGES)
+def assert_image(test: TestCase, path: Path) -> None:
+    """Check that a file is an image with the dimensions of the window."""
+    content = path.read_bytes()
+    test.assertEqual(content[:8], b"\x89PNG\r\n\x1a\n")
+    test.assertEqual(struct.unpack(">II", content[16:24]), (WINDOW["width"], WINDOW["height"]))
