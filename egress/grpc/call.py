@@ -40,6 +40,9 @@ class Call:
     method: str
 
 
+CALL_ATTRIBUTES: Final = frozenset({"method", "path", "query", "header:content-type", "header:content_type"})
+"""The request attributes that determine the call (L{egress.model.decision.Decision.cache_key})."""
+
 _KINDS: Final = {
     b"application/grpc": Kind.GRPC,
     b"application/grpc-web": Kind.WEB,
@@ -81,8 +84,10 @@ def call_of(method: str, path: str, headers: Headers) -> Call | None:
     """
     if method != "POST":
         return None
-    values = [value for name, value in headers if name.lower().replace(b"_", b"-") == _CONTENT_TYPE]
-    found = _TYPE.fullmatch(values[0]) if len(values) == 1 else None
+    types = [field for field in headers if field[0].lower().replace(b"_", b"-") == _CONTENT_TYPE]
+    # Not all servers read a spelling with an underscore.
+    is_certain = len(types) == 1 and b"_" not in types[0][0]
+    found = _TYPE.fullmatch(types[0][1]) if is_certain else None
     names = None if found is None else _PATH.fullmatch(path)
     if found is None or names is None:
         return None

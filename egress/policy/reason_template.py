@@ -9,6 +9,7 @@ from typing import Final
 
 import attrs
 
+from egress.grpc.call import CALL_ATTRIBUTES, call_of
 from egress.model.decision import DecisionRequest
 from egress.model.quote import printable
 
@@ -32,18 +33,24 @@ def _redacted_path(path: str) -> str:
     return _USERINFO.sub(r"\1REDACTED@", path)
 
 
-_VALUES: Final[dict[str, tuple[_Value, str | None]]] = {
-    "host": (lambda request, _: request.authority.url_host, None),
-    "port": (lambda request, _: str(request.authority.port), None),
-    "method": (lambda request, _: request.method, "method"),
-    "path": (lambda request, _: _redacted_path(request.path), "path"),
+def _grpc(request: DecisionRequest, _: str) -> str:
+    call = call_of(request.method, request.path, request.headers)
+    return "no gRPC method" if call is None else f"{call.service}/{call.method}"
+
+
+_VALUES: Final[dict[str, tuple[_Value, tuple[str, ...]]]] = {
+    "host": (lambda request, _: request.authority.url_host, ()),
+    "port": (lambda request, _: str(request.authority.port), ()),
+    "method": (lambda request, _: request.method, ("method",)),
+    "path": (lambda request, _: _redacted_path(request.path), ("path",)),
     "url": (
         lambda request, _: f"{request.origin}{_redacted_path(request.path if request.path != '*' else '')}",
-        "path",
+        ("path",),
     ),
-    "client": (lambda request, _: request.client.address, "client"),
-    "identity": (lambda request, _: request.client.identity or "nobody", "identity"),
-    "rule": (lambda _, rule: rule, None),
+    "grpc": (_grpc, tuple(sorted(CALL_ATTRIBUTES))),
+    "client": (lambda request, _: request.client.address, ("client",)),
+    "identity": (lambda request, _: request.client.identity or "nobody", ("identity",)),
+    "rule": (lambda _, rule: rule, ()),
 }
 
 
@@ -85,8 +92,8 @@ class Reason:
             else:
                 raise ValueError("write a literal brace twice: {{ or }}")
         pieces[-1] += text[at:]
-        depends_on = (_VALUES[name][1] for name in pieces[1::2])
-        return cls(tuple(pieces), frozenset(attribute for attribute in depends_on if attribute is not None))
+        depends_on = frozenset(attribute for name in pieces[1::2] for attribute in _VALUES[name][1])
+        return cls(tuple(pieces), depends_on)
 
     def text(self, request: DecisionRequest, rule: str) -> str:
         """Return the reason for one request."""

@@ -25,6 +25,7 @@ _LISTS: Final = {
     "addresses": "to address",
 }
 _TABLES: Final = {"query": "with query parameter", "headers": "with field", "json": "with JSON content where"}
+_GRPC: Final = {"service": "with gRPC service", "method": "with gRPC method"}
 _SIZES: Final = {"max_body": "with content of at most", "min_body": "with content of at least"}
 _OBLIGATIONS: Final = {
     "set_headers": "sets field",
@@ -94,6 +95,10 @@ def _conditions(entry: Mapping[str, Any]) -> Iterator[Clause]:
     for key, label in _TABLES.items():
         for name, wanted in entry.get(key, {}).items():
             yield _member(key, label, name, wanted)
+    for key, label in _GRPC.items():
+        wanted = entry.get("grpc", {}).get(key)
+        if wanted is not None:
+            yield _clause(label, wanted if isinstance(wanted, list) else [wanted])
     for key, label in _SIZES.items():
         if key in entry:
             yield _clause(label, [_size(entry[key])])

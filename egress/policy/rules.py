@@ -23,7 +23,14 @@ from egress.policy.match.work_budget import TooMuchWork
 from egress.policy.reason_template import cleaned
 from egress.policy.rule import AT_ORIGIN, DEFAULT_RULE, WANTS_ADDRESSES, WANTS_CONTENT, Rule
 from egress.policy.source_text import SourceText, digest_of
-from egress.policy.trace import RuleTrace, default_denial_reason, doubt_about, reason_with_doubt, work_exceeded_reason
+from egress.policy.trace import (
+    RuleTrace,
+    default_denial_reason,
+    doubt_about,
+    grpc_call,
+    reason_with_doubt,
+    work_exceeded_reason,
+)
 
 # The maximum number of rules to cache per origin; more are searched again each time, to limit memory.
 _MAX_CACHED: Final = 64
@@ -142,6 +149,8 @@ class RuleSet:
         what = f"{cleaned(request.method)} {request.origin}"
         reason = f"no rule denies {what}"
         if self.default is Verdict.DENY:
+            call = grpc_call(evaluated, view)
+            what = what if call is None else f"the gRPC method {call} of {request.origin}"
             reason = default_denial_reason(f"no rule allows {what}", evaluated, view)
         ttl = None if self.ttl is None else self._until_change(self.ttl, evaluated, now)
         key = None if ttl is None else _cache_key(evaluated, "method")

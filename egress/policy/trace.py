@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from egress.grpc.call import Call
 from egress.model.decision import Stage, Verdict
 from egress.policy.match.json_body import UNREADABLE
 from egress.policy.match.paths import ambiguity
 from egress.policy.match.request_view import RequestView
 from egress.policy.match.tristate import Match
 from egress.policy.match.work_budget import TooMuchWork
+from egress.policy.reason_template import cleaned
 
 if TYPE_CHECKING:
     from egress.policy.rule import Rule
@@ -23,6 +25,7 @@ _MAX_EXAMINED: Final = 8
 _AMBIGUOUS: Final = "which servers read in different ways"
 _DOUBTS: Final = {
     "query": f"its query has names or values {_AMBIGUOUS}",
+    "grpc": "only some servers read it as a gRPC call",
     "headers": f"its fields have names or values {_AMBIGUOUS}",
 }
 _EFFECTS: Final = {Verdict.ALLOW: "does not allow it", Verdict.DENY: "denies it", Verdict.ASK: "requires approval"}
@@ -88,6 +91,14 @@ def _doubt_of_permission(rule: Rule, view: RequestView) -> str | None:
 
 def _path(view: RequestView) -> str:
     return f"its path contains {ambiguity(view.request.path)}, {_AMBIGUOUS}"
+
+
+def grpc_call(evaluated: Iterable[Rule], view: RequestView) -> str | None:
+    """Return the gRPC method of a request, for reasons; C{None} if no evaluated rule depends on it."""
+    if not any(condition.key == "grpc" for rule in evaluated for condition in rule.conditions):
+        return None
+    call = view.grpc
+    return cleaned(f"{call.service}/{call.method}") if isinstance(call, Call) else None
 
 
 def reason_with_doubt(reason: str, rule: Rule, doubt: str | None) -> str:

@@ -31,6 +31,7 @@ from egress.proxy.destination import Destination
 from egress.proxy.exchange_state import TRANSITIONS, State
 from egress.proxy.forwarder import Forwarder
 from egress.proxy.grpc_outcome import break_off, response_status
+from egress.proxy.grpc_streams import may_stream
 from egress.proxy.interfaces import IClientStream
 from egress.proxy.outgoing_request import OutgoingRequest
 from egress.proxy.request_body import RequestBody
@@ -136,7 +137,7 @@ class Exchange(StateMachine[State]):
             self._collect_or_authorize()
 
     def _collect_or_authorize(self) -> None:
-        if self._content.over or not self._context.authz.authorizer.needs_body:
+        if self._content.over or not self._context.authz.authorizer.needs_body or may_stream(self.head):
             self._authorize()
         else:
             self._begin_collecting()

@@ -18,7 +18,7 @@ from egress.http.writers import interim_size
 from egress.model.decision import Headers
 from egress.model.errors import EgressError, OriginDisconnected, OriginProtocolError
 from egress.model.phases import RECEIVE, RELAY, SEND, WAIT
-from egress.proxy.grpc_deadline import response_timeout
+from egress.proxy.grpc_streams import response_timeout
 from egress.proxy.interfaces import IClientStream
 from egress.proxy.lease import Lease
 from egress.proxy.request_body import RequestBody

@@ -82,6 +82,7 @@ class CallTests(SynchronousTestCase):
     def test_two_content_types(self) -> None:
         # Some servers read another spelling of the field.
         self.assertIsNone(call_of("POST", PATH, (GRPC, (b"content_type", b"text/plain"))))
+        self.assertIsNone(call_of("POST", PATH, ((b"content_type", b"application/grpc"),)))
 
     def test_requests_that_some_servers_may_read_as_calls(self) -> None:
         self.assertTrue(may_be_call(((b"Content_Type", b"x/y, application/GRPC"),)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
+from egress.grpc.call import CALL_ATTRIBUTES
 from egress.policy.reason_template import Reason, cleaned
 from tests.policy.policies import request
 
@@ -25,6 +26,15 @@ class ReasonTests(SynchronousTestCase):
         )
         self.assertEqual(Reason.parse("{identity}").text(request("GET", "http://a.test/"), "one"), "nobody")
         self.assertEqual(self.text("{host}", "http://[::1]/"), "[::1]")
+
+    def test_grpc(self) -> None:
+        """The placeholder has the method of a gRPC call, and depends on all that determines it."""
+        reason = Reason.parse("{grpc} is not allowed")
+        headers = [("Content-Type", "application/grpc")]
+        call = request("POST", "http://a.test/a.B/C", headers=headers)
+        self.assertEqual(reason.text(call, "one"), "a.B/C is not allowed")
+        self.assertEqual(reason.text(request("POST", "http://a.test/a.B/C"), "one"), "no gRPC method is not allowed")
+        self.assertEqual(reason.depends_on, CALL_ATTRIBUTES)
 
     def test_secrets(self) -> None:
         """Path parameters, and the credentials of a URL in a path, are not shown."""

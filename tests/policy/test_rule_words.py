@@ -28,6 +28,7 @@ times = ["Mon-Fri 09:00-17:00"]
 addresses = ["loopback"]
 query = { page = "re:[0-9]+", debug = false, lang = ["de", "en"] }
 headers = { "X-Team" = true }
+grpc = { service = "users.*", method = ["Get", "List"] }
 json = { "user.name" = ["ann", "bob"], "count" = 3, "ok" = true }
 max_body = "64KiB"
 min_body = 1000
@@ -65,6 +66,8 @@ class WordsTests(SynchronousTestCase):
                 'with JSON content where user.name is "ann", "bob"',
                 "with JSON content where count is 3",
                 "with JSON content where ok is true",
+                "with gRPC service users.*",
+                "with gRPC method Get, List",
                 "with content of at most 64KiB",
                 "with content of at least 1,000 bytes",
             ],

@@ -39,6 +39,25 @@ class DoubtTests(PolicyTestCase):
         (ON_JSON, "PUT http://a.test/", {"content_length": 7}, "its content is unknown"),
     )
 
+    def test_grpc(self) -> None:
+        """A denial by default names the gRPC method, if a rule depends on it."""
+        policy = self.policy("grpc = { service = 'a.B', method = 'C' }", "allow")
+        kind = ("Content-Type", "application/grpc")
+        for url, headers, reason in (
+            ("http://a.test/a.B/D", [kind], "no rule allows the gRPC method a.B/D of http://a.test"),
+            ("http://a.test/a.B/D", [], "no rule allows POST http://a.test"),
+            (
+                "http://a.test/a.B/C?x",
+                [kind],
+                "no rule allows POST http://a.test; only some servers read it as a gRPC call, so the rule one does "
+                "not allow it",
+            ),
+        ):
+            self.assertEqual(policy.decide(request("POST", url, headers=headers)).reason, reason)
+        other = self.policy("headers = { A = true }", "allow")
+        reason = other.decide(request("POST", "http://a.test/a.B/D", headers=[kind])).reason
+        self.assertEqual(reason, "no rule allows POST http://a.test")
+
     def test_permission(self) -> None:
         for condition, url, given, doubt in self.CASES:
             with self.subTest(condition, url=url):

@@ -7,6 +7,7 @@ import json
 from typing import Any, Final
 
 from egress.authz.protocols.base import unsupported_request
+from egress.grpc.call import call_of
 from egress.model.decision import DecisionRequest, Headers
 
 # Made once: json.dumps makes one for each call.
@@ -71,13 +72,16 @@ def add_content(document: dict[str, Any], request: DecisionRequest) -> None:
 
 
 def add_context(document: dict[str, Any], request: DecisionRequest) -> None:
-    """Add the request id, the client, the stage and the addresses."""
+    """Add the request id, the client, the stage, the gRPC call and the addresses."""
     document["requestId"] = request.request_id
     client: dict[str, str] = {"address": request.client.address}
     if request.client.identity is not None:
         client["identity"] = request.client.identity
     document["client"] = client
     document["stage"] = request.stage.value
+    call = call_of(request.method, request.path, request.headers)
+    if call is not None:
+        document["grpc"] = {"service": call.service, "method": call.method}
     if request.addresses:
         document["addresses"] = [str(address) for address in request.addresses]
     elif request.addresses_withheld:

@@ -53,6 +53,7 @@ class AuditLine:
     @ivar identity: the name of the client, if it has one.
     @ivar client: the address of the client.
     @ivar sent: content bytes sent to the origin.
+    @ivar is_grpc: whether the record contains a gRPC call.
     """
 
     time: str
@@ -68,6 +69,7 @@ class AuditLine:
     identity: str | None
     client: str
     sent: int
+    is_grpc: bool = False
 
     @property
     def url(self) -> str:
@@ -214,6 +216,7 @@ def read_entry(entry: Mapping[str, Any]) -> AuditLine | None:
         identity=_optional(entry, "identity"),
         client=(_optional(entry, "client") or "").rpartition(":")[0].strip("[]"),
         sent=_number(entry, "bytesSent"),
+        is_grpc=isinstance(entry.get("grpc"), dict),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import attrs
 
+from egress.grpc.call import call_of
 from egress.model.authority import Origin
 from egress.model.counted import counted
 from egress.model.decision import NEEDS, ClientIdentity, Decision, DecisionRequest, Stage, Verdict
@@ -25,7 +26,9 @@ _UNKNOWN: Final = frozenset({"headers", "addresses"})
 _IN_CONTENT: Final = frozenset({"json", "max_body", "min_body"})
 _QUERY: Final = "query"
 _TIMES: Final = "times"
-_MAY_LACK: Final = frozenset({*_UNKNOWN, *_IN_CONTENT, _QUERY, _TIMES})
+_GRPC: Final = "grpc"
+_MAY_LACK: Final = frozenset({*_UNKNOWN, *_IN_CONTENT, _QUERY, _TIMES, _GRPC})
+_GRPC_TYPE: Final = ((b"Content-Type", b"application/grpc"),)
 
 _WIDTH: Final = 72
 _ROWS: Final = 40
@@ -74,6 +77,7 @@ class Recorded:
     @ivar has_content: whether the request had content, or may have had content.
     @ivar verdict: the recorded verdict.
     @ivar rule_id: the rule that decided, if the authorizer named one.
+    @ivar is_grpc: whether the record contains a gRPC call.
     """
 
     stage: Stage
@@ -85,6 +89,7 @@ class Recorded:
     has_content: bool
     verdict: str
     rule_id: str | None
+    is_grpc: bool = False
 
     @classmethod
     def of(cls, line: AuditLine) -> Recorded:
@@ -100,6 +105,7 @@ class Recorded:
             may_have,
             line.decided,
             line.rule_id,
+            line.is_grpc,
         )
 
     @property
@@ -117,7 +123,7 @@ class Recorded:
             method=self.method,
             origin=self.origin,
             path=self.path,
-            headers=(),
+            headers=_GRPC_TYPE if self.is_grpc else (),
             client=ClientIdentity(self.client, 0, self.identity),
             body_withheld=self.has_content,
             content_length=None if self.has_content else 0,
@@ -236,6 +242,9 @@ def _is_unknown(key: str, recorded: Recorded, now: float | None) -> bool:
         return _REDACTED in recorded.path
     if key == _TIMES:
         return now is None
+    if key == _GRPC:
+        # An audit store does not contain the call. Other requests cannot be one.
+        return not recorded.is_grpc and call_of(recorded.method, recorded.path, _GRPC_TYPE) is not None
     return key in _UNKNOWN or (key in _IN_CONTENT and recorded.has_content)
 
 

@@ -6,6 +6,7 @@ from functools import cached_property
 from ipaddress import ip_address
 from typing import Any, Final
 
+from egress.grpc.call import call_of, may_be_call
 from egress.model.address_classes import embedded
 from egress.model.authority import IPAddress
 from egress.model.decision import DecisionRequest
@@ -18,6 +19,9 @@ from egress.policy.match.work_budget import WorkBudget
 
 UNREAD: Final = object()
 """A sentinel for content that the proxy has not read yet."""
+
+UNCERTAIN: Final = object()
+"""A sentinel for a request that some servers may read as a gRPC call."""
 
 _NOT_YET: Final = ("not read yet",)
 
@@ -62,6 +66,13 @@ class RequestView:
     def fields(self) -> Fields:
         """The header fields."""
         return read_fields(self.request.headers)
+
+    @cached_property
+    def grpc(self) -> Any:
+        """The gRPC call: a L{egress.grpc.call.Call}, C{None}, or C{UNCERTAIN}."""
+        request = self.request
+        call = call_of(request.method, request.path, request.headers)
+        return UNCERTAIN if call is None and may_be_call(request.headers) else call
 
     @cached_property
     def json(self) -> Any:

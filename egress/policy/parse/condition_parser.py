@@ -25,11 +25,12 @@ from egress.policy.match.json_body import Wanted, compile_expression
 from egress.policy.match.patterns import compile_pattern
 from egress.policy.match.time_windows import Window
 from egress.policy.parse.definitions import Definitions
+from egress.policy.parse.grpc_parser import read_grpc
 from egress.policy.parse.toml_reader import Table, nearest
 from egress.policy.parse.units import size
 
-KEYS: Final = ("query", "headers", "json", "max_body", "min_body", "clients", "times", "addresses")
-UNSEEN: Final = ("query", "headers", "json", "max_body", "min_body")
+KEYS: Final = ("query", "headers", "grpc", "json", "max_body", "min_body", "clients", "times", "addresses")
+UNSEEN: Final = ("query", "headers", "grpc", "json", "max_body", "min_body")
 """Conditions that cannot be evaluated for a tunnel."""
 
 _ALL: Final = frozenset(KEYS)
@@ -72,6 +73,9 @@ def read_conditions(
             raise table.error(f"headers {name!r}: is not the name of a header field", "headers", name)
     if fields:
         found.append(HeaderFields(tuple((name.lower(), _wanted(table, "headers", name, broad)) for name in fields)))
+    call = _members(table, "grpc")
+    if call:
+        found.append(read_grpc(table, call, broad=broad))
     return (*found, *_on_content(table, broad))
 
 

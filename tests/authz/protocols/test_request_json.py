@@ -53,6 +53,14 @@ class RequestTests(SynchronousTestCase):
                     "addresses": ["192.0.2.7", "2001:db8::1"],
                 },
             ),
+            (
+                {"method": "POST", "path": "/a.B/C", "headers": ((b"Content-Type", b"application/grpc"),)},
+                {
+                    "client": {"address": "192.0.2.1"},
+                    "stage": "request",
+                    "grpc": {"service": "a.B", "method": "C"},
+                },
+            ),
             ({"addresses": ()}, {"client": {"address": "192.0.2.1"}, "stage": "request"}),
         ):
             with self.subTest(changes):

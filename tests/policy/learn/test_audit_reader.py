@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from urllib.parse import unquote
 
+import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.http.request_target import parse_request_target
 from egress.model.decision import Stage
 from egress.model.errors import OUTCOMES
+from egress.model.grpc_result import GrpcResult
 from egress.observability.audit_log import audit_line as written
 from egress.policy.learn.audit_reader import MAX_LINE, LineFault, Notes, read_line, read_lines
 from tests.observability.records import ALLOWED, REFUSED
@@ -30,6 +32,13 @@ class LineTests(SynchronousTestCase):
         self.assertEqual((found.time, found.rule_id), ("2023-11-14T22:13:20.250Z", "items-write"))
         self.assertTrue(found.left)
         self.assertIsNone(read_line(written(REFUSED)))
+
+    def test_grpc(self) -> None:
+        call = GrpcResult("a.B", "C", "OK")
+        for record, is_grpc in ((ALLOWED, False), (attrs.evolve(ALLOWED, grpc=call), True)):
+            found = read_line(written(record))
+            assert found is not None
+            self.assertIs(found.is_grpc, is_grpc)
 
     def test_urls(self) -> None:
         for url, expected, path in (

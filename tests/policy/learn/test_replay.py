@@ -100,6 +100,22 @@ class RecordedTests(SynchronousTestCase):
             self.assertEqual(replayed_request.body_withheld, has_content)
             self.assertEqual(replayed_request.content_length, None if has_content else 0)
 
+    def test_grpc(self) -> None:
+        """The log has the call; an audit store does not."""
+        policy = parse_policy(
+            'version = 1\n[[rules]]\nid = "get"\naction = "allow"\ngrpc = { service = "a.B", method = "C" }', "x", "x"
+        )
+        url, call = "http://api.test/a.B/C", {"service": "a.B", "method": "C", "status": "OK"}
+        for method, where, more, change in (
+            ("POST", url, {"grpc": call, "ruleId": "get"}, Change.SAME),
+            ("POST", f"{url}D", {"grpc": call}, Change.NEWLY_DENIED),
+            ("POST", url, {}, Change.UNDECIDED),
+            ("POST", "http://api.test/c", {}, Change.NEWLY_DENIED),
+            ("GET", url, {}, Change.NEWLY_DENIED),
+        ):
+            (found,) = replay(policy, read(audit_line(method, where, **more))).results
+            self.assertIs(found.change, change, (method, where, more))
+
     def test_urls(self) -> None:
         for method, url, expected in (
             ("CONNECT", "https://db.test:5432", "db.test:5432"),

@@ -6,8 +6,9 @@ from ipaddress import ip_address
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from egress.grpc.call import Call, Kind
 from egress.policy.match.json_body import NOTHING, UNREADABLE, Document
-from egress.policy.match.request_view import UNREAD, RequestView
+from egress.policy.match.request_view import UNCERTAIN, UNREAD, RequestView
 from tests.policy.policies import request
 
 
@@ -41,6 +42,15 @@ class RequestViewTests(SynchronousTestCase):
         # There is content, but it is neither included nor withheld.
         self.assertIs(self.json(content_length=None), UNREADABLE)
         self.assertIs(self.json(content_length=7), UNREADABLE)
+
+    def test_grpc(self) -> None:
+        def grpc(*headers: tuple[str, str]) -> object:
+            return RequestView(request("POST", "http://a.test/a.B/C", headers=headers), None).grpc
+
+        kind = ("Content-Type", "application/grpc")
+        self.assertEqual(grpc(kind), Call(Kind.GRPC, "proto", "a.B", "C"))
+        self.assertIs(grpc(kind, kind), UNCERTAIN)
+        self.assertIsNone(grpc())
 
     def test_client(self) -> None:
         for text, expected in (("10.0.0.1", "10.0.0.1"), ("::ffff:10.0.0.1", "10.0.0.1"), ("::1", "::1")):

@@ -248,6 +248,11 @@ class PageTests(PolicyTestCase):
                 "GET https://api.example.com/?q=x&[debug]=1": "no-debugging",
                 "GET https://api.example.com/?q=x&page=7": "default",
             },
+            {"POST https://api.example.com/users.v1.Users/Get": "default"},
+            {
+                "POST https://api.example.com/users.v1.Users/Purge": "no-purge",
+                "POST https://api.example.com/users.v1.Users/Get": "default",
+            },
             {"POST https://deploy.example.com/": "default"},
             {"GET https://shop.example.com/": "default"},
             {"GET https://api.github.com/user": "github"},
@@ -268,7 +273,16 @@ class PageTests(PolicyTestCase):
 
     def test_more_examples(self) -> None:
         """Examples that need more than a URL to match."""
-        _, _, _, searching, deploy, hours, _, apis, *_ = self.policies
+        _, _, _, searching, calls, _, deploy, hours, _, apis, *_ = self.policies
+        self.decides(
+            calls,
+            {
+                "POST https://api.example.com/users.v1.Users/Get": "users",
+                "POST https://api.example.com/users.v1.Users/DeleteAll": "no-deletions",
+                "POST https://api.example.com/users.v1.Users/Get?a": "no-deletions",
+            },
+            headers=[("Content-Type", "application/grpc")],
+        )
         self.decides(
             searching,
             {"GET https://api.example.com/?q=x&page=7": "searching", "GET https://api.example.com/?q=x": "default"},

@@ -1,4 +1,4 @@
-"""Tests for L{egress.proxy.grpc_deadline}."""
+"""Tests for L{egress.proxy.grpc_streams}."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.config.model import Limits
 from egress.http.heads import HeadLimits, parse_request_head
-from egress.proxy.grpc_deadline import response_timeout
+from egress.model.decision import Decision, Verdict
+from egress.proxy.grpc_streams import response_timeout
 from tests.proxy.fakes import ProxyTestCase, request
 
 LIMITS = Limits(response_timeout=300.0, tunnel_timeout=3600.0)
@@ -37,6 +38,35 @@ class TimeoutTests(SynchronousTestCase):
         self.assertEqual(timeout(GRPC, "grpc-timeout: 10M"), 600.0)
         self.assertEqual(timeout(GRPC, "grpc-timeout: 1S"), 300.0)
         self.assertEqual(timeout(GRPC, "grpc-timeout: 99999999H"), 3600.0)
+
+
+class CollectionTests(ProxyTestCase):
+    """The content of streams before the decision."""
+
+    def test_a_stream_is_not_collected(self) -> None:
+        """An authorizer that needs all content would wait for messages that the client sends after the response."""
+        self.client.feed(request("POST", "http://origin.test/a.B/C", GRPC, "Transfer-Encoding: chunked"))
+        (asked,) = self.authorizer.asked
+        self.assertEqual((asked.body, asked.body_withheld, asked.content_length), (None, True, None))
+        self.client.feed(b"1\r\na\r\n")
+        self.assertTrue(self.origin.take().endswith(b"1\r\na\r\n"))
+
+    def test_content_on_demand(self) -> None:
+        self.authorizer.answers.append(Decision(Verdict.NEED_BODY, "content, please", "script"))
+        self.client.feed(request("POST", "http://origin.test/a.B/C", GRPC, "Transfer-Encoding: chunked"))
+        self.client.feed(b"1\r\na\r\n0\r\n\r\n")
+        self.assertEqual([asked.body for asked in self.authorizer.asked], [None, b"a"])
+
+    def test_content_with_a_length(self) -> None:
+        self.client.feed(request("POST", "http://origin.test/a.B/C", GRPC, body=b"a"))
+        self.client.feed(request("POST", "http://origin.test/a.B/C", "Transfer-Encoding: chunked"))
+        self.assertEqual([asked.body for asked in self.authorizer.asked], [b"a"])
+
+    def test_web(self) -> None:
+        """Browsers do not stream to servers."""
+        fields = ("Content-Type: application/grpc-web", "Transfer-Encoding: chunked")
+        self.client.feed(request("POST", "http://origin.test/a.B/C", *fields))
+        self.assertEqual(self.authorizer.asked, [])
 
 
 class SilentStreamTests(ProxyTestCase):
