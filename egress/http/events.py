@@ -12,6 +12,7 @@ from egress.model.decision import Header, Headers
 # The versions of HTTP, as C{Via} names them (RFC 9110 section 7.6.3).
 HTTP_1_0: Final = b"1.0"
 HTTP_1_1: Final = b"1.1"
+HTTP_2: Final = b"2"
 
 
 class BodyKind(enum.Enum):

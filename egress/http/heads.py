@@ -104,19 +104,29 @@ def parse_request_head(head: bytes, limits: HeadLimits) -> RequestHead:
         raise VersionNotSupported("this proxy supports only HTTP/1.1")
     try:
         headers = parse_fields(head[line_end + 2 :], limits.fields)
-        return _request_head(method_bytes.decode("ascii"), target, minor != b"0", headers)
+        return request_head(method_bytes.decode("ascii"), target, minor != b"0", headers)
     except TooManyFields as error:
         raise HeadTooLarge(f"the request has {error}") from error
     except MalformedFields as error:
         raise BadRequest(f"the request's fields are malformed: {error}") from error
 
 
-def _request_head(method: str, target: bytes, http11: bool, headers: Headers) -> RequestHead:
+def request_head(method: str, target: bytes, http11: bool, headers: Headers, framing: Framing = NO_BODY) -> RequestHead:
+    """Evaluate the fields of a request.
+
+    @param method: the method.
+    @param target: the request-target.
+    @param http11: whether the version is HTTP/1.1, or a later version with the same meaning of fields.
+    @param headers: the fields, each of them valid.
+    @param framing: the framing without a field about it.
+    @raise BadRequest: describes the error.
+    @raise UnsupportedRequest: if the proxy does not support the request.
+    @raise MalformedFields: if a field is out of range.
+    """
     if method.upper() == "TRACE":
         # RFC 9110 section 9.3.8: the response contains the request as received, which may be the one at the upstream
         # proxy.
         raise UnsupportedRequest("TRACE is not forwarded: its response would reveal credentials that a proxy added")
-    framing = NO_BODY
     host: bytes | None = None
     options = _EMPTY
     connection: bytes | None = None

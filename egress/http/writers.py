@@ -53,10 +53,10 @@ def forwarded_fields(head: RequestHead, origin: Origin, upgrade: Upgrade | None 
     elif b"te" in head.connection_options and any(n.lower() == b"te" and accepts_trailers(v) for n, v in head.headers):
         # RFC 9110 section 10.1.4: the proxy forwards trailers, so it can announce this to the origin.
         fields += [(b"TE", b"trailers"), (b"Connection", b"TE")]
-    return _with_framing(fields, head.framing)
+    return with_framing(fields, head.framing)
 
 
-def _with_framing(fields: list[Header], framing: Framing) -> list[Header]:
+def with_framing(fields: list[Header], framing: Framing) -> list[Header]:
     """Set the framing fields for this hop."""
     if framing.kind is _DELIMITED:
         fields.append((b"Transfer-Encoding", b"chunked"))
@@ -110,11 +110,11 @@ def encode_response(head: ResponseHead, request: RequestHead, framing: Framing, 
     @param framing: the result of L{response_framing}.
     @param keep_alive: whether the client connection stays open afterwards.
     """
-    fields = with_via(_returned_fields(head), head.version)
+    fields = with_via(returned_fields(head), head.version)
     if framing.kind is _DELIMITED:
         fields.append((b"Transfer-Encoding", b"chunked"))
     elif framing.kind is _LENGTH:
-        _with_framing(fields, framing)
+        with_framing(fields, framing)
     if head.connection_auth and head.status == 401 and PROXY_SUPPORT not in fields:
         fields.append(PROXY_SUPPORT)
     if not keep_alive:
@@ -126,7 +126,7 @@ def encode_response(head: ResponseHead, request: RequestHead, framing: Framing, 
 
 def encode_interim(head: ResponseHead) -> bytes:
     """Encode an interim response head (1xx) for the client."""
-    return _response(head, _returned_fields(head))
+    return _response(head, returned_fields(head))
 
 
 def interim_size(head: ResponseHead) -> int:
@@ -140,11 +140,12 @@ def encode_switch(head: ResponseHead, upgrade: Upgrade) -> bytes:
     @param head: the head that the origin sent.
     @param upgrade: the upgrade of the request.
     """
-    fields = with_via(_returned_fields(head), head.version)
+    fields = with_via(returned_fields(head), head.version)
     return _response(head, [*fields, (b"Connection", b"Upgrade"), (b"Upgrade", upgrade.protocol)])
 
 
-def _returned_fields(head: ResponseHead) -> list[Header]:
+def returned_fields(head: ResponseHead) -> list[Header]:
+    """The fields of a response that concern not only the hop between the origin and the proxy."""
     if head.status < 200 or head.status == 204:
         # RFC 9110 section 8.6: no length here. A client that used it would read the next response as content.
         return end_to_end(head.headers, head.connection_options | _CONTENT_LENGTH)

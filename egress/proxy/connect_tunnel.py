@@ -32,6 +32,7 @@ from egress.model.phases import DNS, RELAY
 from egress.model.route import Purpose, Route
 from egress.proxy.client_session import HttpSession
 from egress.proxy.destination import Destination
+from egress.proxy.http2_session import Http2Session
 from egress.proxy.interfaces import IClientConnection, ITunnel
 from egress.proxy.state_machine import StateMachine
 from egress.proxy.tls_intercept import Handshake, parse_client_hello
@@ -41,6 +42,7 @@ from egress.proxy.tunnel_errors import handshake_fault, unused_connection_error
 from egress.proxy.tunnel_replies import CONNECT_REPLIES, TunnelReplies
 from egress.proxy.tunnel_state import TRANSITIONS, TunnelState
 from egress.relay.relay import Relay
+from egress.tls.host_contexts import HTTP2
 from egress.transport.tcp import SharedTransport, describe_peer
 
 if TYPE_CHECKING:
@@ -95,7 +97,7 @@ class Tunnel(StateMachine[TunnelState], Protocol):
         self._protocols: tuple[bytes, ...] = ()
         self._refusal: EgressError | None = None
         self._inner: Protocol | None = None
-        self._session: HttpSession | None = None
+        self._session: HttpSession | Http2Session | None = None
         self._relay: Relay | None = None
 
     def begin(self, buffered: bytes) -> None:
@@ -227,19 +229,22 @@ class Tunnel(StateMachine[TunnelState], Protocol):
         elif inner is TunnelProtocol.HTTP:
             self._enter(TunnelState.SESSION)
             self._outer.watch(None)
-            session = self._session = self._new_session("http")
-            self._inner = session
+            session = self._inner = self.new_session("http", None)
             session.makeConnection(SharedTransport(self.transport))  # type: ignore[no-untyped-call]
             self._pass_buffered()
         elif inner is TunnelProtocol.UNKNOWN:
             self._end(TunnelProtocolUnknown("the data in the tunnel is neither TLS nor HTTP"))
             self._outer.abort()
 
-    def _new_session(self, scheme: str) -> HttpSession:
-        binding = TunnelBinding(
-            Origin(scheme, self._authority), self._client, self._refusal, self._transaction.request_id
+    def new_session(self, scheme: str, protocol: bytes | None) -> HttpSession | Http2Session:
+        """See L{egress.proxy.tls_intercept.HandshakeOwner}."""
+        origin = Origin(scheme, self._authority)
+        binding = TunnelBinding(origin, self._client, self._refusal, self._transaction.request_id)
+        is_http2 = protocol == HTTP2
+        self._session = (
+            Http2Session(self._context, binding) if is_http2 else HttpSession(self._context, binding=binding)
         )
-        return HttpSession(self._context, binding=binding)
+        return self._session
 
     @property
     def _hello_started(self) -> bool:
@@ -260,10 +265,8 @@ class Tunnel(StateMachine[TunnelState], Protocol):
         self._transaction.await_or_fail(preparing, lambda _: self._begin_tls(key))
 
     def _begin_tls(self, key: LeafKey) -> None:
-        self._session = self._new_session("https")
-        handshake = Handshake(self, self._session)
         try:
-            tls = self._context.tunnels.interception.layer(self._authority, key, handshake)
+            tls = self._context.tunnels.interception.layer(self._authority, key, Handshake(self))
         except Exception:  # noqa: BLE001
             # Most likely an expired CA. Without a certificate there is no session that could carry an error response.
             _log.failure("no certificate for {authority}", authority=self._authority)

@@ -132,6 +132,21 @@ class IHttp1Connection(IClientConnection):
         """Handle a complete response: wait for the next request, or close."""
 
 
+class IHttp2Connection(Interface):
+    """An HTTP/2 client connection, as its streams use it."""
+
+    logins: AuthenticatedConnections = Attribute("The origin connections that serve only this client connection.")
+
+    def expect(deadline: float) -> None:
+        """Note the time at which a stream expires, unless it is changed until then."""
+
+    def write_soon() -> None:
+        """Write the output in this turn of the reactor, or in the next one."""
+
+    def exchange_over(stream_id: int) -> None:
+        """Handle the end of the exchange of a stream, whose response may still wait to be sent."""
+
+
 # pydoctor, which does not read Twisted, recognizes an interface by its base Interface.
 class ITunnel(IHalfCloseableProtocol, IPushProducer, Interface):
     """The tunnel of one CONNECT. Its client connection passes on all events of the transport."""

@@ -20,16 +20,6 @@ from egress.transport.fair_turns import RoundRobin
 from egress.transport.tls import ServerTls, TlsFactory
 
 
-class HandshakeOwner(Structure):
-    """The interface of the object that is notified of the end of a handshake."""
-
-    def handshake_over(self) -> None:
-        """The handshake is complete."""
-
-    def handshake_failed(self, reason: Failure) -> None:
-        """The handshake failed."""
-
-
 class Session(Structure):
     """The interface of the protocol inside the TLS layer."""
 
@@ -40,23 +30,36 @@ class Session(Structure):
         """See C{IHandshakeListener}."""
 
 
+class HandshakeOwner(Structure):
+    """The interface of the object that is notified of the end of a handshake."""
+
+    def handshake_over(self) -> None:
+        """The handshake is complete."""
+
+    def handshake_failed(self, reason: Failure) -> None:
+        """The handshake failed."""
+
+    def new_session(self, scheme: str, protocol: bytes | None) -> Session:
+        """Create the session for an application protocol that was negotiated; C{None} without one."""
+
+
 @implementer(IHandshakeListener)
 class Handshake(Protocol):
     """The protocol between the TLS layer and the session during the handshake."""
 
-    def __init__(self, owner: HandshakeOwner, session: Session) -> None:
+    def __init__(self, owner: HandshakeOwner) -> None:
         self._owner = owner
-        self._session = session
         self._completed = False
 
     def handshakeCompleted(self) -> None:
         """Replace this protocol with the session."""
         self._completed = True
         self._owner.handshake_over()
-        self._session.makeConnection(self.transport)
-        self._session.handshakeCompleted()
+        session = self._owner.new_session("https", self.transport.negotiatedProtocol)  # type: ignore[union-attr]
+        session.makeConnection(self.transport)
+        session.handshakeCompleted()
         # From here on the TLS layer calls the session directly.
-        self.transport.wrappedProtocol = self._session  # type: ignore[union-attr]
+        self.transport.wrappedProtocol = session  # type: ignore[union-attr]
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Handle a connection that was lost during the handshake."""

@@ -22,6 +22,7 @@ from egress.tls.issuer import CaKey, CertificateAuthority, LeafCertificate
 from egress.tls.lazy_key import LazyKey
 
 HTTP1: Final = b"http/1.1"
+HTTP2: Final = b"h2"
 
 # For TLS 1.2, in the order of preference; TLS 1.3 has only suites with forward secrecy and AEAD.
 CIPHERS: Final = {
@@ -43,6 +44,16 @@ def set_ciphers(context: SSL.Context, accepted: ClientTls) -> None:
         context.set_tls13_ciphersuites(_TLS13_CCM)
 
 
+def select_protocol(_: SSL.Connection, offered: list[bytes]) -> Any:
+    """Select the application protocol of a connection with a client (RFC 7301 section 3.2).
+
+    Some clients offer only other protocols by default; they are not rejected: they get a response without ALPN.
+    """
+    if HTTP2 in offered:
+        return HTTP2
+    return HTTP1 if HTTP1 in offered else SSL.NO_OVERLAPPING_PROTOCOLS
+
+
 def server_context(leaf: LeafCertificate, accepted: ClientTls = ClientTls.MODERN) -> SSL.Context:
     """Create the context that serves one leaf certificate."""
     context = tls_context(SSL.TLS_SERVER_METHOD)
@@ -51,8 +62,7 @@ def server_context(leaf: LeafCertificate, accepted: ClientTls = ClientTls.MODERN
     for certificate in leaf.chain:
         context.add_extra_chain_cert(certificate)
     context.use_privatekey(leaf.key)
-    # Some clients offer only other protocols by default; they are not rejected: they get a response without ALPN.
-    context.set_alpn_select_callback(lambda _, offered: HTTP1 if HTTP1 in offered else SSL.NO_OVERLAPPING_PROTOCOLS)
+    context.set_alpn_select_callback(select_protocol)
     return context
 
 

@@ -290,7 +290,7 @@ class FieldsTests(SynchronousTestCase):
         return {value.value for value in values if isinstance(value, ast.Constant) and isinstance(value.value, bytes)}
 
     def test_request(self) -> None:
-        self.assertEqual(self.named("_request_head"), REQUEST_FIELDS)
+        self.assertEqual(self.named("request_head"), REQUEST_FIELDS)
 
     def test_response(self) -> None:
         self.assertEqual(self.named("_response_head"), RESPONSE_FIELDS)

@@ -33,6 +33,10 @@ class Session:
     def handshake_failed(self, reason: Failure) -> None:
         self.events.append(reason.type)
 
+    def new_session(self, scheme: str, protocol: bytes | None) -> Session:
+        self.events.append((scheme, protocol))
+        return self
+
     def makeConnection(self, transport: object) -> None:
         self.events.append("connected")
 
@@ -57,16 +61,21 @@ class TlsInterceptTests(SynchronousTestCase):
 
     def connect(self) -> None:
         """Put the TLS layer on the client's transport."""
-        handshake = Handshake(self.session, self.session)
+        handshake = Handshake(self.session)
         self.wire.connect(self.interception.layer(AUTHORITY, LeafKey.P256, handshake))
 
     def test_the_session_replaces_the_handshake(self) -> None:
         self.connect()
         client = TlsClient(self.wire).shake()
-        self.assertEqual(self.session.events, ["over", "connected", "completed"])
+        self.assertEqual(self.session.events, ["over", ("https", None), "connected", "completed"])
         client.send(b"hello")
         self.wire.lose()
-        self.assertEqual(self.session.events[3:], [b"hello", "lost"])
+        self.assertEqual(self.session.events[4:], [b"hello", "lost"])
+
+    def test_the_negotiated_protocol(self) -> None:
+        self.connect()
+        TlsClient(self.wire, protocols=[b"http/1.1", b"h2"]).shake()
+        self.assertEqual(self.session.events[1], ("https", b"h2"))
 
     def test_a_failed_handshake(self) -> None:
         self.connect()

@@ -304,11 +304,11 @@ class HandshakeTests(ContextsTestCase):
         self.assertIn("no shared cipher", str(error))
 
     def test_application_protocol(self) -> None:
-        """C{http/1.1} is selected if it is offered, at any position; otherwise no protocol is selected."""
+        """C{h2}, else C{http/1.1}, is selected if it is offered, at any position; otherwise no protocol is."""
         for offered, chosen in (
             ([b"http/1.1"], b"http/1.1"),
-            ([b"h2", b"http/1.1"], b"http/1.1"),
-            ([b"h2", b"acme-tls/1"], b""),
+            ([b"http/1.1", b"h2"], b"h2"),
+            ([b"h3", b"acme-tls/1"], b""),
         ):
             context = client_context()
             context.set_alpn_protos(offered)
@@ -372,4 +372,4 @@ class TwistedTests(ContextsTestCase):
         self.assertTrue(session.client.completed)
         self.assertTrue(session.server.completed)
         self.assertEqual(session.server.received, b"hello")
-        self.assertEqual(session.client_layer.negotiatedProtocol, b"http/1.1")
+        self.assertEqual(session.client_layer.negotiatedProtocol, b"h2")

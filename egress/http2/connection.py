@@ -1,0 +1,176 @@
+"""The protocol state of one HTTP/2 connection: C{h2} with the rules of RFC 9113 that it lacks.
+
+- A malformed message ends its stream, not the connection (RFC 9113 section 8.1.1).
+- A stream beyond the limit is refused, not the connection (section 5.1.2).
+- A connection continues to carry its streams after C{GOAWAY} in either direction (section 6.8).
+- Credit for the connection and credit for a stream are independent, so that a slow stream does not stop others.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from h2.config import H2Configuration
+from h2.connection import AllowedStreamIDs, ConnectionInputs, H2Connection, _decode_headers
+from h2.errors import ErrorCodes
+from h2.events import ConnectionTerminated, Event, StreamReset
+from h2.exceptions import InvalidBodyLengthError, ProtocolError, StreamClosedError
+from h2.settings import SettingCodes, Settings
+from h2.stream import H2Stream, StreamClosedBy, StreamState
+from hyperframe.frame import (
+    DataFrame,
+    Frame,
+    GoAwayFrame,
+    HeadersFrame,
+    RstStreamFrame,
+    SettingsFrame,
+    WindowUpdateFrame,
+)
+
+from egress.http2.frames import FrameReader
+
+_KNOWN_SETTINGS: Final = frozenset(int(code) for code in SettingCodes)
+# A dynamic table for the fields that are sent would only be useful on slow networks, and its size is the peer's choice.
+_MAX_ENCODER_TABLE: Final = 4096
+
+Received = tuple[list[Frame], list[Event]]
+
+
+class Connection(H2Connection):
+    """One end of a connection.
+
+    @param client: whether this end is the client.
+    @ivar frames: finds the frames in the received bytes.
+    @param settings: the settings of this end.
+    @param block_limit: the maximum size of an encoded header block in bytes.
+    """
+
+    # The streams of which C{h2} remembers how they ended.
+    MAX_CLOSED_STREAMS = 1024
+
+    def __init__(self, *, client: bool, settings: dict[SettingCodes, int], block_limit: int) -> None:
+        super().__init__(
+            H2Configuration(
+                client_side=client,
+                header_encoding=None,
+                # The fields are checked by the modules that translate them.
+                validate_outbound_headers=False,
+                normalize_outbound_headers=False,
+                validate_inbound_headers=False,
+                normalize_inbound_headers=False,
+            )
+        )
+        self.local_settings = Settings(client=client, initial_values=settings)
+        self.decoder.max_header_list_size = 2 * settings[SettingCodes.MAX_HEADER_LIST_SIZE]
+        self.frames = FrameReader(server=not client, block_limit=block_limit)
+        self.frames.max_frame_size = self.max_inbound_frame_size
+        self.incoming_buffer = self.frames  # type: ignore[assignment]
+
+    def receive_frame(self, frame: Frame) -> list[Event]:
+        """Process one frame."""
+        return self._receive_frame(frame)
+
+    def terminate(self, error_code: ErrorCodes, reason: str = "") -> None:
+        """End the connection because of an error: prepare a C{GOAWAY}."""
+        self.go_away(error_code, self.highest_inbound_stream_id, reason.encode("utf-8", "replace")[:200])
+
+    def go_away(self, error_code: ErrorCodes, last_stream: int, data: bytes = b"") -> None:
+        """Prepare a C{GOAWAY}. Streams that exist already continue.
+
+        @param last_stream: the last stream that is processed.
+        """
+        frame = GoAwayFrame(0, last_stream_id=last_stream, error_code=error_code, additional_data=data)
+        self._prepare_for_sending([frame])
+
+    # -- credit
+
+    def credit_connection(self, size: int) -> None:
+        """Let the peer send more data on the connection."""
+        increment = self._inbound_flow_control_window_manager.process_bytes(size)
+        if increment:
+            self._prepare_for_sending([_window_update(0, increment)])
+
+    def credit_stream(self, stream_id: int, size: int) -> None:
+        """Let the peer send more data on a stream, if the stream is still open."""
+        stream = self.streams.get(stream_id)
+        if stream is not None and stream.open and not _ended_by_peer(stream):
+            increment = stream._inbound_window_manager.process_bytes(size)  # noqa: SLF001
+            if increment:
+                self._prepare_for_sending([_window_update(stream_id, increment)])
+
+    def widen_stream(self, stream_id: int, increment: int) -> None:
+        """Increase the window of a stream permanently."""
+        stream = self.streams.get(stream_id)
+        if stream is not None and stream.open and not _ended_by_peer(stream):
+            self.increment_flow_control_window(increment, stream_id)
+
+    # -- received frames
+
+    def _receive_headers_frame(self, frame: HeadersFrame) -> Received:
+        headers = _decode_headers(self.decoder, frame.data)
+        self.state_machine.process_input(ConnectionInputs.RECV_HEADERS)
+        is_new = frame.stream_id not in self.streams
+        # Looking up the number of streams discards the closed ones.
+        refused = is_new and self.open_inbound_streams >= self.local_settings.max_concurrent_streams
+        stream = self._get_or_create_stream(frame.stream_id, AllowedStreamIDs(not self.config.client_side))
+        try:
+            frames, events = stream.receive_headers(headers, "END_STREAM" in frame.flags, None)
+        except StreamClosedError:
+            raise
+        except ProtocolError as error:
+            return self._stream_error(stream, error.error_code)
+        if refused:
+            return self._stream_error(stream, ErrorCodes.REFUSED_STREAM)
+        if "PRIORITY" in frame.flags and frame.depends_on == frame.stream_id:
+            return self._stream_error(stream, ErrorCodes.PROTOCOL_ERROR)
+        return frames, events
+
+    def _stream_error(self, stream: H2Stream, code: ErrorCodes) -> Received:
+        """End a stream because of an error of the peer."""
+        reset = RstStreamFrame(stream.stream_id)
+        reset.error_code = code
+        stream.state_machine.state = StreamState.CLOSED
+        stream.state_machine.stream_closed_by = StreamClosedBy.SEND_RST_STREAM
+        event = StreamReset(stream_id=stream.stream_id, error_code=code, remote_reset=False)
+        return [reset], [event]
+
+    def _receive_data_frame(self, frame: DataFrame) -> Received:
+        try:
+            return super()._receive_data_frame(frame)
+        except InvalidBodyLengthError as error:
+            self.credit_connection(frame.flow_controlled_length)
+            return self._stream_error(self.streams[frame.stream_id], error.error_code)
+
+    def _handle_data_on_closed_stream(self, events: list[Event], exc: StreamClosedError, frame: DataFrame) -> Received:
+        self.credit_connection(frame.flow_controlled_length)
+        if not exc._events and self._stream_closed_by(frame.stream_id) is StreamClosedBy.SEND_RST_STREAM:  # noqa: SLF001
+            # RFC 9113 section 5.1: the data was on the way when the stream was reset.
+            return [], events
+        reset = RstStreamFrame(exc.stream_id)
+        reset.error_code = exc.error_code
+        return [reset], [*events, *exc._events]  # noqa: SLF001
+
+    def _receive_settings_frame(self, frame: SettingsFrame) -> Received:
+        # Unknown settings are ignored (RFC 9113 section 6.5.2). C{h2} would store them.
+        frame.settings = {code: value for code, value in frame.settings.items() if code in _KNOWN_SETTINGS}
+        received = super()._receive_settings_frame(frame)
+        if self.encoder.header_table_size > _MAX_ENCODER_TABLE:
+            self.encoder.header_table_size = _MAX_ENCODER_TABLE
+        return received
+
+    def _receive_goaway_frame(self, frame: GoAwayFrame) -> Received:
+        event = ConnectionTerminated()
+        event.error_code = frame.error_code
+        event.last_stream_id = frame.last_stream_id
+        event.additional_data = frame.additional_data or None
+        return [], [event]
+
+
+def _ended_by_peer(stream: H2Stream) -> bool:
+    return stream.state_machine.state is StreamState.HALF_CLOSED_REMOTE
+
+
+def _window_update(stream_id: int, increment: int) -> WindowUpdateFrame:
+    frame = WindowUpdateFrame(stream_id)
+    frame.window_increment = increment
+    return frame

@@ -1,0 +1,351 @@
+"""The client side of the proxy in HTTP/2: connections that carry several requests side by side (RFC 9113)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from h2.errors import ErrorCodes
+from h2.events import (
+    ConnectionTerminated,
+    DataReceived,
+    Event,
+    RequestReceived,
+    StreamEnded,
+    StreamReset,
+    TrailersReceived,
+)
+from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol, IHandshakeListener, IPushProducer
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from egress.http.events import END
+from egress.http2.client_fields import MalformedMessage, parse_trailers
+from egress.http2.engine import KIB, ConnectionFault, Engine, EngineSettings
+from egress.proxy.http2_requests import Http2Requests
+from egress.proxy.http2_stream import Http2Stream
+from egress.proxy.interfaces import IHttp2Connection
+from egress.proxy.session_state import FIRST_REQUEST_SECONDS
+from egress.proxy.tunnel_binding import TunnelBinding, server_name_error
+from egress.transport.fair_turns import Pace
+from egress.transport.tcp import abort_without_close_notify, no_delay
+from egress.transport.watchdog import Watchdog
+from egress.upstream.authenticated_connections import AuthenticatedConnections
+
+if TYPE_CHECKING:
+    from egress.proxy.context import ProxyContext
+
+_log = Logger()
+
+# The maximum number of bytes of one write.
+MAX_WRITE: Final = 256 * KIB
+
+
+@implementer(IHttp2Connection, IPushProducer, IHalfCloseableProtocol, IHandshakeListener)
+class Http2Session(Protocol):
+    """An HTTP/2 connection with a client, inside a tunnel.
+
+    Each stream is an L{Exchange} of its own.
+
+    @param binding: the binding of the tunnel.
+    @ivar logins: the authenticated origin connections that belong to this client connection only.
+    @ivar unused_loss: the reason of the lost connection, if it carried no request.
+    """
+
+    def __init__(self, context: ProxyContext, binding: TunnelBinding) -> None:
+        self._context = context
+        self._binding = binding
+        self._client = binding.client
+        self._engine = Engine(client=False, settings=EngineSettings(context.limits.head))
+        self._watchdog = Watchdog(context.clock, self._expired)
+        self.logins = AuthenticatedConnections(context.origins.pool, self.drain)
+        self._streams: dict[int, Http2Stream] = {}
+        self._requests = Http2Requests(self, context, self._engine, binding)
+        self._pace = Pace(context.turns, self._advance)
+        self._next_write: IDelayedCall | None = None
+        self._paused = self._advancing = self._writing = self._reading_paused = False
+        self._used = self._draining = self._said_goodbye = self._closing = False
+        self._expires_at: float | None = None
+        self.unused_loss: Failure | None = None
+
+    def connectionMade(self) -> None:
+        """Send the settings, and wait for the settings of the client."""
+        no_delay(self.transport)
+        self._context.sessions.add(self)
+        self.transport.registerProducer(self, True)  # type: ignore[union-attr]
+        self._engine.begin()
+        self._write()
+        self._watch_connection(self._context.limits.head_timeout)
+
+    def handshakeCompleted(self) -> None:
+        """Compare the TLS server name with the tunnel's authority (RFC 6066 section 3)."""
+        self._requests.sni_error = server_name_error(self.transport, self._binding.origin.authority)
+
+    # -- received data
+
+    def dataReceived(self, data: bytes) -> None:
+        """Process bytes from the client."""
+        if self._closing:
+            return
+        try:
+            self._engine.receive(data)
+        except ConnectionFault as fault:
+            self._fault(fault)
+            return
+        self._advance()
+
+    def _advance(self) -> None:
+        """Process the frames of one turn of the reactor."""
+        if self._advancing or self._pace.queued or self._closing:
+            return
+        self._advancing = True
+        try:
+            for event in self._engine.next_events():
+                self._process(event)
+        except ConnectionFault as fault:
+            self._fault(fault)
+        except Exception:  # noqa: BLE001
+            _log.failure("a session with a client failed")
+            self._engine.fail(ErrorCodes.INTERNAL_ERROR, "")
+            self._close()
+        finally:
+            self._advancing = False
+        self._write()
+        if self._closing:
+            return
+        if self._engine.has_frame:
+            self._pace.wait(self._client.limit_key, self.transport)
+        self._update_reading()
+        if self._engine.in_head:
+            self.expect(self._context.clock.seconds() + self._context.limits.head_timeout)
+
+    def _update_reading(self) -> None:
+        """Read no further data while frames wait for their turn."""
+        if self._pace.queued is not self._reading_paused:
+            self._reading_paused = self._pace.queued
+            if self._reading_paused:
+                self.transport.pauseProducing()  # type: ignore[union-attr]
+            else:
+                self.transport.resumeProducing()  # type: ignore[union-attr]
+
+    def _process(self, event: Event) -> None:
+        if isinstance(event, RequestReceived):
+            self._request(event)
+        elif isinstance(event, DataReceived):
+            stream = self._streams.get(event.stream_id)
+            if stream is not None and event.data:
+                stream.receive(event.data)
+        elif isinstance(event, StreamEnded):
+            stream = self._streams.get(event.stream_id)
+            if stream is not None:
+                stream.receive(END)
+        elif isinstance(event, TrailersReceived):
+            self._trailers(event)
+        elif isinstance(event, StreamReset):
+            self._lost(event.stream_id)
+        elif isinstance(event, ConnectionTerminated):
+            self.drain()
+
+    def _request(self, event: RequestReceived) -> None:
+        if self._said_goodbye:
+            self._engine.reset(event.stream_id, ErrorCodes.REFUSED_STREAM)
+            return
+        self._used = True
+        self._requests.accept(event, self._streams)
+
+    def _trailers(self, event: TrailersReceived) -> None:
+        stream = self._streams.get(event.stream_id)
+        if stream is None:
+            return
+        try:
+            end = parse_trailers(event.headers, self._context.head_limits)
+        except MalformedMessage:
+            self._engine.reset(event.stream_id, ErrorCodes.PROTOCOL_ERROR)
+            self._lost(event.stream_id)
+            return
+        stream.receive(end)
+
+    def _lost(self, stream_id: int) -> None:
+        """Stop the exchange of a stream that was reset."""
+        stream = self._streams.pop(stream_id, None)
+        if stream is not None:
+            stream.lost()
+            self._check_idle()
+
+    # -- output
+
+    def write_soon(self) -> None:
+        """See L{IHttp2Connection}. Several streams share one write."""
+        if self._advancing or self._writing or self._next_write is not None:
+            return
+        if len(self._streams) < 2:
+            self._write()
+        else:
+            self._next_write = self._context.clock.callLater(0, self._write_now)
+
+    def _write_now(self) -> None:
+        self._next_write = None
+        self._write()
+
+    def _write(self) -> None:
+        """Write as much as the transport takes."""
+        if self._writing:
+            return
+        self._writing = True
+        engine = self._engine
+        try:
+            while data := engine.take_output(0 if self._paused else MAX_WRITE):
+                self.transport.write(data)  # type: ignore[union-attr]
+                for stream_id in engine.sent:
+                    stream = self._streams.get(stream_id)
+                    if stream is not None:
+                        self._written(stream)
+        finally:
+            self._writing = False
+
+    def _written(self, stream: Http2Stream) -> None:
+        if stream.exchange is not None:
+            stream.written()
+        else:
+            self.exchange_over(stream.stream_id)
+
+    def exchange_over(self, stream_id: int) -> None:
+        """See L{IHttp2Connection}."""
+        stream = self._streams.get(stream_id)
+        if stream is not None and self._engine.ends_later(stream_id):
+            stream.watch(self._context.limits.idle_timeout)
+        else:
+            self._streams.pop(stream_id, None)
+            self._check_idle()
+
+    def pauseProducing(self) -> None:
+        """Stop writing: the client reads too slowly."""
+        self._paused = True
+
+    def resumeProducing(self) -> None:
+        """Write again: the client reads again."""
+        self._paused = False
+        self._write()
+
+    def stopProducing(self) -> None:
+        """Do nothing: the transport is gone, and L{connectionLost} follows."""
+
+    # -- timeouts
+
+    def expect(self, deadline: float) -> None:
+        """See L{IHttp2Connection}."""
+        if self._expires_at is None or deadline < self._expires_at:
+            self._arm(deadline)
+
+    def _arm(self, deadline: float) -> None:
+        self._expires_at = deadline
+        self._watchdog.set(max(0.0, deadline - self._context.clock.seconds()))
+
+    def _expired(self) -> None:
+        self._expires_at = None
+        if self._closing:
+            self.abort()
+            return
+        if not self._streams:
+            self._close()
+            return
+        now = self._context.clock.seconds()
+        for stream in list(self._streams.values()):
+            if stream.deadline is not None and stream.deadline <= now:
+                stream.deadline = None
+                if stream.exchange is not None:
+                    stream.exchange.expired()
+                else:
+                    stream.reset()
+        deadlines = [stream.deadline for stream in self._streams.values() if stream.deadline is not None]
+        if deadlines and not self._closing:
+            self.expect(min(deadlines))
+
+    def _watch_connection(self, seconds: float) -> None:
+        self._arm(self._context.clock.seconds() + seconds)
+
+    def _check_idle(self) -> None:
+        """Without a stream, close now or after the idle timeout."""
+        if self._streams or self._closing:
+            return
+        if self._draining or self.logins.ended:
+            self._close()
+        else:
+            self._watch_connection(self._context.limits.idle_timeout)
+
+    # -- end
+
+    def drain(self) -> None:
+        """Prepare for shutdown: close now if idle, otherwise after the current exchanges."""
+        if self._closing or self._draining:
+            return
+        self._draining = True
+        if not self._used:
+            self._watch_connection(FIRST_REQUEST_SECONDS)
+        elif self._streams:
+            self._say_goodbye()
+            self._write()
+        else:
+            self._close()
+
+    def _say_goodbye(self) -> None:
+        if not self._said_goodbye:
+            self._said_goodbye = True
+            self._engine.go_away()
+
+    def _fault(self, fault: ConnectionFault) -> None:
+        """Close after an error of the client."""
+        _log.info(
+            "an HTTP/2 client violated the protocol: {client} {code} {reason}",
+            client=self._client.address,
+            code=fault.code.name,
+            reason=str(fault),
+        )
+        self._said_goodbye = True
+        self._close()
+
+    def _close(self) -> None:
+        """Close after the output is written."""
+        if self._closing:
+            return
+        self._say_goodbye()
+        self._closing = True
+        self._stop_exchanges()
+        self._write()
+        self._watch_connection(self._context.limits.idle_timeout)
+        self.transport.unregisterProducer()  # type: ignore[union-attr]
+        if self._reading_paused:
+            self.transport.resumeProducing()  # type: ignore[union-attr]
+        self.transport.loseConnection()  # type: ignore[union-attr]
+
+    def _stop_exchanges(self) -> None:
+        streams, self._streams = self._streams, {}
+        for stream in streams.values():
+            stream.lost()
+
+    def abort(self) -> None:
+        """Abort the connection."""
+        self._closing = True
+        abort_without_close_notify(self.transport)
+
+    def readConnectionLost(self) -> None:
+        """Handle the end of the client's data: no stream can be complete without flow control."""
+        self._close()
+
+    def writeConnectionLost(self) -> None:
+        """Do nothing: L{connectionLost} follows."""
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Handle the loss of the client connection: stop its exchanges."""
+        self._closing = True
+        if not self._used:
+            self.unused_loss = reason
+        self._watchdog.stop()
+        if self._next_write is not None:
+            self._next_write.cancel()
+            self._next_write = None
+        self._stop_exchanges()
+        self.logins.drop()
+        # Last: when the last session is discarded, the audit log is closed.
+        self._context.sessions.discard(self)

@@ -1,0 +1,226 @@
+"""The client's side of one HTTP/2 exchange: the stream with its request and its response (RFC 9113 section 8)."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from h2.errors import ErrorCodes
+from zope.interface import implementer
+
+from egress.grpc.call import kind_of_request
+from egress.http.error_response import error_response
+from egress.http.events import End, RequestHead, ResponseHead
+from egress.http.upgrade import Upgrade
+from egress.http2.client_fields import error_fields, interim_fields, lower_case, response_fields
+from egress.http2.engine import HIGH_WATER, LOW_WATER, Engine
+from egress.model.decision import Header, Headers
+from egress.model.errors import EgressError, outcome_of
+from egress.proxy.interfaces import IClientStream, IHttp2Connection
+
+if TYPE_CHECKING:
+    from egress.proxy.context import ProxyContext
+    from egress.proxy.exchange import Exchange
+
+_CONTINUE: Final[list[Header]] = [(b":status", b"100")]
+
+
+@implementer(IClientStream)
+class Http2Stream:
+    """One request of an HTTP/2 connection, and its response.
+
+    @param stream_id: the identifier of the stream.
+    @param request: the head of the request.
+    @ivar exchange: the exchange, while there is one.
+    @ivar deadline: the time at which the exchange expires; C{None} without a timeout.
+    @ivar backpressured: whether the client reads the response too slowly.
+    """
+
+    __slots__ = (
+        "_connection",
+        "_context",
+        "_engine",
+        "_head",
+        "_reading",
+        "_request",
+        "_request_over",
+        "_waiting",
+        "backpressured",
+        "can_send_trailers",
+        "deadline",
+        "exchange",
+        "logins",
+        "stream_id",
+        "transport",
+    )
+
+    def __init__(
+        self,
+        connection: IHttp2Connection,
+        context: ProxyContext,
+        engine: Engine,
+        stream_id: int,
+        request: RequestHead,
+        *,
+        request_over: bool,
+    ) -> None:
+        self.stream_id = stream_id
+        self.exchange: Exchange | None = None
+        self.deadline: float | None = None
+        self.backpressured = False
+        self.can_send_trailers = True
+        self.logins = connection.logins
+        self.transport: object = None
+        self._connection = connection
+        self._context = context
+        self._engine = engine
+        self._request = request
+        self._request_over = request_over
+        self._waiting: deque[bytes | End] = deque()
+        self._head: list[Header] | None = None
+        self._reading = False
+
+    # -- request
+
+    def receive(self, event: bytes | End) -> None:
+        """Process content of the request, or its end."""
+        if isinstance(event, End):
+            self._request_over = True
+        if self.exchange is not None and not self.exchange.body_over:
+            self._waiting.append(event)
+            self.read_content()
+
+    def read_content(self) -> None:
+        """See L{IClientStream.read_content}."""
+        if self._reading:
+            return
+        self._reading = True
+        try:
+            waiting = self._waiting
+            while waiting and self.exchange is not None and self.exchange.wants_body:
+                event = waiting.popleft()
+                if isinstance(event, End):
+                    self.exchange.body_end(event)
+                else:
+                    self._engine.take(self.stream_id, len(event))
+                    self.exchange.body_data(event)
+        finally:
+            self._reading = False
+        self._connection.write_soon()
+
+    def watch(self, seconds: float | None) -> None:
+        """See L{IClientStream.watch}."""
+        if seconds is None:
+            self.deadline = None
+        else:
+            self.deadline = deadline = self._context.clock.seconds() + seconds
+            self._connection.expect(deadline)
+
+    def send_continue(self) -> None:
+        """See L{IClientStream.send_continue}."""
+        self._engine.send_head(self.stream_id, _CONTINUE)
+        self._connection.write_soon()
+
+    # -- response
+
+    def send_interim(self, head: ResponseHead) -> None:
+        """See L{IClientStream.send_interim}."""
+        self._engine.send_head(self.stream_id, interim_fields(head))
+        self._connection.write_soon()
+
+    def send_head(self, head: ResponseHead, *, last: bool) -> None:
+        """See L{IClientStream.send_head}. The connection continues, whatever the response is."""
+        # Until the next call it is unknown whether the stream ends with the head.
+        self._head = response_fields(head)
+
+    def _begin(self) -> None:
+        """Send the head of a response that has content."""
+        fields, self._head = self._head, None
+        if fields is not None:
+            self._engine.send_head(self.stream_id, fields)
+
+    def send_data(self, data: bytes) -> None:
+        """See L{IClientStream.send_data}."""
+        self._begin()
+        self._engine.send_data(self.stream_id, data)
+
+    def send_end(self, trailers: Headers) -> None:
+        """See L{IClientStream.send_end}."""
+        reset = None if self._request_over else ErrorCodes.NO_ERROR
+        fields = self._head
+        if fields is None or trailers or reset is not None:
+            self._begin()
+            self._engine.send_end(self.stream_id, lower_case(trailers), reset=reset)
+        else:
+            self._head = None
+            self._engine.send_head(self.stream_id, fields, end=True)
+
+    def flush(self) -> None:
+        """See L{IClientStream.flush}."""
+        self._begin()
+        self._connection.write_soon()
+        if not self.backpressured and self._engine.pending(self.stream_id) > HIGH_WATER:
+            self.backpressured = True
+            if self.exchange is not None:
+                self.exchange.pause_response()
+
+    def written(self) -> None:
+        """Let the exchange continue if the client has taken enough of the response."""
+        if self.backpressured and self._engine.pending(self.stream_id) < LOW_WATER:
+            self.backpressured = False
+            if self.exchange is not None:
+                self.exchange.resume_response()
+
+    # -- end
+
+    def finish(self) -> None:
+        """See L{IClientStream.finish}."""
+        self.exchange = None
+        self._waiting.clear()
+        self._connection.exchange_over(self.stream_id)
+
+    def fail(self, error: EgressError, request_id: str) -> None:
+        """See L{IClientStream.fail}."""
+        if outcome_of(error).status is None:
+            self.reset()
+            return
+        request, date = self._request, self._context.date()
+        grpc = kind_of_request(request.method, request.headers)
+        response = error_response(error, request_id, accept=request.accept, date=date, grpc=grpc)
+        self._head = error_fields(response)
+        if response.content and request.method != "HEAD":
+            self.send_data(response.content)
+        self.send_end(())
+        self._connection.write_soon()
+        self.finish()
+
+    def reset(self) -> None:
+        """See L{IClientStream.reset}."""
+        self._engine.reset(self.stream_id, ErrorCodes.INTERNAL_ERROR)
+        self._connection.write_soon()
+        self.finish()
+
+    def lost(self) -> None:
+        """Stop the exchange: the client has reset the stream, or the connection is lost."""
+        exchange, self.exchange = self.exchange, None
+        self._waiting.clear()
+        if exchange is not None:
+            exchange.client_lost()
+
+    # -- after an upgrade: only HTTP/1 has upgrades
+
+    def switch(self, head: ResponseHead, upgrade: Upgrade) -> None:
+        """See L{IClientStream.switch}."""
+        raise NotImplementedError
+
+    def relay(self) -> None:
+        """See L{IClientStream.relay}."""
+        raise NotImplementedError
+
+    def pause(self) -> None:
+        """See L{IClientStream.pause}."""
+        raise NotImplementedError
+
+    def resume(self) -> None:
+        """See L{IClientStream.resume}."""
+        raise NotImplementedError

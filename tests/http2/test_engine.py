@@ -1,0 +1,236 @@
+"""Tests for L{egress.http2.engine}: two ends, of which one is a client and the other a server."""
+
+from __future__ import annotations
+
+from h2.errors import ErrorCodes
+from h2.events import DataReceived, Event, RequestReceived, ResponseReceived, StreamEnded, StreamReset, TrailersReceived
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.http2.engine import FRAME_SIZE, HIGH_WATER, WORK, ConnectionFault, Engine, EngineSettings
+from egress.http2.frames import PREFACE
+from tests.http2.frames import DATA, PING, REQUEST, SETTINGS, frame, headers
+
+OK = [(b":status", b"200")]
+
+
+class EngineTests(SynchronousTestCase):
+    """A client and a server."""
+
+    def setUp(self) -> None:
+        self.start()
+
+    def start(self, **settings: int) -> None:
+        """Connect the two ends."""
+        self.client = Engine(client=True, settings=EngineSettings(1000))
+        self.server = Engine(client=False, settings=EngineSettings(1000, **settings))  # type: ignore[arg-type]
+        self.client.begin()
+        self.server.begin()
+        self.exchange()
+
+    def exchange(self) -> tuple[list[Event], list[Event]]:
+        """Exchange all data; return the events of the client and of the server."""
+        found: tuple[list[Event], list[Event]] = [], []
+        ends = (self.client, self.server)
+        while outputs := [end.take_output() for end in ends]:
+            if not any(outputs):
+                break
+            for end, events, data in zip(ends, found, reversed(outputs), strict=True):
+                end.receive(data)
+                while end.has_frame:
+                    events += end.next_events()
+        return found
+
+    def request(self, *, end: bool = True) -> int:
+        """Send a request."""
+        stream = self.client.open(REQUEST, end=end)
+        self.exchange()
+        return stream
+
+    def received(self, events: list[Event], stream: int) -> bytes:
+        """The data of a stream among events."""
+        return b"".join(one.data for one in events if isinstance(one, DataReceived) and one.stream_id == stream)
+
+    def test_a_message_in_each_direction(self) -> None:
+        stream = self.client.open(REQUEST, end=False)
+        self.client.send_data(stream, b"abc")
+        self.client.send_data(stream, b"")
+        self.client.send_end(stream)
+        _, events = self.exchange()
+        self.assertIsInstance(events[0], RequestReceived)
+        self.assertEqual(self.received(events, stream), b"abc")
+        self.assertIsInstance(events[-1], StreamEnded)
+        self.server.send_head(stream, OK)
+        self.server.send_data(stream, b"hello")
+        self.server.send_end(stream, ((b"x", b"y"),))
+        self.assertTrue(self.server.ends_later(stream))
+        events, _ = self.exchange()
+        self.assertEqual(
+            [type(one) for one in events if not isinstance(one, StreamEnded)],
+            [ResponseReceived, DataReceived, TrailersReceived],
+        )
+        self.assertFalse(self.server.ends_later(stream))
+
+    def test_an_end_with_the_head(self) -> None:
+        stream = self.request()
+        self.server.send_head(stream, OK, end=True)
+        events, _ = self.exchange()
+        self.assertEqual([type(one) for one in events], [ResponseReceived, StreamEnded])
+
+    def test_trailers_without_content(self) -> None:
+        stream = self.request()
+        self.server.send_head(stream, OK)
+        self.server.send_end(stream, ((b"x", b"y"),))
+        events, _ = self.exchange()
+        self.assertEqual([type(one) for one in events], [ResponseReceived, TrailersReceived, StreamEnded])
+
+    def test_large_content(self) -> None:
+        """Credit follows the data that is taken."""
+        stream = self.client.open(REQUEST, end=False)
+        self.client.send_data(stream, b"x" * 100_000)
+        _, events = self.exchange()
+        self.assertEqual((len(self.received(events, stream)), self.client.pending(stream)), (65536, 34464))
+        self.server.take(stream, 65536)
+        _, events = self.exchange()
+        self.assertEqual((len(self.received(events, stream)), self.client.pending(stream)), (34464, 0))
+
+    def test_streams_take_turns(self) -> None:
+        one, two = self.request(), self.request()
+        for stream in (one, two):
+            self.server.send_head(stream, OK)
+        self.server.send_data(one, b"1" * 3 * FRAME_SIZE)
+        self.server.send_data(two, b"2" * FRAME_SIZE)
+        self.server.send_end(two)
+        events, _ = self.exchange()
+        order = [event.stream_id for event in events if isinstance(event, DataReceived)]
+        self.assertEqual(order, [one, two, one, one])
+
+    def test_a_slow_stream_delays_no_other(self) -> None:
+        slow = self.client.open(REQUEST, end=False)
+        self.client.send_data(slow, b"x" * 100_000)
+        self.exchange()
+        for _ in range(30):
+            stream = self.client.open(REQUEST, end=False)
+            self.client.send_data(stream, b"y" * 65_000)
+            self.client.send_end(stream)
+            _, events = self.exchange()
+            self.assertEqual(len(self.received(events, stream)), 65_000)
+            self.server.reset(stream, ErrorCodes.NO_ERROR)
+        self.assertEqual(self.client.pending(slow), 100_000 - 65536)
+
+    def test_output_within_a_limit(self) -> None:
+        stream = self.request()
+        self.server.send_head(stream, OK)
+        self.server.send_data(stream, b"x" * HIGH_WATER)
+        self.assertLess(len(self.server.take_output(0)), 100)
+        self.assertEqual(self.server.sent, [])
+        first = self.server.take_output(2 * FRAME_SIZE)
+        self.assertEqual(len(first), 2 * (FRAME_SIZE + 9))
+        self.assertEqual(self.server.sent, [stream, stream])
+
+    def test_small_pieces_share_a_frame(self) -> None:
+        stream = self.request()
+        self.server.send_head(stream, OK)
+        for _ in range(100):
+            self.server.send_data(stream, b"abc")
+        events, _ = self.exchange()
+        self.assertEqual([len(one.data) for one in events if isinstance(one, DataReceived)], [300])
+
+    def test_a_reset(self) -> None:
+        stream = self.request()
+        self.server.send_head(stream, OK)
+        self.server.send_data(stream, b"x" * 100)
+        self.server.reset(stream, ErrorCodes.CANCEL)
+        self.server.reset(stream, ErrorCodes.CANCEL)
+        events, _ = self.exchange()
+        self.assertEqual([type(one) for one in events], [ResponseReceived, StreamReset])
+        self.assertEqual(self.server.pending(stream), 0)
+
+    def test_a_reset_by_the_peer(self) -> None:
+        stream = self.client.open(REQUEST, end=False)
+        self.exchange()
+        self.server.send_head(stream, OK)
+        self.server.send_data(stream, b"x" * 100_000)
+        self.exchange()
+        self.client.reset(stream, ErrorCodes.CANCEL)
+        _, events = self.exchange()
+        (event,) = events
+        assert isinstance(event, StreamReset)
+        self.assertEqual((event.error_code, self.server.pending(stream)), (ErrorCodes.CANCEL, 0))
+
+    def test_a_response_before_the_end_of_the_request(self) -> None:
+        stream = self.client.open(REQUEST, end=False)
+        self.exchange()
+        self.server.send_head(stream, OK)
+        self.server.send_end(stream, reset=ErrorCodes.NO_ERROR)
+        events, _ = self.exchange()
+        last = events[-1]
+        assert isinstance(last, StreamReset)
+        self.assertEqual((type(events[-2]), last.error_code), (StreamEnded, ErrorCodes.NO_ERROR))
+
+    def test_the_limit_of_streams(self) -> None:
+        self.start(streams=2)
+        self.assertEqual(self.client.free_streams, 2)
+        self.request()
+        self.assertEqual(self.client.free_streams, 1)
+
+    def test_extended_connect(self) -> None:
+        self.start(connect_protocol=True)
+        self.assertTrue(self.client._h2.remote_settings.enable_connect_protocol)  # noqa: SLF001
+
+    def test_padding(self) -> None:
+        """The credit for it is given back immediately."""
+        server = self.raw()
+        server.receive(headers(1, flags=4))
+        for _ in range(500):
+            server.receive(frame(DATA, 8, 1, b"\xff" + bytes(255)))
+            server.next_events()
+
+    def raw(self) -> Engine:
+        """A server whose client sends frames as bytes."""
+        server = Engine(client=False, settings=EngineSettings(1000))
+        server.begin()
+        server.receive(PREFACE)
+        self.assertTrue(server.in_head is False)
+        server.receive(frame(SETTINGS))
+        server.next_events()
+        server.take_output()
+        return server
+
+    def test_the_work_of_one_turn(self) -> None:
+        server = self.raw()
+        server.receive(frame(PING, 0, 0, b"12345678") * (WORK + 1))
+        self.assertEqual(len(server.next_events()), WORK)
+        self.assertTrue(server.has_frame)
+        self.assertEqual(len(server.next_events()), 1)
+        self.assertFalse(server.has_frame)
+        self.assertEqual(len(server.take_output()), 17 * (WORK + 1))
+
+    def test_a_fault(self) -> None:
+        server = self.raw()
+        server.receive(frame(PING, 0, 1, b"12345678") + headers(1))
+        fault = self.assertRaises(ConnectionFault, server.next_events)
+        self.assertEqual(fault.code, ErrorCodes.PROTOCOL_ERROR)
+        self.assertEqual(server.take_output()[3], 7)
+        server.receive(headers(1))
+        self.assertEqual((server.next_events(), server.has_frame), ([], False))
+        server.fail(ErrorCodes.INTERNAL_ERROR, "")
+        self.assertEqual(server.take_output(), b"")
+
+    def test_a_failure(self) -> None:
+        server = self.raw()
+        server.fail(ErrorCodes.INTERNAL_ERROR, "why")
+        self.assertTrue(server.take_output().endswith(b"why"))
+
+    def test_no_http2(self) -> None:
+        server = Engine(client=False, settings=EngineSettings(1000))
+        server.begin()
+        self.assertTrue(server.in_head)
+        self.assertRaises(ConnectionFault, server.receive, b"GET / HTTP/1.1\r\n")
+
+    def test_goodbye_and_ping(self) -> None:
+        self.request()
+        self.server.go_away()
+        self.server.go_away(last_stream=7)
+        self.server.ping(b"12345678")
+        events, _ = self.exchange()
+        self.assertEqual([getattr(one, "last_stream_id", None) for one in events], [1, 7, None])

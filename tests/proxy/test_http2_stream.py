@@ -1,0 +1,147 @@
+"""Tests for L{egress.proxy.http2_stream}."""
+
+from __future__ import annotations
+
+from h2.errors import ErrorCodes
+
+from tests.proxy.fakes import allow, content_of, deny, response
+from tests.proxy.http2_client import Http2TestCase
+
+
+class ExchangeTests(Http2TestCase):
+    """Each stream is a request of its own."""
+
+    def test_a_request(self) -> None:
+        stream = self.http2.request("/a?b=c", (b"x-name", b"value"))
+        sent = self.origin_gets(b"GET /a?b=c HTTP/1.1\r\nHost: origin.test\r\n")
+        self.assertIn(b"x-name: value\r\n", sent)
+        self.assertIn(b"Via: 2 egressproxy\r\n", sent)
+        self.origin.feed(response(b"hello", "X-One: 1"))
+        self.http2.read()
+        fields = self.http2.fields(stream)
+        self.assertEqual((fields[b":status"], fields[b"x-one"], fields[b"content-length"]), (b"200", b"1", b"5"))
+        self.assertEqual(fields[b"via"], b"1.1 egressproxy")
+        self.assertNotIn(b"connection", fields)
+        self.assertEqual((self.http2.content(stream), self.http2.ended(stream)), (b"hello", True))
+        (record,) = self.records
+        self.assertEqual((record.outcome, record.status, record.url), ("forwarded", 200, "https://origin.test/a?b=c"))
+
+    def test_requests_side_by_side(self) -> None:
+        one, two = self.http2.request("/one"), self.http2.request("/two")
+        first, second = self.dialer.origins
+        second.feed(response(b"second"))
+        self.http2.read()
+        self.assertEqual((self.http2.status(one), self.http2.content(two)), (0, b"second"))
+        first.feed(response(b"first"))
+        self.http2.read()
+        self.assertEqual(self.http2.content(one), b"first")
+        self.assertEqual(self.outcomes(), ["forwarded", "forwarded"])
+
+    def test_a_denial(self) -> None:
+        self.authorizer.answers = [deny(), allow()]
+        stream = self.http2.request("/closed")
+        self.assertEqual((self.http2.status(stream), self.http2.ended(stream)), (403, True))
+        self.assertIn(b'"reason": "not today"', self.http2.content(stream))
+        self.assertEqual(self.http2.fields(stream)[b"content-type"], b"application/problem+json")
+        self.http2.request("/open")
+        self.origin_gets(b"GET /open ")
+
+    def test_a_denied_head(self) -> None:
+        self.authorizer.answers = [deny()]
+        stream = self.http2.request("/closed", method="HEAD")
+        self.assertEqual((self.http2.status(stream), self.http2.ended(stream)), (403, True))
+        self.assertEqual(self.http2.content(stream), b"")
+        self.assertNotEqual(self.http2.fields(stream)[b"content-length"], b"0")
+
+    def test_a_denial_before_the_content(self) -> None:
+        """The response is complete, and the stream ends without the content (RFC 9113 section 8.1)."""
+        self.authorizer.answers = [deny()]
+        stream = self.http2.request(method="POST", end=False)
+        self.assertEqual((self.http2.status(stream), self.http2.ended(stream)), (403, True))
+        self.assertEqual(self.http2.reset(stream), ErrorCodes.NO_ERROR)
+
+    def test_content_of_a_known_length(self) -> None:
+        stream = self.http2.request("/up", (b"content-length", b"10"), method="POST", end=False)
+        self.http2.data(stream, b"01234")
+        self.http2.data(stream, b"56789", end=True)
+        self.assertEqual(content_of(self.origin_gets(b"POST /up ")), b"0123456789")
+        self.origin.feed(response(b"ok"))
+        self.http2.read()
+        self.assertEqual(self.http2.content(stream), b"ok")
+
+    def test_content_of_an_unknown_length(self) -> None:
+        stream = self.http2.request("/up", method="POST", end=False)
+        self.http2.data(stream, b"01234")
+        self.http2.data(stream, b"", end=True)
+        sent = self.origin_gets(b"POST /up ")
+        self.assertIn(b"Transfer-Encoding: chunked\r\n", sent)
+        self.assertEqual(content_of(sent), b"5\r\n01234\r\n0\r\n\r\n")
+
+    def test_content_for_the_authorizer(self) -> None:
+        self.authorizer.needs_body = True
+        stream = self.http2.request("/up", method="POST", end=False)
+        self.http2.data(stream, b"01234", end=True)
+        self.assertEqual(self.authorizer.asked[0].body, b"01234")
+        self.origin_gets(b"POST /up ")
+
+    def test_a_reset_by_the_client(self) -> None:
+        """The origin side is released, and other streams continue."""
+        one, two = self.http2.request("/one"), self.http2.request("/two")
+        first, second = self.dialer.origins
+        self.http2.h2.reset_stream(one, ErrorCodes.CANCEL)
+        self.http2.flush()
+        self.assertTrue(first.aborted)
+        self.assertEqual(self.records[0].outcome, "client-disconnected")
+        second.feed(response(b"two"))
+        self.http2.read()
+        self.assertEqual(self.http2.content(two), b"two")
+
+    def test_a_lost_origin(self) -> None:
+        stream = self.http2.request()
+        self.origin.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n01234")
+        self.origin.lose()
+        self.http2.read()
+        self.assertEqual(self.http2.reset(stream), ErrorCodes.INTERNAL_ERROR)
+        self.assertFalse(self.http2.ended(stream))
+
+    def test_the_loss_of_the_connection(self) -> None:
+        self.http2.request("/one")
+        self.http2.request("/two")
+        self.client.lose()
+        self.assertEqual(self.outcomes(), ["client-disconnected"] * 2)
+
+
+class FlowTests(Http2TestCase):
+    """Credit, and the windows of the client."""
+
+    def test_a_large_upload(self) -> None:
+        size = 300_000
+        stream = self.http2.request("/up", (b"content-length", b"%d" % size), method="POST", end=False)
+        sent = 0
+        while sent < size:
+            window = min(self.http2.h2.local_flow_control_window(stream), 16384, size - sent)
+            self.assertGreater(window, 0, "the upload stalls")
+            self.http2.data(stream, b"x" * window, end=sent + window == size)
+            sent += window
+        self.assertEqual(len(content_of(self.origin.take())), size)
+
+    def test_a_large_download(self) -> None:
+        stream = self.http2.request()
+        content = bytes(range(256)) * 2000
+        self.origin.feed(response(content))
+        self.http2.read()
+        self.assertEqual(self.http2.content(stream), content)
+
+    def test_a_closed_window(self) -> None:
+        """The origin is paused until the client takes more."""
+        self.client = self.connect()
+        self.start(acknowledge=False)
+        stream = self.http2.request()
+        self.origin.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 200000\r\n\r\n" + b"x" * 140_000)
+        self.http2.read()
+        self.assertEqual(len(self.http2.content(stream)), 65535)
+        self.assertTrue(self.origin.paused)
+        self.http2.h2.acknowledge_received_data(65535, stream)
+        self.http2.flush()
+        self.assertEqual(len(self.http2.content(stream)), 131070)
+        self.assertFalse(self.origin.paused)
