@@ -574,7 +574,7 @@ def contents(data: bytes) -> None:
     """Content and its type: allow rules match only plain JSON in UTF-8, and deny rules match all of that."""
     kinds, _, body = data[:_SHORT].partition(b"\n")
     lines = tuple(("content-type", kind.decode("latin-1")) for kind in kinds.split(b"|"))
-    if json_fault(lines, ()) is None:
+    if json_fault(lines) is None:
         assert len(lines) == 1 and lines[0][1].lower().startswith("application/"), data
         assert "," not in lines[0][1] and lines[0][1].lower().count("charset") <= 1, data
     with contextlib.suppress(TooMuchWork):

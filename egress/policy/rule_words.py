@@ -24,7 +24,14 @@ _LISTS: Final = {
     "times": "at",
     "addresses": "to address",
 }
-_TABLES: Final = {"query": "with query parameter", "headers": "with field", "json": "with JSON content where"}
+_TABLES: Final = {
+    "query": "with query parameter",
+    "headers": "with field",
+    "json": "with JSON content where",
+    "form": "with form field",
+    "files": "with file in field",
+    "file_types": "with file type in field",
+}
 _GRPC: Final = {"service": "with gRPC service", "method": "with gRPC method"}
 _SIZES: Final = {"max_body": "with content of at most", "min_body": "with content of at least"}
 _OBLIGATIONS: Final = {

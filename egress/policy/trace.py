@@ -9,6 +9,7 @@ import attrs
 
 from egress.grpc.call import Call
 from egress.model.decision import Stage, Verdict
+from egress.policy.match.conditions import Condition, FormFields
 from egress.policy.match.json_body import UNREADABLE
 from egress.policy.match.paths import ambiguity
 from egress.policy.match.request_view import RequestView
@@ -68,8 +69,7 @@ def doubt_about(rule: Rule, view: RequestView) -> str | None:
 def _doubt_of_denial(rule: Rule, view: RequestView) -> str | None:
     if rule.paths and not rule.has_path(view.paths[0]):
         return _path(view)
-    is_about_json = any(condition.key == "json" for condition in rule.conditions)
-    return view.json_fault if is_about_json and view.json is UNREADABLE else None
+    return next(filter(None, (_content_fault(condition, view) for condition in rule.conditions)), None)
 
 
 def _doubt_of_permission(rule: Rule, view: RequestView) -> str | None:
@@ -84,9 +84,25 @@ def _doubt_of_permission(rule: Rule, view: RequestView) -> str | None:
         if found is Match.NO:
             return None
         if found is Match.MAYBE:
-            is_unread = condition.key == "json" and view.json is UNREADABLE
-            doubts.append(view.json_fault if is_unread else _DOUBTS.get(condition.key))
+            doubts.append(_content_fault(condition, view) or _field_doubt(condition, view))
     return doubts[0] if doubts else None
+
+
+def _content_fault(condition: Condition, view: RequestView) -> str | None:
+    """Return why no server is known to read the content as the condition does; C{None} if it is readable."""
+    if condition.key == "json":
+        return view.content.fault("json") if view.content.json is UNREADABLE else None
+    if isinstance(condition, FormFields):
+        return view.content.fault("form") if view.content.form is UNREADABLE else None
+    return None
+
+
+def _field_doubt(condition: Condition, view: RequestView) -> str | None:
+    if isinstance(condition, FormFields):
+        # The name is that of the policy: names and values of a request can be secret.
+        name = condition.doubtful(view)
+        return f"its form has names or values for the field {cleaned(str(name))!r} {_AMBIGUOUS}"
+    return _DOUBTS.get(condition.key)
 
 
 def _path(view: RequestView) -> str:

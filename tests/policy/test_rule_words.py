@@ -30,6 +30,9 @@ query = { page = "re:[0-9]+", debug = false, lang = ["de", "en"] }
 headers = { "X-Team" = true }
 grpc = { service = "users.*", method = ["Get", "List"] }
 json = { "user.name" = ["ann", "bob"], "count" = 3, "ok" = true }
+form = { amount = "re:[0-9]+", refund = false }
+files = { doc = "*.pdf" }
+file_types = { doc = "application/pdf" }
 max_body = "64KiB"
 min_body = 1000
 set_headers = { Authorization = "Bearer ${secret:token}" }
@@ -66,6 +69,10 @@ class WordsTests(SynchronousTestCase):
                 'with JSON content where user.name is "ann", "bob"',
                 "with JSON content where count is 3",
                 "with JSON content where ok is true",
+                "with form field amount is re:[0-9]+",
+                "without form field refund",
+                "with file in field doc is *.pdf",
+                "with file type in field doc is application/pdf",
                 "with gRPC service users.*",
                 "with gRPC method Get, List",
                 "with content of at most 64KiB",

@@ -434,7 +434,8 @@ action = "allow"
             ("PUT", [("X-A", "1"), _JSON], (Verdict.NEED_BODY, "rule-2")),
             # The head alone shows that servers can interpret the content differently.
             ("PUT", [("X-A", "1")], (DENY, "rule-2")),
-            ("PUT", [("X-A", "1"), _JSON, ("Content-Encoding", "br")], (DENY, "rule-2")),
+            ("PUT", [("X-A", "1"), _JSON, ("Content-Encoding", "br")], (Verdict.NEED_BODY, "rule-2")),
+            ("PUT", [("X-A", "1"), _JSON, ("Content-Encoding", "xz")], (DENY, "rule-2")),
             ("PUT", [("X-A", "2")], (ALLOW, "rule-3")),
         ):
             authz_request = request(method, "http://a.test/", headers=headers, body_withheld=True, content_length=None)

@@ -9,9 +9,11 @@ from egress.policy.rules import RuleSet
 from tests.policy.policies import PolicyTestCase, parse, request
 
 PATH = "its path contains %2F, which servers read in different ways"
-CODED = "its content is compressed or encoded (Content-Encoding), and servers may interpret it in any way"
+CODED = "its content is not complete, valid gzip (send it without Content-Encoding)"
 JSON = ("Content-Type", "application/json")
 GZIP = ("Content-Encoding", "gzip")
+FORM = ("Content-Type", "application/x-www-form-urlencoded")
+ON_FORM = "form = { a = 'x' }"
 ON_JSON = "json = { a = 'x' }"
 
 
@@ -37,6 +39,9 @@ class DoubtTests(PolicyTestCase):
             "only the beginning",
         ),
         (ON_JSON, "PUT http://a.test/", {"content_length": 7}, "its content is unknown"),
+        (ON_FORM, "PUT http://a.test/", {"headers": [FORM, GZIP], "body": b"?"}, CODED),
+        (ON_FORM, "PUT http://a.test/", {"headers": [JSON], "body": b"hunter2"}, "not that of a form"),
+        (ON_FORM, "PUT http://a.test/", {"headers": [FORM], "body": b"hunter2=\xff"}, "its form is not UTF-8"),
     )
 
     def test_grpc(self) -> None:
@@ -98,6 +103,12 @@ class DoubtTests(PolicyTestCase):
         ):
             decision = self.policy(condition, "allow").decide(request("GET", "http://a.test/?[admin]=1", **given))
             self.assertIn(f"; {doubt} which servers read in different ways, so the rule one", decision.reason)
+        # The name is that of the policy, and never that of the request.
+        authz_request = request("POST", "http://a.test/", headers=[FORM], body=b"b=1&a=hunter2&a=x")
+        decision = self.policy("form = { b = '1', a = 'x' }", "allow").decide(authz_request)
+        doubt = "its form has names or values for the field 'a' which servers read in different ways"
+        self.assertIn(f"; {doubt}, so the rule one", decision.reason)
+        self.assertNotIn("hunter2", decision.reason)
 
     def test_certain_results(self) -> None:
         """A certain result has no explanation."""
@@ -108,6 +119,7 @@ class DoubtTests(PolicyTestCase):
                 ("paths = ['/x']\nmethods = ['PUT']", "GET http://a.test/x%2f", {}),
                 (ON_JSON, "PUT http://a.test/", {"headers": [JSON], "body": b'{"a":"y"}'}),
                 (f"{ON_JSON}\nclients = ['ci']", "PUT http://a.test/", {"body": b"?"}),
+                (ON_FORM, "PUT http://a.test/", {"headers": [FORM], "body": b"a=y"}),
                 ("times = ['mon']", "GET http://a.test/", {}),
                 ("", "GET http://a.test/a%2fb", {}),
                 ("paths = ['/x']", "CONNECT https://a.test", {}),

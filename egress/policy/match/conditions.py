@@ -12,11 +12,13 @@ import attrs
 from egress.model.address_classes import classes, embedded
 from egress.model.authority import IPAddress
 from egress.policy.match.clients import Network
+from egress.policy.match.content import UNREAD
+from egress.policy.match.form import Form
 from egress.policy.match.header_fields import canonical_name, field_matches, has_field
 from egress.policy.match.json_body import Expression, Wanted, json_matches
 from egress.policy.match.patterns import Pattern
 from egress.policy.match.query import has_parameter, parameter_matches
-from egress.policy.match.request_view import UNREAD, RequestView
+from egress.policy.match.request_view import RequestView
 from egress.policy.match.time_windows import Window, is_within, until_boundary
 from egress.policy.match.tristate import Match, all_of, certainty
 
@@ -121,6 +123,9 @@ def _field_attributes(name: str) -> Iterator[str]:
         yield "header:" + "".join(a + b for a, b in zip(pieces, (*hyphens, ""), strict=True))
 
 
+_ON_CONTENT: Final = frozenset({"body", *_field_attributes("content-encoding"), *_field_attributes("content-type")})
+
+
 @attrs.frozen
 class JsonFields(_Lasting):
     """A condition on the values that expressions select in JSON content.
@@ -131,13 +136,49 @@ class JsonFields(_Lasting):
     wanted: tuple[tuple[Expression, Wanted], ...]
     key = "json"
     is_seen = False
-    depends_on = frozenset({"body", *_field_attributes("content-encoding"), *_field_attributes("content-type")})
+    depends_on = _ON_CONTENT
 
     def match(self, view: RequestView) -> Match:
         """Return whether all expressions select matching values."""
-        if view.json is UNREAD:
+        document = view.content.json
+        if document is UNREAD:
             return Match.UNREAD
-        return all_of(json_matches(view.json, expression, wanted) for expression, wanted in self.wanted)
+        return all_of(json_matches(document, expression, wanted) for expression, wanted in self.wanted)
+
+
+@attrs.frozen
+class FormFields(_Lasting):
+    """A condition on the fields or the files of a form: patterns for the values of each, or whether it is present.
+
+    @ivar key: the key of the condition in the policy: C{"form"} for fields, C{"files"} for the names of files, and
+        C{"file_types"} for their media types.
+    @ivar wanted: for each field, the patterns for its values; or whether it is present.
+    """
+
+    key: str
+    wanted: tuple[tuple[str, Patterns | bool], ...]
+    is_seen = False
+    depends_on = _ON_CONTENT
+
+    def match(self, view: RequestView) -> Match:
+        """Return whether all fields match."""
+        if view.content.form is UNREAD:
+            return Match.UNREAD
+        return all_of(self._one(view, name, wanted) for name, wanted in self.wanted)
+
+    def doubtful(self, view: RequestView) -> str | None:
+        """Return the name of the first field that may match, but not certainly; C{None} if there is none."""
+        return next((name for name, wanted in self.wanted if self._one(view, name, wanted) is Match.MAYBE), None)
+
+    def _one(self, view: RequestView, name: str, wanted: Patterns | bool) -> Match:
+        form = view.content.form
+        if not isinstance(form, Form):
+            return Match.MAYBE
+        group = {"form": form.fields, "files": form.files, "file_types": form.types}[self.key]
+        if isinstance(wanted, bool):
+            found = form.has(group, name)
+            return found if wanted else found.opposite()
+        return form.matches(group, name, wanted, view.work)
 
 
 @attrs.frozen

@@ -1,4 +1,4 @@
-"""Query parameters, in all the ways in which servers interpret them.
+"""Parameters of queries and forms, in all the ways in which servers interpret them.
 
 Servers disagree about C{;} between parameters, C{+}, encodings, repeated parameters and brackets in names.  An
 interpretation on which they disagree can match a denial, but not a permission.
@@ -125,7 +125,7 @@ _wanted_name = lru_cache(maxsize=1024)(Name.of)
 
 @attrs.define(eq=False)
 class Parameter:
-    """A parameter of a query.
+    """A parameter of a query, or a field of a form.
 
     @ivar names: the possible decodings of the name; C{None} if they cannot be determined.
     @ivar raw: the value as sent.
@@ -142,6 +142,11 @@ class Parameter:
             self._values = _texts(self.raw)
         return self._values
 
+    @property
+    def steps(self) -> int:
+        """The maximum number of steps of work to decode the value."""
+        return _steps_to_decode(self.raw)
+
     def is_surely(self, name: str) -> bool:
         """Whether every server interprets it as a parameter of this name."""
         return self.names == frozenset({name})
@@ -150,20 +155,16 @@ class Parameter:
 class QuerySplit:
     """The parameters according to one way of splitting the query."""
 
-    def __init__(self, parts: Iterable[str], work: WorkBudget, cause: str) -> None:
+    def __init__(self, parameters: Iterable[Parameter]) -> None:
         self._unclear: list[int] = []
         self._by_step: dict[str, list[tuple[int, Name]]] = {}
         self._by_text: dict[str, list[int]] = {}
         self._all: list[Parameter] = []
-        for number, part in enumerate(parts):
-            text, _, value = part.partition("=")
-            each = _PER_DECODED_NAME_CHARACTER if "%" in text else _PER_NAME_CHARACTER
-            work.spend(_steps_to_decode(text) + each * len(text), cause)
-            names = _texts(text)
-            self._all.append(Parameter(names, value))
-            if names is None:
+        for number, parameter in enumerate(parameters):
+            self._all.append(parameter)
+            if parameter.names is None:
                 self._unclear.append(number)
-            for name in map(Name.of, names or ()):
+            for name in map(Name.of, parameter.names or ()):
                 if name.nested:
                     self._by_step.setdefault(name.nested[0], []).append((number, name))
                 for joined in {name.joined, name.outer}:
@@ -183,6 +184,14 @@ Query = tuple[QuerySplit, ...]
 """The parameters for each way of splitting the query."""
 
 
+def _decoded(parts: Iterable[str], work: WorkBudget, cause: str) -> Iterator[Parameter]:
+    for part in parts:
+        text, _, value = part.partition("=")
+        each = _PER_DECODED_NAME_CHARACTER if "%" in text else _PER_NAME_CHARACTER
+        work.spend(_steps_to_decode(text) + each * len(text), cause)
+        yield Parameter(_texts(text), value)
+
+
 def read_query(path: str, work: WorkBudget) -> Query | None:
     """Parse the query of a request.
 
@@ -194,17 +203,23 @@ def read_query(path: str, work: WorkBudget) -> Query | None:
     path, _, query = path.partition("?")
     if "%3f" in path.lower() or "%253f" in path.lower() or "#" in query:
         return None
+    return read_parameters(query, work, "query")
+
+
+def read_parameters(text: str, work: WorkBudget, kind: str) -> Query:
+    """Parse the text of a query, or of a form of the type C{application/x-www-form-urlencoded}.
+
+    @param kind: the word for it in errors.
+    @raise TooMuchWork: see L{read_query}.
+    """
     found = []
-    for parts in _ways(query):
+    cause = f"its {kind} of {len(text):,} characters can be read in many ways"
+    for parts in _ways(text):
         if len(parts) > MAX_PARAMETERS:
-            raise TooMuchWork(f"its query has more than {MAX_PARAMETERS} parameters")
-        work.spend(_PER_PARAMETER * len(parts) + _PER_CHARACTER * len(query), _cause(query))
-        found.append(QuerySplit(parts, work, _cause(query)))
+            raise TooMuchWork(f"its {kind} has more than {MAX_PARAMETERS} parameters")
+        work.spend(_PER_PARAMETER * len(parts) + _PER_CHARACTER * len(text), cause)
+        found.append(QuerySplit(_decoded(parts, work, cause)))
     return tuple(found)
-
-
-def _cause(query: str) -> str:
-    return f"its query of {len(query):,} characters can be read in many ways"
 
 
 def _ways(query: str) -> Iterator[list[str]]:
@@ -228,14 +243,18 @@ def _presence(named: tuple[Parameter, ...], name: str) -> Match:
     return Match.MAYBE if named else Match.NO
 
 
-def parameter_matches(query: Query | None, name: str, patterns: tuple[Pattern, ...], work: WorkBudget) -> Match:
+def parameter_matches(
+    query: Query | None, name: str, patterns: tuple[Pattern, ...], work: WorkBudget, kind: str = "query"
+) -> Match:
     """Return whether one of the patterns matches the value of a parameter; if it is repeated, each value must match.
 
+    @param kind: the word for the query in errors.
     @raise TooMuchWork: if the comparison exceeds the work budget.
     """
     if query is None:
         return Match.MAYBE
-    return _combined(_matching(split.named(name), name, patterns, work) for split in query)
+    cause = f"its {kind} has many or long values to compare"
+    return _combined(_matching(split.named(name), name, patterns, work, cause) for split in query)
 
 
 def _combined(results: Iterable[Match]) -> Match:
@@ -244,9 +263,10 @@ def _combined(results: Iterable[Match]) -> Match:
     return found.pop() if len(found) == 1 else Match.MAYBE
 
 
-def _matching(named: tuple[Parameter, ...], name: str, patterns: tuple[Pattern, ...], work: WorkBudget) -> Match:
-    cause = "its query has many or long values to compare"
-    work.spend(sum(_steps_to_decode(one.raw) for one in named), cause)
+def _matching(
+    named: tuple[Parameter, ...], name: str, patterns: tuple[Pattern, ...], work: WorkBudget, cause: str
+) -> Match:
+    work.spend(sum(one.steps for one in named), cause)
     if any(one.values is None for one in named):
         return Match.MAYBE
     values = [value for one in named for value in one.values or ()]

@@ -10,15 +10,11 @@ from egress.grpc.call import call_of, may_be_call
 from egress.model.address_classes import embedded
 from egress.model.authority import IPAddress
 from egress.model.decision import DecisionRequest
+from egress.policy.match.content import RequestContent
 from egress.policy.match.header_fields import Fields, read_fields
-from egress.policy.match.json_body import NOTHING, UNREADABLE, read_json
-from egress.policy.match.media_type import json_fault
 from egress.policy.match.paths import readings
 from egress.policy.match.query import Query, read_query
 from egress.policy.match.work_budget import WorkBudget
-
-UNREAD: Final = object()
-"""A sentinel for content that the proxy has not read yet."""
 
 UNCERTAIN: Final = object()
 """A sentinel for a request that some servers may read as a gRPC call."""
@@ -75,33 +71,9 @@ class RequestView:
         return UNCERTAIN if call is None and may_be_call(request.headers) else call
 
     @cached_property
-    def json(self) -> Any:
-        """The content: a L{egress.policy.match.json_body.Document}, C{NOTHING}, C{UNREADABLE} or C{UNREAD}."""
-        request = self.request
-        if request.body is None and not request.body_withheld:
-            return NOTHING if request.content_length == 0 else UNREADABLE
-        if self._head_fault is not None:
-            return NOTHING if request.body == b"" else UNREADABLE
-        if request.body is None:
-            return UNREAD
-        if request.body_truncated:
-            return UNREADABLE
-        return read_json(request.body, self.work) if request.body else NOTHING
-
-    @cached_property
-    def _head_fault(self) -> str | None:
-        return json_fault(self.fields.get("content-type", ()), self.fields.get("content-encoding", ()))
-
-    @property
-    def json_fault(self) -> str:
-        """The reason why content is C{UNREADABLE}, without any data of the content."""
-        if self.request.body is None and not self.request.body_withheld:
-            return "its content is unknown"
-        if self._head_fault is not None:
-            return f"{self._head_fault}, and servers may interpret it in any way"
-        if self.request.body_truncated:
-            return "only the beginning of its content is known"
-        return "its content is not JSON that all servers read in the same way"
+    def content(self) -> RequestContent:
+        """The content, decoded and parsed on demand."""
+        return RequestContent(self.request, self.fields, self.work)
 
     @cached_property
     def client(self) -> IPAddress | None:

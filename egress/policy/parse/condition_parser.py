@@ -15,6 +15,7 @@ from egress.policy.match.conditions import (
     BodySize,
     Clients,
     Condition,
+    FormFields,
     HeaderFields,
     JsonFields,
     Parameters,
@@ -29,9 +30,10 @@ from egress.policy.parse.grpc_parser import read_grpc
 from egress.policy.parse.toml_reader import Table, nearest
 from egress.policy.parse.units import size
 
-KEYS: Final = ("query", "headers", "grpc", "json", "max_body", "min_body", "clients", "times", "addresses")
-UNSEEN: Final = ("query", "headers", "grpc", "json", "max_body", "min_body")
+UNSEEN: Final = ("query", "headers", "grpc", "json", "form", "files", "file_types", "max_body", "min_body")
 """Conditions that cannot be evaluated for a tunnel."""
+
+KEYS: Final = (*UNSEEN, "clients", "times", "addresses")
 
 _ALL: Final = frozenset(KEYS)
 _FIELD: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,256}")
@@ -88,6 +90,10 @@ def _on_content(table: Table, broad: bool) -> list[Condition]:
         found.append(BodySize("max_body", most=most))
     if least is not None:
         found.append(BodySize("min_body", least=least))
+    for key in ("form", "files", "file_types"):
+        fields = _members(table, key)
+        if fields:
+            found.append(FormFields(key, tuple((name, _wanted(table, key, name, broad)) for name in fields)))
     expressions = _members(table, "json")
     if expressions:
         found.append(JsonFields(tuple(_json(table, text, value, broad) for text, value in expressions.items())))

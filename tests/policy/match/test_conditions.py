@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 from ipaddress import ip_address
 from typing import Any
 
 from egress.model.decision import Verdict
+from tests.policy.match.test_multipart import form, part
 from tests.policy.policies import PolicyTestCase, parse, request
 
 ALLOW, DENY, NEED = Verdict.ALLOW, Verdict.DENY, Verdict.NEED_BODY
@@ -31,6 +33,7 @@ class ConditionTests(PolicyTestCase):
 
     YES, NO, MAYBE, NEEDED = "yes yes", "no no", "no yes", "need need"
     JSON = ("Content-Type", "application/json")
+    FORM = ("Content-Type", "application/x-www-form-urlencoded")
 
     def test_query(self) -> None:
         condition = 'query = { a = "x*", b = true, c = false, d = ["1", "2"] }'
@@ -81,8 +84,61 @@ class ConditionTests(PolicyTestCase):
         withheld: dict[str, Any] = {"body_withheld": True, "content_length": None}
         self.assertEqual(self.verdicts(condition, headers=[self.JSON], **withheld), self.NEEDED)
         # Content is not requested if the head determines the result.
-        for headers in ([], [self.JSON, self.JSON], [self.JSON, ("content-encoding", "gzip")]):
+        for headers in ([], [self.JSON, self.JSON], [self.JSON, ("content-encoding", "xz")]):
             self.assertEqual(self.verdicts(condition, headers=headers, **withheld), self.MAYBE)
+
+    def test_compressed_json(self) -> None:
+        """Compressed content is decoded; a denied value cannot hide in it."""
+        condition = 'json = { role = "admin" }'
+        headers = [self.JSON, ("Content-Encoding", "gzip")]
+        for body, expected in (
+            (gzip.compress(b'{"role":"admin"}'), self.YES),
+            (gzip.compress(b'{"role":"user"}'), self.NO),
+            (gzip.compress(b'{"role":"user"}')[:-1], self.MAYBE),
+            (b'{"role":"user"}', self.MAYBE),
+        ):
+            self.assertEqual(self.verdicts(condition, body=body, headers=headers), expected, body)
+
+    def test_form(self) -> None:
+        condition = 'form = { amount = "re:[0-9]{1,3}", currency = ["eur", "usd"], debug = false }'
+        for body, expected in (
+            (b"amount=100&currency=eur", self.YES),
+            (b"amount=100&currency=gbp", self.NO),
+            (b"amount=1000&currency=eur", self.NO),
+            (b"amount=100&amount=1000&currency=eur", self.MAYBE),
+            (b"amount=100&currency=eur&debug=1", self.NO),
+            (b"amount=100&currency=eur&DEBUG=1", self.MAYBE),
+            (b"amount=100&currency=EUR", self.MAYBE),
+            (b"currency=eur", self.NO),
+            (b"amount=\xff&currency=eur", self.MAYBE),
+            (None, self.NO),
+        ):
+            with self.subTest(body):
+                self.assertEqual(self.verdicts(condition, body=body, headers=[self.FORM]), expected)
+        withheld: dict[str, Any] = {"body_withheld": True, "content_length": None}
+        self.assertEqual(self.verdicts(condition, headers=[self.FORM], **withheld), self.NEEDED)
+        for headers in ([], [self.JSON], [self.FORM, ("content-encoding", "xz")]):
+            self.assertEqual(self.verdicts(condition, headers=headers, **withheld), self.MAYBE)
+        self.assertEqual(self.verdicts("form = { debug = false }", headers=[self.FORM]), self.YES)
+
+    def test_files(self) -> None:
+        head = 'Content-Disposition: form-data; name="doc"'
+        headers = [("Content-Type", "multipart/form-data; boundary=B")]
+        both = 'files = { doc = "*.pdf" }\nfile_types = { doc = "application/pdf" }'
+        for condition, parts, expected in (
+            (both, (part(f'{head}; filename="a.pdf"', "Content-Type: application/pdf"),), self.YES),
+            (both, (part(f'{head}; filename="a.PDF"', "Content-Type: application/pdf"),), self.MAYBE),
+            (both, (part(f'{head}; filename="a.pdf"', "Content-Type: text/html"),), self.NO),
+            (both, (part(f'{head}; filename="a.pdf"'),), self.NO),
+            (both, (part(f'{head}; filename="a.exe"', "Content-Type: application/pdf"),), self.NO),
+            (both, (part(head),), self.NO),
+            ("files = { doc = true, other = false }", (part(f'{head}; filename="a"'),), self.YES),
+            ("files = { doc = false }", (part(f'{head}; filename="a"'),), self.NO),
+            ("files = { doc = false }", (part(head),), self.YES),
+            ("files = { doc = false }", (part(f'{head}; filename=""'),), self.MAYBE),
+        ):
+            with self.subTest(condition, parts=parts):
+                self.assertEqual(self.verdicts(condition, body=form(*parts), headers=headers), expected)
 
     def test_media_types(self) -> None:
         """Every server parses the content as JSON, or the condition is uncertain."""
@@ -214,14 +270,15 @@ class ConditionTests(PolicyTestCase):
 
     def test_depends_on(self) -> None:
         """The request attributes on which each condition depends."""
+        encoding, kind = ("header:content-encoding", "header:content_encoding"), ("content-type", "content_type")
+        content = {"body", *encoding, *(f"header:{name}" for name in kind)}
         for condition, expected in {
             "query = { a = true }": {"path", "query"},
             "headers = { A = true, X-Y = true }": {"header:a", "header:x-y", "header:x_y"},
             "headers = { A-B-C-D = true }": {"headers"},
-            "json = { a = 1 }": {
-                "body",
-                *("header:content-encoding", "header:content_encoding", "header:content-type", "header:content_type"),
-            },
+            "json = { a = 1 }": content,
+            "form = { a = true }": content,
+            "files = { a = true }": content,
             "max_body = 1": {"body"},
             'clients = ["a"]': {"identity"},
             'clients = ["10.0.0.1"]': {"client"},

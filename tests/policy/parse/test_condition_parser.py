@@ -39,6 +39,13 @@ class ConditionTableTests(PolicyTestCase):
         "action = 'allow'\njson = {a = 're:('}": (
             "6: rule 2: json 'a': is not a regular expression of RE2: missing ): ("
         ),
+        "action = 'allow'\nform = {}": "6: rule 2: 'form' is empty and would have no effect; remove it",
+        "action = 'allow'\nfiles = {a = 7}": (
+            "6: rule 2: files 'a': write a pattern, a list of patterns, true (present) or false (absent)"
+        ),
+        "action = 'allow'\nfile_types = {a = []}": (
+            "6: rule 2: file_types 'a': write a pattern, a list of patterns, true (present) or false (absent)"
+        ),
         "action = 'allow'\nmin_body = 2\nmax_body = 1": (
             "6: rule 2: 'min_body' is greater than 'max_body', so nothing would match; exchange them"
         ),
@@ -95,11 +102,17 @@ action = "allow"
 max_body = "1KiB"
 json = { a = [1, "x"] }
 min_body = 1
+file_types = { a = "x" }
+files = { a = false }
+form = { a = ["x", "y"], b = true }
 query = { a = "x" }
 headers = { X-A = ["x", "y"] }
 addresses = ["public", "10.0.0.0/8"]
 times = ["mon"]
 clients = ["a"]
 """
+        forms = ["form", "files", "file_types"]
         keys = [condition.key for condition in parse(rule).rules[0].conditions]
-        self.assertEqual(keys, ["clients", "times", "addresses", "query", "headers", "max_body", "min_body", "json"])
+        self.assertEqual(
+            keys, ["clients", "times", "addresses", "query", "headers", "max_body", "min_body", *forms, "json"]
+        )

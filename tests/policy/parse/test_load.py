@@ -16,6 +16,7 @@ from egress.policy.match.work_budget import MAX_WORK
 from egress.policy.parse.load import PolicyError, load_policy, load_starter, load_texts, parse_policy
 from egress.policy.parse.rule_parser import KEYS
 from egress.policy.source_text import SourceText
+from tests.policy.match.test_multipart import form, part
 from tests.policy.policies import PolicyTestCase, parse, request
 
 FULL = """
@@ -254,6 +255,7 @@ class PageTests(PolicyTestCase):
                 "POST https://api.example.com/users.v1.Users/Get": "default",
             },
             {"POST https://deploy.example.com/": "default"},
+            {"POST https://api.payments.example/v1/payments": "default"},
             {"GET https://shop.example.com/": "default"},
             {"GET https://api.github.com/user": "github"},
             {"GET https://api.example.com/": "default"},
@@ -273,7 +275,7 @@ class PageTests(PolicyTestCase):
 
     def test_more_examples(self) -> None:
         """Examples that need more than a URL to match."""
-        _, _, _, searching, calls, _, deploy, hours, _, apis, *_ = self.policies
+        _, _, _, searching, calls, _, deploy, forms, hours, _, apis, *_ = self.policies
         self.decides(
             calls,
             {
@@ -297,6 +299,23 @@ class PageTests(PolicyTestCase):
         ):
             self.decides(deploy, {url: expected}, body=body, headers=[("Content-Type", "application/json")])
         self.decides(deploy, {url: "no-production"}, body=b'{"steps":[{"kind":"build"}]}')
+        url, kind = "POST https://api.payments.example/v1/payments", "application/x-www-form-urlencoded"
+        for body, expected in (
+            (b"amount=1999&currency=eur", "small-payments"),
+            (b"amount=19990&currency=eur", "default"),
+            (b"amount=1999&currency=eur&refund=1", "no-refunds"),
+            (b"amount=1999&currency=eur&Refund[]=1", "no-refunds"),
+        ):
+            self.decides(forms, {url: expected}, body=body, headers=[("Content-Type", kind)])
+        url, kind = "POST https://files.example.com/upload", "multipart/form-data; boundary=B"
+        for name, expected in (("may.pdf", "invoices"), ("may.exe", "default")):
+            body = form(
+                part('Content-Disposition: form-data; name="purpose"', content="invoice"),
+                part(
+                    f'Content-Disposition: form-data; name="file"; filename="{name}"', "Content-Type: application/pdf"
+                ),
+            )
+            self.decides(forms, {url: expected}, body=body, headers=[("Content-Type", kind)])
         authz_request = request("GET", "https://shop.example.com/")
         self.assertEqual(hours.decide(authz_request, 1772442000.0).rule_id, "working-hours")
         self.assertEqual(hours.decide(authz_request, 1772482000.0).rule_id, "default")
