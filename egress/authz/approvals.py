@@ -21,7 +21,7 @@ from egress.authz.approval_decisions import allowed_by_grant, allowed_once, deni
 from egress.authz.wrapper import Wrapper
 from egress.interfaces import IAuthorizer
 from egress.model.approval import ApprovalAnswer, Grant, GrantScope, truncate, truncate_name
-from egress.model.decision import Decision, DecisionRequest, Verdict
+from egress.model.decision import Decision, DecisionRequest, Stage, Verdict
 from egress.model.redact import redact_url
 from egress.model.request_preview import MAX_SHOWN, preview_of
 
@@ -162,7 +162,9 @@ class Approvals:
 
         @return: C{None} if the request has to wait for one.
         """
-        if not self._open:
+        if request.stage is Stage.MESSAGE:
+            why = "a message cannot wait for one"
+        elif not self._open:
             why = "there is no approver: start the proxy with --admin"
         elif self._closed:
             why = "the proxy is stopping"

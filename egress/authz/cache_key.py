@@ -8,9 +8,10 @@ from hashlib import sha256
 from typing import Final
 
 from egress.model.decision import DecisionRequest, Stage
+from egress.model.message import Message
 
 Parts = tuple[str, ...]
-CacheScope = tuple[bool, str, str, int]
+CacheScope = tuple[str, str, str, int]
 Value = str | bytes | int | None | tuple["Value", ...]
 
 # The total length of the names in one list, in characters.
@@ -35,6 +36,10 @@ def _body(request: DecisionRequest) -> Value:
     return (request.body_withheld, request.body_truncated, request.content_length, content, fields)
 
 
+def _message(message: Message) -> Value:
+    return (message.kind.value, message.direction.value, message.type, message.rule_id)
+
+
 def _headers(request: DecisionRequest) -> Value:
     return tuple([(name.lower(), value) for name, value in request.headers])
 
@@ -45,6 +50,9 @@ def _addresses(request: DecisionRequest) -> Value:
     return request.addresses_withheld if request.addresses is None else tuple(sorted(map(str, request.addresses)))
 
 
+# CPython calls a function of the enum module for the value of a member.
+_STAGES: Final = {stage: stage.value for stage in Stage}
+
 _READ: Final[dict[str, Callable[[DecisionRequest], Value]]] = {
     "addresses": _addresses,
     "body": _body,
@@ -54,6 +62,7 @@ _READ: Final[dict[str, Callable[[DecisionRequest], Value]]] = {
     "method": lambda request: request.method,
     "path": lambda request: request.path.partition("?")[0],
     "query": lambda request: request.query,
+    "sequence": lambda request: None if request.message is None else request.message.sequence,
 }
 
 ALL: Final[Parts] = tuple(_READ)
@@ -81,17 +90,21 @@ def known_parts(names: Iterable[str] | None) -> Parts | None:
 def scope_of(request: DecisionRequest) -> CacheScope:
     """Return the stage and the origin, which are part of every key."""
     origin = request.origin
-    return (request.stage is Stage.TUNNEL, origin.scheme, origin.authority.host, origin.authority.port)
+    return (_STAGES[request.stage], origin.scheme, origin.authority.host, origin.authority.port)
 
 
 def key_of(request: DecisionRequest, parts: Parts) -> bytes:
     """Return a key that is equal for two requests exactly if their stages, their origins and these parts are equal.
+
+    Two messages also need the same protocol, direction, type and rule.
 
     The key is a hash, so no data of a request, which can be large or secret, stays in memory with it.  The hash input
     is Python's representation of tuples of strings, bytes and numbers.  It can be parsed back, so two different lists
     of values never have the same representation.
     """
     values: list[Value] = [scope_of(request), parts]
+    if request.message is not None:
+        values.append(_message(request.message))
     for part in parts:
         read = _READ.get(part)
         if read is not None:

@@ -8,6 +8,7 @@ from typing import Final
 
 from egress.http.hop_by_hop import HOP_BY_HOP
 from egress.model.decision import Header, Headers, Obligations
+from egress.model.message import obligation_fault
 
 # The fields that a decision must not change: routing, framing, hop-by-hop fields (RFC 9110 section 7.6.1), and fields
 # that describe this proxy.
@@ -79,7 +80,9 @@ def validate(obligations: object, *, templates: bool = False) -> str | None:
         fault = "a value contains ${secret:...}, which only setSecretHeaders can contain"
     if fault is None and not templates and obligations.secret_headers:
         fault = "a field requires a secret, but --secrets is not set"
-    return fault or _bounds_fault(obligations.max_bytes, obligations.expires_in)
+    return (
+        fault or _bounds_fault(obligations.max_bytes, obligations.expires_in) or obligation_fault(obligations.messages)
+    )
 
 
 def _fields_fault(obligations: Obligations) -> str | None:

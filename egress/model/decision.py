@@ -9,6 +9,7 @@ import attrs
 
 from egress.model.authority import Authority, IPAddress, Origin
 from egress.model.limit_key import limit_key
+from egress.model.message import Message, MessageObligation
 
 Header = tuple[bytes, bytes]
 """A field name and a field value, as the client sent them; the value has no surrounding whitespace."""
@@ -21,10 +22,12 @@ class Stage(enum.Enum):
 
     @cvar REQUEST: one HTTP request.
     @cvar TUNNEL: the tunnel of a CONNECT whose content the proxy does not read.
+    @cvar MESSAGE: one message inside an allowed request.
     """
 
     REQUEST = "request"
     TUNNEL = "tunnel"
+    MESSAGE = "message"
 
     # Enum's own __hash__ is written in Python, and each decision looks up several members.
     __hash__ = object.__hash__
@@ -93,7 +96,7 @@ class DecisionRequest:
     """An authorization request.
 
     @ivar request_id: identifies the exchange in the audit log, in responses and to the authorizer.
-    @ivar stage: whether the subject is a request or a tunnel.
+    @ivar stage: whether the subject is a request, a tunnel, or a message.
     @ivar method: C{"CONNECT"} if the stage is L{Stage.TUNNEL}.
     @ivar origin: the origin that the proxy will contact.
     @ivar path: path and query as sent, with non-UTF-8 bytes percent-encoded; empty for a tunnel.
@@ -109,6 +112,8 @@ class DecisionRequest:
     @ivar addresses_withheld: whether the proxy can resolve the host but has not done so yet, so that denying a name
         causes no DNS query; L{Verdict.NEED_ADDRESSES} requests the addresses.
     @ivar trace: the header fields with the context of a distributed trace, for the message that carries the request.
+    @ivar message: the message, if the stage is L{Stage.MESSAGE}; then C{body} is its content, and all other attributes
+        describe the request that it belongs to.
     """
 
     request_id: str
@@ -125,6 +130,7 @@ class DecisionRequest:
     addresses: tuple[IPAddress, ...] | None = None
     addresses_withheld: bool = False
     trace: Headers = ()
+    message: Message | None = None
 
     @property
     def url(self) -> str:
@@ -156,6 +162,7 @@ class Obligations:
     @ivar secret_headers: like C{set_headers}, but each C{${secret:NAME}} in a value is replaced by a secret of the
         proxy (L{egress.authz.secret_injection}).  Only these values are templates: put text that a client can influence
         into C{set_headers}.
+    @ivar messages: the authorization of each message of the exchange; C{None}: messages pass.
     """
 
     set_headers: Headers = attrs.field(default=(), repr=False)
@@ -163,6 +170,7 @@ class Obligations:
     max_bytes: int | None = None
     expires_in: float | None = None
     secret_headers: Headers = attrs.field(default=(), repr=False)
+    messages: MessageObligation | None = None
 
 
 NO_OBLIGATIONS: Final = Obligations()

@@ -179,6 +179,25 @@ class LeaseExpired(EgressError):
     """The lease expired, and there was no decision on its renewal."""
 
 
+class MessageDenied(Denied):
+    """The authorizer denies a message of an allowed exchange."""
+
+
+class MessageInvalid(EgressError):
+    """A message cannot be authorized because its bytes do not conform to the protocol.
+
+    @ivar not_text: whether the only fault is text that is not valid.
+    """
+
+    def __init__(self, reason: str, *, not_text: bool = False) -> None:
+        super().__init__(reason)
+        self.not_text = not_text
+
+
+class MessageTooLarge(EgressError):
+    """A message exceeds the size up to which messages are authorized."""
+
+
 class OriginError(EgressError):
     """The origin, or the connection to it, failed."""
 
@@ -330,6 +349,11 @@ OUTCOMES: Final[dict[type[EgressError], Outcome]] = {
     LeaseRevoked: Outcome(_S.FORBIDDEN, "lease-revoked", "renewal", "http_request_denied", "deny"),
     LeaseExpired: Outcome(
         _S.SERVICE_UNAVAILABLE, "lease-expired", "renewal-unavailable", "proxy_internal_error", "unavailable"
+    ),
+    MessageDenied: Outcome(_S.FORBIDDEN, "message-denied", "message", "http_request_denied", "deny"),
+    MessageInvalid: Outcome(_S.BAD_REQUEST, "message-invalid", "message", "http_protocol_error", "rejected"),
+    MessageTooLarge: Outcome(
+        _S.REQUEST_ENTITY_TOO_LARGE, "message-too-large", "message", "http_protocol_error", "rejected"
     ),
     NameNotResolved: _origin(_S.BAD_GATEWAY, "name-not-resolved", "dns", "dns_error"),
     ResolutionTimeout: _origin(_S.GATEWAY_TIMEOUT, "resolution-timeout", "dns", "dns_timeout"),

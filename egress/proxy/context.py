@@ -14,6 +14,7 @@ from egress.config.model import Limits, OversizeBody, Resolve
 from egress.http.heads import HeadLimits
 from egress.interfaces import IAuthorizer, IDialer
 from egress.model.authority import PROXY_HOST, Authority
+from egress.model.message_counts import MessageCounts
 from egress.model.no_proxy import HostPattern
 from egress.model.record import ExchangeRecord
 from egress.model.recorded_headers import AuditHeaders
@@ -60,6 +61,7 @@ class AuthzContext:
     @ivar renewal_timeout: timeout in seconds for the renewal of a lease.
     @ivar tracer: begins the trace of each exchange; C{None}: there are no traces.
     @ivar headers: the requests whose header fields the records contain.
+    @ivar message_counts: counts messages that are authorized one by one.
     @ivar wall_clock: seconds since the epoch, for records and C{Date}.
     @ivar new_id: creates the id of a request.
     """
@@ -70,6 +72,7 @@ class AuthzContext:
     renewal_timeout: float = attrs.field(default=5.0, kw_only=True)
     headers: AuditHeaders = attrs.field(default=AuditHeaders.NONE, kw_only=True)
     tracer: Tracer | None = attrs.field(default=None, kw_only=True)
+    message_counts: MessageCounts = attrs.field(factory=MessageCounts, kw_only=True)
     wall_clock: Callable[[], float] = attrs.field(default=time.time, kw_only=True)
     new_id: Callable[[], str] = attrs.field(factory=lambda: Ids().__next__, kw_only=True)
 

@@ -32,6 +32,7 @@ from egress.proxy.exchange_state import TRANSITIONS, State
 from egress.proxy.forwarder import Forwarder
 from egress.proxy.grpc_outcome import break_off, response_status
 from egress.proxy.grpc_streams import may_stream
+from egress.proxy.inspecting_forwarder import forwarder_type
 from egress.proxy.interfaces import IClientStream
 from egress.proxy.outgoing_request import OutgoingRequest
 from egress.proxy.request_body import RequestBody
@@ -89,8 +90,7 @@ class Exchange(StateMachine[State]):
         self.request_id = self._transaction.request_id
         purpose = _UPGRADE if self._upgrade else _REQUEST
         self._destination = Destination(context.origins, client, origin, purpose)
-        self._from_pool = False
-        self._fresh = False
+        self._from_pool = self._fresh = False
         self._forwarder: Forwarder | None = None
         self._client = client
         self._collector: BodyCollector | None = None
@@ -265,7 +265,7 @@ class Exchange(StateMachine[State]):
         lease = self._transaction.lease
         if lease is not None:
             lease.known_addresses = route.known_addresses
-        self._forwarder = forwarder = Forwarder(
+        self._forwarder = forwarder = forwarder_type(self._transaction.inspector)(
             self,
             self._context,
             client=self._stream,
@@ -297,9 +297,9 @@ class Exchange(StateMachine[State]):
 
     # -- callbacks of the forwarder
 
-    def forwarded(self) -> None:
+    def forwarded(self, error: EgressError | None = None) -> None:
         """See L{egress.proxy.forwarder.ForwarderOwner}."""
-        self._finish(None)
+        self._finish(error)
         self._stream.finish()
 
     def forwarding_failed(self, error: EgressError, *, untouched: bool, unread: bool = False) -> None:

@@ -42,8 +42,8 @@ class ForwarderOwner(Protocol):
     def upgraded(self) -> None:
         """The connection has switched to another protocol."""
 
-    def forwarded(self) -> None:
-        """The response is complete."""
+    def forwarded(self, error: EgressError | None = None) -> None:
+        """The response is complete, or was ended properly because of an error in its messages."""
 
     def forwarding_failed(self, error: EgressError, *, untouched: bool, unread: bool = False) -> None:
         """Forwarding failed.

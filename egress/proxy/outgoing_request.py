@@ -10,9 +10,11 @@ from egress.http.events import ForwardedHead, RequestHead
 from egress.http.obligations import affected_names, with_obligations
 from egress.http.request_target import RequestTarget
 from egress.http.upgrade import requested_upgrade
+from egress.http.websocket_extensions import with_readable_messages
 from egress.http.writers import forwarded_fields, forwarded_head
 from egress.model.authority import Origin, UpstreamProxy
 from egress.model.decision import NO_OBLIGATIONS, ClientIdentity, Headers, Obligations
+from egress.model.errors import UnsupportedRequest
 from egress.model.trace import TRACEPARENT, TRACESTATE
 from egress.upstream.origin_connection import PoolKey
 
@@ -68,9 +70,17 @@ class OutgoingRequest:
         self.key: PoolKey = (client.pool_key, origin)
 
     def take(self, obligations: Obligations) -> None:
-        """Apply the obligations of a decision, always to the fields that the authorizer saw."""
+        """Apply the obligations of a decision, always to the fields that the authorizer saw.
+
+        @raise UnsupportedRequest: if the request upgrades to a protocol whose messages cannot be authorized.
+        """
         self.obligations = obligations
         self._fields = with_obligations(list(self.fields_for_authorizer), obligations)
+        if obligations.messages is not None:
+            if self.upgrade is not None and not self.upgrade.is_websocket:
+                protocol = self.upgrade.protocol.decode("latin-1")
+                raise UnsupportedRequest(f"the messages of {protocol!a} cannot be authorized, as the decision requires")
+            self._fields = with_readable_messages(self._fields)
         self.logs_in = has_credentials(self._fields)
         # A header that is set may authenticate the connection, so only requests with the same set headers share it.
         self.key = (*self.key[:2], *obligations.set_headers)

@@ -29,6 +29,7 @@ from egress.model.route import NO_HOP
 from egress.model.trace import ExchangeTrace
 from egress.proxy.grpc_outcome import response_status, result_of
 from egress.proxy.lease import Lease, lease_for, validated_decision
+from egress.proxy.message_inspector import MessageInspector, inspector_for
 
 if TYPE_CHECKING:
     from egress.proxy.context import AuthzContext
@@ -55,6 +56,7 @@ class Transaction:
         means that the cleanup is incomplete.
     @ivar decision: the current decision, if any.
     @ivar lease: the limits of the decision, if it has any.
+    @ivar inspector: authorizes the messages of the exchange, if the decision requires it.
     @ivar headers: the header fields of the request, for the audit record.
     @ivar hop: the destination that was connected to.
     @ivar phases: the beginning of each phase so far.
@@ -80,6 +82,7 @@ class Transaction:
         "decision",
         "headers",
         "hop",
+        "inspector",
         "lease",
         "phases",
         "request_id",
@@ -100,6 +103,7 @@ class Transaction:
         self.request_id = context.new_id()
         self.decision: Decision | None = None
         self.lease: Lease | None = None
+        self.inspector: MessageInspector | None = None
         self.headers: Headers = ()
         self.hop = NO_HOP
         self.trace: ExchangeTrace | None = None
@@ -182,6 +186,7 @@ class Transaction:
                 self.decision = attrs.evolve(decision, verdict=Verdict.ALLOW)
             if decision.obligations is not NO_OBLIGATIONS and decision.allowed:
                 self.lease = lease_for(self._context, request, decision.obligations, self._failed)
+                self.inspector = inspector_for(self._context, request, decision)
             decided(decision)
 
         # decide() may raise or return a plain value; maybeDeferred handles both.
@@ -199,7 +204,7 @@ class Transaction:
 
     def _reset_decision(self) -> None:
         """Discard the previous decision and its lease."""
-        self.decision = None
+        self.decision = self.inspector = None
         if self.lease is not None:
             self.lease.stop()
             self.lease = None

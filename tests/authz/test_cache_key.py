@@ -5,6 +5,7 @@ from __future__ import annotations
 from ipaddress import ip_address
 from typing import Any
 
+import attrs
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -12,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from egress.authz.cache_key import ALL, key_of, known_parts, scope_of
 from egress.model.authority import Authority, Origin
 from egress.model.decision import ClientIdentity, Stage
+from egress.model.message import Direction, Message, MessageKind
 from tests.authz.protocols.requests import REQUEST, changed
 
 A, B = ip_address("192.0.2.7"), ip_address("2001:db8::1")
@@ -65,6 +67,23 @@ class KeyTests(SynchronousTestCase):
                 with self.subTest(part, named=named):
                     same = key_of(REQUEST, (named,)) == key_of(changed(**changes), (named,))
                     self.assertEqual(same, named != part)
+
+    def test_messages(self) -> None:
+        """The attributes of a message are part of every key, except for its number."""
+        base = Message(MessageKind.SSE, Direction.ORIGIN, "add", 1, "rule-1")
+        key = key_of(changed(stage=Stage.MESSAGE, message=base), ())
+        self.assertNotEqual(key, key_of(REQUEST, ()))
+        for changes in (
+            {"kind": MessageKind.GRPC},
+            {"direction": Direction.CLIENT},
+            {"type": "remove"},
+            {"rule_id": None},
+        ):
+            other = changed(stage=Stage.MESSAGE, message=attrs.evolve(base, **changes))
+            self.assertNotEqual(key_of(other, ()), key, changes)
+        other = changed(stage=Stage.MESSAGE, message=attrs.evolve(base, sequence=2))
+        self.assertEqual(key_of(other, ()), key)
+        self.assertNotEqual(key_of(other, ("sequence",)), key_of(changed(stage=Stage.MESSAGE, message=base), ALL))
 
     def test_withheld_addresses(self) -> None:
         """Withheld addresses differ from known and from unknown ones."""

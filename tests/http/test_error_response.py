@@ -32,7 +32,10 @@ from egress.model.errors import (
     UpstreamRefused,
 )
 
-DENIED = Denied(Decision(Verdict.DENY, "writes are closed", "x", rule_id="no-writes"))
+DECISION = Decision(Verdict.DENY, "writes are closed", "x", rule_id="no-writes")
+DENIED = Denied(DECISION)
+# The further arguments of errors.
+MORE: dict[type[EgressError], tuple[int, ...]] = {UpstreamRefused: (407,)}
 
 
 def denied(rule_id: str | None) -> Denied:
@@ -132,9 +135,7 @@ class ErrorResponseTests(SynchronousTestCase):
             if outcome.status is None or kind in (MaxForwardsReached, ProxyAddressed):
                 continue
             with self.subTest(kind.__name__):
-                error = (
-                    DENIED if kind is Denied else UpstreamRefused("x", 407) if kind is UpstreamRefused else kind("x")
-                )
+                error = kind(DECISION) if issubclass(kind, Denied) else kind("x", *MORE.get(kind, ()))
                 line, fields, content = response(error)
                 phrase = reason_phrase(error, outcome.code, outcome.status).decode("ascii")
                 self.assertEqual(line, f"HTTP/1.1 {outcome.status.value} {phrase}")

@@ -17,6 +17,7 @@ from egress.http.obligations import (
     with_obligations,
 )
 from egress.model.decision import Obligations
+from egress.model.message import MessageObligation
 
 FIELDS = [(b"Host", b"origin.test"), (b"X-Key", b"client's"), (b"X_KEY", b"too"), (b"Cookie", b"a"), (b"Accept", b"*")]
 
@@ -119,3 +120,7 @@ class FaultTests(SynchronousTestCase):
             self.faulty("expires_in is not a number", expires_in=seconds)
         for seconds in (0, -1, 0.5):
             self.faulty("expires_in is less than 1 s", expires_in=seconds)
+
+    def test_messages(self) -> None:
+        self.assertIsNone(validate(Obligations(messages=MessageObligation())))
+        self.faulty("size of messages", messages=MessageObligation(max_size=0))

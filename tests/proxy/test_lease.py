@@ -15,6 +15,7 @@ from egress.model.errors import (
     LeaseRevoked,
     LimitReached,
 )
+from egress.model.message import MessageObligation
 from egress.proxy.lease import Lease, lease_for, validated_decision
 from tests.proxy.fakes import LOCAL, Proxy, allow, allow_with, broken, deny
 
@@ -28,6 +29,7 @@ QUESTION = DecisionRequest(
     client=ClientIdentity("198.51.100.7", 40000),
 )
 WITHHELD = attrs.evolve(QUESTION, body_withheld=True)
+MESSAGE = attrs.evolve(QUESTION, stage=Stage.MESSAGE)
 TUNNEL = attrs.evolve(QUESTION, stage=Stage.TUNNEL)
 MORE = Decision(Verdict.NEED_BODY, "content", "script")
 ADDRESSES = Decision(Verdict.NEED_ADDRESSES, "addresses", "script")
@@ -65,8 +67,20 @@ class ValidatedDecisionTests(SynchronousTestCase):
         self.unsound(allow_with(remove_headers=(b"x",)), TUNNEL, "in a tunnel")
         bounds = allow_with(max_bytes=1, expires_in=1)
         self.assertIs(validated_decision(bounds, TUNNEL), bounds)
+        self.unsound(allow_with(messages=MessageObligation()), TUNNEL, "in a tunnel cannot be authorized")
         self.unsound(allow_with(set_headers=((b"Host", b"y"),)), QUESTION, "cannot be set or removed")
         self.unsound(allow_with(max_bytes="1"), TUNNEL, "max_bytes")
+
+    def test_obligations_of_a_message(self) -> None:
+        again = allow_with(messages=MessageObligation())
+        self.assertIs(validated_decision(again, MESSAGE), again)
+        for obligations in (
+            {"set_headers": ((b"X", b"y"),)},
+            {"remove_headers": (b"x",)},
+            {"max_bytes": 1},
+            {"expires_in": 60},
+        ):
+            self.unsound(allow_with(**obligations), MESSAGE, "a message cannot have obligations")
 
 
 class LeaseTests(SynchronousTestCase):

@@ -89,9 +89,10 @@ class ExtAuthzCodec:
         """See L{Codec.encode}.
 
         A tunnel has no path, and C{*} is not a path: the check of either would look like the check of another request.
+        The check of a message would look like the check of the request that it belongs to.
         """
-        if request.stage is Stage.TUNNEL:
-            raise unsupported_request("a tunnel")
+        if request.stage is not Stage.REQUEST:
+            raise unsupported_request(f"a {request.stage.value}")
         target = request.path
         if not target.isascii() and not self._prefixed:
             # Behind a prefix, some servers decode letters of other scripts to dots, which could lead out of the prefix.

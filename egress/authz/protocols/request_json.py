@@ -9,6 +9,7 @@ from typing import Any, Final
 from egress.authz.protocols.base import unsupported_request
 from egress.grpc.call import call_of
 from egress.model.decision import DecisionRequest, Headers
+from egress.model.message import Message
 
 # Made once: json.dumps makes one for each call.
 to_json: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
@@ -72,7 +73,7 @@ def add_content(document: dict[str, Any], request: DecisionRequest) -> None:
 
 
 def add_context(document: dict[str, Any], request: DecisionRequest) -> None:
-    """Add the request id, the client, the stage, the gRPC call and the addresses."""
+    """Add the request id, the client, the stage, the gRPC call, the attributes of a message, and the addresses."""
     document["requestId"] = request.request_id
     client: dict[str, str] = {"address": request.client.address}
     if request.client.identity is not None:
@@ -82,10 +83,24 @@ def add_context(document: dict[str, Any], request: DecisionRequest) -> None:
     call = call_of(request.method, request.path, request.headers)
     if call is not None:
         document["grpc"] = {"service": call.service, "method": call.method}
+    if request.message is not None:
+        document["message"] = _message(request.message)
     if request.addresses:
         document["addresses"] = [str(address) for address in request.addresses]
     elif request.addresses_withheld:
         document["addressesWithheld"] = True
+
+
+def _message(message: Message) -> dict[str, Any]:
+    members: dict[str, Any] = {
+        "kind": message.kind.value,
+        "direction": message.direction.value,
+        "type": message.type,
+        "sequence": message.sequence,
+    }
+    if message.rule_id is not None:
+        members["ruleId"] = message.rule_id
+    return members
 
 
 def destination(request: DecisionRequest) -> dict[str, Any]:

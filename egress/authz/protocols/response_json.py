@@ -14,6 +14,7 @@ from typing import Any, Final
 from egress.authz.protocols.strict_json import InvalidJson, parse_members
 from egress.http.obligations import validate
 from egress.model.decision import NEEDS, NO_OBLIGATIONS, Decision, Headers, Obligations, Verdict
+from egress.model.message import DEFAULT_MAX_SIZE, Direction, MessageObligation
 
 MAX_REASON: Final = 500
 _MAX_SECONDS: Final = 86400 * 365
@@ -21,9 +22,12 @@ _MAX_SECONDS: Final = 86400 * 365
 # encoded.
 _UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+")
 _CHANGING: Final = frozenset(
-    {"need", "ask", "setHeaders", "setSecretHeaders", "removeHeaders", "maxBytes", "expiresIn"}
+    {"need", "ask", "setHeaders", "setSecretHeaders", "removeHeaders", "maxBytes", "expiresIn", "messages"}
 )
 _REUSE: Final = frozenset({"ttl", "staleIfError", "cacheKey"})
+
+_MESSAGE_MEMBERS: Final = frozenset({"directions", "maxSize"})
+_DIRECTIONS: Final = {direction.value: direction for direction in Direction}
 
 _REASONS: Final = {
     Verdict.ALLOW: "the authorization service allowed the request",
@@ -110,6 +114,25 @@ def _expires_in(value: object) -> float:
     return min(number, _MAX_SECONDS)
 
 
+def _messages(value: object) -> MessageObligation | None:
+    """Read C{messages}: a boolean, or an object with C{directions} and C{maxSize}."""
+    if type(value) is bool:
+        return MessageObligation() if value else None
+    if not isinstance(value, dict):
+        raise InvalidResponse("'messages' is neither a boolean nor an object")
+    if not _MESSAGE_MEMBERS.issuperset(value):
+        raise InvalidResponse("'messages' has an unknown member")
+    size = _number(value.get("maxSize", DEFAULT_MAX_SIZE))
+    if size is None or size < 1 or not size.is_integer():
+        raise InvalidResponse("'maxSize' of 'messages' is not a positive integer")
+    directions = value.get("directions", list(_DIRECTIONS))
+    if not isinstance(directions, list) or not directions:
+        raise InvalidResponse("'directions' of 'messages' is not a non-empty list")
+    if not all(isinstance(each, str) and each in _DIRECTIONS for each in directions):
+        raise InvalidResponse("'directions' of 'messages' has an entry other than \"client\" and \"origin\"")
+    return MessageObligation(frozenset(_DIRECTIONS[each] for each in directions), int(size))
+
+
 def _seconds(value: object) -> float | None:
     number = _number(value)
     return number if number is not None and 0 <= number <= _MAX_SECONDS else None
@@ -122,6 +145,7 @@ def _obligations(fields: Mapping[str, Any]) -> Obligations:
         remove_headers=_names(fields["removeHeaders"]) if "removeHeaders" in fields else (),
         max_bytes=_max_bytes(fields["maxBytes"]) if "maxBytes" in fields else None,
         expires_in=_expires_in(fields["expiresIn"]) if "expiresIn" in fields else None,
+        messages=_messages(fields["messages"]) if "messages" in fields else None,
     )
     fault = validate(obligations, templates=True)
     if fault is not None:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import base64
 import binascii
+import enum
 import json
 import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from ipaddress import ip_address
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import unquote_to_bytes
 
 from egress.authz.protocols.strict_json import InvalidJson, parse_members
@@ -22,6 +23,9 @@ from egress.http.request_target import RequestTarget, TargetForm, parse_request_
 from egress.model.authority import DEFAULT_PORTS, IPAddress, Origin
 from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Headers, Stage, Verdict
 from egress.model.errors import InvalidTarget
+from egress.model.message import Direction, Message, MessageKind, MessageObligation
+
+_E = TypeVar("_E", bound=enum.Enum)
 
 UNKNOWN_CLIENT: Final = "unknown"
 """The address of an unknown client, as in L{egress.proxy.tunnel_binding}.  It is in no address range."""
@@ -93,6 +97,10 @@ class _RequestMembers:
             raise InvalidRequest(f"'{name}' is out of range")
         return None if value is None else int(value)
 
+    def has(self, name: str) -> bool:
+        """Return whether a member is present."""
+        return self._members.get(name) is not None
+
     def members(self, name: str) -> _RequestMembers:
         """Return an object."""
         return _RequestMembers(self._get(name, dict, "an object") or {})
@@ -145,6 +153,7 @@ def decode_request(content: bytes, request_id: str) -> DecisionRequest:
     _check_query(target.path, members.text("queryParams"))
     body = _body(members)
     truncated, withheld = members.flag("bodyTruncated"), members.flag("bodyWithheld")
+    message = _message(members, stage, truncated=truncated, withheld=withheld)
     return DecisionRequest(
         request_id=_id(members.text("requestId"), request_id),
         stage=stage,
@@ -153,12 +162,13 @@ def decode_request(content: bytes, request_id: str) -> DecisionRequest:
         path=target.path,
         headers=_headers(members.text_or_object("headers")),
         client=_client(members.members("client")),
-        body=body,
+        body=b"" if message is not None and body is None else body,
         body_truncated=truncated,
         body_withheld=withheld,
         content_length=_length(members.number("contentLength"), body, truncated, withheld),
         addresses=_addresses(members.texts("addresses")),
         addresses_withheld=_withheld(members, target),
+        message=message,
     )
 
 
@@ -169,10 +179,38 @@ def _stage(given: str | None, method: str) -> Stage:
     try:
         stage = (Stage.TUNNEL if tunnel else Stage.REQUEST) if given is None else Stage(given)
     except ValueError as error:
-        raise InvalidRequest("'stage' is neither request nor tunnel") from error
+        raise InvalidRequest("'stage' is neither request, tunnel nor message") from error
     if (stage is Stage.TUNNEL) is not tunnel:
         raise InvalidRequest("'method' must be CONNECT for a tunnel, and only for a tunnel")
     return stage
+
+
+def _message(members: _RequestMembers, stage: Stage, *, truncated: bool, withheld: bool) -> Message | None:
+    if (stage is Stage.MESSAGE) is not members.has("message"):
+        raise InvalidRequest("'message' is required for the stage message, and only for it")
+    if stage is not Stage.MESSAGE:
+        return None
+    if truncated or withheld or members.flag("addressesWithheld"):
+        raise InvalidRequest("a message contains its whole content, and no withheld addresses")
+    message = members.members("message")
+    sequence = message.number("sequence")
+    if not sequence:
+        raise InvalidRequest("'sequence' of 'message' is not a positive integer")
+    return Message(
+        _one_of(MessageKind, message.required("kind"), "kind"),
+        _one_of(Direction, message.required("direction"), "direction"),
+        message.required("type"),
+        sequence,
+        message.text("ruleId"),
+    )
+
+
+def _one_of(kinds: type[_E], text: str, name: str) -> _E:
+    try:
+        return kinds(text)
+    except ValueError as error:
+        known = ", ".join(each.value for each in kinds)
+        raise InvalidRequest(f"'{name}' of 'message' is not one of {known}") from error
 
 
 def _target(url: str, method: str, stage: Stage) -> RequestTarget:
@@ -298,6 +336,12 @@ def _id(given: str | None, default: str) -> str:
     return given
 
 
+def _terms(terms: MessageObligation) -> bool | dict[str, Any]:
+    if terms == MessageObligation():
+        return True
+    return {"directions": sorted(each.value for each in terms.directions), "maxSize": terms.max_size}
+
+
 def encode_response(decision: Decision) -> tuple[int, bytes]:
     """Encode a decision as a response, without absent members.
 
@@ -321,6 +365,7 @@ def encode_response(decision: Decision) -> tuple[int, bytes]:
         "removeHeaders": [name.decode("latin-1") for name in obligations.remove_headers] or None,
         "maxBytes": obligations.max_bytes,
         "expiresIn": obligations.expires_in,
+        "messages": None if obligations.messages is None else _terms(obligations.messages),
     }
     # A caller that does not know "need" and "ask" reads a denial.
     denied = decision.verdict in (Verdict.DENY, Verdict.ASK)

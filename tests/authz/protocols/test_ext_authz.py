@@ -95,6 +95,7 @@ class RequestTests(SynchronousTestCase):
     def test_unsupported_requests(self) -> None:
         for changes, words in (
             ({"stage": Stage.TUNNEL, "method": "CONNECT", "path": ""}, "a tunnel"),
+            ({"stage": Stage.MESSAGE}, "a message"),
             ({"path": "*", "method": "OPTIONS"}, "this request-target"),
             ({"path": "/\u00e4"}, "this request-target"),
             ({"path": "/a b"}, "this request-target"),

@@ -8,12 +8,14 @@ import json
 from ipaddress import ip_address
 from typing import Any
 
+import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.authz.protocols.request_json import add_content, add_context, destination, encoded
 from egress.model.authz_failure import AuthzFailure
 from egress.model.decision import ClientIdentity, Stage
 from egress.model.errors import AuthorizerUnavailable
+from egress.model.message import Direction, Message, MessageKind
 from tests.authz.protocols.requests import changed
 
 
@@ -67,6 +69,16 @@ class RequestTests(SynchronousTestCase):
                 said: dict[str, Any] = {}
                 add_context(said, changed(**changes))
                 self.assertEqual(said, {"requestId": "id-1", **expected})
+
+    def test_message(self) -> None:
+        document: dict[str, Any] = {}
+        message = Message(MessageKind.WEBSOCKET, Direction.CLIENT, "text", 3)
+        add_context(document, changed(stage=Stage.MESSAGE, message=message))
+        self.assertEqual(document["stage"], "message")
+        expected = {"kind": "websocket", "direction": "client", "type": "text", "sequence": 3}
+        self.assertEqual(document["message"], expected)
+        add_context(document, changed(stage=Stage.MESSAGE, message=attrs.evolve(message, rule_id="chat")))
+        self.assertEqual(document["message"], {**expected, "ruleId": "chat"})
 
     def test_destination(self) -> None:
         parts = {"scheme": "https", "host": "example.com", "port": 8443}

@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.authz.protocols.response_json import InvalidResponse, decision_from, parse_object, printable, settable
 from egress.model.decision import NO_OBLIGATIONS, Decision, Obligations, Verdict
+from egress.model.message import Direction, MessageObligation
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -132,6 +133,30 @@ class TermsTests(SynchronousTestCase):
                     with self.subTest(name, value=value, allowed=allowed):
                         error = self.assertRaises(InvalidResponse, concluded, allowed, True, **{name: value})
                         self.assertRegex(str(error), rf"'{name}'|field|control characters|expires_in is less")
+
+    def test_messages(self) -> None:
+        for value, expected in (
+            (True, MessageObligation()),
+            (False, None),
+            ({}, MessageObligation()),
+            ({"maxSize": 5}, MessageObligation(max_size=5)),
+            ({"directions": ["client"]}, MessageObligation(frozenset({Direction.CLIENT}))),
+            ({"directions": ["origin", "client"], "maxSize": 1.0}, MessageObligation(max_size=1)),
+        ):
+            with self.subTest(value):
+                self.assertEqual(concluded(messages=value).obligations.messages, expected)
+        faults: list[Any] = [
+            *(None, 1, "true", [], {"size": 1}, {"maxSize": 0}, {"maxSize": 1.5}, {"maxSize": True}),
+            {"directions": []},
+            {"directions": "client"},
+            {"directions": ["server"]},
+            {"directions": [1]},
+            {"directions": None},
+        ]
+        for invalid in faults:
+            with self.subTest(invalid):
+                error = self.assertRaises(InvalidResponse, concluded, messages=invalid)
+                self.assertIn("'messages'", str(error))
 
     def test_message_contains_no_value(self) -> None:
         error = self.assertRaises(InvalidResponse, concluded, setHeaders={"x": "hunter2\n"})

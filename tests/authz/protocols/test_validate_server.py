@@ -22,6 +22,7 @@ from egress.authz.protocols.validate_server import (
 )
 from egress.model.authority import Authority, IPAddress, Origin
 from egress.model.decision import NEEDS, ClientIdentity, Decision, DecisionRequest, Obligations, Stage, Verdict
+from egress.model.message import DEFAULT_MAX_SIZE, Direction, Message, MessageKind, MessageObligation
 from egress.policy.parse.load import parse_policy
 from tests.proxy.test_client_session import MARK, MARKED_URLS
 
@@ -197,6 +198,15 @@ class RequestTests(SynchronousTestCase):
                 self.assertEqual((request.stage, request.path), (Stage.TUNNEL, ""))
                 self.assertEqual(request.authority, Authority("example.com", 8443))
 
+    def test_messages(self) -> None:
+        facts = {"kind": "sse", "direction": "origin", "type": "add", "sequence": 3, "ruleId": "feed"}
+        request = read(request_with(stage="message", message=facts, body="x"))
+        self.assertEqual((request.stage, request.body, request.content_length), (Stage.MESSAGE, b"x", 1))
+        self.assertEqual(request.message, Message(MessageKind.SSE, Direction.ORIGIN, "add", 3, "feed"))
+        request = read(request_with(stage="message", message={**facts, "ruleId": None}))
+        assert request.message is not None
+        self.assertEqual((request.body, request.content_length, request.message.rule_id), (b"", 0, None))
+
     def test_id(self) -> None:
         self.assertEqual(read(request_with()).request_id, "new")
         self.assertEqual(read(request_with(requestId="a-1")).request_id, "a-1")
@@ -233,6 +243,17 @@ class RequestTests(SynchronousTestCase):
             ({"method": "CONNECT", "stage": "request"}, "CONNECT"),
             ({"stage": "tunnel"}, "CONNECT"),
             ({"stage": "other"}, "'stage'"),
+            ({"stage": "message"}, "'message' is required"),
+            ({"message": {}}, "'message' is required"),
+            ({"stage": "message", "message": []}, "'message' is not an object"),
+            ({"stage": "message", "message": {"sequence": 0}}, "'sequence'"),
+            ({"stage": "message", "message": {}}, "'sequence'"),
+            ({"stage": "message", "message": {"sequence": 1, "kind": "x"}}, "websocket, sse, grpc"),
+            ({"stage": "message", "message": {"sequence": 1, "kind": "sse", "direction": "x"}}, "client, origin"),
+            ({"stage": "message", "message": {"sequence": 1, "kind": "sse", "direction": "client"}}, "'type'"),
+            ({"stage": "message", "message": {}, "bodyWithheld": True}, "whole content"),
+            ({"stage": "message", "message": {}, "addressesWithheld": True}, "whole content"),
+            ({"stage": "message", "message": {}, "body": "a", "bodyTruncated": True}, "whole content"),
             ({"method": "CONNECT"}, "'url' of a tunnel must not have a path"),
             ({"queryParams": "b=d"}, "'queryParams'"),
             ({"url": "http://a.example/", "queryParams": "b=d"}, "'queryParams'"),
@@ -324,6 +345,20 @@ TUNNELS = REQUESTS.map(
     )
 )
 
+MESSAGES = st.builds(
+    lambda request, body, message: attrs.evolve(request, stage=Stage.MESSAGE, body=body, message=message),
+    REQUESTS,
+    st.binary(max_size=40),
+    st.builds(
+        Message,
+        st.sampled_from(MessageKind),
+        st.sampled_from(Direction),
+        st.sampled_from(["text", "add", "a b"]),
+        st.integers(1, 2**40),
+        st.none() | st.just("rule"),
+    ),
+)
+
 
 def _known(
     request_with: DecisionRequest, kept: str, length: int | None, addresses: tuple[IPAddress, ...] | None
@@ -333,7 +368,7 @@ def _known(
     @param kept: the part of the body that is included.
     """
     request_with = attrs.evolve(request_with, addresses=addresses)
-    if request_with.stage is Stage.TUNNEL or kept == "all":
+    if request_with.stage is not Stage.REQUEST or kept == "all":
         return attrs.evolve(request_with, content_length=len(request_with.body or b""))
     if kept == "nothing":
         return attrs.evolve(request_with, body=None, body_withheld=True, content_length=length)
@@ -344,7 +379,7 @@ def _known(
 
 QUESTIONS = st.builds(
     _known,
-    REQUESTS | TUNNELS,
+    REQUESTS | TUNNELS | MESSAGES,
     st.sampled_from(["all", "beginning", "nothing"]),
     st.none() | st.integers(1, 2**40),
     st.none()
@@ -398,6 +433,10 @@ TERMS = st.builds(
     remove_headers=st.lists(st.sampled_from([b"cookie", b"x-c"]), unique=True).map(tuple),
     max_bytes=st.none() | st.integers(0, 2**40),
     expires_in=st.none() | st.floats(1, 86400),
+    messages=st.none()
+    | st.builds(
+        MessageObligation, st.frozensets(st.sampled_from(Direction), min_size=1), st.sampled_from([1, DEFAULT_MAX_SIZE])
+    ),
 )
 DECISIONS = st.builds(
     Decision,
@@ -443,6 +482,7 @@ class ResponseTests(SynchronousTestCase):
             remove_headers=(b"cookie",),
             max_bytes=0,
             expires_in=60.0,
+            messages=MessageObligation(frozenset({Direction.CLIENT}), 5),
         )
         status, fields = self.answer(
             rule_id="r", ttl=0.0, stale_if_error=5.0, cache_key=("method", "header:a"), obligations=terms
@@ -462,8 +502,10 @@ class ResponseTests(SynchronousTestCase):
                 "removeHeaders": ["cookie"],
                 "maxBytes": 0,
                 "expiresIn": 60.0,
+                "messages": {"directions": ["client"], "maxSize": 5},
             },
         )
+        self.assertIs(self.answer(obligations=Obligations(messages=MessageObligation()))[1]["messages"], True)
 
     def test_enforced_denial(self) -> None:
         """Only a denial contains this member."""

@@ -1,0 +1,1 @@
+"""The messages inside exchanges: bytes in, messages out."""

@@ -1,0 +1,320 @@
+"""WebSockets: frames (RFC 6455) and messages, compressed with permessage-deflate (RFC 7692).
+
+The original frames are forwarded, so both sides keep their compression contexts.  Control frames pass without a
+decision.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import Final
+
+from egress.http.websocket_extensions import Deflate
+from egress.messages.splitter import Ending, Piece, Splitter
+from egress.model.errors import AuthorizerUnavailable, EgressError, MessageInvalid, MessageTooLarge
+from egress.model.message import Direction, MessageKind, MessageObligation
+
+TEXT: Final = "text"
+BINARY: Final = "binary"
+
+# RFC 6455 section 5.2.
+_CONTINUATION: Final = 0x0
+_TYPES: Final = {0x1: TEXT, 0x2: BINARY}
+_CLOSE: Final = 0x8
+_CONTROL: Final = frozenset({_CLOSE, 0x9, 0xA})
+_MAX_CONTROL: Final = 125
+
+# RFC 6455 section 7.4.1, and the registry of close codes.
+PROTOCOL_ERROR: Final = 1002
+INVALID_TEXT: Final = 1007
+POLICY_VIOLATION: Final = 1008
+TOO_LARGE: Final = 1009
+INTERNAL_ERROR: Final = 1011
+TRY_AGAIN_LATER: Final = 1013
+_MAX_REASON: Final = 123
+
+# The bytes of the frame headers of one message, in addition to its content: limits empty fragments.
+_MAX_HEADERS: Final = 64 * 1024
+# A message that is longer than the first number decompresses to at most the second number of bytes for each byte.
+FREE_SIZE: Final = 64 * 1024
+MAX_RATIO: Final = 200
+# RFC 7692 section 7.2.2: the end of a compressed message, which the sender removes.
+_TAIL: Final = b"\x00\x00\xff\xff"
+_AFTER_LAST_BLOCK: Final = frozenset({b"", _TAIL, b"\x00" + _TAIL})
+
+
+def unmasked(payload: bytes, key: bytes) -> bytes:
+    """Apply a masking key to a payload (RFC 6455 section 5.3)."""
+    size = len(payload)
+    if not size:
+        return payload
+    mask = (key * (size // 4 + 1))[:size]
+    return (int.from_bytes(payload, "little") ^ int.from_bytes(mask, "little")).to_bytes(size, "little")
+
+
+def close_frame(code: int, reason: str, *, masked: bool) -> bytes:
+    """Encode a Close frame, with as much of the reason as fits."""
+    text = reason.encode("utf-8", "replace")[:_MAX_REASON].decode("utf-8", "ignore").encode("utf-8")
+    payload = code.to_bytes(2, "big") + text
+    # The key protects intermediaries from the content of scripts, which a reason is not: zeros are sufficient.
+    return (
+        bytes((0x80 | _CLOSE, 0x80 | len(payload))) + bytes(4) + payload
+        if masked
+        else (bytes((0x80 | _CLOSE, len(payload))) + payload)
+    )
+
+
+class _Inflater:
+    """Decompresses the messages of one direction.
+
+    @param takeover: whether a message can refer to the content of earlier messages.
+    """
+
+    def __init__(self, *, takeover: bool) -> None:
+        self._takeover = takeover
+        self._stream = zlib.decompressobj(-zlib.MAX_WBITS)
+
+    def inflate(self, payload: bytes, max_size: int) -> bytes:
+        """Decompress one message."""
+        limit = min(max_size, max(FREE_SIZE, MAX_RATIO * len(payload)))
+        stream = self._stream
+        try:
+            content = stream.decompress(payload + _TAIL, limit + 1)
+        except zlib.error as error:
+            raise MessageInvalid("a WebSocket message is not valid compressed data", not_text=True) from error
+        if len(content) > limit:
+            raise MessageTooLarge(f"a WebSocket message decompresses to more than {limit} bytes")
+        if stream.unconsumed_tail or (stream.eof and stream.unused_data not in _AFTER_LAST_BLOCK):
+            raise MessageInvalid("a WebSocket message has data after its compressed content", not_text=True)
+        if stream.eof or not self._takeover:
+            # Where a receiver would continue with the context, a reference to it is an error here.
+            self._stream = zlib.decompressobj(-zlib.MAX_WBITS)
+        return content
+
+
+class MessageSplitter:
+    """Divides the frames of one direction into messages and control frames; see L{Splitter}.
+
+    @param masked: whether frames must be masked, as the frames of clients are.
+    @param max_size: the maximum size of a message in bytes, compressed and decompressed.
+    @param takeover: whether compressed messages can refer to earlier ones; C{None}: there is no compression.
+    """
+
+    def __init__(self, *, masked: bool, max_size: int, takeover: bool | None = None) -> None:
+        self._masked = masked
+        self._max_size = max_size
+        self._inflater = None if takeover is None else _Inflater(takeover=takeover)
+        self._buffer = bytearray()
+        # The current message: its frames, its payloads, and its type.
+        self._frames: list[bytes] = []
+        self._payloads: list[bytes] = []
+        self._size = self._header_size = 0
+        self._type: str | None = None
+        self._compressed = False
+        self._closed = False
+
+    @property
+    def held(self) -> int:
+        """See L{Splitter.held}."""
+        return len(self._buffer) + 2 * self._size + self._header_size
+
+    def receive(self, data: bytes) -> None:
+        """See L{Splitter.receive}.  After a Close frame, there is nothing more to receive."""
+        if not self._closed:
+            self._buffer += data
+
+    def receive_end(self) -> None:
+        """See L{Splitter.receive_end}.  An incomplete frame is discarded."""
+        self._buffer.clear()
+
+    def next_piece(self) -> Piece | None:
+        """See L{Splitter.next_piece}."""
+        while True:
+            frame = self._next_frame()
+            if frame is None:
+                return None
+            opcode, final, data, payload = frame
+            if opcode in _CONTROL:
+                self._closed = opcode == _CLOSE
+                if self._closed:
+                    self._buffer.clear()
+                return Piece(data, overtakes=not self._closed)
+            self._frames.append(data)
+            self._payloads.append(payload)
+            self._size += len(payload)
+            self._header_size += len(data) - len(payload)
+            if self._header_size > _MAX_HEADERS:
+                raise MessageTooLarge("a WebSocket message has too many fragments")
+            if final:
+                return self._message()
+
+    def _message(self) -> Piece:
+        assert self._type is not None
+        data, content, kind = b"".join(self._frames), b"".join(self._payloads), self._type
+        self._frames, self._payloads, self._type = [], [], None
+        self._size = self._header_size = 0
+        if self._compressed:
+            assert self._inflater is not None
+            content = self._inflater.inflate(content, self._max_size)
+        if kind is TEXT:
+            try:
+                content.decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise MessageInvalid("a WebSocket text message is not valid UTF-8", not_text=True) from error
+        return Piece(data, kind, content)
+
+    def _next_frame(self) -> tuple[int, bool, bytes, bytes] | None:
+        """Take a complete frame: its opcode, whether it is final, its bytes and its payload."""
+        buffer = self._buffer
+        if len(buffer) < 2:
+            return None
+        first, second = buffer[0], buffer[1]
+        opcode, final, size = first & 0x0F, bool(first & 0x80), second & 0x7F
+        start = 2
+        if size > _MAX_CONTROL:
+            start = 4 if size == _MAX_CONTROL + 1 else 10
+            if len(buffer) < start:
+                return None
+            short = _MAX_CONTROL if start == 4 else 0xFFFF
+            size = int.from_bytes(buffer[2:start], "big")
+            if size <= short or size >> 63:
+                raise MessageInvalid("a WebSocket frame has a malformed length")
+        self._check(first, opcode, final, size)
+        if bool(second & 0x80) is not self._masked:
+            raise MessageInvalid(f"a WebSocket frame is {'not masked' if self._masked else 'masked'}")
+        start += 4 if self._masked else 0
+        end = start + size
+        if len(buffer) < end:
+            return None
+        data = bytes(buffer[:end])
+        del buffer[:end]
+        payload = data[start:]
+        if opcode not in _CONTROL:
+            if opcode != _CONTINUATION:
+                self._type, self._compressed = _TYPES[opcode], bool(first & 0x40)
+            if self._masked:
+                payload = unmasked(payload, data[start - 4 : start])
+        return opcode, final, data, payload
+
+    def _check(self, first: int, opcode: int, final: bool, size: int) -> None:
+        """Check the first bytes of a frame, before its content is received."""
+        if opcode in _CONTROL:
+            if first & 0x70 or not final or size > _MAX_CONTROL:
+                raise MessageInvalid("a WebSocket control frame is fragmented, too long, or has reserved bits")
+            return
+        if opcode != _CONTINUATION and opcode not in _TYPES:
+            raise MessageInvalid("a WebSocket frame has an unknown opcode")
+        if (opcode == _CONTINUATION) is (self._type is None):
+            raise MessageInvalid("a WebSocket message has its fragments out of order")
+        if first & 0x30 or (first & 0x40 and (self._inflater is None or opcode == _CONTINUATION)):
+            raise MessageInvalid("a WebSocket frame has reserved bits that no extension uses")
+        if self._size + size > self._max_size:
+            raise MessageTooLarge(f"a WebSocket message is longer than {self._max_size} bytes")
+
+
+class FrameTracker:
+    """Passes the bytes of a direction whose messages are not authorized, and knows where frames begin and end."""
+
+    def __init__(self) -> None:
+        self._header = bytearray()
+        self._rest = 0
+        self._passed = b""
+
+    held = 0
+
+    @property
+    def between_frames(self) -> bool:
+        """Whether another frame can be inserted here."""
+        return not (self._rest or self._header)
+
+    def receive(self, data: bytes) -> None:
+        """See L{Splitter.receive}."""
+        self._passed += data
+        at = 0
+        while at < len(data):
+            if self._rest:
+                taken = min(self._rest, len(data) - at)
+                self._rest -= taken
+                at += taken
+                continue
+            header = self._header
+            needed = 2
+            if len(header) >= 2:
+                needed += {126: 2, 127: 8}.get(header[1] & 0x7F, 0) + (4 if header[1] & 0x80 else 0)
+            taken = min(needed - len(header), len(data) - at)
+            header += data[at : at + taken]
+            at += taken
+            if len(header) >= 2:
+                self._complete(header)
+
+    def _complete(self, header: bytearray) -> None:
+        """Begin a payload if its header is complete."""
+        size = header[1] & 0x7F
+        extended = {126: 2, 127: 8}.get(size, 0)
+        if len(header) < 2 + extended + (4 if header[1] & 0x80 else 0):
+            return
+        self._rest = int.from_bytes(header[2 : 2 + extended], "big") if extended else size
+        header.clear()
+
+    def receive_end(self) -> None:
+        """See L{Splitter.receive_end}."""
+
+    def next_piece(self) -> Piece | None:
+        """See L{Splitter.next_piece}."""
+        data, self._passed = self._passed, b""
+        return Piece(data) if data else None
+
+
+def _close_code(error: EgressError) -> int:
+    if isinstance(error, MessageInvalid):
+        return INVALID_TEXT if error.not_text else PROTOCOL_ERROR
+    if isinstance(error, MessageTooLarge):
+        return TOO_LARGE
+    return TRY_AGAIN_LATER if isinstance(error, AuthorizerUnavailable) else POLICY_VIOLATION
+
+
+class WebSocketInspection:
+    """See L{egress.messages.splitter.Inspection}.
+
+    @param terms: the messages to authorize.
+    @param deflate: the negotiated compression, if there is one.
+    """
+
+    kind = MessageKind.WEBSOCKET
+
+    def __init__(self, terms: MessageObligation, deflate: Deflate | None) -> None:
+        def splitter(direction: Direction, takeover: bool) -> MessageSplitter | FrameTracker:
+            if direction not in terms.directions:
+                return FrameTracker()
+            return MessageSplitter(
+                masked=direction is Direction.CLIENT,
+                max_size=terms.max_size,
+                takeover=None if deflate is None else takeover,
+            )
+
+        self._client = splitter(Direction.CLIENT, deflate is None or deflate.client_takeover)
+        self._origin = splitter(Direction.ORIGIN, deflate is None or deflate.server_takeover)
+
+    @property
+    def client(self) -> Splitter:
+        """See L{egress.messages.splitter.Inspection.client}."""
+        return self._client
+
+    @property
+    def origin(self) -> Splitter:
+        """See L{egress.messages.splitter.Inspection.origin}."""
+        return self._origin
+
+    def ending(self, error: EgressError) -> Ending:
+        """Close both directions; where a frame is incomplete, the connection ends without a Close frame."""
+        code = _close_code(error)
+        return Ending(
+            client=_closing(self._origin, code, error.reason, masked=False),
+            origin=_closing(self._client, code, error.reason, masked=True),
+        )
+
+
+def _closing(sent: MessageSplitter | FrameTracker, code: int, reason: str, *, masked: bool) -> bytes:
+    if isinstance(sent, FrameTracker) and not sent.between_frames:
+        return b""
+    return close_frame(code, reason, masked=masked)
