@@ -3,18 +3,20 @@
 - A malformed message ends its stream, not the connection (RFC 9113 section 8.1.1).
 - A stream beyond the limit is refused, not the connection (section 5.1.2).
 - A connection continues to carry its streams after C{GOAWAY} in either direction (section 6.8).
+- A header block that cannot be decoded is a compression error (section 4.3).
 - Credit for the connection and credit for a stream are independent, so that a slow stream does not stop others.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from h2.config import H2Configuration
 from h2.connection import AllowedStreamIDs, ConnectionInputs, H2Connection, _decode_headers
 from h2.errors import ErrorCodes
 from h2.events import ConnectionTerminated, Event, StreamReset
-from h2.exceptions import InvalidBodyLengthError, ProtocolError, StreamClosedError
+from h2.exceptions import DenialOfServiceError, InvalidBodyLengthError, ProtocolError, StreamClosedError
 from h2.settings import SettingCodes, Settings
 from h2.stream import H2Stream, StreamClosedBy, StreamState
 from hyperframe.frame import (
@@ -28,12 +30,19 @@ from hyperframe.frame import (
 )
 
 from egress.http2.frames import FrameReader
+from egress.model.decision import Header
 
 _KNOWN_SETTINGS: Final = frozenset(int(code) for code in SettingCodes)
 # A dynamic table for the fields that are sent would only be useful on slow networks, and its size is the peer's choice.
 _MAX_ENCODER_TABLE: Final = 4096
 
 Received = tuple[list[Frame], list[Event]]
+
+
+class CompressionError(ProtocolError):
+    """A header block cannot be decoded (RFC 9113 section 4.3)."""
+
+    error_code = ErrorCodes.COMPRESSION_ERROR
 
 
 class Connection(H2Connection):
@@ -65,9 +74,15 @@ class Connection(H2Connection):
         self.frames = FrameReader(server=not client, block_limit=block_limit)
         self.frames.max_frame_size = self.max_inbound_frame_size
         self.incoming_buffer = self.frames  # type: ignore[assignment]
+        self._begun = False
 
     def receive_frame(self, frame: Frame) -> list[Event]:
         """Process one frame."""
+        if not self._begun:
+            # RFC 9113 section 3.4.
+            self._begun = True
+            if not isinstance(frame, SettingsFrame) or "ACK" in frame.flags:
+                raise ProtocolError("the first frame is not SETTINGS")
         return self._receive_frame(frame)
 
     def terminate(self, error_code: ErrorCodes, reason: str = "") -> None:
@@ -107,7 +122,7 @@ class Connection(H2Connection):
     # -- received frames
 
     def _receive_headers_frame(self, frame: HeadersFrame) -> Received:
-        headers = _decode_headers(self.decoder, frame.data)
+        headers = self._decoded(frame.data)
         self.state_machine.process_input(ConnectionInputs.RECV_HEADERS)
         is_new = frame.stream_id not in self.streams
         # Looking up the number of streams discards the closed ones.
@@ -124,6 +139,14 @@ class Connection(H2Connection):
         if "PRIORITY" in frame.flags and frame.depends_on == frame.stream_id:
             return self._stream_error(stream, ErrorCodes.PROTOCOL_ERROR)
         return frames, events
+
+    def _decoded(self, block: bytes) -> Iterable[Header]:
+        try:
+            return _decode_headers(self.decoder, block)
+        except DenialOfServiceError:
+            raise
+        except ProtocolError as error:
+            raise CompressionError(str(error)) from error
 
     def _stream_error(self, stream: H2Stream, code: ErrorCodes) -> Received:
         """End a stream because of an error of the peer."""

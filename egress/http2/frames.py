@@ -8,7 +8,7 @@ from typing import Final
 from h2.errors import ErrorCodes
 from h2.exceptions import FrameDataMissingError, FrameTooLargeError, ProtocolError
 from hyperframe.exceptions import InvalidDataError, InvalidFrameError, InvalidPaddingError
-from hyperframe.frame import ContinuationFrame, Frame, HeadersFrame, PushPromiseFrame
+from hyperframe.frame import ContinuationFrame, Frame, HeadersFrame, PushPromiseFrame, SettingsFrame
 
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
@@ -111,6 +111,8 @@ class FrameReader:
         except InvalidPaddingError as error:
             raise ProtocolError("the padding of a frame is not valid") from error
         except InvalidDataError as error:
+            if _acknowledges_settings(payload):
+                raise FrameDataMissingError("an acknowledgment of settings has a payload") from error
             raise ProtocolError(f"a frame is not valid: {error}") from error
         except InvalidFrameError as error:
             raise FrameDataMissingError(f"a frame is incomplete: {error}") from error
@@ -140,3 +142,7 @@ class FrameReader:
         self._block = []
         self._block_size = 0
         return first
+
+
+def _acknowledges_settings(frame: bytes) -> bool:
+    return frame[3] == SettingsFrame.type and bool(frame[4] & 1)
