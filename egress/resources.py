@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import attrs
@@ -10,6 +10,8 @@ import attrs
 from egress.authz.secrets.table import SecretTable, SecretTableError
 from egress.authz.secrets.vault import load_secret_table
 from egress.config.model import ConfigError, ProxyConfig
+from egress.grpc.descriptors import Descriptors, InvalidDescriptors
+from egress.policy.check.grpc_types import with_descriptors
 from egress.policy.parse.load import PolicyError, load_policy, load_starter
 from egress.policy.rules import RuleSet
 from egress.tls.origin_policy import load_origin_policies
@@ -65,7 +67,7 @@ def read_policy(config: ProxyConfig) -> tuple[RuleSet, SecretTable | None]:
 
     @raise ConfigError: naming the invalid value or the missing secret.
     """
-    rules, secrets = read_rules(config.policy), _secrets(config.secrets)
+    rules, secrets = read_rules(config.policy, config.grpc_descriptors), _secrets(config.secrets)
     check_secrets(rules.secrets, secrets)
     return rules, secrets
 
@@ -121,14 +123,32 @@ def _authz_trust(config: ProxyConfig, trust: OriginTrust) -> OriginTrust:
         raise ConfigError("--authz-client-cert", "", str(error)) from error
 
 
-def read_rules(policy: Path | None) -> RuleSet:
+def read_descriptors(paths: Sequence[Path]) -> Descriptors | None:
+    """Load the types of gRPC messages; C{None} without files.
+
+    @raise ConfigError: naming the error in them.
+    """
+    if not paths:
+        return None
+    where = ", ".join(map(str, paths))
+    try:
+        return Descriptors([path.read_bytes() for path in paths])
+    except OSError as error:
+        raise ConfigError("--grpc-descriptors", where, f"cannot be read: {error.strerror}") from error
+    except InvalidDescriptors as error:
+        raise ConfigError("--grpc-descriptors", where, str(error)) from error
+
+
+def read_rules(policy: Path | None, descriptors: Sequence[Path]) -> RuleSet:
     """Load the embedded policy.
 
     @param policy: its file; C{None}: the starter policy of the package.
+    @param descriptors: the descriptor sets with the types of gRPC messages.
     @raise ConfigError: naming the error in it.
     """
+    types = read_descriptors(descriptors)
     try:
-        return load_starter() if policy is None else load_policy(policy)
+        return with_descriptors(load_starter() if policy is None else load_policy(policy), types)
     except PolicyError as error:
         raise ConfigError("--policy", "", str(error)) from error
 
@@ -136,7 +156,8 @@ def read_rules(policy: Path | None) -> RuleSet:
 def _shadow(config: ProxyConfig) -> RuleSet | None:
     if config.shadow_policy is None:
         return None
+    types = read_descriptors(config.grpc_descriptors)
     try:
-        return load_policy(config.shadow_policy)
+        return with_descriptors(load_policy(config.shadow_policy), types)
     except PolicyError as error:
         raise ConfigError("--shadow-policy", "", str(error)) from error

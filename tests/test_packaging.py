@@ -64,7 +64,7 @@ class SetupTests(SynchronousTestCase):
         """The versions of the oldest environment are the lower bounds."""
         bounds = {}
         extras = self.setup["options.extras_require"]
-        optional = listed(extras["opentelemetry"]) + listed(extras["postgresql"])
+        optional = listed(extras["opentelemetry"]) + listed(extras["postgresql"]) + listed(extras["grpc"])
         for requirement in listed(self.setup["options"]["install_requires"]) + optional:
             match = re.fullmatch(r"([a-z0-9.-]+)(?:\[\w+\])? >= ([\d.]+)(?:;.*)?", requirement)
             assert match is not None, requirement

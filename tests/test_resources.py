@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from egress.config.model import ConfigError, ProxyConfig
 from egress.model.authority import Authority
 from egress.resources import check_secrets, load_resources
+from tests.grpc.descriptor_sets import descriptor_set
 
 
 class LoadedResourcesTests(SynchronousTestCase):
@@ -35,6 +36,28 @@ class LoadedResourcesTests(SynchronousTestCase):
             assert shadow is not None
             self.assertEqual(shadow.name, f"policy {policy}")
         self.assertIsNone(load_resources(ProxyConfig(), embedded=True).shadow)
+
+    def test_grpc_descriptors(self) -> None:
+        """Policies know the types of gRPC messages, and a policy that needs them is an error without them."""
+        policy, types, missing = (Path(self.mktemp()) for _ in range(3))
+        policy.write_text(
+            'version = 1\n[[rules]]\naction = "allow"\ngrpc = { method = "Get", fields = { name = "a" } }\n'
+        )
+        types.write_bytes(descriptor_set())
+        config = ProxyConfig(policy=policy, shadow_policy=policy, grpc_descriptors=(types,))
+        files = load_resources(config, embedded=True)
+        for rules in (files.rules, files.shadow):
+            assert rules is not None
+            self.assertIsNotNone(rules.descriptors)
+        for config, option, says in (
+            (ProxyConfig(policy=policy), "--policy", "set --grpc-descriptors"),
+            (ProxyConfig(shadow_policy=policy), "--shadow-policy", "set --grpc-descriptors"),
+            (ProxyConfig(grpc_descriptors=(policy,)), "--grpc-descriptors", "is not a descriptor set"),
+            (ProxyConfig(grpc_descriptors=(missing,)), "--grpc-descriptors", "cannot be read: No such file"),
+        ):
+            error = self.assertRaises(ConfigError, load_resources, config, embedded=True)
+            self.assertEqual(error.option, option)
+            self.assertIn(says, str(error))
 
     def test_origin_tls(self) -> None:
         """It applies to connections for clients, not to the authorization service."""

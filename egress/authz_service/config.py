@@ -36,6 +36,7 @@ class AuthzServiceConfig:
 
     @ivar listen: server endpoint descriptions, as in L{egress.config.model.ProxyConfig}, without C{client-auth}.
     @ivar policy: the TOML file of the policy; C{None}: the packaged starter policy.
+    @ivar grpc_descriptors: descriptor sets with the types of gRPC messages, for conditions on their fields.
     @ivar token: the bearer token of callers; C{None}: they need none.
     @ivar allow_address: ranges to which C{private_addresses = "deny"} of the policy does not apply.
     @ivar body_limit: the maximum length of the request content in an authorization request, in bytes.
@@ -58,6 +59,7 @@ class AuthzServiceConfig:
         default=(Listener("tcp:9000:interface=127.0.0.1"),), converter=parse_listeners, validator=_without_clients
     )
     policy: Path | None = None
+    grpc_descriptors: tuple[Path, ...] = ()
     token: str | None = attrs.field(default=None, repr=False)
     allow_address: tuple[IPNetwork, ...] = ()
     body_limit: int = attrs.field(default=16 * MIB, validator=_positive)

@@ -43,6 +43,7 @@ AUTHZ_SERVICE_OPTIONS: Final[tuple[Option, ...]] = (
         "policy",
         help="A TOML file with the rules of the policy. It is reloaded when it, or an included file, changes.",
     ),
+    _shared("grpc-descriptors"),
     _shared(
         "allow-address",
         group="Authorization",

@@ -99,7 +99,7 @@ class EgressAuthzService(Service):
 
     def _policy_authorizer(self) -> IAuthorizer:
         config = self._config
-        self._rules = rules = read_rules(config.policy)
+        self._rules = rules = read_rules(config.policy, config.grpc_descriptors)
         self._local = PolicyAuthorizer(rules)
         lock, threads = DeferredLock(), self._reads
         self._reloader = Reloader(lock, threads, self._read, self._use)
@@ -128,7 +128,7 @@ class EgressAuthzService(Service):
         return succeed(None) if self._watch is None else self._reloader.begin()
 
     def _read(self) -> RuleSet:
-        return read_rules(self._config.policy)
+        return read_rules(self._config.policy, self._config.grpc_descriptors)
 
     def _use_followed(self, rules: RuleSet) -> None:
         self._use(rules, followed=True)

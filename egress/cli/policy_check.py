@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final, TextIO
 
 from egress.cli.errors import CommandFailed, Misused
+from egress.cli.grpc_types import add_grpc_descriptors, with_grpc_types
 from egress.cli.output import add_json, write_json
 from egress.cli.parser import epilog
 from egress.policy.check.case_runner import CaseResult, run_case
@@ -36,13 +37,14 @@ def add_parser(commands: Any) -> None:
         ),
     )
     parser.add_argument("-q", "--quiet", action="store_true", help="print only errors and warnings")
+    add_grpc_descriptors(parser)
     add_json(parser)
     parser.add_argument("file", metavar="FILE", help="the policy file; - is standard input")
     parser.set_defaults(run=_run)
 
 
 def _run(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> None:
-    rules = _read(given.file)
+    rules = with_grpc_types(_read(given.file), given)
     unreachable = list(unreachable_rules(rules.rules))
     outcomes = [run_case(rules, case) for case in rules.cases]
     if given.json:

@@ -13,6 +13,7 @@ from egress.authz.fail_closed import FailClosedAuthorizer
 from egress.authz.remote.client import RemoteService, remote_authorizer
 from egress.cli import audit_input as audit_files
 from egress.cli.errors import Misused
+from egress.cli.grpc_types import add_grpc_descriptors, with_grpc_types
 from egress.cli.output import add_json, write_json
 from egress.cli.parser import epilog
 from egress.cli.progress import progress
@@ -52,6 +53,7 @@ def add_parser(actions: Any) -> None:
     decider.add_argument("--policy", metavar="NEW", help="the policy to evaluate")
     decider.add_argument("--authz-url", metavar="URL", help="the authorization service to query")
     add_selected_options(parser, _OPTIONS)
+    add_grpc_descriptors(parser)
     add_json(parser)
     audit_files.add_argument(parser)
     parser.set_defaults(run=_run)
@@ -62,7 +64,7 @@ def _run(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> 
         for name in _OPTIONS:
             if getattr(given, name.replace("-", "_")) is not None:
                 raise Misused(f"--{name}: applies only to --authz-url; remove it")
-        report = _ask_policy(Path(given.policy), given.audit)
+        report = _ask_policy(Path(given.policy), given)
     else:
         report = _ask_service(_config(given, environ), given.audit)
     if given.json:
@@ -72,12 +74,12 @@ def _run(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> 
     return int(report.differs)
 
 
-def _ask_policy(path: Path, audit: Sequence[str]) -> Report:
+def _ask_policy(path: Path, given: argparse.Namespace) -> Report:
     try:
         rules = load_policy(path)
     except PolicyError as error:
         raise Misused(error.reason) from error
-    return replay(rules, audit_files.read_audit(audit))
+    return replay(with_grpc_types(rules, given), audit_files.read_audit(given.audit))
 
 
 def _config(given: argparse.Namespace, environ: Mapping[str, str]) -> ProxyConfig:

@@ -176,7 +176,7 @@ def _summary(config: ProxyConfig, lock: RunLock | None) -> Summary:
     """Make the summary of the requests."""
     policy = None
     if config.authz_url is None:
-        policy = PolicySource.of(config.policy, read_rules(config.policy), Path.cwd())
+        policy = PolicySource.of(config.policy, read_rules(config.policy, config.grpc_descriptors), Path.cwd())
     return Summary(policy=policy) if lock is None else Summary(lock.add, policy)
 
 

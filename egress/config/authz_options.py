@@ -166,6 +166,18 @@ AUTHZ_OPTIONS: Final[tuple[Option, ...]] = (
         clear=_NONE,
     ),
     Option(
+        name="grpc-descriptors",
+        group="Authorization",
+        metavar="FILE",
+        help="A descriptor set with the types of gRPC messages, for policies that match their fields. It contains "
+        "imported files, too. Needs egressproxy[grpc].",
+        default="none",
+        fields=("grpc_descriptors",),
+        parse=values.readable_file,
+        clear=_NONE,
+        repeatable=True,
+    ),
+    Option(
         name="secrets",
         group="Authorization",
         metavar="FILE",

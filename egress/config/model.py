@@ -6,7 +6,6 @@ creates a L{ProxyConfig} itself.
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
@@ -16,6 +15,10 @@ import attrs
 
 from egress.config import contradictions
 from egress.config.admin_endpoint import AdminEndpoint, InvalidAdmin
+from egress.config.behaviors import AuditFailure as AuditFailure
+from egress.config.behaviors import Mode as Mode
+from egress.config.behaviors import OversizeBody as OversizeBody
+from egress.config.behaviors import Resolve as Resolve
 from egress.config.listener import InvalidListener, Listener
 from egress.config.notify import NotifySettings
 from egress.model import text_converters as setting_text
@@ -41,51 +44,6 @@ STDOUT: Final = "-"
 
 KIB = 1024
 MIB = 1024 * KIB
-
-
-class Mode(enum.Enum):
-    """The effect of a decision.
-
-    @cvar ENFORCE: only allowed requests are forwarded.
-    @cvar OBSERVE: denied requests are forwarded as well, and recorded as requests that would have been denied; a
-        request that the address guard refuses is not forwarded.
-    """
-
-    ENFORCE = "enforce"
-    OBSERVE = "observe"
-
-
-class OversizeBody(enum.Enum):
-    """The handling of a request whose content exceeds the body limit, if the authorizer inspects contents.
-
-    @cvar REFUSE: the request is rejected with 413, and no part of it is forwarded.
-    @cvar TRUNCATE: the authorizer decides on the beginning of the content, with a flag (contract: C{bodyTruncated}).
-    """
-
-    REFUSE = "refuse"
-    TRUNCATE = "truncate"
-
-
-class Resolve(enum.Enum):
-    """The time at which the name of a destination is resolved.
-
-    @cvar AFTER: after a request is allowed, or when its authorizer needs addresses; a denied name is not resolved.
-    @cvar BEFORE: before the authorization request, which contains the addresses.
-    """
-
-    AFTER = "after"
-    BEFORE = "before"
-
-
-class AuditFailure(enum.Enum):
-    """The behavior while the audit log cannot be written.
-
-    @cvar CONTINUE: requests are decided and forwarded; the lost records are counted.
-    @cvar DENY: no request is forwarded until a record can be written again.
-    """
-
-    CONTINUE = "continue"
-    DENY = "deny"
 
 
 def _limit(default: float) -> float:
@@ -237,6 +195,7 @@ class ProxyConfig:
     @ivar authz_max_stale: the maximum time for which a cached decision is used beyond that while the authorizer fails,
         in seconds.
     @ivar policy: the TOML file of the embedded policy; C{None}: the packaged starter policy.
+    @ivar grpc_descriptors: descriptor sets with the types of gRPC messages, for conditions on their fields.
     @ivar secrets: a TOML file with the sources of the secrets that decisions put into requests, and the destinations of
         each secret; C{None}: no secrets.
     @ivar mode: whether decisions are enforced, or only recorded.
@@ -317,6 +276,7 @@ class ProxyConfig:
     authz_max_ttl: float = attrs.field(default=3600.0, validator=_positive)
     authz_max_stale: float = attrs.field(default=300.0, validator=_not_negative)
     policy: Path | None = None
+    grpc_descriptors: tuple[Path, ...] = ()
     secrets: Path | None = None
     mode: Mode = Mode.ENFORCE
     shadow_authz_url: str | None = None

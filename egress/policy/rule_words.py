@@ -106,6 +106,8 @@ def _conditions(entry: Mapping[str, Any]) -> Iterator[Clause]:
         wanted = entry.get("grpc", {}).get(key)
         if wanted is not None:
             yield _clause(label, wanted if isinstance(wanted, list) else [wanted])
+    for name, wanted in entry.get("grpc", {}).get("fields", {}).items():
+        yield _member("json", "with gRPC message where", name, wanted)
     for key, label in _SIZES.items():
         if key in entry:
             yield _clause(label, [_size(entry[key])])

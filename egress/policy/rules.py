@@ -14,6 +14,7 @@ from typing import Final
 
 import attrs
 
+from egress.grpc.descriptors import Descriptors
 from egress.model.authority import Authority, Origin
 from egress.model.decision import Decision, DecisionRequest, Stage, Verdict
 from egress.policy.case import Case
@@ -92,6 +93,7 @@ class RuleSet:
     @ivar ttl: time to live in seconds of a cached decision.
     @ivar cases: the test cases in the policy.
     @ivar texts: the texts of the policy, the main one first.
+    @ivar descriptors: the types of gRPC messages, for conditions on their fields.
     """
 
     name: str
@@ -103,6 +105,7 @@ class RuleSet:
     ttl: float | None = None
     cases: tuple[Case, ...] = attrs.field(default=(), repr=False)
     texts: tuple[SourceText, ...] = attrs.field(default=(), eq=False, repr=False)
+    descriptors: Descriptors | None = attrs.field(default=None, eq=False, repr=False)
     _finder: _Finder = attrs.field(init=False, eq=False, repr=False)
 
     @_finder.default
@@ -124,7 +127,7 @@ class RuleSet:
         @param request: the authorization request.
         @param now: seconds since the epoch; C{None} if unknown: conditions on time are then evaluated conservatively.
         """
-        view = RequestView(request, now)
+        view = RequestView(request, now, self.descriptors)
         evaluated: list[Rule] = []
         open_rule: Rule | None = None
         for rule in self._finder.about(request.stage, request.origin):
@@ -186,7 +189,7 @@ class RuleSet:
 
     def trace(self, request: DecisionRequest, now: float | None = None) -> tuple[RuleTrace, ...]:
         """Return the result of each rule, in order, up to the rule that decides; the index is not used."""
-        view = RequestView(request, now)
+        view = RequestView(request, now, self.descriptors)
         found: list[RuleTrace] = []
         open_rule: Rule | None = None
         for rule in self.rules:

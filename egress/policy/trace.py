@@ -26,6 +26,7 @@ _MAX_EXAMINED: Final = 8
 _AMBIGUOUS: Final = "which servers read in different ways"
 _DOUBTS: Final = {
     "query": f"its query has names or values {_AMBIGUOUS}",
+    "grpc.fields": "its gRPC message is unknown, or cannot be read",
     "grpc": "only some servers read it as a gRPC call",
     "headers": f"its fields have names or values {_AMBIGUOUS}",
 }

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.cli import main as cli
+from tests.grpc.descriptor_sets import descriptor_set
 
 POLICY = """version = 1
 [[rules]]
@@ -49,6 +50,19 @@ class CheckTests(SynchronousTestCase):
             out.getvalue().replace(str(self.path), "p.toml"),
             err.getvalue().replace(str(self.path), "p.toml"),
         )
+
+    def test_grpc(self) -> None:
+        policy = 'version = 1\n[[rules]]\nname = "one"\naction = "allow"\ngrpc = { fields = { name = "a" } }\n'
+        types = Path(self.mktemp())
+        types.write_bytes(descriptor_set())
+        self.assertEqual(
+            self.check(policy, "--grpc-descriptors", str(types)), (0, "p.toml: 1 rule, it has no tests\n", "")
+        )
+        status, _, err = self.check(policy)
+        self.assertEqual(status, 2)
+        self.assertIn("p.toml:2: rule one: grpc 'fields': needs the types of the messages; set --grpc-desc", err)
+        status, _, err = self.check(policy, "--grpc-descriptors", str(self.path))
+        self.assertIn("is not a descriptor set", err)
 
     def test_passed(self) -> None:
         warning = "p.toml:6: warning: late never decides: all matches first, at p.toml:2\n"

@@ -28,7 +28,7 @@ times = ["Mon-Fri 09:00-17:00"]
 addresses = ["loopback"]
 query = { page = "re:[0-9]+", debug = false, lang = ["de", "en"] }
 headers = { "X-Team" = true }
-grpc = { service = "users.*", method = ["Get", "List"] }
+grpc = { service = "users.*", method = ["Get", "List"], fields = { "name" = "ann" } }
 json = { "user.name" = ["ann", "bob"], "count" = 3, "ok" = true }
 form = { amount = "re:[0-9]+", refund = false }
 files = { doc = "*.pdf" }
@@ -75,6 +75,7 @@ class WordsTests(SynchronousTestCase):
                 "with file type in field doc is application/pdf",
                 "with gRPC service users.*",
                 "with gRPC method Get, List",
+                'with gRPC message where name is "ann"',
                 "with content of at most 64KiB",
                 "with content of at least 1,000 bytes",
             ],

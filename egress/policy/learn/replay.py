@@ -23,7 +23,7 @@ _FORWARDED: Final = "forwarded"
 _WITHOUT_CONTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "DELETE", "CONNECT"})
 # Conditions on data that an audit log lacks: always, for requests with content, or for queries with redacted secrets.
 _UNKNOWN: Final = frozenset({"headers", "addresses"})
-_IN_CONTENT: Final = frozenset({"json", "form", "files", "file_types", "max_body", "min_body"})
+_IN_CONTENT: Final = frozenset({"json", "form", "files", "file_types", "max_body", "min_body", "grpc.fields"})
 _QUERY: Final = "query"
 _TIMES: Final = "times"
 _GRPC: Final = "grpc"

@@ -34,8 +34,11 @@ class GrpcCalls:
             return Match.MAYBE
         names = (call.service, call.method)
         view.work.spend(steps_to_try(names, len(self.services) + len(self.methods)), "its gRPC method has a long name")
-        matched = _has(self.services, call.service) and _has(self.methods, call.method)
-        return Match.YES if matched else Match.NO
+        return Match.YES if self.matches(call.service, call.method) else Match.NO
+
+    def matches(self, service: str, method: str) -> bool:
+        """Whether the condition matches calls of a method."""
+        return _has(self.services, service) and _has(self.methods, method)
 
     def stable_for(self, now: float) -> float:
         """Return infinity: the result does not depend on the time."""

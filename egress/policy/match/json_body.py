@@ -67,6 +67,7 @@ class Document:
     @ivar dotted: lower-case keys that some libraries treat as a path: C{{"a.b": 1}} as C{{"a": {"b": 1}}}.
     @ivar is_inexact: whether it contains a number that some servers round.
     @ivar marks: the number of delimiters between its values.
+    @param what: the kind of the content, for reasons.
     """
 
     def __init__(
@@ -77,19 +78,21 @@ class Document:
         *,
         is_inexact: bool = False,
         marks: int = 1,
+        what: str = "JSON",
     ) -> None:
         self.value = value
         self.dotted = dotted
         self.is_inexact = is_inexact
         self.marks = marks
         self._work = work
+        self._what = what
 
     def spend(self, steps: int) -> None:
         """Spend steps of the work budget.
 
         @raise TooMuchWork: if the budget is exceeded.
         """
-        self._work.spend(steps, f"its JSON of about {self.marks:,} values takes long to search")
+        self._work.spend(steps, f"its {self._what} of about {self.marks:,} values takes long to search")
 
     @cached_property
     def lowered(self) -> Any:

@@ -29,11 +29,15 @@ class RequestView:
     """One request, and the time of the decision.
 
     @ivar now: seconds since the epoch; C{None} if unknown.
+    @ivar descriptors: the L{egress.grpc.descriptors.Descriptors} of gRPC messages; C{None} if there are none.
+    @ivar grpc_document: the message of a gRPC call (L{egress.policy.match.grpc_fields}); C{None} until a rule needs it.
     """
 
-    def __init__(self, request: DecisionRequest, now: float | None) -> None:
+    def __init__(self, request: DecisionRequest, now: float | None, descriptors: object = None) -> None:
         self.request = request
         self.now = now
+        self.descriptors = descriptors
+        self.grpc_document: Any = None
         self.work = WorkBudget()
         self.has_long_paths = False
         self._paths: tuple[str, ...] = _NOT_YET

@@ -26,7 +26,7 @@ from egress.policy.match.json_body import Wanted, compile_expression
 from egress.policy.match.patterns import compile_pattern
 from egress.policy.match.time_windows import Window
 from egress.policy.parse.definitions import Definitions
-from egress.policy.parse.grpc_parser import read_grpc
+from egress.policy.parse.grpc_parser import read_grpc, read_grpc_fields
 from egress.policy.parse.toml_reader import Table, nearest
 from egress.policy.parse.units import size
 
@@ -78,7 +78,9 @@ def read_conditions(
     call = _members(table, "grpc")
     if call:
         found.append(read_grpc(table, call, broad=broad))
-    return (*found, *_on_content(table, broad))
+    found += _on_content(table, broad)
+    on_message = read_grpc_fields(table, call, broad=broad)
+    return (*found, on_message) if on_message is not None else tuple(found)
 
 
 def _on_content(table: Table, broad: bool) -> list[Condition]:

@@ -6,10 +6,14 @@ from functools import partial
 from typing import Any, Final
 
 from egress.policy.match.grpc_calls import GrpcCalls
+from egress.policy.match.grpc_fields import GrpcFields
+from egress.policy.match.json_body import Expression, Wanted, compile_expression
 from egress.policy.match.patterns import REGEX, Pattern, compile_pattern
 from egress.policy.parse.toml_reader import Table, nearest
 
 _KEYS: Final = ("service", "method")
+_FIELDS: Final = "fields"
+_ALL: Final = (*_KEYS, _FIELDS)
 
 
 def read_grpc(table: Table, given: dict[str, Any], *, broad: bool) -> GrpcCalls:
@@ -20,11 +24,34 @@ def read_grpc(table: Table, given: dict[str, Any], *, broad: bool) -> GrpcCalls:
     @param broad: whether an uncertain condition counts as a match.
     @raise egress.policy.parse.toml_reader.PolicyError: if the table is not valid.
     """
-    unknown = next((key for key in given if key not in _KEYS), None)
+    unknown = next((key for key in given if key not in _ALL), None)
     if unknown is not None:
-        raise table.error(f"grpc {unknown!r}: is not known here; {nearest(unknown, _KEYS)}", "grpc", unknown)
+        raise table.error(f"grpc {unknown!r}: is not known here; {nearest(unknown, _ALL)}", "grpc", unknown)
     services, methods = (_patterns(table, key, given.get(key), broad) for key in _KEYS)
     return GrpcCalls(services, methods)
+
+
+def read_grpc_fields(table: Table, given: dict[str, Any], *, broad: bool) -> GrpcFields | None:
+    """Parse the table C{grpc.fields} of a rule, from the same arguments as L{read_grpc}.
+
+    @return: C{None} if there is none.
+    @raise egress.policy.parse.toml_reader.PolicyError: if the table is not valid.
+    """
+    fields = given.get(_FIELDS)
+    if fields is None:
+        return None
+    if not isinstance(fields, dict) or not fields:
+        raise table.error("grpc 'fields': write a table of expressions and values", "grpc", _FIELDS)
+    return GrpcFields(tuple(_field(table, text, value, broad) for text, value in fields.items()))
+
+
+def _field(table: Table, text: str, value: Any, broad: bool) -> tuple[Expression, Wanted]:
+    what, where = f"grpc field {text!r}", ("grpc", _FIELDS, text)
+    expression = table.reading(compile_expression, text, what, *where)
+    values = value if isinstance(value, list) else [value]
+    if not values:
+        raise table.error(f"{what}: is empty and would match nothing", *where)
+    return expression, table.reading(partial(Wanted.of, broad=broad), values, what, *where)
 
 
 def _patterns(table: Table, key: str, value: Any, broad: bool) -> tuple[Pattern, ...]:

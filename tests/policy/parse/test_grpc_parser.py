@@ -27,6 +27,22 @@ class GrpcTableTests(PolicyTestCase):
                     "6: rule 2: grpc 'service', 'a.B/C': contains a slash; "
                     'write service = "package.Service" and method = "Method"'
                 ),
+                "action = 'allow'\ngrpc = { fields = 1 }": (
+                    "6: rule 2: grpc 'fields': write a table of expressions and values"
+                ),
+                "action = 'allow'\ngrpc = { fields = {} }": (
+                    "6: rule 2: grpc 'fields': write a table of expressions and values"
+                ),
+                "action = 'allow'\ngrpc = { fields = { a = [] } }": (
+                    "6: rule 2: grpc field 'a': is empty and would match nothing"
+                ),
+                "action = 'allow'\ngrpc = { fields = { a = {} } }": (
+                    "6: rule 2: grpc field 'a': write a string, a number, true or false, or a list of these"
+                ),
+                "action = 'allow'\ngrpc = { fields = { 'a[' = 1 } }": (
+                    "6: rule 2: grpc field 'a[': is not a JMESPath expression: Invalid jmespath expression: Incomplete "
+                    'expression: "a[" ^'
+                ),
                 "action = 'allow'\ngrpc = { method = 're:(' }": (
                     "6: rule 2: grpc 'method', 're:(': is not a regular expression of RE2: missing ): ("
                 ),
@@ -41,6 +57,12 @@ class GrpcTableTests(PolicyTestCase):
         (condition,) = rule.conditions
         assert isinstance(condition, GrpcCalls)
         self.assertEqual((len(condition.services), condition.methods, condition.key), (2, (), "grpc"))
+
+    def test_fields_come_last(self) -> None:
+        """The content is requested only if all other conditions match."""
+        conditions = "grpc = { fields = { a = 1 } }\nmax_body = 9\nheaders = { A = true }"
+        (rule,) = parse(f"version = 1\n[[rules]]\naction = 'allow'\n{conditions}").rules
+        self.assertEqual([one.key for one in rule.conditions], ["headers", "grpc", "max_body", "grpc.fields"])
 
     def test_variables(self) -> None:
         policy = parse(

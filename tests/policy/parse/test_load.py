@@ -254,6 +254,7 @@ class PageTests(PolicyTestCase):
                 "POST https://api.example.com/users.v1.Users/Purge": "no-purge",
                 "POST https://api.example.com/users.v1.Users/Get": "default",
             },
+            {"POST https://api.example.com/users.v1.Users/Get": "default"},
             {"POST https://deploy.example.com/": "default"},
             {"POST https://api.payments.example/v1/payments": "default"},
             {"GET https://shop.example.com/": "default"},
@@ -275,7 +276,7 @@ class PageTests(PolicyTestCase):
 
     def test_more_examples(self) -> None:
         """Examples that need more than a URL to match."""
-        _, _, _, searching, calls, _, deploy, forms, hours, _, apis, *_ = self.policies
+        _, _, _, searching, calls, _, _, deploy, forms, hours, _, apis, *_ = self.policies
         self.decides(
             calls,
             {

@@ -1,0 +1,58 @@
+"""The check of conditions on gRPC messages against the types of the messages."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+import attrs
+
+from egress.grpc.descriptors import Descriptors, Method
+from egress.policy.match.grpc_calls import GrpcCalls
+from egress.policy.match.grpc_fields import GrpcFields
+from egress.policy.parse.toml_reader import PolicyError
+from egress.policy.rule import Rule
+from egress.policy.rules import RuleSet
+
+# Expressions that select a value by its location.
+_NAME: Final = r"[A-Za-z_][A-Za-z0-9_]*"
+_PATH: Final = re.compile(rf"{_NAME}(?:\[[0-9]*\])?(?:\.{_NAME}(?:\[[0-9]*\])?)*")
+_INDEX: Final = re.compile(r"\[[0-9]*\]")
+
+
+def with_descriptors(rules: RuleSet, descriptors: Descriptors | None) -> RuleSet:
+    """Return a policy that knows the types of gRPC messages.
+
+    @raise PolicyError: if a rule has a condition on fields that no message has, because a denial would never match.
+    """
+    for rule in rules.rules:
+        for condition in rule.conditions:
+            if isinstance(condition, GrpcFields):
+                _check(rule, condition, descriptors)
+    return attrs.evolve(rules, descriptors=descriptors)
+
+
+def _check(rule: Rule, condition: GrpcFields, descriptors: Descriptors | None) -> None:
+    if descriptors is None:
+        raise _error(rule, "needs the types of the messages; set --grpc-descriptors to a descriptor set of protoc")
+    methods = list(_methods(rule, descriptors))
+    if not methods:
+        raise _error(rule, "no method in --grpc-descriptors has this service and method")
+    if not rule.deny_semantics and all(method.client_streams for method in methods):
+        raise _error(rule, "the client of this method streams, so an allow rule never matches")
+    for expression, _ in condition.wanted:
+        path = _INDEX.sub("", expression.text).split(".") if _PATH.fullmatch(expression.text) else ()
+        if path and not any(method.has_field(path) for method in methods):
+            raise _error(rule, f"{expression.text!r}: no request message of these methods has this field")
+
+
+def _methods(rule: Rule, descriptors: Descriptors) -> Iterator[Method]:
+    calls = [condition for condition in rule.conditions if isinstance(condition, GrpcCalls)]
+    for method in descriptors.methods:
+        if all(condition.matches(method.service, method.name) for condition in calls):
+            yield method
+
+
+def _error(rule: Rule, text: str) -> PolicyError:
+    return PolicyError(f"{rule.where}: rule {rule.rule_id}: grpc 'fields': {text}")
