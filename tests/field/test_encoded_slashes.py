@@ -6,6 +6,8 @@ npm/npm#16380).  Filters that cannot read compressed content allow it (chaitin/S
 
 from __future__ import annotations
 
+import gzip
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.policy.learn.replay import Change, replay
@@ -72,12 +74,16 @@ class EncodedSlashTests(SynchronousTestCase):
         self.assertLessEqual(changes, {Change.SAME, Change.OTHER_RULE})
 
     def test_compressed_content(self) -> None:
-        headers = [("Content-Type", "application/json"), ("Content-Encoding", "gzip")]
-        asked = request("POST", "https://deploy.test/", headers=headers, body_withheld=True)
-        decision = parse(DEPLOY).decide(asked)
+        """Compressed content is decoded; an unknown coding is a reason to deny."""
+        policy = parse(DEPLOY)
+        kind = ("Content-Type", "application/json")
+        body = gzip.compress(b'{"environment": "production"}')
+        gzipped = [kind, ("Content-Encoding", "gzip")]
+        found = policy.decide(request("POST", "https://deploy.test/", headers=gzipped, body=body))
+        self.assertEqual((found.rule_id, found.reason), ("no-production", "production is deployed by hand"))
+        unknown = [kind, ("Content-Encoding", "compress")]
+        decision = policy.decide(request("POST", "https://deploy.test/", headers=unknown, body_withheld=True))
         self.assertEqual(decision.rule_id, "no-production")
-        self.assertEqual(
-            decision.reason,
-            "production is deployed by hand; its content is compressed or encoded (Content-Encoding), and servers may "
-            "interpret it in any way, so the rule no-production denies it",
-        )
+        reason = "production is deployed by hand; its Content-Encoding is not a list of up to 3 of the codings gzip, "
+        reason += "deflate, br and zstd (send it without Content-Encoding), so the rule no-production denies it"
+        self.assertEqual(decision.reason, reason)
