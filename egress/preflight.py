@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -21,6 +22,7 @@ from twisted.python.failure import Failure
 
 from egress.authz.chain import shadow_service
 from egress.authz.remote.client import remote_authorizer
+from egress.checks.contact import upstream_contact
 from egress.config.model import STDOUT, ConfigError, ProxyConfig
 from egress.inputs import ca_option
 from egress.model.authority import UpstreamProxy
@@ -119,7 +121,8 @@ def check_configuration(reactor: Any, config: ProxyConfig) -> Generator[Deferred
     findings += yield _webhooks(reactor, config, ReloadableTrust(resources.notify_trust))
     for upstream in dict.fromkeys((config.upstream_http, config.upstream_https)):
         if upstream is not None:
-            findings.append((yield _upstream(reactor, upstream)))
+            check = _chain if upstream.via is not None or upstream.is_socks else _upstream
+            findings.append((yield check(reactor, upstream)))
     return findings
 
 
@@ -270,3 +273,14 @@ def _upstream(reactor: Any, upstream: UpstreamProxy) -> Generator[Deferred[Any],
     connection.transport.abortConnection()
     elapsed = (reactor.seconds() - started) * 1000
     return Finding(Level.OK, "--upstream-proxy", f"{upstream} accepts connections ({elapsed:.0f} ms)")
+
+
+@inlineCallbacks
+def _chain(reactor: Any, upstream: UpstreamProxy) -> Generator[Deferred[Any], Any, Finding]:
+    """Check a chain of upstream proxies, or one that speaks SOCKS5: it must accept the credentials."""
+    started = reactor.seconds()
+    contact = yield Threads(reactor, "contacts", 1)(partial(upstream_contact, upstream, _SECONDS))
+    if contact.error is not None:
+        return Finding(Level.ERROR, "--upstream-proxy", f"{upstream} cannot be used: {contact.error}")
+    elapsed = (reactor.seconds() - started) * 1000
+    return Finding(Level.OK, "--upstream-proxy", f"{upstream} responds ({elapsed:.0f} ms)")

@@ -7,15 +7,17 @@ from datetime import datetime, timezone
 from typing import Any
 from unittest import mock
 
+import attrs
 from twisted.internet.error import ConnectionRefusedError as ConnectRefused
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress import preflight as module
+from egress.checks.contact import Contact
 from egress.config.model import ConfigError, ProxyConfig
 from egress.config.notify import NotifySettings
-from egress.model.authority import Authority, UpstreamProxy
+from egress.model.authority import Authority, UpstreamHop, UpstreamProxy
 from egress.model.webhook import WebhookTarget
 from egress.preflight import Finding, Level, check_configuration, exit_status
 from egress.store.interfaces import StoreError, StoreUnreachable
@@ -205,6 +207,18 @@ class CheckTests(SynchronousTestCase):
         last = self.successResultOf(checking)[-1]
         self.assertEqual(str(last), "ok       --upstream-proxy: http://192.0.2.7:3128 accepts connections (500 ms)")
         self.assertTrue(transport.disconnecting)
+
+    def test_chain_of_upstreams(self) -> None:
+        """A chain, and a proxy that speaks SOCKS5, must open a tunnel or accept the credentials."""
+        chain = attrs.evolve(UPSTREAM, via=UpstreamHop("http", Authority("192.0.2.8", 3128)))
+        for upstream in (chain, UpstreamProxy("socks5h", Authority("192.0.2.7", 1080))):
+            for error, level, text in (
+                (None, Level.OK, f"{upstream} responds (0 ms)"),
+                ("down", Level.ERROR, f"{upstream} cannot be used: down"),
+            ):
+                self.patch(module, "upstream_contact", lambda upstream, seconds, error=error: Contact(error=error))
+                last = self.successResultOf(self.check(upstream_https=upstream))[-1]
+                self.assertEqual((last.level, last.option, last.text), (level, "--upstream-proxy", text))
 
     def test_unreachable_upstream(self) -> None:
         for fail in (self.refuse, lambda: self.reactor.advance(3)):

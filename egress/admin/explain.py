@@ -364,7 +364,7 @@ class _Trace:
         upstream = route.upstream
         if upstream is not None:
             how = "in a tunnel" if route.connect else "without a tunnel"
-            self._step("way", _OK, f"through {upstream.scheme}://{upstream.authority}, {how}")
+            self._step("way", _OK, f"through {upstream}, {how}")
             return
         config = self._of.config
         why = None

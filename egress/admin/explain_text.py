@@ -25,7 +25,7 @@ def _class_of(guard: IAddressGuard, address: IPAddress, port: int) -> str:
 def of_route(route: Route) -> str:
     """Describe the resolved addresses of a route."""
     port, upstream = route.origin.authority.port, route.upstream
-    if upstream is not None:
+    if upstream is not None and upstream.resolves_names:
         return f"port {port} is permitted; {upstream.authority} resolves the name"
     many = len(route.addresses)
     return f"{many} addresses, all permitted" if many > 1 else "one address, permitted"

@@ -15,7 +15,10 @@ from urllib.parse import unquote, urlsplit
 import attrs
 from cryptography import x509
 
-from egress.model.authority import DEFAULT_PORTS, PROXY_HOST, UpstreamProxy
+from egress.http.connect_handshake import ConnectHandshake
+from egress.model.authority import DEFAULT_PORTS, PROXY_HOST, Authority, UpstreamProxy
+from egress.model.errors import EgressError
+from egress.socks.client_handshake import SocksHandshake
 
 _MAX_HEAD: Final = 64 * 1024
 _OWN: Final = "egressproxy;"
@@ -81,15 +84,58 @@ def _through_tunnel(stream: socket.socket, contact: Contact, authorization: byte
 
 
 def upstream_contact(upstream: UpstreamProxy, seconds: float) -> Contact:
-    """Request a tunnel to a host that does not exist: any response shows that the upstream proxy works."""
+    """Contact an upstream proxy, through the proxy before it in a chain.
+
+    It requests a tunnel to a host that does not exist: any response shows that the upstream proxy works. With SOCKS5,
+    it only authenticates.
+    """
     try:
-        host, port = upstream.authority.host, upstream.authority.port
-        with _connected(host, port, upstream.scheme == "https", seconds) as stream:
-            target = f"{PROXY_HOST}:443"
-            status, _, ahead = _exchange(stream, f"CONNECT {target}", target, upstream.authorization)
+        first, *others = upstream.hops
+        with _connected(first.authority.host, first.authority.port, first.scheme == "https", seconds) as stream:
+            hop, ends = first, stream
+            for following in others:
+                target = following.authority
+                _shake_hands(
+                    ends, SocksHandshake(hop, target) if hop.is_socks else ConnectHandshake(hop, target, _MAX_HEAD)
+                )
+                if following.scheme == "https":
+                    if hop.scheme == "https":
+                        # TLS inside TLS is not examined.
+                        return Contact(status=200)
+                    ends = unverified().wrap_socket(ends, server_hostname=following.authority.host)
+                hop = following
+            if hop.is_socks:
+                _shake_hands(ends, SocksHandshake(hop, Authority(PROXY_HOST, 443)), login_only=True)
+                return Contact()
+            nowhere = f"{PROXY_HOST}:443"
+            status, _, ahead = _exchange(ends, f"CONNECT {nowhere}", nowhere, hop.authorization)
         return Contact(status=status, ahead=ahead)
+    except EgressError as error:
+        return Contact(error=error.reason)
     except (OSError, ValueError) as error:
         return Contact(error=_words(error))
+
+
+def _shake_hands(
+    stream: socket.socket, handshake: ConnectHandshake | SocksHandshake, *, login_only: bool = False
+) -> None:
+    """Open a tunnel.
+
+    @param login_only: whether to stop once the upstream proxy has accepted the credentials.
+    @raise EgressError: if the upstream proxy refuses the tunnel.
+    """
+    stream.sendall(handshake.request())
+    while True:
+        data = stream.recv(4096)
+        if not data:
+            raise ValueError(f"{handshake.upstream.authority} closed the connection")
+        if handshake.receive(data) is not None:
+            return
+        if login_only and isinstance(handshake, SocksHandshake) and handshake.logged_in:
+            return
+        output = handshake.take_output()
+        if output:
+            stream.sendall(output)
 
 
 def server_contact(url: str, seconds: float) -> Contact:

@@ -101,7 +101,7 @@ def check_authorizer(
 @inlineCallbacks
 def check_dns(reactor: Any, config: ProxyConfig, in_thread: Offload) -> Generator[Deferred[Any], Any, Finding]:
     """Look up a name that cannot exist, as the proxy does."""
-    if config.upstream_https is not None and not config.dns_servers:
+    if config.upstream_https is not None and config.upstream_https.resolves_names and not config.dns_servers:
         return skipped("dns", "the upstream proxy resolves names")
     result: list[str] | str | None
     if config.dns_servers:

@@ -43,7 +43,7 @@ def without_client_proxies(
             return True
         return any(listener.listens_on(authority) for listener in listeners)
 
-    removed = [name for name, proxy in found.items() if is_own(proxy.authority)]
+    removed = [name for name, proxy in found.items() if any(is_own(hop.authority) for hop in proxy.hops)]
     return {name: value for name, value in environ.items() if name not in removed}, removed
 
 

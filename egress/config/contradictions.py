@@ -98,7 +98,8 @@ def _is_the_proxy(name: str) -> Callable[[Any], bool]:
 
     def is_the_proxy(config: Any) -> bool:
         upstream = getattr(config, name)
-        return upstream is not None and any(listener.listens_on(upstream.authority) for listener in config.listen)
+        hops = () if upstream is None else upstream.hops
+        return any(listener.listens_on(hop.authority) for listener in config.listen for hop in hops)
 
     return is_the_proxy
 

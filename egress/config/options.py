@@ -42,6 +42,7 @@ def _upgrade_protocol(text: str, place: values.ParseContext) -> str:
 _PROXY_VARIABLES = (
     Variable(name="HTTP_PROXY", fields=("upstream_http",), conventional=True),
     Variable(name="HTTPS_PROXY", fields=("upstream_https",), conventional=True),
+    Variable(name="ALL_PROXY", conventional=True),
 )
 
 OPTIONS: Final[tuple[Option, ...]] = (
@@ -177,9 +178,11 @@ OPTIONS: Final[tuple[Option, ...]] = (
         name="upstream-proxy",
         group="Destinations",
         metavar="URL",
-        help="The proxy through which allowed requests leave: http:// or https://, with percent-encoded credentials "
-        "if it requires them. The default port is 80 or 443. HTTP_PROXY applies only to http origins, HTTPS_PROXY to "
-        "https origins and tunnels.",
+        help="The proxy through which allowed requests leave: http://, https://, socks5h:// (it resolves the names of "
+        "origins) or socks5:// (it receives addresses), with percent-encoded credentials if it requires them. The "
+        "default port is 80, 443 or 1080. For a chain of two proxies, write 'URL via URL': the first is contacted "
+        "through the second. HTTP_PROXY applies only to http origins, HTTPS_PROXY to https origins and tunnels, "
+        "ALL_PROXY to both.",
         default="none",
         fields=("upstream_http", "upstream_https"),
         parse=values.upstream_proxy,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 
-from egress.model.authority import Authority, UpstreamProxy
+from egress.model.authority import Authority, UpstreamHop
 from egress.model.errors import UpstreamRefused, UpstreamUnreachable
 from egress.model.quote import quoted
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.[0-9] ([1-9][0-9]{2})(?: ([^\x00-\x08\x0a-\x1f\x7f]*))?")
 
 
-def refusal_by_upstream(upstream: UpstreamProxy, status: int, reason: bytes) -> UpstreamRefused:
+def refusal_by_upstream(upstream: UpstreamHop, status: int, reason: bytes) -> UpstreamRefused:
     """The error for a refusal by the upstream proxy, with its status code."""
     status_text = f"{status} {quoted(reason)}" if reason else str(status)
     hint = "; check the credentials in --upstream-proxy" if status == 407 else ""
@@ -24,10 +24,12 @@ class ConnectHandshake:
     """Opens a tunnel through an upstream proxy.
 
     Send L{request}, then pass the received data to L{receive} until it returns the bytes that follow the response.
+
+    @ivar upstream: the upstream proxy.
     """
 
-    def __init__(self, upstream: UpstreamProxy, authority: Authority, head_limit: int) -> None:
-        self._upstream = upstream
+    def __init__(self, upstream: UpstreamHop, authority: Authority, head_limit: int) -> None:
+        self.upstream = upstream
         self._authority = authority
         self._limit = head_limit
         self._buffer = b""
@@ -36,9 +38,13 @@ class ConnectHandshake:
         """The CONNECT request. It contains the upstream proxy's credentials and nothing of the client's request."""
         target = str(self._authority).encode("ascii")
         head = b"CONNECT %b HTTP/1.1\r\nHost: %b\r\n" % (target, target)
-        if self._upstream.authorization is not None:
-            head += b"Proxy-Authorization: %b\r\n" % self._upstream.authorization
+        if self.upstream.authorization is not None:
+            head += b"Proxy-Authorization: %b\r\n" % self.upstream.authorization
         return head + b"\r\n"
+
+    def take_output(self) -> bytes:
+        """The further messages to send: there are none."""
+        return b""
 
     def receive(self, data: bytes) -> bytes | None:
         """Process data from the upstream proxy.
@@ -67,10 +73,10 @@ class ConnectHandshake:
                 break
             self._buffer = rest
         if status >= 300:
-            raise refusal_by_upstream(self._upstream, status, match[2] or b"")
+            raise refusal_by_upstream(self.upstream, status, match[2] or b"")
         return rest
 
     def _not_http(self) -> UpstreamUnreachable:
         return UpstreamUnreachable(
-            f"the upstream proxy {self._upstream.authority} did not respond to the CONNECT with HTTP/1"
+            f"the upstream proxy {self.upstream.authority} did not respond to the CONNECT with HTTP/1"
         )

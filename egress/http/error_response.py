@@ -97,7 +97,7 @@ def proxy_status(error: EgressError, outcome: Outcome) -> bytes:
     if isinstance(error, ProxyAddressed):
         return b"egressproxy; details=%b" % _sf_string(error.reason)
     value = b"egressproxy; error=%b; details=%b" % (outcome.proxy_error.encode("ascii"), _sf_string(error.reason))
-    if isinstance(error, UpstreamRefused):
+    if isinstance(error, UpstreamRefused) and error.status is not None:
         value += b"; received-status=%d" % error.status
     return value
 

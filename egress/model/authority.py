@@ -6,7 +6,9 @@ stayed different, a request could be authorized under one name and sent to anoth
 
 from __future__ import annotations
 
+import binascii
 import re
+from base64 import b64decode
 from functools import lru_cache
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import Final
@@ -20,6 +22,9 @@ from egress.model.errors import InvalidTarget
 IPAddress = IPv4Address | IPv6Address
 
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+
+UPSTREAM_PORTS: Final = {**DEFAULT_PORTS, "socks5": 1080, "socks5h": 1080}
+"""The default port of an upstream proxy, by scheme."""
 
 PROXY_HOST: Final = "egressproxy.invalid"
 """The name to which the proxy itself responds. No host can have it (RFC 6761 section 6.4)."""
@@ -263,18 +268,20 @@ def _origin(scheme: str, authority: Authority) -> Origin:
 
 
 def _scheme(value: object) -> str:
-    if value not in ("http", "https"):
-        raise BadValue("must be http or https")
-    return str(value)
+    if not isinstance(value, str) or value not in UPSTREAM_PORTS:
+        raise BadValue("must be http, https, socks5 or socks5h")
+    return value
 
 
 @attrs.frozen(field_transformer=checked(scheme=_scheme))
-class UpstreamProxy:
-    """The organization's upstream proxy, through which requests are sent.
+class UpstreamHop:
+    """A proxy through which requests are sent.
 
-    @ivar scheme: the scheme for connections to the upstream proxy itself: C{"http"} or C{"https"}.
-    @ivar authority: the host and the port of the upstream proxy.
-    @ivar authorization: the value of C{Proxy-Authorization}, or C{None}.  Excluded from C{repr} because it is a secret.
+    @ivar scheme: its protocol: C{"http"}, C{"https"}, C{"socks5"} (the proxy resolves the names of origins), or
+        C{"socks5h"} (the upstream proxy resolves them).
+    @ivar authority: its host and port.
+    @ivar authorization: the value of C{Proxy-Authorization}, or C{None}; for SOCKS5, a C{Basic} value with the name and
+        the password.  Excluded from C{repr} because it is a secret.
     """
 
     scheme: str
@@ -282,12 +289,68 @@ class UpstreamProxy:
     authorization: bytes | None = attrs.field(default=None, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        """Reject credentials that would end the header field and inject another.
+        """Reject credentials that would end the header field and inject another, or that SOCKS5 cannot carry.
 
-        @raise ConfigError: if the credentials contain control characters.
+        @raise ConfigError: if the credentials cannot be used.
         """
-        if self.authorization is not None and not re.fullmatch(rb"[\t -~\x80-\xff]+", self.authorization):
+        if self.authorization is None:
+            return
+        if not re.fullmatch(rb"[\t -~\x80-\xff]+", self.authorization):
             raise ConfigError("authorization", "", "must be one line without control characters, as in b'Basic ...'")
+        if self.is_socks:
+            name, password = self.login or (b"", b"")
+            if not (0 < len(name) < 256 and len(password) < 256):
+                remedy = "SOCKS5 requires a name of 1 to 255 bytes, and a password of at most 255 bytes"
+                raise ConfigError("authorization", "", remedy)
+
+    @property
+    def is_socks(self) -> bool:
+        """Whether it speaks SOCKS5, so that each connection through it is a tunnel."""
+        return self.scheme.startswith("socks")
+
+    @property
+    def resolves_names(self) -> bool:
+        """Whether it receives the names of origins, and resolves them itself."""
+        return self.scheme != "socks5"
+
+    @property
+    def login(self) -> tuple[bytes, bytes] | None:
+        """The name and the password; C{None} if there are no C{Basic} credentials."""
+        scheme, _, text = (self.authorization or b"").partition(b" ")
+        try:
+            name, _, password = b64decode(text.strip(), validate=True).partition(b":")
+        except binascii.Error:
+            return None
+        return (name, password) if scheme.lower() == b"basic" else None
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.authority}"
+
+
+@attrs.frozen(field_transformer=checked())
+class UpstreamProxy(UpstreamHop):
+    """The organization's upstream proxy, through which requests are sent.
+
+    @ivar via: the proxy through which this one is contacted; C{None}: it is contacted directly.
+    """
+
+    via: UpstreamHop | None = None
+
+    def __attrs_post_init__(self) -> None:
+        """Reject credentials that cannot be used, and a chain that is too long or returns to a proxy.
+
+        @raise ConfigError: names the field.
+        """
+        super().__attrs_post_init__()
+        if isinstance(self.via, UpstreamProxy) and self.via.via is not None:
+            raise ConfigError("via", "", "a chain has at most two upstream proxies: remove one")
+        if self.via is not None and self.via.authority == self.authority:
+            raise ConfigError("via", "", "a chain must not contain the same upstream proxy twice: remove one")
+
+    @property
+    def hops(self) -> tuple[UpstreamHop, ...]:
+        """The proxies of the chain, in the order in which they are contacted."""
+        return (self,) if self.via is None else (self.via, self)
+
+    def __str__(self) -> str:
+        return UpstreamHop.__str__(self) if self.via is None else f"{UpstreamHop.__str__(self)} via {self.via}"

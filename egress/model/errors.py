@@ -265,12 +265,14 @@ class UpstreamTimeout(UpstreamError):
 class UpstreamRefused(UpstreamError):
     """The upstream proxy rejected the request.
 
-    @ivar status: the status code of its response.
+    @ivar status: the status code of its response; C{None} if it does not speak HTTP.
+    @ivar other_address: whether another address of the same host may work.
     """
 
-    def __init__(self, reason: str, status: int) -> None:
+    def __init__(self, reason: str, status: int | None = None, *, other_address: bool = False) -> None:
         super().__init__(reason)
         self.status = status
+        self.other_address = other_address
 
 
 class Overloaded(EgressError):

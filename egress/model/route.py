@@ -29,7 +29,7 @@ class Route:
 
     @ivar origin: the origin.
     @ivar addresses: the addresses to connect to, validated by the address guard, in order of preference.  Empty with an
-        upstream proxy: the operator chose it, and its name is resolved when the proxy connects.
+        upstream proxy that resolves names: the operator chose it, and its own name is resolved when the proxy connects.
     @ivar upstream: the upstream proxy, or C{None}.
     @ivar tls: whether the proxy establishes a TLS session with the origin.
     @ivar connect: whether the upstream proxy opens a tunnel; otherwise it receives requests in absolute-form.
@@ -45,7 +45,7 @@ class Route:
 
     @is_looked_up.default
     def _has_name(self) -> bool:
-        return self.upstream is None and self.origin.authority.ip is None
+        return (self.upstream is None or not self.upstream.resolves_names) and self.origin.authority.ip is None
 
     @property
     def absolute_form(self) -> bool:
@@ -54,8 +54,8 @@ class Route:
 
     @property
     def known_addresses(self) -> tuple[IPAddress, ...] | None:
-        """The known addresses of the origin; an upstream proxy resolves names itself."""
-        if self.upstream is None:
+        """The known addresses of the origin; C{None} if an upstream proxy resolves its name."""
+        if self.upstream is None or not self.upstream.resolves_names:
             return self.addresses
         literal = self.origin.authority.ip
         return None if literal is None else (literal,)
@@ -70,7 +70,7 @@ class Destination:
     """The destination of a request, for the audit log.
 
     @ivar address: the address of the connection, if it is an address of the origin.
-    @ivar upstream: host and port of the upstream proxy, which resolves the origin's name itself.
+    @ivar upstream: host and port of the upstream proxy, in a chain of the last one.
     """
 
     address: str | None = None

@@ -12,8 +12,16 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
-from egress.model.authority import DEFAULT_PORTS, Authority, Origin, UpstreamProxy, normalize_host, parse_ip
-from egress.model.converters import BadValue, network, several, string, text
+from egress.model.authority import (
+    UPSTREAM_PORTS,
+    Authority,
+    Origin,
+    UpstreamHop,
+    UpstreamProxy,
+    normalize_host,
+    parse_ip,
+)
+from egress.model.converters import BadValue, ConfigError, network, several, string, text
 from egress.model.dns_server import DnsServer, InvalidDnsServer
 from egress.model.errors import InvalidTarget
 from egress.model.no_proxy import Bypass, HostPattern
@@ -69,29 +77,45 @@ def authz_url(value: object) -> str:
 
 
 def upstream_proxy(value: object) -> UpstreamProxy:
-    """Accept an upstream proxy, or its URL with its credentials."""
+    """Accept an upstream proxy, or its URL with its credentials; or a chain, as in C{URL via URL}."""
     if isinstance(value, UpstreamProxy):
         return value
-    url = string(value)
+    # No URL contains white space.
+    url, *others = re.split(r"\s+via\s+", string(value), flags=re.IGNORECASE)
+    if len(others) > 1:
+        raise BadValue("a chain has at most two upstream proxies: write URL via URL")
+    try:
+        via = UpstreamHop(*_hop(others[0])) if others else None
+        return UpstreamProxy(*_hop(url), via)
+    except ConfigError as error:
+        raise BadValue(error.remedy) from error
+
+
+def _hop(url: str) -> tuple[str, Authority, bytes | None]:
+    """Parse the URL of a proxy: its scheme, its host and port, and its credentials."""
     # Environment variables often omit the scheme.
     scheme, _, rest = (url if "://" in url else f"http://{url}").partition("://")
     scheme = scheme.lower()
-    if scheme not in DEFAULT_PORTS:
+    if scheme not in UPSTREAM_PORTS:
         raise BadValue(
-            "write an http:// or https:// URL as in http://proxy.example:3128; other schemes are not supported"
+            "write an http://, https://, socks5:// or socks5h:// URL as in http://proxy.example:3128; other schemes "
+            "are not supported"
         )
+    if "://" in rest:
+        raise BadValue("for a chain of two upstream proxies, write URL via URL")
     userinfo, _, hostport = rest.rpartition("@")
     if re.search("[/?#]", userinfo):
         raise BadValue("percent-encode / ? and # in the credentials, as %2F %3F and %23")
     hostport = hostport.removesuffix("/")
     if re.search("[/?#]", hostport):
         raise BadValue("remove the text after the host and port")
-    return UpstreamProxy(scheme, _authority(hostport, scheme, "http://proxy.example:3128"), _basic(userinfo))
+    example = f"{scheme}://proxy.example:1080" if scheme.startswith("socks") else "http://proxy.example:3128"
+    return scheme, _authority(hostport, scheme, example), _basic(userinfo)
 
 
 def _authority(written: str, scheme: str, example: str) -> Authority:
     try:
-        return Authority.parse(written, DEFAULT_PORTS[scheme])
+        return Authority.parse(written, UPSTREAM_PORTS[scheme])
     except InvalidTarget as error:
         raise BadValue(f"write a host and an optional port, as in {example}: {error.reason}") from error
 

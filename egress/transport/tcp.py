@@ -29,7 +29,9 @@ def no_delay(transport: object) -> None:
 def describe_peer(route: Route, transport: object) -> Destination:
     """The destination of a connection, for records."""
     if route.upstream is not None:
-        return Destination(upstream=str(route.upstream.authority))
+        # Of several addresses, the upstream proxy reached one.
+        address = str(route.addresses[0]) if len(route.addresses) == 1 else None
+        return Destination(address, str(route.upstream.authority))
     peer = transport.getPeer()  # type: ignore[attr-defined]
     return Destination(peer.host) if isinstance(peer, (IPv4Address, IPv6Address)) else NO_HOP
 

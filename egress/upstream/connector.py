@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol as Structure
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -16,9 +17,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from egress.config.model import Limits
-from egress.http.connect_handshake import ConnectHandshake
 from egress.interfaces import IAddressGuard, IDialer
-from egress.model.authority import Authority, IPAddress, Origin, UpstreamProxy
+from egress.model.authority import Authority, IPAddress, Origin, UpstreamHop, UpstreamProxy
 from egress.model.errors import (
     AddressForbidden,
     EgressError,
@@ -27,7 +27,6 @@ from egress.model.errors import (
     OriginError,
     OriginUnreachable,
     PortForbidden,
-    ResolutionTimeout,
     UpstreamTimeout,
     UpstreamUnreachable,
 )
@@ -41,6 +40,7 @@ from egress.transport.tls import TlsFactory
 from egress.upstream.happy_eyeballs import connect_first
 from egress.upstream.lookups import ReactorLookups
 from egress.upstream.resolver import Resolver
+from egress.upstream.upstream_path import UpstreamPath, handshake_with
 from egress.upstream.upstream_tunnel import UpstreamTunnel
 
 NO_BYPASS = Bypass()
@@ -72,6 +72,7 @@ class _Dial:
         create_tls: CreateTls,
         turns: RoundRobin,
         phases: list[Mark] | None,
+        targets: tuple[Authority, ...],
     ) -> None:
         self._reactor = reactor
         self._phases = phases
@@ -83,6 +84,10 @@ class _Dial:
         self._connecting: Deferred[None] | None = None
         self._bottom: Protocol | None = None
         self._over = False
+        self._hops = () if route.upstream is None else route.upstream.hops
+        self._targets = targets
+        # The upstream proxy that is expected to respond next.
+        self._hop = self._hops[0] if self._hops else None
         self.done: Deferred[None] = Deferred(lambda _: self._drop())
         self._timer = reactor.callLater(limits.connect_timeout, self._expired)
 
@@ -108,31 +113,27 @@ class _Dial:
 
     def _layers(self) -> Protocol:
         route = self._route
-        upstream = route.upstream
         layer: Protocol = self._protocol
-        over_tls = False
         if route.tls:
             layer = self._with_tls(self._protocol, self._protocol, route.origin.authority, self._ready)
-            over_tls = True
-        if upstream is not None:
-            if route.connect:
-                handshake = ConnectHandshake(upstream, route.origin.authority, self._limits.head)
-                tunnel = UpstreamTunnel(handshake, layer, self._tunnel_open, self.fail)
-                if not over_tls:
-                    self._protocol.prepare(False, self._ready, self._lost)
-
-                def send_connect() -> None:
-                    self._begin(UPSTREAM_CONNECT)
-                    tunnel.send_connect()
-
-                layer = self._to_upstream(upstream, tunnel, send_connect)
-            else:
-                layer = self._to_upstream(upstream, self._protocol, self._ready)
-        elif not over_tls:
+        elif route.connect or route.upstream is None:
             self._protocol.prepare(False, self._ready, self._lost)
+        following: UpstreamHop | None = None
+        for hop, target in zip(reversed(self._hops), reversed(self._targets), strict=True):
+            if following is None and not route.connect:
+                layer = self._to_upstream(hop, self._protocol, self._ready)
+            else:
+                handshake = handshake_with(hop, target, self._limits.head)
+                tunnel = UpstreamTunnel(handshake, layer, partial(self._tunnel_open, following), self.fail)
+                layer = self._to_upstream(hop, tunnel, partial(self._send_connect, tunnel))
+            following = hop
         return layer
 
-    def _to_upstream(self, upstream: UpstreamProxy, inner: DialedProtocol, ready: Callable[[], None]) -> Protocol:
+    def _send_connect(self, tunnel: UpstreamTunnel) -> None:
+        self._begin(UPSTREAM_CONNECT)
+        tunnel.send_connect()
+
+    def _to_upstream(self, upstream: UpstreamHop, inner: DialedProtocol, ready: Callable[[], None]) -> Protocol:
         if upstream.scheme == "https":
             return self._with_tls(inner, inner, upstream.authority, ready, upstream=True)
         inner.prepare(False, ready, self._lost)
@@ -151,7 +152,8 @@ class _Dial:
         def lost(reason: Failure) -> None:
             error = creator.explain(reason)
             if upstream:
-                self.fail(UpstreamUnreachable(f"the TLS session with the upstream proxy failed: {error.reason}"))
+                text = f"the TLS session with the upstream proxy {authority} failed: {error.reason}"
+                self.fail(UpstreamUnreachable(text))
             else:
                 self.fail(error)
 
@@ -162,24 +164,27 @@ class _Dial:
 
     def _tcp_up(self, _: None) -> None:
         self._connecting = None
-        upstream = self._route.upstream
-        if upstream is not None and upstream.scheme == "https":
-            self._begin(UPSTREAM_TLS)
-        elif upstream is None and self._route.tls:
-            self._begin(TLS)
+        self._contacted(self._hop)
         if self._timer.active():
             self._timer.reset(self._limits.tls_timeout)
 
-    def _tunnel_open(self) -> None:
-        if self._route.tls:
+    def _tunnel_open(self, following: UpstreamHop | None) -> None:
+        self._hop = following or self._hop
+        self._contacted(following)
+
+    def _contacted(self, hop: UpstreamHop | None) -> None:
+        """Handle a connection to an upstream proxy, or to the origin, on which TLS may follow."""
+        if hop is None and self._route.tls:
             self._begin(TLS)
+        elif hop is not None and hop.scheme == "https":
+            self._begin(UPSTREAM_TLS)
 
     def _tcp_failed(self, failure: Failure) -> None:
         self._connecting = None
         if self._over:
             return
         error = failure.value
-        where = str(self._route.upstream or self._route.origin.authority)
+        where = str(self._hop or self._route.origin.authority)
         if isinstance(error, (ConnectTimeout, UserError)):
             self._timed_out(connecting=True)
         elif isinstance(error, ConnectRefused):
@@ -199,9 +204,8 @@ class _Dial:
         self._timed_out(connecting=self._connecting is not None)
 
     def _timed_out(self, *, connecting: bool) -> None:
-        upstream = self._route.upstream
-        if upstream is not None:
-            self.fail(UpstreamTimeout(f"the upstream proxy {upstream.authority} did not respond in time"))
+        if self._hop is not None:
+            self.fail(UpstreamTimeout(f"the upstream proxy {self._hop.authority} did not respond in time"))
         elif connecting:
             self.fail(OriginConnectTimeout(f"{self._route.origin.authority} did not accept a connection in time"))
         else:
@@ -278,6 +282,7 @@ class Dialer:
         self._upstream_https = upstream_https
         self._bypass = bypass
         self._resolver = resolver or Resolver(reactor, ReactorLookups(reactor), limits)
+        self._path = UpstreamPath(reactor, self._resolver, guard, limits)
 
     def upstream_for(self, origin: Origin, purpose: Purpose) -> UpstreamProxy | None:
         """Return the proxy through which an origin is reached, if any."""
@@ -294,18 +299,26 @@ class Dialer:
         if refusal is not None:
             raise PortForbidden(refusal)
         upstream, literal = self.upstream_for(origin, purpose), authority.ip
+        looks_up = literal is None and (upstream is None or not upstream.resolves_names)
         if literal is not None:
             refusal = self._guard.refusal(literal, authority.port)
-        elif upstream is not None or "." in authority.host or authority.host == "localhost":
+        elif not looks_up or "." in authority.host or authority.host == "localhost":
             # Only a lookup tells where a name without a dot points, such as C{metadata} in a container network.
             refusal = self._guard.name_refusal(authority)
         if refusal is not None:
             raise AddressForbidden(refusal)
+        if looks_up:
+            return None
+        return self._route(origin, purpose, upstream, () if literal is None else (literal,))
+
+    def _route(
+        self, origin: Origin, purpose: Purpose, upstream: UpstreamProxy | None, addresses: tuple[IPAddress, ...]
+    ) -> Route:
         tls = _with_tls(origin, purpose)
-        if upstream is not None:
-            connect = origin.scheme == "https" or purpose is not Purpose.REQUEST
-            return Route(origin, (), upstream, tls, connect)
-        return None if literal is None else Route(origin, (literal,), None, tls, False)
+        if upstream is None:
+            return Route(origin, addresses, None, tls, False)
+        connect = upstream.is_socks or origin.scheme == "https" or purpose is not Purpose.REQUEST
+        return Route(origin, () if upstream.resolves_names else addresses, upstream, tls, connect)
 
     def check(self, origin: Origin, purpose: Purpose, client: str = "") -> Deferred[Route]:
         """Find the route to an origin; see L{IDialer.check}."""
@@ -316,19 +329,19 @@ class Dialer:
         if route is not None:
             return succeed(route)
         looked_up = self._resolver.resolve(origin.authority, client)
-        return looked_up.addCallback(self._classify, origin, _with_tls(origin, purpose))
+        return looked_up.addCallback(self._classify, origin, purpose)
 
     def addresses(self, authority: Authority) -> Deferred[tuple[IPAddress, ...]]:
         """Resolve the addresses of an authority without classifying them; see L{Resolver.resolve}."""
         return self._resolver.resolve(authority)
 
-    def _classify(self, addresses: tuple[IPAddress, ...], origin: Origin, tls: bool) -> Route:
+    def _classify(self, addresses: tuple[IPAddress, ...], origin: Origin, purpose: Purpose) -> Route:
         for address in addresses:
             refusal = self._guard.refusal(address, origin.authority.port)
             if refusal is not None:
                 # If any address is refused, the whole name is refused: its owner could make the proxy pick it later.
                 raise AddressForbidden(f"{origin.authority.host} resolves to {address}: {refusal}")
-        return Route(origin, addresses, None, tls, False)
+        return self._route(origin, purpose, self.upstream_for(origin, purpose), addresses)
 
     def dial(self, route: Route, protocol: DialedProtocol, phases: list[Mark] | None = None) -> Deferred[None]:
         """Open a connection along a route; see L{IDialer.dial}."""
@@ -338,7 +351,13 @@ class Dialer:
             return dial.done
         return self._dial_upstream(route, protocol, route.upstream, phases)
 
-    def _new_dial(self, route: Route, protocol: DialedProtocol, phases: list[Mark] | None) -> _Dial:
+    def _new_dial(
+        self,
+        route: Route,
+        protocol: DialedProtocol,
+        phases: list[Mark] | None,
+        targets: tuple[Authority, ...] = (),
+    ) -> _Dial:
         return _Dial(
             self._reactor,
             route,
@@ -347,32 +366,17 @@ class Dialer:
             create_tls=self._create_tls,
             turns=self._turns,
             phases=phases,
+            targets=targets,
         )
 
     def _dial_upstream(
         self, route: Route, protocol: DialedProtocol, upstream: UpstreamProxy, phases: list[Mark] | None
     ) -> Deferred[None]:
-        def failed(failure: Failure) -> Failure:
-            error = failure.value
-            if isinstance(error, ResolutionTimeout):
-                raise UpstreamTimeout(f"the upstream proxy: {error.reason}")
-            if isinstance(error, EgressError):
-                raise UpstreamUnreachable(f"the upstream proxy: {error.reason}")
-            return failure
-
-        def resolved(addresses: tuple[IPAddress, ...]) -> Deferred[None]:
-            port = upstream.authority.port
-            if any(self._guard.is_the_proxy(address, port) for address in addresses):
-                # Each request would return to the proxy without end.
-                raise UpstreamUnreachable(
-                    f"the upstream proxy {upstream.authority} is this proxy itself: set another one, or none, with "
-                    "--upstream-proxy"
-                )
-            dial = self._new_dial(route, protocol, phases)
-            dial.start(addresses, port)
+        def attempt(addresses: tuple[IPAddress, ...], targets: tuple[Authority, ...]) -> Deferred[None]:
+            dial = self._new_dial(route, protocol, phases, targets)
+            dial.start(addresses, upstream.hops[0].authority.port)
             return dial.done
 
         if phases is not None:
             phases.append((DNS, self._reactor.seconds()))
-        looked_up = self._resolver.resolve(upstream.authority).addErrback(failed)
-        return looked_up.addCallback(resolved)
+        return self._path.dial(route, attempt)

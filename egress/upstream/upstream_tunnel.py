@@ -10,13 +10,14 @@ from twisted.python.failure import Failure
 
 from egress.http.connect_handshake import ConnectHandshake
 from egress.model.errors import EgressError, UpstreamUnreachable
+from egress.socks.client_handshake import SocksHandshake
 from egress.transport.dialed import DialedProtocol
 
 
 class UpstreamTunnel(DialedProtocol):
     """Requests a tunnel from the upstream proxy, then hands the connection to the inner protocol.
 
-    @param handshake: the CONNECT and its response.
+    @param handshake: the CONNECT and its response, of HTTP or of SOCKS5.
     @param inner: the protocol of the tunnel.
     @param opened: is called when the tunnel is open, before the inner protocol is connected.
     @param failed: is called with the error if there is no tunnel.
@@ -24,12 +25,12 @@ class UpstreamTunnel(DialedProtocol):
 
     def __init__(
         self,
-        handshake: ConnectHandshake,
+        handshake: ConnectHandshake | SocksHandshake,
         inner: IProtocol,
         opened: Callable[[], None],
         failed: Callable[[EgressError], None],
     ) -> None:
-        self._handshake: ConnectHandshake | None = handshake
+        self._handshake: ConnectHandshake | SocksHandshake | None = handshake
         self._inner = inner
         self._opened = opened
         self._failed = failed
@@ -44,11 +45,15 @@ class UpstreamTunnel(DialedProtocol):
         if self._handshake is None:
             self._inner.dataReceived(data)
             return
+        handshake = self._handshake
         try:
-            rest = self._handshake.receive(data)
+            rest = handshake.receive(data)
         except EgressError as error:
             self._failed(error)
             return
+        output = handshake.take_output()
+        if output:
+            self.transport.write(output)  # type: ignore[union-attr]
         if rest is not None:
             self._handshake = None
             self._opened()
@@ -62,6 +67,5 @@ class UpstreamTunnel(DialedProtocol):
         if self._handshake is None:
             self._inner.connectionLost(reason)
         else:
-            self._failed(
-                UpstreamUnreachable("the upstream proxy closed the connection before it responded to the CONNECT")
-            )
+            proxy = f"the upstream proxy {self._handshake.upstream.authority}"
+            self._failed(UpstreamUnreachable(f"{proxy} closed the connection before it responded to the CONNECT"))

@@ -42,6 +42,7 @@ class WordsTests(SynchronousTestCase):
             ((ONE,), None, "one address, permitted"),
             ((ONE, TWO), None, "2 addresses, all permitted"),
             ((), upstream, "port 8080 is permitted; proxy.test:3128 resolves the name"),
+            ((ONE,), UpstreamProxy("socks5", upstream.authority), "one address, permitted"),
         ):
             self.assertEqual(of_route(Route(ORIGIN, addresses, through, False, False)), expected)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+from base64 import b64encode
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 from typing import Any
@@ -13,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.checks import contact as module
 from egress.checks.contact import accepts, proxy_contact, server_contact, upstream_contact
-from egress.model.authority import Authority, UpstreamProxy
+from egress.model.authority import Authority, UpstreamHop, UpstreamProxy
 from tests.certificates import TestCA
 
 OWN = 'Proxy-Status: egressproxy; details="x"\r\n'
@@ -186,6 +187,45 @@ class ContactTests(SynchronousTestCase):
         self.assertEqual((self.connected, self.context.names), ([("up.test", 3129)], ["up.test"]))
         self.streams, self.connected = [OSError("down")], []
         self.assertEqual(upstream_contact(upstream, 5.0).error, "down")
+
+    def test_socks_upstream(self) -> None:
+        """It must accept the credentials; no connection is requested."""
+        upstream = UpstreamProxy("socks5h", Authority("up.test", 1080), b"Basic " + b64encode(b"ci:s3cret"))
+        greeting = b"\x05\x02\x00\x02"
+        login = greeting + b"\x01\x02ci\x06s3cret"
+        for pieces, error, sent in (
+            ([b"\x05", b"\x00"], None, greeting),
+            ([b"\x05\x02", b"\x01\x00"], None, login),
+            ([b"\x05\x02", b"\x01\x01"], "rejects the name or the password", login),
+            ([b"HTTP/1.1 400 x"], "did not respond with SOCKS5", greeting),
+            ([], "closed the connection", greeting),
+        ):
+            with self.subTest(pieces):
+                stream = Stream(*pieces)
+                self.streams, self.connected = [stream], []
+                found = upstream_contact(upstream, 5.0)
+                self.assertEqual((found.error is None, stream.sent, stream.closed), (error is None, sent, True))
+                self.assertIn(error or "", found.error or "")
+
+    def test_chain(self) -> None:
+        second = Authority("second.test", 3128)
+        established = b"HTTP/1.1 200 OK\r\n\r\n"
+        for scheme, first, pieces, expected, names in (
+            ("http", "http", [established, response(502)], (502, None), []),
+            ("https", "http", [established, response(502)], (502, None), ["second.test"]),
+            ("http", "socks5h", [b"\x05\x00", b"\x05\x00\x00\x01" + bytes(6), response(502)], (502, None), []),
+            ("socks5h", "https", [established, b"\x05\x00"], (None, None), ["up.test"]),
+            ("https", "https", [established], (200, None), ["up.test"]),
+        ):
+            with self.subTest(scheme, first=first):
+                self.streams, self.connected, self.context.names = [Stream(*pieces)], [], []
+                upstream = UpstreamProxy(scheme, second, None, UpstreamHop(first, Authority("up.test", 3129)))
+                found = upstream_contact(upstream, 5.0)
+                self.assertEqual((found.status, found.error), expected)
+                self.assertEqual((self.connected, self.context.names), ([("up.test", 3129)], names))
+        self.streams, self.connected = [Stream(response(403))], []
+        upstream = UpstreamProxy("http", second, None, UpstreamHop("http", Authority("up.test", 3129)))
+        self.assertIn("the upstream proxy up.test:3129 refused", upstream_contact(upstream, 5.0).error or "")
 
     def test_direct(self) -> None:
         """Any server can be reached, but not one that is the proxy: a gateway redirects the connection."""

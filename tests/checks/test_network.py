@@ -176,6 +176,8 @@ class DnsTests(SynchronousTestCase):
 
     def test_upstream_resolves(self) -> None:
         self.assertEqual(self.check(upstream_https=ONE, upstream_http=ONE).status, Status.SKIPPED)
+        socks = UpstreamProxy("socks5", ONE.authority)
+        self.assertNotEqual(self.check(upstream_https=socks, upstream_http=socks).status, Status.SKIPPED)
 
 
 class UpstreamTests(SynchronousTestCase):

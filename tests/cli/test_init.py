@@ -108,7 +108,7 @@ class OptionsTests(InitTestCase):
         for url, expected in (
             ("http://proxy.example.com:3128", True),
             ("http://name:password@proxy.example.com:3128", False),
-            ("socks5://proxy.example.com", False),
+            ("socks4://proxy.example.com", False),
             # The shell is behind a proxy with the default listener.
             ("http://127.0.0.1:8080", False),
         ):

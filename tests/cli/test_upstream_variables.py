@@ -24,17 +24,18 @@ class RemovedTests(SynchronousTestCase):
     def test_own_listener(self) -> None:
         self.assertEqual(self.removed(HTTP_PROXY=OWN, https_proxy="localhost:8080"), ["HTTP_PROXY", "https_proxy"])
         self.assertEqual(self.removed("tcp:9090", HTTP_PROXY=OWN, HTTPS_PROXY="127.0.0.1:9090"), ["HTTPS_PROXY"])
+        self.assertEqual(self.removed(ALL_PROXY="socks5h://a.test via socks5h://127.0.0.1:8080"), ["ALL_PROXY"])
 
     def test_marked(self) -> None:
         """The variables of C{egress env} and C{egress run} belong to a client, whatever the port of the proxy."""
         environ = client_variables("http://127.0.0.1:40001", None, {})
         _, removed = without_client_proxies({}, environ)
-        self.assertEqual(removed, ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"])
+        self.assertEqual(removed, ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"])
         # Something else was set later.
-        self.assertEqual(without_client_proxies({}, {**environ, "HTTPS_PROXY": CORPORATE})[1][2:], ["https_proxy"])
+        self.assertEqual(without_client_proxies({}, {**environ, "HTTPS_PROXY": CORPORATE})[1][2:3], ["https_proxy"])
 
     def test_others(self) -> None:
-        for environ in ({}, {"HTTPS_PROXY": CORPORATE}, {"HTTP_PROXY": ""}, {"HTTPS_PROXY": "socks5://127.0.0.1:8080"}):
+        for environ in ({}, {"HTTPS_PROXY": CORPORATE}, {"HTTP_PROXY": ""}, {"HTTPS_PROXY": "socks4://127.0.0.1:8080"}):
             self.assertEqual(self.removed(**environ), [])
         self.assertEqual(self.removed(HTTPS_PROXY=CORPORATE, **{CLIENT_PROXY: OWN}), [])
         # An option of the proxy itself is no variable of a client.

@@ -74,6 +74,7 @@ CASES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("approval_timeout", {"approval_timeout": 1}),
     ("approval_queue", {"approval_queue": 1}),
     ("upstream_http", {"upstream_http": UPSTREAM, "listen": ["tcp:3128"]}),
+    ("upstream_http", {"upstream_http": "socks5h://a.test via http://127.0.0.1:3128", "listen": ["tcp:3128"]}),
     ("upstream_https", {"upstream_https": UPSTREAM, "listen": ["unix:/run/a", "tcp:port=3128:interface=127.0.0.1"]}),
 )
 

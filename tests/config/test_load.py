@@ -261,7 +261,7 @@ class CommandLineTests(LoadTests):
                 {"dns-server": ["dns.example"]},
                 "--dns-server 'dns.example': write the address of a DNS server, as in 192.0.2.53",
             ),
-            ({"proxy": ["socks5://proxy.example"]}, "--proxy 'socks5://proxy.example': write an http://"),
+            ({"proxy": ["socks4://proxy.example"]}, "--proxy 'socks4://proxy.example': write an http://"),
         ):
             with self.subTest(arguments):
                 with self.assertRaises(ConfigError) as caught:
@@ -370,15 +370,25 @@ class EnvironmentTests(LoadTests):
         self.assertEqual((config.upstream_http, config.upstream_https), (None, OTHER))
 
     def test_own_variables_override_conventional_ones(self) -> None:
-        environ = {"EGRESS_UPSTREAM_PROXY": "http://proxy.example:3128", "https_proxy": "socks5://wrong.example"}
+        environ = {"EGRESS_UPSTREAM_PROXY": "http://proxy.example:3128", "https_proxy": "socks4://wrong.example"}
         config = self.load(environ=environ)
         self.assertEqual((config.upstream_http, config.upstream_https), (CORPORATE, CORPORATE))
 
+    def test_all_proxy(self) -> None:
+        """It applies to what has no variable of its own."""
+        environ = {"ALL_PROXY": "http://proxy.example:3128"}
+        config = self.load(environ=environ)
+        self.assertEqual((config.upstream_http, config.upstream_https), (CORPORATE, CORPORATE))
+        config = self.load(environ={**environ, "https_proxy": str(OTHER)})
+        self.assertEqual((config.upstream_http, config.upstream_https), (CORPORATE, OTHER))
+        config = self.load(environ={**environ, "all_proxy": str(OTHER)})
+        self.assertEqual((config.upstream_http, config.upstream_https), (OTHER, OTHER), "lower case takes precedence")
+
     def test_invalid_conventional_proxy(self) -> None:
         self.refuse(
-            "https_proxy 'socks5://REDACTED@proxy.example': write an http:// or https:// URL as in "
-            "http://proxy.example:3128; other schemes are not supported",
-            environ={"https_proxy": "socks5://alice:s3cret@proxy.example"},
+            "https_proxy 'socks4://REDACTED@proxy.example': write an http://, https://, socks5:// or socks5h:// URL "
+            "as in http://proxy.example:3128; other schemes are not supported",
+            environ={"https_proxy": "socks4://alice:s3cret@proxy.example"},
         )
 
     def test_conventional_bypass_needs_an_upstream_proxy(self) -> None:

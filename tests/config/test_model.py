@@ -182,7 +182,7 @@ class ConversionTests(SynchronousTestCase):
             ("policy", ""),
             ("policy", "a\0b"),
             ("limits", {"body": 1}),
-            ("upstream_http", "socks5://a.test"),
+            ("upstream_http", "ftp://a.test"),
         ):
             with self.subTest(name, value=value):
                 error = self.assertRaises(ConfigError, ProxyConfig, **{name: value})

@@ -9,6 +9,7 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
+from attrs import evolve
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -16,7 +17,7 @@ from egress.config import parsers as values
 from egress.config.listener import Listener, ListenerTls
 from egress.config.model import AuditFailure, AuthzApi, AuthzBody, Mode, OversizeBody
 from egress.config.parsers import BadValue, ParseContext
-from egress.model.authority import Authority, UpstreamProxy
+from egress.model.authority import Authority, UpstreamHop, UpstreamProxy
 from egress.model.recorded_headers import AuditHeaders
 from tests.files import make_directory
 
@@ -266,6 +267,7 @@ class UrlTests(ValueTests):
 
     def test_upstream_proxies(self) -> None:
         plain = UpstreamProxy("http", Authority("proxy.example", 3128))
+        first = UpstreamHop("socks5h", Authority("first.example", 1080))
         self.accept(
             values.upstream_proxy,
             {
@@ -275,6 +277,9 @@ class UrlTests(ValueTests):
                 "http://@proxy.example:3128": plain,
                 "http://proxy.example": UpstreamProxy("http", Authority("proxy.example", 80)),
                 "HTTPS://[2001:db8::1]": UpstreamProxy("https", Authority("2001:db8::1", 443)),
+                "socks5://proxy.example": UpstreamProxy("socks5", Authority("proxy.example", 1080)),
+                "SOCKS5H://proxy.example:9050": UpstreamProxy("socks5h", Authority("proxy.example", 9050)),
+                "http://proxy.example:3128  VIA socks5h://first.example": evolve(plain, via=first),
             },
         )
 
@@ -298,7 +303,7 @@ class UrlTests(ValueTests):
         self.refuse(
             values.upstream_proxy,
             {
-                "socks5://proxy.example:1080": "other schemes are not supported",
+                "socks4://proxy.example:1080": "other schemes are not supported",
                 "http://alice:s3/cret@proxy.example": "percent-encode",
                 "http://alice:s3#cret@proxy.example": "percent-encode",
                 "http://proxy.example/path": "after the host and port",
@@ -306,6 +311,14 @@ class UrlTests(ValueTests):
                 "http://al%3Aice:s3cret@proxy.example": "must not contain a colon",
                 "http://alice:s3%0Acret@proxy.example": "control characters",
                 "http://proxy example": "as in http://proxy.example:3128",
+                "socks5h://proxy example": "as in socks5h://proxy.example:1080",
+                f"socks5h://{'a' * 256}:b@proxy.example": "SOCKS5 requires a name of 1 to 255 bytes",
+                "socks5h://:s3cret@proxy.example": "SOCKS5 requires a name of 1 to 255 bytes",
+                "http://a.test via http://b.test via http://c.test": "at most two upstream proxies",
+                "http://a.test via http://a.test": "must not contain the same upstream proxy twice",
+                "http://a.test via ftp://b.test": "other schemes are not supported",
+                "http://a.test, http://b.test": "write URL via URL",
+                "http://a.test,http://b.test": "write URL via URL",
                 "http://alice:s3cret@proxy.example:0": "as in http://proxy.example:3128",
                 "http://": "as in http://proxy.example:3128",
             },
@@ -320,6 +333,8 @@ class UrlTests(ValueTests):
                 "http://alice:s3cret@proxy.example:x/y",
                 "ftp://alice:s3cret@proxy.example",
                 "alice:s3cret@proxy..example",
+                "http://alice:s3cret@proxy.example via http://alice:s3cret@proxy.example",
+                "socks5h://alice:s3cret@proxy.example via http://alice:s3/cret@proxy2.example",
             ):
                 with self.subTest(text):
                     with self.assertRaises(BadValue) as caught:

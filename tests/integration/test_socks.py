@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import socket
 import sys
+from urllib.parse import quote
 
-from tests.integration.base import Proxy
-from tests.integration.processes import free_port
+from tests.integration.base import Proxy, run_egress
+from tests.integration.processes import Process, free_port, program
 from tests.integration.raw_origin import RawOrigin, RawOriginTestCase, Wire
 from tests.integration.test_client_auth import PASSWORD, made
 
@@ -111,3 +112,63 @@ class SocksClientTests(RawOriginTestCase):
         wire.close()
         (record,) = self.records(proxy, 1)
         self.assertEqual((record["stage"], record["outcome"]), ("tunnel", "forwarded"))
+
+
+class SocksUpstreamTests(RawOriginTestCase):
+    """SOCKS servers as upstream proxies: microsocks, and this proxy."""
+
+    def start_microsocks(self) -> str:
+        """Start microsocks, which requires a name and a password.
+
+        @return: C{name:password@host:port}.
+        """
+        port = free_port()
+        arguments = [program("microsocks"), "-i", "127.0.0.1", "-p", str(port), "-u", "runner", "-P", PASSWORD]
+        server = Process(arguments, self.directory, "microsocks")
+        self.addCleanup(server.stop)
+        server.wait_for_port(port)
+        return f"runner:{quote(PASSWORD)}@127.0.0.1:{port}"
+
+    def start_through(self, upstream: str, *options: str) -> Proxy:
+        """Start a proxy with an upstream proxy."""
+        return self.start_proxy(*self.allow_all(), "--upstream-proxy", upstream, *options)
+
+    def test_microsocks(self) -> None:
+        server = self.start_microsocks()
+        urls = (self.origins.http_url("/files/hello.txt"), self.origins.https_url("/files/hello.txt"))
+        for scheme in ("socks5h", "socks5"):
+            proxy = self.start_through(f"{scheme}://{server}")
+            for url in urls:
+                with self.subTest(scheme, url=url):
+                    self.assertEqual(self.fetch(proxy, url), (200, "hello\n"))
+            records = self.records(proxy, 2)
+            self.assertEqual({record["upstream"] for record in records}, {server.rpartition("@")[2]})
+            with self.subTest("no such port"):
+                problem = self.assert_problem(proxy, f"http://127.0.0.1:{free_port()}/", 502, "upstream")
+                self.assertIn("SOCKS reply 5", problem["reason"])
+        with self.subTest("wrong password"):
+            proxy = self.start_through(f"socks5h://runner:wrong@{server.rpartition('@')[2]}")
+            problem = self.assert_problem(proxy, urls[0], 502, "upstream")
+            self.assertIn("check the credentials in --upstream-proxy", problem["reason"])
+
+    def test_chains(self) -> None:
+        """This proxy is the first or the second one; the origins' certificates are verified by the first one."""
+        server = self.start_microsocks()
+        port = free_port()
+        listen = f"tcp:{port}:interface=127.0.0.1:socks5=yes"
+        # It relays the tunnels, so that it needs no certificate.
+        relay = self.start_proxy(
+            *self.allow_all(), "--listen", listen, "--passthrough", "localhost", "--opaque-ports", "1-65535"
+        )
+        url = self.origins.https_url("/files/hello.txt")
+        for upstream in (
+            f"socks5h://{server} via socks5h://127.0.0.1:{port}",
+            f"socks5h://127.0.0.1:{port} via socks5://{server}",
+            f"{relay.url} via socks5h://{server}",
+        ):
+            with self.subTest(upstream):
+                proxy = self.start_through(upstream)
+                self.assertEqual(self.fetch(proxy, url), (200, "hello\n"))
+        checked = run_egress("check", "--upstream-proxy", upstream, *self.allow_all())
+        self.assertIn(f"via socks5h://{server.rpartition('@')[2]} responds", checked.stdout)
+        self.assertNotIn(quote(PASSWORD), checked.stdout + checked.stderr)

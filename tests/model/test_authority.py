@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from ipaddress import ip_address
 
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.model.authority import Authority, Origin, UpstreamProxy, normalize_host, parse_ip
+from egress.model.authority import Authority, Origin, UpstreamHop, UpstreamProxy, normalize_host, parse_ip
 from egress.model.converters import ConfigError
 from egress.model.errors import InvalidTarget
 
+OTHER, THIRD = Authority("other.test", 1080), Authority("third.test", 3128)
 LONGEST = f"{'a' * 63}.{'b' * 63}.{'c' * 63}.{'d' * 61}"
 
 NORMALIZED = {
@@ -268,11 +270,17 @@ class UpstreamProxyTests(SynchronousTestCase):
         """Invalid values are rejected; a line break in the credentials would inject a header field."""
         authority = Authority("proxy.test", 3128)
         for name, arguments in (
-            ("scheme", ("socks5", authority)),
+            ("scheme", ("socks4", authority)),
             ("authority", ("http", "proxy.test:3128")),
             ("authorization", ("http", authority, "Basic c2VjcmV0")),
             ("authorization", ("http", authority, b"Basic c2VjcmV0\r\nHost: a.test")),
             ("authorization", ("http", authority, b"")),
+            ("authorization", ("socks5", authority, b"Bearer c2VjcmV0")),
+            ("authorization", ("socks5h", authority, b"Basic !")),
+            ("authorization", ("socks5h", authority, b"Basic " + b64encode(b":x"))),
+            ("authorization", ("socks5h", authority, b"Basic " + b64encode(b"x:" + b"y" * 256))),
+            ("via", ("http", authority, None, UpstreamHop("socks5", authority))),
+            ("via", ("http", authority, None, UpstreamProxy("http", OTHER, None, UpstreamHop("http", THIRD)))),
         ):
             with self.subTest(arguments):
                 error = self.assertRaises(ConfigError, UpstreamProxy, *arguments)
@@ -283,3 +291,26 @@ class UpstreamProxyTests(SynchronousTestCase):
         upstream = UpstreamProxy("http", Authority("proxy.test", 3128), b"Basic c2VjcmV0")
         self.assertEqual(str(upstream), "http://proxy.test:3128")
         self.assertNotIn("c2VjcmV0", repr(upstream))
+        chain = UpstreamProxy("socks5h", OTHER, b"Basic " + b64encode(b"a:s3cret"), upstream)
+        self.assertEqual(str(chain), "socks5h://other.test:1080 via http://proxy.test:3128")
+        self.assertNotIn("c2VjcmV0", repr(chain) + str(chain))
+        self.assertNotIn(chain.authorization.decode() if chain.authorization else "", repr(chain))
+
+    def test_hops(self) -> None:
+        first = UpstreamHop("http", THIRD)
+        alone, chain = UpstreamProxy("https", OTHER), UpstreamProxy("socks5", OTHER, None, first)
+        self.assertEqual((alone.hops, chain.hops), ((alone,), (first, chain)))
+        self.assertEqual([each.is_socks for each in (alone, chain)], [False, True])
+        self.assertEqual(
+            [UpstreamHop(scheme, OTHER).resolves_names for scheme in ("http", "https", "socks5h", "socks5")],
+            [True, True, True, False],
+        )
+
+    def test_login(self) -> None:
+        for authorization, expected in (
+            (None, None),
+            (b"Bearer c2VjcmV0", None),
+            (b"Basic !", None),
+            (b"basic " + b64encode(b"a:b:c"), (b"a", b"b:c")),
+        ):
+            self.assertEqual(UpstreamHop("http", OTHER, authorization).login, expected)

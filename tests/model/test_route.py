@@ -11,6 +11,7 @@ from egress.model.route import Route
 
 ORIGIN = Origin("http", Authority("example.com", 80))
 UPSTREAM = UpstreamProxy("http", Authority("proxy.test", 3128))
+SOCKS = UpstreamProxy("socks5", Authority("proxy.test", 1080))
 
 
 class RouteTests(SynchronousTestCase):
@@ -28,6 +29,12 @@ class RouteTests(SynchronousTestCase):
         self.assertIsNone(Route(ORIGIN, (), UPSTREAM, False, False).known_addresses)
         literal = Origin("http", Authority("192.0.2.1", 80))
         self.assertEqual(Route(literal, (), UPSTREAM, False, False).known_addresses, addresses[:1])
+
+    def test_an_upstream_proxy_that_receives_addresses(self) -> None:
+        addresses = (ip_address("192.0.2.1"),)
+        for upstream, known, looked_up in ((SOCKS, addresses, True), (UPSTREAM, None, False)):
+            route = Route(ORIGIN, addresses if upstream is SOCKS else (), upstream, False, True)
+            self.assertEqual((route.known_addresses, route.is_looked_up), (known, looked_up))
 
     def test_is_subset_of(self) -> None:
         one, other = ip_address("192.0.2.1"), ip_address("192.0.2.2")

@@ -59,7 +59,7 @@ class TextTests(SynchronousTestCase):
             ),
             (
                 setting_text.upstream_proxy,
-                (*("", "socks5://a.test", "http://a?b@a.test", "http://a.test/x", "http://a%3ab:c@a.test"), 5, None),
+                (*("", "ftp://a.test", "http://a?b@a.test", "http://a.test/x", "http://a%3ab:c@a.test"), 5, None),
             ),
             (setting_text.dns_server, ("", "dns.test", 5, None)),
             (setting_text.upgrade_protocol, ("", "a b", "websocket", "h2c", 5, None)),

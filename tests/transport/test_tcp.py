@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from ipaddress import ip_address
 
 from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.internet.protocol import Protocol
@@ -76,6 +77,10 @@ class DescribePeerTests(SynchronousTestCase):
         upstream = UpstreamProxy("http", Authority("proxy.test", 3128), b"Basic c2VjcmV0")
         route = Route(Origin("http", Authority("origin.test", 80)), (), upstream, False, False)
         self.assertEqual(describe_peer(route, Wire(Clock())), Destination(upstream="proxy.test:3128"))
+        socks = UpstreamProxy("socks5", Authority("proxy.test", 1080))
+        for addresses, address in ((("192.0.2.1",), "192.0.2.1"), (("192.0.2.1", "192.0.2.2"), None)):
+            route = Route(route.origin, tuple(map(ip_address, addresses)), socks, tls=False, connect=True)
+            self.assertEqual(describe_peer(route, Wire(Clock())), Destination(address, "proxy.test:1080"))
 
 
 class AbortTests(SynchronousTestCase):

@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.config.model import Limits
 from egress.interfaces import IDialer
-from egress.model.authority import Authority, IPAddress, Origin, UpstreamProxy
+from egress.model.authority import Authority, IPAddress, Origin, UpstreamHop, UpstreamProxy
 from egress.model.errors import (
     AddressForbidden,
     EgressError,
@@ -535,7 +535,9 @@ class UpstreamTests(DialTestCase):
         except Exception as error:
             self.assertNotIsInstance(error, AssertionError)
         self.reactor.advance(0)
-        self.assertIn("the TLS session with the upstream proxy failed", self.failed(dialled, UpstreamUnreachable))
+        self.assertIn(
+            "the TLS session with the upstream proxy proxy.test:3129 failed", self.failed(dialled, UpstreamUnreachable)
+        )
         self.assertEqual(proxy.plain, b"", "no credentials went out")
 
     def test_refused(self) -> None:
@@ -604,3 +606,214 @@ class UpstreamTests(DialTestCase):
         self.accept()
         self.successResultOf(dialled)
         self.assertNotIn((str(IPv4Address("192.0.2.9")), 3128), self.guard.asked)
+
+
+SOCKS = UpstreamProxy("socks5h", Authority("proxy.test", 1080))
+SOCKS_BY_ADDRESS = UpstreamProxy("socks5", Authority("proxy.test", 1080))
+REPLY = b"\x05\x00\x00\x01\0\0\0\0\0\0"
+
+
+class SocksUpstreamTests(DialTestCase):
+    """Connections through an upstream proxy that speaks SOCKS5."""
+
+    def tunnel(self, origin: Origin = HTTPS, purpose: Purpose = Purpose.TUNNEL) -> tuple[Deferred[None], Wire]:
+        """Dial until the request is sent."""
+        dialled = self.dial(origin, purpose)
+        self.assertEqual(self.reactor.attempts[-1].port, 1080)
+        wire = self.accept()
+        self.assertEqual(wire.take(), b"\x05\x01\x00")
+        wire.feed(b"\x05\x00")
+        return dialled, wire
+
+    def test_names(self) -> None:
+        self.build(upstream_http=SOCKS, upstream_https=SOCKS)
+        for origin, purpose, port in (
+            (HTTPS, Purpose.TUNNEL, b"\x01\xbb"),
+            (HTTP, Purpose.REQUEST, b"\x00\x50"),
+            (HTTP, Purpose.UPGRADE, b"\x00\x50"),
+        ):
+            dialled, wire = self.tunnel(origin, purpose)
+            self.assertEqual(wire.take(), b"\x05\x01\x00\x03\x0borigin.test" + port)
+            self.assertNoResult(dialled)
+            wire.feed(REPLY + b"early")
+            self.successResultOf(dialled)
+            self.assertEqual(self.far.received, b"early")
+            self.far = Recorder()
+        self.assertEqual(set(self.reactor.looked_up), {"proxy.test"})
+
+    def test_absolute_form(self) -> None:
+        """An HTTP origin receives the requests itself."""
+        self.build(upstream_http=SOCKS, upstream_https=SOCKS)
+        route = self.check(HTTP)
+        self.assertEqual((route.absolute_form, route.connect, route.addresses), (False, True, ()))
+
+    def test_tls(self) -> None:
+        self.build(upstream_https=SOCKS)
+        dialled, wire = self.tunnel(purpose=Purpose.REQUEST)
+        wire.take()
+        wire.feed(REPLY)
+        server = TlsServer(wire, certificate("origin.test"))
+        server.shake()
+        self.successResultOf(dialled)
+
+    def test_addresses(self) -> None:
+        """The proxy resolves the name, checks each address, and sends one."""
+        self.build(upstream_http=SOCKS_BY_ADDRESS, upstream_https=SOCKS_BY_ADDRESS)
+        self.assertIsNone(self.dialer.judge(HTTPS, Purpose.REQUEST))
+        route = self.check(HTTPS)
+        self.assertEqual([str(address) for address in route.addresses], ["192.0.2.1", "192.0.2.2"])
+        self.assertTrue(route.is_looked_up)
+        dialled, wire = self.tunnel()
+        self.assertEqual(wire.take(), b"\x05\x01\x00\x01\xc0\x00\x02\x01\x01\xbb")
+        wire.feed(b"\x05\x05\x00")
+        self.assertTrue(wire.aborted)
+        self.assertNoResult(dialled)
+        wire = self.accept()
+        wire.feed(b"\x05\x00")
+        self.assertTrue(wire.take().endswith(b"\x01\xc0\x00\x02\x02\x01\xbb"), "the other address follows")
+        wire.feed(REPLY)
+        self.successResultOf(dialled)
+
+    def test_forbidden_address(self) -> None:
+        self.build(upstream_https=SOCKS_BY_ADDRESS)
+        self.guard.refused["192.0.2.2"] = "not this one"
+        self.failureResultOf(self.dialer.check(HTTPS, Purpose.REQUEST), AddressForbidden)
+        self.assertEqual(self.reactor.attempts, [])
+        literal = Origin("https", Authority("192.0.2.2", 443))
+        for upstream in (SOCKS, SOCKS_BY_ADDRESS):
+            self.build(upstream_https=upstream)
+            self.failureResultOf(self.dialer.check(literal, Purpose.REQUEST), AddressForbidden)
+
+    def test_errors(self) -> None:
+        self.build(upstream_https=SOCKS)
+        for data, kind, words in (
+            (b"\x05\x02", UpstreamRefused, "its rules do not allow the connection"),
+            (b"HTTP/1.1 400 x\r\n\r\n", UpstreamUnreachable, "did not respond with SOCKS5"),
+        ):
+            dialled, wire = self.tunnel()
+            wire.feed(data)
+            self.assertIn(words, self.failureResultOf(dialled, kind).value.reason)
+            self.assertTrue(wire.aborted)
+        dialled, wire = self.tunnel()
+        wire.lose()
+        text = "the upstream proxy proxy.test:1080 closed the connection before it responded to the CONNECT"
+        self.assertEqual(self.failureResultOf(dialled, UpstreamUnreachable).value.reason, text)
+        dialled, wire = self.tunnel()
+        self.reactor.advance(Limits().tls_timeout)
+        text = "the upstream proxy proxy.test:1080 did not respond in time"
+        self.assertEqual(self.failureResultOf(dialled, UpstreamTimeout).value.reason, text)
+
+
+class ChainTests(DialTestCase):
+    """Connections through two upstream proxies."""
+
+    CONNECT = b"CONNECT %b HTTP/1.1\r\nHost: %b\r\n\r\n"
+    ESTABLISHED = UpstreamTests.ESTABLISHED
+
+    def chain(self, second: str, first: str) -> UpstreamProxy:
+        """A chain of two proxies."""
+        return UpstreamProxy(
+            second, Authority("second.test", 3129), b"Basic c2VjcmV0", UpstreamHop(first, Authority("proxy.test", 3128))
+        )
+
+    def dial_through(self, second: str, first: str, origin: Origin = HTTPS) -> tuple[Deferred[None], Wire]:
+        """Dial, and connect to the first proxy."""
+        upstream = self.chain(second, first)
+        self.build(upstream_http=upstream, upstream_https=upstream)
+        self.marks: list[Mark] = []
+        dialled = self.dialer.dial(self.check(origin), self.far, self.marks)
+        attempt = self.reactor.attempts[-1]
+        self.assertEqual((attempt.host, attempt.port), ("192.0.2.9", 3128))
+        return dialled, self.accept()
+
+    def connect(self, end: Any, scheme: str, target: str) -> None:
+        """Respond to a request for a tunnel, as a proxy does."""
+        if scheme.startswith("socks"):
+            greeting = end.take()
+            self.assertEqual(greeting[0], 5)
+            end.feed(b"\x05\x00")
+            host, _, port = target.partition(":")
+            name = b"%c%b" % (len(host), host.encode())
+            self.assertEqual(end.take(), b"\x05\x01\x00\x03" + name + int(port).to_bytes(2, "big"))
+            end.feed(REPLY)
+        else:
+            self.assertTrue(end.take().startswith(b"CONNECT %b HTTP/1.1\r\n" % target.encode()))
+            end.feed(self.ESTABLISHED)
+
+    def test_each_combination(self) -> None:
+        for first in ("http", "socks5h"):
+            for second in ("http", "socks5h"):
+                with self.subTest(first, second=second):
+                    self.far = Recorder()
+                    dialled, wire = self.dial_through(second, first)
+                    self.connect(wire, first, "second.test:3129")
+                    self.connect(wire, second, "origin.test:443")
+                    server = TlsServer(wire, certificate("origin.test"))
+                    server.shake()
+                    self.successResultOf(dialled)
+                    self.far.transport.write(b"request")  # type: ignore[union-attr]
+                    self.assertEqual(server.take(), b"request")
+        names = [name for name, _ in self.marks]
+        self.assertEqual(names, ["dns", "connect", "upstream-connect", "upstream-connect", "tls"])
+
+    def test_tls_with_both(self) -> None:
+        dialled, wire = self.dial_through("https", "https")
+        first = TlsServer(wire, certificate("proxy.test"))
+        first.shake()
+        self.assertIn(b"CONNECT second.test:3129 HTTP/1.1\r\n", first.take())
+        first.send(self.ESTABLISHED)
+        second = TlsServer(first, certificate("second.test"))
+        second.shake()
+        request = second.take()
+        self.assertIn(b"CONNECT origin.test:443 HTTP/1.1\r\n", request)
+        self.assertIn(b"Proxy-Authorization: Basic c2VjcmV0\r\n", request, "only the second proxy receives them")
+        second.send(self.ESTABLISHED)
+        server = TlsServer(second, certificate("origin.test"))
+        server.shake()
+        self.successResultOf(dialled)
+        names = [name for name, _ in self.marks]
+        self.assertEqual(
+            names, ["dns", "connect", "upstream-tls", "upstream-connect", "upstream-tls", "upstream-connect", "tls"]
+        )
+
+    def test_absolute_form(self) -> None:
+        """The second proxy reads the requests for HTTP origins."""
+        dialled, wire = self.dial_through("http", "socks5h", HTTP)
+        self.connect(wire, "socks5h", "second.test:3129")
+        self.successResultOf(dialled)
+        self.far.transport.write(b"GET http://origin.test/ HTTP/1.1\r\n")  # type: ignore[union-attr]
+        self.assertEqual(wire.take(), b"GET http://origin.test/ HTTP/1.1\r\n")
+
+    def test_errors_name_the_proxy(self) -> None:
+        dialled, wire = self.dial_through("http", "http")
+        wire.feed(b"HTTP/1.1 403 Forbidden\r\n\r\n")
+        reason = self.failureResultOf(dialled, UpstreamRefused).value.reason
+        self.assertIn("the upstream proxy proxy.test:3128 refused the connection with 403", reason)
+        dialled, wire = self.dial_through("http", "http")
+        wire.feed(self.ESTABLISHED + b"HTTP/1.1 403 Forbidden\r\n\r\n")
+        reason = self.failureResultOf(dialled, UpstreamRefused).value.reason
+        self.assertIn("the upstream proxy second.test:3129 refused the connection with 403", reason)
+        for data, name in ((b"", "proxy.test:3128"), (self.ESTABLISHED, "second.test:3129")):
+            dialled, wire = self.dial_through("http", "http")
+            if data:
+                wire.feed(data)
+            self.reactor.advance(Limits().tls_timeout)
+            reason = self.failureResultOf(dialled, UpstreamTimeout).value.reason
+            self.assertEqual(reason, f"the upstream proxy {name} did not respond in time")
+            dialled, wire = self.dial_through("http", "http")
+            if data:
+                wire.feed(data)
+            wire.lose()
+            reason = self.failureResultOf(dialled, UpstreamUnreachable).value.reason
+            self.assertIn(f"the upstream proxy {name} closed the connection", reason)
+        dialled, wire = self.dial_through("https", "http")
+        self.connect(wire, "http", "second.test:3129")
+        server = TlsServer(wire, certificate("other.test"))
+        try:
+            server.shake()
+            server.read()
+        except Exception as error:
+            self.assertNotIsInstance(error, AssertionError)
+        self.reactor.advance(0)
+        reason = self.failureResultOf(dialled, UpstreamUnreachable).value.reason
+        self.assertIn("the TLS session with the upstream proxy second.test:3129 failed", reason)
