@@ -15,6 +15,7 @@ from twisted.logger import Logger
 
 from egress import parts
 from egress.admin.backend import LocalAdminBackend
+from egress.admin.changes import ChangeLog
 from egress.admin.explain import Explainer
 from egress.admin.policies import LocalPolicies
 from egress.authz.approvals import Approvals
@@ -172,7 +173,9 @@ class EgressProxyService(Service):
             approvals=self._approvals,
             ca_note=inputs.ca_note,
         ).explain
-        self.admin_backend = LocalAdminBackend(self._approvals, self.explain)
+        self.admin_backend = LocalAdminBackend(
+            self._approvals, self.explain, ChangeLog(AuditSinks(log, store), self._context.authz.new_id, time.time)
+        )
         self._console: AdminEndpointSite | None = None
         self._factories = listener_factories(inputs.listeners, self._context, names)
         lock = DeferredLock()

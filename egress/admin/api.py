@@ -21,8 +21,10 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from egress import __version__
+from egress.admin.changes import actor_of, answer_approval, revoke_grant, uncancelled
 from egress.admin.host_check import is_known_host
 from egress.model.approval import ApprovalAnswer, InvalidApprovalAnswer
+from egress.model.change import Change
 from egress.model.explanation import MAX_BODY, ExplainRequest, InvalidExplainRequest
 from egress.model.quote import quoted
 from egress.transport.bounded_http import BoundedChannel, BoundedSite, ChannelBounds
@@ -37,6 +39,8 @@ _APPROVALS: Final = b"/approvals"
 _EXPLAIN: Final = b"/explain"
 _SESSIONS: Final = b"/console-sessions"
 _CONSOLE: Final = b"/console"
+_ADMIN: Final = "admin"
+_PLACE: Final = "admin API"
 
 
 class Unanswered(Exception):
@@ -63,6 +67,9 @@ class AdminBackend(Protocol):
 
     def explain(self, question: ExplainRequest) -> Deferred[dict[str, Any]]:
         """Explain what the proxy would do with a request."""
+
+    def record(self, change: Change) -> None:
+        """Write the audit record of a change."""
 
 
 class Console(Protocol):
@@ -154,9 +161,9 @@ class AdminResource(Resource):
         if path.startswith(_APPROVALS + b"/"):
             name = path[len(_APPROVALS) + 1 :].decode("ascii", "replace")
             if method == b"DELETE":
-                return self._revoke(name)
+                return self._revoke(request, name)
             _expect(request, b"POST", b"DELETE")
-            return self._resolve(name, _parsed(request, ApprovalAnswer.parse))
+            return self._resolve(request, name, _parsed(request, ApprovalAnswer.parse))
         if path == _EXPLAIN:
             _expect(request, b"POST")
             explain_request = _parsed(request, ExplainRequest.parse)
@@ -166,7 +173,7 @@ class AdminResource(Resource):
             return succeed(self._console.make_link(_parsed(request, _role)))
         raise _ErrorResponse(HTTPStatus.NOT_FOUND, "use /approvals, /approvals/ID or /explain")
 
-    def _resolve(self, name: str, answer: ApprovalAnswer) -> Deferred[dict[str, Any]]:
+    def _resolve(self, request: Request, name: str, answer: ApprovalAnswer) -> Deferred[dict[str, Any]]:
         def answered(found: dict[str, Any]) -> dict[str, Any]:
             if found["resolved"] == 0:
                 raise _ErrorResponse(
@@ -180,16 +187,18 @@ class AdminResource(Resource):
             )
             return found
 
-        return maybeDeferred(self._backend.answer, name, answer).addCallback(answered)
+        actor = actor_of(request, _ADMIN, _PLACE)
+        return uncancelled(answer_approval(self._backend, name, answer, actor)).addCallback(answered)
 
-    def _revoke(self, name: str) -> Deferred[dict[str, Any]]:
+    def _revoke(self, request: Request, name: str) -> Deferred[dict[str, Any]]:
         def revoked(existed: bool) -> dict[str, Any]:
             if not existed:
                 raise _ErrorResponse(HTTPStatus.NOT_FOUND, "no grant with this id")
             _log.info("grant {name} is revoked", name=name)
             return {"revoked": name}
 
-        return maybeDeferred(self._backend.revoke, name).addCallback(revoked)
+        actor = actor_of(request, _ADMIN, _PLACE)
+        return uncancelled(revoke_grant(self._backend, name, actor)).addCallback(revoked)
 
     def _wait_for(self, request: Request, result: Deferred[dict[str, Any]]) -> None:
         disconnected = False

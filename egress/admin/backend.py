@@ -7,8 +7,10 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
 
+from egress.admin.changes import ChangeLog
 from egress.authz.approvals import Approvals
 from egress.model.approval import ApprovalAnswer, Grant
+from egress.model.change import Change
 from egress.model.explanation import ExplainRequest, Explanation
 from egress.model.redact import redact_url
 
@@ -17,11 +19,18 @@ class LocalAdminBackend:
     """The admin backend of a process that serves clients (L{egress.admin.api.AdminBackend}).
 
     @param explain: explains a request.
+    @param changes: receives the changes of administrators.
     """
 
-    def __init__(self, approvals: Approvals, explain: Callable[[ExplainRequest], Deferred[Explanation]]) -> None:
+    def __init__(
+        self,
+        approvals: Approvals,
+        explain: Callable[[ExplainRequest], Deferred[Explanation]],
+        changes: ChangeLog,
+    ) -> None:
         self._approvals = approvals
         self._explain = explain
+        self._changes = changes
 
     def listed(self) -> Deferred[dict[str, Any]]:
         """List the pending approvals and the grants."""
@@ -44,7 +53,16 @@ class LocalAdminBackend:
         """Explain what the proxy would do with a request."""
         return maybeDeferred(self._explain, request).addCallback(lambda explanation: explanation.to_json())
 
+    def record(self, change: Change) -> None:
+        """Record a change."""
+        self._changes.write(change)
+
     # -- requests of the supervisor
+
+    def record_for_parent(self, change: Mapping[str, Any]) -> bool:
+        """Record a change for the supervisor."""
+        self.record(Change.from_json(change))
+        return True
 
     def pending_approvals(self) -> list[Any]:
         """List the pending approvals; the supervisor knows the grants."""

@@ -10,6 +10,7 @@ import attrs
 
 from egress.console import formats
 from egress.console.paths import ROOT, request_path, with_query
+from egress.model.change import STAGE
 from egress.store.filter_language import Filter, FilterError, parse_filter
 
 ROWS: Final = 100
@@ -81,7 +82,8 @@ def row_of(record: Mapping[str, Any]) -> DecisionRow:
         fraction=point + fraction,
         client=record["identity"] or record["client"].rpartition(":")[0],
         method=record["method"],
-        url=record["url"],
+        # The record of a change has no URL.
+        url=record["reason"] if record["stage"] == STAGE else record["url"],
         verdict=verdict_text(record),
         kind=verdict_kind(record),
         rule=record["ruleId"] or record["decidedBy"],

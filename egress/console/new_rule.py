@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlencode
 
 import attrs
-from twisted.internet.defer import Deferred
-from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
+from egress.admin.changes import uncancelled
 from egress.admin.policy_file import NotSaved, save_policy, why_not_writable
 from egress.config.model import ConfigError
 from egress.console.new_rule_view import ACTIONS, Choices, Draft, note_of, obstacle, proposed, request_kind
 from egress.console.page import ROOT, Html, Redirect, Refused, Route, Visit
+from egress.console.policy_change import wait_until_loaded
 from egress.console.policy_reader import MAX_RECORDS, PolicyReader, PolicyState, line_of
 from egress.console.sources import ConsoleSources
+from egress.model.change import Change, ChangeKind, policy_change
 from egress.model.quote import quoted
 from egress.policy.learn.audit_reader import AuditLine
 from egress.policy.source_text import SourceText
@@ -27,8 +28,6 @@ from egress.store.interfaces import StoreError
 _log = Logger()
 
 _COMPARED_SECONDS: Final = 3600.0
-_RELOAD_SECONDS: Final = 5.0
-_POLL_SECONDS: Final = 0.1
 _MAX_NAME: Final = 100
 
 
@@ -116,7 +115,7 @@ class NewRulePage:
         if by:
             named = text.replace(self._note(visit), self._note(visit, by), 1)
             draft = await self._draft(request, named)
-        return await self._save(visit, request, draft, by)
+        return await uncancelled(self._save(visit, request, draft, by))
 
     # -- saving
 
@@ -166,20 +165,15 @@ class NewRulePage:
             request=quoted(visit.field("request")),
             digest=edited.rules.digest,
         )
-        await self._loaded(edited.rules.digest)
+        text = (
+            f"{by or 'an administrator'} added {', '.join(edited.names)} to {edited.where}, line {edited.line}, for "
+            f"request {visit.field('request')}{policy_change(request.state.loaded.digest, edited.rules.digest)}"
+        )
+        self._sources.backend.record(Change(ChangeKind.RULE_ADDED, text, visit.actor))
+        await wait_until_loaded(self._sources, edited.rules.digest)
         name = edited.names[0]
         query = urlencode({"done": "added", "rule": name, "request": visit.field("request")})
         return Redirect(f"{ROOT}/policy?{query}#rule-{name}")
-
-    async def _loaded(self, digest: str) -> None:
-        """Wait until each process uses a policy: workers load it after they were told to."""
-        clock: Any = self._sources.clock
-        for _ in range(round(_RELOAD_SECONDS / _POLL_SECONDS)):
-            in_use = await self._sources.policies.in_use()
-            if all(each.digest == digest for each in in_use):
-                return
-            waited: Deferred[None] = deferLater(clock, _POLL_SECONDS)
-            await waited
 
     def _page(self, visit: Visit, request: _Request, draft: Draft, error: str = "") -> Html:
         line = request.line

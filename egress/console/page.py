@@ -10,6 +10,7 @@ import attrs
 
 from egress.console.paths import ROOT as ROOT
 from egress.console.sessions import Session
+from egress.model.change import Actor
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
@@ -38,6 +39,7 @@ class Visit:
     @ivar query: the values of each parameter of the URL.
     @ivar form: the values of each field of the form.
     @ivar arguments: the parts of the path that the route names.
+    @ivar actor: who makes the changes of this visit.
     @ivar continues: returns whether the session continues, and uses it; for streams.
     """
 
@@ -46,6 +48,7 @@ class Visit:
     query: Mapping[str, Sequence[str]] = attrs.field(factory=dict)
     form: Mapping[str, Sequence[str]] = attrs.field(factory=dict)
     arguments: Mapping[str, str] = attrs.field(factory=dict)
+    actor: Actor = attrs.field(default=Actor(role="viewer", place="console"))
     continues: Callable[[], bool] = lambda: True
 
     @property

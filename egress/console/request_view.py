@@ -14,6 +14,7 @@ from egress.console.destinations_view import live_link
 from egress.console.live_view import verdict_kind, verdict_text
 from egress.console.paths import ROOT, with_query
 from egress.model import phases
+from egress.model.change import STAGE
 from egress.model.redact import REDACTED
 from egress.policy.rule import DEFAULT_RULE
 from egress.policy.rule_words import Clause, rules_in_words
@@ -97,6 +98,7 @@ class RequestView:
     @ivar can_be_tried: whether the policy can decide again.
     @ivar headers_text: the header fields of the request that contain no secret, one on each line.
     @ivar client: the name of the client; empty if it has none.
+    @ivar is_change: whether it is the record of a change by an administrator, and not of a request.
     """
 
     id: str
@@ -116,23 +118,26 @@ class RequestView:
     can_be_tried: bool
     headers_text: str
     client: str
+    is_change: bool
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> RequestView:
         """Make the view of a record of the audit store."""
         outcome = record["outcome"]
+        is_change = record["stage"] == STAGE
         request_headers = _headers(record.get("requestHeaders"))
         return cls(
             id=record["requestId"],
-            method=record["method"],
-            url=record["url"],
+            method="Change" if is_change else record["method"],
+            url=f"in the {record['decidedBy']}" if is_change else record["url"],
             verdict=verdict_text(record),
             kind=verdict_kind(record),
             reason=record["reason"],
-            outcome=_OUTCOMES.get(outcome, f"The exchange ended with the error {outcome}."),
+            outcome="" if is_change else _OUTCOMES.get(outcome, f"The exchange ended with the error {outcome}."),
             rule=record["ruleId"],
-            decision=tuple(_decision(record)),
-            exchange=tuple(_exchange(record)),
+            decision=tuple(_outcome(record) if is_change else _decision(record)),
+            exchange=tuple(_client(record) if is_change else _exchange(record)),
+            is_change=is_change,
             bars=_bars(record.get("phases") or (), record["durationMs"]),
             total=formats.milliseconds(record["durationMs"]),
             request_headers=request_headers,
@@ -200,13 +205,16 @@ def _decision(record: Mapping[str, Any]) -> list[Fact]:
     if record["observed"] is not None:
         facts.append(Fact("Observe mode", f"enforced, the verdict would be {record['observed']}"))
     facts.append(Fact("Decision time", formats.milliseconds(record["decisionMs"])))
-    facts.append(Fact("Outcome", record["outcome"], live_link(("outcome", record["outcome"]))))
-    return facts
+    return facts + _outcome(record)
 
 
-def _exchange(record: Mapping[str, Any]) -> list[Fact]:
-    host, _ = host_and_path(record["url"])
-    status, identity = record["status"], record["identity"]
+def _outcome(record: Mapping[str, Any]) -> list[Fact]:
+    return [Fact("Outcome", record["outcome"], live_link(("outcome", record["outcome"])))]
+
+
+def _client(record: Mapping[str, Any]) -> list[Fact]:
+    """Return the facts about the client and the time."""
+    identity = record["identity"]
     address = record["client"].rpartition(":")[0].strip("[]")
     facts = [
         Fact("Time", f"{formats.day(record['time'])} {formats.clock_time(record['time'])} UTC"),
@@ -214,6 +222,13 @@ def _exchange(record: Mapping[str, Any]) -> list[Fact]:
     ]
     if identity is not None:
         facts.append(Fact("Client name", identity, live_link(("client", identity))))
+    return facts
+
+
+def _exchange(record: Mapping[str, Any]) -> list[Fact]:
+    host, _ = host_and_path(record["url"])
+    status = record["status"]
+    facts = _client(record)
     if host:
         facts.append(Fact("Host", host, live_link(("host", host))))
     facts += [

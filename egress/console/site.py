@@ -15,6 +15,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from egress import __version__
+from egress.admin.changes import actor_of
 from egress.admin.host_check import is_known_host
 from egress.console import security
 from egress.console.events import EventResponse
@@ -171,6 +172,7 @@ class ConsoleResource(Resource):
             query=parse_query(request.uri),
             form=_changing_form(request, session) if request.method == b"POST" else {},
             arguments=arguments,
+            actor=actor_of(request, session.role.value, "console"),
             continues=partial(self._sessions.touch, session),
         )
         result = maybeDeferred(_awaited, route.respond, visit)

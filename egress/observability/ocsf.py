@@ -1,6 +1,7 @@
 """Audit records as events of the Open Cybersecurity Schema Framework (OCSF), for security information systems.
 
-An event is an HTTP Activity (class 4002) of OCSF 1.5.0, with the profiles C{security_control} and C{network_proxy}.
+An event is an HTTP Activity (class 4002) of OCSF 1.5.0, with the profiles C{security_control} and C{network_proxy}.  A
+change by an administrator is an API Activity (class 6003).
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from datetime import datetime
 from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import urlsplit
+
+from egress.model.change import STAGE, ChangeKind
 
 VERSION: Final = "1.5.0"
 
@@ -41,6 +44,18 @@ _INTERRUPTED: Final = (1, 27, 2)
 # A response of egressauthz, which decides and forwards nothing.
 _DECIDED: Final = (0, 17, 1)
 
+_API_CLASS: Final = 6003
+# The activity: create, update or delete.
+_CHANGES: Final = {
+    ChangeKind.POLICY_RELOADED: 3,
+    ChangeKind.RELOAD_FAILED: 3,
+    ChangeKind.RULE_ADDED: 1,
+    ChangeKind.APPROVAL_ALLOWED: 3,
+    ChangeKind.APPROVAL_DENIED: 3,
+    ChangeKind.GRANT_ADDED: 1,
+    ChangeKind.GRANT_REVOKED: 4,
+}
+
 # The keys of a record that have no attribute in this class.
 UNMAPPED: Final = ("stage", "verdict", "observed", "source", "decisionMs", "phases")
 
@@ -52,10 +67,11 @@ def ocsf_event(record: Mapping[str, Any], version: str) -> dict[str, Any]:
     @param version: the version of this program.
     @return: JSON.  Attributes without a value are left out.
     """
+    if record["stage"] == STAGE:
+        return _change_event(record, version)
     method, url = record["method"], record["url"]
     activity = _ACTIVITIES.get(method, _OTHER)
     action, disposition, severity = _effects_of(record)
-    time = round(datetime.fromisoformat(record["time"].replace("Z", "+00:00")).timestamp() * 1000)
     parts = _url_parts(url)
     request = {
         "uid": record["requestId"],
@@ -64,20 +80,13 @@ def ocsf_event(record: Mapping[str, Any], version: str) -> dict[str, Any]:
         "http_headers": _headers(record["requestHeaders"]),
     }
     event = {
-        "metadata": {
-            "version": VERSION,
-            "product": {"name": "egressproxy", "vendor_name": "egressproxy", "version": version},
-            "profiles": ["security_control", "network_proxy"],
-            "uid": record["requestId"],
-            "original_time": record["time"],
-            "log_name": "audit",
-        },
+        "metadata": {**_metadata(record, version), "profiles": ["security_control", "network_proxy"]},
         "category_uid": 4,
         "class_uid": _CLASS,
         "activity_id": activity,
         "type_uid": _CLASS * 100 + activity,
         "severity_id": severity,
-        "time": time,
+        "time": _milliseconds(record["time"]),
         "duration": int(record["durationMs"] + 0.5),
         "message": record["reason"],
         "status_id": 1 if record["outcome"] in ("forwarded", "decided") else 2,
@@ -108,6 +117,44 @@ def ocsf_event(record: Mapping[str, Any], version: str) -> dict[str, Any]:
         del event["http_response"]
     found: dict[str, Any] = _present(event)
     return found
+
+
+def _change_event(record: Mapping[str, Any], version: str) -> dict[str, Any]:
+    """Convert the record of a change by an administrator."""
+    kind = ChangeKind(record["outcome"])
+    activity = _CHANGES[kind]
+    found: dict[str, Any] = _present(
+        {
+            "metadata": _metadata(record, version),
+            "category_uid": 6,
+            "class_uid": _API_CLASS,
+            "activity_id": activity,
+            "type_uid": _API_CLASS * 100 + activity,
+            "severity_id": 1,
+            "time": _milliseconds(record["time"]),
+            "message": record["reason"],
+            "status_id": 2 if kind is ChangeKind.RELOAD_FAILED else 1,
+            "status_code": kind.value,
+            "actor": {"user": {"name": record["identity"]}},
+            "api": {"operation": kind.value, "service": {"name": f"egressproxy {record['decidedBy']}"}},
+            "src_endpoint": _endpoint(record["client"]),
+        }
+    )
+    return found
+
+
+def _metadata(record: Mapping[str, Any], version: str) -> dict[str, Any]:
+    return {
+        "version": VERSION,
+        "product": {"name": "egressproxy", "vendor_name": "egressproxy", "version": version},
+        "uid": record["requestId"],
+        "original_time": record["time"],
+        "log_name": "audit",
+    }
+
+
+def _milliseconds(time: str) -> int:
+    return round(datetime.fromisoformat(time.replace("Z", "+00:00")).timestamp() * 1000)
 
 
 def _effects_of(record: Mapping[str, Any]) -> tuple[int, int, int]:

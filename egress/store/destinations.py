@@ -9,7 +9,7 @@ import attrs
 
 from egress.store.filter_language import Filter
 from egress.store.filter_sql import SQLITE, Dialect, Query, Where, compile_conditions, compile_filter
-from egress.store.rollups import BOUNDS, COLUMNS, SOURCE, SUMMED, ranges_of
+from egress.store.rollups import BOUNDS, COLUMNS, EXCHANGES, SOURCE, SUMMED, ranges_of
 
 MAX_RECORDS: Final = 50_000
 """The maximum number of records that are read if a query cannot use rollups: the newest ones."""
@@ -231,6 +231,7 @@ def _rolled(given: Filter, now: float, dialect: Dialect) -> Where:
     # The limit prevents SQLite from using the index of a condition.
     parts.append(
         f"SELECT {SUMMED} FROM (SELECT {SOURCE} FROM exchanges WHERE exchanges.seq > (SELECT seq FROM rolled_up) "
+        f"AND {EXCHANGES} "
         f"ORDER BY exchanges.seq LIMIT {MAX_RECORDS}) AS exchanges "
         f"WHERE exchanges.time_ms >= ? AND exchanges.time_ms < ? AND {where.text} GROUP BY host, verdict"
     )
@@ -243,7 +244,8 @@ def _read(given: Filter, dialect: Dialect) -> Where:
     query = compile_filter(given, dialect)
     times = compile_filter(Filter(until=given.until), dialect)
     text = (
-        f"SELECT {SUMMED} FROM (SELECT {SOURCE} FROM {query.table} WHERE {query.where.text} AND {query.id} >= "
+        f"SELECT {SUMMED} FROM (SELECT {SOURCE} FROM {query.table} WHERE {query.where.text} AND {EXCHANGES} "
+        f"AND {query.id} >= "
         f"coalesce((SELECT exchanges.id FROM exchanges WHERE {times.where.text} ORDER BY exchanges.id DESC "
         f"LIMIT 1 OFFSET {MAX_RECORDS}), 0)) AS source GROUP BY host, verdict"
     )

@@ -15,6 +15,8 @@ from typing import Final, TypeVar
 
 import attrs
 
+from egress.model import change
+
 _T = TypeVar("_T")
 
 MAX_LENGTH: Final = 4096
@@ -22,8 +24,8 @@ MAX_LENGTH: Final = 4096
 
 _MAX_CONDITIONS: Final = 64
 _MAX_WILDCARDS: Final = 16
-_VERDICTS: Final = ("allow", "deny", "unavailable", "rejected", "failed")
-_STAGES: Final = ("request", "tunnel")
+_VERDICTS: Final = ("allow", "deny", "unavailable", "rejected", "failed", change.VERDICT)
+_STAGES: Final = ("request", "tunnel", change.STAGE)
 _FIELD: Final = re.compile(r"([A-Za-z_]+):")
 _BARE: Final = re.compile(r'[^\s,"]+')
 _WORD: Final = re.compile(r'[^\s"]+')

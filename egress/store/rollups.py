@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, Protocol
 
+from egress.model.change import STAGE
+
 HOUR: Final = 3600
 SHORT: Final = 300
 """The periods, in seconds."""
@@ -66,6 +68,9 @@ SOURCE: Final = (
 )
 """The columns of records that L{SUMMED} takes."""
 
+EXCHANGES: Final = f"exchanges.stage <> '{STAGE}'"
+"""The condition of records of exchanges: others are records of changes by administrators."""
+
 SUMMED: Final = ", ".join(
     (
         "host AS host, verdict AS verdict, count(*) AS records",
@@ -97,6 +102,7 @@ _START: Final = f"time_ms / {SHORT * 1000} * {SHORT}"
 # The sums of records, for each short period, host and verdict.
 _SUMS_STATEMENT: Final = (
     f"SELECT {_START}, {SUMMED} FROM (SELECT {SOURCE} FROM exchanges WHERE exchanges.seq > ? AND exchanges.seq <= ? "
+    f"AND {EXCHANGES} "
     f"ORDER BY exchanges.seq LIMIT {_ROLL_UP_ROWS}) AS source GROUP BY {_START}, host, verdict"
 )
 _ADD_SUMS: Final = (

@@ -11,8 +11,9 @@ from twisted.logger import Logger
 from egress.admin.api import Unanswered
 from egress.authz.approvals import MAX_GRANTS
 from egress.model.approval import ApprovalAnswer, Grant
+from egress.model.change import Change
 from egress.model.explanation import ExplainRequest
-from egress.workers.ipc import ADD_GRANT, EXPLAIN, PENDING_APPROVALS, RESOLVE_APPROVAL, REVOKE
+from egress.workers.ipc import ADD_GRANT, EXPLAIN, PENDING_APPROVALS, RECORD_CHANGE, RESOLVE_APPROVAL, REVOKE
 from egress.workers.supervisor import WorkerSlot
 
 _log = Logger()
@@ -109,6 +110,19 @@ class WorkerAdminBackend:
             return was or any(known for _, known in results)
 
         return self._request_all(REVOKE, grant_id).addCallback(told)
+
+    def record(self, change: Change) -> None:
+        """Let one of the workers write the record of a change; another one if it does not respond."""
+
+        async def write() -> None:
+            for slot in self._running():
+                # A worker that is about to end does not respond.
+                written = slot.request(RECORD_CHANGE, _WITHIN, change.to_json()).addErrback(lambda _: False)
+                if await written:
+                    return
+            _log.error("no worker recorded a change: {change}", change=change.text)
+
+        Deferred.fromCoroutine(write()).addErrback(lambda failure: _log.failure("a change was not recorded", failure))
 
     def explain(self, question: ExplainRequest) -> Deferred[dict[str, Any]]:
         """Have one of the workers explain a request: they are all alike."""

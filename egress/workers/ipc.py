@@ -51,6 +51,7 @@ RESOLVE_APPROVAL: Final = "resolve-approval"
 ADD_GRANT: Final = "add-grant"
 REVOKE: Final = "revoke"
 EXPLAIN: Final = "explain"
+RECORD_CHANGE: Final = "record-change"
 POLICIES: Final = "policies"
 POLICY_TEXTS: Final = "policy-texts"
 

@@ -47,6 +47,7 @@ from egress.workers.ipc import (
     POLICIES,
     POLICY_TEXTS,
     READY,
+    RECORD_CHANGE,
     RELOAD,
     RESOLVE_APPROVAL,
     REVOKE,
@@ -81,6 +82,7 @@ class Worker:
             ADD_GRANT: backend.add_grant_for_parent,
             REVOKE: backend.revoke,
             EXPLAIN: backend.explain_for_parent,
+            RECORD_CHANGE: backend.record_for_parent,
             POLICIES: proxy.policies.in_use_for_parent,
             POLICY_TEXTS: proxy.policies.texts_for_parent,
         }

@@ -13,11 +13,16 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.admin.api import MAX_CONNECTIONS, Unanswered, admin_site
 from egress.model.approval import ApprovalAnswer
+from egress.model.change import Change, ChangeKind
 from egress.model.explanation import MAX_BODY, ExplainRequest
 from tests.observability.browser import Browser
 
 JSON = "Content-Type: application/json\r\n"
 GET = b'{"method": "GET", "url": "http://a.test/"}'
+LISTING = {
+    "pending": [{"id": "abc", "method": "POST", "url": "http://a.test/", "client": "10.0.0.1", "identity": "ci"}],
+    "grants": [{"id": "abc", "method": "GET", "url": "http://b.test/", "client": "10.0.0.1", "identity": None}],
+}
 
 
 class FakeBackend:
@@ -26,10 +31,12 @@ class FakeBackend:
     def __init__(self) -> None:
         self.asked: list[Any] = []
         self.result: Any = succeed({})
+        self.changes: list[Change] = []
+        self.listing: Any = None
 
     def listed(self) -> Any:
         self.asked.append("listed")
-        return self.result
+        return self.listing or self.result
 
     def answer(self, held_id: str, answer: ApprovalAnswer) -> Any:
         self.asked.append((held_id, answer))
@@ -42,6 +49,9 @@ class FakeBackend:
     def explain(self, question: ExplainRequest) -> Any:
         self.asked.append(question)
         return self.result
+
+    def record(self, change: Change) -> None:
+        self.changes.append(change)
 
 
 class AdminTests(SynchronousTestCase):
@@ -76,19 +86,43 @@ class AdminTests(SynchronousTestCase):
 
     def test_answer(self) -> None:
         self.backend.result = succeed({"resolved": 2, "grant": None})
+        self.backend.listing = succeed(LISTING)
         found = self.ask("POST", "/approvals/abc", b'{"answer": "deny", "by": "ann"}')
         self.assertEqual(found, (200, {"resolved": 2, "grant": None}))
-        self.assertEqual(self.backend.asked, [("abc", ApprovalAnswer(False, by="ann"))])
+        self.assertEqual(self.backend.asked, ["listed", ("abc", ApprovalAnswer(False, by="ann"))])
+        (change,) = self.backend.changes
+        self.assertEqual(
+            (change.kind, change.actor.role, change.actor.place), (ChangeKind.APPROVAL_DENIED, "admin", "admin API")
+        )
+        self.assertEqual(change.text, "ann denies pending approval abc, 2 requests, POST http://a.test/ of ci")
+
+    def test_disconnected_approver(self) -> None:
+        """A change is recorded also if its client disconnects before it is made."""
+        self.backend.listing, waiting = succeed(LISTING), Deferred[Any]()
+        self.backend.result = waiting
+        browser = self.browse("POST", "/approvals/abc", b'{"answer": "allow", "for": 60, "reason": "ok"}')
+        browser.channel.connectionLost(Failure(ConnectionLost()))
+        waiting.callback({"resolved": 1, "grant": None})
+        (change,) = self.backend.changes
+        self.assertEqual(change.kind, ChangeKind.GRANT_ADDED)
+        self.assertIn("1 request, and for 60 seconds, POST http://a.test/ of ci: ok", change.text)
 
     def test_no_such_pending_approval(self) -> None:
         self.backend.result = succeed({"resolved": 0, "grant": None})
+        self.backend.listing = succeed({"pending": [], "grants": []})
         status, document = self.ask("POST", "/approvals/abc", b'{"answer": "allow"}')
-        self.assertEqual(status, 404)
+        self.assertEqual((status, self.backend.changes), (404, []))
         self.assertIn("no pending approval", document["error"])
 
     def test_revoke(self) -> None:
+        self.backend.listing = succeed(LISTING)
         self.backend.result = succeed(True)
         self.assertEqual(self.ask("DELETE", "/approvals/abc", extra=""), (200, {"revoked": "abc"}))
+        (change,) = self.backend.changes
+        self.assertEqual(
+            (change.kind, change.text),
+            (ChangeKind.GRANT_REVOKED, "grant abc is revoked, GET http://b.test/ of 10.0.0.1"),
+        )
         self.backend.result = succeed(False)
         self.assertEqual(self.ask("DELETE", "/approvals/abc")[0], 404)
         self.backend.result = fail(Unanswered("one did not hear of it"))

@@ -5,13 +5,32 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
+from zope.interface import implementer
 
 from egress.admin.backend import LocalAdminBackend
+from egress.admin.changes import ChangeLog
+from egress.interfaces import IAuditSink
 from egress.model.approval import ApprovalAnswer
+from egress.model.change import Actor, Change, ChangeKind
 from egress.model.explanation import ExplainRequest, Explanation
+from egress.model.record import ExchangeRecord
 from tests.authz.test_approvals import ApprovalsTestCase
 
 EXPLANATION = Explanation("GET", "x", (), "allow", "why", "me")
+
+
+@implementer(IAuditSink)
+class Written:
+    """A sink that appends to a list."""
+
+    def __init__(self, records: list[ExchangeRecord]) -> None:
+        self._records = records
+
+    def write(self, record: ExchangeRecord) -> None:
+        self._records.append(record)
+
+    def close(self) -> None:
+        pass
 
 
 class LocalAdminBackendTests(ApprovalsTestCase):
@@ -20,7 +39,9 @@ class LocalAdminBackendTests(ApprovalsTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.explained: list[ExplainRequest] = []
-        self.backend = LocalAdminBackend(self.approvals, self.explain)
+        self.written: list[ExchangeRecord] = []
+        changes = ChangeLog(Written(self.written), lambda: "id-1", lambda: 5.0)
+        self.backend = LocalAdminBackend(self.approvals, self.explain, changes)
 
     def explain(self, question: ExplainRequest) -> Deferred[Explanation]:
         self.explained.append(question)
@@ -57,6 +78,15 @@ class LocalAdminBackendTests(ApprovalsTestCase):
         held = self.hold()
         self.assertEqual(self.backend.add_grant_for_parent(found["grant"]), 1)
         self.assertTrue(self.successResultOf(held).allowed)
+
+    def test_changes(self) -> None:
+        """A change becomes a record, also that of the supervisor."""
+        change = Change(
+            ChangeKind.RULE_ADDED, "a rule", Actor(role="admin", address="10.0.0.1", port=7, place="console")
+        )
+        self.backend.record(change)
+        self.assertTrue(self.backend.record_for_parent(change.to_json()))
+        self.assertEqual(self.written, [change.record(5.0, "id-1")] * 2)
 
     def test_explain(self) -> None:
         question = ExplainRequest("GET", "x")

@@ -23,6 +23,7 @@ from egress.console.reads import StoreReads
 from egress.console.sessions import Sessions
 from egress.console.site import ConsoleResource
 from egress.console.sources import ConsoleSources
+from egress.model.change import Change
 
 HOST = "localhost:9099"
 COOKIE = "egress_session_9099"
@@ -90,6 +91,10 @@ class FakeBackend:
     def __init__(self) -> None:
         self.calls: list[Any] = []
         self.results: dict[str, Any] = {"listed": {"pending": [], "grants": []}}
+        self.changes: list[Change] = []
+
+    def record(self, change: Change) -> None:
+        self.changes.append(change)
 
     def __getattr__(self, name: str) -> Callable[..., Deferred[Any]]:
         def call(*arguments: Any) -> Deferred[Any]:

@@ -119,6 +119,8 @@ class SaveTests(NewRuleTestCase):
     """The change of the file."""
 
     def test_saved(self) -> None:
+        assert self.rules is not None
+        digest = self.rules.digest
         found = self.save(by="ann")
         self.assertEqual(found.status, 303, found.text)
         location = found.field("location") or ""
@@ -138,6 +140,10 @@ class SaveTests(NewRuleTestCase):
             (event["who"], event["rules"], event["file"], event["request"], event["digest"]),
             ("ann", "allow-shop.test-orders", str(self.path), "'r1'", self.rules.digest),
         )
+        (change,) = self.browser.backend.changes
+        self.assertEqual((change.kind.value, change.actor.role), ("rule-added", "admin"))
+        self.assertIn(f"ann added allow-shop.test-orders to {self.path}, line ", change.text)
+        self.assertIn(f", for request r1; the policy was {digest}, and is {self.rules.digest}", change.text)
         self.assertIn("allow-shop.test-orders is in use", self.browser.get(location.partition("#")[0]).text)
 
     def test_edited_text(self) -> None:
@@ -221,6 +227,7 @@ class SaveTests(NewRuleTestCase):
         page = self.save(browser)
         self.assertEqual(page.status, 409)
         self.assertIn("because the reload failed", page.text)
+        self.assertEqual(browser.backend.changes, [])
         self.assert_unchanged()
 
     def test_invalid_name(self) -> None:

@@ -35,6 +35,16 @@ class ViewTests(SynchronousTestCase):
         self.assertEqual((facts["Received"][0], facts["Decision time"][0]), ("120 B", "0.20 ms"))
         self.assertEqual(found.client, "ci")
 
+    def test_change(self) -> None:
+        """The record of a change has neither a decision nor an exchange."""
+        found = view(
+            stage="admin", method="", url="", verdict="change", outcome="rule-added", decidedBy="console", ruleId=None
+        )
+        self.assertEqual((found.method, found.url, found.outcome), ("Change", "in the console", ""))
+        self.assertFalse(found.can_be_tried)
+        self.assertTrue(found.is_change)
+        self.assertEqual(list(self.facts(found)), ["Outcome", "Time", "Client"])
+
     def test_missing_values(self) -> None:
         found = view(
             ruleId=None, decidedBy="proxy", decisionMs=None, status=None, method="", url="", outcome="bad-request"

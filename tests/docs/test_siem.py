@@ -10,6 +10,7 @@ import yaml
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress import __version__
+from egress.model.change import Actor, Change, ChangeKind
 from egress.model.grpc_result import GrpcResult
 from egress.observability.audit_log import audit_line
 from egress.observability.ocsf import ocsf_event
@@ -59,6 +60,14 @@ class CollectorTests(SynchronousTestCase):
         for kind in ("receivers", "processors", "exporters"):
             self.assertEqual(set(pipeline[kind]), set(self.config[kind]))
         self.assertEqual(self.config["service"]["extensions"], list(self.config["extensions"]))
+
+    def test_changes(self) -> None:
+        """The records of changes by administrators, which are no HTTP activity, are left out."""
+        (operator,) = [each for each in self.config["receivers"]["filelog"]["operators"] if each["type"] == "filter"]
+        (key, value) = re.findall(r'^attributes\.(\w+) == "(\w+)"$', operator["expr"])[0]
+        change = Change(ChangeKind.RULE_ADDED, "a rule", Actor(role="admin", place="console"))
+        self.assertEqual(fields_of(change.record(1.0, "a"))[key], value)
+        self.assertNotIn(value, {fields_of(record)[key] for record in records()})
 
     def test_every_key(self) -> None:
         used = set(re.findall(r'attributes\["(\w+)"\]', "\n".join(self.statements))) - {"ocsf"}

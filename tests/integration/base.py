@@ -177,7 +177,11 @@ class Proxy:
         return found
 
     def records(self) -> list[dict[str, Any]]:
-        """Return the records of the audit log."""
+        """Return the records of exchanges in the audit log."""
+        return [each for each in self.lines() if each["stage"] != "admin"]
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Return the lines of the audit log."""
         if not self.audit.exists():
             return []
         # While it is written, a part of the last line can be visible.

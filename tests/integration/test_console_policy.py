@@ -8,7 +8,7 @@ import subprocess
 from functools import cache
 from typing import Any, Final
 
-from tests.integration.base import IntegrationTestCase, Proxy
+from tests.integration.base import IntegrationTestCase, Proxy, run_egress
 from tests.integration.console_browser import PHONE, ConsoleChromium
 from tests.integration.processes import environment, free_port, node_module, program
 
@@ -172,6 +172,19 @@ class ConsolePolicyTests(IntegrationTestCase):
         browser.page("click", "button:has-text('Reload')")
         browser.wait_for("text=The reload failed")
         self.assertIn("rule uploads: 'action' must be", browser.text())
+
+        # Both changes are in the audit log and in the audit store.
+        def changes() -> list[str]:
+            return [each["outcome"] for each in proxy.lines() if each["stage"] == "admin"]
+
+        self.wait_until(lambda: changes() == ["rule-added", "policy-reload-failed"], "the records of the changes")
+        store = f"sqlite:{self.directory / 'audit.db'}"
+
+        def found() -> str:
+            return run_egress("logs", "search", "--audit-store", store, "stage:admin", "ann").stdout
+
+        self.wait_until(lambda: "ann added allow-localhost-closed-orders" in found(), "the change in the audit store")
+        self.assertRegex(found(), "the policy was [0-9a-f]{64}, and is [0-9a-f]{64}")
         self.assertEqual([each for each in self.problems() if "409" not in each], [])
 
     def test_newman_waits_for_an_approval(self) -> None:
@@ -206,6 +219,10 @@ class ConsolePolicyTests(IntegrationTestCase):
         browser.wait_for("text=1 request denied")
         out, _ = denied.communicate(timeout=30)
         self.assertEqual(denied.returncode, 1, out)
+        outcomes = ["grant-added", "grant-revoked", "approval-denied"]
+        self.wait_until(
+            lambda: [each["outcome"] for each in proxy.lines() if each["stage"] == "admin"] == outcomes, "the changes"
+        )
         # A record is written just after the response.
         reason = "denied by an approver: not today"
         self.wait_until(lambda: reason in [each["reason"] for each in proxy.records()], "the record")

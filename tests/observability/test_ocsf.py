@@ -11,6 +11,7 @@ import jsonschema
 from ocsf_json_schema import OcsfJsonSchemaEmbedded, get_ocsf_schema
 from twisted.trial.unittest import SynchronousTestCase
 
+from egress.model.change import Actor, Change, ChangeKind
 from egress.model.decision import ClientIdentity
 from egress.model.errors import OUTCOMES
 from egress.model.grpc_result import GrpcResult
@@ -118,6 +119,23 @@ class OcsfTests(SynchronousTestCase):
                 },
             },
         )
+
+    def test_change(self) -> None:
+        """A change by an administrator is an API Activity, which is valid by the schema of OCSF."""
+        schema = OcsfJsonSchemaEmbedded(get_ocsf_schema(VERSION)).get_class_schema("api_activity", [])
+        validator = jsonschema.Draft202012Validator(schema)
+        actor = Actor(role="admin", address="10.0.0.1", port=7, place="console")
+        for kind in ChangeKind:
+            change = Change(kind, "the policy was a, and is b", actor)
+            event = ocsf_event(json.loads(audit_line(change.record(1_700_000_000.0, "abc"))), "1.0")
+            self.assertEqual([error.message for error in validator.iter_errors(event)], [], event)
+            self.assertEqual((event["class_uid"], event["category_uid"]), (6003, 6))
+            self.assertEqual(event["type_uid"], 600300 + event["activity_id"])
+            self.assertEqual(event["actor"], {"user": {"name": "admin"}})
+            self.assertEqual(event["src_endpoint"], {"ip": "10.0.0.1", "port": 7})
+            self.assertEqual(event["api"]["operation"], kind.value)
+            self.assertEqual(event["status_id"], 2 if kind is ChangeKind.RELOAD_FAILED else 1)
+            self.assertEqual((event["message"], event["time"]), (change.text, 1_700_000_000_000))
 
     def test_effects(self) -> None:
         """The action, the disposition, the severity and the status of each verdict."""

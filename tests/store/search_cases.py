@@ -8,8 +8,10 @@ from typing import Any
 import attrs
 from zope.interface.verify import verifyObject
 
+from egress.model.change import Actor, Change, ChangeKind
 from egress.model.record import ExchangeRecord
 from egress.observability.audit_log import written_time
+from egress.store.destinations import Page
 from egress.store.filter_language import parse_filter
 from egress.store.interfaces import IAuditStore
 from tests.observability.records import ALLOWED, ALLOWED_FIELDS, REFUSED
@@ -165,6 +167,24 @@ class SearchCases:
         self.case.assertEqual([each["name"] for each in of_text["rules"]], ["No-Admin", "a:b*c", "items-write"])
         empty = self.store.statistics(parse_filter("id:none", 0), 1)
         self.case.assertEqual((empty["records"], empty["first"], empty["bytesSent"]), (0, None, 0))
+
+    def test_changes(self) -> None:
+        """Changes by administrators are found, and are neither requests nor destinations."""
+        before = self.store.statistics(parse_filter("", 0), 10)
+        actor = Actor(role="admin", address="10.0.0.9", port=7, place="console")
+        change = Change(ChangeKind.POLICY_RELOADED, "the policy was 0a1b, and is 2c3d", actor)
+        self.store.append([change.record(T0 + 9, "z")])
+        filters = "stage:admin", "verdict:change", "outcome:policy-reloaded", "client:10.0.0.9", "client:admin", "2c3d"
+        for text in filters:
+            self.case.assertEqual(self.ids(text), ["z"], text)
+        self.case.assertEqual(self.ids("-stage:admin"), list("fedcba"))
+        self.case.assertEqual(self.store.statistics(parse_filter("", 0), 10), before)
+        self.case.assertEqual(self.store.statistics(parse_filter("stage:admin", 0), 10)["records"], 1)
+        for _ in range(2):
+            for text in ("", "-client:10.1.1.1"):
+                listed = self.store.destinations(parse_filter(text, 0), Page(), T0 + 20)
+                self.case.assertEqual(listed.records, len(RECORDS), text)
+            self.store.roll_up(T0 + 20)
 
     def test_rules(self) -> None:
         """The records of each rule are counted, with the time of the newest one."""

@@ -112,7 +112,7 @@ class ErrorTests(SynchronousTestCase):
             ("path:a", 5, "'a': a path begins with /"),
             ("path:/" + "*/" * 17, 5, "write fewer than 16 wildcards"),
             ("status:50x", 7, "'50x': write a status, as in 404, 5xx or 400-499"),
-            ("verdict:no", 8, "'no': write allow, deny, unavailable, rejected or failed"),
+            ("verdict:no", 8, "'no': write allow, deny, unavailable, rejected, failed or change"),
             ("client:10.0.0.0/33", 7, "write a network as in 10.0.0.0/8, an address, or the name of a client"),
             ("client:a/b", 7, "write a network"),
             ("since:soon", 6, "'soon': write a time, as in 1h"),

@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.admin.api import Unanswered
 from egress.model.approval import ApprovalAnswer, Grant, GrantScope
+from egress.model.change import Actor, Change, ChangeKind
 from egress.model.explanation import ExplainRequest
 from egress.workers import admin_backend as module
 from egress.workers.admin_backend import WorkerAdminBackend
@@ -66,6 +67,20 @@ class WorkerAdminBackendTests(SynchronousTestCase):
     def permissions(self) -> list[str]:
         self.say("pending-approvals", [], [])
         return [one["id"] for one in self.successResultOf(self.backend.listed())["grants"]]
+
+    def test_changes(self) -> None:
+        """One worker records a change; the next one if it does not respond."""
+        self.say("record-change", ValueError(), True)
+        change = Change(ChangeKind.RULE_ADDED, "a rule", Actor(role="admin", place="console"))
+        self.backend.record(change)
+        self.assertEqual([slot.asked for slot in self.slots], [[("record-change", change.to_json())]] * 2)
+        self.say("record-change", True, True)
+        self.backend.record(change)
+        self.assertEqual([len(slot.asked) for slot in self.slots], [2, 1])
+        self.slots.clear()
+        with capturedLogs() as events:
+            self.backend.record(change)
+        self.assertEqual([event["change"] for event in events], ["a rule"])
 
     def test_equal_pending_approvals_are_merged(self) -> None:
         self.say(

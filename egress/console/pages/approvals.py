@@ -13,6 +13,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from egress.admin.api import Unanswered
+from egress.admin.changes import answer_approval, revoke_grant, uncancelled
 from egress.console.approvals_view import TIMES, ApprovalsView, answer_of, notice_of
 from egress.console.page import ROOT, EventSink, EventStream, Html, Page, Redirect, Refused, Route, Visit
 from egress.console.sources import ConsoleSources
@@ -62,7 +63,7 @@ class ApprovalsPage:
             answer = answer_of(*fields)
         except InvalidApprovalAnswer as error:
             raise Refused(HTTPStatus.BAD_REQUEST, f"{_sentence(str(error))}.") from error
-        found = await self._sources.backend.answer(name, answer)
+        found = await uncancelled(answer_approval(self._sources.backend, name, answer, visit.actor))
         number = found["resolved"]
         if number == 0:
             return _back("gone", name)
@@ -79,7 +80,7 @@ class ApprovalsPage:
     async def _revoke(self, visit: Visit) -> Redirect:
         name = visit.arguments["name"]
         try:
-            existed = await self._sources.backend.revoke(name)
+            existed = await uncancelled(revoke_grant(self._sources.backend, name, visit.actor))
         except Unanswered as error:
             raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, f"{_sentence(str(error))}.") from error
         if existed:

@@ -10,9 +10,11 @@ from typing import Any, Final
 from twisted.logger import Logger
 
 from egress.admin.api import Unanswered
+from egress.admin.changes import uncancelled
 from egress.config.model import ConfigError
 from egress.console.new_rule import NewRulePage
 from egress.console.page import ROOT, Download, Html, Page, Redirect, Refused, Route, Visit
+from egress.console.policy_change import reload_policy
 from egress.console.policy_reader import MAX_RECORDS, PolicyReader, PolicyState
 from egress.console.policy_view import TIMES, PolicyView, policy_view, time_of
 from egress.console.sources import ConsoleSources
@@ -90,7 +92,7 @@ class PolicyPage:
 
     async def _reload(self, visit: Visit) -> Html | Redirect:
         try:
-            await self._sources.reload()
+            await uncancelled(reload_policy(self._sources, self._reader, visit.actor))
         except ConfigError as error:
             _log.warn("a reload in the console failed: {error}", error=str(error))
             return await self._show(visit, str(error))

@@ -16,6 +16,7 @@ from urllib.parse import quote
 import attrs
 
 from egress.model.authority import DEFAULT_PORTS, Authority, Origin
+from egress.model.change import STAGE as ADMIN
 from egress.model.decision import NEEDS, Stage, Verdict
 from egress.model.errors import InvalidTarget
 from egress.model.quote import printable
@@ -184,6 +185,8 @@ def read_entry(entry: Mapping[str, Any]) -> AuditLine | None:
     @return: the record; C{None} if it has no decision.
     @raise LineFault: if a field is not valid.
     """
+    if entry.get("stage") == ADMIN:
+        return None
     verdict = _text(entry, "verdict")
     if verdict not in _VERDICTS:
         raise LineFault("unknown verdict")

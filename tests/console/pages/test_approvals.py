@@ -69,6 +69,10 @@ class ApprovalsTests(SynchronousTestCase):
             self.assertEqual((found.status, self.changes()[-1]), (303, ("answer", ID, answer)))
             self.assertEqual(found.field("location"), f"/console/approvals?done={done}&id={ID}&n=2")
             self.assertEqual([event["subject"] for event in events if "subject" in event], [ID])
+        kinds = [change.kind.value for change in self.browser.backend.changes]
+        self.assertEqual(kinds, ["approval-allowed", "grant-added", "approval-denied"])
+        self.assertIn("POST https://upload.test/legacy/ of ci: fine", self.browser.backend.changes[0].text)
+        self.assertEqual(self.browser.backend.changes[0].actor.address, "127.0.0.1")
         self.assertIn(f"{ID}: 2 requests denied.", self.browser.get(found.field("location") or "").text)
 
     def test_already_answered(self) -> None:
@@ -79,6 +83,7 @@ class ApprovalsTests(SynchronousTestCase):
             found = self.browser.post(PATH, {"answer": "once"})
         self.assertEqual(found.field("location"), f"/console/approvals?done=gone&id={ID}")
         self.assertEqual([event for event in events if "subject" in event], [])
+        self.assertEqual(self.browser.backend.changes, [])
         self.assertIn("it was already allowed or denied", self.browser.get(found.field("location") or "").text)
 
     def test_invalid_answer(self) -> None:
@@ -91,6 +96,9 @@ class ApprovalsTests(SynchronousTestCase):
         self.open(grants=(grant(),))
         found = self.browser.post("/console/approvals/grants/7b1c")
         self.assertEqual((found.status, self.changes()), (303, [("revoke", "7b1c")]))
+        (change,) = self.browser.backend.changes
+        self.assertEqual(change.kind.value, "grant-revoked")
+        self.assertEqual(change.text, "grant 7b1c is revoked, GET https://a.test/x of 192.0.2.15")
         self.assertIn("The grant 7b1c is revoked.", self.browser.get(found.field("location") or "").text)
         self.browser.backend.results["revoke"] = False
         found = self.browser.post("/console/approvals/grants/7b1c")

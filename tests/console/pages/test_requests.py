@@ -51,6 +51,14 @@ class RequestTests(SynchronousTestCase):
         for name, value in (("method", "GET"), ("client", "ci"), ("headers", "Accept: */*")):
             self.assertIn(f'name="{name}" value="{value}"', page.body)
 
+    def test_change(self) -> None:
+        """The page of a change has what changed, and no action."""
+        values = {"stage": "admin", "method": "", "url": "", "verdict": "change", "outcome": "rule-added"}
+        page = self.open(record(**values, reason="a rule was added", decidedBy="console", ruleId=None)).get(PATH)
+        self.assertIn("change Change in the console a rule was added", page.text)
+        for words in ("Create a rule", "What would the policy", "Timeline", "header fields"):
+            self.assertNotIn(words, page.text)
+
     def test_viewers(self) -> None:
         """They see the request, and no button that changes or tries anything."""
         page = self.open(record(), token=VIEWER).get(PATH)

@@ -122,6 +122,11 @@ class LineTests(SynchronousTestCase):
         )
         self.assertEqual((found.reason, found.rule_id, found.sent, found.client), ("a?[31m?b", None, 0, ""))
 
+    def test_changes(self) -> None:
+        """The record of a change by an administrator has no decision."""
+        line = audit_line("", "", stage="admin", verdict="change", outcome="policy-reloaded")
+        self.assertIsNone(read_line(line))
+
     def test_faults(self) -> None:
         for line, words in (
             (b"rubbish", "not JSON"),

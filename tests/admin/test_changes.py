@@ -1,0 +1,66 @@
+"""Tests for L{egress.admin.changes}; those of the API and of the console have further ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.defer import Deferred, succeed
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.admin.changes import actor_of, answer_approval, revoke_grant, uncancelled
+from egress.model.approval import ApprovalAnswer
+from egress.model.change import Actor, Change
+
+ACTOR = Actor(role="admin", place="console")
+
+
+class FakeRequest:
+    """A request of a client."""
+
+    def __init__(self, client: object) -> None:
+        self.client = client
+
+    def getClientAddress(self) -> object:
+        return self.client
+
+
+class FakeBackend:
+    """A backend with neither pending approvals nor grants in its list."""
+
+    def __init__(self) -> None:
+        self.changes: list[Change] = []
+
+    def listed(self) -> Deferred[Any]:
+        return succeed({"pending": [], "grants": []})
+
+    def answer(self, name: str, answer: ApprovalAnswer) -> Deferred[Any]:
+        return succeed({"resolved": 1, "grant": None})
+
+    def revoke(self, name: str) -> Deferred[bool]:
+        return succeed(True)
+
+    def record(self, change: Change) -> None:
+        self.changes.append(change)
+
+
+class ChangesTests(SynchronousTestCase):
+    """Who made a change, and what it was."""
+
+    def test_actors(self) -> None:
+        for client, expected in (
+            (IPv4Address("TCP", "10.0.0.1", 7), ("10.0.0.1", 7)),
+            (IPv6Address("TCP", "::1", 8), ("::1", 8)),
+            (UNIXAddress(b""), ("", 0)),
+        ):
+            request: Any = FakeRequest(client)
+            found = actor_of(request, "admin", "console")
+            self.assertEqual((found.role, found.place, (found.address, found.port)), ("admin", "console", expected))
+
+    def test_unlisted(self) -> None:
+        """A request that ended meanwhile is recorded without its description."""
+        backend = FakeBackend()
+        self.successResultOf(uncancelled(answer_approval(backend, "abc", ApprovalAnswer(True), ACTOR)))
+        self.successResultOf(uncancelled(revoke_grant(backend, "abc", ACTOR)))
+        texts = ["an approver allows pending approval abc, 1 request", "grant abc is revoked"]
+        self.assertEqual([change.text for change in backend.changes], texts)
