@@ -63,6 +63,11 @@ class FrameReader:
         """Whether all content so far was returned as whole frames."""
         return not self._buffer
 
+    @property
+    def buffered(self) -> int:
+        """The number of bytes that were not returned yet."""
+        return len(self._buffer)
+
     def feed(self, data: bytes) -> None:
         """Take a piece of content. Call L{next_frame} until it returns C{None} before the next piece."""
         self._buffer += data

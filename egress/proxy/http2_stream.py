@@ -148,12 +148,15 @@ class Http2Stream:
         """See L{IClientStream.send_end}."""
         reset = None if self._request_over else ErrorCodes.NO_ERROR
         fields = self._head
-        if fields is None or trailers or reset is not None:
+        if fields is None or trailers:
             self._begin()
             self._engine.send_end(self.stream_id, lower_case(trailers), reset=reset)
-        else:
-            self._head = None
-            self._engine.send_head(self.stream_id, fields, end=True)
+            return
+        # Clients of gRPC require that a response without content ends with its head.
+        self._head = None
+        self._engine.send_head(self.stream_id, fields, end=True)
+        if reset is not None:
+            self._engine.reset(self.stream_id, reset)
 
     def flush(self) -> None:
         """See L{IClientStream.flush}."""

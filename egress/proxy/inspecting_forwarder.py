@@ -58,7 +58,7 @@ class InspectingForwarder(Forwarder):
 
     def begin(self, head: ForwardedHead) -> None:
         """See L{Forwarder.begin}.  Collected content passes the gate, too."""
-        self._inspection = inspection = inspection_of_request(self._head, self._terms)
+        self._inspection = inspection = inspection_of_request(self._head, self._terms, self._inspector.request_id)
         if inspection is not None and self._head.framing.has_body:
             self._to_origin = self._gate(_ToOrigin(self), inspection.client, Direction.CLIENT)
         if self._to_origin is None:

@@ -46,6 +46,11 @@ class MessageInspector:
         self._request = attrs.evolve(request, body=None)
 
     @property
+    def request_id(self) -> str:
+        """The id of the exchange."""
+        return self._request.request_id
+
+    @property
     def timeout(self) -> float:
         """The timeout of one decision in seconds; the authorizer has a shorter one."""
         return self._context.renewal_timeout

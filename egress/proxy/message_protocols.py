@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from egress.grpc.call import kind_of_request
 from egress.http.events import RequestHead, ResponseHead
 from egress.http.upgrade import Upgrade
 from egress.http.websocket_extensions import negotiated
 from egress.messages.event_stream import EventStreamInspection, coding_of, is_event_stream
+from egress.messages.grpc import GrpcInspection
 from egress.messages.splitter import Inspection
 from egress.messages.websocket import WebSocketInspection
 from egress.model.errors import OriginProtocolError
 from egress.model.message import MessageObligation
 
 
-def inspection_of_request(head: RequestHead, terms: MessageObligation) -> Inspection | None:
-    """Return the protocol that the request determines, so that the messages in its content are authorized."""
-    return None
+def inspection_of_request(head: RequestHead, terms: MessageObligation, request_id: str) -> Inspection | None:
+    """Return the protocol that the request determines, so that the messages in its content are authorized.
+
+    @param head: the head of the request.
+    @param terms: the messages to authorize.
+    @param request_id: the id of the exchange.
+    """
+    kind = kind_of_request(head.method, head.headers)
+    return None if kind is None else GrpcInspection(head, kind, terms, request_id)
 
 
 def inspection_of_response(
@@ -27,6 +35,8 @@ def inspection_of_response(
     @param current: the protocol that the request determined.
     @raise OriginProtocolError: if its messages cannot be read.
     """
+    if isinstance(current, GrpcInspection):
+        current.begin_response(head)
     if current is not None:
         return current
     if not is_event_stream(head):

@@ -9,6 +9,7 @@ from typing import Final
 
 import attrs
 
+from egress.grpc.status import StatusCode
 from egress.model import phases
 from egress.model.record import ExchangeRecord
 from egress.model.redact import redact_url
@@ -210,6 +211,22 @@ def exchange_attributes(record: ExchangeRecord) -> dict[str, Value]:
             }
         )
         | decision_attributes(record)
+        | _call_attributes(record)
+    )
+
+
+def _call_attributes(record: ExchangeRecord) -> dict[str, Value]:
+    """Return the attributes of a gRPC call, by the semantic conventions of OpenTelemetry for RPC."""
+    call = record.grpc
+    if call is None:
+        return {}
+    return _present(
+        {
+            "rpc.system": "grpc",
+            "rpc.service": call.service,
+            "rpc.method": call.method,
+            "rpc.grpc.status_code": None if call.status is None else StatusCode[call.status].value,
+        }
     )
 
 

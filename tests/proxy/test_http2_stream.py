@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from h2.errors import ErrorCodes
+from h2.events import DataReceived
 
 from tests.proxy.fakes import allow, content_of, deny, response
 from tests.proxy.http2_client import Http2TestCase
@@ -59,6 +60,29 @@ class ExchangeTests(Http2TestCase):
         stream = self.http2.request(method="POST", end=False)
         self.assertEqual((self.http2.status(stream), self.http2.ended(stream)), (403, True))
         self.assertEqual(self.http2.reset(stream), ErrorCodes.NO_ERROR)
+
+    GRPC = (b"content-type", b"application/grpc")
+
+    def test_a_denial_of_a_grpc_stream(self) -> None:
+        """Clients of gRPC accept a response without content only if its head ends it."""
+        self.authorizer.answers = [deny()]
+        stream = self.http2.request("/a.B/C", self.GRPC, method="POST", end=False)
+        fields = self.http2.fields(stream)
+        self.assertEqual((self.http2.status(stream), fields[b"grpc-status"]), (200, b"7"))
+        self.assertEqual(fields[b"grpc-message"], b"not today")
+        self.assertFalse(any(isinstance(event, DataReceived) for event in self.http2.events))
+        self.assertEqual(self.http2.reset(stream), ErrorCodes.NO_ERROR)
+
+    def test_a_grpc_stream_that_ends_early(self) -> None:
+        """The status is in trailers, so the client cannot take the response for complete."""
+        stream = self.http2.request("/a.B/C", self.GRPC, method="POST", end=False)
+        self.origin_gets(b"POST /a.B/C ")
+        self.origin.feed(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n\0\r\n")
+        self.http2.read()
+        self.origin.lose()
+        self.http2.read()
+        self.assertEqual(self.http2.trailers(stream)[b"grpc-status"], b"14")
+        self.assertTrue(self.http2.ended(stream))
 
     def test_content_of_a_known_length(self) -> None:
         stream = self.http2.request("/up", (b"content-length", b"10"), method="POST", end=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from egress.grpc.framing import Frame
 from egress.model.decision import Stage
 from egress.model.errors import AuthorizerUnavailable
 from egress.model.message import Direction, MessageKind, MessageObligation
@@ -359,3 +360,86 @@ class EventStreamTests(ProxyTestCase):
         self.origin.feed(response(b"data: 1\n\n", EVENTS))
         self.assertIn(b"data: 1\n\n", self.client.take())
         self.assertEqual(self.authorizer.asked[-1].body, b"data: 1\n\n"[6:7])
+
+
+class GrpcTests(ProxyTestCase):
+    """Messages of a gRPC call."""
+
+    KIND = "Content-Type: application/grpc"
+    HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/grpc\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.allow_with(messages=MessageObligation())
+
+    def begin(self, kind: str = KIND) -> None:
+        """Begin a call whose messages are authorized."""
+        url = "http://origin.test/users.v1.Users/Chat"
+        self.client.feed(request("POST", url, kind, "Transfer-Encoding: chunked"))
+
+    @staticmethod
+    def chunk(*messages: bytes) -> bytes:
+        """Messages in one chunk."""
+        data = b"".join(Frame(message).encode() for message in messages)
+        return b"%x\r\n%b\r\n" % (len(data), data)
+
+    def test_each_message_is_authorized(self) -> None:
+        self.begin()
+        self.client.feed(self.chunk(b"one") + self.chunk(b"two") + b"0\r\n\r\n")
+        sent = content_of(self.origin.take())
+        self.assertIn(Frame(b"one").encode(), sent)
+        self.assertIn(Frame(b"two").encode(), sent)
+        self.assertTrue(sent.endswith(b"0\r\n\r\n"))
+        self.origin.feed(self.HEAD + self.chunk(b"three") + b"0\r\ngrpc-status: 0\r\n\r\n")
+        got = content_of(self.client.take())
+        self.assertEqual(got, self.chunk(b"three") + b"0\r\ngrpc-status: 0\r\n\r\n")
+        facts = []
+        for each in self.authorizer.asked[1:]:
+            assert each.message is not None
+            self.assertIs(each.message.kind, MessageKind.GRPC)
+            facts.append((each.message.direction.value, each.message.sequence, each.body))
+        self.assertEqual(facts, [("client", 1, b"one"), ("client", 2, b"two"), ("origin", 1, b"three")])
+        record = self.records[-1].grpc
+        assert record is not None
+        self.assertEqual(record.status, "OK")
+
+    def test_a_denial_within_a_stream_is_a_status(self) -> None:
+        self.begin()
+        self.client.feed(self.chunk(b"one"))
+        self.authorizer.answers += [allow(), deny("no more")]
+        self.origin.feed(self.HEAD + self.chunk(b"first", b"second"))
+        got = content_of(self.client.take())
+        self.assertTrue(got.startswith(self.chunk(b"first") + b"0\r\ngrpc-status: 7\r\ngrpc-message: no more\r\n"), got)
+        self.assertTrue(got.endswith(b"\r\n\r\n"))
+        self.assertTrue(self.origin.aborted)
+        message, exchange = self.records
+        self.assertEqual((message.request_id, message.outcome), ("id-1.origin.2", "message-denied"))
+        assert exchange.grpc is not None
+        self.assertEqual((exchange.outcome, exchange.grpc.status), ("message-denied", "PERMISSION_DENIED"))
+
+    def test_a_denial_before_the_response(self) -> None:
+        self.begin()
+        self.authorizer.answers += [deny("no")]
+        self.client.feed(self.chunk(b"one"))
+        self.assertNotIn(b"one", self.origin.take())
+        got = self.client.take()
+        self.assertEqual(status_of(got), 200)
+        self.assertIn(b"\r\ngrpc-status: 7\r\n", got)
+
+    def test_a_denial_of_web(self) -> None:
+        """The trailers are in the content."""
+        self.begin("Content-Type: application/grpc-web")
+        self.client.feed(self.chunk(b"one") + b"0\r\n\r\n")
+        self.authorizer.answers += [deny("no")]
+        self.origin.feed(self.HEAD + self.chunk(b"first"))
+        got = content_of(self.client.take())
+        self.assertIn(b"\x80\0\0", got)
+        self.assertIn(b"grpc-status: 7\r\n", got)
+        self.assertTrue(got.endswith(b"0\r\n\r\n"))
+
+    def test_content_that_is_not_messages(self) -> None:
+        self.begin()
+        self.client.feed(b"6\r\n<html>\r\n")
+        self.assertNotIn(b"<html>", self.origin.take())
+        self.assertIn(b"\r\ngrpc-status: 13\r\n", self.client.take())
+        self.assertEqual(self.outcomes(), ["message-invalid"])

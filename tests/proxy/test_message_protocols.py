@@ -7,6 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from egress.http.heads import HeadLimits, parse_request_head, parse_response_head
 from egress.http.upgrade import Upgrade
 from egress.messages.event_stream import EventStreamInspection
+from egress.messages.grpc import GrpcInspection
 from egress.messages.websocket import WebSocketInspection
 from egress.model.errors import OriginProtocolError
 from egress.model.message import MessageObligation
@@ -21,7 +22,19 @@ class SelectionTests(SynchronousTestCase):
 
     def test_request(self) -> None:
         head = parse_request_head(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n", LIMITS)
-        self.assertIsNone(inspection_of_request(head, REQUIRED))
+        self.assertIsNone(inspection_of_request(head, REQUIRED, "id-1"))
+
+    def test_grpc(self) -> None:
+        """The request determines the protocol, and the head of the response the compression of its messages."""
+        head = parse_request_head(
+            b"POST /a.B/C HTTP/1.1\r\nHost: a\r\nContent-Type: application/grpc\r\nContent-Length: 1\r\n\r\n", LIMITS
+        )
+        found = inspection_of_request(head, REQUIRED, "id-1")
+        assert isinstance(found, GrpcInspection)
+        self.assertIsNone(found.origin)
+        response = parse_response_head(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n", LIMITS, "POST")
+        self.assertIs(inspection_of_response(response, REQUIRED, found), found)
+        self.assertIsNotNone(found.origin)
 
     def test_response(self) -> None:
         head = parse_response_head(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n", LIMITS, "GET")

@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
+from egress.model.grpc_result import GrpcResult
 from egress.model.record import ExchangeRecord
 from egress.model.trace import ExchangeTrace, TraceContext
 from egress.tracing.spans import Span, SpanKind, spans_of
@@ -142,6 +143,12 @@ class AttributeTests(SynchronousTestCase):
         origin = spans(ALLOWED)[-1]
         for name, value in (("network.peer.address", "192.0.2.9"), ("http.response.status_code", 201)):
             self.assertEqual(origin.attributes[name], value)
+
+    def test_grpc(self) -> None:
+        for status, code in (("OK", 0), ("NOT_FOUND", 5), (None, None)):
+            attributes = spans(changed(grpc=GrpcResult("a.B", "C", status)))[0].attributes
+            found = [attributes.get(f"rpc.{name}") for name in ("system", "service", "method", "grpc.status_code")]
+            self.assertEqual(found, ["grpc", "a.B", "C", code])
 
     def test_other_methods(self) -> None:
         """Clients choose methods, so an unusual one is no name of a span."""
