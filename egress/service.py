@@ -208,6 +208,7 @@ class EgressProxyService(Service):
             metrics.set_policy_source(lambda: watch.state, lambda: watch.policy)
         metrics.set_connections_source(lambda: context.sessions.clients)
         metrics.set_rejected_source(lambda: context.sessions.rejected)
+        metrics.set_http2_faults_source(lambda: context.sessions.http2_faults)
         metrics.set_lookups_source(lambda: resolver.busy, lambda: resolver.waiting)
         metrics.set_body_memory_source(lambda: context.contents.held, lambda: context.contents.waiting)
         metrics.set_host_contexts_source(lambda: len(contexts))

@@ -460,6 +460,7 @@ class DescriptorLimitTests(ServiceTestCase):
         found = service.metrics.registry.get_sample_value
         self.assertEqual(found("egress_client_connections"), 3)
         self.assertEqual(found("egress_client_connections_rejected_total"), 2)
+        self.assertEqual(found("egress_http2_client_errors_total"), 0)
 
     def test_sufficient_limit(self) -> None:
         with mock.patch("egress.inputs.soft_limit", return_value=1048576), capturedLogs() as events:

@@ -9,16 +9,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import struct
+from collections.abc import Sequence
 from typing import Final
 
 from h2.config import H2Configuration
-from h2.connection import AllowedStreamIDs, ConnectionInputs, H2Connection, _decode_headers
+from h2.connection import AllowedStreamIDs, ConnectionInputs, H2Connection
 from h2.errors import ErrorCodes
 from h2.events import ConnectionTerminated, Event, StreamReset
-from h2.exceptions import DenialOfServiceError, InvalidBodyLengthError, ProtocolError, StreamClosedError
+from h2.exceptions import InvalidBodyLengthError, ProtocolError, StreamClosedError, TooManyStreamsError
 from h2.settings import SettingCodes, Settings
-from h2.stream import H2Stream, StreamClosedBy, StreamState
+from h2.stream import H2Stream, StreamClosedBy, StreamInputs, StreamState
 from hyperframe.frame import (
     DataFrame,
     Frame,
@@ -29,20 +30,18 @@ from hyperframe.frame import (
     WindowUpdateFrame,
 )
 
+from egress.http2.field_blocks import BlockDecoder, BlockEncoder
 from egress.http2.frames import FrameReader
 from egress.model.decision import Header
 
 _KNOWN_SETTINGS: Final = frozenset(int(code) for code in SettingCodes)
-# A dynamic table for the fields that are sent would only be useful on slow networks, and its size is the peer's choice.
-_MAX_ENCODER_TABLE: Final = 4096
+# The header of a frame (RFC 9113 section 4.1): its length in 24 bits, its type and flags, and its stream.
+_FRAME: Final = struct.Struct(">BHBBL")
+_DATA, _HEADERS, _CONTINUATION = 0, 1, 9
+_END_STREAM: Final = 1
+_END_HEADERS: Final = 4
 
 Received = tuple[list[Frame], list[Event]]
-
-
-class CompressionError(ProtocolError):
-    """A header block cannot be decoded (RFC 9113 section 4.3)."""
-
-    error_code = ErrorCodes.COMPRESSION_ERROR
 
 
 class Connection(H2Connection):
@@ -70,11 +69,17 @@ class Connection(H2Connection):
             )
         )
         self.local_settings = Settings(client=client, initial_values=settings)
-        self.decoder.max_header_list_size = 2 * settings[SettingCodes.MAX_HEADER_LIST_SIZE]
+        self.encoder = BlockEncoder()  # type: ignore[assignment]
+        self.blocks = BlockDecoder(2 * settings[SettingCodes.MAX_HEADER_LIST_SIZE])
         self.frames = FrameReader(server=not client, block_limit=block_limit)
         self.frames.max_frame_size = self.max_inbound_frame_size
         self.incoming_buffer = self.frames  # type: ignore[assignment]
         self._begun = False
+
+    @property
+    def unsent(self) -> int:
+        """The number of bytes to send."""
+        return len(self._data_to_send)
 
     def receive_frame(self, frame: Frame) -> list[Event]:
         """Process one frame."""
@@ -96,6 +101,58 @@ class Connection(H2Connection):
         """
         frame = GoAwayFrame(0, last_stream_id=last_stream, error_code=error_code, additional_data=data)
         self._prepare_for_sending([frame])
+
+    # -- data to send
+
+    def open_stream(self, fields: Sequence[Header], *, end: bool) -> int:
+        """Open a stream with the fields of a request.
+
+        @param end: whether the stream ends with them.
+        @return: the identifier of the stream.
+        @raise TooManyStreamsError: if the peer permits no further stream.
+        """
+        if self.open_outbound_streams >= self.remote_settings.max_concurrent_streams:
+            raise TooManyStreamsError("the peer permits no further stream")
+        stream_id = self.get_next_available_stream_id()
+        self.state_machine.process_input(ConnectionInputs.SEND_HEADERS)
+        stream = self._begin_new_stream(stream_id, AllowedStreamIDs.ODD)
+        # A response to a HEAD has a length and no content.
+        stream.request_method = fields[0][1]
+        self.send_fields(stream_id, fields, end=end)
+        return stream_id
+
+    def send_fields(self, stream_id: int, fields: Sequence[Header], *, end: bool = False) -> None:
+        """Send the fields of a message, or the fields after its content.
+
+        @param fields: the fields, with lower-case names, first the pseudo-header fields. C{:status} or C{:method} is
+            the first one.
+        @param end: whether the message ends with them.
+        """
+        machine = self.streams[stream_id].state_machine
+        is_interim = fields[0][0] == b":status" and fields[0][1].startswith(b"1")
+        machine.process_input(StreamInputs.SEND_INFORMATIONAL_HEADERS if is_interim else StreamInputs.SEND_HEADERS)
+        if end:
+            machine.process_input(StreamInputs.SEND_END_STREAM)
+        block, limit = self.encoder.encode(fields), self.max_outbound_frame_size
+        kind, flags, output = _HEADERS, _END_STREAM if end else 0, self._data_to_send
+        while len(block) > limit:
+            output += _frame(kind, flags, stream_id, block[:limit])
+            block = block[limit:]
+            kind, flags = _CONTINUATION, 0
+        output += _frame(kind, flags | _END_HEADERS, stream_id, block)
+
+    def send_content(self, stream_id: int, data: bytes, *, end: bool = False) -> None:
+        """Send content in one frame, within the windows and the maximum size of a frame.
+
+        @param end: whether the message ends with it.
+        """
+        stream = self.streams[stream_id]
+        stream.state_machine.process_input(StreamInputs.SEND_DATA)
+        if end:
+            stream.state_machine.process_input(StreamInputs.SEND_END_STREAM)
+        stream.outbound_flow_control_window -= len(data)
+        self.outbound_flow_control_window -= len(data)
+        self._data_to_send += _frame(_DATA, _END_STREAM if end else 0, stream_id, data)
 
     # -- credit
 
@@ -122,7 +179,7 @@ class Connection(H2Connection):
     # -- received frames
 
     def _receive_headers_frame(self, frame: HeadersFrame) -> Received:
-        headers = self._decoded(frame.data)
+        headers = self.blocks.decode(frame.data)
         self.state_machine.process_input(ConnectionInputs.RECV_HEADERS)
         is_new = frame.stream_id not in self.streams
         # Looking up the number of streams discards the closed ones.
@@ -139,14 +196,6 @@ class Connection(H2Connection):
         if "PRIORITY" in frame.flags and frame.depends_on == frame.stream_id:
             return self._stream_error(stream, ErrorCodes.PROTOCOL_ERROR)
         return frames, events
-
-    def _decoded(self, block: bytes) -> Iterable[Header]:
-        try:
-            return _decode_headers(self.decoder, block)
-        except DenialOfServiceError:
-            raise
-        except ProtocolError as error:
-            raise CompressionError(str(error)) from error
 
     def _stream_error(self, stream: H2Stream, code: ErrorCodes) -> Received:
         """End a stream because of an error of the peer."""
@@ -176,10 +225,7 @@ class Connection(H2Connection):
     def _receive_settings_frame(self, frame: SettingsFrame) -> Received:
         # Unknown settings are ignored (RFC 9113 section 6.5.2). C{h2} would store them.
         frame.settings = {code: value for code, value in frame.settings.items() if code in _KNOWN_SETTINGS}
-        received = super()._receive_settings_frame(frame)
-        if self.encoder.header_table_size > _MAX_ENCODER_TABLE:
-            self.encoder.header_table_size = _MAX_ENCODER_TABLE
-        return received
+        return super()._receive_settings_frame(frame)
 
     def _receive_goaway_frame(self, frame: GoAwayFrame) -> Received:
         event = ConnectionTerminated()
@@ -191,6 +237,11 @@ class Connection(H2Connection):
 
 def _ended_by_peer(stream: H2Stream) -> bool:
     return stream.state_machine.state is StreamState.HALF_CLOSED_REMOTE
+
+
+def _frame(kind: int, flags: int, stream_id: int, payload: bytes) -> bytes:
+    size = len(payload)
+    return _FRAME.pack(size >> 16, size & 0xFFFF, kind, flags, stream_id) + payload
 
 
 def _window_update(stream_id: int, increment: int) -> WindowUpdateFrame:

@@ -7,7 +7,7 @@ processes the events (L{Engine.next_events}), and writes the output (L{Engine.ta
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import attrs
@@ -17,6 +17,7 @@ from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes
 
 from egress.http2.connection import Connection
+from egress.http2.guard import DATA_BYTES, DATA_CREDIT, EMPTY_DATA, MESSAGE_CREDIT, PROVOKED_RESET, Guard
 from egress.model.decision import Header, Headers
 
 KIB: Final = 1024
@@ -32,6 +33,9 @@ LOW_WATER: Final = 16 * KIB
 # The work of one turn of the reactor. A header block counts as several frames.
 WORK: Final = 64
 _BLOCK_WORK: Final = 16
+# Types of frames (RFC 9113 section 6).
+_HEADERS: Final = 1
+_MESSAGE: Final = frozenset({0, _HEADERS})
 
 
 class ConnectionFault(Exception):
@@ -96,10 +100,11 @@ class Engine:
 
     @param client: whether this end is the client.
     @param settings: the limits of this end.
+    @param seconds: returns the time in seconds.
     @ivar sent: the streams of which data was sent in the last L{take_output}; their owner may produce more.
     """
 
-    def __init__(self, *, client: bool, settings: EngineSettings) -> None:
+    def __init__(self, *, client: bool, settings: EngineSettings, seconds: Callable[[], float] = float) -> None:
         self.sent: list[int] = []
         codes = {
             SettingCodes.HEADER_TABLE_SIZE: 4096,
@@ -113,6 +118,8 @@ class Engine:
             codes[SettingCodes.ENABLE_CONNECT_PROTOCOL] = 1
         self._h2 = Connection(client=client, settings=codes, block_limit=2 * settings.header_list)
         self._outgoing: OrderedDict[int, _Outgoing] = OrderedDict()
+        self._seconds = seconds
+        self._guard = Guard(seconds())
         self._failed = False
 
     def begin(self) -> None:
@@ -146,10 +153,17 @@ class Engine:
             return events
         try:
             for frame in connection.frames:
-                for event in connection.receive_frame(frame):
+                kind = frame.type
+                if kind not in _MESSAGE:
+                    self._guard.frame(-1 if kind is None else kind, self._seconds())
+                found = connection.receive_frame(frame)
+                for event in found:
                     if self._keep(event):
                         events.append(event)
-                work += _BLOCK_WORK if frame.type == 1 else 1
+                if not found and kind in _MESSAGE:
+                    # The stream was reset before.
+                    self._guard.spend(EMPTY_DATA, "frames of closed streams", self._seconds())
+                work += _BLOCK_WORK if kind == _HEADERS else 1
                 if work >= WORK:
                     break
         except ProtocolError as error:
@@ -162,8 +176,14 @@ class Engine:
             size = event.flow_controlled_length
             self._h2.credit_connection(size)
             self._h2.credit_stream(event.stream_id, size - len(event.data))
+            if len(event.data) >= DATA_BYTES:
+                self._guard.earn(DATA_CREDIT)
+            elif not event.data and event.stream_ended is None:
+                self._guard.spend(EMPTY_DATA, "DATA without data", self._seconds())
         elif isinstance(event, StreamReset):
             self._outgoing.pop(event.stream_id, None)
+            if not event.remote_reset:
+                self._guard.spend(PROVOKED_RESET, "frames that cause a reset", self._seconds())
         else:
             return not isinstance(event, WindowUpdated)
         return True
@@ -185,6 +205,11 @@ class Engine:
         return not self._failed and self._h2.frames.has_frame
 
     @property
+    def unsent(self) -> int:
+        """The number of bytes of frames that wait for L{take_output}, without the data of streams."""
+        return self._h2.unsent
+
+    @property
     def in_head(self) -> bool:
         """Whether a header block, or the preface, is incomplete."""
         return self._h2.frames.in_block or self._h2.frames.preface_missing
@@ -202,9 +227,7 @@ class Engine:
         @param end: whether the stream ends with the request.
         @return: the identifier of the stream.
         """
-        stream_id = self._h2.get_next_available_stream_id()
-        self.send_head(stream_id, fields, end=end)
-        return stream_id
+        return self._h2.open_stream(fields, end=end)
 
     @property
     def free_streams(self) -> int:
@@ -218,7 +241,9 @@ class Engine:
         @param fields: the fields, with lower-case names, first the pseudo-header fields.
         @param end: whether the message ends with them.
         """
-        self._h2.send_headers(stream_id, fields, end_stream=end)
+        self._h2.send_fields(stream_id, fields, end=end)
+        if end:
+            self._guard.earn(MESSAGE_CREDIT)
 
     def send_data(self, stream_id: int, data: bytes) -> None:
         """Add content to the data of a stream."""
@@ -253,6 +278,17 @@ class Engine:
         """Whether a message waits to be sent up to its end."""
         outgoing = self._outgoing.get(stream_id)
         return outgoing is not None and outgoing.end is not None
+
+    def refuse(self, stream_id: int, code: ErrorCodes) -> None:
+        """Abort a stream because of an error of the peer.
+
+        @raise ConnectionFault: if the peer causes too many of them.
+        """
+        self.reset(stream_id, code)
+        try:
+            self._guard.spend(PROVOKED_RESET, "malformed messages", self._seconds())
+        except ProtocolError as error:
+            raise self._fail(error.error_code, str(error)) from error
 
     def reset(self, stream_id: int, code: ErrorCodes) -> None:
         """Abort a stream, if it is open. Its data is not sent."""
@@ -313,13 +349,16 @@ class Engine:
             data = outgoing.take(limit)
         ends = outgoing.end is not None and not outgoing.size
         if data or (ends and not outgoing.end):
-            connection.send_data(stream_id, data, end_stream=ends and not outgoing.end)
+            connection.send_content(stream_id, data, end=ends and not outgoing.end)
+            if len(data) >= DATA_BYTES:
+                self._guard.earn(DATA_CREDIT)
         elif not ends:
             return -1
         if ends:
             if outgoing.end:
-                connection.send_headers(stream_id, outgoing.end, end_stream=True)
+                connection.send_fields(stream_id, outgoing.end, end=True)
             del self._outgoing[stream_id]
+            self._guard.earn(MESSAGE_CREDIT)
             if outgoing.reset is not None:
                 self.reset(stream_id, outgoing.reset)
         self.sent.append(stream_id)

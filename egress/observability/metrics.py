@@ -58,6 +58,9 @@ class Metrics:
         self.registry.register(self._rules)
         self._client_connections = gauge("egress_client_connections", "Open client connections.")
         self._rejected = counter("egress_client_connections_rejected", "Client connections rejected at a limit.")
+        self._http2_faults = counter(
+            "egress_http2_client_errors", "HTTP/2 client connections closed because of an error of the client."
+        )
         self._lookups = gauge("egress_dns_lookups_in_progress", "DNS lookups in progress.")
         self._lookups_queued = gauge("egress_dns_lookups_queued", "Queued DNS lookups.")
         self._body_memory = gauge("egress_body_memory_bytes", "Memory for request bodies that the authorizer inspects.")
@@ -76,6 +79,10 @@ class Metrics:
     def set_rejected_source(self, source: Callable[[], float]) -> None:
         """Set the function that returns the number of client connections rejected at a limit."""
         self._rejected.source = source
+
+    def set_http2_faults_source(self, source: Callable[[], float]) -> None:
+        """Set the function that returns the number of HTTP/2 connections closed because of an error of the client."""
+        self._http2_faults.source = source
 
     def set_lookups_source(self, in_progress: Callable[[], float], queued: Callable[[], float]) -> None:
         """Set the functions that return the number of DNS lookups in progress, and of queued lookups."""

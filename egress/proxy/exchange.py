@@ -351,12 +351,12 @@ class Exchange(StateMachine[State]):
         else:
             self.fail(OriginTimeout(f"{self._origin.authority} did not respond in time"))
 
-    def client_lost(self) -> None:
-        """Handle the loss of the client connection."""
+    def client_lost(self, error: EgressError | None = None) -> None:
+        """Handle the loss of the client connection, or an error of the client that permits no response."""
         if self._state is states.SWITCHED:
             self._finish(None)
         elif self._state is not states.DONE:
-            self._finish(ClientDisconnected("the client disconnected before the exchange was complete"))
+            self._finish(error or ClientDisconnected("the client disconnected before the exchange was complete"))
 
     def fail(self, error: EgressError) -> None:
         """End with an error: send an error response, or abort the connection if the response has started."""

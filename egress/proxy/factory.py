@@ -9,7 +9,7 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.protocol import Protocol, ServerFactory
 
 from egress.config.model import Limits
-from egress.model.errors import EgressError, Overloaded, TooManyConnections
+from egress.model.errors import EgressError
 from egress.model.limit_key import limit_key
 from egress.proxy.client_auth import ANONYMOUS, ClientAuthPolicy
 from egress.proxy.client_session import HttpSession
@@ -75,7 +75,7 @@ class ProxyFactory(ServerFactory):
 
         @param client: the client's key for per-client limits; empty if nothing is known about the client.
         """
-        refusal = self._refusal(client)
+        refusal = self._context.sessions.refusal(client, self._context.limits)
         if refusal is not None:
             return self._reject(refusal)
         session = self.new_session()
@@ -85,14 +85,6 @@ class ProxyFactory(ServerFactory):
     def new_session(self) -> HttpSession:
         """Create the session of a connection."""
         return HttpSession(self._context, auth_policy=self._auth_policy, open_tunnel=Tunnel)
-
-    def _refusal(self, client: str) -> EgressError | None:
-        limits, sessions = self._context.limits, self._context.sessions
-        if sessions.clients >= limits.connections:
-            return Overloaded(f"the proxy serves {limits.connections} connections already; try again later")
-        if client and sessions.count_for(client) >= limits.connections_per_client:
-            return TooManyConnections(f"{client} has {limits.connections_per_client} connections open already")
-        return None
 
     def _reject(self, refusal: EgressError) -> RejectedConnection:
         self._context.sessions.rejected += 1

@@ -18,7 +18,7 @@ from egress.proxy.http2_stream import Http2Stream
 from egress.proxy.interfaces import IHttp2Connection
 from egress.proxy.outgoing_request import OutgoingRequest
 from egress.proxy.transaction import report_refusal
-from egress.proxy.tunnel_binding import TunnelBinding, target_for_log
+from egress.proxy.tunnel_binding import UNKNOWN, TunnelBinding, target_for_log
 
 if TYPE_CHECKING:
     from egress.proxy.context import ProxyContext
@@ -33,6 +33,7 @@ class Http2Requests:
     @param connection: the connection.
     @param engine: the state of the connection.
     @param binding: the binding of the tunnel.
+    @ivar limit_key: the client's key for per-client limits; empty if nothing is known about the client.
     @ivar sni_error: the error of every request, if the TLS server name is not the authority of the tunnel.
     """
 
@@ -45,6 +46,8 @@ class Http2Requests:
         self._engine = engine
         self._binding = binding
         self._client = binding.client
+        # As for connections: clients about which nothing is known have no limit of their own.
+        self.limit_key = "" if binding.client.address == UNKNOWN else binding.client.limit_key
 
     def accept(self, event: RequestReceived, streams: dict[int, Http2Stream]) -> None:
         """Process a request.
@@ -56,10 +59,14 @@ class Http2Requests:
         try:
             request = parse_request(event.headers, self._context.head_limits, ended=ended)
             head = request.head
+            if streams:
+                refusal = self._context.sessions.refusal(self.limit_key, self._context.limits)
+                if refusal is not None:
+                    raise refusal
             outgoing = self._outgoing(head, request.scheme)
         except MalformedMessage as error:
             report_refusal(self._context.authz, self._client, BadRequest(str(error)), "", "")
-            self._engine.reset(stream_id, ErrorCodes.PROTOCOL_ERROR)
+            self._engine.refuse(stream_id, ErrorCodes.PROTOCOL_ERROR)
             return
         except EgressError as error:
             stream = streams[stream_id] = self._stream(stream_id, head or _NO_HEAD, ended)

@@ -23,6 +23,7 @@ from zope.interface import implementer
 from egress.http.events import END
 from egress.http2.client_fields import MalformedMessage, parse_trailers
 from egress.http2.engine import KIB, ConnectionFault, Engine, EngineSettings
+from egress.model.errors import BadRequest, EgressError
 from egress.proxy.http2_requests import Http2Requests
 from egress.proxy.http2_stream import Http2Stream
 from egress.proxy.interfaces import IHttp2Connection
@@ -40,6 +41,10 @@ _log = Logger()
 
 # The maximum number of bytes of one write.
 MAX_WRITE: Final = 256 * KIB
+# The size of frames to send, other than data, above which no further frames are read.
+MAX_UNSENT: Final = 16 * KIB
+
+_MALFORMED: Final = "the client sent frames that are not valid on their stream"
 
 
 @implementer(IHttp2Connection, IPushProducer, IHalfCloseableProtocol, IHandshakeListener)
@@ -57,7 +62,8 @@ class Http2Session(Protocol):
         self._context = context
         self._binding = binding
         self._client = binding.client
-        self._engine = Engine(client=False, settings=EngineSettings(context.limits.head))
+        settings = EngineSettings(context.limits.head)
+        self._engine = Engine(client=False, settings=settings, seconds=context.clock.seconds)
         self._watchdog = Watchdog(context.clock, self._expired)
         self.logins = AuthenticatedConnections(context.origins.pool, self.drain)
         self._streams: dict[int, Http2Stream] = {}
@@ -66,6 +72,7 @@ class Http2Session(Protocol):
         self._next_write: IDelayedCall | None = None
         self._paused = self._advancing = self._writing = self._reading_paused = False
         self._used = self._draining = self._said_goodbye = self._closing = False
+        self._counted = 0
         self._expires_at: float | None = None
         self.unused_loss: Failure | None = None
 
@@ -121,10 +128,11 @@ class Http2Session(Protocol):
             self.expect(self._context.clock.seconds() + self._context.limits.head_timeout)
 
     def _update_reading(self) -> None:
-        """Read no further data while frames wait for their turn."""
-        if self._pace.queued is not self._reading_paused:
-            self._reading_paused = self._pace.queued
-            if self._reading_paused:
+        """Read no further data while frames wait for their turn, or the client does not read the responses to them."""
+        pause = self._pace.queued or self._engine.unsent > MAX_UNSENT
+        if pause is not self._reading_paused:
+            self._reading_paused = pause
+            if pause:
                 self.transport.pauseProducing()  # type: ignore[union-attr]
             else:
                 self.transport.resumeProducing()  # type: ignore[union-attr]
@@ -143,7 +151,7 @@ class Http2Session(Protocol):
         elif isinstance(event, TrailersReceived):
             self._trailers(event)
         elif isinstance(event, StreamReset):
-            self._lost(event.stream_id)
+            self._lost(event.stream_id, None if event.remote_reset else BadRequest(_MALFORMED))
         elif isinstance(event, ConnectionTerminated):
             self.drain()
 
@@ -153,6 +161,7 @@ class Http2Session(Protocol):
             return
         self._used = True
         self._requests.accept(event, self._streams)
+        self._count_streams()
 
     def _trailers(self, event: TrailersReceived) -> None:
         stream = self._streams.get(event.stream_id)
@@ -160,18 +169,25 @@ class Http2Session(Protocol):
             return
         try:
             end = parse_trailers(event.headers, self._context.head_limits)
-        except MalformedMessage:
-            self._engine.reset(event.stream_id, ErrorCodes.PROTOCOL_ERROR)
-            self._lost(event.stream_id)
+        except MalformedMessage as error:
+            self._lost(event.stream_id, BadRequest(str(error)))
+            self._engine.refuse(event.stream_id, ErrorCodes.PROTOCOL_ERROR)
             return
         stream.receive(end)
 
-    def _lost(self, stream_id: int) -> None:
+    def _lost(self, stream_id: int, error: EgressError | None) -> None:
         """Stop the exchange of a stream that was reset."""
         stream = self._streams.pop(stream_id, None)
         if stream is not None:
-            stream.lost()
+            stream.lost(error)
             self._check_idle()
+
+    def _count_streams(self) -> None:
+        """Count the streams against the limits of connections. The connection itself counts as the first one."""
+        change = max(0, len(self._streams) - 1) - self._counted
+        if change:
+            self._counted += change
+            self._context.sessions.count_streams(self._requests.limit_key, change)
 
     # -- output
 
@@ -190,12 +206,12 @@ class Http2Session(Protocol):
 
     def _write(self) -> None:
         """Write as much as the transport takes."""
-        if self._writing:
+        if self._writing or self._paused:
             return
         self._writing = True
         engine = self._engine
         try:
-            while data := engine.take_output(0 if self._paused else MAX_WRITE):
+            while not self._paused and (data := engine.take_output(MAX_WRITE)):
                 self.transport.write(data)  # type: ignore[union-attr]
                 for stream_id in engine.sent:
                     stream = self._streams.get(stream_id)
@@ -227,6 +243,8 @@ class Http2Session(Protocol):
         """Write again: the client reads again."""
         self._paused = False
         self._write()
+        if not self._closing:
+            self._update_reading()
 
     def stopProducing(self) -> None:
         """Do nothing: the transport is gone, and L{connectionLost} follows."""
@@ -267,6 +285,7 @@ class Http2Session(Protocol):
 
     def _check_idle(self) -> None:
         """Without a stream, close now or after the idle timeout."""
+        self._count_streams()
         if self._streams or self._closing:
             return
         if self._draining or self.logins.ended:
@@ -302,6 +321,7 @@ class Http2Session(Protocol):
             code=fault.code.name,
             reason=str(fault),
         )
+        self._context.sessions.http2_faults += 1
         self._said_goodbye = True
         self._close()
 
@@ -323,6 +343,7 @@ class Http2Session(Protocol):
         streams, self._streams = self._streams, {}
         for stream in streams.values():
             stream.lost()
+        self._count_streams()
 
     def abort(self) -> None:
         """Abort the connection."""

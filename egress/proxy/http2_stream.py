@@ -203,12 +203,15 @@ class Http2Stream:
         self._connection.write_soon()
         self.finish()
 
-    def lost(self) -> None:
-        """Stop the exchange: the client has reset the stream, or the connection is lost."""
+    def lost(self, error: EgressError | None = None) -> None:
+        """Stop the exchange: the client has reset the stream, or the connection is lost.
+
+        @param error: the error, if the client has not disconnected.
+        """
         exchange, self.exchange = self.exchange, None
         self._waiting.clear()
         if exchange is not None:
-            exchange.client_lost()
+            exchange.client_lost(error)
 
     # -- after an upgrade: only HTTP/1 has upgrades
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from h2.errors import ErrorCodes
 from h2.events import ConnectionTerminated, DataReceived, Event, RequestReceived, StreamReset
-from h2.exceptions import ProtocolError
+from h2.exceptions import ProtocolError, TooManyStreamsError
 from h2.settings import SettingCodes
 from hyperframe.frame import Frame
 from twisted.trial.unittest import SynchronousTestCase
@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from egress.http2.connection import Connection
 from egress.http2.frames import PREFACE
 from tests.http2.frames import (
+    CONTINUATION,
     DATA,
     END_HEADERS,
     END_STREAM,
@@ -135,10 +136,11 @@ class ConnectionTests(SynchronousTestCase):
 
     def test_a_large_table(self) -> None:
         """The peer cannot choose how much memory the compression takes."""
-        self.receive(frame(SETTINGS, 0, 0, b"\0\1\xff\xff\xff\xff"))
-        self.assertEqual(self.connection.encoder.header_table_size, 4096)
-        self.receive(frame(SETTINGS, 0, 0, b"\0\1\0\0\0\0"))
-        self.assertEqual(self.connection.encoder.header_table_size, 0)
+        self.receive(headers(1) + frame(SETTINGS, 0, 0, b"\0\1\xff\xff\xff\xff"))
+        self.sent()
+        self.connection.send_fields(1, [(b":status", b"200"), (b"x", b"y")], end=True)
+        (one,) = self.sent()
+        self.assertEqual(getattr(one, "data", b""), b"\x20\x88\x00\x01x\x01y")
 
     def test_credit(self) -> None:
         self.receive(headers(1, flags=END_HEADERS))
@@ -161,3 +163,23 @@ class ConnectionTests(SynchronousTestCase):
         self.receive(frame(DATA, END_STREAM, 1, b"x"))
         self.connection.widen_stream(1, 100_000)
         self.assertEqual(self.sent(), [])
+
+    def test_too_many_streams(self) -> None:
+        """The limit of the peer for streams that this end opens."""
+        settings = {SettingCodes.MAX_HEADER_LIST_SIZE: 1000}
+        client = Connection(client=True, settings=settings, block_limit=1000)
+        client.initiate_connection()
+        client.frames.add_data(frame(SETTINGS, 0, 0, b"\0\3\0\0\0\1"))
+        for one in client.frames:
+            client.receive_frame(one)
+        self.assertEqual(client.open_stream(REQUEST, end=True), 1)
+        self.assertRaises(TooManyStreamsError, client.open_stream, REQUEST, end=True)
+
+    def test_a_large_head(self) -> None:
+        self.receive(headers(1))
+        value = b"x" * 40_000
+        self.connection.send_fields(1, [(b":status", b"200"), (b"x", value)], end=True)
+        found = self.sent()
+        self.assertEqual([one.type for one in found], [HEADERS, CONTINUATION, CONTINUATION])
+        self.assertEqual([sorted(one.flags) for one in found], [["END_STREAM"], [], ["END_HEADERS"]])
+        self.assertTrue(b"".join(getattr(one, "data", b"") for one in found).endswith(value))

@@ -182,7 +182,7 @@ class EngineTests(SynchronousTestCase):
         server = self.raw()
         server.receive(headers(1, flags=4))
         for _ in range(500):
-            server.receive(frame(DATA, 8, 1, b"\xff" + bytes(255)))
+            server.receive(frame(DATA, 8, 1, b"\xfex" + bytes(254)))
             server.next_events()
 
     def raw(self) -> Engine:
@@ -220,6 +220,52 @@ class EngineTests(SynchronousTestCase):
         server = self.raw()
         server.fail(ErrorCodes.INTERNAL_ERROR, "why")
         self.assertTrue(server.take_output().endswith(b"why"))
+
+    def test_frames_of_a_stream_that_was_reset(self) -> None:
+        """Data may be on the way; a flood of it is an error."""
+        server = self.raw()
+        server.receive(headers(1, flags=4))
+        server.next_events()
+        server.reset(1, ErrorCodes.CANCEL)
+        server.receive(frame(DATA, 0, 1, b"x" * 10))
+        self.assertEqual(server.next_events(), [])
+        server.receive(frame(DATA, 0, 1, b"x") * 300)
+        with self.assertRaises(ConnectionFault) as raised:
+            while server.has_frame:
+                server.next_events()
+        self.assertEqual(raised.exception.code, ErrorCodes.ENHANCE_YOUR_CALM)
+
+    def test_empty_data(self) -> None:
+        server = self.raw()
+        server.receive(headers(1, flags=4) + frame(DATA, 0, 1) * 50 + frame(DATA, 1, 1))
+        while server.has_frame:
+            server.next_events()
+        server.receive(headers(3, flags=4) + frame(DATA, 0, 3) * 300)
+        with self.assertRaises(ConnectionFault) as raised:
+            while server.has_frame:
+                server.next_events()
+        self.assertIn("DATA", str(raised.exception))
+
+    def test_provoked_resets(self) -> None:
+        server = self.raw()
+        server.receive(headers(1, (b"content-length", b"x")))
+        (event,) = server.next_events()
+        assert isinstance(event, StreamReset)
+        self.assertEqual((event.remote_reset, server.unsent), (False, 13))
+        with self.assertRaises(ConnectionFault) as raised:
+            for _ in range(200):
+                server.refuse(3, ErrorCodes.PROTOCOL_ERROR)
+        self.assertEqual(raised.exception.code, ErrorCodes.ENHANCE_YOUR_CALM)
+
+    def test_time_restores_the_budget(self) -> None:
+        now = [0.0]
+        server = Engine(client=False, settings=EngineSettings(1000), seconds=lambda: now[0])
+        server.begin()
+        server.receive(PREFACE + frame(SETTINGS))
+        for _ in range(500):
+            now[0] += 1
+            server.receive(frame(PING, 0, 0, b"12345678") * 40)
+            server.next_events()
 
     def test_no_http2(self) -> None:
         server = Engine(client=False, settings=EngineSettings(1000))

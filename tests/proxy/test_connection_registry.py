@@ -5,6 +5,8 @@ from __future__ import annotations
 from twisted.internet.defer import CancelledError
 from twisted.trial.unittest import SynchronousTestCase
 
+from egress.config.model import Limits
+from egress.model.errors import Overloaded, TooManyConnections
 from egress.proxy.connection_registry import ConnectionRegistry
 
 
@@ -50,6 +52,21 @@ class SessionsTests(SynchronousTestCase):
         self.sessions.discard(self.one)
         self.sessions.discard(self.two)
         self.assertEqual(len(self.sessions), 0)
+
+    def test_streams_count_as_connections(self) -> None:
+        limits = Limits(connections=5, connections_per_client=3)
+        self.sessions.accept(self.one, "a")
+        self.sessions.count_streams("a", 2)
+        self.assertEqual((self.sessions.clients, self.sessions.streams, self.sessions.count_for("a")), (1, 2, 3))
+        self.assertIsInstance(self.sessions.refusal("a", limits), TooManyConnections)
+        self.assertIsNone(self.sessions.refusal("b", limits))
+        self.sessions.count_streams("b", 2)
+        self.assertIsInstance(self.sessions.refusal("c", limits), Overloaded)
+        self.sessions.count_streams("a", -2)
+        self.assertIsNone(self.sessions.refusal("a", limits))
+        self.sessions.count_streams("b", -2)
+        self.assertEqual((self.sessions.streams, self.sessions.count_for("b")), (0, 0))
+        self.assertIsNone(self.sessions.refusal("", limits))
 
     def test_abort_ends_the_remaining_sessions(self) -> None:
         self.add_both()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from h2.errors import ErrorCodes
+
 from egress.config.model import Limits
+from tests.http2.frames import CONTINUATION, DATA, HEADERS, PING, PRIORITY, SETTINGS, WINDOW_UPDATE, frame
 from tests.proxy.fakes import response
 from tests.proxy.http2_client import Http2TestCase
 from tests.transport.tls import TlsClient, leaves
@@ -80,3 +83,142 @@ class EndTests(Http2TestCase):
         self.clock.advance(5)
         self.http2.read()
         self.assertEqual(self.http2.status(two), 504)
+
+
+class FloodTests(Http2TestCase):
+    """A client that causes work without progress is disconnected."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.tls = self.http2.tls
+
+    def assert_calmed(self) -> None:
+        """The connection ends with a reason."""
+        self.http2.read()
+        self.assertEqual(self.http2.goodbye, (ErrorCodes.ENHANCE_YOUR_CALM, self.http2.h2.highest_outbound_stream_id))
+        self.assertTrue(self.tls.closed)
+        self.assertEqual(self.proxy.parts.sessions.http2_faults, 1)
+
+    def send(self, data: bytes) -> None:
+        """Send frames, in as many turns of the reactor as they take."""
+        for at in range(0, len(data), 16384):
+            self.tls.send(data[at : at + 16384])
+            for _ in range(100):
+                self.clock.advance(0)
+
+    def test_rapid_reset(self) -> None:
+        """CVE-2023-44487: each request is cancelled immediately."""
+        for _ in range(300):
+            if self.tls.read().closed:
+                break
+            stream = self.http2.request()
+            self.http2.h2.reset_stream(stream)
+            self.http2.flush()
+        self.assert_calmed()
+        self.assertLess(len(self.records), 250)
+        self.assertEqual(set(self.outcomes()), {"client-disconnected"})
+
+    def test_provoked_resets(self) -> None:
+        """CVE-2025-8671: the proxy itself resets each stream."""
+        for _ in range(150):
+            if self.tls.read().closed:
+                break
+            stream = self.http2.request(end=False, method="POST")
+            self.send(frame(WINDOW_UPDATE, 0, stream, b"\x7f\xff\xff\xff"))
+        self.assert_calmed()
+
+    def test_malformed_requests(self) -> None:
+        for _ in range(150):
+            if self.tls.read().closed:
+                break
+            self.http2.request("/", (b"connection", b"close"))
+        self.assert_calmed()
+
+    def test_floods(self) -> None:
+        for kind, stream, payload in (
+            (PING, 0, b"12345678"),
+            (SETTINGS, 0, b"\0\4\0\0\xff\xff"),
+            (PRIORITY, 1, b"\0\0\0\0\0"),
+            (WINDOW_UPDATE, 0, b"\0\0\0\1"),
+            (99, 0, b""),
+            (DATA, 1, b""),
+        ):
+            with self.subTest((kind,)):
+                self.client = self.connect()
+                self.start()
+                self.setUp_flood()
+                self.send(frame(kind, 0, stream, payload) * 1100)
+                self.assert_calmed()
+
+    def setUp_flood(self) -> None:
+        """Open one stream with content."""
+        self.tls = self.http2.tls
+        self.proxy.parts.sessions.http2_faults = 0
+        self.http2.request(method="POST", end=False)
+
+    def test_continuations(self) -> None:
+        """CVE-2024-27316."""
+        self.send(frame(HEADERS, 0, 1, b"") + frame(CONTINUATION, 0, 1, b"") * 20)
+        self.assert_calmed()
+
+    def test_a_large_field_list(self) -> None:
+        """A block of few bytes that expands to many."""
+        block = b"\x40\x01a\x7f\x81\x1e" + b"x" * 3968
+        self.send(frame(HEADERS, 4, 1, block + b"\xbe" * 1000))
+        self.assert_calmed()
+
+    def test_pings_whose_responses_are_not_read(self) -> None:
+        """The proxy stops reading, and stores a bounded number of bytes."""
+        self.http2.request()
+        self.client.high_water = 0
+        sent = frame(PING, 0, 0, b"12345678") * 40
+        for _ in range(100):
+            self.clock.advance(1)
+            self.tls.connection.send(sent)
+            self.client.feed(self.tls.connection.bio_read(1 << 20))
+        self.assertTrue(self.client.paused)
+        self.assertGreater(self.client.undelivered, 10_000)
+        self.assertFalse(self.client.disconnected)
+        self.client.high_water = None
+        self.client.unchoke()
+        self.clock.advance(0)
+        self.assertFalse(self.client.paused)
+
+
+class LimitTests(Http2TestCase):
+    """Streams count against the limits of connections."""
+
+    def limit(self, **limits: int) -> None:
+        self.build(leaves=leaves(), limits=Limits(**limits))
+        self.authorizer.needs_body = False
+        self.start()
+
+    def test_streams_of_one_client(self) -> None:
+        self.limit(connections_per_client=3)
+        streams = [self.http2.request() for _ in range(4)]
+        self.assertEqual([self.http2.status(stream) for stream in streams], [0, 0, 0, 429])
+        self.assertEqual(self.outcomes(), ["too-many-connections"])
+        self.assertEqual(self.proxy.parts.sessions.count_for("198.51.100.7"), 3)
+        self.dialer.origins[0].feed(response())
+        self.assertEqual(self.proxy.parts.sessions.count_for("198.51.100.7"), 2)
+        self.assertEqual(self.http2.status(self.http2.request()), 0)
+
+    def test_all_streams(self) -> None:
+        self.limit(connections=2)
+        streams = [self.http2.request() for _ in range(3)]
+        self.assertEqual([self.http2.status(stream) for stream in streams], [0, 0, 503])
+
+    def test_the_end_of_a_connection(self) -> None:
+        for _ in range(5):
+            self.http2.request()
+        sessions = self.proxy.parts.sessions
+        self.assertEqual((sessions.clients, sessions.streams), (1, 4))
+        self.client.lose()
+        self.assertEqual((sessions.clients, sessions.streams, sessions.count_for("198.51.100.7")), (0, 0, 0))
+
+    def test_more_streams_than_announced(self) -> None:
+        self.http2.h2.remote_settings.max_concurrent_streams = 1000
+        self.http2.h2.remote_settings.acknowledge()
+        streams = [self.http2.request() for _ in range(101)]
+        self.assertEqual(self.http2.reset(streams[-1]), ErrorCodes.REFUSED_STREAM)
+        self.assertIsNone(self.http2.reset(streams[-2]))
