@@ -7,7 +7,8 @@ with an audit store with a proxy without one.
 Valgrind counts the instructions of the main thread, without the kernel, and only during the measured requests.  Timers
 of the proxy count, too.  They add one to three percent on a busy machine, where a round takes longer.  The addresses of
 objects differ from start to start and change the count by up to one percent, so each proxy starts several times.
-C{--cpu-time} measures the CPU time of all threads instead, as C{--store} always does.
+C{--cpu-time} measures the CPU time of all threads instead, as C{--store} always does.  The process that writes the
+store has a row of its own.
 """
 
 # ruff: noqa: S603, S607 -- it starts only programs of valgrind
@@ -26,7 +27,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from benchmarks.contestants import TREE, TWIST, Bench, Case, alternate, rows, run_command
+from benchmarks.contestants import TREE, TWIST, Bench, Case, CpuTime, alternate, cpu_seconds, rows, run_command
 from benchmarks.keep_alive import Unproven
 
 FORWARD = Case("HTTP")
@@ -101,6 +102,31 @@ class Instructions:
             raise Unproven(f"vgdb {' '.join(command)}: {done.stdout}{done.stderr}")
 
 
+class WithWriter(CpuTime):
+    """The meter of the CPU time of a proxy, and also of the process that writes its audit store.
+
+    @ivar writer: the CPU time of that process in each round, in microseconds.
+    """
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(pid)
+        self.writer: list[float] = []
+
+    def start(self) -> None:
+        """Begin."""
+        self._writer_begin = self._writer_seconds()
+        super().start()
+
+    def stop(self) -> float:
+        """Return the CPU time of the proxy since C{start}."""
+        self.writer.append((self._writer_seconds() - self._writer_begin) * 1e6)
+        return super().stop()
+
+    def _writer_seconds(self) -> float:
+        children = Path(f"/proc/{self._pid}/task/{self._pid}/children").read_text(encoding="ascii")
+        return sum(map(cpu_seconds, map(int, children.split())))
+
+
 def run(bench: Bench, options: argparse.Namespace) -> None:
     """Measure, and print the table."""
     files = bench.directory / "callgrind"
@@ -111,11 +137,12 @@ def run(bench: Bench, options: argparse.Namespace) -> None:
     print("| --- | --- | ---: | ---: | ---: |")
     for group in groups(options.against, options.treq, bench.directory / "audit.db" if options.store else None):
         figures: list[list[float]] = [[] for _ in group]
+        writer: list[float] = []
         for start in range(options.starts):
             with ExitStack() as stack:
                 contestants = [
                     stack.enter_context(
-                        bench.contestant(case, name, tree, program)
+                        bench.contestant(case, name, tree, program, WithWriter if options.store else CpuTime)
                         if options.cpu_time
                         else bench.contestant(case, name, tree, (*valgrind, *program), partial(Instructions, files), 1)
                     )
@@ -124,7 +151,11 @@ def run(bench: Bench, options: argparse.Namespace) -> None:
                 alternate(contestants, range(start, start + options.rounds), options.requests)
                 for so_far, one in zip(figures, contestants, strict=True):
                     so_far += one.figures
+                    if isinstance(one.meter, WithWriter) and one.case.options:
+                        writer += [spent / options.requests for spent in one.meter.writer]
         found = [(f"{case.title} | {name}", one) for (case, name, *_), one in zip(group, figures, strict=True)]
+        if writer:
+            found.append((f"{group[1][0].title} | the process that writes the store", writer))
         print("\n".join(rows(found, 3)), flush=True)
 
 
@@ -144,7 +175,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.against is None and not options.treq and not options.store:
         parser.error("name a source tree with --against, or use --treq or --store")
-    # Only the main thread has its instructions counted, and a store has a thread of its own.
+    # Valgrind takes so long for a request that the batches of records would be much smaller than in practice.
     options.cpu_time = options.cpu_time or options.store
     missing = [] if options.cpu_time or shutil.which("vgdb") else ["valgrind: apt-get install valgrind"]
     return run_command(partial(run, options=options), missing)

@@ -15,7 +15,11 @@ from egress.observability.request_log import RequestLog
 from egress.proxy.context import AuthzContext, OriginContext, ProxyContext, TunnelContext, head_limits
 from egress.proxy.tls_intercept import TlsIntercept
 from egress.runtime.role import Role
+from egress.store.batches import StoreBatches
+from egress.store.process_writer import ProcessWriter
 from egress.store.sink import StoreAudit
+from egress.store.writer import BatchWriter, ThreadWriter
+from egress.store.writer_ipc import WriterSpec, retention_of
 from egress.tracing.settings import Settings, read_settings
 from egress.tracing.telemetry import Telemetry, configured_exporter
 from egress.transport.fair_turns import RoundRobin
@@ -103,20 +107,22 @@ def upstream_endpoints(
 
 
 def store_audit(
-    reactor: IEgressReactor, config: ProxyConfig, store: IAuditStore | None, in_thread: Offload
+    reactor: IEgressReactor, config: ProxyConfig, store: IAuditStore | None, in_thread: Offload, role: Role
 ) -> StoreAudit | None:
     """Return the sink that writes to the audit store, if there is one."""
     if store is None:
         return None
-    return StoreAudit(
-        reactor,
-        in_thread,
+    batches = StoreBatches(
         store,
+        seconds=reactor.seconds,
         now=time.time,
-        days=config.audit_store_days,
-        max_bytes=config.audit_store_size,
+        retention=retention_of(config),
         rolls_up=config.admin is not None,
     )
+    writer: BatchWriter = ThreadWriter(in_thread, batches)
+    if role.has_writer:
+        writer = ProcessWriter(reactor, WriterSpec.of(config, role.worker), writer)
+    return StoreAudit(reactor, writer)
 
 
 def renewal_timeout(config: ProxyConfig) -> float:

@@ -111,7 +111,7 @@ class EgressProxyService(Service):
         self._dialer = parts.dialer(sockets, config, guard=self._guard, trust=self._trust, resolver=resolver)
         self.metrics = Metrics()
         self.store_fault = inputs.store_fault
-        store = parts.store_audit(reactor, config, inputs.audit_store, self._pools.store)
+        store = parts.store_audit(reactor, config, inputs.audit_store, self._pools.store, role)
         behind_upstream = partial(UpstreamEndpoint, self._dialer)
         self._notify_trust = ReloadableTrust(resources.notify_trust)
         notify = NotifyDependencies(

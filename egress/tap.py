@@ -27,6 +27,7 @@ from egress.model.log_format import LoggedRequests
 from egress.observability.health import OK
 from egress.preflight import check_configuration, exit_status
 from egress.runtime.plugin import make_program
+from egress.runtime.role import PROGRAM
 from egress.runtime.startup import TcpListener, command_of, endpoint_of, fact_lines, open_endpoints, tcp_listeners
 from egress.runtime.twistd_options import CommandLine
 from egress.service import EgressProxyService
@@ -229,7 +230,7 @@ def _report_readiness(proxy: EgressProxyService | WorkerPool) -> Deferred[None]:
 
 
 def _make_proxy(reactor: Any, config: ProxyConfig) -> EgressProxyService | WorkerPool:
-    return EgressProxyService(reactor, config) if config.workers == 1 else WorkerPool(reactor, config)
+    return EgressProxyService(reactor, config, role=PROGRAM) if config.workers == 1 else WorkerPool(reactor, config)
 
 
 def _message(addresses: Sequence[IAddress], proxy: EgressProxyService | WorkerPool, config: ProxyConfig) -> str:

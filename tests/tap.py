@@ -68,7 +68,7 @@ class Cases:
             self.patch(plugin, "reload_on_sighup", lambda reactor, reload: self.reloads.append(reload))
             self.patch(self.tap, self.service_name, self.make)
 
-        def make(self, reactor: object, config: Any) -> ListeningService:
+        def make(self, reactor: object, config: Any, **named: Any) -> ListeningService:
             """Make a service without effects."""
             self.configs.append(config)
             return self.service()
@@ -95,7 +95,7 @@ class Cases:
             self.assertEqual(self.configs, [])
 
         def test_error_of_the_service(self) -> None:
-            def refuse(reactor: object, config: object) -> ListeningService:
+            def refuse(reactor: object, config: object, **named: object) -> ListeningService:
                 raise ConfigError("--policy", "", "rule 3\nhas no reason")
 
             self.patch(self.tap, self.service_name, refuse)

@@ -23,7 +23,9 @@ from egress.observability.audit_log import JsonLinesAudit
 from egress.observability.metrics import Metrics
 from egress.policy.parse.load import parse_policy
 from egress.proxy.context import ProxyContext
-from egress.runtime.role import DRY_RUN, WHOLE, Role
+from egress.runtime.role import DRY_RUN, PROGRAM, WHOLE, Role
+from egress.store.writer import BatchWriter
+from egress.store.writer_ipc import WriterSpec
 from egress.testing.origin import MemoryOrigin
 from egress.testing.reactor import MemoryReactor
 from egress.testing.resolver import FixedResolver
@@ -32,6 +34,9 @@ from egress.tls.reloadable_trust import ReloadableTrust
 from egress.tracing.telemetry import Telemetry
 from egress.upstream.lookups import ReactorLookups
 from egress.upstream.resolver import Resolver
+from tests.observability.records import ALLOWED
+from tests.store.test_sink import MemoryStore
+from tests.threads import immediately
 
 
 class ContextTests(SynchronousTestCase):
@@ -158,6 +163,31 @@ class AuditSourceTests(SynchronousTestCase):
         metrics = Metrics()
         parts.set_audit_sources(metrics, [])
         self.assertNotIn(b"egress_audit_store_queued", metrics.render()[0])
+
+
+class StoreTests(SynchronousTestCase):
+    """L{parts.store_audit}."""
+
+    def test_writer(self) -> None:
+        """A program has a process that writes, for the number of its worker; an application has none."""
+        config = ProxyConfig(audit_store="sqlite:/a.db")
+        started: list[WriterSpec] = []
+        reactor: Any = MemoryReactorClock()
+
+        def process_writer(reactor: object, spec: WriterSpec, local: BatchWriter) -> BatchWriter:
+            started.append(spec)
+            return local
+
+        self.patch(parts, "ProcessWriter", process_writer)
+        for role in (WHOLE, PROGRAM, Role((), worker=3, has_writer=True)):
+            store = MemoryStore()
+            sink = parts.store_audit(reactor, config, store, immediately, role)
+            assert sink is not None
+            sink.write(ALLOWED)
+            reactor.advance(0.25)
+            self.assertEqual(store.stored, [ALLOWED.request_id])
+        self.assertEqual([spec.worker for spec in started], [0, 3])
+        self.assertIsNone(parts.store_audit(reactor, config, None, immediately, PROGRAM))
 
 
 class TelemetryTests(SynchronousTestCase):

@@ -295,7 +295,7 @@ class MakeServiceTests(Cases.AnyPlugin):
         for fault, expected in ((None, "; audit store /var/lib/ca/audit.db\n"), ("it is full", "admin.sock\n")):
             proxy, out = FakeProxy(), io.StringIO()
             proxy.store_fault = fault
-            self.patch(tap, "EgressProxyService", lambda *_, proxy=proxy: proxy)
+            self.patch(tap, "EgressProxyService", lambda *_, proxy=proxy, **named: proxy)
             self.patch(sys, "stdout", out)
             with self.subTest(fault):
                 makeService(self.options("--admin", "unix:/run/admin.sock", "--ca-dir", "/var/lib/ca")).startService()
@@ -306,7 +306,7 @@ class MakeServiceTests(Cases.AnyPlugin):
         for reason, expected in (("ok", []), ("it refused the connection", ["it refused the connection"])):
             proxy = FakeProxy()
             proxy.checks["authorizer"] = reason
-            self.patch(tap, "EgressProxyService", lambda *_, proxy=proxy: proxy)
+            self.patch(tap, "EgressProxyService", lambda *_, proxy=proxy, **named: proxy)
             self.patch(sys, "stdout", io.StringIO())
             with capturedLogs() as events:
                 makeService(self.options()).startService()

@@ -95,7 +95,7 @@ def _proxy(
         reactor,
         attrs.evolve(config, listen=(_PROXY, *transparent)),
         audit=summary,
-        role=Role(endpoints, serves_sandbox=True),
+        role=Role(endpoints, serves_sandbox=True, has_writer=True),
         names=names,
     )
 

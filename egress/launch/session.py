@@ -15,6 +15,7 @@ from egress.launch.client_files import client_files
 from egress.launch.runner import executable_of, run_command
 from egress.launch.secrets import without_secrets
 from egress.launch.summary import Summary
+from egress.runtime.role import PROGRAM
 from egress.runtime.startup import tcp_listeners
 from egress.service import EgressProxyService
 
@@ -43,7 +44,7 @@ def run_behind_proxy(
     """
     # Before the proxy makes a CA, for example.
     executable = executable_of(command, environ)
-    proxy = EgressProxyService(reactor, config, audit=summary)
+    proxy = EgressProxyService(reactor, config, audit=summary, role=PROGRAM)
     summary.add_warning(proxy.store_fault)
     proxy.startService()
     try:

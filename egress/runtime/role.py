@@ -21,6 +21,8 @@ class Role:
     @ivar is_dry_run: whether the service only explains requests and is never started: it makes no CA, reads no key and
         opens no log.
     @ivar worker: in a worker: its number, from 1.
+    @ivar has_writer: whether a process of its own writes the audit store: in a program of egressproxy, and not in an
+        application, whose C{sys.executable} need not run the modules of egressproxy.
     """
 
     endpoints: Sequence[IStreamServerEndpoint] | None = None
@@ -29,6 +31,7 @@ class Role:
     serves_sandbox: bool = False
     is_dry_run: bool = False
     worker: int = attrs.field(default=0, kw_only=True)
+    has_writer: bool = attrs.field(default=False, kw_only=True)
 
     @property
     def is_worker(self) -> bool:
@@ -47,5 +50,6 @@ class Role:
 
 
 WHOLE: Final = Role()
+PROGRAM: Final = Role(has_writer=True)
 SUPERVISOR: Final = Role(is_supervisor=True)
 DRY_RUN: Final = Role(is_dry_run=True)

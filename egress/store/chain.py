@@ -132,6 +132,10 @@ class Signer:
         self._key = key
         self._trusted = (key.public_key(), *trusted)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let C{pickle} pass the keys to another process."""
+        return _signer, (self._key.private_bytes_raw(), [each.public_bytes_raw() for each in self._trusted[1:]])
+
     def block(self, number: int, previous: bytes, first_seq: int, leaves: Iterable[bytes]) -> Block:
         """Return a signed block."""
         block = Block(number, previous, first_seq, b"".join(leaves))
@@ -330,6 +334,12 @@ def _extra(record: Stored, anchor: Anchor, result: Verification) -> None:
         result.unsigned += 1
     else:
         result.add(f"record {record} was inserted, or written without a signature")
+
+
+def _signer(key: bytes, trusted: Sequence[bytes]) -> Signer:
+    return Signer(
+        Ed25519PrivateKey.from_private_bytes(key), [Ed25519PublicKey.from_public_bytes(each) for each in trusted]
+    )
 
 
 def _is_signed(data: bytes, signature: bytes, keys: Sequence[Ed25519PublicKey]) -> bool:

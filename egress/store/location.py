@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from egress.config.model import ConfigError, ProxyConfig
 from egress.store import sqlite
+from egress.store.chain import Signer
 from egress.store.interfaces import IAuditStore, StoreError
 from egress.store.postgresql import PostgresqlStore
 from egress.store.postgresql_connection import Database
@@ -51,17 +52,21 @@ def spool_directory(config: ProxyConfig) -> Path:
     return config.ca_dir / SPOOL / f"{_UNSAFE.sub('-', database)[:80]}-{digest}"
 
 
-def configured_store(config: ProxyConfig, *, worker: int = 0, check: bool = True) -> IAuditStore:
+def configured_store(
+    config: ProxyConfig, *, worker: int = 0, check: bool = True, signer: Signer | None = None
+) -> IAuditStore:
     """Open the audit store of a configuration.
 
     @param config: a configuration with an audit store.
     @param worker: the number of this worker; 0 without workers.
     @param check: whether to connect to a server, to find errors in the configuration; otherwise, another process does.
+    @param signer: signs the records, in place of the key of the configuration.
     @raise ConfigError: if it cannot be opened; it names the option and the fix.
     """
     location = config.audit_store or ""
     path = sqlite_file(location)
-    signer = None if config.audit_signing_key is None else load_signer(config.audit_signing_key)
+    if config.audit_signing_key is not None:
+        signer = load_signer(config.audit_signing_key)
     try:
         if path is not None:
             return sqlite.open_store(path, signer)

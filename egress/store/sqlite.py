@@ -10,8 +10,6 @@ import os
 import sqlite3
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
-from ipaddress import ip_address, ip_network
 from itertools import islice
 from operator import itemgetter
 from pathlib import Path
@@ -27,12 +25,13 @@ from egress.store.chain_table import RECORDS, extend, prune_chain, stored_row
 from egress.store.filter_language import Filter
 from egress.store.filter_sql import SQLITE, Dialect, Query
 from egress.store.interfaces import IAuditStore, StoreError
-from egress.store.keywords import has_phrases, index_query, keywords_of
+from egress.store.keywords import index_query, keywords_of
 from egress.store.parts import add_keywords, drop_parts, newest, part_for_records, with_index
 from egress.store.rollups import prune_rollups, roll_up
 from egress.store.row import INSERTED, document_of, row_of
 from egress.store.schema import ID_BITS, MIGRATIONS, first_id, id_at
 from egress.store.sql_store import FOLLOW_ROWS, SqlStore
+from egress.store.sqlite_functions import FUNCTIONS
 
 _BUSY_SECONDS: Final = 5.0
 _PRUNE_ROWS: Final = 1000
@@ -78,6 +77,7 @@ class SqliteStore(SqlStore):
         self._lock = RLock()
         # The ids of the last records, in the order of writing.
         self._recent: dict[str, None] = {}
+        self._is_first = True
 
     @property
     def _connection(self) -> sqlite3.Connection:
@@ -86,7 +86,7 @@ class SqliteStore(SqlStore):
             raise StoreError(f"{self._path}: is closed")
         if self._opened is None:
             self._opened = self._connect()
-            for name, arguments, function in _FUNCTIONS:
+            for name, arguments, function in FUNCTIONS:
                 self._opened.create_function(name, arguments, function, deterministic=True)
         return self._opened
 
@@ -149,7 +149,8 @@ class SqliteStore(SqlStore):
         """Store records; see L{IAuditStore.append}.
 
         SQLite either stores a whole batch or reports an error, so that a batch that is stored again is usually not in
-        the file.  Only the sink that closes can repeat the records of the last batches: this store ignores them.
+        the file.  The sink that closes can repeat the records of the last batches.  A process can repeat, as its first
+        batch, the last one of another process, which ended before it reported the result.  This store ignores them.
         """
         # The index of keywords is faster in the order of ids.
         rows = sorted(map(row_of, records), key=itemgetter(0))
@@ -167,6 +168,8 @@ class SqliteStore(SqlStore):
         with self._transaction() as connection:
             # With the lock, because another thread may have stored them.
             fresh = {row[_REQUEST_ID]: row for row in reversed(rows) if row[_REQUEST_ID] not in self._recent}
+            if self._is_first:
+                fresh = {name: row for name, row in fresh.items() if not _has(connection, row[0], name)}
             if not fresh:
                 return
             seq = connection.execute("SELECT seq FROM last_seq").fetchone()[0] + skipped
@@ -179,6 +182,7 @@ class SqliteStore(SqlStore):
             add_keywords(connection, part, [(row[0], keywords_of(row[2:])) for row in numbered])
             connection.execute("UPDATE last_seq SET seq = ?", (seq + len(numbered),))
             checkpoint = None if self._signer is None else extend(self, self._signer, numbered, self.checkpoint)
+        self._is_first = False
         self.checkpoint = checkpoint or self.checkpoint
         self._remember(fresh)
 
@@ -290,28 +294,14 @@ class SqliteStore(SqlStore):
             self._closed = True
 
 
-def _regexp(pattern: str, value: str | None) -> bool:
-    return value is not None and _compiled(pattern).fullmatch(value) is not None
-
-
-# The cache of RE2 itself is slower than a match.
-@lru_cache(maxsize=64)
-def _compiled(pattern: str) -> Any:
-    import re2  # noqa: PLC0415 - a proxy without searches does not need it
-
-    return re2.compile(pattern)
-
-
-@lru_cache(maxsize=1024)
-def _in_network(address: str, network: str) -> bool:
-    try:
-        return ip_address(address) in ip_network(network)
-    except ValueError:
-        # Such as the empty address of a UNIX socket.
-        return False
-
-
-_FUNCTIONS: Final = (("regexp", 2, _regexp), ("has_phrases", 4, has_phrases), ("in_network", 2, _in_network))
+def _has(connection: sqlite3.Connection, time_ms: int, request_id: str) -> bool:
+    """Tell whether a record is stored, among the records of the same millisecond."""
+    first = first_id(time_ms)
+    found = connection.execute(
+        "SELECT 1 FROM exchanges WHERE id BETWEEN ? AND ? AND request_id = ? LIMIT 1",
+        (first, first | _OF_ID, request_id),
+    )
+    return found.fetchone() is not None
 
 
 def _create(path: Path) -> None:

@@ -1,8 +1,7 @@
-"""The output of a worker: its lines, and the records of its log, which the supervisor writes at their level."""
+"""The log of a worker: its records, which the supervisor writes at their level."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Final
 
 from twisted.logger import Logger, LogLevel
@@ -11,43 +10,7 @@ from egress.runtime.log_lines import WORKER_RECORD, parse_record
 
 _log = Logger()
 
-# Longer than any line that a worker writes.
-_LONGEST_LINE: Final = 1024 * 1024
 _LEVELS: Final = {level.name: level for level in LogLevel.iterconstants()}
-
-
-class Lines:
-    """Splits a byte stream into lines.
-
-    @param take: is called with each line, without its line feed.
-    @param lost: is called for a line that is incomplete or too long.
-    """
-
-    def __init__(self, take: Callable[[bytes], None], lost: Callable[[], None]) -> None:
-        self._take = take
-        self._lost = lost
-        self._rest = b""
-        self._skipping = False
-
-    def feed(self, data: bytes) -> None:
-        """Receive a piece."""
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        for line in lines:
-            if self._skipping:
-                self._skipping = False
-            else:
-                self._take(line)
-        if len(self._rest) > _LONGEST_LINE:
-            if not self._skipping:
-                self._lost()
-            self._skipping = True
-            self._rest = b""
-
-    def end(self) -> None:
-        """End the stream."""
-        if self._rest and not self._skipping:
-            self._lost()
-        self._rest = b""
 
 
 class WorkerLog:

@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -19,8 +19,9 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from egress.config.options import OPTIONS
 from egress.model.errors import WorkerFailed
+from egress.runtime.child_environment import child_environment
+from egress.runtime.lines import Lines
 from egress.workers.ipc import (
     ABORT,
     CONTROL,
@@ -38,7 +39,7 @@ from egress.workers.ipc import (
     receive_frame,
     send_spec,
 )
-from egress.workers.output import Lines, WorkerLog
+from egress.workers.output import WorkerLog
 
 _log = Logger()
 
@@ -112,17 +113,6 @@ def _how(error: Any) -> str:
     if error.signal is not None:
         return f"was killed by {signal.Signals(error.signal).name}"
     return f"exited with status {error.exitCode}"
-
-
-def worker_environment(environ: Mapping[str, str], path: Sequence[str]) -> dict[str, str]:
-    """Make the environment of a worker.
-
-    It contains no variable of a proxy option, and so no secret, because the worker receives its configuration over the
-    channel.  The worker finds the same modules as the supervisor.
-    """
-    names = {variable.name for option in OPTIONS for variable in option.environment}
-    inherited = {name: value for name, value in environ.items() if name.upper() not in names}
-    return {**inherited, "PYTHONPATH": os.pathsep.join(os.path.abspath(entry) for entry in path)}
 
 
 class WorkerSlot:
@@ -246,7 +236,7 @@ class WorkerSlot:
                 watch,
                 sys.executable,
                 [sys.executable, "-m", PROGRAM],
-                env=worker_environment(os.environ, sys.path),
+                env=child_environment(os.environ, sys.path),
                 # With -m, Python also looks for modules in the working directory.
                 path="/",
                 childFDs=descriptors,

@@ -162,7 +162,7 @@ def main() -> None:
         proxy = EgressProxyService(
             reactor,
             spec.config,
-            role=Role(inherited, spec.approval_key, worker=spec.number),
+            role=Role(inherited, spec.approval_key, worker=spec.number, has_writer=True),
         )
     except ConfigError as error:
         send_frame(control, notification(FAILED, str(error)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Sequence
 from typing import Any
 
@@ -50,6 +51,17 @@ class Chain:
 
 
 _SIZES = some.lists(some.integers(1, 4), min_size=1, max_size=6)
+
+
+class SignerTests(SynchronousTestCase):
+    """L{Signer}."""
+
+    def test_passed_to_another_process(self) -> None:
+        signer = pickle.loads(pickle.dumps(Signer(KEY, [OTHER.public_key()])))
+        self.assertEqual(signer.block(1, FIRST, 1, [b"leaf"]), Signer(KEY).block(1, FIRST, 1, [b"leaf"]))
+        # The key of another proxy is trusted.
+        anchor = Signer(OTHER).anchor(1, FIRST, -1, 1)
+        self.assertIsNotNone(signer.advance(anchor, [], 1))
 
 
 class VerifyTests(SynchronousTestCase):

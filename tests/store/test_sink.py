@@ -15,12 +15,14 @@ from zope.interface.verify import verifyObject
 from egress.interfaces import IAuditSink
 from egress.model.record import ExchangeRecord
 from egress.model.statistics import SpoolStats
-from egress.runtime.threads import Threads
+from egress.runtime.threads import Offload, Threads
 from egress.store import sink as module
+from egress.store.batches import Retention, StoreBatches
 from egress.store.destinations import Destinations, Page, Paths
 from egress.store.filter_language import Filter
 from egress.store.interfaces import IAuditStore, ISpooledStore, RuleUse, StoreError
 from egress.store.sink import StoreAudit
+from egress.store.writer import ThreadWriter
 from tests.observability.records import ALLOWED
 from tests.threads import Later, ThreadlessReactor
 
@@ -87,6 +89,14 @@ class MemoryStore:
         self.closed = True
 
 
+def sink_of(clock: Clock, offload: Offload, store: IAuditStore, *, rolls_up: bool = False) -> StoreAudit:
+    """Return a sink that writes in a thread."""
+    batches = StoreBatches(
+        store, seconds=clock.seconds, now=lambda: NOW, retention=Retention(days=2, max_bytes=1000), rolls_up=rolls_up
+    )
+    return StoreAudit(clock, ThreadWriter(offload, batches))
+
+
 class StoreAuditTests(SynchronousTestCase):
     """Records are written in batches, or wait."""
 
@@ -94,7 +104,7 @@ class StoreAuditTests(SynchronousTestCase):
         self.clock = Clock()
         self.store = MemoryStore()
         self.later = Later()
-        self.sink = StoreAudit(self.clock, self.later, self.store, now=lambda: NOW, days=2, max_bytes=1000)
+        self.sink = sink_of(self.clock, self.later, self.store)
 
     def write(self, *names: str) -> None:
         for name in names:
@@ -258,9 +268,7 @@ class StoreAuditTests(SynchronousTestCase):
         self.clock.advance(0.25)
         self.work()
         self.assertEqual(self.store.rolled_up, 0)
-        self.sink = StoreAudit(
-            self.clock, self.later, self.store, now=lambda: NOW, days=2, max_bytes=1000, rolls_up=True
-        )
+        self.sink = sink_of(self.clock, self.later, self.store, rolls_up=True)
         for name, expected in (("b", 4), ("c", 6), ("d", 6)):
             self.write(name)
             self.clock.advance(0.25)
@@ -306,7 +314,7 @@ class StoreAuditTests(SynchronousTestCase):
         """The records of a cancelled call are written when the sink is closed."""
         self.patch(module, "_BATCH_SECONDS", 0.0)
         threads = Threads(ThreadlessReactor(), "store", 0)
-        sink = StoreAudit(self.clock, threads, self.store, now=lambda: NOW, days=2, max_bytes=1000)
+        sink = sink_of(self.clock, threads, self.store)
         sink.write(ALLOWED)
         self.clock.advance(0)
         threads.stop()
@@ -361,7 +369,7 @@ class SpooledAuditTests(SynchronousTestCase):
         self.clock = Clock()
         self.store = SpooledMemoryStore()
         self.later = Later()
-        self.sink = StoreAudit(self.clock, self.later, self.store, now=lambda: NOW, days=2, max_bytes=1000)
+        self.sink = sink_of(self.clock, self.later, self.store)
 
     def write(self, *names: str) -> None:
         for name in names:
@@ -401,8 +409,10 @@ class SpooledAuditTests(SynchronousTestCase):
         """The metrics show the spool; another store has none."""
         self.store.fault, self.store.spool = "away", ["a"]
         stats = SpoolStats(reached=False, records=1, size=100, oldest=NOW)
+        with capturedLogs():
+            self.work(0.25)
         self.assertEqual(self.sink.spool_stats(), stats)
-        sink = StoreAudit(self.clock, self.later, MemoryStore(), now=lambda: NOW, days=2, max_bytes=1000)
+        sink = sink_of(self.clock, self.later, MemoryStore())
         self.assertIsNone(sink.spool_stats())
 
     def test_lost_while_old_records_are_deleted(self) -> None:

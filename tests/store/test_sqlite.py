@@ -43,6 +43,15 @@ class StoreTestCase(SynchronousTestCase):
 class WriteTests(StoreTestCase):
     """Records are stored once, in files that only their owner can read."""
 
+    def test_first_batch_of_a_process(self) -> None:
+        """It can be the last batch of another process, which stored it but did not report it."""
+        self.store.append([record("a"), record("b"), record("c", 5)])
+        other = self.open()
+        other.append([record("b"), record("d"), record("c", 5)])
+        other.append([record("d"), record("e")])
+        self.assertEqual(sorted(self.found("")), ["a", "b", "c", "d", "e"])
+        self.assertEqual(self.store.last_seq(), 5)
+
     def test_no_duplicates(self) -> None:
         self.store.append([record("a"), record("a", 5), record("b")])
         self.store.append([record("b"), record("c")])

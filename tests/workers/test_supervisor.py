@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Any
 
@@ -12,10 +11,9 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.config.model import ProxyConfig
-from egress.config.options import OPTIONS
 from egress.model.errors import WorkerFailed
 from egress.workers.ipc import CONTROL, WorkerSpec
-from egress.workers.supervisor import State, WorkerSlot, worker_environment
+from egress.workers.supervisor import State, WorkerSlot
 from tests.lines import FakeLine, WorkerReactor, frame, tell
 
 SPEC = WorkerSpec(
@@ -26,20 +24,6 @@ SPEC = WorkerSpec(
 def close(line: FakeLine) -> None:
     """Make a worker's end of a channel closed."""
     line.error = BrokenPipeError()
-
-
-class EnvironmentTests(SynchronousTestCase):
-    """The environment of a worker."""
-
-    def test_proxy_options_are_removed(self) -> None:
-        names = {variable.name for option in OPTIONS for variable in option.environment}
-        environ = dict.fromkeys((*names, "https_proxy", "no_proxy"), "hunter2") | {"SSL_CERT_FILE": "/ca.pem"}
-        found = worker_environment(environ, ["/a", "/b"])
-        self.assertEqual(found, {"SSL_CERT_FILE": "/ca.pem", "PYTHONPATH": f"/a{os.pathsep}/b"})
-
-    def test_relative_paths(self) -> None:
-        found = worker_environment({"PYTHONPATH": "."}, ["", "lib"])
-        self.assertEqual(found["PYTHONPATH"], f"{os.getcwd()}{os.pathsep}{os.path.abspath('lib')}")
 
 
 class SlotTestCase(SynchronousTestCase):
