@@ -211,6 +211,7 @@ class EgressProxyService(Service):
         metrics.set_http2_faults_source(lambda: context.sessions.http2_faults)
         metrics.set_lookups_source(lambda: resolver.busy, lambda: resolver.waiting)
         metrics.set_body_memory_source(lambda: context.contents.held, lambda: context.contents.waiting)
+        metrics.set_messages_source(context.authz.message_counts)
         metrics.set_host_contexts_source(lambda: len(contexts))
         metrics.set_ca_expiry_source(lambda: self.certificate_authority.not_after.timestamp())
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
+from egress.model.message_counts import MessageCounts
 from egress.model.statistics import AuthorizerStats, CacheStats, PolicyInUse, PolicyReloadStats, SpoolStats
 
 
@@ -147,6 +148,27 @@ class ApprovalCollector(Collector):
         counter = CounterMetricFamily("egress_approvals", text, labels=["outcome"])
         for outcome, number in self._counts().items():
             counter.add_metric([outcome], number)
+        yield counter
+
+
+class MessageCollector(Collector):
+    """The metric of messages that are authorized one by one.
+
+    @param source: the counts.
+    """
+
+    def __init__(self, source: MessageCounts) -> None:
+        self._source = source
+
+    def collect(self) -> Iterator[Metric]:
+        """Return the metric (C{Collector.collect})."""
+        counter = CounterMetricFamily(
+            "egress_messages",
+            "Messages that were authorized one by one, by verdict, protocol and sender.",
+            labels=["verdict", "kind", "direction"],
+        )
+        for labels, number in self._source.counts.items():
+            counter.add_metric(labels, number)
         yield counter
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Final
 
 import twisted
 from prometheus_client import CollectorRegistry, Gauge, Info, ProcessCollector
@@ -16,12 +17,15 @@ from zope.interface import implementer
 
 from egress import __version__
 from egress.interfaces import IAuditSink
+from egress.model.decision import Stage
+from egress.model.message_counts import MessageCounts
 from egress.model.record import ExchangeRecord
 from egress.model.statistics import AuthorizerStats, CacheStats, PolicyInUse, PolicyReloadStats, SpoolStats
 from egress.observability.collectors import (
     ApprovalCollector,
     AuthorizerCollector,
     CacheCollector,
+    MessageCollector,
     PolicyReloadCollector,
     SourceCounter,
     SpoolCollector,
@@ -29,6 +33,8 @@ from egress.observability.collectors import (
 )
 from egress.observability.exchange_counters import ExchangeCounters
 from egress.observability.rule_counters import RuleCounters
+
+_MESSAGE: Final = Stage.MESSAGE.value
 
 
 def process_registry() -> CollectorRegistry:
@@ -123,6 +129,10 @@ class Metrics:
         """Set the functions that return the pending approvals and the finished ones."""
         self.registry.register(ApprovalCollector(held, counts))
 
+    def set_messages_source(self, counts: MessageCounts) -> None:
+        """Set the counts of messages that were authorized one by one."""
+        self.registry.register(MessageCollector(counts))
+
     def set_observing(self, observing: bool) -> None:
         """Set whether observe mode is on, in which decisions are only recorded."""
         self._observing.set(int(observing))
@@ -145,8 +155,9 @@ class Metrics:
         self._audit_lost.source = source
 
     def write(self, record: ExchangeRecord) -> None:
-        """Count one exchange (L{IAuditSink.write})."""
-        self._exchanges.count(record)
+        """Count one exchange (L{IAuditSink.write}).  A message is not an exchange."""
+        if record.stage != _MESSAGE:
+            self._exchanges.count(record)
         self._rules.count(record)
 
     def close(self) -> None:

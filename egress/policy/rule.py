@@ -15,6 +15,7 @@ from egress.policy.match.paths import PathPattern
 from egress.policy.match.request_view import RequestView
 from egress.policy.match.tristate import Match
 from egress.policy.match.work_budget import WorkBudget
+from egress.policy.message_rules import DEFAULT_NAME, MessageRules
 from egress.policy.reason_template import Reason
 
 DEFAULT_RULE: Final = "default"
@@ -55,6 +56,7 @@ class Rule:
     @ivar paths: path patterns, compiled by L{egress.policy.match.paths.compile_path}; with C{broad} for a denial.
     @ivar conditions: all other conditions; conditions on content come last.
     @ivar obligations: the obligations of the requests that the rule allows.
+    @ivar messages: the rules for the messages of the exchanges that the rule allows, if they are authorized.
     @ivar where: the file and line of the rule.
     @ivar deny_semantics: whether an uncertain condition counts as a match.
     @ivar enforce_in_observe: whether the rule has conditions on addresses.
@@ -73,6 +75,7 @@ class Rule:
     port_ranges: tuple[range, ...] = ()
     conditions: tuple[Condition, ...] = ()
     obligations: Obligations = NO_OBLIGATIONS
+    messages: MessageRules | None = None
     where: str = ""
     deny_semantics: bool = attrs.field(init=False)
     enforce_in_observe: bool = attrs.field(init=False)
@@ -145,6 +148,8 @@ class Rule:
             return None
         if self.paths:
             return "paths"
+        if self.messages is not None:
+            return "messages"
         unseen = next((condition.key for condition in self.conditions if not condition.is_seen), None)
         if unseen is not None or "CONNECT" in self.methods:
             return unseen
@@ -193,6 +198,13 @@ class Rule:
     def stable_for(self, now: float) -> float:
         """Return the minimum number of seconds for which the rule's result for the same request cannot change."""
         return min((condition.stable_for(now) for condition in self.conditions), default=float("inf"))
+
+
+def message_rule_ids(rule: Rule) -> tuple[str, ...]:
+    """Return the ids of the decisions on messages of exchanges that a rule allows."""
+    if rule.messages is None:
+        return ()
+    return tuple(f"{rule.rule_id}/{name}" for name in (*(each.name for each in rule.messages.rules), DEFAULT_NAME))
 
 
 AT_ORIGIN: Final = frozenset({"ports", "hosts", "schemes"})

@@ -41,6 +41,9 @@ _OBLIGATIONS: Final = {
     "expires_in": "is authorized again after",
 }
 
+_MESSAGE_ACTIONS: Final = {"allow": "allows messages", "deny": "denies messages"}
+_MESSAGE_DEFAULTS: Final = {"allow": "allows them", "deny": "denies them"}
+
 
 @attrs.frozen
 class Clause:
@@ -131,6 +134,21 @@ def _obligations(entry: Mapping[str, Any]) -> Iterator[Clause]:
                 yield _clause(
                     label, [f"{value} s" if key == "expires_in" and not isinstance(value, str) else _size(value)]
                 )
+    if "messages" in entry:
+        yield from _messages(entry)
+
+
+def _messages(entry: Mapping[str, Any]) -> Iterator[Clause]:
+    """Yield the message rules, in order, and the default."""
+    messages = entry["messages"]
+    yield _clause("authorizes messages of", map(str, messages.get("directions", ("client", "origin"))))
+    if "max_size" in messages:
+        yield _clause("limits messages to", [_size(messages["max_size"])])
+    for index, rule in enumerate(messages.get("rules", ()), 1):
+        name = rule.get("name", f"rule-{index}")
+        action = _MESSAGE_ACTIONS.get(rule["action"], "decides on messages")
+        yield _clause(f"{action} by message rule", [name])
+    yield _clause("for other messages,", [_MESSAGE_DEFAULTS.get(messages.get("default", "deny"), "decides")])
 
 
 def _size(value: object) -> str:

@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from egress.admin.explain_text import describe, of_route, of_terms
 from egress.model.authority import Authority, Origin, UpstreamProxy
 from egress.model.decision import Decision, Obligations, Verdict
+from egress.model.message import MessageObligation
 from egress.model.route import Route
 from egress.upstream.address_guard import AddressGuard
 
@@ -47,7 +48,7 @@ class WordsTests(SynchronousTestCase):
             self.assertEqual(of_route(Route(ORIGIN, addresses, through, False, False)), expected)
 
     def test_obligations(self) -> None:
-        terms = Obligations(((b"X-A", b"hunter2"),), (b"cookie",), 7, 60)
+        terms = Obligations(((b"X-A", b"hunter2"),), (b"cookie",), 7, 60, (), MessageObligation(max_size=9))
         decision = Decision(Verdict.ALLOW, "why", "who", obligations=terms, observed="deny", source="cache")
         self.assertEqual(
             of_terms(decision),
@@ -56,6 +57,7 @@ class WordsTests(SynchronousTestCase):
                 "from: cache",
                 "at most 7 bytes",
                 "authorized again after 60 s",
+                "authorizes each message of client and origin, of at most 9 bytes",
                 "sets X-A",
                 "removes cookie",
             ],

@@ -21,6 +21,7 @@ from egress.config.notify import ALL_EVENTS
 from egress.model.comparison import ShadowComparison, ShadowResult
 from egress.model.decision import Decision, Stage, Verdict
 from egress.model.errors import OUTCOMES
+from egress.model.message_counts import MessageCounts
 from egress.model.phases import PHASES
 from egress.model.statistics import CacheStats, PolicyInUse, PolicyReloadStats, SpoolStats
 from egress.notify.metrics import NotificationMetrics
@@ -98,6 +99,7 @@ def proxy_metrics() -> dict[str, Family]:
     metrics.set_spool_source(lambda: SpoolStats(reached=True, records=0, size=0, oldest=0.0))
     metrics.set_telemetry_source(lambda: dict.fromkeys(("traces", "logs", "metrics"), 0))
     metrics.set_approvals_source(lambda: 0, Approvals(clock, clock.seconds, timeout=1, limit=1, is_open=True).counts)
+    metrics.set_messages_source(MessageCounts())
     metrics.registry.register(ShadowLog(clock.seconds, clock.seconds))
     metrics.registry.register(NotificationMetrics(ALL_EVENTS, lambda: 0))
     return samples_of(metrics.registry, parent_metrics(2, lambda: 2, lambda: 0)[0])

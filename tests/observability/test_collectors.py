@@ -7,6 +7,8 @@ from typing import Any
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
+from egress.model.message import Direction, MessageKind
+from egress.model.message_counts import MessageCounts
 from egress.model.statistics import AuthorizerStats, CacheStats, PolicyInUse, PolicyReloadStats, SpoolStats
 from egress.observability.metrics import Metrics
 
@@ -128,6 +130,20 @@ class ApprovalCollectorTests(SynchronousTestCase):
                 'egress_approvals_total{outcome="denied"} 1.0',
             ],
         )
+
+
+class MessageCollectorTests(SynchronousTestCase):
+    """The counts of messages at each scrape."""
+
+    def test_metrics(self) -> None:
+        metrics, counts = Metrics(), MessageCounts()
+        metrics.set_messages_source(counts)
+        counts.add("deny", MessageKind.SSE, Direction.ORIGIN)
+        lines = metrics.render()[0].decode("utf-8").splitlines()
+        found = [line for line in lines if line.startswith("egress_messages")]
+        self.assertIn('egress_messages_total{direction="origin",kind="sse",verdict="deny"} 1.0', found)
+        self.assertIn('egress_messages_total{direction="client",kind="grpc",verdict="allow"} 0.0', found)
+        self.assertEqual(len(found), 24)
 
 
 class SpoolCollectorTests(SynchronousTestCase):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import attrs
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
@@ -27,6 +28,11 @@ class MetricsTests(SynchronousTestCase):
     def test_records_are_counted(self) -> None:
         self.metrics.write(ALLOWED)
         self.assertEqual(self.value("egress_decisions_total", verdict="allow", outcome="forwarded"), 1)
+
+    def test_a_message_is_not_an_exchange(self) -> None:
+        self.metrics.write(attrs.evolve(ALLOWED, stage="message", rule_id="chat/words"))
+        self.assertEqual(self.value("egress_decisions_total", verdict="allow", outcome="forwarded"), 0)
+        self.assertEqual(self.value("egress_rule_matches_total", rule="chat/words", verdict="allow"), 1)
 
     def test_gauges_are_read_at_each_scrape(self) -> None:
         numbers = {"connections": 3.0, "contexts": 5.0, "lost": 7.0}

@@ -40,6 +40,15 @@ remove_headers = ["cookie"]
 max_bytes = 1000000
 expires_in = 60
 
+[rules.messages]
+max_size = "1KiB"
+[[rules.messages.rules]]
+action = "deny"
+reason = "no"
+[[rules.messages.rules]]
+name = "fine"
+action = "allow"
+
 [[rules]]
 action = "deny"
 reason = "no"
@@ -48,6 +57,22 @@ reason = "no"
 
 class WordsTests(SynchronousTestCase):
     """The conditions and obligations of rules."""
+
+    def test_messages(self) -> None:
+        (rule,) = rules_in_words(
+            parse(
+                "version = 1\n[variables]\nx = 'deny'\n[[rules]]\naction = 'allow'\n[rules.messages]\n"
+                "directions = ['client']\ndefault = '${x}'\n[[rules.messages.rules]]\naction = '${x}'\nreason = 'no'"
+            )
+        )
+        self.assertEqual(
+            [" ".join((clause.label, ", ".join(clause.values))) for clause in rule.obligations],
+            [
+                "authorizes messages of client",
+                "decides on messages by message rule rule-1",
+                "for other messages, decides",
+            ],
+        )
 
     def test_everything(self) -> None:
         first, second = rules_in_words(parse(POLICY))
@@ -87,6 +112,11 @@ class WordsTests(SynchronousTestCase):
                 Clause("removes field", ("cookie",)),
                 Clause("transfers at most", ("1,000,000 bytes",)),
                 Clause("is authorized again after", ("60 s",)),
+                Clause("authorizes messages of", ("client", "origin")),
+                Clause("limits messages to", ("1KiB",)),
+                Clause("denies messages by message rule", ("rule-1",)),
+                Clause("allows messages by message rule", ("fine",)),
+                Clause("for other messages,", ("denies them",)),
             ),
         )
         self.assertNotIn("secret", repr(first))

@@ -56,6 +56,7 @@ class ParseTests(SynchronousTestCase):
             ("verdict:Deny", Equals("deny")),
             ("observed:unavailable", Equals("unavailable")),
             ("stage:tunnel", Equals("tunnel")),
+            ("stage:message", Equals("message")),
             ("outcome:forwarded", Equals("forwarded")),
             ('rule:"a, b"', Equals("a, b")),
             (r'rule:"say \"a\\b\" \c"', Equals(r'say "a\b" \c')),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import attrs
 
-from egress.model.decision import Decision
+from egress.model.decision import Decision, DecisionRequest, Stage
 from egress.policy.case import Case
 from egress.policy.rules import RuleSet
 from egress.policy.trace import RuleTrace
@@ -33,11 +35,44 @@ class CaseResult:
 
 
 def run_case(rules: RuleSet, case: Case) -> CaseResult:
-    """Evaluate the request of a test case against the rules."""
-    outcome = CaseResult(case, rules.decide(case.request, case.now))
+    """Evaluate the request of a test case against the rules, and then its message, if it has one."""
+    decision = rules.decide(case.request, case.now)
+    if case.message is not None and decision.allowed:
+        return _run_message(rules, case, decision)
+    outcome = CaseResult(case, decision)
     if outcome.passed:
         return outcome
     return attrs.evolve(outcome, why=_why(rules, case, rules.trace(case.request, case.now)))
+
+
+def _run_message(rules: RuleSet, case: Case, decision: Decision) -> CaseResult:
+    assert case.message is not None
+    message, content = case.message
+    if decision.obligations.messages is None:
+        outcome = CaseResult(case, decision)
+        why = f"{decision.rule_id} has no [rules.messages], so the message passes"
+        return outcome if outcome.passed else attrs.evolve(outcome, why=(why,))
+    if message.direction not in decision.obligations.messages.directions:
+        outcome = CaseResult(case, decision)
+        why = f"{decision.rule_id} does not authorize messages of the {message.direction.value}, so the message passes"
+        return outcome if outcome.passed else attrs.evolve(outcome, why=(why,))
+    message = attrs.evolve(message, rule_id=decision.rule_id)
+    request = attrs.evolve(
+        case.request, stage=Stage.MESSAGE, body=content, content_length=len(content), message=message
+    )
+    outcome = CaseResult(case, rules.decide(request, case.now))
+    if outcome.passed:
+        return outcome
+    return attrs.evolve(outcome, why=tuple(_describe_message(rules, request)))
+
+
+def _describe_message(rules: RuleSet, request: DecisionRequest) -> Iterator[str]:
+    for name, failed, where in rules.trace_message(request):
+        yield (
+            f"{name} decided, at {where}"
+            if failed is None
+            else (f"{name} did not match because of {failed!r}, at {where}")
+        )
 
 
 def _why(rules: RuleSet, case: Case, trace: tuple[RuleTrace, ...]) -> tuple[str, ...]:

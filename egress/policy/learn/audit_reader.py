@@ -196,6 +196,9 @@ def read_entry(entry: Mapping[str, Any]) -> AuditLine | None:
         stage = Stage(_text(entry, "stage"))
     except ValueError:
         raise LineFault("unknown stage") from None
+    if stage is Stage.MESSAGE:
+        # The record of its exchange has the decision on the request.
+        return None
     method = _text(entry, "method")
     if not _METHOD.fullmatch(method) or method == "*":
         raise LineFault("invalid method")

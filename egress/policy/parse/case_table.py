@@ -10,11 +10,13 @@ from typing import Any, Final
 from egress.http.request_target import TargetForm, parse_request_target
 from egress.model.authority import IPAddress, Origin
 from egress.model.decision import ClientIdentity, DecisionRequest, Headers, Stage, Verdict
+from egress.model.message import Direction, Message, MessageKind
 from egress.policy.case import Case
 from egress.policy.parse.toml_reader import Document, Table, is_a
 
 _KEYS: Final = frozenset(
-    {"name", "request", "headers", "body", "client", "address", "addresses", "at", "expect", "rule"},
+    {"name", "request", "headers", "body", "client", "address", "addresses", "at", "expect", "rule"}
+    | {"message", "direction", "kind", "type"},
 )
 _SCHEMES: Final = frozenset({"http", "https"})
 _FIELD: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -50,7 +52,23 @@ def read_case(document: Document, number: int, entry: dict[str, Any]) -> Case:
         addresses=table.entries("addresses", str, ip_address) or None,
     )
     now = table.read("at", _time)
-    return Case(table.line("name") or text, document.place(table.path), request, now, expect, table.line("rule"))
+    name, where = table.line("name") or text, document.place(table.path)
+    return Case(name, where, request, now, expect, table.line("rule"), _message(table))
+
+
+def _message(table: Table) -> tuple[Message, bytes] | None:
+    text = table.get("message", str)
+    if text is None:
+        unused = next((key for key in ("direction", "kind", "type") if key in table.table), None)
+        if unused is not None:
+            raise table.error(f"{unused!r} describes a message; add 'message' with its content", unused)
+        return None
+    kind = table.read("kind", MessageKind) or MessageKind.WEBSOCKET
+    # An event stream has only messages of the origin.
+    sender = Direction.ORIGIN if kind is MessageKind.SSE else Direction.CLIENT
+    direction = table.read("direction", Direction) or sender
+    default = "text" if kind is MessageKind.WEBSOCKET else "message"
+    return Message(kind, direction, table.line("type") or default, 1), text.encode("utf-8")
 
 
 def _request(text: str) -> tuple[str, Stage, Origin, str]:

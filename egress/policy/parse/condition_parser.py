@@ -22,7 +22,7 @@ from egress.policy.match.conditions import (
     Patterns,
     Times,
 )
-from egress.policy.match.json_body import Wanted, compile_expression
+from egress.policy.match.json_body import Expression, Wanted, compile_expression
 from egress.policy.match.patterns import compile_pattern
 from egress.policy.match.time_windows import Window
 from egress.policy.parse.definitions import Definitions
@@ -98,7 +98,9 @@ def _on_content(table: Table, broad: bool) -> list[Condition]:
             found.append(FormFields(key, tuple((name, _wanted(table, key, name, broad)) for name in fields)))
     expressions = _members(table, "json")
     if expressions:
-        found.append(JsonFields(tuple(_json(table, text, value, broad) for text, value in expressions.items())))
+        found.append(
+            JsonFields(tuple(read_json(table, text, value, broad=broad) for text, value in expressions.items()))
+        )
     return found
 
 
@@ -120,7 +122,8 @@ def _wanted(table: Table, key: str, name: str, broad: bool) -> Patterns | bool:
     return tuple(table.reading(compile_one, one, f"{key} {name!r}, {one!r}", key, name) for one in values)
 
 
-def _json(table: Table, text: str, value: Any, broad: bool) -> Any:
+def read_json(table: Table, text: str, value: Any, *, broad: bool) -> tuple[Expression, Wanted]:
+    """Parse one entry of C{json}: an expression, and the values that it may select."""
     expression = table.reading(compile_expression, text, f"json {text!r}", "json", text)
     values = value if isinstance(value, list) else [value]
     if not values:

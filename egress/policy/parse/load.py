@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timezone
 from importlib import resources
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from egress.policy.parse.obligation_parser import secrets_in
 from egress.policy.parse.rule_parser import RuleReader
 from egress.policy.parse.toml_reader import Document, PolicyError, Table, nearest
 from egress.policy.parse.units import duration
-from egress.policy.rule import DEFAULT_RULE, Rule
+from egress.policy.rule import DEFAULT_RULE, Rule, message_rule_ids
 from egress.policy.rules import RuleSet
 from egress.policy.source_text import SourceText
 
@@ -85,11 +86,10 @@ def _rule_set(root: Document, name: str, read: ReadDocument = read_document) -> 
                 raise document.error(("rules", index), text)
             rules.append(rule)
         cases += _cases(document, names)
+    names_of_rules = {*seen, DEFAULT_RULE, *chain.from_iterable(map(message_rule_ids, rules))}
     for case in cases:
-        if case.rule is not None and case.rule not in seen and case.rule != DEFAULT_RULE:
-            raise PolicyError(
-                f"{case.where}: there is no rule {case.rule!r}; {nearest(case.rule, [*seen, DEFAULT_RULE])}"
-            )
+        if case.rule is not None and case.rule not in names_of_rules:
+            raise PolicyError(f"{case.where}: there is no rule {case.rule!r}; {nearest(case.rule, names_of_rules)}")
     return RuleSet(
         name,
         tuple(rules),

@@ -15,6 +15,8 @@ from egress.policy.match.paths import PathPattern, compile_path
 from egress.policy.parse.condition_parser import KEYS as CONDITIONS
 from egress.policy.parse.condition_parser import UNSEEN, read_conditions
 from egress.policy.parse.definitions import Definitions
+from egress.policy.parse.message_parser import KEY as MESSAGES
+from egress.policy.parse.message_parser import read_messages
 from egress.policy.parse.obligation_parser import KEYS as TERMS
 from egress.policy.parse.obligation_parser import read_obligations
 from egress.policy.parse.toml_reader import Document, Table
@@ -24,7 +26,7 @@ from egress.policy.rule import DEFAULT_RULE, Rule
 
 # Every key of a rule.
 KEYS: Final = frozenset(
-    {"name", "id", "action", "reason", "hosts", "ports", "schemes", "methods", "paths", *CONDITIONS, *TERMS},
+    {"name", "id", "action", "reason", "hosts", "ports", "schemes", "methods", "paths", *CONDITIONS, *TERMS, MESSAGES},
 )
 _SCHEMES: Final = frozenset({"http", "https"})
 _METHOD: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Z]+")
@@ -97,6 +99,10 @@ class RuleReader:
             table.reading(ports, value, f"ports {value!r}", "ports", index)
             for index, value in enumerate(table.members("ports"))
         ]
+        obligations = read_obligations(table, verdict)
+        messages = read_messages(table, label, verdict)
+        if messages is not None:
+            obligations = attrs.evolve(obligations, messages=messages[1])
         return Rule(
             rule_id,
             verdict,
@@ -109,7 +115,8 @@ class RuleReader:
             paths=paths,
             port_ranges=tuple(found for found in ranges if len(found) > 1),
             conditions=read_conditions(table, self.names, self.zone, label, broad=broad),
-            obligations=read_obligations(table, verdict),
+            obligations=obligations,
+            messages=None if messages is None else messages[0],
             where=table.document.place(table.path),
         )
 
@@ -143,6 +150,6 @@ def _reason(table: Table, verdict: Verdict, rule_id: str) -> Reason:
 
 
 def _refuse_unseen(table: Table) -> None:
-    for key in ("paths", *UNSEEN):
+    for key in ("paths", MESSAGES, *UNSEEN):
         if key in table.table:
             raise table.error(f"{key!r} cannot match a tunnel; use a rule without it for CONNECT", "methods")

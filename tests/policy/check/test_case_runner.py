@@ -24,6 +24,23 @@ hosts = ["b.test"]
 [[test]]
 """
 
+MESSAGES = """version = 1
+[[rules]]
+name = "chat"
+action = "allow"
+[rules.messages]
+default = "allow"
+directions = ["client"]
+[[rules.messages.rules]]
+name = "words"
+action = "deny"
+reason = "mind your words"
+text = ["no"]
+[[test]]
+request = "GET http://a.test/"
+{}
+"""
+
 
 class RunCaseTests(PolicyTestCase):
     """Test cases of a policy pass, or report why they failed."""
@@ -41,6 +58,33 @@ class RunCaseTests(PolicyTestCase):
             outcome = self.outcome(text)
             self.assertTrue(outcome.passed)
             self.assertEqual(outcome.why, ())
+
+    def test_messages(self) -> None:
+        for more, passed, why in (
+            ("message = 'no'\nexpect = 'deny'\nrule = 'chat/words'", True, ()),
+            ("message = 'yes'\nexpect = 'allow'\nrule = 'chat/default'", True, ()),
+            ("message = 'no'\nkind = 'sse'\nexpect = 'allow'", True, ()),
+            (
+                "message = 'yes'\nexpect = 'deny'",
+                False,
+                ("chat/words did not match because of 'text', at p.toml:8",),
+            ),
+            ("message = 'no'\nexpect = 'allow'", False, ("chat/words decided, at p.toml:8",)),
+            (
+                "message = 'no'\ndirection = 'origin'\nexpect = 'deny'",
+                False,
+                ("chat does not authorize messages of the origin, so the message passes",),
+            ),
+        ):
+            policy = parse(MESSAGES.format(more))
+            outcome = run_case(policy, policy.cases[0])
+            self.assertEqual((outcome.passed, outcome.why), (passed, why), more)
+        outcome = self.outcome("request = 'GET http://a.test/no'\nmessage = 'x'\nexpect = 'deny'\nrule = 'no'")
+        self.assertTrue(outcome.passed)
+        outcome = self.outcome("request = 'GET http://a.test/'\nmessage = 'x'\nexpect = 'allow'")
+        self.assertTrue(outcome.passed)
+        outcome = self.outcome("request = 'GET http://a.test/'\nmessage = 'x'\nexpect = 'deny'")
+        self.assertEqual(outcome.why, ("reads has no [rules.messages], so the message passes",))
 
     def test_failed(self) -> None:
         for text, why in (

@@ -160,11 +160,12 @@ class LinesTests(SynchronousTestCase):
             b"\n",
             b"x\n",
             written(REFUSED),
+            audit_line("GET", "http://c.test/", stage="message"),
             audit_line("GET", "http://b.test/"),
         ]
         self.assertEqual([line.origin.authority.host for line in read_lines(lines, notes)], ["a.test", "b.test"])
-        self.assertEqual((notes.lines, notes.undecided, notes.bad, notes.first_bad), (5, 1, 1, [(3, "not JSON")]))
-        self.assertEqual(notes.describe(), "1 of 5 lines could not be read: 3 (not JSON)")
+        self.assertEqual((notes.lines, notes.undecided, notes.bad, notes.first_bad), (6, 2, 1, [(3, "not JSON")]))
+        self.assertEqual(notes.describe(), "1 of 6 lines could not be read: 3 (not JSON)")
 
     def test_many_bad_lines(self) -> None:
         notes = Notes()

@@ -46,8 +46,8 @@ class RuleTableTests(PolicyTestCase):
         ),
         "action = 'allow'\nid = 'x'\nzzz = ['a']": (
             "7: rule x: 'zzz' is not known here; use action, addresses, clients, expires_in, file_types, "
-            "files, form, grpc, headers, hosts, id, json, max_body, max_bytes, methods, min_body, name, paths, "
-            "ports, query, reason, remove_headers, schemes, set_headers, times"
+            "files, form, grpc, headers, hosts, id, json, max_body, max_bytes, messages, methods, min_body, name, "
+            "paths, ports, query, reason, remove_headers, schemes, set_headers, times"
         ),
         "action = 'allow'\nhosts = 'a.test'": "6: rule 2: 'hosts' must be a list",
         "action = 'allow'\nhosts = []": (
