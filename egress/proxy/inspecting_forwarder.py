@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import attrs
+from twisted.internet.interfaces import IDelayedCall
 
 from egress.http.events import DELIMITED, BodyKind, ForwardedHead, ResponseHead
 from egress.messages.splitter import Inspection, Splitter
@@ -18,6 +19,9 @@ from egress.proxy.forwarder import Forwarder
 from egress.proxy.message_gate import MessageGate
 from egress.proxy.message_inspector import MessageInspector
 from egress.proxy.message_protocols import inspection_of_request, inspection_of_response, inspection_of_upgrade
+
+# The time in seconds in which the origin can close a WebSocket after the Close frame of the proxy.
+PARTING_SECONDS: Final = 2.0
 
 
 class InspectingForwarder(Forwarder):
@@ -39,6 +43,7 @@ class InspectingForwarder(Forwarder):
         self._to_origin: MessageGate | None = None
         self._to_client: MessageGate | None = None
         self._response_over = False
+        self._parting: IDelayedCall | None = None
 
     def _gate(
         self, owner: _ToOrigin | _ToClient, splitter: Splitter | None, direction: Direction
@@ -152,6 +157,8 @@ class InspectingForwarder(Forwarder):
     def response_failed(self, error: EgressError, *, untouched: bool) -> None:
         """See L{IResponseSink}.  The messages that were complete before are still forwarded."""
         if self._response_over:
+            if self._parting is not None and self._parting.active():
+                self._parting.cancel()
             return
         self._response_over = True
         self._origin = None
@@ -192,7 +199,7 @@ class InspectingForwarder(Forwarder):
 
     def response_switched(self, data: bytes) -> None:
         """See L{IResponseSink}."""
-        if self._to_client is not None and self._may_flow(len(data)):
+        if self._to_client is not None and not self._response_over and self._may_flow(len(data)):
             self._watch()
             self._to_client.receive(data)
 
@@ -253,9 +260,12 @@ class InspectingForwarder(Forwarder):
             self._client.send_end(ending.trailers)
         self._client.flush()
         origin, self._origin = self._origin, None
+        self._response_over = True
         if origin is not None and ending.origin:
+            # The server closes a WebSocket first (RFC 6455 section 7.1.1).
             origin.send_content(ending.origin)
-            origin.close()
+            origin.resume()
+            self._parting = self._context.clock.callLater(PARTING_SECONDS, origin.close)
         elif origin is not None:
             origin.abort()
         self._owner.forwarded(error)

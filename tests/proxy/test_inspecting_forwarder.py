@@ -8,6 +8,7 @@ from egress.grpc.framing import Frame
 from egress.model.decision import Stage
 from egress.model.errors import AuthorizerUnavailable
 from egress.model.message import Direction, MessageKind, MessageObligation
+from egress.proxy.inspecting_forwarder import PARTING_SECONDS
 from egress.proxy.message_gate import MAX_WAITING
 from tests.messages.frames import Deflater, frame
 from tests.proxy.fakes import (
@@ -33,6 +34,11 @@ def client_frame(payload: bytes, opcode: int = 1, **options: Any) -> bytes:
 
 class WebSocketTests(ProxyTestCase):
     """Messages of a WebSocket."""
+
+    def tearDown(self) -> None:
+        """Wait until the connections to origins that do not close are closed."""
+        self.clock.advance(PARTING_SECONDS)
+        super().tearDown()
 
     def open(self, terms: MessageObligation | None = None, *, offer: str = "", accepted: str = "") -> None:
         """Open a WebSocket whose messages are authorized."""
@@ -80,7 +86,10 @@ class WebSocketTests(ProxyTestCase):
         sent = self.origin.take()
         self.assertTrue(sent.startswith(client_frame(b"one") + b"\x88"), sent)
         self.assertTrue(sent.endswith(close))
-        self.assertTrue(self.origin.disconnecting)
+        self.assertFalse(self.origin.disconnecting)
+        self.origin.feed(frame(b"late") + frame(close, 8))
+        self.assertEqual(self.client.take(), b"")
+        self.origin.lose()
         message, exchange = self.records
         self.assertEqual(
             (message.request_id, message.stage, message.verdict, message.outcome, message.rule_id, message.reason),
@@ -100,6 +109,9 @@ class WebSocketTests(ProxyTestCase):
         self.assertEqual(self.client.take(), frame(b"\x03\xf0not today", 8))
         self.assertTrue(self.origin.take().endswith(b"not today"))
         self.assertEqual(self.records[0].request_id, "id-1.origin.1")
+        self.assertFalse(self.origin.disconnecting)
+        self.clock.advance(PARTING_SECONDS)
+        self.assertTrue(self.origin.disconnecting, "the origin did not close")
 
     def test_without_a_decision(self) -> None:
         self.open()
