@@ -44,6 +44,9 @@ from egress.http.request_target import TargetForm, parse_request_target
 from egress.http.sniff import detect_protocol
 from egress.http.upgrade import requested_upgrade
 from egress.http.writers import encode_request, encode_response, forwarded_fields, forwarded_head, response_framing
+from egress.messages.event_stream import EventSplitter
+from egress.messages.splitter import Piece, Splitter
+from egress.messages.websocket import FrameTracker, MessageSplitter
 from egress.model.approval import ApprovalAnswer, InvalidApprovalAnswer
 from egress.model.authority import DEFAULT_PORTS, Authority, Origin, UpstreamProxy, normalize_host
 from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Stage
@@ -51,6 +54,8 @@ from egress.model.errors import (
     AuthorizerUnavailable,
     ClientError,
     InvalidTarget,
+    MessageInvalid,
+    MessageTooLarge,
     OriginProtocolError,
     UpstreamError,
 )
@@ -813,6 +818,61 @@ def grpc(data: bytes) -> None:
         assert path.decode() == f"/{call.service}/{call.method}"
 
 
+def _pieces_of(splitter: Splitter, parts: list[bytes]) -> tuple[list[Piece], str | None]:
+    """The pieces of data that arrives in parts, and the error that ends it."""
+    found: list[Piece] = []
+    try:
+        for part in [*parts, None]:
+            if part is None:
+                splitter.receive_end()
+            else:
+                splitter.receive(part)
+            while (piece := splitter.next_piece()) is not None:
+                found.append(piece)
+    except (MessageInvalid, MessageTooLarge) as error:
+        return found, type(error).__name__
+    return found, None
+
+
+def websocket(data: bytes) -> None:
+    """The frames of a WebSocket: the same messages, however the data is cut; each byte is forwarded at most once."""
+    seed, data = data[:1] or b"\0", data[1:]
+    masked, takeover = bool(seed[0] & 1), (None, True, False)[(seed[0] >> 1) % 3]
+
+    def splitter() -> MessageSplitter:
+        return MessageSplitter(masked=masked, max_size=_SHORT, takeover=takeover)
+
+    whole, error = _pieces_of(splitter(), [data])
+    assert _pieces_of(splitter(), list(pieces(data, seed[0]))) == (whole, error)
+    assert sum(len(piece.data) for piece in whole) <= len(data)
+    for piece in whole:
+        assert piece.data[0] & 0x0F in ((8, 9, 10) if piece.type is None else (1, 2))
+        assert len(piece.content) <= _SHORT
+        # Each piece is complete: alone, it is the same piece, unless it refers to an earlier message.
+        alone, _ = _pieces_of(splitter(), [piece.data])
+        assert takeover or alone == [piece]
+    tracker = FrameTracker()
+    assert b"".join(piece.data for piece in _pieces_of(tracker, list(pieces(data, seed[0])))[0]) == data
+
+
+def events(data: bytes) -> None:
+    """An event stream: the same events, however the data is cut, and all bytes are forwarded in order."""
+    seed, data = data[:1] or b"\0", data[1:]
+    whole, error = _pieces_of(EventSplitter(len(data) + 1), [data])
+    assert error is None
+    split, error = _pieces_of(EventSplitter(len(data) + 1), list(pieces(data, seed[0])))
+    assert error is None
+    for found in (whole, split):
+        assert b"".join(piece.data for piece in found) == data
+    messages = [(piece.type, piece.content) for piece in whole if piece.type is not None]
+    assert [(piece.type, piece.content) for piece in split if piece.type is not None] == messages
+    # Each block with a line that is not a comment is a message.
+    text = data.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    blocks = [block.split(b"\n") for block in text.split(b"\n\n") if block.strip(b"\n")]
+    named = sum(any(line and not line.startswith(b":") for line in block) for block in blocks)
+    assert len(messages) == named
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     one.__name__: one
     for one in (
@@ -845,5 +905,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         traces,
         admin,
         grpc,
+        websocket,
+        events,
     )
 }

@@ -62,6 +62,32 @@ TOKENS: dict[str, list[bytes]] = {
         *(b"YWJj", b"YWI=", b"YQ==", b"=", b"AAAAAANvbmU=", b"application/grpc", b"-web", b"-text", b"+proto", b"\n"),
         *(b"/users.v1.Users", b"/Get", b".", b"%2F", b"%", b"?", b"5", b"S", b"99999999", b";", b"\xc3\xa9"),
     ],
+    "websocket": [
+        *(b"\x81\x05hello", b"\x01\x01a", b"\x80\x01b", b"\x00\x01c", b"\x89\x00", b"\x88\x02\x03\xe8", b"\x82\x00"),
+        *(
+            b"\xc1\x07\xf2\x48\xcd\xc9\xc9\x07\x00",
+            b"\x81\x85\x00\x00\x00\x00hello",
+            b"\x81\x7e\x00\x80",
+            b"\x81\x7f",
+            b"\xff",
+        ),
+    ],
+    "events": [
+        *(
+            b"data: x",
+            b"data",
+            b"event: add",
+            b"id: 7",
+            b"retry: 9",
+            b": comment",
+            b"\n",
+            b"\n\n",
+            b"\r",
+            b"\r\n",
+            b":",
+        ),
+        *(b"\xef\xbb\xbf", b" ", b"\xff", b"\0"),
+    ],
     "requests": [
         b"GET / HTTP/1.1\r\nHost: a\r\n",
         b"POST / HTTP/1.1\r\nHost: a\r\n",
