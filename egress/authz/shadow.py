@@ -30,7 +30,8 @@ class ShadowedAuthorizer(Wrapper):
 
     The shadow authorizer never delays a decision, and clients see no effect of it: beyond its concurrency limit and its
     queue, it is not called.  If the first authorizer makes no decision, or is called again with the content or the
-    addresses, there is nothing to compare yet.
+    addresses, there is nothing to compare yet.  Messages are not compared: only the authorizer that allowed an exchange
+    can decide on its messages.
 
     @param shadow: fails only with L{egress.model.errors.AuthorizerUnavailable}, and within a deadline, as an
         L{egress.authz.fail_closed.FailClosedAuthorizer} does.
@@ -61,8 +62,10 @@ class ShadowedAuthorizer(Wrapper):
         """Forward the request, and queue it for the shadow authorizer; see L{IAuthorizer.decide}."""
 
         def on_decision(decision: Decision) -> Decision:
-            undecided = decision.verdict in NEEDS or (
-                self._observing and request.addresses_withheld and lets_pass(decision)
+            undecided = (
+                request.message is not None
+                or decision.verdict in NEEDS
+                or (self._observing and request.addresses_withheld and lets_pass(decision))
             )
             if not undecided and not self._closed:
                 self._queue(request, decision)

@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IDelayedCall
 from egress.http.events import DELIMITED, BodyKind, ForwardedHead, ResponseHead
 from egress.messages.splitter import Inspection, Splitter
 from egress.model.decision import Headers
-from egress.model.errors import EgressError
+from egress.model.errors import ClientDisconnected, EgressError
 from egress.model.message import Direction
 from egress.model.phases import SEND, WAIT
 from egress.proxy.forwarder import Forwarder
@@ -208,6 +208,15 @@ class InspectingForwarder(Forwarder):
         if self._origin is not None and self._to_origin is not None and self._may_flow(len(data)):
             self._watch()
             self._to_origin.receive(data)
+
+    def switched_end(self) -> bool:
+        """See L{Forwarder.switched_end}.  The complete messages of the client are still forwarded."""
+        gate, origin = self._to_origin, self._origin
+        if gate is None or gate.idle or origin is None:
+            return False
+        authority = origin.route.origin.authority
+        gate.drain(lambda: self._fail(ClientDisconnected(f"the client closed its WebSocket with {authority}")))
+        return True
 
     # -- for the gates
 

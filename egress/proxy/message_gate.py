@@ -110,7 +110,8 @@ class MessageGate:
         self._memory_timer = Watchdog(context.clock, self._out_of_memory)
         self._fault: EgressError | None = None
         self._at_end: Callable[[], None] | None = None
-        self._working = self._slow_receiver = self._paused = self._drained = False
+        self._working = self._slow_receiver = self._paused = False
+        self._drained = True
 
     @property
     def wants_more(self) -> bool:
@@ -118,6 +119,11 @@ class MessageGate:
         if self._pace.queued or self._slow_receiver or self._fault is not None or len(self._queue) >= MAX_WAITING:
             return False
         return self._claim is None or self._claim.granted
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing to forward."""
+        return self._owner is None or (self._drained and not self._queue)
 
     def receive(self, data: bytes) -> None:
         """Take bytes from the source."""

@@ -18,6 +18,7 @@ from egress.interfaces import IAuthorizer, IShadowSink
 from egress.model.comparison import ShadowComparison, ShadowResult
 from egress.model.decision import NEEDS, Decision, DecisionRequest, Verdict
 from egress.model.errors import AuthorizerUnavailable
+from egress.model.message import Direction, Message, MessageKind
 from tests.authz.fakes import ALLOW, DENY, REQUEST, Scripted
 
 
@@ -94,6 +95,13 @@ class ShadowTests(SynchronousTestCase):
             self.assertIs(self.successResultOf(self.make(partial(succeed, more), self.slow).decide(REQUEST)), more)
         down = self.make(lambda: fail(AuthorizerUnavailable("down")), self.slow)
         self.failureResultOf(down.decide(REQUEST), AuthorizerUnavailable)
+        self.clock.advance(0)
+        self.assertEqual((self.asked, self.sink.told), ([], []))
+
+    def test_messages_are_not_compared(self) -> None:
+        message = Message(MessageKind.SSE, Direction.ORIGIN, "add", 1)
+        shadowed = self.make(lambda: succeed(ALLOW), self.slow)
+        self.assertIs(self.successResultOf(shadowed.decide(attrs.evolve(REQUEST, message=message))), ALLOW)
         self.clock.advance(0)
         self.assertEqual((self.asked, self.sink.told), ([], []))
 

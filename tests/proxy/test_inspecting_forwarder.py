@@ -226,6 +226,21 @@ class WebSocketTests(ProxyTestCase):
         self.origin.unchoke()
         self.assertEqual(self.origin.take(), client_frame(b"one"))
 
+    def test_messages_before_the_end_of_the_client(self) -> None:
+        self.open()
+        waiting = self.authorizer.pending()
+        self.client.feed(client_frame(b"one"))
+        self.client.end()
+        self.assertFalse(self.client.disconnecting)
+        waiting.callback(allow())
+        self.assertEqual(self.origin.take(), client_frame(b"one"))
+        self.assertEqual(self.outcomes(), ["forwarded"])
+        self.client = self.connect()
+        self.open()
+        self.client.feed(client_frame(b"one"))
+        self.client.end()
+        self.assertTrue(self.client.write_closed or self.client.disconnecting)
+
     def test_the_end_cancels_decisions(self) -> None:
         self.open()
         self.authorizer.pending()
