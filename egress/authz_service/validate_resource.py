@@ -232,7 +232,7 @@ class ValidateResource:
         self._report(
             ExchangeRecord(
                 time=received.time,
-                request_id=decision_request.request_id,
+                request_id=decision_request.record_id,
                 client=decision_request.client,
                 stage=decision_request.stage.value,
                 method=decision_request.method,

@@ -139,6 +139,14 @@ class DecisionRequest:
         return f"{self.origin}{path}"
 
     @property
+    def record_id(self) -> str:
+        """The id in records: for a message, the id of the exchange, the sender and the number of the message."""
+        message = self.message
+        if message is None:
+            return self.request_id
+        return f"{self.request_id}.{message.direction.value}.{message.sequence}"
+
+    @property
     def query(self) -> str | None:
         """The raw query without its C{?}, or C{None} if there is no query."""
         _, mark, query = self.path.partition("?")

@@ -118,7 +118,7 @@ class MessageInspector:
         self._context.report(
             ExchangeRecord(
                 time=self._context.wall_clock(),
-                request_id=f"{request.request_id}.{message.direction.value}.{message.sequence}",
+                request_id=request.record_id,
                 client=request.client,
                 stage=Stage.MESSAGE.value,
                 method=request.method,

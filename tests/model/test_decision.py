@@ -7,6 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.model.authority import Authority, Origin
 from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Obligations, Stage, Verdict
+from egress.model.message import Direction, Message, MessageKind
 
 REQUEST = DecisionRequest(
     request_id="1",
@@ -32,6 +33,11 @@ class DecisionRequestTests(SynchronousTestCase):
         for path, expected in (("/a?b=%20c", "b=%20c"), ("/a?", ""), ("/a", None), ("/?a?b", "a?b")):
             with self.subTest(path):
                 self.assertEqual(attrs.evolve(REQUEST, path=path).query, expected)
+
+    def test_record_id(self) -> None:
+        self.assertEqual(REQUEST.record_id, "1")
+        message = Message(MessageKind.SSE, Direction.ORIGIN, "add", 7)
+        self.assertEqual(attrs.evolve(REQUEST, message=message).record_id, "1.origin.7")
 
     def test_authority(self) -> None:
         self.assertEqual(REQUEST.authority, Authority("example.com", 443))
