@@ -11,7 +11,7 @@ from egress.messages.grpc import GrpcInspection
 from egress.messages.splitter import Inspection
 from egress.messages.websocket import WebSocketInspection
 from egress.model.errors import OriginProtocolError
-from egress.model.message import MessageObligation
+from egress.model.message import Direction, MessageObligation
 
 
 def inspection_of_request(head: RequestHead, terms: MessageObligation, request_id: str) -> Inspection | None:
@@ -39,7 +39,7 @@ def inspection_of_response(
         current.begin_response(head)
     if current is not None:
         return current
-    if not is_event_stream(head):
+    if Direction.ORIGIN not in terms.directions or not is_event_stream(head):
         return None
     coding = coding_of(head.headers)
     if coding is not None:

@@ -10,7 +10,7 @@ from egress.messages.event_stream import EventStreamInspection
 from egress.messages.grpc import GrpcInspection
 from egress.messages.websocket import WebSocketInspection
 from egress.model.errors import OriginProtocolError
-from egress.model.message import MessageObligation
+from egress.model.message import Direction, MessageObligation
 from egress.proxy.message_protocols import inspection_of_request, inspection_of_response, inspection_of_upgrade
 
 LIMITS = HeadLimits(10_000, 100, 1000)
@@ -47,6 +47,11 @@ class SelectionTests(SynchronousTestCase):
         head = parse_response_head(coded, LIMITS, "GET")
         error = self.assertRaises(OriginProtocolError, inspection_of_response, head, REQUIRED, None)
         self.assertIn("'br'", error.reason)
+
+    def test_events_that_are_not_authorized(self) -> None:
+        coded = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Encoding: br\r\n\r\n"
+        head = parse_response_head(coded, LIMITS, "GET")
+        self.assertIsNone(inspection_of_response(head, MessageObligation(frozenset({Direction.CLIENT})), None))
 
     def test_upgrade(self) -> None:
         head = parse_response_head(b"HTTP/1.1 101 OK\r\nUpgrade: websocket\r\n\r\n", LIMITS, "GET")
