@@ -11,7 +11,7 @@ from egress.http.events import HTTP_2, NO_BODY, RequestHead
 from egress.http2.client_fields import MalformedMessage, parse_request
 from egress.http2.engine import Engine
 from egress.model.authority import PROXY_HOST
-from egress.model.errors import BadRequest, EgressError, MisdirectedRequest, ProxyAddressed
+from egress.model.errors import BadRequest, EgressError, MisdirectedRequest, ProxyAddressed, UnsupportedRequest
 from egress.model.quote import quoted
 from egress.proxy.exchange import Exchange
 from egress.proxy.http2_stream import Http2Stream
@@ -71,6 +71,11 @@ class Http2Requests:
         except EgressError as error:
             stream = streams[stream_id] = self._stream(stream_id, head or _NO_HEAD, ended)
             stream.fail(error, self._report(head, error))
+            return
+        if outgoing.logs_in:
+            # Several streams share the connections to origins (RFC 9113 section 7). Clients repeat it with HTTP/1.1.
+            self._report(head, UnsupportedRequest("these credentials are for a connection, which needs HTTP/1.1"))
+            self._engine.reset(stream_id, ErrorCodes.HTTP_1_1_REQUIRED)
             return
         stream = streams[stream_id] = self._stream(stream_id, head, ended)
         stream.exchange = exchange = Exchange(self._context, stream, self._client, outgoing)

@@ -230,7 +230,7 @@ class Http2Session(Protocol):
         """See L{IHttp2Connection}."""
         stream = self._streams.get(stream_id)
         if stream is not None and self._engine.ends_later(stream_id):
-            stream.watch(self._context.limits.idle_timeout)
+            stream.wait_for_client(self._context.limits.idle_timeout)
         else:
             self._streams.pop(stream_id, None)
             self._check_idle()

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from egress.proxy.context import ProxyContext
     from egress.proxy.exchange import Exchange
 
+# A client that takes a response in smaller parts does not extend its timeout.
+MIN_PROGRESS: Final = 1024
 _CONTINUE: Final[list[Header]] = [(b":status", b"100")]
 
 
@@ -41,6 +43,7 @@ class Http2Stream:
         "_context",
         "_engine",
         "_head",
+        "_left",
         "_reading",
         "_request",
         "_request_over",
@@ -79,6 +82,7 @@ class Http2Stream:
         self._waiting: deque[bytes | End] = deque()
         self._head: list[Header] | None = None
         self._reading = False
+        self._left: int | None = None
 
     # -- request
 
@@ -202,6 +206,16 @@ class Http2Stream:
         self._engine.reset(self.stream_id, ErrorCodes.INTERNAL_ERROR)
         self._connection.write_soon()
         self.finish()
+
+    def wait_for_client(self, seconds: float) -> None:
+        """Wait until the client has taken the rest of the response.
+
+        @param seconds: the timeout, which starts again only when the client has taken a part that is not tiny.
+        """
+        pending = self._engine.pending(self.stream_id)
+        if self._left is None or self._left - pending >= MIN_PROGRESS:
+            self._left = pending
+            self.watch(seconds)
 
     def lost(self, error: EgressError | None = None) -> None:
         """Stop the exchange: the client has reset the stream, or the connection is lost.

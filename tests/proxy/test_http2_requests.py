@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from h2.errors import ErrorCodes
 
-from tests.proxy.fakes import content_of
-from tests.proxy.http2_client import Http2TestCase
+from tests.proxy.fakes import content_of, deny
+from tests.proxy.http2_client import Http2Client, Http2TestCase
+from tests.transport.tls import TlsClient, leaves
 
 
 class AuthorityTests(Http2TestCase):
@@ -45,3 +46,35 @@ class AuthorityTests(Http2TestCase):
         self.http2.data(stream, b"abc")
         self.assertEqual(self.http2.reset(stream), ErrorCodes.PROTOCOL_ERROR)
         self.assertEqual(content_of(self.origin.take()), b"")
+
+    def test_credentials_for_a_connection(self) -> None:
+        """The client uses HTTP/1.1 for them."""
+        stream = self.http2.request("/", (b"authorization", b"NTLM TlRMTVNTUAAB"))
+        self.assertEqual(self.http2.reset(stream), ErrorCodes.HTTP_1_1_REQUIRED)
+        self.assertEqual((self.outcomes(), self.dialer.origins), (["unsupported-request"], []))
+
+    def test_the_proxy_itself(self) -> None:
+        self.client = self.connect()
+        self.tunnel("egressproxy.invalid:443")
+        tls = TlsClient(self.client, "egressproxy.invalid", protocols=[b"h2"]).shake()
+        self.http2 = Http2Client(tls)
+        stream = self.http2.request(authority="egressproxy.invalid")
+        self.assertEqual((self.http2.status(stream), self.outcomes()), (200, ["proxy-addressed"]))
+
+    def test_a_large_head(self) -> None:
+        """It gets a response, as in HTTP/1."""
+        fields = [(b"x-%d" % number, b"y" * 8000) for number in range(9)]
+        stream = self.http2.request("/", *fields)
+        self.assertEqual(self.http2.status(stream), 431)
+        self.http2.request()
+        self.assertEqual((self.outcomes(), len(self.dialer.origins)), (["head-too-large"], 1))
+
+    def test_a_refused_tunnel(self) -> None:
+        """Each request gets the error of the tunnel."""
+        self.build(leaves=leaves(), passthrough=("origin.test",))
+        self.authorizer.answers = [deny("no tunnel")]
+        self.start()
+        stream = self.http2.request()
+        self.assertEqual(self.http2.status(stream), 403)
+        self.assertIn(b"no tunnel", self.http2.content(stream))
+        self.assertEqual(self.outcomes(), ["denied"])

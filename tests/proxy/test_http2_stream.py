@@ -135,6 +135,124 @@ class ExchangeTests(Http2TestCase):
         self.assertEqual(self.outcomes(), ["client-disconnected"] * 2)
 
 
+class MessageTests(Http2TestCase):
+    """Interim responses, trailers, and responses without content."""
+
+    def test_interim_responses(self) -> None:
+        stream = self.http2.request()
+        self.origin.feed(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + response(b"hello"))
+        self.http2.read()
+        self.assertEqual((self.http2.interims(stream), self.http2.content(stream)), ([103], b"hello"))
+
+    def test_an_expectation(self) -> None:
+        """The origin decides whether the client sends the content."""
+        stream = self.http2.request(
+            "/", (b"expect", b"100-continue"), (b"content-length", b"3"), method="POST", end=False
+        )
+        self.assertIn(b"Expect: 100-continue\r\n", self.origin_gets(b"POST / "))
+        self.origin.feed(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self.http2.read()
+        self.assertEqual(self.http2.interims(stream), [100])
+        self.http2.data(stream, b"abc", end=True)
+        self.assertEqual(self.origin.take(), b"abc")
+
+    def test_an_expectation_of_the_authorizer(self) -> None:
+        self.authorizer.needs_body = True
+        stream = self.http2.request("/", (b"expect", b"100-continue"), method="POST", end=False)
+        self.assertEqual(self.http2.interims(stream), [100])
+        self.http2.data(stream, b"abc", end=True)
+        self.assertEqual(self.authorizer.asked[0].body, b"abc")
+
+    def test_trailers_of_a_response(self) -> None:
+        stream = self.http2.request("/", (b"te", b"trailers"))
+        self.assertIn(b"TE: trailers\r\n", self.origin_gets(b"GET / "))
+        self.origin.feed(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX-Sum: 6\r\n\r\n")
+        self.http2.read()
+        self.assertEqual((self.http2.content(stream), self.http2.trailers(stream)), (b"abc", {b"x-sum": b"6"}))
+        self.assertTrue(self.http2.ended(stream))
+
+    def test_trailers_of_a_request(self) -> None:
+        stream = self.http2.request("/", method="POST", end=False)
+        self.http2.data(stream, b"abc")
+        self.http2.send([(b"x-sum", b"6")], stream)
+        self.assertIn(b"3\r\nabc\r\n0\r\nx-sum: 6\r\n\r\n", self.origin.take())
+
+    def test_malformed_trailers(self) -> None:
+        stream = self.http2.request("/", method="POST", end=False)
+        self.http2.send([(b":path", b"/")], stream)
+        self.assertEqual(self.http2.reset(stream), ErrorCodes.PROTOCOL_ERROR)
+        self.assertEqual(self.outcomes(), ["bad-request"])
+        self.assertTrue(self.origin.aborted)
+
+    def test_no_content(self) -> None:
+        for method, status in (("HEAD", "200 OK"), ("GET", "204 No Content"), ("GET", "304 Not Modified")):
+            with self.subTest((method, status)):
+                stream = self.http2.request(method=method)
+                self.origin.feed(f"HTTP/1.1 {status}\r\nETag: x\r\n\r\n".encode())
+                self.http2.read()
+                self.assertEqual((self.http2.status(stream), self.http2.ended(stream)), (int(status[:3]), True))
+                self.assertEqual(self.http2.content(stream), b"")
+
+    def test_a_response_before_the_end_of_the_request(self) -> None:
+        stream = self.http2.request("/", (b"content-length", b"100"), method="POST", end=False)
+        self.origin.feed(response(b"no", status="413 Content Too Large"))
+        self.http2.read()
+        self.assertEqual((self.http2.status(stream), self.http2.content(stream)), (413, b"no"))
+        self.assertEqual((self.http2.ended(stream), self.http2.reset(stream)), (True, ErrorCodes.NO_ERROR))
+        self.http2.request("/next")
+        self.origin_gets(b"GET /next ")
+
+    def test_a_slow_reader(self) -> None:
+        """Tiny parts do not extend the time that a client has for a response."""
+        self.client = self.connect()
+        self.start(acknowledge=False)
+        stream = self.http2.request()
+        self.origin.feed(response(b"x" * 100_000))
+        self.http2.read()
+        for _ in range(80):
+            self.clock.advance(1)
+            self.http2.read()
+            if self.http2.reset(stream) is not None:
+                break
+            self.http2.h2.increment_flow_control_window(1, stream)
+            self.http2.h2.increment_flow_control_window(1)
+            self.http2.flush()
+        self.assertEqual(self.http2.reset(stream), ErrorCodes.INTERNAL_ERROR)
+        self.assertLess(len(self.http2.content(stream)), 66_000)
+
+    def test_a_reader_that_does_not_read(self) -> None:
+        self.client = self.connect()
+        self.start(acknowledge=False)
+        stream = self.http2.request()
+        self.origin.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 200000\r\n\r\n" + b"x" * 150_000)
+        self.clock.advance(301)
+        self.http2.read()
+        self.assertEqual(self.http2.reset(stream), ErrorCodes.INTERNAL_ERROR)
+        self.assertEqual(self.outcomes(), ["client-disconnected"])
+
+    def test_a_transport_that_is_full(self) -> None:
+        """The rest of a response waits for the client."""
+        stream = self.http2.request()
+        self.client.choke()
+        self.origin.feed(response(b"x" * 50_000))
+        self.assertEqual(self.client.written, b"")
+        self.client.unchoke()
+        self.http2.read()
+        self.assertEqual(len(self.http2.content(stream)), 50_000)
+
+    def test_several_streams_share_a_write(self) -> None:
+        one, two = self.http2.request("/one"), self.http2.request("/two")
+        first, second = self.dialer.origins
+        first._waiting.append(response(b"1"))  # noqa: SLF001
+        second._waiting.append(response(b"2"))  # noqa: SLF001
+        first._deliver()  # noqa: SLF001
+        second._deliver()  # noqa: SLF001
+        self.assertEqual(self.client.written, b"")
+        self.clock.advance(0)
+        self.http2.read()
+        self.assertEqual((self.http2.content(one), self.http2.content(two)), (b"1", b"2"))
+
+
 class FlowTests(Http2TestCase):
     """Credit, and the windows of the client."""
 
