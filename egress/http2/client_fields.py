@@ -16,6 +16,7 @@ from egress.http.hop_by_hop import fields_size, trailer_fields, with_via
 from egress.http.writers import returned_fields, with_framing
 from egress.model.decision import Header, Headers
 from egress.model.errors import BadRequest, HeadTooLarge, TargetTooLong
+from egress.model.protocol import WEBSOCKET
 
 # CPython 3.11 takes six times as long to look up a member of an enum as a name of the module.
 _LENGTH: Final = BodyKind.LENGTH
@@ -29,6 +30,7 @@ _CONNECTION_SPECIFIC: Final = frozenset(
 _NAMES: Final = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9a-z]+\n)*")
 _BAD_VALUE: Final = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]|[ \t]\n|\n[ \t]")
 _METHOD: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,64}")
+_WEBSOCKET_KEY: Final = b"sec-websocket-key"
 _TE: Final = frozenset({b"te"})
 _NO_OPTIONS: Final[frozenset[bytes]] = frozenset()
 
@@ -173,6 +175,39 @@ def _with_host(fields: list[Header], authority: bytes) -> list[Header]:
     if len(hosts) > 1:
         raise BadRequest("the request has more than one Host")
     return [(b"host", authority), *(field for field in fields if field[0] != b"host")]
+
+
+def websocket_head(head: RequestHead, key: bytes) -> RequestHead:
+    """Translate an extended C{CONNECT} for a WebSocket (RFC 8441 section 5) into the request of HTTP/1.1.
+
+    @param head: the head of the C{CONNECT}.
+    @param key: the value of C{Sec-WebSocket-Key}, which HTTP/2 does not have.
+    """
+    fields = [field for field in head.headers if field[0] != _WEBSOCKET_KEY]
+    return RequestHead(
+        "GET",
+        head.target,
+        HTTP_2,
+        (*fields, (_WEBSOCKET_KEY, key)),
+        NO_BODY,
+        head.host,
+        True,
+        head.connection_options | {b"upgrade"},
+        WEBSOCKET,
+        False,
+        head.proxy_authorization,
+        head.accept,
+        head.has_connection_credentials,
+    )
+
+
+def switch_fields(head: ResponseHead) -> list[Header]:
+    """The fields of the response to an extended C{CONNECT} (RFC 8441 section 5).
+
+    @param head: the C{101} of the origin.
+    """
+    fields = with_via(returned_fields(head), head.version)
+    return _with_status(200, [field for field in fields if field[0].lower() != b"sec-websocket-accept"])
 
 
 def parse_trailers(fields: Sequence[Header], limits: HeadLimits) -> End:

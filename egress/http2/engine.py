@@ -266,7 +266,11 @@ class Engine:
     def _outgoing_of(self, stream_id: int) -> _Outgoing:
         outgoing = self._outgoing.get(stream_id)
         if outgoing is None:
-            outgoing = self._outgoing[stream_id] = _Outgoing()
+            outgoing = _Outgoing()
+            stream = self._h2.streams.get(stream_id)
+            if stream is not None and stream.open:
+                # Data of a stream that was reset is discarded.
+                self._outgoing[stream_id] = outgoing
         return outgoing
 
     def pending(self, stream_id: int) -> int:

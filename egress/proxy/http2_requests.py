@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import base64
+from os import urandom
 from typing import TYPE_CHECKING, Final
 
 from h2.errors import ErrorCodes
 from h2.events import RequestReceived
 
 from egress.http.events import HTTP_2, NO_BODY, RequestHead
-from egress.http2.client_fields import MalformedMessage, parse_request
+from egress.http2.client_fields import ClientRequest, MalformedMessage, parse_request, websocket_head
 from egress.http2.engine import Engine
 from egress.model.authority import PROXY_HOST
 from egress.model.errors import BadRequest, EgressError, MisdirectedRequest, ProxyAddressed, UnsupportedRequest
+from egress.model.protocol import WEBSOCKET
 from egress.model.quote import quoted
 from egress.proxy.exchange import Exchange
 from egress.proxy.http2_stream import Http2Stream
@@ -58,7 +61,7 @@ class Http2Requests:
         head: RequestHead | None = None
         try:
             request = parse_request(event.headers, self._context.head_limits, ended=ended)
-            head = request.head
+            head = request.head if request.protocol is None else self._upgrading(request)
             if streams:
                 refusal = self._context.sessions.refusal(self.limit_key, self._context.limits)
                 if refusal is not None:
@@ -80,6 +83,12 @@ class Http2Requests:
         stream = streams[stream_id] = self._stream(stream_id, head, ended)
         stream.exchange = exchange = Exchange(self._context, stream, self._client, outgoing)
         exchange.start()
+
+    def _upgrading(self, request: ClientRequest) -> RequestHead:
+        """Translate an extended C{CONNECT} (RFC 8441)."""
+        if request.protocol != WEBSOCKET:
+            raise UnsupportedRequest("the only protocol of an extended CONNECT that the proxy relays is websocket")
+        return websocket_head(request.head, base64.b64encode(urandom(16)))
 
     def _stream(self, stream_id: int, head: RequestHead, ended: bool) -> Http2Stream:
         return Http2Stream(self._connection, self._context, self._engine, stream_id, head, request_over=ended)

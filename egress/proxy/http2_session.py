@@ -62,7 +62,7 @@ class Http2Session(Protocol):
         self._context = context
         self._binding = binding
         self._client = binding.client
-        settings = EngineSettings(context.limits.head)
+        settings = EngineSettings(context.limits.head, connect_protocol=True)
         self._engine = Engine(client=False, settings=settings, seconds=context.clock.seconds)
         self._watchdog = Watchdog(context.clock, self._expired)
         self.logins = AuthenticatedConnections(context.origins.pool, self.drain)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
+import attrs
 from h2.errors import ErrorCodes
 from zope.interface import implementer
 
@@ -12,7 +13,7 @@ from egress.grpc.call import kind_of_request
 from egress.http.error_response import error_response
 from egress.http.events import End, RequestHead, ResponseHead
 from egress.http.upgrade import Upgrade
-from egress.http2.client_fields import error_fields, interim_fields, lower_case, response_fields
+from egress.http2.client_fields import error_fields, interim_fields, lower_case, response_fields, switch_fields
 from egress.http2.engine import HIGH_WATER, LOW_WATER, Engine
 from egress.model.decision import Header, Headers
 from egress.model.errors import EgressError, outcome_of
@@ -43,8 +44,10 @@ class Http2Stream:
         "_context",
         "_engine",
         "_head",
+        "_held",
         "_left",
         "_reading",
+        "_relaying",
         "_request",
         "_request_over",
         "_waiting",
@@ -83,6 +86,8 @@ class Http2Stream:
         self._head: list[Header] | None = None
         self._reading = False
         self._left: int | None = None
+        self._relaying = False
+        self._held = False
 
     # -- request
 
@@ -90,7 +95,7 @@ class Http2Stream:
         """Process content of the request, or its end."""
         if isinstance(event, End):
             self._request_over = True
-        if self.exchange is not None and not self.exchange.body_over:
+        if self.exchange is not None and (self._request.upgrade or not self.exchange.body_over):
             self._waiting.append(event)
             self.read_content()
 
@@ -101,6 +106,8 @@ class Http2Stream:
         self._reading = True
         try:
             waiting = self._waiting
+            if self._relaying and self.exchange is not None:
+                self._relay_waiting(self.exchange)
             while waiting and self.exchange is not None and self.exchange.wants_body:
                 event = waiting.popleft()
                 if isinstance(event, End):
@@ -134,6 +141,9 @@ class Http2Stream:
 
     def send_head(self, head: ResponseHead, *, last: bool) -> None:
         """See L{IClientStream.send_head}. The connection continues, whatever the response is."""
+        if self._request.upgrade and 200 <= head.status < 300:
+            # The client would take it for the new protocol.
+            head = attrs.evolve(head, status=502)
         # Until the next call it is unknown whether the stream ends with the head.
         self._head = response_fields(head)
 
@@ -183,6 +193,10 @@ class Http2Stream:
     def finish(self) -> None:
         """See L{IClientStream.finish}."""
         self.exchange = None
+        if self._relaying and not self._engine.ends_later(self.stream_id):
+            self._relaying = False
+            self.send_end(())
+            self._connection.write_soon()
         self._waiting.clear()
         self._connection.exchange_over(self.stream_id)
 
@@ -203,6 +217,7 @@ class Http2Stream:
 
     def reset(self) -> None:
         """See L{IClientStream.reset}."""
+        self._relaying = False
         self._engine.reset(self.stream_id, ErrorCodes.INTERNAL_ERROR)
         self._connection.write_soon()
         self.finish()
@@ -227,20 +242,35 @@ class Http2Stream:
         if exchange is not None:
             exchange.client_lost(error)
 
-    # -- after an upgrade: only HTTP/1 has upgrades
+    # -- after an upgrade, which is an extended CONNECT (RFC 8441)
 
     def switch(self, head: ResponseHead, upgrade: Upgrade) -> None:
         """See L{IClientStream.switch}."""
-        raise NotImplementedError
+        self._engine.send_head(self.stream_id, switch_fields(head))
+        self._connection.write_soon()
 
     def relay(self) -> None:
         """See L{IClientStream.relay}."""
-        raise NotImplementedError
+        self._relaying = True
+        self.read_content()
+
+    def _relay_waiting(self, exchange: Exchange) -> None:
+        waiting = self._waiting
+        while waiting and self.exchange is not None and not self._held:
+            event = waiting.popleft()
+            if isinstance(event, End):
+                # Both directions of a WebSocket end at the same time.
+                exchange.client_lost()
+                self.finish()
+            else:
+                self._engine.take(self.stream_id, len(event))
+                exchange.upgraded_data(event)
 
     def pause(self) -> None:
         """See L{IClientStream.pause}."""
-        raise NotImplementedError
+        self._held = True
 
     def resume(self) -> None:
         """See L{IClientStream.resume}."""
-        raise NotImplementedError
+        self._held = False
+        self.read_content()

@@ -16,6 +16,8 @@ from egress.http2.client_fields import (
     parse_request,
     parse_trailers,
     response_fields,
+    switch_fields,
+    websocket_head,
 )
 from egress.model.decision import Header
 from egress.model.errors import BadRequest, HeadTooLarge, TargetTooLong, UnsupportedRequest
@@ -111,6 +113,33 @@ class RequestTests(SynchronousTestCase):
 
     def test_trace(self) -> None:
         self.assertRaises(UnsupportedRequest, parse, pseudo=[(b":method", b"TRACE"), *GET[1:]])
+
+
+class WebSocketTests(SynchronousTestCase):
+    """Extended CONNECT (RFC 8441)."""
+
+    def test_a_request(self) -> None:
+        extended: list[Header] = [(b":method", b"CONNECT"), *GET[1:], (b":protocol", b"websocket")]
+        fields = ((b"sec-websocket-version", b"13"), (b"sec-websocket-key", b"theirs"))
+        head = websocket_head(parse(*fields, pseudo=extended, ended=False).head, b"ours")
+        self.assertEqual(
+            (head.method, head.target, head.upgrade, head.framing), ("GET", b"/a?b", b"websocket", NO_BODY)
+        )
+        self.assertIn(b"upgrade", head.connection_options)
+        self.assertEqual([value for name, value in head.headers if name == b"sec-websocket-key"], [b"ours"])
+
+    def test_a_response(self) -> None:
+        fields = (
+            (b"Upgrade", b"websocket"),
+            (b"Connection", b"Upgrade"),
+            (b"Sec-WebSocket-Accept", b"x"),
+            (b"Sec-WebSocket-Protocol", b"chat"),
+        )
+        head = ResponseHead(101, b"", b"1.1", fields, NO_BODY, True, frozenset({b"upgrade"}))
+        self.assertEqual(
+            switch_fields(head),
+            [(b":status", b"200"), (b"sec-websocket-protocol", b"chat"), (b"via", b"1.1 egressproxy")],
+        )
 
 
 class MalformedRequestTests(SynchronousTestCase):

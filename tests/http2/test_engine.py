@@ -145,6 +145,13 @@ class EngineTests(SynchronousTestCase):
         self.assertEqual([type(one) for one in events], [ResponseReceived, StreamReset])
         self.assertEqual(self.server.pending(stream), 0)
 
+    def test_data_after_a_reset(self) -> None:
+        stream = self.request()
+        self.server.reset(stream, ErrorCodes.CANCEL)
+        self.server.send_data(stream, b"x")
+        self.server.send_end(stream)
+        self.assertEqual((self.server.pending(stream), self.server.ends_later(stream)), (0, False))
+
     def test_a_reset_by_the_peer(self) -> None:
         stream = self.client.open(REQUEST, end=False)
         self.exchange()

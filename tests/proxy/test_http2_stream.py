@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 from h2.errors import ErrorCodes
 from h2.events import DataReceived
 
+from egress.http.upgrade import accept_of
 from tests.proxy.fakes import allow, content_of, deny, response
 from tests.proxy.http2_client import Http2TestCase
 
@@ -287,3 +290,96 @@ class FlowTests(Http2TestCase):
         self.http2.flush()
         self.assertEqual(len(self.http2.content(stream)), 131070)
         self.assertFalse(self.origin.paused)
+
+
+class WebSocketTests(Http2TestCase):
+    """Extended CONNECT (RFC 8441): the origin gets an upgrade of HTTP/1.1."""
+
+    def open(self, protocol: str = "websocket") -> int:
+        """Request a WebSocket."""
+        stream = self.http2.h2.get_next_available_stream_id()
+        fields = [(":method", "CONNECT"), (":scheme", "https"), (":authority", "origin.test"), (":path", "/chat")]
+        fields += [(":protocol", protocol), ("sec-websocket-version", "13")]
+        self.http2.send([(name.encode(), value.encode()) for name, value in fields], stream, end=False)
+        return stream
+
+    def accept(self) -> None:
+        """Let the origin accept the WebSocket."""
+        sent = self.origin_gets(b"GET /chat HTTP/1.1\r\nHost: origin.test\r\n")
+        self.assertIn(b"Upgrade: websocket\r\n", sent)
+        key = re.findall(rb"(?i)sec-websocket-key: (\S+)", sent)[0]
+        fields = (f"Sec-WebSocket-Accept: {accept_of(key).decode()}", "Upgrade: websocket", "Connection: Upgrade")
+        self.origin.feed(response(b"", *fields, status="101 Switching Protocols", length=False))
+        self.http2.read()
+
+    def test_the_setting(self) -> None:
+        self.assertTrue(self.http2.h2.remote_settings.enable_connect_protocol)
+
+    def test_data_in_both_directions(self) -> None:
+        stream = self.open()
+        self.accept()
+        self.assertEqual((self.http2.status(stream), self.http2.ended(stream)), (200, False))
+        self.http2.data(stream, b"ping")
+        self.assertEqual(self.origin.take(), b"ping")
+        self.origin.feed(b"pong")
+        self.http2.read()
+        self.assertEqual(self.http2.content(stream), b"pong")
+        self.http2.data(stream, b"", end=True)
+        self.assertTrue(self.origin.aborted)
+        self.assertTrue(self.http2.ended(stream))
+        (record,) = self.records
+        self.assertEqual((record.outcome, record.status, record.url), ("forwarded", 101, "https://origin.test/chat"))
+        self.assertEqual((record.bytes_sent, record.bytes_received), (4, 4))
+
+    def test_the_end_by_the_origin(self) -> None:
+        stream = self.open()
+        self.accept()
+        self.origin.feed(b"bye")
+        self.origin.lose()
+        self.http2.read()
+        self.assertEqual((self.http2.content(stream), self.http2.ended(stream)), (b"bye", True))
+        self.http2.request("/next")
+        self.origin_gets(b"GET /next ")
+
+    def test_credit(self) -> None:
+        """A client sends more than a window."""
+        stream = self.open()
+        self.accept()
+        for _ in range(20):
+            self.http2.data(stream, b"x" * 16_000)
+        self.assertEqual(len(self.origin.take()), 320_000)
+
+    def test_an_origin_that_does_not_read(self) -> None:
+        stream = self.open()
+        self.accept()
+        self.origin.choke()
+        self.http2.data(stream, b"x" * 1000)
+        self.http2.data(stream, b"y" * 1000)
+        self.origin.unchoke()
+        self.assertEqual(self.origin.take(), b"x" * 1000 + b"y" * 1000)
+
+    def test_a_denial(self) -> None:
+        self.authorizer.answers = [deny()]
+        stream = self.open()
+        self.assertEqual((self.http2.status(stream), self.http2.ended(stream)), (403, True))
+
+    def test_a_refusal_of_the_origin(self) -> None:
+        """A success without the new protocol must not look like the new protocol."""
+        for status, seen in (("404 Not Found", 404), ("200 OK", 502)):
+            with self.subTest(status):
+                stream = self.open()
+                self.origin.feed(response(b"no", status=status))
+                self.http2.read()
+                self.assertEqual((self.http2.status(stream), self.http2.content(stream)), (seen, b"no"))
+
+    def test_a_reset_by_the_client(self) -> None:
+        stream = self.open()
+        self.accept()
+        self.http2.h2.reset_stream(stream, ErrorCodes.CANCEL)
+        self.http2.flush()
+        self.assertTrue(self.origin.aborted)
+        self.assertEqual(self.outcomes(), ["forwarded"])
+
+    def test_another_protocol(self) -> None:
+        stream = self.open("connect-udp")
+        self.assertEqual((self.http2.status(stream), self.outcomes()), (501, ["unsupported-request"]))
