@@ -62,7 +62,7 @@ class Mitmproxy:
             "connection_strategy": "lazy",
             "upstream_cert": "false",
             "stream_large_bodies": "512k",
-            "http2": "false",
+            "http2": setup.options.get("http2", "false"),
             "http3": "false",
             "ssl_verify_upstream_trusted_ca": str(setup.origin_ca),
         }

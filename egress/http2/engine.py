@@ -7,7 +7,7 @@ processes the events (L{Engine.next_events}), and writes the output (L{Engine.ta
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 import attrs
@@ -141,34 +141,32 @@ class Engine:
         except ProtocolError as error:
             raise self._fail(error.error_code, str(error)) from error
 
-    def next_events(self) -> list[Event]:
+    def next_events(self) -> Iterator[Event]:
         """Process the frames of one turn of the reactor; see L{has_frame}.
 
-        @raise ConnectionFault: if the peer violates the protocol. Events before the fault are lost: the connection
-            ends.
+        The owner processes each event before the next frame is processed. So no event is about a stream that a later
+        frame has closed.
+
+        @raise ConnectionFault: if the peer violates the protocol.
         """
-        events: list[Event] = []
         connection, work = self._h2, 0
-        if self._failed:
-            return events
         try:
-            for frame in connection.frames:
+            for frame in () if self._failed else connection.frames:
                 kind = frame.type
                 if kind not in _MESSAGE:
                     self._guard.frame(-1 if kind is None else kind, self._seconds())
                 found = connection.receive_frame(frame)
                 for event in found:
                     if self._keep(event):
-                        events.append(event)
+                        yield event
                 if not found and kind in _MESSAGE:
                     # The stream was reset before.
                     self._guard.spend(EMPTY_DATA, "frames of closed streams", self._seconds())
                 work += _BLOCK_WORK if kind == _HEADERS else 1
-                if work >= WORK:
+                if work >= WORK or self._failed:
                     break
         except ProtocolError as error:
             raise self._fail(error.error_code, str(error)) from error
-        return events
 
     def _keep(self, event: Event) -> bool:
         """Handle an event of flow control; return whether the owner needs it."""

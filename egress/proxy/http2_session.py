@@ -110,6 +110,8 @@ class Http2Session(Protocol):
         try:
             for event in self._engine.next_events():
                 self._process(event)
+                if self._closing:
+                    break
         except ConnectionFault as fault:
             self._fault(fault)
         except Exception:  # noqa: BLE001

@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.http2.engine import FRAME_SIZE, HIGH_WATER, WORK, ConnectionFault, Engine, EngineSettings
 from egress.http2.frames import PREFACE
-from tests.http2.frames import DATA, PING, REQUEST, SETTINGS, frame, headers
+from tests.http2.frames import DATA, PING, REQUEST, RST_STREAM, SETTINGS, frame, headers
 
 OK = [(b":status", b"200")]
 
@@ -190,7 +190,7 @@ class EngineTests(SynchronousTestCase):
         server.receive(headers(1, flags=4))
         for _ in range(500):
             server.receive(frame(DATA, 8, 1, b"\xfex" + bytes(254)))
-            server.next_events()
+            list(server.next_events())
 
     def raw(self) -> Engine:
         """A server whose client sends frames as bytes."""
@@ -199,27 +199,38 @@ class EngineTests(SynchronousTestCase):
         server.receive(PREFACE)
         self.assertTrue(server.in_head is False)
         server.receive(frame(SETTINGS))
-        server.next_events()
+        list(server.next_events())
         server.take_output()
         return server
 
     def test_the_work_of_one_turn(self) -> None:
         server = self.raw()
         server.receive(frame(PING, 0, 0, b"12345678") * (WORK + 1))
-        self.assertEqual(len(server.next_events()), WORK)
+        self.assertEqual(len(list(server.next_events())), WORK)
         self.assertTrue(server.has_frame)
-        self.assertEqual(len(server.next_events()), 1)
+        self.assertEqual(len(list(server.next_events())), 1)
         self.assertFalse(server.has_frame)
         self.assertEqual(len(server.take_output()), 17 * (WORK + 1))
+
+    def test_a_request_and_its_reset_in_one_read(self) -> None:
+        """The owner can respond to each event before the next frame is processed."""
+        server = self.raw()
+        server.receive(headers(1) + frame(RST_STREAM, 0, 1, bytes(4)))
+        events = []
+        for event in server.next_events():
+            events.append(event)
+            if isinstance(event, RequestReceived):
+                server.send_head(1, [(b":status", b"403")], end=True)
+        self.assertIsInstance(events[0], RequestReceived)
 
     def test_a_fault(self) -> None:
         server = self.raw()
         server.receive(frame(PING, 0, 1, b"12345678") + headers(1))
-        fault = self.assertRaises(ConnectionFault, server.next_events)
+        fault = self.assertRaises(ConnectionFault, lambda: list(server.next_events()))
         self.assertEqual(fault.code, ErrorCodes.PROTOCOL_ERROR)
         self.assertEqual(server.take_output()[3], 7)
         server.receive(headers(1))
-        self.assertEqual((server.next_events(), server.has_frame), ([], False))
+        self.assertEqual((list(server.next_events()), server.has_frame), ([], False))
         server.fail(ErrorCodes.INTERNAL_ERROR, "")
         self.assertEqual(server.take_output(), b"")
 
@@ -232,25 +243,25 @@ class EngineTests(SynchronousTestCase):
         """Data may be on the way; a flood of it is an error."""
         server = self.raw()
         server.receive(headers(1, flags=4))
-        server.next_events()
+        list(server.next_events())
         server.reset(1, ErrorCodes.CANCEL)
         server.receive(frame(DATA, 0, 1, b"x" * 10))
-        self.assertEqual(server.next_events(), [])
+        self.assertEqual(list(server.next_events()), [])
         server.receive(frame(DATA, 0, 1, b"x") * 300)
         with self.assertRaises(ConnectionFault) as raised:
             while server.has_frame:
-                server.next_events()
+                list(server.next_events())
         self.assertEqual(raised.exception.code, ErrorCodes.ENHANCE_YOUR_CALM)
 
     def test_empty_data(self) -> None:
         server = self.raw()
         server.receive(headers(1, flags=4) + frame(DATA, 0, 1) * 50 + frame(DATA, 1, 1))
         while server.has_frame:
-            server.next_events()
+            list(server.next_events())
         server.receive(headers(3, flags=4) + frame(DATA, 0, 3) * 300)
         with self.assertRaises(ConnectionFault) as raised:
             while server.has_frame:
-                server.next_events()
+                list(server.next_events())
         self.assertIn("DATA", str(raised.exception))
 
     def test_provoked_resets(self) -> None:
@@ -272,7 +283,7 @@ class EngineTests(SynchronousTestCase):
         for _ in range(500):
             now[0] += 1
             server.receive(frame(PING, 0, 0, b"12345678") * 40)
-            server.next_events()
+            list(server.next_events())
 
     def test_no_http2(self) -> None:
         server = Engine(client=False, settings=EngineSettings(1000))

@@ -1,7 +1,7 @@
 """C{python -m tests.scorecard}: run the corpus over TCP, and compare it with C{docs/reference/scorecard.md}.
 
 --write      write the page instead
---peers      record Squid and mitmproxy again, if they are installed
+--peers      record Squid, mitmproxy and mockttp again, if they are installed
 --only ID    run one case, and print the observations
 """
 
@@ -37,11 +37,13 @@ def our_column(directory: Path) -> dict[str, Outcome]:
 def record_peers(directory: Path) -> None:
     """Run the cases against other proxies.  The recorded results of a missing proxy do not change."""
     from benchmarks.peers.mitmproxy import Mitmproxy
+    from benchmarks.peers.mockttp import Mockttp
     from benchmarks.peers.squid import Squid
 
     kept = {one["name"]: one for one in page.recorded()["peers"]}
-    cases = [case for case in CASES if not case.guarded]
-    for other in (Squid(), Mitmproxy()):
+    http1 = [case for case in CASES if not case.guarded and not case.http2]
+    http2 = [case for case in CASES if case.http2]
+    for other, cases in ((Squid(), http1), (Mitmproxy(), [*http1, *http2]), (Mockttp(), http2)):
         missing = other.missing()
         if missing is not None:
             print(f"{other.name} is not installed: {missing}", file=sys.stderr)

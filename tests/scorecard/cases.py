@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import attrs
 
+from tests.scorecard.http2_wire import Frame
+
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 # The response to the second request of a connection.
@@ -80,6 +82,7 @@ class Case:
     @ivar certificate: the name of the certificate that the TLS origin presents.
     @ivar apart: whether each part is sent over a separate client connection, by the same client or by another client of
         the same address: no connection to an origin may carry two of them.
+    @ivar http2: the frames that the client sends instead, in parts, on an HTTP/2 connection inside TLS.
     @ivar guarded: whether all loopback addresses are closed, as in the default configuration.
     """
 
@@ -97,6 +100,7 @@ class Case:
     certificate: str = "good"
     guarded: bool = False
     apart: bool = False
+    http2: tuple[tuple[Frame, ...], ...] = ()
 
 
 GET = b"GET http://<origin>/ HTTP/1.1\r\nHost: <origin>\r\n\r\n"

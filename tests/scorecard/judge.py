@@ -9,6 +9,7 @@ from urllib.parse import quote
 import attrs
 
 from tests.scorecard.cases import FRESH, UNASKED, Case, Must
+from tests.scorecard.http2_wire import Reader
 from tests.scorecard.messages import Ambiguous, Incomplete, Message, read_request, read_response
 
 
@@ -63,6 +64,17 @@ class Seen:
     closed: bool
     arrivals: tuple[Arrival, ...] = ()
     questions: tuple[Question, ...] = ()
+
+
+def seen_by(
+    case: Case, received: bytes, closed: bool, arrivals: tuple[Arrival, ...], questions: tuple[Question, ...]
+) -> Seen:
+    """Return the observations of a case, with responses of HTTP/2 in the form of HTTP/1.1."""
+    if case.http2:
+        reader = Reader(received)
+        streams = {frame.stream for part in case.http2 for frame in part}
+        received, closed = reader.responses(), closed or reader.over(streams)
+    return Seen(received, closed, arrivals, questions)
 
 
 @attrs.frozen

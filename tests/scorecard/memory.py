@@ -25,7 +25,8 @@ from egress.upstream.address_guard import AddressGuard
 from egress.upstream.connector import Dialer
 from tests.proxy.fakes import Proxy, Wire
 from tests.scorecard.cases import Case
-from tests.scorecard.judge import Arrival, Question, Seen
+from tests.scorecard.http2_wire import ACKNOWLEDGED, OPENING
+from tests.scorecard.judge import Arrival, Question, Seen, seen_by
 from tests.scorecard.surroundings import Ports, Script, allows, authority, certificate
 from tests.transport.reactors import Attempt, DialingReactor
 from tests.transport.tls import TlsClient, TlsServer, leaves
@@ -167,7 +168,10 @@ class _Play:
             _, found, self.received = self.received.partition(b"200 Connection established\r\n\r\n")
             assert found
             if self.case.server_name is not None:
-                end = TlsClient(self.client, self.case.server_name).shake()
+                protocols = [b"h2"] if self.case.http2 else []
+                end = TlsClient(self.client, self.case.server_name, protocols=protocols).shake()
+            if self.case.http2:
+                end.feed(OPENING + ACKNOWLEDGED)
         for number, part in enumerate(self.case.sent):
             if self.client.disconnecting or self.client.disconnected:
                 break
@@ -185,7 +189,7 @@ class _Play:
         closed = self.client.disconnected or self.client.disconnecting
         self.let_go()
         arrivals = tuple(origin.arrival for origin in self.origins if origin.data)
-        return Seen(self.received, closed, arrivals, tuple(self.authorizer.questions))
+        return seen_by(self.case, self.received, closed, arrivals, tuple(self.authorizer.questions))
 
     def again(self) -> Wire:
         """Connect another client of the same address, and keep the earlier ones connected."""

@@ -11,7 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from tests.scorecard.cases import Case
-from tests.scorecard.judge import Arrival, Question, Seen
+from tests.scorecard.http2_wire import ACKNOWLEDGED, OPENING
+from tests.scorecard.judge import Arrival, Question, Seen, seen_by
 from tests.scorecard.questions import Questions
 from tests.scorecard.surroundings import Ports, Script, certificate
 
@@ -118,11 +119,16 @@ class _Client:
             self.closed = not data
             patience = more
 
-    def secure(self, server_name: str) -> bool:
-        """Start TLS and trust the CA of the proxy.  The cases check the name."""
+    def secure(self, server_name: str, protocols: list[str]) -> bool:
+        """Start TLS and trust the CA of the proxy.  The cases check the name.
+
+        @param protocols: the protocols to offer.
+        """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.load_verify_locations(self._ca)
+        if protocols:
+            context.set_alpn_protocols(protocols)
         self.socket.settimeout(_ANSWER)
         try:
             self.socket = context.wrap_socket(self.socket, server_hostname=server_name)
@@ -171,7 +177,7 @@ class Stage:
             for one in clients:
                 one.socket.close()
         arrivals = [arrival for listener in self.listeners for arrival in listener.arrivals()]
-        return Seen(client.received, client.closed, tuple(arrivals), self._asked())
+        return seen_by(self.case, client.received, client.closed, tuple(arrivals), self._asked())
 
     def _asked(self) -> tuple[Question, ...]:
         ports = [listener.port for listener in self.listeners]
@@ -194,7 +200,13 @@ class Stage:
             client.listen(_MORE, _MORE)
             return False
         client.received = rest
-        return case.server_name is None or client.secure(case.server_name)
+        if case.server_name is not None and not client.secure(case.server_name, ["h2"] if case.http2 else []):
+            return False
+        if case.http2:
+            client.send(OPENING)
+            client.listen(_ANSWER, _MORE)
+            client.send(ACKNOWLEDGED)
+        return True
 
     def _before(self, client: _Client, part: bytes) -> bytes:
         """Send a part as another client, which stays connected.

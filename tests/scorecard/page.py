@@ -31,7 +31,7 @@ decisions.
 | Outcome | Meaning |
 | --- | --- |
 | rejected *N* | The client received an error response with this status, and no byte of the request reached an origin. |
-| closed | The proxy closed the connection without a response, and no byte reached an origin. |
+| closed | The proxy closed the connection or the HTTP/2 stream without a response, and no byte reached an origin. |
 | well framed | The origin received one request (×2: two) with only one reading, the authorized one. |
 | well framed, then *N* | The same, and the proxy rejected the next request with this status. |
 | truncated | A response was cut in a way that the client can detect. |
@@ -62,11 +62,12 @@ the outcomes with this page.
 _NOTES = """\
 {versions}
 
-Squid and mitmproxy use the plugins of the benchmarks (`benchmarks/peers/`). Squid's external ACL receives the method
+The other proxies use the plugins of the benchmarks (`benchmarks/peers/`). Squid's external ACL receives the method
 and the URL of the request as Squid reads them. The mitmproxy addon receives the method, the URL and the fields as
-mitmproxy reads them. Both plugins send them to the same authorizer. `python -m tests.scorecard --write --peers` records
-the results again if these proxies are installed. Neither has an address guard, so the cases about literal addresses
-were not run against them."""
+mitmproxy reads them, and the mockttp program what mockttp reads. All plugins send them to the same authorizer.
+`python -m tests.scorecard --write --peers` records the results again if these proxies are installed. None of them has
+an address guard, so the cases about literal addresses were not run against them. Squid does not accept HTTP/2, and
+mockttp was run only for HTTP/2."""
 
 
 def recorded() -> dict[str, Any]:

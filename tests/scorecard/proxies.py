@@ -58,7 +58,8 @@ def peer(other: Peer, directory: Path, questions: Questions) -> Iterator[Running
     native.mkdir()
     trusted = authority().write(native, "origins")
     native.chmod(0o755)
-    started = other.start(Setup(directory, port := free_port(), trusted, questions.url, native), intercept=True)
+    setup = Setup(directory, port := free_port(), trusted, questions.url, native, {"http2": "true"})
+    started = other.start(setup, intercept=True)
     try:
         assert started.ca is not None
         yield Running(port, started.ca)

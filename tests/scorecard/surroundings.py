@@ -10,6 +10,7 @@ from cryptography import x509
 
 from tests.certificates import CLIENT, TestCA, TestCertificate, self_signed
 from tests.scorecard.cases import FORBIDDEN_WORD, FRESH, Case
+from tests.scorecard.http2_wire import encode
 from tests.scorecard.judge import Arrival, requests_of
 from tests.scorecard.messages import Ambiguous
 
@@ -43,7 +44,7 @@ class Ports:
         """Return a case with its hosts and ports."""
         return attrs.evolve(
             case,
-            sent=tuple(map(self.fill_in, case.sent)),
+            sent=tuple(encode(part, self.fill_in) for part in case.http2) or tuple(map(self.fill_in, case.sent)),
             tunnel=None if case.tunnel is None else self.fill_in(case.tunnel),
             early=self.fill_in(case.early),
             answer=self.fill_in(case.answer),

@@ -1,0 +1,49 @@
+// A proxy of the library mockttp that decides on every request by an authorization service. It accepts HTTP/2.
+//
+//     node mockttp.js PORT CA_KEY CA_CERTIFICATE ORIGIN_CA AUTHZ_URL
+"use strict";
+
+const fs = require("fs");
+const mockttp = require("mockttp");
+
+const [port, keyPath, certPath, originCA, authzURL] = process.argv.slice(2);
+
+const REFUSALS = { no: [403, "denied\n"], unknown: [503, "no decision\n"] };
+
+async function decide(request) {
+    try {
+        const answer = await fetch(new URL("/validate", authzURL), {
+            method: "POST",
+            headers: { "Content-Type": "application/json" },
+            body: JSON.stringify({
+                url: request.url,
+                method: request.method,
+                headers: JSON.stringify(request.headers),
+            }),
+            signal: AbortSignal.timeout(5000),
+        });
+        const { allowed } = await answer.json();
+        if (allowed === false) return "no";
+        return allowed === true && answer.status === 200 ? "yes" : "unknown";
+    } catch {
+        return "unknown";
+    }
+}
+
+async function beforeRequest(request) {
+    const decision = await decide(request);
+    if (decision === "yes") return {};
+    const [statusCode, body] = REFUSALS[decision];
+    return { response: { statusCode, body } };
+}
+
+async function main() {
+    const server = mockttp.getLocal({
+        https: { key: fs.readFileSync(keyPath, "utf8"), cert: fs.readFileSync(certPath, "utf8") },
+        http2: true,
+    });
+    await server.forAnyRequest().thenPassThrough({ beforeRequest, additionalTrustedCAs: [{ certPath: originCA }] });
+    await server.start(Number(port));
+}
+
+main();
