@@ -77,6 +77,9 @@ from egress.policy.match.query import has_parameter, parameter_matches, read_que
 from egress.policy.match.tristate import Match
 from egress.policy.match.work_budget import MAX_WORK, PER_CALL, TooMuchWork, WorkBudget
 from egress.policy.parse.load import PolicyError, parse_policy
+from egress.socks import codes
+from egress.socks.client_handshake import SocksHandshake
+from egress.socks.requests import Connect, Greeting, InvalidSocks, Login, SocksReader
 from egress.store.filter_language import FilterError, parse_filter
 from egress.store.filter_sql import compile_filter
 from egress.store.sqlite import SqliteStore
@@ -91,6 +94,7 @@ LIMITS = HeadLimits(head=2000, fields=40, target=500)
 _WIDER = HeadLimits(head=4000, fields=40, target=500)
 ORIGIN = Origin("http", Authority("origin.test", 8080))
 _UPSTREAM = UpstreamProxy("http", Authority("proxy.test", 3128), b"Basic c2VjcmV0")
+_SOCKS = UpstreamProxy("socks5h", Authority("proxy.test", 1080), b"Basic " + base64.b64encode(b"ci:s3cret"))
 _GET = parse_request_head(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", LIMITS)
 
 # Events, with consecutive content joined, and the error that ended them.
@@ -337,6 +341,61 @@ def balancer(data: bytes) -> None:
         assert told is None or found == told, "more data changed the result"
         assert not isinstance(found, ProxyHeader) or found.length <= end
         told = found
+
+
+def socks(data: bytes) -> None:
+    """The messages of a SOCKS5 client, in pieces."""
+    seed, data = data[:1] or b"\0", data[1:]
+
+    def read(parts: list[bytes]) -> object:
+        reader, events = SocksReader(), []
+        try:
+            for part in parts:
+                reader.receive(part)
+                while (message := reader.next_message()) is not None:
+                    events.append(message)
+                    if isinstance(message, Greeting) and codes.LOGIN in message.methods:
+                        reader.expect_login()
+                    elif not isinstance(message, Connect):
+                        reader.expect_request()
+        except InvalidSocks as error:
+            return events, type(error.error), error.response
+        rest = reader.take_remaining()
+        if not any(isinstance(message, Connect) for message in events):
+            assert len(rest) <= 513, "an unfinished message is longer than any message"
+        return events, rest
+
+    whole = read([data])
+    assert read(list(pieces(data, seed[0]))) == whole
+    for message in whole[0]:  # type: ignore[index]
+        if isinstance(message, Connect):
+            assert Authority.parse(str(message.authority)) == message.authority
+        elif isinstance(message, Login) and message.credentials is not None:
+            found = parse_credentials(message.credentials)
+            assert isinstance(found, Basic) and found.password == message.password
+
+
+def socks_replies(data: bytes) -> None:
+    """The responses of an upstream proxy that speaks SOCKS5."""
+    seed, data = data[:1] or b"\0", data[1:]
+
+    def read(parts: list[bytes]) -> object:
+        handshake = SocksHandshake(_SOCKS, ORIGIN.authority)
+        rest: bytes | None = None
+        output = handshake.request()
+        try:
+            for part in parts:
+                rest = handshake.receive(part) if rest is None else rest + part
+                output += handshake.take_output()
+        except UpstreamError as error:
+            return error.reason
+        return rest, output
+
+    whole = read([data])
+    split = read(list(pieces(data, seed[0])))
+    # An error can follow messages that are sent for the earlier pieces only.
+    assert split == whole, (whole, split)
+    assert not isinstance(whole, str) or "s3cret" not in whole
 
 
 def authority(data: bytes) -> None:
@@ -884,6 +943,8 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         session,
         hello,
         balancer,
+        socks,
+        socks_replies,
         authority,
         target,
         bypass,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +27,7 @@ _BELOW_TLS: Final = ("port", "interface", "backlog")
 _CLEAR: Final = "none"
 _HTTPS: Final = "https"
 _PROXIED: Final = "haproxy"
+_BALANCERS: Final = "balancers"
 _SOCKS5: Final = "socks5"
 _TRANSPARENT: Final = "transparent"
 _YES_OR_NO: Final = {"yes": True, "no": False}
@@ -79,6 +81,7 @@ class Listener:
     @ivar transparent: whether the system redirects connections to it, of clients that do not know the proxy.
     @ivar proxy_protocol: whether a load balancer names the client of each connection by the PROXY protocol.
     @ivar socks5: whether clients may also speak SOCKS5.
+    @ivar balancers: the addresses of the load balancers; empty: every address.
     """
 
     endpoint: str
@@ -89,6 +92,7 @@ class Listener:
     transparent: bool = False
     proxy_protocol: bool = False
     socks5: bool = False
+    balancers: tuple[IPv4Network | IPv6Network, ...] = ()
 
     @property
     def takes_https_urls(self) -> bool:
@@ -135,6 +139,8 @@ class Listener:
         """
         if self.client_auth is not None and not self.sets_auth:
             raise ConfigError("client_auth", str(self.client_auth), "has no effect without sets_auth=True: add it")
+        if self.balancers and not self.proxy_protocol:
+            raise ConfigError("balancers", "", "has no effect without proxy_protocol=True: add it")
         clear = self.tls is None and not self.proxy_protocol and not self.socks5
         if self.transparent and (not clear or self.client_auth is not None or self.https is not None):
             raise ConfigError("transparent", "True", _NOT_TRANSPARENT)
@@ -150,7 +156,7 @@ class Listener:
         @param path: converts a file name to a path.
         @raise InvalidListener: if the description cannot be parsed.
         """
-        pieces, ours, switches = [], {}, {}
+        pieces, ours, switches, balancers = [], {}, {}, None
         for piece in _split(text):
             found = _OPTION.fullmatch(piece)
             if found is not None and found[1] in _SWITCHES:
@@ -160,6 +166,10 @@ class Listener:
                 if found[2] not in values:
                     raise InvalidListener(f"{found[1]} must be {' or '.join(values)}")
                 switches[found[1]] = values[found[2]]
+            elif found is not None and found[1] == _BALANCERS:
+                if balancers is not None:
+                    raise InvalidListener(f"{_BALANCERS} is set twice: separate addresses by commas")
+                balancers = _networks(found[2])
             elif found is None or found[1] not in (_AUTH, _CA):
                 pieces.append(piece)
             elif found[1] in ours:
@@ -169,6 +179,8 @@ class Listener:
         proxied = pieces[0] == _PROXIED and len(pieces) > 1
         if proxied:
             del pieces[0]
+        if balancers is not None and not proxied:
+            raise InvalidListener(f"{_BALANCERS} requires haproxy: before the endpoint")
         over_tls = pieces[0] == "ssl"
         if _CA in ours and not over_tls:
             raise InvalidListener("client-ca requires an ssl: endpoint")
@@ -180,8 +192,17 @@ class Listener:
             raise InvalidListener(_NOT_TRANSPARENT)
         if transparent and pieces[0] not in _TCP:
             raise InvalidListener("only connections over TCP can be redirected: set tcp: or tcp6:")
-        https = switches.get(_HTTPS)
-        return cls(":".join(pieces), tls, _AUTH in ours, ours.get(_AUTH), https, transparent, proxied, socks5)
+        return cls(
+            ":".join(pieces),
+            tls,
+            _AUTH in ours,
+            ours.get(_AUTH),
+            switches.get(_HTTPS),
+            transparent=transparent,
+            proxy_protocol=proxied,
+            socks5=socks5,
+            balancers=balancers or (),
+        )
 
 
 def _split(text: str) -> list[str]:
@@ -215,6 +236,15 @@ def _is_local(endpoint: str) -> bool:
         interface = next(iter(named + unnamed[1:2]), "")
         return interface == "localhost" or _is_loopback(interface)
     return kind == "unix"
+
+
+def _networks(value: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    """Parse addresses and ranges, separated by commas."""
+    try:
+        return tuple(ip_network(entry.strip()) for entry in _ESCAPED.sub(r"\1", value).split(","))
+    except ValueError as error:
+        remedy = f"write addresses or ranges as in {_BALANCERS}=192.0.2.7,10.0.0.0/8, and a backslash before a colon"
+        raise InvalidListener(remedy) from error
 
 
 def _file(name: str, value: str, path: Callable[[str], Path]) -> Path | None:

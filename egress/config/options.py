@@ -54,7 +54,8 @@ OPTIONS: Final[tuple[Option, ...]] = (
         "tcp6:8080:interface=\\:\\:1, unix:/run/egress.sock or ssl:8443:privateKey=proxy.pem. With socket activation, "
         "write systemd:name=NAME. Additional settings in the endpoint: client-auth=FILE or none, https=allow or refuse "
         "(https URLs without CONNECT), transparent=yes (connections that the system redirects) and, with ssl:, "
-        "client-ca=FILE. With socks5=yes, the listener accepts SOCKS5 in addition to HTTP.",
+        "client-ca=FILE. With socks5=yes, the listener accepts SOCKS5 in addition to HTTP. haproxy: before an endpoint "
+        "requires the PROXY protocol, with balancers=ADDRESSES only of these load balancers.",
         default="tcp:8080:interface=127.0.0.1",
         fields=("listen",),
         parse=values.endpoint,

@@ -18,7 +18,7 @@ from egress.model.authority import DEFAULT_PORTS
 from egress.model.client_tls import ClientTls
 from egress.proxy.client_auth import ClientAuthPolicy
 from egress.proxy.factory import ProxyFactory
-from egress.proxy.proxy_protocol import ProxyProtocolFactory
+from egress.proxy.proxy_protocol import Network, ProxyProtocolFactory
 from egress.proxy.socks_session import SocksFactory
 from egress.proxy.transparent import TransparentFactory
 from egress.tls.listener_context import listener_context
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 F = TypeVar("F")
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class ListenerSecurity:
     """The security settings of one listener, with the content of their files.
 
@@ -46,6 +46,7 @@ class ListenerSecurity:
     @ivar transparent: whether the system redirects connections to the listener.
     @ivar proxy_protocol: whether a load balancer names the clients.
     @ivar socks5: whether clients may also speak SOCKS5.
+    @ivar balancers: the addresses of the load balancers; empty: every address.
     """
 
     auth_policy: ClientAuthPolicy
@@ -53,6 +54,7 @@ class ListenerSecurity:
     transparent: bool = False
     proxy_protocol: bool = False
     socks5: bool = False
+    balancers: tuple[Network, ...] = ()
 
 
 def listener_security(config: ProxyConfig, clock: IReactorTime, in_thread: InThread) -> tuple[ListenerSecurity, ...]:
@@ -83,7 +85,12 @@ def listener_security(config: ProxyConfig, clock: IReactorTime, in_thread: InThr
         )
         tls_context = tls_of(listener, config.client_tls)
         return ListenerSecurity(
-            auth_policy, tls_context, listener.transparent, listener.proxy_protocol, listener.socks5
+            auth_policy=auth_policy,
+            tls=tls_context,
+            transparent=listener.transparent,
+            proxy_protocol=listener.proxy_protocol,
+            socks5=listener.socks5,
+            balancers=listener.balancers,
         )
 
     return tuple(map(security, config.listen))
@@ -108,7 +115,7 @@ def listener_factories(
 
     def outer(listener: ListenerSecurity) -> Any:
         inner = behind_tls(listener.tls, factory(listener), context.clock)
-        return ProxyProtocolFactory(context, inner) if listener.proxy_protocol else inner
+        return ProxyProtocolFactory(context, inner, listener.balancers) if listener.proxy_protocol else inner
 
     return [outer(listener) for listener in listeners]
 

@@ -1,11 +1,12 @@
 """A listener behind a load balancer that names its clients by the PROXY protocol.
 
 The session of a client begins after the header, so that its limits and records apply to the client and not to the load
-balancer.  Everyone who can connect to the listener can claim any address.
+balancer.  Everyone who can connect to the listener can claim any address, so it can be limited to load balancers.
 """
 
 from __future__ import annotations
 
+import ipaddress
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -13,6 +14,7 @@ from twisted.internet.protocol import Protocol, ServerFactory, connectionDone
 from twisted.python.failure import Failure
 
 from egress.http.proxy_header import InvalidProxyHeader, ProxyHeader, parse_proxy_header
+from egress.model.authority import parse_ip
 from egress.proxy.session_state import FIRST_REQUEST_SECONDS
 from egress.transport.watchdog import Watchdog
 
@@ -22,24 +24,39 @@ if TYPE_CHECKING:
     from egress.proxy.context import ProxyContext
 
 
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
 class ProxyProtocolFactory(ServerFactory):
     """Reads the header of each connection, and then hands the connection over.
 
     @param factory: the factory of the listener.
+    @param balancers: the addresses of the load balancers; empty: every address.
     """
 
     noisy = False
 
-    def __init__(self, context: ProxyContext, factory: Any) -> None:
+    def __init__(self, context: ProxyContext, factory: Any, balancers: tuple[Network, ...] = ()) -> None:
         self._context = context
         self.factory = factory
+        self._balancers = balancers
         self.waiting: set[_Header] = set()
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
         """Wait for a header, unless too many connections do (C{twisted.internet.interfaces.IProtocolFactory})."""
-        if len(self.waiting) >= self._context.limits.connections:
+        if len(self.waiting) >= self._context.limits.connections or not self._is_balancer(addr):
+            self._context.sessions.rejected += 1
             return None
         return _Header(self._context, self)
+
+    def _is_balancer(self, addr: IAddress | None) -> bool:
+        if not self._balancers:
+            return True
+        address = parse_ip(addr.host) if isinstance(addr, (IPv4Address, IPv6Address)) else None
+        if isinstance(address, ipaddress.IPv6Address):
+            # A listener for IPv6 and IPv4 has peers with IPv4-mapped addresses (RFC 4291 section 2.5.5.2).
+            address = address.ipv4_mapped or address
+        return address is not None and any(address in network for network in self._balancers)
 
 
 class _Header(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -101,6 +102,10 @@ class ParseTests(SynchronousTestCase):
         ):
             with self.subTest(text):
                 self.assertEqual(Listener.parse(text), expected)
+        networks = (ip_network("192.0.2.7/32"), ip_network("2001:db8::/32"))
+        listener = Listener.parse("haproxy:tcp:1:balancers=192.0.2.7, 2001\\:db8\\:\\:/32:socks5=yes")
+        self.assertEqual(listener, Listener("tcp:1", proxy_protocol=True, socks5=True, balancers=networks))
+        self.assertRaises(ConfigError, Listener, "tcp:1", balancers=networks)
         self.assertRaises(InvalidListener, Listener.parse, "haproxy:tcp:1:transparent=yes")
         self.assertRaises(ConfigError, Listener, "tcp:1", transparent=True, proxy_protocol=True)
 
@@ -178,6 +183,11 @@ class ParseTests(SynchronousTestCase):
             ("tcp:8080:https=allow:transparent=yes", "https= and socks5="),
             ("unix:/run/a:transparent=yes", "set tcp: or tcp6:"),
             ("tcp:8080:socks5=only", "socks5 must be yes or no"),
+            ("tcp:8080:balancers=192.0.2.7", "balancers requires haproxy:"),
+            ("haproxy:tcp:8080:balancers=", "write addresses or ranges"),
+            ("haproxy:tcp:8080:balancers=lb.test", "write addresses or ranges"),
+            ("haproxy:tcp:8080:balancers=10.0.0.1/8", "write addresses or ranges"),
+            ("haproxy:tcp:8080:balancers=192.0.2.7:balancers=192.0.2.8", "balancers is set twice"),
             ("tcp:8080:socks5=yes:transparent=yes", "https= and socks5="),
         ):
             with self.subTest(text):

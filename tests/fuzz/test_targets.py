@@ -88,6 +88,26 @@ TOKENS: dict[str, list[bytes]] = {
         ),
         *(b"\xef\xbb\xbf", b" ", b"\xff", b"\0"),
     ],
+    "socks": [
+        *(b"\5\1\0", b"\5\2\0\2", b"\5\1\2", b"\1\2ci\6s3cret", b"\1\0\0", b"\5\1\0\3", b"\5\1\0\1", b"\5\1\0\4"),
+        *(
+            b"\x0borigin.test",
+            b"\x01\xbb",
+            b"\0\0",
+            b"\x7f\0\0\1",
+            b"\5",
+            b"\4",
+            b"\2",
+            b"\xff",
+            b"[::1]",
+            b":",
+            b"a@b",
+        ),
+    ],
+    "socks_replies": [
+        *(b"\5\0", b"\5\2", b"\5\xff", b"\1\0", b"\1\1", b"\5\0\0\1", b"\5\0\0\3", b"\5\0\0\4", b"\5\5\0\1"),
+        *(b"\x7f\0\0\1\0\x50", b"\3abc\0\x50", b"\0", b"\5", b"HTTP/1.1 400 x\r\n"),
+    ],
     "requests": [
         b"GET / HTTP/1.1\r\nHost: a\r\n",
         b"POST / HTTP/1.1\r\nHost: a\r\n",

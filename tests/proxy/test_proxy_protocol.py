@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from typing import Any
 
 import attrs
-from twisted.internet.address import IPv4Address
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 
 from egress.config.model import Limits
 from egress.proxy.proxy_protocol import ProxyProtocolFactory
 from egress.proxy.session_state import FIRST_REQUEST_SECONDS
-from tests.http.test_proxy_header import V1, V4, V6, v2
+from egress.proxy.socks_session import SocksFactory
+from egress.transport.tls import ServerTls, TlsFactory
+from tests.certificates import TestCA
+from tests.http.test_proxy_header import V1, V4, V6, v2, with_checksum
 from tests.proxy.fakes import ProxyTestCase, Wire, deny, request, status_of
+from tests.socks.test_requests import connect, greeting
+from tests.transport.tls import TlsClient, presenting
 
 BALANCER = IPv4Address("TCP", "192.0.2.1", 50000)
 
@@ -68,6 +74,46 @@ class ProxyProtocolTests(ProxyTestCase):
             client.feed(header)
         self.assertEqual(status_of(two.take()), 429)
         self.assertEqual((one.take(), other.take()), (b"", b""))
+
+    def test_balancers(self) -> None:
+        """Only they can name clients."""
+        networks = (ip_network("192.0.2.0/30"), ip_network("2001:db8::1"))
+        self.balanced = ProxyProtocolFactory(self.proxy.parts, self.proxy.factory, networks)
+        kinds = {4: IPv4Address, 6: IPv6Address}
+        for version, host, expected in (
+            (4, "192.0.2.3", True),
+            (4, "192.0.2.4", False),
+            (6, "::ffff:192.0.2.1", True),
+            (6, "::ffff:192.0.2.9", False),
+            (6, "2001:db8::1", True),
+            (6, "2001:db8::2", False),
+        ):
+            built = self.balanced.buildProtocol(kinds[version]("TCP", host, 50000))
+            self.assertEqual(built is not None, expected, host)
+        self.assertIsNone(self.balanced.buildProtocol(UNIXAddress(None)))
+        self.assertEqual(self.proxy.parts.sessions.rejected, 4)
+
+    def test_socks(self) -> None:
+        """The header precedes the messages of the client, also in one read."""
+        self.balanced = ProxyProtocolFactory(self.proxy.parts, SocksFactory(self.proxy.parts))
+        self.authorizer.answers = [deny()]
+        client = self.accept()
+        client.feed(V4 + greeting(0) + connect(b"origin.test", 80) + request(url="/a"))
+        self.assertTrue(client.take().startswith(b"\x05\x00\x05\x00"))
+        self.assertEqual(self.records[-1].client.address, "198.51.100.7")
+
+    def test_tls(self) -> None:
+        """The header precedes the TLS handshake."""
+        context = TestCA().issue("proxy.test").server_context()
+        self.balanced = ProxyProtocolFactory(
+            self.proxy.parts, TlsFactory(ServerTls(context), False, self.proxy.factory, clock=self.clock)
+        )
+        self.authorizer.answers = [deny()]
+        client = self.accept()
+        client.feed(with_checksum(b""))
+        tls = TlsClient(client, "proxy.test", context=presenting(None)).shake()
+        self.assertEqual(status_of(tls.send(request()).take()), 403)
+        self.assertEqual(self.records[-1].client.address, "198.51.100.7")
 
     def test_no_header(self) -> None:
         client = self.accept()
