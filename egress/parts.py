@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from datetime import datetime, timezone
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from egress.config.model import ProxyConfig
 from egress.model.log_format import LoggedRequests
 from egress.model.no_proxy import HostPattern
 from egress.model.trace import Otel
+from egress.observability.client_pages import ClientPages
 from egress.observability.request_log import RequestLog
 from egress.proxy.context import AuthzContext, OriginContext, ProxyContext, TunnelContext, head_limits
 from egress.proxy.tls_intercept import TlsIntercept
@@ -20,6 +22,8 @@ from egress.store.process_writer import ProcessWriter
 from egress.store.sink import StoreAudit
 from egress.store.writer import BatchWriter, ThreadWriter
 from egress.store.writer_ipc import WriterSpec, retention_of
+from egress.tls.ca_source import ca_source
+from egress.tls.issuer import pem_of
 from egress.tracing.settings import Settings, read_settings
 from egress.tracing.telemetry import Telemetry, configured_exporter
 from egress.transport.fair_turns import RoundRobin
@@ -35,12 +39,16 @@ from egress.upstream.resolver import Resolver
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from twisted.internet.defer import Deferred
+    from twisted.internet.interfaces import IAddress
+
     from egress.authz.remote.client import CreateEndpoint
     from egress.console.endpoint import AdminEndpointSite
     from egress.interfaces import IAuthorizer, ILeafSource
     from egress.model.record import ExchangeRecord
     from egress.model.recorded_headers import AuditHeaders
     from egress.observability.audit_log import JsonLinesAudit
+    from egress.observability.health import Routes
     from egress.observability.metrics import Metrics
     from egress.policy.rules import RuleSet
     from egress.runtime.threads import Offload
@@ -220,6 +228,19 @@ def proxy_context(
         upgrade_protocols=frozenset(config.upgrade_protocols),
         oversize_body=config.over_body_limit,
     )
+
+
+def client_pages(config: ProxyConfig, listening: Callable[[], Deferred[tuple[IAddress, ...]]]) -> Routes:
+    """Return the pages that configure clients.
+
+    @param config: the configuration.
+    @param listening: returns the addresses of the listeners, once they are bound.
+    """
+
+    def ca_pem() -> bytes:
+        return pem_of(*ca_source(config).certificates().trusted(datetime.now(timezone.utc)))
+
+    return ClientPages(config.listen, listening, ca_pem).routes()
 
 
 def admin_site(*arguments: Any, **sources: Any) -> AdminEndpointSite:

@@ -309,7 +309,8 @@ class EgressProxyService(Service):
         bindings: list[tuple[IStreamServerEndpoint, object]] = list(zip(endpoints, self._factories, strict=True))
         metrics = metrics_endpoint(self._reactor, self._config.metrics_interface, self._config.metrics_port)
         if metrics is not None and not self._role.is_worker:
-            bindings.append((metrics, ops_site(self._reactor, self.metrics, self.checks)))
+            pages = parts.client_pages(self._config, self.listening)
+            bindings.append((metrics, ops_site(self._reactor, self.metrics, self.checks, pages)))
         elif self._config.metrics_port is not None:
             self._guard.add_listener(ip_address(self._config.metrics_interface), self._config.metrics_port)
         admin, settings = admin_endpoint(self._reactor, self._config), self._config.admin

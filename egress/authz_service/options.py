@@ -95,7 +95,7 @@ AUTHZ_SERVICE_OPTIONS: Final[tuple[Option, ...]] = (
     ),
     _shared("log-format", help="The format of the log: lines of text, or one JSON object for each record."),
     _shared("log-level"),
-    _shared("metrics-port"),
+    _shared("metrics-port", help="The TCP port for /metrics, /health/live and /health/ready."),
     _shared("metrics-interface"),
     _shared("config"),
 )

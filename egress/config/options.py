@@ -311,7 +311,8 @@ OPTIONS: Final[tuple[Option, ...]] = (
         name="metrics-port",
         group="Operation",
         metavar="PORT",
-        help="The TCP port for /metrics, /health/live and /health/ready.",
+        help="The TCP port for /metrics, /health/live and /health/ready, and for /proxy.pac and /ca.pem, which "
+        "configure browsers.",
         default="none",
         fields=("metrics_port",),
         parse=values.port,

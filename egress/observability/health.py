@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any, Final, Generic, TypeVar
 
 from twisted.internet import defer
@@ -27,6 +29,12 @@ T = TypeVar("T")
 
 Page = tuple[bytes, str]
 """Content and its media type."""
+
+Reply = tuple[HTTPStatus, bytes, str]
+"""A status code, and content with its media type."""
+
+Routes = Mapping[bytes, Callable[[Request], "Deferred[Reply]"]]
+"""Further pages, by path."""
 
 Check = Callable[[], "Deferred[None]"]
 """A readiness check: fires when the proxy is ready in this respect, fails when it is not."""
@@ -120,12 +128,16 @@ class OpsResource(Resource):
 
     @param metrics: renders the page with the metrics.
     @param checks: runs the readiness checks.
+    @param routes: further pages.
     """
 
     isLeaf = True
 
     def __init__(
-        self, metrics: Callable[[], Page | Deferred[Page]], checks: Callable[[], Deferred[dict[str, str]]]
+        self,
+        metrics: Callable[[], Page | Deferred[Page]],
+        checks: Callable[[], Deferred[dict[str, str]]],
+        routes: Routes,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._metrics = metrics
@@ -134,6 +146,7 @@ class OpsResource(Resource):
             b"/metrics": self._render_metrics,
             b"/health/live": self._render_live,
             b"/health/ready": self._render_ready,
+            **{path: partial(self._render, page) for path, page in routes.items()},
         }
 
     def render(self, request: Request) -> int:
@@ -151,6 +164,9 @@ class OpsResource(Resource):
 
     def _render_metrics(self, request: Request) -> None:
         self._wait_for(request, maybeDeferred(self._metrics), lambda page: _respond(request, HTTPStatus.OK, *page))
+
+    def _render(self, page: Callable[[Request], Deferred[Reply]], request: Request) -> None:
+        self._wait_for(request, maybeDeferred(page, request), lambda reply: _respond(request, *reply))
 
     def _render_live(self, request: Request) -> None:
         _respond_json(request, HTTPStatus.OK, {"status": "live"})
@@ -199,27 +215,36 @@ class OpsRequest(Request):
         """Discard a piece of the content (C{twisted.web.iweb.IRequest})."""
 
 
-def ops_site(reactor: IReactorTime, metrics: Metrics, checks: Mapping[str, Check], deadline: float = _DEADLINE) -> Site:
+def ops_site(
+    reactor: IReactorTime,
+    metrics: Metrics,
+    checks: Mapping[str, Check],
+    routes: Routes = MappingProxyType({}),
+    deadline: float = _DEADLINE,
+) -> Site:
     """Make the site for C{/metrics}, C{/health/live} and C{/health/ready}.
 
     @param reactor: the reactor.
     @param metrics: the metrics.
     @param checks: the readiness checks, by name.
+    @param routes: further pages.
     @param deadline: seconds for each check.
     """
-    return ops_site_of(reactor, metrics.render, Readiness(reactor, checks, deadline).run)
+    return ops_site_of(reactor, metrics.render, Readiness(reactor, checks, deadline).run, routes)
 
 
 def ops_site_of(
     reactor: IReactorTime,
     metrics: Callable[[], Page | Deferred[Page]],
     checks: Callable[[], Deferred[dict[str, str]]],
+    routes: Routes = MappingProxyType({}),
 ) -> Site:
     """Make the same site with another source of metrics and checks.
 
     @param reactor: the reactor.
     @param metrics: renders the page with the metrics.
     @param checks: runs the checks: fires with the result of each, C{"ok"} or the reason why it failed.
+    @param routes: further pages.
     """
-    root = OpsResource(metrics, checks)
+    root = OpsResource(metrics, checks, routes)
     return BoundedSite(reactor, ChannelBounds(), root, OpsRequest)

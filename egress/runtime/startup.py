@@ -45,6 +45,16 @@ class TcpListener:
         return self._ip.is_loopback
 
     @property
+    def is_unspecified(self) -> bool:
+        """Whether it is bound to all addresses of the machine."""
+        return self._ip.is_unspecified
+
+    @property
+    def authority(self) -> Authority:
+        """The address and the port to which it is bound."""
+        return Authority(str(self._ip), self.address.port)
+
+    @property
     def url(self) -> str:
         """The URL by which a program on this machine reaches it."""
         ip = self._ip

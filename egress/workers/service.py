@@ -189,7 +189,8 @@ class WorkerPool(Service):
             return
         metrics = metrics_endpoint(self._reactor, self._config.metrics_interface, self._config.metrics_port)
         if metrics is not None:
-            site = ops_site_of(self._reactor, self._metrics.call, self._checks.call)
+            pages = parts.client_pages(self._config, self.listening)
+            site = ops_site_of(self._reactor, self._metrics.call, self._checks.call, pages)
             metrics.listen(site).addCallbacks(self._ports.append, self._fail)
         admin = admin_endpoint(self._reactor, self._config)
         if admin is not None and self._result is None:
