@@ -244,7 +244,7 @@ class HttpSession(StateMachine[SessionState], Protocol):
                 raise self._sni_error.with_traceback(None)
             target, origin = destination_of(self._binding, head, self._client_auth.schemes)
             if origin is None:
-                self._connect(target)
+                self._connect(target, head)
                 return
             if origin.authority.host == PROXY_HOST:
                 raise ProxyAddressed(f"the request went through egressproxy, which responds to {PROXY_HOST} itself")
@@ -258,9 +258,9 @@ class HttpSession(StateMachine[SessionState], Protocol):
         self._exchange = exchange = Exchange(self._context, stream, client, outgoing)
         exchange.start()
 
-    def _connect(self, target: RequestTarget) -> None:
+    def _connect(self, target: RequestTarget, head: RequestHead) -> None:
         assert target.authority is not None and self._open_tunnel is not None
-        tunnel = self._open_tunnel(self._context, self, target.authority, self._client_auth.client)
+        tunnel = self._open_tunnel(self._context, self, target.authority, self._client_auth.client, head.headers)
         self._begin(tunnel, self._reader.take_remaining())
 
     def _begin(self, tunnel: ITunnel, rest: bytes) -> None:

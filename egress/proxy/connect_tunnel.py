@@ -16,7 +16,7 @@ from zope.interface import implementer
 from egress.http.sniff import TunnelProtocol, detect_protocol
 from egress.model.authority import Authority, Origin
 from egress.model.client_tls import LeafKey
-from egress.model.decision import ClientIdentity, Decision, Stage, Verdict
+from egress.model.decision import ClientIdentity, Decision, Headers, Stage, Verdict
 from egress.model.errors import (
     CertificateNotPermitted,
     ClientDisconnected,
@@ -57,6 +57,7 @@ class Tunnel(StateMachine[TunnelState], Protocol):
 
     It receives the data that the outer session's transport reads, and passes it to the protocol inside the tunnel.
 
+    @param headers: the fields of the CONNECT, which can contain the context of a trace.
     @param replies: the responses to the request for the tunnel.
     @raise CertificateNotPermitted: if the tunnel would be intercepted, and the CA may not sign for the host. A client
         can read this error only before the tunnel is established.
@@ -70,6 +71,7 @@ class Tunnel(StateMachine[TunnelState], Protocol):
         outer: IClientConnection,
         authority: Authority,
         client: ClientIdentity,
+        headers: Headers = (),
         *,
         replies: TunnelReplies = CONNECT_REPLIES,
     ) -> None:
@@ -91,7 +93,7 @@ class Tunnel(StateMachine[TunnelState], Protocol):
             path="",
         )
         if context.authz.tracer is not None:
-            self._transaction.trace = context.authz.tracer.begin(())
+            self._transaction.trace = context.authz.tracer.begin(headers)
         self._state = TunnelState.DECIDING
         self._buffered = b""
         self._protocols: tuple[bytes, ...] = ()

@@ -167,4 +167,4 @@ class ITunnel(IHalfCloseableProtocol, IPushProducer, Interface):
         """Handle the timeout that the tunnel set."""
 
 
-TunnelOpener = Callable[["ProxyContext", IClientConnection, "Authority", "ClientIdentity"], ITunnel]
+TunnelOpener = Callable[["ProxyContext", IClientConnection, "Authority", "ClientIdentity", "Headers"], ITunnel]

@@ -738,6 +738,20 @@ class TraceTests(ProxyTestCase):
         for span, sent in zip(trace.attempts, (first, second), strict=True):
             self.assertIn(span.encode(), sent)
 
+    def test_a_tunnel(self) -> None:
+        """A tunnel that is relayed continues the trace of its CONNECT."""
+        authority = "origin.test:22"
+        for sent, trace_id in ((f"traceparent: {self.SENT}", "a" * 32), ("X: y", None)):
+            self.build(tracer=Tracer(Sampler(), propagates=False), opaque_ports=(range(22, 23),))
+            self.client.feed(request("CONNECT", authority, sent, host=authority))
+            (field,) = self.authorizer.asked[0].trace
+            self.client.lose()
+            trace = self.records[0].trace
+            assert trace is not None
+            self.assertEqual((field[0], trace.parent is None), (b"traceparent", trace_id is None))
+            self.assertEqual(trace.trace_id, trace_id or trace.trace_id)
+            self.assertIn(trace.trace_id.encode(), field[1])
+
     def test_a_rejected_request(self) -> None:
         self.build(tracer=Tracer(Sampler(), propagates=False))
         self.client.feed(request("GET", "ftp://origin.test/", f"traceparent: {self.SENT}"))
