@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import random
 from time import time
 from typing import TYPE_CHECKING, Final
 
 import attrs
+from twisted.internet.defer import succeed
 
 from egress.authz.approvals import ApprovalAuthorizer, Approvals
 from egress.authz.breaker import Breaker
@@ -229,13 +230,15 @@ def build_authorizer_chain(dependencies: ChainDependencies, sources: DecisionSou
     compared = _compared(dependencies, sources, decided, shadow_policy)
     authorizer = finished(_approved(dependencies, compared))
     logs = [each for each in (log, dependencies.store) if each is not None]
+    if logs:
+        checks["audit"] = lambda: succeed(_audit_note(logs))
     if logs and config.audit_failure is AuditFailure.DENY:
         # Deny every request while the audit log or the audit store cannot be written.
         audited = AuditRequiringAuthorizer(
             authorizer, lambda: next((each.fault for each in logs if each.fault is not None), None)
         )
         authorizer = audited
-        checks["audit"] = audited.check_audit
+        checks["audit"] = lambda: audited.check_audit().addCallback(lambda _: _audit_note(logs))
     dependencies.metrics.set_observing(observe)
     return AuthorizerChain(
         authorizer=authorizer,
@@ -325,3 +328,8 @@ def _approved(dependencies: ChainDependencies, inner: IAuthorizer) -> IAuthorize
         return inner
     dependencies.metrics.set_approvals_source(lambda: approvals.pending, approvals.counts)
     return ApprovalAuthorizer(inner, approvals)
+
+
+def _audit_note(logs: Sequence[JsonLinesAudit | StoreAudit]) -> str | None:
+    """Describe records that are not in the audit log or the audit store, for the readiness check."""
+    return "; ".join(note for each in logs if (note := each.note) is not None) or None

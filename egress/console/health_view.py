@@ -12,7 +12,7 @@ from egress.console import formats
 from egress.console.charts import Axes, Chart, Series, Subject, bar_chart, line_chart
 from egress.console.destinations_view import Link
 from egress.console.paths import with_query
-from egress.observability.health import OK
+from egress.observability.health import OK, is_ok
 from egress.observability.history import VERDICTS, History, Period, Reading, quantile
 
 _SOON: Final = 30 * 86400
@@ -50,8 +50,9 @@ def checks_of(found: Mapping[str, str]) -> list[CheckRow]:
     rows = []
     for name, reason in found.items():
         title, remedy = _CHECKS.get(name, (name, "The log of the proxy has the reason."))
-        is_ok = reason == OK
-        rows.append(CheckRow(title, is_ok, "" if is_ok else reason, "" if is_ok else remedy))
+        passed = is_ok(reason)
+        text = reason.removeprefix(f"{OK}: ") if passed else reason
+        rows.append(CheckRow(title, passed, "" if reason == OK else text, "" if passed else remedy))
     return sorted(rows, key=lambda row: row.is_ok)
 
 

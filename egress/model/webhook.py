@@ -67,10 +67,12 @@ class WebhookTarget:
             try:
                 written, text = WebhookFormat(kind.lower()), rest
             except ValueError as error:
-                raise BadValue("write a URL, or json:URL, slack:URL or teams:URL") from error
+                raise BadValue("write an https:// or http:// URL, or json:URL, slack:URL or teams:URL") from error
         match = _URL.fullmatch(text)
         if match is None:
-            raise BadValue("write an https:// URL as in https://hooks.example/egress, in visible ASCII characters")
+            raise BadValue(
+                "write an https:// or http:// URL as in https://hooks.example/egress, in visible ASCII characters"
+            )
         scheme, netloc, path, query = match[1].lower(), match[2], match[3] or "/", match[4] or ""
         if "@" in netloc:
             raise BadValue("remove the credentials from the URL: messages are signed instead")

@@ -272,6 +272,11 @@ class JsonLinesAudit:
             self._file = LineFile(None if target == STDOUT else Path(target), clock=clock, access=access)
             self._write = self._file.write
 
+    @property
+    def note(self) -> str | None:
+        """Why records are not in the log; C{None} if all are."""
+        return None if self.fault is None else f"the audit log cannot be written: {self.fault}"
+
     def write(self, record: ExchangeRecord) -> None:
         """Write one record (L{IAuditSink.write})."""
         self.write_line(audit_line(record))

@@ -36,14 +36,24 @@ Reply = tuple[HTTPStatus, bytes, str]
 Routes = Mapping[bytes, Callable[[Request], "Deferred[Reply]"]]
 """Further pages, by path."""
 
-Check = Callable[[], "Deferred[None]"]
-"""A readiness check: fires when the proxy is ready in this respect, fails when it is not."""
+Check = Callable[[], "Deferred[Any]"]
+"""A readiness check: fires when the proxy is ready in this respect, with a text as a note; fails when it is not."""
 
 _DEADLINE: Final = 5.0
 OK: Final = "ok"
+_NOTE: Final = f"{OK}: "
 STOPPING: Final = "the proxy is stopping, and accepts no connections"
 _JSON: Final = "application/json"
 _TEXT: Final = "text/plain; charset=utf-8"
+
+
+def is_ok(result: str) -> bool:
+    """Whether a check has passed, with or without a note."""
+    return result == OK or result.startswith(_NOTE)
+
+
+def _passed(note: object) -> str:
+    return f"{_NOTE}{note}" if isinstance(note, str) else OK
 
 
 class NotReady(Exception):
@@ -95,8 +105,8 @@ class Readiness:
     def run(self) -> Deferred[dict[str, str]]:
         """Run the checks, or join the run in progress.
 
-        @return: fires with the result of each check: C{"ok"}, or the reason why it failed.  Cancelling it does not
-            cancel the checks, which end by their deadline.
+        @return: fires with the result of each check: C{"ok"}, C{"ok: "} with a note, or the reason why it failed.
+            Cancelling it does not cancel the checks, which end by their deadline.
         """
         return self._shared.call()
 
@@ -106,7 +116,7 @@ class Readiness:
     def _run(self, name: str) -> Deferred[str]:
         check = maybeDeferred(self._checks[name])
         check.addTimeout(self._deadline, self._clock)
-        return check.addCallbacks(lambda _: OK, lambda failure: self._reason(name, failure))
+        return check.addCallbacks(_passed, lambda failure: self._reason(name, failure))
 
     def _reason(self, name: str, failure: Failure) -> str:
         if isinstance(failure.value, EgressError):
@@ -173,7 +183,7 @@ class OpsResource(Resource):
 
     def _render_ready(self, request: Request) -> None:
         def respond(found: dict[str, str]) -> None:
-            ready = all(reason == OK for reason in found.values())
+            ready = all(map(is_ok, found.values()))
             status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
             _respond_json(request, status, {"status": "ready" if ready else "not ready", "checks": found})
 

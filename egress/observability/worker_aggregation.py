@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.registry import Collector
 
-from egress.observability.health import OK
+from egress.observability.health import OK, is_ok
 
 # Types that only increase while a process lives; after its end, its part of the sum remains.
 _COUNTED: Final = frozenset({"counter", "histogram"})
@@ -150,7 +150,7 @@ def merge_checks(found: Mapping[str, Mapping[str, str] | None]) -> dict[str, str
     """Merge the checks of several workers into one list.
 
     @param found: by worker, the results of its checks; C{None} for a worker that did not respond.
-    @return: by check C{"ok"}, or the reasons with the workers that reported them.
+    @return: by check C{"ok"}, or the notes or reasons with the workers that reported them.
     """
     workers = OK if found else "no worker is running"
     silent = [worker for worker, checks in found.items() if checks is None]
@@ -164,7 +164,11 @@ def merge_checks(found: Mapping[str, Mapping[str, str] | None]) -> dict[str, str
             reason = OK if checks is None else checks.get(name, OK)
             if reason != OK:
                 saying.setdefault(reason, []).append(worker)
-        merged[name] = "; ".join(f"{_name(who)}: {reason}" for reason, who in saying.items()) or OK
+        noted = bool(saying) and all(map(is_ok, saying))
+        texts = [
+            f"{_name(who)}: {reason.removeprefix(f'{OK}: ') if noted else reason}" for reason, who in saying.items()
+        ]
+        merged[name] = f"{OK}: {'; '.join(texts)}" if noted else "; ".join(texts) or OK
     return {**merged, "workers": workers}
 
 

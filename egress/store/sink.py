@@ -82,6 +82,17 @@ class StoreAudit:
         """The number of records that wait to be written."""
         return len(self._queue) + len(self._batch)
 
+    @property
+    def note(self) -> str | None:
+        """Which records are not in the store; C{None} if all are."""
+        if self.fault is not None:
+            return f"the audit store cannot be written: {self.fault}"
+        spool = self._spool
+        if spool is None or not spool.stats.records:
+            return None
+        reason = "" if spool.fault is None else f": {spool.fault}"
+        return f"{spool.stats.records} audit records wait in the spool{reason}"
+
     def spool_stats(self) -> SpoolStats | None:
         """Return the state of the spool; C{None} if the store has none."""
         return None if self._spool is None else self._spool.stats

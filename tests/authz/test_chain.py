@@ -249,3 +249,15 @@ class ChainTests(SynchronousTestCase):
         self.failureResultOf(chain.authorizer.decide(REQUEST), AuditUnavailable)
         self.assertEqual(list(chain.checks), ["authorizer", "audit"])
         self.failureResultOf(chain.checks["audit"](), AuditUnavailable)
+
+    def test_audit_note(self) -> None:
+        """Without the requirement, the readiness check only notes what is not in the log."""
+        for failure in AuditFailure:
+            log = JsonLinesAudit(disk_full, clock=Clock().seconds)
+            chain = self.make(rules=ALL, log=log, audit_log="/dev/full", audit_failure=failure)
+            self.assertIsNone(self.successResultOf(chain.checks["audit"]()))
+        chain = self.make(rules=ALL, log=log, audit_log="/dev/full")
+        log.write_line(b"lost\n")
+        self.flushLoggedErrors()
+        self.assertIn("the audit log cannot be written", self.successResultOf(chain.checks["audit"]()))
+        self.assertNotIn("audit", self.make(rules=ALL).checks)

@@ -35,6 +35,10 @@ class CheckTests(SynchronousTestCase):
         self.assertIn("--authz-url", rows[0].remedy)
         self.assertIn("log", rows[1].remedy)
 
+    def test_notes(self) -> None:
+        (row,) = checks_of({"audit": "ok: 12 audit records wait"})
+        self.assertEqual((row.is_ok, row.reason, row.remedy), (True, "12 audit records wait", ""))
+
 
 class TileTests(SynchronousTestCase):
     """The current numbers."""

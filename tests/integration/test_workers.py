@@ -310,7 +310,13 @@ class HealthTests(WorkersTestCase):
         status, text = self.page(port, "/health/ready")
         self.assertEqual(
             (status, json.loads(text)),
-            (200, {"status": "ready", "checks": {"authorizer": "ok", "ca": "ok", "running": "ok", "workers": "ok"}}),
+            (
+                200,
+                {
+                    "status": "ready",
+                    "checks": {"authorizer": "ok", "audit": "ok", "ca": "ok", "running": "ok", "workers": "ok"},
+                },
+            ),
         )
         self.assertEqual(self.page(port, "/health/live")[0], 200)
 

@@ -96,14 +96,15 @@ class TargetTests(SynchronousTestCase):
 
     def test_rejected(self) -> None:
         for text, part in (
-            ("h.example/hunter2", "https:// URL"),
+            ("h.example/hunter2", "https:// or http:// URL"),
             ("pager:https://h.example/hunter2", "json:URL"),
-            ("slack:h.example", "https:// URL"),
-            ("ftp://h.example/hunter2", "json:URL"),
+            ("slack:h.example", "https:// or http:// URL"),
+            ("ftp://h.example/hunter2", "an https:// or http:// URL, or json:URL"),
+            ("slack:ftp://h.example/hunter2", "an https:// or http:// URL"),
             ("https://u:hunter2@h.example/", "credentials"),
-            ("https://h.example/hunter2#f", "https:// URL"),
-            ("https://h.example/hunter2 x", "https:// URL"),
-            ("https://h.example/hunt\u00e9r2", "https:// URL"),
+            ("https://h.example/hunter2#f", "https:// or http:// URL"),
+            ("https://h.example/hunter2 x", "https:// or http:// URL"),
+            ("https://h.example/hunt\u00e9r2", "https:// or http:// URL"),
             ("https://:8443/hunter2", "host"),
             ("https://h.example:0/hunter2", "host"),
         ):

@@ -439,6 +439,7 @@ class JsonLinesAuditTests(SynchronousTestCase):
         self.assertIsNone(sink.fault)
         sink.write(ALLOWED)
         self.assertEqual(sink.fault, "No space left on device")
+        self.assertEqual(sink.note, "the audit log cannot be written: No space left on device")
         full = False
         sink.write(ALLOWED)
         self.assertIsNone(sink.fault)

@@ -147,6 +147,13 @@ class ReadyTests(SiteTests):
         self.assertEqual(status, 200)
         self.assertEqual(json.loads(body), {"status": "ready", "checks": {"authorizer": "ok", "ca": "ok"}})
 
+    def test_notes(self) -> None:
+        """A note does not make the proxy less ready."""
+        self.checks = {"audit": lambda: succeed("12 records wait"), "ca": lambda: succeed(None)}
+        status, _, body = self.get("/health/ready")
+        expected = {"status": "ready", "checks": {"audit": "ok: 12 records wait", "ca": "ok"}}
+        self.assertEqual((status, json.loads(body)), (200, expected))
+
     def test_no_checks(self) -> None:
         self.assertEqual(self.get("/health/ready")[0], 200)
 

@@ -189,6 +189,12 @@ class MergeChecksTests(SynchronousTestCase):
             ({"1": good, "2": None}, {"authorizer": "ok", "ca": "ok", "workers": "worker 2: no response"}),
             ({"1": None, "2": None}, {"workers": "workers 1, 2: no response"}),
             ({}, {"workers": "no worker is running"}),
+            # Notes.
+            ({"1": {"a": "ok: 1 waits"}, "2": {"a": "ok"}}, {"a": "ok: worker 1: 1 waits", "workers": "ok"}),
+            (
+                {"1": {"a": "ok: 1 waits"}, "2": {"a": "broken"}},
+                {"a": "worker 1: ok: 1 waits; worker 2: broken", "workers": "ok"},
+            ),
         ):
             with self.subTest(found):
                 self.assertEqual(merge_checks(found), expected)

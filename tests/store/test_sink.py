@@ -414,6 +414,17 @@ class SpooledAuditTests(SynchronousTestCase):
         self.assertEqual(self.sink.spool_stats(), stats)
         sink = sink_of(self.clock, self.later, MemoryStore())
         self.assertIsNone(sink.spool_stats())
+        self.assertIsNone(sink.note)
+
+    def test_note(self) -> None:
+        """The readiness check notes what is not in the store."""
+        self.assertIsNone(self.sink.note)
+        self.store.fault, self.store.spool = "no route", ["a"]
+        with capturedLogs():
+            self.work(0.25)
+        self.assertEqual(self.sink.note, "1 audit records wait in the spool: no route")
+        self.sink.fault = "the queue is full"
+        self.assertEqual(self.sink.note, "the audit store cannot be written: the queue is full")
 
     def test_lost_while_old_records_are_deleted(self) -> None:
         """The server is tried again, although no record waits."""
