@@ -186,13 +186,17 @@ class SocksReader:
 
     def _request(self) -> Connect | None:
         data = self._data
-        if data[0] != codes.VERSION or data[2:3] not in (b"", b"\0"):
-            raise InvalidSocks(BadRequest("the SOCKS request is malformed"), reply(Reply.GENERAL_FAILURE))
+        malformed = InvalidSocks(BadRequest("the SOCKS request is malformed"), reply(Reply.GENERAL_FAILURE))
+        # In the order of the bytes, so that the error does not depend on how they arrive.
+        if data[0] != codes.VERSION:
+            raise malformed
         if len(data) >= 2 and data[1] != codes.CONNECT:
             raise InvalidSocks(
                 UnsupportedRequest("the SOCKS request is not a CONNECT: BIND and UDP ASSOCIATE are not supported"),
                 reply(Reply.COMMAND_NOT_SUPPORTED),
             )
+        if data[2:3] not in (b"", b"\0"):
+            raise malformed
         if len(data) < 5:
             return None
         kind = data[3]

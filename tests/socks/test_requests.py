@@ -135,6 +135,7 @@ class ReaderTests(SynchronousTestCase):
             (connect(b"origin.test", command=2), UnsupportedRequest, Reply.COMMAND_NOT_SUPPORTED),
             (connect(b"origin.test", command=3), UnsupportedRequest, Reply.COMMAND_NOT_SUPPORTED),
             (b"\x05\x01\x00\x02\x00", BadRequest, Reply.ADDRESS_NOT_SUPPORTED),
+            (b"\x05\x05\x01", UnsupportedRequest, Reply.COMMAND_NOT_SUPPORTED),
             (connect(b"origin.test", 0), InvalidTarget, Reply.GENERAL_FAILURE),
             (connect(b""), InvalidTarget, Reply.GENERAL_FAILURE),
             (connect(b"a b"), InvalidTarget, Reply.GENERAL_FAILURE),
