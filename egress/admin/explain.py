@@ -10,7 +10,8 @@ import attrs
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 
-from egress.admin.explain_text import describe, of_route, of_terms
+from egress.admin.explain_messages import explain_message
+from egress.admin.explain_text import describe, of_route, of_terms, of_way
 from egress.authz.approvals import Approvals
 from egress.authz.chain import AuthorizerChain
 from egress.config.model import OversizeBody, ProxyConfig
@@ -148,6 +149,13 @@ class _Trace:
                 if destination.withheld:
                     self._step("address", _SKIPPED, "not resolved: only names of allowed requests are resolved")
                 return self._not_allowed(decision)
+            if request.message is not None:
+                name = "message"
+                found = yield explain_message(self._of.chain, authz_request, decision, request.message)
+                allowed = found.decision is None or found.decision.allowed
+                self._step(name, _OK if allowed else _NO, found.text, (), found.rules)
+                if not allowed:
+                    return attrs.evolve(self._not_allowed(found.decision), status=None, code="message-denied")
             if destination.resolution_error is not None:
                 return self._fault(destination.resolution_error)
             name = "address"
@@ -361,18 +369,7 @@ class _Trace:
         return attrs.evolve(denied, status=403, code="denied")
 
     def _route(self, route: Route, origin: Origin) -> None:
-        upstream = route.upstream
-        if upstream is not None:
-            how = "in a tunnel" if route.connect else "without a tunnel"
-            self._step("way", _OK, f"through {upstream}, {how}")
-            return
-        config = self._of.config
-        why = None
-        if config.upstream_http or config.upstream_https:
-            variable, other = ("HTTP_PROXY", "http") if origin.scheme == "https" else ("HTTPS_PROXY", "https")
-            is_bypassed = config.bypass.matches(origin.authority)
-            why = "--no-proxy" if is_bypassed else f"{variable} applies only to {other}"
-        self._step("way", _OK, "directly" if why is None else f"directly, not through the upstream proxy ({why})")
+        self._step("way", _OK, of_way(self._of.config, route, origin))
 
     @inlineCallbacks
     def _connect(self, route: Route) -> Generator[Deferred[Any], Any, None]:

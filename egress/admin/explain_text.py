@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from egress.config.model import ProxyConfig
 from egress.interfaces import IAddressGuard
 from egress.model.address_classes import forbidden, is_private
-from egress.model.authority import IPAddress
+from egress.model.authority import IPAddress, Origin
 from egress.model.decision import Decision
 from egress.model.route import Route
 
@@ -29,6 +30,19 @@ def of_route(route: Route) -> str:
         return f"port {port} is permitted; {upstream.authority} resolves the name"
     many = len(route.addresses)
     return f"{many} addresses, all permitted" if many > 1 else "one address, permitted"
+
+
+def of_way(config: ProxyConfig, route: Route, origin: Origin) -> str:
+    """Describe the way to an origin: directly, or through an upstream proxy."""
+    upstream = route.upstream
+    if upstream is not None:
+        return f"through {upstream}, {'in a tunnel' if route.connect else 'without a tunnel'}"
+    why = None
+    if config.upstream_http or config.upstream_https:
+        variable, other = ("HTTP_PROXY", "http") if origin.scheme == "https" else ("HTTPS_PROXY", "https")
+        is_bypassed = config.bypass.matches(origin.authority)
+        why = "--no-proxy" if is_bypassed else f"{variable} applies only to {other}"
+    return "directly" if why is None else f"directly, not through the upstream proxy ({why})"
 
 
 def of_terms(decision: Decision) -> list[str]:

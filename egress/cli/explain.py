@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TextIO
 
+import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as TookTooLong
 
@@ -20,6 +21,7 @@ from egress.cli.upstream_variables import notes, without_client_proxies
 from egress.config.load import load_config
 from egress.config.model import ConfigError, ProxyConfig
 from egress.model.explanation import MAX_BODY, ExplainRequest, Explanation, InvalidExplainRequest
+from egress.model.message import Direction, MessageKind
 from egress.runtime.colors import Color, Painter
 from egress.runtime.react import run
 from egress.runtime.role import DRY_RUN
@@ -88,6 +90,17 @@ def add_parser(commands: Any) -> None:
     )
     request.add_argument("--body", metavar="TEXT|@FILE", help="the content of the request; @- is standard input")
     request.add_argument("--client", metavar="NAME", help="the name of the client")
+    message = parser.add_argument_group("message of the exchange, if its messages are authorized")
+    message.add_argument("--message", metavar="TEXT", help="the content of the message")
+    message.add_argument("--message-kind", choices=[kind.value for kind in MessageKind], help="default: websocket")
+    message.add_argument(
+        "--message-direction",
+        choices=[direction.value for direction in Direction],
+        help="the sender; default: client, or origin for an event stream",
+    )
+    message.add_argument(
+        "--message-type", metavar="TYPE", help="text or binary, or the name of an event; default: text, or message"
+    )
     parser.add_argument(
         "--connect", action="store_true", help="connect to the origin, with TLS, if the request is allowed"
     )
@@ -151,6 +164,10 @@ def _question(given: argparse.Namespace) -> ExplainRequest:
         "client": given.client,
         "connect": given.connect,
         "ask": not given.no_ask,
+        "message": given.message,
+        "messageKind": given.message_kind,
+        "messageDirection": given.message_direction,
+        "messageType": given.message_type,
     }
     try:
         question = ExplainRequest.parse(document)
@@ -158,9 +175,7 @@ def _question(given: argparse.Namespace) -> ExplainRequest:
         raise ExplainFailed(str(error)) from error
     body = None if given.body is None else _body(given.body)
     # The content of a file need not be text.
-    return ExplainRequest(
-        question.method, question.url, question.headers, body, question.client, question.connect, question.ask
-    )
+    return attrs.evolve(question, body=body)
 
 
 def _body(text: str) -> bytes:

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import base64
 import binascii
+import enum
 import re
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Any, Final, TypeVar
 
 import attrs
 
 from egress.model.decision import Headers
+from egress.model.message import Direction, Message, MessageKind
 from egress.model.quote import quoted
+
+_E = TypeVar("_E", bound=enum.Enum)
 
 # The default limit for content that is sent to an authorizer.
 MAX_BODY: Final = 1024 * 1024
 _MAX_HEADERS: Final = 256
 _MAX_TEXT: Final = 16 * 1024
-_FIELDS: Final = frozenset({"method", "url", "headers", "body", "bodyEncoding", "client", "connect", "ask"})
+_MESSAGE_FIELDS: Final = frozenset({"messageKind", "messageDirection", "messageType"})
+_FIELDS: Final = _MESSAGE_FIELDS | {
+    *("method", "url", "headers", "body", "bodyEncoding", "client", "connect", "ask", "message")
+}
 # Characters that would end a header line.
 _LINE_ENDS: Final = re.compile(r"[\r\n\0]")
 
@@ -36,6 +44,7 @@ class ExplainRequest:
     @ivar client: the name of the client; C{None} if it has none.
     @ivar connect: whether to connect to the origin if the request is allowed.
     @ivar ask: whether to query the authorization service, if one is configured.
+    @ivar message: a message of the exchange, and its content, to explain if the request is allowed.
     """
 
     method: str
@@ -45,6 +54,7 @@ class ExplainRequest:
     client: str | None = None
     connect: bool = False
     ask: bool = True
+    message: tuple[Message, bytes] | None = attrs.field(default=None, repr=False)
 
     @classmethod
     def parse(cls, document: object) -> ExplainRequest:
@@ -66,11 +76,22 @@ class ExplainRequest:
             client=None if client is None else _line(client, "client"),
             connect=_truth(document.get("connect", False), "connect"),
             ask=_truth(document.get("ask", True), "ask"),
+            message=_message(document),
         )
 
     def to_json(self) -> dict[str, Any]:
         """Serialize the request for L{parse}."""
+        message: dict[str, str] = {}
+        if self.message is not None:
+            facts, content = self.message
+            message = {
+                "message": content.decode("utf-8"),
+                "messageKind": facts.kind.value,
+                "messageDirection": facts.direction.value,
+                "messageType": facts.type,
+            }
         return {
+            **message,
             "method": self.method,
             "url": self.url,
             "headers": [[name.decode("utf-8"), value.decode("utf-8")] for name, value in self.headers],
@@ -126,6 +147,32 @@ def _body(value: object, encoding: object) -> bytes | None:
     if len(body) > MAX_BODY:
         raise InvalidExplainRequest(f'"body" must have at most {MAX_BODY} bytes')
     return body
+
+
+def _message(document: Mapping[str, Any]) -> tuple[Message, bytes] | None:
+    text = document.get("message")
+    if text is None:
+        unused = next((name for name in sorted(_MESSAGE_FIELDS) if document.get(name) is not None), None)
+        if unused is not None:
+            raise InvalidExplainRequest(f'"{unused}" describes a message: add "message" with its content')
+        return None
+    content = _body(text, None)
+    assert content is not None
+    kind = _one_of(document, "messageKind", MessageKind.WEBSOCKET)
+    # An event stream has only messages of the origin.
+    sender = Direction.ORIGIN if kind is MessageKind.SSE else Direction.CLIENT
+    direction = _one_of(document, "messageDirection", sender)
+    usual = "text" if kind is MessageKind.WEBSOCKET else "message"
+    return Message(kind, direction, _line(document.get("messageType") or usual, "messageType"), 1), content
+
+
+def _one_of(document: Mapping[str, Any], name: str, default: _E) -> _E:
+    value, kinds = document.get(name), type(default)
+    try:
+        return default if value is None else kinds(value)
+    except ValueError as error:
+        known = ", ".join(each.value for each in kinds)
+        raise InvalidExplainRequest(f'"{name}" must be one of {known}') from error
 
 
 @attrs.frozen

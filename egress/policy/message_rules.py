@@ -92,6 +92,22 @@ class MessageRule:
 
 
 @attrs.frozen
+class MessageRuleTrace:
+    """The result of one message rule.
+
+    @ivar rule_id: identifies the message rule.
+    @ivar verdict: the verdict of the message rule.
+    @ivar failed: the key of the first condition that did not match; C{None}: the message rule decided.
+    @ivar where: the file and line of the message rule.
+    """
+
+    rule_id: str
+    verdict: Verdict
+    failed: str | None
+    where: str
+
+
+@attrs.frozen
 class MessageRules:
     """The message rules of one rule.
 
@@ -125,15 +141,15 @@ class MessageRules:
         )
         return Decision(self.default, reason, decided_by, f"{rule_id}/{DEFAULT_NAME}")
 
-    def trace(self, view: MessageView, rule_id: str) -> tuple[tuple[str, str | None, str], ...]:
-        """Return the name, the first condition that is not met, and the place of each rule that is evaluated."""
-        found: list[tuple[str, str | None, str]] = []
+    def trace(self, view: MessageView, rule_id: str) -> tuple[MessageRuleTrace, ...]:
+        """Return the result of each message rule, in order, up to the rule that decides."""
+        found: list[MessageRuleTrace] = []
         for rule in self.rules:
             try:
                 failed = rule.first_unmet_condition(view)
             except TooMuchWork:
                 failed = "work"
-            found.append((f"{rule_id}/{rule.name}", failed, rule.where))
+            found.append(MessageRuleTrace(f"{rule_id}/{rule.name}", rule.verdict, failed, rule.where))
             if failed is None:
                 break
         return tuple(found)

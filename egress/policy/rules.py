@@ -23,6 +23,7 @@ from egress.policy.match.host_index import HostIndex
 from egress.policy.match.message_view import MessageView
 from egress.policy.match.request_view import RequestView
 from egress.policy.match.work_budget import TooMuchWork
+from egress.policy.message_rules import MessageRuleTrace
 from egress.policy.reason_template import cleaned
 from egress.policy.rule import AT_ORIGIN, DEFAULT_RULE, WANTS_ADDRESSES, WANTS_CONTENT, Rule
 from egress.policy.source_text import SourceText, digest_of
@@ -232,7 +233,7 @@ class RuleSet:
         wants = self._wants_addresses(open_rule, self.default)
         return (*found, self._trace_default(wants.verdict if wants else self.default))
 
-    def trace_message(self, request: DecisionRequest) -> tuple[tuple[str, str | None, str], ...]:
+    def trace_message(self, request: DecisionRequest) -> tuple[MessageRuleTrace, ...]:
         """Return the result of each message rule that decides on a message (L{MessageRules.trace})."""
         message = request.message
         rule = None if message is None or message.rule_id is None else self._with_messages.get(message.rule_id)

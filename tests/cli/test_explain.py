@@ -17,6 +17,7 @@ from egress.cli import main as cli
 from egress.cli.explain import explained, in_lines
 from egress.config.model import ProxyConfig
 from egress.model.explanation import MAX_BODY, ExplainRequest, Explanation, RuleTried, Step
+from egress.model.message import Direction, Message, MessageKind
 from egress.runtime.colors import Painter
 from tests.transport.reactors import DialingReactor
 
@@ -134,6 +135,12 @@ class ExplainCommandTests(SynchronousTestCase):
         self.assertEqual((config.authz_url, config.authz_via_upstream), ("http://authz.test", True))
         self.assertEqual(config.allow_ports, (range(1, 10), range(80, 81)))
         self.assertEqual(str(config.upstream_https.authority), "proxy.test:3128")
+
+    def test_message(self) -> None:
+        facts = ("--message-kind", "sse", "--message-type", "add", "--message-direction", "origin")
+        self.explain("GET", "http://a.test/", "--message", "hello", *facts)
+        ((_, question),) = self.asked
+        self.assertEqual(question.message, (Message(MessageKind.SSE, Direction.ORIGIN, "add", 1), b"hello"))
 
     def test_status(self) -> None:
         for verdict, status in (("allow", 0), ("deny", 1), ("none", 3), ("ask", 3)):

@@ -8,6 +8,11 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.model.explanation import MAX_BODY, ExplainRequest, Explanation, InvalidExplainRequest, RuleTried, Step
+from egress.model.message import Direction, Message, MessageKind
+
+
+def _message(kind: MessageKind, direction: Direction, name: str) -> Message:
+    return Message(kind, direction, name, 1)
 
 
 class ExplainRequestTests(SynchronousTestCase):
@@ -30,6 +35,27 @@ class ExplainRequestTests(SynchronousTestCase):
                 ExplainRequest("POST", "http://a.test/é", ((b"A", b"b"), (b"C", b"")), b"\xff", "ann", True, False),
             ),
             ({"method": "PUT", "url": "x", "body": "é"}, ExplainRequest("PUT", "x", (), "é".encode())),
+            (
+                {"method": "GET", "url": "x", "message": "é"},
+                ExplainRequest(
+                    "GET", "x", message=(_message(MessageKind.WEBSOCKET, Direction.CLIENT, "text"), "é".encode())
+                ),
+            ),
+            (
+                {"method": "GET", "url": "x", "message": "", "messageKind": "sse"},
+                ExplainRequest("GET", "x", message=(_message(MessageKind.SSE, Direction.ORIGIN, "message"), b"")),
+            ),
+            (
+                {
+                    "method": "GET",
+                    "url": "x",
+                    "message": "m",
+                    "messageKind": "grpc",
+                    "messageDirection": "origin",
+                    "messageType": "add",
+                },
+                ExplainRequest("GET", "x", message=(_message(MessageKind.GRPC, Direction.ORIGIN, "add"), b"m")),
+            ),
         ):
             with self.subTest(document):
                 self.assertEqual(ExplainRequest.parse(document), expected)
@@ -57,6 +83,11 @@ class ExplainRequestTests(SynchronousTestCase):
             *({**good, "body": value} for value in (1, "\ud800", "x" * (MAX_BODY + 1))),
             {**good, "body": "x", "bodyEncoding": "gzip"},
             {**good, "body": "!", "bodyEncoding": "base64"},
+            {**good, "message": 1},
+            {**good, "messageType": "text"},
+            {**good, "message": "x", "messageType": "a\nb"},
+            {**good, "message": "x", "messageKind": "ws"},
+            {**good, "message": "x", "messageDirection": []},
             {**good, "body": "é", "bodyEncoding": "base64"},
         )
         for document in documents:

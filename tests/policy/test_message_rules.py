@@ -9,6 +9,7 @@ import attrs
 from egress.model.decision import Decision, Stage, Verdict
 from egress.model.message import Direction, Message, MessageKind
 from egress.policy.match.message_view import MessageView
+from egress.policy.message_rules import MessageRuleTrace
 from egress.policy.rules import RuleSet
 from tests.policy.policies import PolicyTestCase, parse, request
 
@@ -130,7 +131,7 @@ class MessageRulesTests(PolicyTestCase):
             decision = self.decide(rules + conditions, "[" + "1," * 20_000 + "1]", type="t" * 20_000)
             self.assertEqual((decision.verdict, decision.rule_id), (Verdict.DENY, "chat/default"))
             self.assertIn(f"too much work to compare with the rule chat/a: {words}", decision.reason)
-            self.assertEqual(self.policy.trace_message(self.request)[0][1], "work")
+            self.assertEqual(self.policy.trace_message(self.request)[0].failed, "work")
 
     def test_a_policy_that_changed(self) -> None:
         """The rule that allowed the exchange no longer exists, has no message rules, or is for other hosts."""
@@ -151,7 +152,10 @@ class MessageRulesTests(PolicyTestCase):
         self.decide(rules, "b")
         self.assertEqual(
             self.policy.trace_message(self.request),
-            (("chat/a", "text", "p.toml:11"), ("chat/b", None, "p.toml:16")),
+            (
+                MessageRuleTrace("chat/a", Verdict.DENY, "text", "p.toml:11"),
+                MessageRuleTrace("chat/b", Verdict.ALLOW, None, "p.toml:16"),
+            ),
         )
         message = self.request.message
         assert message is not None

@@ -67,12 +67,9 @@ def _run_message(rules: RuleSet, case: Case, decision: Decision) -> CaseResult:
 
 
 def _describe_message(rules: RuleSet, request: DecisionRequest) -> Iterator[str]:
-    for name, failed, where in rules.trace_message(request):
-        yield (
-            f"{name} decided, at {where}"
-            if failed is None
-            else (f"{name} did not match because of {failed!r}, at {where}")
-        )
+    for one in rules.trace_message(request):
+        did = "decided" if one.failed is None else f"did not match because of {one.failed!r}"
+        yield f"{one.rule_id} {did}, at {one.where}"
 
 
 def _why(rules: RuleSet, case: Case, trace: tuple[RuleTrace, ...]) -> tuple[str, ...]:
