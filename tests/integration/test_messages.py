@@ -217,6 +217,15 @@ class MessageTests(RawOriginTestCase):
             sample = f'egress_messages_total{{direction="{sender}",kind="websocket",verdict="{verdict}"}} {number}.0'
             self.assertIn(sample, text)
 
+    def test_events_over_http2(self) -> None:
+        origin = self.start_message_origin(self.tls())
+        proxy = self.start_proxy(*self.trust, "--policy", str(self.write("policy.toml", POLICY)))
+        url = f"https://127.0.0.1:{origin.port}/events"
+        found = self.curl(proxy, "-sSN", "--http2", "-w", "%{http_version} %{exitcode}", url)
+        self.assertEqual((found.returncode, found.stderr), (0, ""))
+        self.assertTrue(found.stdout.endswith(": this event is secret\n\n2 0"), found.stdout)
+        self.assertNotIn("SECRET", found.stdout)
+
     def test_service_of_a_policy_and_an_event_stream(self) -> None:
         origin = self.start_message_origin()
         port = free_port()
