@@ -8,7 +8,9 @@ from h2.errors import ErrorCodes
 from h2.events import DataReceived
 
 from egress.http.upgrade import accept_of
-from tests.proxy.fakes import allow, content_of, deny, response
+from egress.model.message import MessageObligation
+from tests.messages.frames import frame
+from tests.proxy.fakes import allow, allow_with, content_of, deny, response
 from tests.proxy.http2_client import Http2TestCase
 
 
@@ -362,6 +364,19 @@ class WebSocketTests(Http2TestCase):
         self.authorizer.answers = [deny()]
         stream = self.open()
         self.assertEqual((self.http2.status(stream), self.http2.ended(stream)), (403, True))
+
+    def test_a_message_is_denied(self) -> None:
+        self.authorizer.answers = [allow_with(messages=MessageObligation()), allow(), deny()]
+        stream = self.open()
+        self.accept()
+        self.http2.data(stream, frame(b"hi", masked=True))
+        self.assertEqual(self.origin.take(), frame(b"hi", masked=True))
+        self.origin.feed(frame(b"no"))
+        self.http2.read()
+        self.assertEqual(self.http2.content(stream), frame(b"\x03\xf0not today", 8))
+        self.assertTrue(self.http2.ended(stream))
+        self.assertEqual(self.outcomes(), ["message-denied"] * 2)
+        self.origin.lose()
 
     def test_a_refusal_of_the_origin(self) -> None:
         """A success without the new protocol must not look like the new protocol."""
