@@ -13,6 +13,7 @@ from twisted.internet.defer import succeed
 from egress.authz.approvals import ApprovalAuthorizer, Approvals
 from egress.authz.breaker import Breaker
 from egress.authz.cache import CachingAuthorizer
+from egress.authz.content_decoding import DecodingAuthorizer
 from egress.authz.decision_store import DecisionStore
 from egress.authz.fail_closed import FailClosedAuthorizer
 from egress.authz.limiter import LimitedAuthorizer
@@ -284,7 +285,16 @@ def _limited(dependencies: ChainDependencies, sources: DecisionSources) -> IAuth
         breaker_changed=dependencies.breaker_changed,
     )
     dependencies.metrics.set_authorizer_source(limiter.stats, retries)
-    return limiter
+    return _with_decoded_content(dependencies, limiter)
+
+
+def _with_decoded_content(dependencies: ChainDependencies, inner: IAuthorizer) -> IAuthorizer:
+    """Decode the content for an authorization service, if the operator wants it."""
+    config = dependencies.config
+    if not config.authz_decode_body:
+        return inner
+    limits = config.limits
+    return DecodingAuthorizer(dependencies.reactor, inner, limit=limits.body, memory=limits.body_memory)
 
 
 def _cached(dependencies: ChainDependencies, inner: IAuthorizer) -> CachingAuthorizer | None:
@@ -305,7 +315,7 @@ def _compared(
     reactor, shadow_log = dependencies.reactor, sources.shadow_log
     shadow: IAuthorizer | None = policy
     if shadow is None and sources.shadow_service is not None:
-        shadow = _remote(dependencies, sources.shadow_service)
+        shadow = _with_decoded_content(dependencies, _remote(dependencies, sources.shadow_service))
     if shadow is None or shadow_log is None:
         return inner
     dependencies.metrics.registry.register(shadow_log)

@@ -115,6 +115,16 @@ AUTHZ_OPTIONS: Final[tuple[Option, ...]] = (
         parse=values.authz_body,
     ),
     Option(
+        name="authz-decode-body",
+        group="Authorization",
+        metavar="",
+        help="Also send the body without its Content-Encoding (gzip, deflate, br, zstd) to the authorization service, "
+        "as decodedBody. The origin gets the body unchanged.",
+        default="false",
+        fields=("authz_decode_body",),
+        parse=values.boolean,
+    ),
+    Option(
         name="authz-response-headers",
         group="Authorization",
         metavar="NAMES",

@@ -171,10 +171,20 @@ PROXY: Final = (
         lambda config: bool(config.authz_response_headers) and config.authz_api.value != "ext-authz",
         "applies only to {authz_api} ext-authz: remove it",
     ),
+    Contradiction(
+        "authz_decode_body",
+        lambda config: config.authz_decode_body and config.authz_api.value == "ext-authz",
+        "cannot be combined with {authz_api} ext-authz, which sends the body as the client sent it: remove it",
+    ),
+    Contradiction(
+        "authz_decode_body",
+        lambda config: config.authz_decode_body and config.authz_body.value == "never",
+        "has no effect with {authz_body} never: remove it",
+    ),
     *_unused(
         _missing("authz_url", "shadow_authz_url"),
         "has no effect without an authorization service: set {authz_url}",
-        *("authz_client_cert", "authz_via_upstream", "authz_api", "authz_body"),
+        *("authz_client_cert", "authz_via_upstream", "authz_api", "authz_body", "authz_decode_body"),
     ),
     *_unused(
         _missing("upstream_http", "upstream_https"),

@@ -187,6 +187,7 @@ class ProxyConfig:
     @ivar authz_breaker_failures: how many consecutive failures open the circuit breaker; C{None}: no circuit breaker.
     @ivar authz_api: the protocol of the authorization service.
     @ivar authz_body: when the authorization service gets the content.
+    @ivar authz_decode_body: whether the authorization service also gets the content without its content codings.
     @ivar authz_response_headers: with L{AuthzApi.EXT_AUTHZ}: the fields of its responses that are added to the request.
     @ivar authz_cache: the maximum number of cached decisions, each for the time that the authorizer states.  Decisions
         of the embedded policy are not cached.  C{None}: no cache, and identical authorization requests do not share a
@@ -271,6 +272,7 @@ class ProxyConfig:
     authz_breaker_failures: int | None = attrs.field(default=5, validator=_positive)
     authz_api: AuthzApi = AuthzApi.POSTMAN
     authz_body: AuthzBody = AuthzBody.ALWAYS
+    authz_decode_body: bool = False
     authz_response_headers: tuple[str, ...] = ()
     authz_cache: int | None = attrs.field(default=4096, validator=_positive)
     authz_max_ttl: float = attrs.field(default=3600.0, validator=_positive)

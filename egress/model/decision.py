@@ -104,6 +104,8 @@ class DecisionRequest:
     @ivar client: the client that sent the request.
     @ivar body: the content, or C{None} if the request has none or the authorizer does not inspect it.
     @ivar body_truncated: whether C{body} is only the beginning of the content.
+    @ivar decoded_body: the decoded content, if C{body} has a content coding and was decoded for the authorizer.
+    @ivar undecodable: why there is no decoded content, if there should be.
     @ivar body_withheld: whether there is content that the proxy has not read yet; L{Verdict.NEED_BODY} requests it.
     @ivar content_length: the length of the content in bytes, as announced; 0 without content, C{None} if the length is
         unknown until the content ends.
@@ -131,6 +133,8 @@ class DecisionRequest:
     addresses_withheld: bool = False
     trace: Headers = ()
     message: Message | None = None
+    decoded_body: bytes | None = attrs.field(default=None, repr=False)
+    undecodable: str | None = None
 
     @property
     def url(self) -> str:

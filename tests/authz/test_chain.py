@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 from collections import defaultdict
 from pathlib import Path
@@ -22,6 +23,7 @@ from egress.authz.chain import (
     build_authorizer_chain,
     decision_sources,
 )
+from egress.authz.content_decoding import DecodingAuthorizer
 from egress.authz.fail_closed import FailClosedAuthorizer
 from egress.authz.limiter import LimitedAuthorizer
 from egress.authz.remote.client import CreateEndpoint
@@ -122,6 +124,7 @@ class ChainTests(SynchronousTestCase):
             ({"rules": ALL}, FailClosedAuthorizer),
             ({**service, "authz_cache": None}, LimitedAuthorizer),
             (service, CachingAuthorizer),
+            ({**service, "authz_cache": None, "authz_decode_body": True}, DecodingAuthorizer),
             ({"own": ScriptedAuthorizer()}, CachingAuthorizer),
         ):
             with self.subTest(options):
@@ -214,12 +217,16 @@ class ChainTests(SynchronousTestCase):
             authz_via_upstream=True,
             upstream_http=UpstreamProxy("http", Authority("proxy.test", 3128)),
             authz_url="http://192.0.2.1",
+            authz_decode_body=True,
             authz_token="main",
             shadow_authz_url="http://192.0.2.2:9000",
             shadow_authz_token="other",
         )
-        decided = chain.authorizer.decide(REQUEST)
+        headers = ((b"Content-Encoding", b"gzip"),)
+        coded = attrs.evolve(REQUEST, headers=headers, body=gzip.compress(b"decoded content"), content_length=9)
+        decided = chain.authorizer.decide(coded)
         sent = endpoints[Authority("192.0.2.1", 80)].last.take()
+        self.assertIn(b'"decodedBody":"decoded content"', sent)
         self.assertIn(b"\r\nAuthorization: Bearer main\r\n", sent)
         self.assertEqual(endpoints[Authority("192.0.2.2", 9000)].connections, [])
         endpoints[Authority("192.0.2.1", 80)].last.answer(http(b'{"allowed": true}', b"200 OK"))
@@ -227,6 +234,7 @@ class ChainTests(SynchronousTestCase):
         self.reactor.advance(0)
         sent = endpoints[Authority("192.0.2.2", 9000)].last.take()
         self.assertTrue(sent.startswith(b"POST /validate HTTP/1.1\r\n"), sent)
+        self.assertIn(b'"decodedBody":"decoded content"', sent)
         for field in (b"Host: 192.0.2.2:9000", b"Authorization: Bearer other"):
             self.assertIn(b"\r\n%b\r\n" % field, sent)
         self.assertEqual(list(chain.checks), ["authorizer"], "the proxy is ready without it")

@@ -56,7 +56,7 @@ def _drop_partial_character(body: bytes) -> bytes:
 
 
 def add_content(document: dict[str, Any], request: DecisionRequest) -> None:
-    """Add the content, or a flag for withheld content."""
+    """Add the content, its decoded form, or a flag for withheld content."""
     body = request.body
     if body:
         try:
@@ -64,12 +64,24 @@ def add_content(document: dict[str, Any], request: DecisionRequest) -> None:
         except UnicodeDecodeError:
             document["body"] = base64.b64encode(body).decode("ascii")
             document["bodyEncoding"] = "base64"
+        if request.decoded_body is not None:
+            _add_decoded(document, request.decoded_body)
+        elif request.undecodable is not None:
+            document["decodedBodyError"] = request.undecodable
         if request.body_truncated:
             document["bodyTruncated"] = True
     elif request.body_withheld:
         document["bodyWithheld"] = True
     if request.content_length:
         document["contentLength"] = request.content_length
+
+
+def _add_decoded(document: dict[str, Any], body: bytes) -> None:
+    try:
+        document["decodedBody"] = body.decode("utf-8")
+    except UnicodeDecodeError:
+        document["decodedBody"] = base64.b64encode(body).decode("ascii")
+        document["decodedBodyEncoding"] = "base64"
 
 
 def add_context(document: dict[str, Any], request: DecisionRequest) -> None:

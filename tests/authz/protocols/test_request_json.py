@@ -34,6 +34,22 @@ class RequestTests(SynchronousTestCase):
             ({"body": b"abc", "content_length": None}, {"body": "abc"}),
             ({"body_withheld": True, "content_length": 9}, {"bodyWithheld": True, "contentLength": 9}),
             ({"body_withheld": True, "content_length": None}, {"bodyWithheld": True}),
+            (
+                {"body": b"\x1f\x8b", "content_length": 2, "decoded_body": b"abc"},
+                {"body": "H4s=", "bodyEncoding": "base64", "decodedBody": "abc", "contentLength": 2},
+            ),
+            (
+                {"body": b"abc", "content_length": 3, "decoded_body": b"\xff"},
+                {"body": "abc", "decodedBody": "/w==", "decodedBodyEncoding": "base64", "contentLength": 3},
+            ),
+            (
+                {"body": b"abc", "content_length": 3, "decoded_body": b""},
+                {"body": "abc", "decodedBody": "", "contentLength": 3},
+            ),
+            (
+                {"body": b"abc", "content_length": 3, "undecodable": "why"},
+                {"body": "abc", "decodedBodyError": "why", "contentLength": 3},
+            ),
             # Content that is present is not withheld.
             ({"body": b"abc", "body_withheld": True, "content_length": 3}, {"body": "abc", "contentLength": 3}),
         ):
