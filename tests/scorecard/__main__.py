@@ -41,7 +41,7 @@ def record_peers(directory: Path) -> None:
     from benchmarks.peers.squid import Squid
 
     kept = {one["name"]: one for one in page.recorded()["peers"]}
-    http1 = [case for case in CASES if not case.guarded and not case.http2]
+    http1 = [case for case in CASES if not (case.guarded or case.by_content or case.http2)]
     http2 = [case for case in CASES if case.http2]
     for other, cases in ((Squid(), http1), (Mitmproxy(), [*http1, *http2]), (Mockttp(), http2)):
         missing = other.missing()

@@ -84,6 +84,7 @@ class Case:
         the same address: no connection to an origin may carry two of them.
     @ivar http2: the frames that the client sends instead, in parts, on an HTTP/2 connection inside TLS.
     @ivar guarded: whether all loopback addresses are closed, as in the default configuration.
+    @ivar by_content: whether the authorizer decides on the content, which the other proxies do not send to it.
     """
 
     id: str
@@ -101,6 +102,7 @@ class Case:
     guarded: bool = False
     apart: bool = False
     http2: tuple[tuple[Frame, ...], ...] = ()
+    by_content: bool = False
 
 
 GET = b"GET http://<origin>/ HTTP/1.1\r\nHost: <origin>\r\n\r\n"

@@ -66,8 +66,8 @@ The other proxies use the plugins of the benchmarks (`benchmarks/peers/`). Squid
 and the URL of the request as Squid reads them. The mitmproxy addon receives the method, the URL and the fields as
 mitmproxy reads them, and the mockttp program what mockttp reads. All plugins send them to the same authorizer.
 `python -m tests.scorecard --write --peers` records the results again if these proxies are installed. None of them has
-an address guard, so the cases about literal addresses were not run against them. Squid does not accept HTTP/2, and
-mockttp was run only for HTTP/2."""
+an address guard, and none sends content to the authorizer, so the cases about literal addresses, compressed content and
+forms were not run against them. Squid does not accept HTTP/2, and mockttp was run only for HTTP/2."""
 
 
 def recorded() -> dict[str, Any]:

@@ -8,6 +8,7 @@ import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from egress.authz.protocols.validate_server import decode_request
 from tests.scorecard.judge import Question
 from tests.scorecard.surroundings import allows
 
@@ -22,8 +23,9 @@ class Questions:
             protocol_version = "HTTP/1.1"
 
             def do_POST(self) -> None:
-                question = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                allowed = allows(question["url"])
+                data = self.rfile.read(int(self.headers["Content-Length"]))
+                question = json.loads(data)
+                allowed = allows(question["url"], lambda: decode_request(data, "scorecard"))
                 found.append(_question(question, allowed))
                 answer = json.dumps({"allowed": allowed, "reason": "a word"}).encode()
                 self.send_response(200)

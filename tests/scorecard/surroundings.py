@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from itertools import chain, repeat
 
 import attrs
 from cryptography import x509
 
+from egress.model.decision import DecisionRequest
+from egress.policy.parse.load import parse_policy
 from tests.certificates import CLIENT, TestCA, TestCertificate, self_signed
 from tests.scorecard.cases import FORBIDDEN_WORD, FRESH, Case
 from tests.scorecard.http2_wire import encode
@@ -51,9 +54,33 @@ class Ports:
         )
 
 
-def allows(url: str) -> bool:
-    """Return whether the authorizer allows a URL."""
-    return FORBIDDEN_WORD not in url
+_BY_CONTENT = parse_policy(
+    """version = 1
+default = "allow"
+[[rules]]
+action = "deny"
+reason = "production"
+headers = { Content-Type = "application/json" }
+json = { environment = "prod*" }
+[[rules]]
+action = "deny"
+reason = "administration"
+headers = { Content-Type = ["application/x-www-form-urlencoded", "multipart/form-data*"] }
+form = { admin = true }
+""",
+    "content",
+    "the policy on content",
+)
+
+
+def allows(url: str, read: Callable[[], DecisionRequest]) -> bool:
+    """Return whether the authorizer allows a request.
+
+    @param read: returns the request, for the cases that are about content.
+    """
+    if FORBIDDEN_WORD in url:
+        return False
+    return "/content/" not in url or _BY_CONTENT.decide(read()).allowed
 
 
 class Script:
