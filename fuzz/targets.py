@@ -85,6 +85,7 @@ from egress.store.filter_sql import compile_filter
 from egress.store.sqlite import SqliteStore
 from egress.tls.client_hello import MalformedHello, read_client_hello
 from egress.tls.ocsp import staple_fault
+from fuzz.content_targets import codings, forms, multipart
 from fuzz.issued import CERTIFICATE, ISSUER, ISSUER_KEY, NOW
 from tests.scorecard.messages import read_request, read_response
 
@@ -956,6 +957,9 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         conditions,
         queries,
         contents,
+        codings,
+        forms,
+        multipart,
         paths,
         audit,
         lock,
