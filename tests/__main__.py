@@ -50,6 +50,7 @@ ALIKE = frozenset(
             "audit_spool",
             "console",
             "container",
+            "content",
             "full_disk",
             "github_action",
             "node_example",
