@@ -12,17 +12,21 @@ C{--search SECONDS} searches for worse cases: it varies the cases, and prints mo
 from __future__ import annotations
 
 import argparse
+import gzip
 import itertools
 import json
 import random
 import statistics
 import sys
 import time
+import zlib
 from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
 import attrs
+import brotli
 
 from egress.config.model import Limits
 from egress.http.error_response import encode_error_response
@@ -52,6 +56,13 @@ _NOW: Final = 1772442000.0
 # The bytes of one read from a socket.
 _READ: Final = 64 * 1024
 
+_ENCODERS: Final[dict[str, Callable[[bytes], bytes]]] = {
+    "gzip": gzip.compress,
+    "deflate": zlib.compress,
+    "br": brotli.compress,
+    "zstd": import_module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd").compress,
+}
+
 Part = tuple[str, int]
 """Text in which a character is a byte, and the number of its repetitions."""
 
@@ -63,23 +74,29 @@ class Case:
     @ivar head: request line and fields, without the empty line and C{Content-Length}.
     @ivar body: the content.
     @ivar requests: the number of times that the request is sent.
+    @ivar coding: the content coding that is applied to the content; empty if there is none.
     """
 
     name: str
     head: tuple[Part, ...]
     body: tuple[Part, ...] = ()
     requests: int = 1
+    coding: str = ""
 
     @property
     def data(self) -> bytes:
         """Return the bytes that the client sends."""
         head, body = _bytes(self.head), _bytes(self.body)
+        if self.coding:
+            head += b"Content-Encoding: %b\r\n" % self.coding.encode("ascii")
+            body = _ENCODERS[self.coding](body)
         length = b"Content-Length: %d\r\n" % len(body) if body else b""
         return (head + length + b"\r\n" + body) * self.requests
 
     def to_json(self) -> dict[str, object]:
         """Return the case in the format of the corpus."""
-        return {"name": self.name, "head": self.head, "body": self.body, "requests": self.requests}
+        found = {"name": self.name, "head": self.head, "body": self.body, "requests": self.requests}
+        return {**found, "coding": self.coding} if self.coding else found
 
 
 def _bytes(parts: Sequence[Part]) -> bytes:
@@ -93,7 +110,13 @@ def corpus(path: Path = CORPUS) -> list[Case]:
         return tuple((str(text), int(str(times))) for text, times in found)
 
     return [
-        Case(one["name"], parts(one["head"]), parts(one.get("body", [])), one.get("requests", 1))
+        Case(
+            one["name"],
+            parts(one["head"]),
+            parts(one.get("body", [])),
+            one.get("requests", 1),
+            one.get("coding", ""),
+        )
         for one in json.loads(path.read_text("utf-8"))
     ]
 

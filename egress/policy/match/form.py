@@ -14,13 +14,27 @@ import attrs
 
 from egress.policy.match.multipart import AmbiguousForm, Part, read_multipart
 from egress.policy.match.patterns import Pattern
-from egress.policy.match.query import Parameter, Query, QuerySplit, has_parameter, parameter_matches, read_parameters
+from egress.policy.match.query import (
+    MAX_PARAMETERS,
+    Parameter,
+    Query,
+    QuerySplit,
+    has_parameter,
+    parameter_matches,
+    read_parameters,
+)
 from egress.policy.match.tristate import Match
-from egress.policy.match.work_budget import WorkBudget
+from egress.policy.match.work_budget import TooMuchWork, WorkBudget
 
 # Steps of work for each byte of content as sent, and for each piece that a server could read as a field.
 _PER_BYTE: Final = 40
 _PER_PIECE: Final = 15_000
+# Steps of work for a value of multipart/form-data, and for each of its bytes.
+_PER_VALUE: Final = 2000
+_PER_VALUE_BYTE: Final = 4
+
+# Fields can be empty, but splitting at more separators than this takes long.
+_MAX_SEPARATORS: Final = 2 * MAX_PARAMETERS
 
 _BOM: Final = b"\xef\xbb\xbf"
 _CHARSET: Final = "_charset_"
@@ -29,23 +43,26 @@ _CHARSET: Final = "_charset_"
 class _PartField(Parameter):
     """A field of a form of the type C{multipart/form-data}."""
 
-    __slots__ = ("_part",)
+    __slots__ = ("_body", "_part")
 
-    def __init__(self, part: Part) -> None:
+    def __init__(self, part: Part, body: bytes) -> None:
         # Of a file, servers make a field with its name, its content, or none.
         names = part.names if part.is_file is False or part.names is None else part.names | {""}
         super().__init__(names, "")
         self._part = part
+        self._body = body
 
     @property
     def values(self) -> frozenset[str] | None:
         """The possible values."""
-        return self._part.values
+        if isinstance(self._values, bool):
+            self._values = self._part.values(self._body)
+        return self._values
 
     @property
     def steps(self) -> int:
         """The steps of work to decode the value."""
-        return len(self._part.content)
+        return _PER_VALUE + _PER_VALUE_BYTE * (self._part.end - self._part.start)
 
 
 class _PartFile(Parameter):
@@ -116,7 +133,7 @@ def read_form(body: bytes, boundary: bytes | None, earlier: Iterable[bytes], wor
         parts = read_multipart(body, boundary, work)
         files = [part for part in parts if part.is_file is not False]
         return Form(
-            fields=(QuerySplit(map(_PartField, parts)),),
+            fields=(QuerySplit(_PartField(part, body) for part in parts),),
             files=(QuerySplit(_PartFile(part, part.file_names) for part in files),),
             types=(QuerySplit(_PartFile(part, part.types) for part in files),),
         )
@@ -126,6 +143,8 @@ def read_form(body: bytes, boundary: bytes | None, earlier: Iterable[bytes], wor
         raise AmbiguousForm("its form is not UTF-8") from None
     if body.startswith(_BOM) or _CHARSET in text:
         raise AmbiguousForm("its form states a charset")
+    if sum(map(text.lower().count, ("&", ";", "%26", "%3b"))) > _MAX_SEPARATORS:
+        raise TooMuchWork(f"its form has more than {MAX_PARAMETERS} fields")
     fields = read_parameters(text, work, "form")
     return Form(fields, undecoded=tuple(QuerySplit(_undecoded(data, work)) for data in earlier))
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
@@ -16,12 +15,12 @@ import attrs
 
 from egress.policy.match.work_budget import TooMuchWork, WorkBudget
 
-MAX_PARTS: Final = 300
+MAX_PARTS: Final = 150
 """The maximum number of parts: parsing a part takes as long as parsing several parameters of a query."""
 
 # Steps of work for a part, for each byte of its header, and for each two bytes of content.  A boundary that repeats
 # itself takes long to find in content that nearly matches.
-_PER_PART: Final = 7000
+_PER_PART: Final = 16_000
 _PER_HEADER_BYTE: Final = 25
 _BYTES_PER_STEP: Final = 2
 _PER_BYTE_OF_REPEATED: Final = 4
@@ -49,6 +48,7 @@ _UTF_8: Final = re.compile(rb'[ \t]*(?:;[ \t]*charset=(?:"(?:utf-8|us-ascii)"|ut
 # Types of parts that all servers treat as the value of a field.
 _TEXT: Final = frozenset({b"text/plain", b"application/json"})
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_CONTROL_BYTES: Final = bytes(code for code in range(128) if _CONTROL.match(chr(code)))
 _PLAIN: Final = re.compile(rb"[ -$&-:<-~]*")
 
 
@@ -68,7 +68,8 @@ class Part:
     """A part of a form.
 
     @ivar names: the possible names of the field; C{None} if they cannot be determined.
-    @ivar content: the content.
+    @ivar start: the position of its content in the content of the request.
+    @ivar end: the position after it.
     @ivar is_file: whether it is a file; C{None} if servers disagree.
     @ivar file_names: the possible names of the file; C{None} if they cannot be determined.
     @ivar types: the possible media types, without parameters and in lower case.
@@ -76,22 +77,26 @@ class Part:
     """
 
     names: frozenset[str] | None
-    content: bytes = attrs.field(repr=False)
+    start: int
+    end: int
     is_file: bool | None
     file_names: frozenset[str] | None
     types: frozenset[str]
     is_text: bool
 
-    @property
-    def values(self) -> frozenset[str] | None:
-        """The possible values of the field; C{None} if they cannot be determined."""
+    def values(self, body: bytes) -> frozenset[str] | None:
+        """Return the possible values of the field; C{None} if they cannot be determined.
+
+        @param body: the content of the request.
+        """
         if self.is_file is not False or not self.is_text:
             return None
+        content = body[self.start : self.end]
         try:
-            text = self.content.decode("utf-8")
+            text = content.decode("utf-8")
         except UnicodeDecodeError:
             return None
-        if _CONTROL.search(text):
+        if len(content.translate(None, _CONTROL_BYTES)) < len(content):
             return None
         return frozenset((text,)) if text.isascii() else frozenset((text, unicodedata.normalize("NFKC", text)))
 
@@ -108,34 +113,38 @@ def read_multipart(body: bytes, boundary: bytes, work: WorkBudget) -> tuple[Part
     repeated = _REPEATED.search(boundary.lstrip(b"-"))
     is_repeated = (repeated is not None and len(repeated[0]) >= _MAX_REPEATED) or boundary.endswith(b"-")
     work.spend(len(body) * _PER_BYTE_OF_REPEATED if is_repeated else len(body) // _BYTES_PER_STEP, cause)
+    parts: list[Part] = []
     # Each occurrence must be a delimiter: some servers find one without the line break before it.
-    first, *middle = body.split(b"--" + boundary, MAX_PARTS + 2)
-    if len(middle) > MAX_PARTS + 1:
-        raise TooMuchWork(f"its form has more than {MAX_PARTS} parts")
-    if first or not middle:
+    delimiter = b"--" + boundary
+    if not body.startswith(delimiter):
         raise AmbiguousForm("its form does not begin with its boundary")
-    last = middle.pop()
-    if last not in (b"--", b"--\r\n"):
+    start = len(delimiter)
+    while (end := body.find(delimiter, start)) >= 0:
+        if len(parts) == MAX_PARTS:
+            raise TooMuchWork(f"its form has more than {MAX_PARTS} parts")
+        work.spend(_PER_PART, "its form has many parts")
+        parts.append(_read_part(body, start, end, work))
+        start = end + len(delimiter)
+    if body[start : start + 5] not in (b"--", b"--\r\n"):
         raise AmbiguousForm("its form does not end with its boundary")
-    work.spend(_PER_PART * len(middle), f"its form has {len(middle)} parts")
-    return tuple(_parts(middle, work))
+    return tuple(parts)
 
 
-def _parts(pieces: list[bytes], work: WorkBudget) -> Iterator[Part]:
-    for piece in pieces:
-        if not (piece.startswith(b"\r\n") and piece.endswith(b"\r\n")):
-            raise AmbiguousForm("its form has a boundary inside a line")
-        end = piece.find(b"\r\n\r\n", 0, _MAX_HEADER)
-        if end < 2:
-            raise AmbiguousForm("its form has a part with an incomplete or long header")
-        work.spend(_PER_HEADER_BYTE * end, "its form has long headers")
-        # The last line break belongs to the delimiter; content that is not there has none of its own.
-        if end + 4 > len(piece) - 2:
-            raise AmbiguousForm("its form has a part without content")
-        yield _part(piece[2:end], piece[end + 4 : -2])
+def _read_part(body: bytes, start: int, end: int, work: WorkBudget) -> Part:
+    """Read the part between two delimiters."""
+    if body[start : start + 2] != b"\r\n" or body[end - 2 : end] != b"\r\n" or end - start < 4:
+        raise AmbiguousForm("its form has a boundary inside a line")
+    at = body.find(b"\r\n\r\n", start, min(end, start + _MAX_HEADER))
+    if at < start + 2:
+        raise AmbiguousForm("its form has a part with an incomplete or long header")
+    work.spend(_PER_HEADER_BYTE * (at - start), "its form has long headers")
+    # The last line break belongs to the delimiter; content that is not there has none of its own.
+    if at + 4 > end - 2:
+        raise AmbiguousForm("its form has a part without content")
+    return _part(body[start + 2 : at], at + 4, end - 2)
 
 
-def _part(header: bytes, content: bytes) -> Part:
+def _part(header: bytes, start: int, end: int) -> Part:
     fields: dict[bytes, bytes] = {}
     for line in header.split(b"\r\n"):
         found = _FIELD.fullmatch(line)
@@ -148,7 +157,7 @@ def _part(header: bytes, content: bytes) -> Part:
         raise AmbiguousForm("its form has a part with an unusual Content-Disposition")
     if fields.get(_ENCODING, b"binary").lower() not in _ENCODINGS:
         raise AmbiguousForm("its form has a part with a Content-Transfer-Encoding")
-    if _LENGTH in fields and fields[_LENGTH] != b"%d" % len(content):
+    if _LENGTH in fields and fields[_LENGTH] != b"%d" % (end - start):
         raise AmbiguousForm("its form has a part whose Content-Length is wrong")
     raw_name = disposition[1] if disposition[1] is not None else disposition[2]
     if raw_name.strip().lower() == _CHARSET:
@@ -165,7 +174,8 @@ def _part(header: bytes, content: bytes) -> Part:
     is_field = raw_file is None and (kind is None or kind in _TEXT)
     return Part(
         _readings(raw_name),
-        content,
+        start,
+        end,
         is_file=False if is_field else True if raw_file else None,
         file_names=None if raw_file is None or is_extended else _file_names(raw_file),
         types=frozenset(("", "text/plain", "application/octet-stream") if kind is None else (kind.decode("ascii"),)),

@@ -36,16 +36,21 @@ class MultipartTests(SynchronousTestCase):
         (found,) = self.read(form(part(*header, content=content)))
         return found
 
+    def values(self, body: bytes) -> list[frozenset[str] | None]:
+        """Return the values of all fields."""
+        return [one.values(body) for one in self.read(body)]
+
     def refuse(self, body: bytes, boundary: str = "B") -> str:
         return str(self.assertRaises(AmbiguousForm, self.read, body, boundary).cause)
 
     def test_fields(self) -> None:
-        found = self.read(form(part(NAME, content="one\r\ntwo"), part(NAME.replace('"', ""), content="")))
+        body = form(part(NAME, content="one\r\ntwo"), part(NAME.replace('"', ""), content=""))
+        found = self.read(body)
         self.assertEqual([one.names for one in found], [{"a"}, {"a"}])
-        self.assertEqual([one.content for one in found], [b"one\r\ntwo", b""])
-        self.assertEqual([one.values for one in found], [{"one\r\ntwo"}, {""}])
+        self.assertEqual([body[one.start : one.end] for one in found], [b"one\r\ntwo", b""])
+        self.assertEqual(self.values(body), [{"one\r\ntwo"}, {""}])
         self.assertEqual({one.is_file for one in found}, {False})
-        self.assertEqual(self.read(form(part(NAME), end=b"--"))[0].values, {"x"})
+        self.assertEqual(self.values(form(part(NAME), end=b"--")), [{"x"}])
         self.assertEqual(self.read(form()), ())
 
     def test_common_client(self) -> None:
@@ -54,10 +59,10 @@ class MultipartTests(SynchronousTestCase):
         boundary = str(made.headers["Content-Type"]).partition("boundary=")[2]
         assert isinstance(made.body, bytes)
         a, b, doc = self.read(made.body, boundary)[:3]
-        self.assertEqual((a.names, a.values, b.values), ({"a"}, {"1"}, {"é"}))
+        self.assertEqual((a.names, a.values(made.body), b.values(made.body)), ({"a"}, {"1"}, {"é"}))
         self.assertEqual((doc.names, doc.file_names, doc.types), ({"doc"}, {"a b.pdf"}, {"application/pdf"}))
         self.assertTrue(doc.is_file)
-        self.assertIsNone(doc.values)
+        self.assertIsNone(doc.values(made.body))
 
     def test_files(self) -> None:
         for header, is_file, names, types in (
@@ -75,7 +80,7 @@ class MultipartTests(SynchronousTestCase):
             self.assertEqual(found.is_file, is_file, header)
             self.assertEqual(found.file_names, names, header)
             self.assertEqual(found.types, types, header)
-            self.assertIsNone(found.values, header)
+            self.assertIsNone(found.values(b""), header)
 
     def test_names(self) -> None:
         for name, expected in (
@@ -107,9 +112,8 @@ class MultipartTests(SynchronousTestCase):
             ((), "a\0b", None),
             ((), "ｅ", {"ｅ", "e"}),
         ):
-            self.assertEqual(self.one(NAME, *header, content=content).values, expected, (header, content))
-        (found,) = self.read(form(b"--B\r\n%b\r\n\r\n\xe9\r\n" % NAME.encode()))
-        self.assertIsNone(found.values)
+            self.assertEqual(self.values(form(part(NAME, *header, content=content))), [expected], (header, content))
+        self.assertEqual(self.values(form(b"--B\r\n%b\r\n\r\n\xe9\r\n" % NAME.encode())), [None])
 
     def test_ambiguous(self) -> None:
         """Whatever one parser splits in another way than others."""
@@ -197,7 +201,7 @@ class MultipartTests(SynchronousTestCase):
         self.assertEqual(len(self.read(form(*[part(NAME)] * MAX_PARTS))), MAX_PARTS)
         for count in (MAX_PARTS + 1, 5000):
             error = self.assertRaises(TooMuchWork, self.read, form(*[part(NAME)] * count))
-            self.assertEqual(error.cause, "its form has more than 300 parts")
+            self.assertEqual(error.cause, "its form has more than 150 parts")
         long = form(part(NAME, content="x" * 2_000_000))
         self.assertEqual(len(self.read(long)), 1)
         error = self.assertRaises(TooMuchWork, self.read, form(part(NAME, content="x" * 2 * MAX_WORK)))
@@ -219,4 +223,4 @@ class MultipartTests(SynchronousTestCase):
         except AmbiguousForm:
             self.assertTrue(any("--B" in value for _, value in fields), body)
         else:
-            self.assertEqual([(one.names, one.values) for one in found], [({n}, {v}) for n, v in fields])
+            self.assertEqual([(one.names, one.values(body)) for one in found], [({n}, {v}) for n, v in fields])
