@@ -18,6 +18,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from egress.authz.approval_decisions import allowed_by_grant, allowed_once, denied, denied_by_approver
+from egress.authz.content_decoding import decoded_for_preview
 from egress.authz.wrapper import Wrapper
 from egress.interfaces import IAuthorizer
 from egress.model.approval import ApprovalAnswer, Grant, GrantScope, truncate, truncate_name
@@ -75,7 +76,7 @@ class _Pending:
     def preview(self) -> tuple[dict[str, Any], int]:
         """The header fields and the content for approvers, without secrets, and its length as JSON."""
         if self._preview is None:
-            found = preview_of(self.request)
+            found = preview_of(self.request, decoded_for_preview(self.request))
             self._preview = found, len(json.dumps(found))
         return self._preview
 

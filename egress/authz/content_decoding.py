@@ -9,10 +9,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from egress.authz.wrapper import Wrapper
-from egress.http.content_coding import Decoded, Steps, Undecodable, content_codings, decoding
+from egress.config.model import KIB
+from egress.http.content_coding import Decoded, Steps, Undecodable, content_codings, decode, decoding
 from egress.interfaces import IAuthorizer
 from egress.model.decision import Decision, DecisionRequest
 from egress.model.fair_shares import FairShares
+from egress.model.request_preview import MAX_SHOWN
 from egress.transport.fair_turns import RoundRobin
 
 # The steps in the first turn, at most about a millisecond: most content is complete by then.
@@ -21,6 +23,22 @@ _STEPS_NOW: Final = 4
 _TRUNCATED: Final = "only the beginning of its content is known"
 _MEMBERS: Final = "its content has several gzip members or zstd frames, and some servers read only the first"
 _MEMORY: Final = "the decoded content of other requests uses all memory (the operator can increase --body-memory)"
+
+
+# More content is not decoded for a preview, which shows only its beginning.
+_MAX_PREVIEWED: Final = 256 * KIB
+
+
+def decoded_for_preview(request: DecisionRequest) -> bytes | None:
+    """Return the content without its content codings; C{None} if it has none, is long, or cannot be decoded."""
+    if not request.body or request.body_truncated or len(request.body) > MAX_SHOWN:
+        return None
+    try:
+        codings = content_codings(request.headers)
+        found = decode(request.body, codings, _MAX_PREVIEWED, lambda work: None) if codings else None
+    except Undecodable:
+        return None
+    return None if found is None or found.has_members else found.content
 
 
 class DecodingAuthorizer(Wrapper):

@@ -29,9 +29,10 @@ _WORD: Final = re.compile(r"(?:bearer +)?[^\s\"'<>&,;()\[\]{}]+", re.IGNORECASE)
 _FORM: Final = "application/x-www-form-urlencoded"
 
 
-def preview_of(request: DecisionRequest) -> dict[str, Any]:
+def preview_of(request: DecisionRequest, decoded: bytes | None = None) -> dict[str, Any]:
     """Return the header fields and the content of a request, for display.
 
+    @param decoded: the content without its content codings, if it has any and could be decoded.
     @return: JSON: C{headers}, pairs of name and value; C{moreHeaders}, the number of the others; and C{content}, which
         is C{None} if there is no content, or if it was not collected.  Its members are C{text} (C{None}: not text),
         C{type}, and C{truncated}, whether the content is longer than the text.
@@ -39,7 +40,7 @@ def preview_of(request: DecisionRequest) -> dict[str, Any]:
     return {
         "headers": [list(display_field(*field)) for field in request.headers[:_MAX_FIELDS]],
         "moreHeaders": max(0, len(request.headers) - _MAX_FIELDS),
-        "content": None if not request.body else _content(request.body, request),
+        "content": None if not request.body else _content(request, decoded),
     }
 
 
@@ -49,11 +50,13 @@ def display_field(name: bytes, value: bytes) -> tuple[str, str]:
     return _cut(text, _MAX_NAME), _cut(redact_field(text, _text(value)), _MAX_VALUE)
 
 
-def _content(body: bytes, request: DecisionRequest) -> dict[str, Any]:
+def _content(request: DecisionRequest, decoded: bytes | None) -> dict[str, Any]:
     media = _field(request.headers, b"content-type")
+    is_coded = decoded is None and _field(request.headers, b"content-encoding") not in ("", "identity")
+    body = request.body or b"" if decoded is None else decoded
     # A character of UTF-8 has up to four bytes; the rest of the content is not decoded.
     head = body[: 4 * _MAX_CONTENT]
-    text = None if _field(request.headers, b"content-encoding") not in ("", "identity") else _decoded(head, len(body))
+    text = None if is_coded else _decoded(head, len(body))
     shown = None if text is None else redact_content(text, media)
     return {
         "type": _cut(media, _MAX_NAME),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from typing import Any
 
@@ -391,6 +392,10 @@ class AuthorizerTests(ApprovalsTestCase):
         self.assertEqual(first["content"]["text"], "one")
         self.patch(module, "MAX_PREVIEWS", len(json.dumps(first)) + 1)
         self.assertEqual([one["preview"] for one in self.listed()["pending"]], [first, None])
+
+    def test_compressed_content(self) -> None:
+        self.hold(headers=((b"Content-Encoding", b"gzip"),), body=gzip.compress(b"one"), content_length=23)
+        self.assertEqual(self.listed()["pending"][0]["preview"]["content"]["text"], "one")
 
     def test_long_content(self) -> None:
         """Long content, and content of unknown length, streams through after the approval."""

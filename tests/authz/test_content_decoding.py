@@ -11,9 +11,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from egress.authz import content_decoding
-from egress.authz.content_decoding import DecodingAuthorizer
+from egress.authz.content_decoding import DecodingAuthorizer, decoded_for_preview
 from egress.interfaces import IAuthorizer
 from egress.model.decision import Decision, DecisionRequest, Verdict
+from egress.model.request_preview import MAX_SHOWN
 from tests.policy.policies import request
 
 GZIP = ("Content-Encoding", "gzip")
@@ -155,3 +156,20 @@ class DecodingTests(SynchronousTestCase):
 
     def test_wrapper(self) -> None:
         self.assertEqual((self.decoder.name, self.decoder.needs_body), ("recorder", True))
+
+
+class PreviewTests(SynchronousTestCase):
+    """The content for approvers."""
+
+    def test_decoded(self) -> None:
+        for expected, authz_request in (
+            (b"hello", post(GZIP, body=gzip.compress(b"hello"))),
+            (None, post(body=b"hello")),
+            (None, post(GZIP)),
+            (None, post(GZIP, body=b"hello")),
+            (None, post(GZIP, body=gzip.compress(b"hello"), body_truncated=True)),
+            (None, post(GZIP, body=gzip.compress(b"hello") * 2)),
+            (None, post(GZIP, body=gzip.compress(bytes(256 * 1024 + 1)))),
+            (None, post(GZIP, body=gzip.compress(b"hello") + bytes(MAX_SHOWN))),
+        ):
+            self.assertEqual(decoded_for_preview(authz_request), expected)

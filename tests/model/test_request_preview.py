@@ -100,6 +100,9 @@ class ContentTests(SynchronousTestCase):
             with self.subTest(body=body):
                 self.assertIsNone(preview(body, headers)["content"]["text"])
         self.assertEqual(preview(b"text", (("Content-Encoding", "identity"),))["content"]["text"], "text")
+        sent = request("POST", "http://a.test/", body=b"\x1f\x8b", headers=compressed)
+        found = preview_of(sent, b'{"password": "x", "a": 1}')["content"]
+        self.assertEqual((found["text"], found["truncated"]), ('{"password": "REDACTED", "a": 1}', False))
         # The shown part ends in bytes that no character begins with.
         self.assertIsNone(preview(b"\xff" * 40000)["content"]["text"])
 
