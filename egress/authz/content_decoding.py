@@ -64,7 +64,8 @@ class DecodingAuthorizer(Wrapper):
 
     def decide(self, request: DecisionRequest) -> Deferred[Decision]:
         """Decode the content, then forward the request; see L{IAuthorizer.decide}."""
-        if not request.body:
+        if not request.body or request.message is not None:
+            # The fields of a request do not describe the messages of its exchange.
             return self._authorizer.decide(request)
         try:
             codings = content_codings(request.headers)

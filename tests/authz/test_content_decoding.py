@@ -14,6 +14,7 @@ from egress.authz import content_decoding
 from egress.authz.content_decoding import DecodingAuthorizer, decoded_for_preview
 from egress.interfaces import IAuthorizer
 from egress.model.decision import Decision, DecisionRequest, Verdict
+from egress.model.message import Direction, Message, MessageKind
 from egress.model.request_preview import MAX_SHOWN
 from tests.policy.policies import request
 
@@ -82,6 +83,7 @@ class DecodingTests(SynchronousTestCase):
             post(GZIP),
             post(GZIP, body=b""),
             post(GZIP, body_withheld=True),
+            post(GZIP, body=b"x", message=Message(MessageKind.SSE, Direction.ORIGIN, "message", 1)),
         ):
             self.assertIs(self.decide(authz_request), authz_request)
 

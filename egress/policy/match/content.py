@@ -110,8 +110,9 @@ class RequestContent:
                 return NOTHING
             return self._unreadable(kind, f"{fault}, and servers may interpret it in any way")
         try:
-            # Most content has no coding.
-            codings = content_codings(request.headers) if _CODING in self._fields else ()
+            # Most content has no coding.  The fields of a request do not describe the messages of its exchange.
+            is_coded = _CODING in self._fields and request.message is None
+            codings = content_codings(request.headers) if is_coded else ()
             if request.body is None:
                 return UNREAD
             if request.body_truncated:

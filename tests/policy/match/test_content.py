@@ -9,6 +9,7 @@ from typing import Any
 import brotli
 from twisted.trial.unittest import SynchronousTestCase
 
+from egress.model.message import Direction, Message, MessageKind
 from egress.policy.match.content import UNREAD, RequestContent
 from egress.policy.match.form import NO_FORM, Form
 from egress.policy.match.header_fields import read_fields
@@ -84,6 +85,11 @@ class JsonTests(SynchronousTestCase):
         ):
             self.assertEqual(self.json(("Content-Encoding", codings), body=encoded), {"a": "b" * 99}, codings)
         self.assertIs(self.json(GZIP, body_withheld=True), UNREAD)
+
+    def test_message(self) -> None:
+        """The fields of a request do not describe the messages of its exchange."""
+        event = Message(MessageKind.SSE, Direction.ORIGIN, "message", 1)
+        self.assertEqual(self.json(GZIP, body=b'{"a":1}', message=event), {"a": 1})
 
     def test_undecodable(self) -> None:
         encoded = gzip.compress(b'{"a":1}')
