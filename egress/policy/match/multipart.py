@@ -70,10 +70,10 @@ class Part:
     @ivar names: the possible names of the field; C{None} if they cannot be determined.
     @ivar start: the position of its content in the content of the request.
     @ivar end: the position after it.
-    @ivar is_file: whether it is a file; C{None} if servers disagree.
+    @ivar is_file: whether it is a file; C{None} if servers disagree.  If it is C{False}, all servers read it as text in
+        UTF-8.
     @ivar file_names: the possible names of the file; C{None} if they cannot be determined.
     @ivar types: the possible media types, without parameters and in lower case.
-    @ivar is_text: whether all servers read it as text in UTF-8.
     """
 
     names: frozenset[str] | None
@@ -82,14 +82,13 @@ class Part:
     is_file: bool | None
     file_names: frozenset[str] | None
     types: frozenset[str]
-    is_text: bool
 
     def values(self, body: bytes) -> frozenset[str] | None:
         """Return the possible values of the field; C{None} if they cannot be determined.
 
         @param body: the content of the request.
         """
-        if self.is_file is not False or not self.is_text:
+        if self.is_file is not False:
             return None
         content = body[self.start : self.end]
         try:
@@ -170,8 +169,8 @@ def _part(header: bytes, start: int, end: int) -> Part:
     if _TYPE in fields and media is None:
         raise AmbiguousForm("its form has a part with an unusual Content-Type")
     kind = None if media is None else media[1].lower()
-    # Some servers treat a part of another type as a file, and an empty name of a file as no file.
-    is_field = raw_file is None and (kind is None or kind in _TEXT)
+    # Some servers treat a part of another type, or with other parameters, as a file.  An empty name may mean no file.
+    is_field = raw_file is None and (media is None or (kind in _TEXT and _UTF_8.fullmatch(media[2]) is not None))
     return Part(
         _readings(raw_name),
         start,
@@ -179,7 +178,6 @@ def _part(header: bytes, start: int, end: int) -> Part:
         is_file=False if is_field else True if raw_file else None,
         file_names=None if raw_file is None or is_extended else _file_names(raw_file),
         types=frozenset(("", "text/plain", "application/octet-stream") if kind is None else (kind.decode("ascii"),)),
-        is_text=media is None or _UTF_8.fullmatch(media[2]) is not None,
     )
 
 

@@ -72,6 +72,7 @@ class MultipartTests(SynchronousTestCase):
             ('; filename=""\r\nContent-Type: application/octet-stream', None, {""}, {"application/octet-stream"}),
             ("\r\nContent-Type: application/octet-stream", None, None, {"application/octet-stream"}),
             ("; filename=x.txt; filename*=utf-8''y.txt\r\nContent-Type: a/b", True, None, {"a/b"}),
+            ('\r\nContent-Type: text/plain; name="x.txt"', None, None, {"text/plain"}),
             ('; filename="../x/y.txt"\r\nContent-Type: a/b', True, {"../x/y.txt", "y.txt"}, {"a/b"}),
             ('; filename="a%2fb"\r\nContent-Type: a/b', True, {"a%2fb", "a/b", "b"}, {"a/b"}),
             ('; filename="a;b"\r\nContent-Type: a/b', True, None, {"a/b"}),
