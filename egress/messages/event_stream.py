@@ -81,6 +81,8 @@ class EventSplitter:
             elif self._has_fields:
                 return self._event()
             else:
+                # Only at the start of the stream, a byte order mark is not part of a line.
+                self._at_start = False
                 self._passed = self._line
         self._search = len(buffer)
         if self._ended:

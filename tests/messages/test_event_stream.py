@@ -55,6 +55,11 @@ class EventTests(SynchronousTestCase):
                     [("message", b"YHOO\n+2\n 10"), ("add", b""), ("message", b""), ("message", b"x")],
                 )
 
+    def test_later_byte_order_mark(self) -> None:
+        """Only at the start of the stream, a byte order mark is not part of a line."""
+        self.assertEqual(events(b"\r\xef\xbb\xbfdata: a\n\n"), [("message", b"")])
+        self.assertEqual(events(b"\n\xef\xbb\xbf", end=True), [("message", b"")])
+
     def test_mixed_line_ends(self) -> None:
         self.assertEqual(
             events(b"data: a\r\ndata: b\rdata: c\n\r\ndata: d\n\n"), [("message", b"a\nb\nc"), ("message", b"d")]
