@@ -77,6 +77,7 @@ class Transaction:
         "_over",
         "_path",
         "_pending",
+        "_seconds",
         "_stage",
         "_started",
         "decision",
@@ -115,7 +116,9 @@ class Transaction:
         self._path = path
         self._failed = failed
         self._started = context.wall_clock()
-        self._clock_started = started = context.clock.seconds()
+        # Called for each phase.
+        self._seconds = seconds = context.clock.seconds
+        self._clock_started = started = seconds()
         self.phases: list[Mark] = [(READ, started)]
         self._authorization_sent = False
         self._decision_started: float | None = None
@@ -172,7 +175,7 @@ class Transaction:
         if self.decision is not None:
             self._reset_decision()
         self._authorization_sent = True
-        self._decision_started = started = self._context.clock.seconds()
+        self._decision_started = started = self._seconds()
         self.phases.append((DECISION, started))
 
         def received_decision(result: object) -> None:
@@ -194,11 +197,11 @@ class Transaction:
 
     def begin_phase(self, phase: str) -> None:
         """Begin a phase (L{egress.model.phases}), which ends the one before."""
-        self.phases.append((phase, self._context.clock.seconds()))
+        self.phases.append((phase, self._seconds()))
 
     def _stop_timing(self) -> None:
         if self._decision_started is not None:
-            seconds = self._context.clock.seconds() - self._decision_started
+            seconds = self._seconds() - self._decision_started
             self._decision_seconds = seconds + (self._decision_seconds or 0.0)
             self._decision_started = None
 
@@ -323,7 +326,7 @@ class Transaction:
                 status=status,
                 bytes_sent=sent,
                 bytes_received=received,
-                duration=self._context.clock.seconds() - self._clock_started,
+                duration=self._seconds() - self._clock_started,
                 address=self.hop.address,
                 upstream=self.hop.upstream,
                 observed=observed,
