@@ -146,12 +146,15 @@ class IDialer(Interface):
             L{egress.model.errors.ResolverBusy}.
         """
 
-    def dial(route: Route, protocol: DialedProtocol, phases: list[Mark] | None = None) -> Deferred[None]:
+    def dial(
+        route: Route, protocol: DialedProtocol, phases: list[Mark] | None = None, http2: bool = False
+    ) -> Deferred[None]:
         """Connect C{protocol} along a route.
 
         @param route: the route.
         @param protocol: the protocol of the connection.
         @param phases: receives the beginning of each phase (L{egress.model.phases}).
+        @param http2: whether HTTP/2 is offered to the origin in the TLS handshake, besides HTTP/1.1.
         @return: fires when the connection is established, including the TLS handshake; fails with an
             L{egress.model.errors.OriginError}.  Cancelling it drops the connection.
         """

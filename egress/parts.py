@@ -207,6 +207,7 @@ def proxy_context(
     @param tracer: begins the traces of exchanges, if there are traces.
     """
     turns = RoundRobin(reactor)
+    pool = OriginPool(reactor, config.limits)
     return ProxyContext(
         clock=reactor,
         limits=config.limits,
@@ -216,8 +217,15 @@ def proxy_context(
         ),
         origins=OriginContext(
             dialer=dialer,
-            pool=OriginPool(reactor, config.limits),
-            streams=Origins(dialer, head_limits(config.limits), reactor, turns),
+            pool=pool,
+            streams=Origins(
+                dialer,
+                head_limits(config.limits),
+                reactor,
+                turns,
+                pool=pool,
+                patience=config.limits.connect_timeout,
+            ),
             resolve=config.resolve,
         ),
         tunnels=TunnelContext(

@@ -105,10 +105,11 @@ def plain_trust(config: ProxyConfig) -> OriginTrust:
 
 def _origin_trust(config: ProxyConfig, trust: OriginTrust) -> OriginTrust:
     """Return the trust for connections on behalf of clients; the authorization service has its own options."""
-    if config.origin_tls is None:
+    if config.origin_tls is None and config.http2:
         return trust
     try:
-        return OriginTrust(config.extra_ca_certs, origins=load_origin_policies(config.origin_tls))
+        origins = () if config.origin_tls is None else load_origin_policies(config.origin_tls)
+        return OriginTrust(config.extra_ca_certs, origins=origins, http2=config.http2)
     except TrustError as error:
         raise ConfigError("--origin-tls", "", str(error)) from error
 

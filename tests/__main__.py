@@ -42,7 +42,8 @@ ALIKE = frozenset(
     {
         *("adapters", "approvals", "authorization", "egressauthz", "explain", "learning", "parity", "policy"),
         *("dns_order", "dns_servers", "origin_faults", "origin_terms", "origin_tls", "upstream", "upstream_tls"),
-        *("http2", "messages", "notifications", "scorecard", "socks", "splice", "terms", "tutorial", "upgrades"),
+        *("http2", "http2_origins", "messages", "notifications", "scorecard", "socks", "splice", "terms", "tutorial"),
+        "upgrades",
         *("body_memory", "fairness", "first_denial", "limits", "run", "run_clients", "shared_work", "soak", "workers"),
         *("browsers", "completion", "doctor", "existing_settings", "init", "isolate", "isolate_sandbox"),
         *(

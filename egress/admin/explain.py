@@ -374,7 +374,7 @@ class _Trace:
     @inlineCallbacks
     def _connect(self, route: Route) -> Generator[Deferred[Any], Any, None]:
         """Connect as the proxy would, TLS included, and close the connection."""
-        connection = yield self._context.origins.streams.open(route)
+        connection = yield self._context.origins.streams.open(route, http2=True)
         transport: Any = connection.transport
         hop = connection.hop
         details = []

@@ -208,9 +208,9 @@ class ProxyConfig:
     @ivar ca_cert: the certificate of a CA that signs instead, followed by its chain.
     @ivar ca_key: the key of that CA.
     @ivar ca_name_constraints: the names, with subdomains, and address ranges that limit a created CA; empty: no limit.
-    @ivar extra_ca_certs: a PEM file with CAs to trust in addition to the system's: for origins, the authorization
-        service and an C{https} upstream proxy.
+    @ivar extra_ca_certs: a PEM file with further CAs to trust, for origins, the authorization service and upstreams.
     @ivar origin_tls: a TOML file with TLS settings for single origins.
+    @ivar http2: whether HTTP/2 is offered to origins.
     @ivar client_tls: the cipher suites of TLS 1.2 that clients may use.
     @ivar upstream_http: the proxy for C{http} origins.
     @ivar upstream_https: the proxy for C{https} origins, tunnels and upgrades.
@@ -291,6 +291,7 @@ class ProxyConfig:
     ca_name_constraints: tuple[str | IPNetwork, ...] = ()
     extra_ca_certs: Path | None = None
     origin_tls: Path | None = None
+    http2: bool = True
     client_tls: ClientTls = ClientTls.MODERN
     upstream_http: UpstreamProxy | None = None
     upstream_https: UpstreamProxy | None = None

@@ -158,12 +158,21 @@ OPTIONS: Final[tuple[Option, ...]] = (
         name="origin-tls",
         group="TLS",
         metavar="FILE",
-        help="A TOML file with TLS settings for specific hosts: a client certificate, a minimum TLS version, or the "
-        "only trusted CAs.",
+        help="A TOML file with TLS settings for specific hosts: a client certificate, a minimum TLS version, the "
+        "only trusted CAs, or whether to offer HTTP/2.",
         default="none",
         fields=("origin_tls",),
         parse=values.readable_file,
         clear=_NONE,
+    ),
+    Option(
+        name="http2",
+        group="TLS",
+        metavar="on|off",
+        help="Whether origins are offered HTTP/2 in addition to HTTP/1.1. --origin-tls sets it for specific hosts.",
+        default="on",
+        fields=("http2",),
+        parse=values.switch,
     ),
     Option(
         name="client-tls",

@@ -108,6 +108,14 @@ def boolean(text: str, place: ParseContext) -> bool:
     return value
 
 
+def switch(text: str, place: ParseContext) -> bool:
+    """Parse C{on} or C{off}, in the usual spellings."""
+    value = _BOOLEANS.get(text.lower())
+    if value is None:
+        raise BadValue("write on or off")
+    return value
+
+
 def _one_of(kind: type[_E]) -> Callable[[str, ParseContext], _E]:
     """Create a parser for the values of an enumeration."""
     take = choice(kind)

@@ -45,6 +45,13 @@ class SettingsTable:
             raise self.error(f"{key!r} must be a string")
         return value
 
+    def flag(self, key: str) -> bool | None:
+        """Return C{true} or C{false}; C{None} if the key is missing."""
+        value = self._table.get(key)
+        if value is not None and not isinstance(value, bool):
+            raise self.error(f"{key!r} must be true or false")
+        return value
+
     def path(self, key: str, directory: Path) -> Path | None:
         """Return the path of a file; C{None} if the key is missing.
 

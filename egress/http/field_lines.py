@@ -16,7 +16,11 @@ _STATUS_LINE: Final = b"HTTP/1.1 200 OK\r\n"
 
 # RFC 9112 section 5: one field per line, a token directly followed by a colon. Releases of llhttp also accept other
 # forms: the release in httptools 0.6.0 accepts folded lines, and reads white space before a colon as part of the name.
-_BLOCK = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*\r\n)*\r\n")
+_NAME: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_VALUE: Final = rb"[\t\x20-\x7e\x80-\xff]*"
+_BLOCK: Final = re.compile(rb"(?:%b:%b\r\n)*\r\n" % (_NAME, _VALUE))
+FIELD_VALUE: Final = re.compile(_VALUE)
+"""A field value in any version of HTTP, with white space around it."""
 # A proxy removes white space between the name and the colon from a response (RFC 9112 section 5.1).
 _SPACED = re.compile(rb"((?:\A|(?<=\r\n))[!#$%&'*+\-.^_`|~0-9A-Za-z]+)[ \t]+(?=:)")
 

@@ -73,7 +73,11 @@ RESPONSE_FIELDS: Final = frozenset(
 )
 
 
-def _content_length(value: bytes) -> int:
+def parse_content_length(value: bytes) -> int:
+    """Parse a value of C{Content-Length} that consists of digits.
+
+    @raise MalformedFields: if it is out of range.
+    """
     # llhttp has verified that the value consists of digits and is not repeated. It ignores leading zeros, but Python
     # limits the number of digits.
     if len(value) > _MAX_DIGITS or int(value) > _MAX_LENGTH:
@@ -147,7 +151,7 @@ def request_head(method: str, target: bytes, http11: bool, headers: Headers, fra
             case b"content-length":
                 if value != b"0" and value.startswith(b"0"):
                     raise BadRequest("the Content-Length has a leading zero, which some recipients read as octal")
-                framing = Framing(_LENGTH, _content_length(value))
+                framing = Framing(_LENGTH, parse_content_length(value))
             case b"content_length" | b"transfer_encoding":
                 # Gateways that turn fields into variables (RFC 3875 section 4.1.18) do not distinguish the two
                 # spellings.
@@ -239,7 +243,7 @@ def _response_head(status: int, reason: bytes, http11: bool, headers: Headers, m
             continue
         match field:
             case b"content-length":
-                framing = Framing(_LENGTH, _content_length(value))
+                framing = Framing(_LENGTH, parse_content_length(value))
                 if value != b"0" and value.startswith(b"0"):
                     # Some clients would read it as octal.
                     decimal = (name, b"%d" % framing.length)

@@ -262,7 +262,7 @@ class ResponseReader:
             if len(data) < _FRAME_HEAD and not data[0]:
                 return None
             if _speaks_http2(data):
-                raise OriginHttp2Only("the origin responds only in HTTP/2, which the proxy does not support")
+                raise OriginHttp2Only("the origin responds only in HTTP/2, which the proxy does not use without TLS")
             raise OriginProtocolError("the origin's response is not HTTP/1")
         head = self._buffer.take_head(self._limits.head)
         if head is None:

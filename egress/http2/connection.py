@@ -174,6 +174,7 @@ class Connection(H2Connection):
         """Increase the window of a stream permanently."""
         stream = self.streams.get(stream_id)
         if stream is not None and stream.open and not _ended_by_peer(stream):
+            stream._inbound_window_manager.max_window_size += increment  # noqa: SLF001
             self.increment_flow_control_window(increment, stream_id)
 
     # -- received frames
@@ -187,6 +188,9 @@ class Connection(H2Connection):
         stream = self._get_or_create_stream(frame.stream_id, AllowedStreamIDs(not self.config.client_side))
         try:
             frames, events = stream.receive_headers(headers, "END_STREAM" in frame.flags, None)
+            if self.config.client_side:
+                # The length in a 304 is not that of its content. The reader of responses compares the lengths.
+                stream._expected_content_length = None  # noqa: SLF001
         except StreamClosedError:
             raise
         except ProtocolError as error:

@@ -17,7 +17,7 @@ from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes
 
 from egress.http2.connection import Connection
-from egress.http2.guard import DATA_BYTES, DATA_CREDIT, EMPTY_DATA, MESSAGE_CREDIT, PROVOKED_RESET, Guard
+from egress.http2.guard import DATA_BYTES, DATA_CREDIT, EMPTY_DATA, MESSAGE_CREDIT, PROVOKED_RESET, Guard, is_bulk
 from egress.model.decision import Header, Headers
 
 KIB: Final = 1024
@@ -159,8 +159,7 @@ class Engine:
                 for event in found:
                     if self._keep(event):
                         yield event
-                if not found and kind in _MESSAGE:
-                    # The stream was reset before.
+                if not found and kind in _MESSAGE and not (connection.config.client_side and is_bulk(frame)):
                     self._guard.spend(EMPTY_DATA, "frames of closed streams", self._seconds())
                 work += _BLOCK_WORK if kind == _HEADERS else 1
                 if work >= WORK or self._failed:
@@ -216,6 +215,10 @@ class Engine:
         """Give credit for received data that was taken."""
         self._h2.credit_stream(stream_id, size)
 
+    def widen(self, stream_id: int, increment: int) -> None:
+        """Increase the window of a stream permanently."""
+        self._h2.widen_stream(stream_id, increment)
+
     # -- data to send
 
     def open(self, fields: Sequence[Header], *, end: bool) -> int:
@@ -228,9 +231,9 @@ class Engine:
         return self._h2.open_stream(fields, end=end)
 
     @property
-    def free_streams(self) -> int:
-        """The number of streams that this end can open now."""
-        return self._h2.remote_settings.max_concurrent_streams - self._h2.open_outbound_streams
+    def stream_limit(self) -> int:
+        """The number of concurrent streams that the peer permits."""
+        return self._h2.remote_settings.max_concurrent_streams
 
     def send_head(self, stream_id: int, fields: Sequence[Header], *, end: bool = False) -> None:
         """Send the fields of a message. They must precede its data.
@@ -298,6 +301,10 @@ class Engine:
         stream = self._h2.streams.get(stream_id)
         if stream is not None and stream.open:
             self._h2.reset_stream(stream_id, code)
+
+    def discard(self, stream_id: int) -> None:
+        """Send nothing more on a stream that the peer ignores."""
+        self._outgoing.pop(stream_id, None)
 
     def go_away(self, code: ErrorCodes = ErrorCodes.NO_ERROR, last_stream: int | None = None) -> None:
         """Announce the end of the connection. Streams that exist already continue.

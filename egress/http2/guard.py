@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from hyperframe.frame import DataFrame, Frame
+
 from egress.http2.frames import CalmError
 
 # The budget of a new connection, which is also the maximum, and the points that it regains in a second.
@@ -37,6 +39,14 @@ DATA_CREDIT: Final = 4
 DATA_BYTES: Final = 512
 # A complete message pays for some cancelled ones.
 MESSAGE_CREDIT: Final = 10
+
+
+def is_bulk(frame: Frame) -> bool:
+    """Whether a frame has much content.
+
+    A server sends such frames until it notices the reset of a stream; the window of the stream limits them.
+    """
+    return isinstance(frame, DataFrame) and len(frame.data) >= DATA_BYTES
 
 
 class Guard:

@@ -239,7 +239,7 @@ class OriginProtocolError(OriginError):
 
 
 class OriginHttp2Only(OriginProtocolError):
-    """The origin supports only HTTP/2, which the proxy does not support."""
+    """The origin supports only HTTP/2, which the proxy does not use for the request."""
 
 
 class OriginDisconnected(OriginError):

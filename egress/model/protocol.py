@@ -1,4 +1,4 @@
-"""Protocols to which a connection may be upgraded, as the C{Upgrade} field names them (RFC 9110 section 7.8)."""
+"""The names of protocols: in the C{Upgrade} field (RFC 9110 section 7.8), and in ALPN."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import re
 from typing import Final
 
 WEBSOCKET: Final = b"websocket"
+# The versions of HTTP over TLS, as ALPN names them (RFC 7301 section 6, RFC 9113 section 3.2).
+ALPN_HTTP_1: Final = b"http/1.1"
+ALPN_HTTP_2: Final = b"h2"
 
 _TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 # A name, with or without a version.

@@ -48,6 +48,14 @@ def reason_in(error: BaseException) -> str | None:
     return str(queue[-1][-1])
 
 
+def refuses_protocols(error: BaseException) -> bool:
+    """Tell whether a server supports none of the offered application protocols (RFC 7301 section 3.2).
+
+    OpenSSL 3.2 has no text for this alert, but for all others that a client without a pre-shared key receives.
+    """
+    return alert_in(error) == "no_application_protocol" or reason_in(error) == ""
+
+
 def alert_in(error: BaseException) -> str | None:
     """Return the alert that the peer sent, by its name in RFC 8446 section 6, or C{None} if it sent none.
 

@@ -90,7 +90,7 @@ class Exchange(StateMachine[State]):
         self.request_id = self._transaction.request_id
         purpose = _UPGRADE if self._upgrade else _REQUEST
         self._destination = Destination(context.origins, client, origin, purpose)
-        self._from_pool = self._fresh = False
+        self._from_pool = False
         self._forwarder: Forwarder | None = None
         self._client = client
         self._collector: BodyCollector | None = None
@@ -219,7 +219,7 @@ class Exchange(StateMachine[State]):
     def _connect(self) -> None:
         key, logins = self._outgoing.key, self._stream.logins
         # While content is still to be received, the request cannot be retried.
-        fresh, addresses = self._outgoing.logs_in or self._fresh, self._destination.addresses
+        fresh, addresses = self._outgoing.logs_in or self._outgoing.unread > 0, self._destination.addresses
         upgrade, repeatable = self._upgrade is not None, self._repeatable
         pooled = logins.take(key, repeatable=repeatable, addresses=addresses, upgrade=upgrade, fresh=fresh)
         if pooled is not None:
@@ -249,7 +249,11 @@ class Exchange(StateMachine[State]):
 
     def _dial(self, route: Route) -> None:
         self._enter(states.CONNECTING)
-        opening = self._context.origins.streams.open(route, self._client.limit_key, self._transaction.phases)
+        client, phases, outgoing = self._client.limit_key, self._transaction.phases, self._outgoing
+        streams = self._context.origins.streams
+        opening = streams.open(
+            route, client, phases, key=outgoing.key, http2=outgoing.permits_http2, prior_knowledge=outgoing.is_grpc
+        )
         self._transaction.await_or_fail(opening, self._forward)
 
     def _forward(self, origin: IOriginStream) -> None:
@@ -307,10 +311,9 @@ class Exchange(StateMachine[State]):
         if self._state is states.SWITCHED:
             self._finish(None)
             self._stream.finish()
-        elif self._from_pool and (unread or (untouched and self._repeatable)):
+        elif (unread and self._outgoing.may_resend()) or (self._from_pool and untouched and self._repeatable):
             # RFC 9112 section 9.3.1: the origin closed an idle connection while the request was sent.
             self._forwarder = None
-            self._fresh = unread
             self._connect()
         else:
             self.fail(error)

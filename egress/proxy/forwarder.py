@@ -227,7 +227,9 @@ class Forwarder:
         self.drop()
         authority = origin.route.origin.authority
         error = OriginDisconnected(f"{authority} closed its idle connection with 408 while the request was in transit")
-        self._owner.forwarding_failed(error, untouched=False, unread=not content.streamed)
+        # Another connection is not authenticated.
+        unread = not (content.streamed or origin.logged_in)
+        self._owner.forwarding_failed(error, untouched=False, unread=unread)
         return True
 
     def _begin_response(self, head: ResponseHead) -> None:
@@ -277,11 +279,11 @@ class Forwarder:
             origin.close()
         self._owner.forwarded()
 
-    def response_failed(self, error: EgressError, *, untouched: bool) -> None:
+    def response_failed(self, error: EgressError, *, untouched: bool, unread: bool = False) -> None:
         """See L{IResponseSink}."""
         self._origin = None
         self._stop_waiting()
-        self._owner.forwarding_failed(error, untouched=untouched)
+        self._owner.forwarding_failed(error, untouched=untouched, unread=unread and not self._content.streamed)
 
     def _fail(self, error: EgressError) -> None:
         self.drop()

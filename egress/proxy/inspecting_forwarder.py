@@ -154,7 +154,7 @@ class InspectingForwarder(Forwarder):
             if self._origin is not None:
                 self._origin.pause()
 
-    def response_failed(self, error: EgressError, *, untouched: bool) -> None:
+    def response_failed(self, error: EgressError, *, untouched: bool, unread: bool = False) -> None:
         """See L{IResponseSink}.  The messages that were complete before are still forwarded."""
         if self._response_over:
             if self._parting is not None and self._parting.active():
@@ -166,7 +166,8 @@ class InspectingForwarder(Forwarder):
         if self._to_origin is not None:
             self._to_origin.stop()
         if self._to_client is None:
-            self._owner.forwarding_failed(error, untouched=untouched)
+            unread = unread and not self._content.streamed
+            self._owner.forwarding_failed(error, untouched=untouched, unread=unread)
         else:
             self._to_client.drain(lambda: self._owner.forwarding_failed(error, untouched=untouched))
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final
 
+from egress.grpc.call import Kind, kind_of_request
 from egress.http.connection_auth import has_credentials
-from egress.http.events import ForwardedHead, RequestHead
+from egress.http.events import HTTP_2, ForwardedHead, RequestHead
 from egress.http.obligations import affected_names, with_obligations
 from egress.http.request_target import RequestTarget
 from egress.http.upgrade import requested_upgrade
@@ -18,6 +19,8 @@ from egress.model.errors import UnsupportedRequest
 from egress.model.trace import TRACEPARENT, TRACESTATE
 from egress.upstream.origin_connection import PoolKey
 
+# The number of times that a request is sent again because the origin states that it has not read it.
+MAX_UNREAD: Final = 3
 _TRACE_FIELDS: Final = frozenset({TRACEPARENT, TRACESTATE})
 
 
@@ -29,6 +32,7 @@ class OutgoingRequest:
     @ivar fields_for_authorizer: the fields that the authorizer sees.
     @ivar key: identifies the pooled connections that may carry the request.
     @ivar obligations: the obligations that were applied.
+    @ivar unread: the number of times that an origin stated that it has not read the request.
     @ivar upgrade: the protocol that the request upgrades to, if any.
     @ivar logs_in: whether it carries credentials that the origin ties to the connection (RFC 4559).
     """
@@ -42,6 +46,7 @@ class OutgoingRequest:
         "logs_in",
         "obligations",
         "origin",
+        "unread",
         "upgrade",
     )
 
@@ -68,6 +73,23 @@ class OutgoingRequest:
         self._fields = forwarded_fields(head, origin, upgrade)
         self.fields_for_authorizer: Headers = tuple(self._fields)
         self.key: PoolKey = (client.pool_key, origin)
+        self.unread = 0
+
+    def may_resend(self) -> bool:
+        """Count that the origin has not read the request, and tell whether it is sent again."""
+        self.unread += 1
+        return self.unread <= MAX_UNREAD
+
+    @property
+    def permits_http2(self) -> bool:
+        """Whether it can be sent over HTTP/2, which has no upgrades, and no authentication of connections."""
+        return self.upgrade is None and not self.logs_in
+
+    @property
+    def is_grpc(self) -> bool:
+        """Whether it is a gRPC call from a client that uses HTTP/2, so that the origin uses HTTP/2 as well."""
+        head = self.head
+        return head.version == HTTP_2 and kind_of_request(head.method, head.headers) is Kind.GRPC
 
     def take(self, obligations: Obligations) -> None:
         """Apply the obligations of a decision, always to the fields that the authorizer saw.

@@ -1,4 +1,4 @@
-"""Stricter TLS settings for single origins: a TOML file with one table for each.
+"""TLS settings for single origins: a TOML file with one table for each.
 
 An example::
 
@@ -7,6 +7,7 @@ An example::
   client-certificate = "partner.pem"
   minimum-version = "TLSv1.3"
   ca = "partner-ca.pem"
+  http2 = false
 
 Unknown settings are rejected, and no setting makes an origin easier to trust.
 """
@@ -25,7 +26,7 @@ from egress.model.no_proxy import HostPattern
 from egress.model.toml import parse_toml
 from egress.tls.pem import TrustError
 
-_KEYS: Final = ("hosts", "client-certificate", "minimum-version", "ca")
+_KEYS: Final = ("hosts", "client-certificate", "minimum-version", "ca", "http2")
 _VERSIONS: Final = {"TLSv1.2": SSL.TLS1_2_VERSION, "TLSv1.3": SSL.TLS1_3_VERSION}
 
 
@@ -38,12 +39,14 @@ class OriginTlsPolicy:
         no client certificate.
     @ivar minimum_version: the oldest accepted version of TLS, as OpenSSL's number.
     @ivar ca: a PEM file with the only certificates to trust for these origins; C{None}: the default trust applies.
+    @ivar http2: whether HTTP/2 is offered to these origins; C{None}: the default applies.
     """
 
     hosts: tuple[HostPattern, ...]
     client_certificate: Path | None = None
     minimum_version: int = SSL.TLS1_2_VERSION
     ca: Path | None = None
+    http2: bool | None = None
 
     def applies_to(self, authority: Authority) -> bool:
         """Tell whether the settings apply to an authority."""
@@ -83,4 +86,5 @@ def _policy(where: str, table: Any, directory: Path) -> OriginTlsPolicy:
         client_certificate=settings.path("client-certificate", directory),
         minimum_version=_VERSIONS[version],
         ca=settings.path("ca", directory),
+        http2=settings.flag("http2"),
     )

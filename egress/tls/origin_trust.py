@@ -21,7 +21,8 @@ from zope.interface import implementer
 
 from egress.model.authority import Authority
 from egress.model.errors import OriginCertificateInvalid, OriginError, OriginHttp2Only, OriginTlsFailed
-from egress.model.tls_alert import alert_in, hint_at_certificate, reason_in
+from egress.model.protocol import ALPN_HTTP_1, ALPN_HTTP_2
+from egress.model.tls_alert import alert_in, hint_at_certificate, reason_in, refuses_protocols
 from egress.tls.contexts import tls_context
 from egress.tls.ocsp import staple_fault
 from egress.tls.origin_policy import OriginTlsPolicy
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 _TRUST_HINT = "its CA can be added with --ssl-extra-ca-certs"
 _PINNED_HINT = "for this host, only the CAs in --origin-tls are trusted"
 _SHOWN_NAMES = 5
+# The reasons for which HTTP/2 was not offered.
+_NOT_HERE: Final = "the proxy does not use for this connection: it cannot carry an upgrade or NTLM"
+_TURNED_OFF: Final = "is turned off with --http2, or with http2 in --origin-tls"
 
 
 class CertificateRejected(SSL.Error):
@@ -258,24 +262,30 @@ def _handshake_fault(error: BaseException, oldest: str) -> str:
     return f"the server rejected it with the alert {alert}{hint_at_certificate(alert)}"
 
 
-def _refuses_protocols(error: SSL.Error) -> bool:
-    """Tell whether the peer supports none of the offered protocols (RFC 7301 section 3.2).
-
-    OpenSSL 3.2 has no text for this alert, but for all others that a client without a pre-shared key receives.
-    """
-    return alert_in(error) == "no_application_protocol" or reason_in(error) == ""
-
-
 @implementer(IOpenSSLClientConnectionCreator)
 class OriginTls:
-    """Starts verified TLS sessions with one authority, for C{TLSMemoryBIOFactory}."""
+    """Starts verified TLS sessions with one authority, for C{TLSMemoryBIOFactory}.
+
+    @param alpn: the application protocols to offer, the preferred one first.
+    @param policy: the settings for the authority, if it has its own.
+    @param http2: whether HTTP/2 is offered, unless the settings decide it.
+    """
 
     def __init__(
-        self, context: SSL.Context, authority: Authority, alpn: Sequence[bytes], policy: OriginTlsPolicy | None = None
+        self,
+        context: SSL.Context,
+        authority: Authority,
+        alpn: Sequence[bytes],
+        policy: OriginTlsPolicy | None = None,
+        *,
+        http2: bool = True,
     ) -> None:
         self._context = context
         self._authority = authority
-        self._alpn = list(alpn)
+        if policy is not None and policy.http2 is not None:
+            http2 = policy.http2
+        self._alpn = [protocol for protocol in alpn if http2 or protocol != ALPN_HTTP_2]
+        self._reason_without_http2 = _NOT_HERE if http2 else _TURNED_OFF
         self._hint = _TRUST_HINT if policy is None or policy.ca is None else _PINNED_HINT
         self._oldest = "1.2" if policy is None or policy.minimum_version == SSL.TLS1_2_VERSION else "1.3"
 
@@ -297,11 +307,10 @@ class OriginTls:
         """
         error = failure.value
         assert error is not None
-        if self._alpn and isinstance(error, SSL.Error) and _refuses_protocols(error):
-            offered = b", ".join(self._alpn).decode("ascii")
+        if self._alpn == [ALPN_HTTP_1] and isinstance(error, SSL.Error) and refuses_protocols(error):
             return OriginHttp2Only(
-                f"{self._authority} does not support {offered} (alert no_application_protocol); most likely it "
-                "supports only HTTP/2, which the proxy does not support"
+                f"{self._authority} does not support http/1.1 (alert no_application_protocol); most likely it "
+                f"supports only HTTP/2, which {self._reason_without_http2}"
             )
         if isinstance(error, CertificateRejected):
             return error.fault
@@ -355,6 +364,7 @@ class OriginTrust:
     @param client_certificate: a PEM file with the proxy's certificate, its chain and its key, which is sent to every
         server that requests one.
     @param origins: other settings for some hosts; if several match, the first applies.
+    @param http2: whether HTTP/2 is offered to hosts without a setting for it.
     @raise TrustError: if one of the files cannot be used.
     """
 
@@ -363,7 +373,10 @@ class OriginTrust:
         extra_ca_file: Path | None = None,
         client_certificate: Path | None = None,
         origins: Sequence[OriginTlsPolicy] = (),
+        *,
+        http2: bool = True,
     ) -> None:
+        self._http2 = http2
         self._context = _context(extra_ca_file, client_certificate, None)
         self._special = [(policy, _context(extra_ca_file, None, policy)) for policy in origins]
 
@@ -371,9 +384,9 @@ class OriginTrust:
         """Return the creator of TLS sessions with one authority.
 
         @param authority: the host and port of the server.
-        @param alpn: the application protocols to offer, the preferred one first.
+        @param alpn: the application protocols to offer, the preferred one first; without HTTP/2 where it is turned off.
         """
         for policy, context in self._special:
             if policy.applies_to(authority):
-                return OriginTls(context, authority, alpn, policy)
-        return OriginTls(self._context, authority, alpn)
+                return OriginTls(context, authority, alpn, policy, http2=self._http2)
+        return OriginTls(self._context, authority, alpn, http2=self._http2)

@@ -9,7 +9,7 @@ from egress.model.authority import IPAddress
 from egress.model.limit_key import limit_key
 from egress.model.route import Route
 from egress.upstream.origin_connection import OriginConnection, PoolKey
-from egress.upstream.pool import OriginPool
+from egress.upstream.pool import OriginPool, Stream
 
 # Idle authenticated connections of one client connection.
 MAX_PER_SESSION: Final = 16
@@ -56,7 +56,7 @@ class AuthenticatedConnections:
         addresses: tuple[IPAddress, ...] | None,
         upgrade: bool = False,
         fresh: bool = False,
-    ) -> OriginConnection | None:
+    ) -> Stream | None:
         """Take an idle connection; see L{OriginPool.take}.
 
         @param key: see L{OriginPool.take}.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Final
 from typing import Protocol as Structure
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -32,6 +33,7 @@ from egress.model.errors import (
 )
 from egress.model.no_proxy import Bypass
 from egress.model.phases import CONNECT, DNS, TLS, UPSTREAM_CONNECT, UPSTREAM_TLS, Mark
+from egress.model.protocol import ALPN_HTTP_1, ALPN_HTTP_2
 from egress.model.route import Purpose, Route
 from egress.transport.dialed import DialedProtocol
 from egress.transport.fair_turns import RoundRobin
@@ -56,7 +58,11 @@ class TlsClientCreator(Structure):
         """Convert the failure of a handshake to an error."""
 
 
-CreateTls = Callable[[Authority], TlsClientCreator]
+CreateTls = Callable[[Authority, Sequence[bytes]], TlsClientCreator]
+
+# The application protocols that are offered to a server, the preferred one first.
+_ONLY_HTTP_1: Final = (ALPN_HTTP_1,)
+_HTTP_2_OR_1: Final = (ALPN_HTTP_2, ALPN_HTTP_1)
 
 
 class _Dial:
@@ -73,7 +79,9 @@ class _Dial:
         turns: RoundRobin,
         phases: list[Mark] | None,
         targets: tuple[Authority, ...],
+        http2: bool,
     ) -> None:
+        self._alpn = _HTTP_2_OR_1 if http2 else _ONLY_HTTP_1
         self._reactor = reactor
         self._phases = phases
         self._turns = turns
@@ -147,7 +155,7 @@ class _Dial:
         ready: Callable[[], None],
         upstream: bool = False,
     ) -> Protocol:
-        creator = self._create_tls(authority)
+        creator = self._create_tls(authority, _ONLY_HTTP_1 if upstream else self._alpn)
 
         def lost(reason: Failure) -> None:
             error = creator.explain(reason)
@@ -254,7 +262,7 @@ class Dialer:
     """Connects to origins directly or through an upstream proxy.
 
     @param guard: classifies every address before a connection is opened.
-    @param create_tls: returns the verifying TLS client for an authority.
+    @param create_tls: returns the verifying TLS client for an authority, which offers the given application protocols.
     @param upstream_http: the proxy for C{http} requests.
     @param upstream_https: the proxy for everything that needs a tunnel.
     @param bypass: the destinations that are contacted directly even if there is an upstream proxy.
@@ -343,40 +351,30 @@ class Dialer:
                 raise AddressForbidden(f"{origin.authority.host} resolves to {address}: {refusal}")
         return self._route(origin, purpose, self.upstream_for(origin, purpose), addresses)
 
-    def dial(self, route: Route, protocol: DialedProtocol, phases: list[Mark] | None = None) -> Deferred[None]:
-        """Open a connection along a route; see L{IDialer.dial}."""
-        if route.upstream is None:
-            dial = self._new_dial(route, protocol, phases)
-            dial.start(route.addresses, route.origin.authority.port)
-            return dial.done
-        return self._dial_upstream(route, protocol, route.upstream, phases)
-
-    def _new_dial(
-        self,
-        route: Route,
-        protocol: DialedProtocol,
-        phases: list[Mark] | None,
-        targets: tuple[Authority, ...] = (),
-    ) -> _Dial:
-        return _Dial(
-            self._reactor,
-            route,
-            protocol,
-            limits=self._limits,
-            create_tls=self._create_tls,
-            turns=self._turns,
-            phases=phases,
-            targets=targets,
-        )
-
-    def _dial_upstream(
-        self, route: Route, protocol: DialedProtocol, upstream: UpstreamProxy, phases: list[Mark] | None
+    def dial(
+        self, route: Route, protocol: DialedProtocol, phases: list[Mark] | None = None, http2: bool = False
     ) -> Deferred[None]:
+        """Open a connection along a route; see L{IDialer.dial}."""
+        upstream = route.upstream
+        authority = route.origin.authority if upstream is None else upstream.hops[0].authority
+
         def attempt(addresses: tuple[IPAddress, ...], targets: tuple[Authority, ...]) -> Deferred[None]:
-            dial = self._new_dial(route, protocol, phases, targets)
-            dial.start(addresses, upstream.hops[0].authority.port)
+            dial = _Dial(
+                self._reactor,
+                route,
+                protocol,
+                limits=self._limits,
+                create_tls=self._create_tls,
+                turns=self._turns,
+                phases=phases,
+                targets=targets,
+                http2=http2,
+            )
+            dial.start(addresses, authority.port)
             return dial.done
 
+        if upstream is None:
+            return attempt(route.addresses, ())
         if phases is not None:
             phases.append((DNS, self._reactor.seconds()))
         return self._path.dial(route, attempt)

@@ -32,11 +32,12 @@ class IResponseSink(Interface):
     def response_flush() -> None:
         """No further event follows for now: write the buffered data."""
 
-    def response_failed(error: EgressError, *, untouched: bool) -> None:
+    def response_failed(error: EgressError, *, untouched: bool, unread: bool = False) -> None:
         """The stream failed.
 
         @param error: the error.
-        @param untouched: whether no byte of the response was received.
+        @param untouched: whether the connection was lost before any byte of the response was received.
+        @param unread: whether the origin states that it has not processed the request.
         """
 
     def response_switched(data: bytes) -> None:

@@ -58,6 +58,8 @@ class OriginConnection(DialedProtocol):
     @ivar reused: whether it carried another exchange before the current one.
     """
 
+    multiplexed = False
+
     # CPython 3.11 stores 30 or more attributes of an instance in a dictionary, which makes each access slower.
     __slots__ = (
         "_backpressured",

@@ -631,7 +631,7 @@ class DocumentationTests(SynchronousTestCase):
     def test_no_other_options(self) -> None:
         for name in ("reference/configuration.md", "how-to/operating.md"):
             with self.subTest(name):
-                named = set(re.findall(r"(?<![\w-])--([a-z][a-z-]*)", self.page(name)))
+                named = set(re.findall(r"(?<![\w-])--([a-z][a-z0-9-]*)", self.page(name)))
                 self.assertLessEqual(
                     named, {*BY_NAME, "check", "help", "help-all", "help-for", "json", "version"} | TWISTD
                 )

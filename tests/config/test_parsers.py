@@ -141,6 +141,8 @@ class ChoiceTests(ValueTests):
     def test_booleans(self) -> None:
         self.accept(values.boolean, {"true": True, "YES": True, "1": True, "off": False, "No": False, "0": False})
         self.refuse(values.boolean, {"maybe": "true or false"})
+        self.accept(values.switch, {"on": True, "OFF": False, "true": True, "no": False})
+        self.refuse(values.switch, {"maybe": "on or off"})
 
     def test_oversize_body(self) -> None:
         self.accept(values.oversize_body, {"refuse": OversizeBody.REFUSE, "Truncate": OversizeBody.TRUNCATE})

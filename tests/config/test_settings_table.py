@@ -30,6 +30,15 @@ class SettingsTableTests(SynchronousTestCase):
             with self.subTest(value):
                 self.assertEqual(self.error(self.table(name=value).text, "name"), "f.toml, a: 'name' must be a string")
 
+    def test_flag(self) -> None:
+        for value in (True, False, None):
+            table = self.table() if value is None else self.table(name=value)
+            self.assertIs(table.flag("name"), value)
+        texts: tuple[Any, ...] = ("true", 1, [])
+        for text in texts:
+            error = self.error(self.table(name=text).flag, "name")
+            self.assertEqual(error, "f.toml, a: 'name' must be true or false")
+
     def test_path(self) -> None:
         """A relative path starts at the directory of the file."""
         for text, expected in (("b", "/a/b"), ("/c", "/c")):

@@ -176,9 +176,63 @@ class EngineTests(SynchronousTestCase):
 
     def test_the_limit_of_streams(self) -> None:
         self.start(streams=2)
-        self.assertEqual(self.client.free_streams, 2)
+        self.assertEqual(self.client.stream_limit, 2)
         self.request()
-        self.assertEqual(self.client.free_streams, 1)
+
+    def test_a_wider_window(self) -> None:
+        """The credit that is given back has the size of the wider window."""
+        stream = self.client.open(REQUEST, end=False)
+        self.exchange()
+        self.server.widen(stream, 65536)
+        self.client.send_data(stream, b"x" * 400_000)
+        _, events = self.exchange()
+        self.assertEqual(len(self.received(events, stream)), 131_072)
+        self.server.take(stream, 131_072)
+        _, events = self.exchange()
+        self.assertGreaterEqual(len(self.received(events, stream)), 131_072)
+
+    def test_unsent_frames(self) -> None:
+        self.assertEqual(self.client.unsent, 0)
+        self.client.ping(b"12345678")
+        self.assertEqual(self.client.unsent, 17)
+        self.exchange()
+        self.assertEqual(self.client.unsent, 0)
+
+    def test_a_stream_that_the_peer_ignores(self) -> None:
+        stream = self.client.open(REQUEST, end=False)
+        self.client.send_data(stream, b"x" * 100_000)
+        self.exchange()
+        self.client.discard(stream)
+        self.server.take(stream, 65536)
+        _, events = self.exchange()
+        self.assertEqual((events, self.client.pending(stream)), ([], 0))
+
+    def test_content_on_the_way_to_a_reset_stream(self) -> None:
+        """Its amount is limited by the window, and it is not a flood."""
+        stream = self.request()
+        self.server.send_head(stream, OK)
+        self.server.send_data(stream, b"x" * 65536)
+        data = self.server.take_output()
+        self.client.reset(stream, ErrorCodes.CANCEL)
+        self.client.receive(data)
+        content = frame(DATA, stream=stream, payload=b"x" * 1000)
+        for _ in range(500):
+            self.client.receive(content)
+        while self.client.has_frame:
+            self.assertEqual(list(self.client.next_events()), [])
+        for _ in range(500):
+            self.client.receive(frame(DATA, stream=stream, payload=b"x"))
+        with self.assertRaises(ConnectionFault):
+            while self.client.has_frame:
+                list(self.client.next_events())
+
+    def test_the_length_in_a_response(self) -> None:
+        """The length in a 304 is not that of its content."""
+        stream = self.request()
+        self.server.send_head(stream, [(b":status", b"304"), (b"content-length", b"5")])
+        self.server.send_end(stream)
+        events, _ = self.exchange()
+        self.assertEqual([type(one) for one in events], [ResponseReceived, DataReceived, StreamEnded])
 
     def test_extended_connect(self) -> None:
         self.start(connect_protocol=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from hyperframe.frame import DataFrame, HeadersFrame
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.http2.frames import CalmError
-from egress.http2.guard import CAPACITY, REFILL, Guard
+from egress.http2.guard import CAPACITY, DATA_BYTES, REFILL, Guard, is_bulk
 from tests.http2.frames import PING, RST_STREAM
 
 
@@ -40,3 +41,11 @@ class GuardTests(SynchronousTestCase):
         self.guard.earn(10)
         self.guard.spend(10, "ten", 100.0)
         self.assertRaises(CalmError, self.guard.spend, 1, "one", 100.0)
+
+    def test_bulk(self) -> None:
+        for frame, bulk in (
+            (DataFrame(1, data=b"x" * DATA_BYTES), True),
+            (DataFrame(1, data=b"x"), False),
+            (HeadersFrame(1, data=b"x" * DATA_BYTES), False),
+        ):
+            self.assertIs(is_bulk(frame), bulk)

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.model.tls_alert import CLOSED_IN_HANDSHAKE, alert_in, distrust_in, hint_at_certificate, reason_in
+from egress.model.tls_alert import (
+    CLOSED_IN_HANDSHAKE,
+    alert_in,
+    distrust_in,
+    hint_at_certificate,
+    reason_in,
+    refuses_protocols,
+)
 
 
 class AlertTests(SynchronousTestCase):
@@ -32,6 +39,16 @@ class AlertTests(SynchronousTestCase):
         for error in (Exception(), Exception([]), Exception("tls alert unknown ca"), Exception(-1, "Unexpected EOF")):
             self.assertIsNone(reason_in(error))
             self.assertIsNone(alert_in(error))
+
+    def test_protocols(self) -> None:
+        """Old versions of OpenSSL have no text for the alert."""
+        for reason, refused in (
+            ("tlsv1 alert no application protocol", True),
+            ("", True),
+            ("tlsv1 alert unknown ca", False),
+        ):
+            self.assertIs(refuses_protocols(Exception([("SSL routines", "", reason)])), refused)
+        self.assertFalse(refuses_protocols(Exception()))
 
     def test_distrust(self) -> None:
         for reason, expected in (

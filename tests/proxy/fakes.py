@@ -38,6 +38,7 @@ from egress.transport.fair_turns import RoundRobin
 from egress.upstream.origin_connection import OriginConnection
 from egress.upstream.origins import Origins
 from egress.upstream.pool import OriginPool
+from tests.upstream.h2_server import Http2Wire
 
 T = TypeVar("T")
 
@@ -130,6 +131,9 @@ class FakeDialer:
     @ivar origins: the origins' transports that were connected.
     @ivar dialled: the routes that were dialled.
     @ivar protocols: the protocols of the dialled connections.
+    @ivar http2: whether the origins choose HTTP/2, if it is offered.
+    @ivar streams: the limit of concurrent streams of such origins; C{None} if they have none.
+    @ivar offers: whether HTTP/2 was offered, for each dialled route.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -141,6 +145,9 @@ class FakeDialer:
         self.dials: list[Any] = []
         self.dialled: list[Route] = []
         self.protocols: list[DialedProtocol] = []
+        self.http2 = False
+        self.streams: int | None = None
+        self.offers: list[bool] = []
         self.origins: list[Wire] = []
         self.cancelled = 0
         self.high_water: int | None = None
@@ -183,23 +190,26 @@ class FakeDialer:
         result = self.checks.pop(0) if self.checks else self.route(origin, purpose)
         return _as_deferred(result)
 
-    def dial(self, route: Route, protocol: DialedProtocol, phases: list[Mark] | None = None) -> Deferred[None]:
+    def dial(
+        self, route: Route, protocol: DialedProtocol, phases: list[Mark] | None = None, http2: bool = False
+    ) -> Deferred[None]:
         """See L{IDialer.dial}."""
         if phases is not None:
             phases.append((CONNECT, self._clock.seconds()))
         self.dialled.append(route)
         self.protocols.append(protocol)
+        self.offers.append(http2)
         result = self.dials.pop(0) if self.dials else None
         if result is not None:
             return _as_deferred(result)
         done: Deferred[None] = Deferred()
         protocol.prepare(False, lambda: done.callback(None), done.errback)
-        self.connect(protocol)
+        self.connect(protocol, http2=self.http2 and (http2 or not route.tls))
         return done
 
-    def connect(self, protocol: DialedProtocol) -> Wire:
+    def connect(self, protocol: DialedProtocol, *, http2: bool = False) -> Wire:
         """Connect a protocol to its transport."""
-        wire = Wire(self._clock)
+        wire = Http2Wire(self._clock, streams=self.streams) if http2 else Wire(self._clock)
         wire.high_water = self.high_water
         self.origins.append(wire)
         return wire.connect(protocol)
@@ -279,7 +289,14 @@ class Proxy:
             origins=OriginContext(
                 dialer=self.dialer,
                 pool=self.pool,
-                streams=Origins(self.dialer, head_limits(self.limits), self.clock, turns),
+                streams=Origins(
+                    self.dialer,
+                    head_limits(self.limits),
+                    self.clock,
+                    turns,
+                    pool=self.pool,
+                    patience=self.limits.connect_timeout,
+                ),
                 resolve=resolve,
             ),
             tunnels=TunnelContext(

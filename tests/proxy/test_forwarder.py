@@ -662,7 +662,7 @@ class _SocketDialer(FakeDialer):
     far: Any = None
     sock: Any = None
 
-    def connect(self, protocol: DialedProtocol) -> Any:
+    def connect(self, protocol: DialedProtocol, *, http2: bool = False) -> Any:
         self.far = server(self._clock, self.sock, protocol)
         return self.far
 

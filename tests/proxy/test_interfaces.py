@@ -6,10 +6,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from zope.interface import implementer
 
+from egress.http.connection_auth import has_credentials
 from egress.http.events import (
     DELIMITED,
     END,
@@ -49,7 +51,7 @@ class ClientStream:
     @ivar events: the response.
     """
 
-    def __init__(self, connection: ClientConnection, head: RequestHead) -> None:
+    def __init__(self, connection: ClientConnection, head: RequestHead, origin: Origin = ORIGIN) -> None:
         self.backpressured = False
         self.can_send_trailers = True
         self.logins = connection.logins
@@ -59,8 +61,8 @@ class ClientStream:
         self.events: list[object] = []
         self.timeouts: list[float | None] = []
         target = parse_request_target(head.method, head.target, {"https": 443})
-        outgoing = OutgoingRequest(head, CLIENT, ORIGIN, target)
-        self.exchange = Exchange(connection.context, self, CLIENT, outgoing)
+        outgoing = OutgoingRequest(head, connection.client, origin, target)
+        self.exchange = Exchange(connection.context, self, connection.client, outgoing)
 
     def receive(self, *content: bytes | End) -> None:
         """Receive content within the window."""
@@ -124,17 +126,32 @@ class ClientStream:
 class ClientConnection:
     """A client connection with any number of streams."""
 
-    def __init__(self, context: Any, pool: Any) -> None:
+    def __init__(self, context: Any, pool: Any, address: str = CLIENT.address) -> None:
         self.context = context
+        self.client = attrs.evolve(CLIENT, address=address)
         self.logins = AuthenticatedConnections(pool, lambda: None)
 
-    def open(self, path: bytes, framing: Framing = NO_BODY) -> ClientStream:
+    def open(
+        self, path: bytes, framing: Framing = NO_BODY, fields: Headers = (), origin: Origin = ORIGIN
+    ) -> ClientStream:
         """Begin an exchange."""
         method = "POST" if framing.has_body else "GET"
-        fields = ((b"Host", b"origin.test"),)
-        nothing: frozenset[bytes] = frozenset()
-        head = RequestHead(method, path, b"2", fields, framing, b"origin.test", True, nothing, None, False, None, None)
-        stream = ClientStream(self, head)
+        head = RequestHead(
+            method,
+            path,
+            b"2",
+            ((b"Host", b"origin.test"), *fields),
+            framing,
+            b"origin.test",
+            True,
+            frozenset(),
+            None,
+            False,
+            None,
+            None,
+            has_credentials(fields),
+        )
+        stream = ClientStream(self, head, origin)
         stream.exchange.start()
         return stream
 
@@ -200,7 +217,9 @@ class OriginStreams:
     def __init__(self) -> None:
         self.opened: list[OriginStream] = []
 
-    def open(self, route: Route, client: str, phases: list[Mark] | None = None) -> Deferred[OriginStream]:
+    def open(
+        self, route: Route, client: str, phases: list[Mark] | None = None, **options: Any
+    ) -> Deferred[OriginStream]:
         """See L{egress.upstream.origins.Origins.open}."""
         self.opened.append(OriginStream(route))
         return succeed(self.opened[-1])

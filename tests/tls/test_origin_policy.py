@@ -18,6 +18,7 @@ hosts = ["api.partner.example", "*.bank.example:8443"]
 client-certificate = "partner.pem"
 minimum-version = "TLSv1.3"
 ca = "/etc/partner-ca.pem"
+http2 = false
 
 [[origin]]
 hosts = ["*.example.com"]
@@ -47,6 +48,7 @@ class LoadOriginPoliciesTests(SynchronousTestCase):
                 client_certificate=self.path.parent / "partner.pem",
                 minimum_version=SSL.TLS1_3_VERSION,
                 ca=Path("/etc/partner-ca.pem"),
+                http2=False,
             ),
         )
         self.assertEqual(second, OriginTlsPolicy(hosts=(HostPattern("example.com", subdomains=True, exact=False),)))
@@ -78,6 +80,7 @@ class LoadOriginPoliciesTests(SynchronousTestCase):
             (f"{hosts}minimum-version = 'TLSv1.1'", "must be one of TLSv1.2, TLSv1.3, not 'TLSv1.1'"),
             (f"{hosts}minimum-version = 1.3", "'minimum-version' must be a string"),
             (f"{hosts}ca = ''", "'ca' must be a string"),
+            (f"{hosts}http2 = 'off'", "'http2' must be true or false"),
             (f"{hosts}client-certificate = ['x']", "'client-certificate' must be a string"),
             (f"{hosts}ca = 'a\\u0000'".replace("'", '"'), "'ca' must be a string"),
             ("[[origin]]\nca = 'x'\nminimum-version = 'TLSv1.2'", "'hosts' must be a list"),

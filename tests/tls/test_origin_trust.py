@@ -672,6 +672,38 @@ class OriginPolicyTests(TrustTestCase):
             self.assertEqual([*dict.fromkeys(shown)][-1:], expected)
             shown.clear()
 
+    def test_http2(self) -> None:
+        """The setting of a host has precedence over the default, and the error names the reason for HTTP/1.1."""
+        hosts = (HostPattern.parse("*.example.com", suffix=False),)
+        protocols = (b"h2", b"http/1.1")
+        failure = Failure(SSL.Error([("SSL routines", "", "tlsv1 alert no application protocol")]))
+        seen: list[list[bytes]] = []
+
+        def select(_: SSL.Connection, found: list[bytes]) -> bytes:
+            seen.append(found)
+            return found[0]
+
+        for default, setting, offered in (
+            (True, None, True),
+            (False, None, False),
+            (True, False, False),
+            (False, True, True),
+        ):
+            origins = [] if setting is None else [OriginTlsPolicy(hosts=hosts, http2=setting)]
+            trust = OriginTrust(self.directory / "ca.pem", origins=origins, http2=default)
+            context = self.ca.issue(HOST.host).server_context()
+            seen.clear()
+            context.set_alpn_select_callback(select)
+            creator = trust.connection_creator(HOST, protocols)
+            Session(creator, ServerTls(context), SECRET).run()
+            self.assertEqual(seen, [[b"h2", b"http/1.1"] if offered else [b"http/1.1"]])
+            if offered:
+                self.assertIs(type(creator.explain(failure)), OriginTlsFailed)
+                reason = trust.connection_creator(HOST, protocols[1:]).explain(failure).reason
+                self.assertIn("it cannot carry an upgrade", reason)
+            else:
+                self.assertIn("turned off", creator.explain(failure).reason)
+
     def test_minimum_version(self) -> None:
         """A server that is too old for one host is acceptable for another."""
         self.trust_with(minimum_version=SSL.TLS1_3_VERSION)

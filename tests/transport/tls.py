@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime, timezone
 from functools import lru_cache
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 from OpenSSL import SSL, crypto
@@ -95,8 +96,18 @@ class TlsClient(TlsEnd):
 
 
 class TlsServer(TlsEnd):
-    """An origin, or an upstream proxy."""
+    """An origin, or an upstream proxy.
+
+    @ivar offered: the application protocols that the client offered; the server selects none of them.
+    """
 
     def __init__(self, wire: Bytes, certificate: TestCertificate) -> None:
-        super().__init__(wire, SSL.Connection(certificate.server_context(), None))
+        self.offered: list[bytes] = []
+        context = certificate.server_context()
+        context.set_alpn_select_callback(self._select)
+        super().__init__(wire, SSL.Connection(context, None))
         self.connection.set_accept_state()
+
+    def _select(self, _: SSL.Connection, protocols: list[bytes]) -> Any:
+        self.offered = protocols
+        return SSL.NO_OVERLAPPING_PROTOCOLS

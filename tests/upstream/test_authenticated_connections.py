@@ -69,7 +69,9 @@ class IdleConnectionTests(SynchronousTestCase):
         self, key: PoolKey = KEY, logins: AuthenticatedConnections | None = None, **options: Any
     ) -> OriginConnection | None:
         """Take a connection."""
-        return (logins or self.logins).take(key, repeatable=False, addresses=None, **options)
+        taken = (logins or self.logins).take(key, repeatable=False, addresses=None, **options)
+        assert taken is None or isinstance(taken, OriginConnection)
+        return taken
 
     def closed(self, connection: OriginConnection) -> bool:
         """Tell whether a connection was closed."""

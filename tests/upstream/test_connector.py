@@ -392,6 +392,23 @@ class TlsTests(DialTestCase):
         self.assertEqual(self.far.received, b"answer")
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
+    def test_application_protocols(self) -> None:
+        """HTTP/2 is offered only if the caller asks for it, and never to an upstream proxy."""
+        for http2, through in ((False, False), (True, False), (True, True)):
+            self.build(upstream_https=TLS_PROXY if through else None)
+            dialled = self.dialer.dial(self.check(HTTPS), self.far, http2=http2)
+            below: Any = self.accept()
+            if through:
+                below = TlsServer(below, certificate("proxy.test"))
+                below.shake()
+                below.take()
+                below.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
+                self.assertEqual(below.offered, [b"http/1.1"])
+            server = TlsServer(below, certificate("origin.test"))
+            server.shake()
+            self.successResultOf(dialled)
+            self.assertEqual(server.offered, [b"h2", b"http/1.1"] if http2 else [b"http/1.1"])
+
     def test_invalid_certificates(self) -> None:
         for made, text in (
             (certificate("other.test"), "is for another host: other.test"),

@@ -54,7 +54,7 @@ class Sink:
     def response_flush(self) -> None:
         pass
 
-    def response_failed(self, error: EgressError, *, untouched: bool) -> None:
+    def response_failed(self, error: EgressError, *, untouched: bool, unread: bool = False) -> None:
         self._note((type(error), untouched))
 
     def response_switched(self, data: bytes) -> None:

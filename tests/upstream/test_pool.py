@@ -5,19 +5,24 @@ from __future__ import annotations
 import socket
 from functools import partial
 from ipaddress import ip_address
+from typing import Any
 
 import attrs
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.config.model import Limits
+from egress.http.events import END, NO_BODY, ForwardedHead
 from egress.http.heads import HeadLimits
 from egress.model.authority import Authority, Origin
 from egress.model.route import Route
 from egress.transport.fair_turns import RoundRobin
+from egress.upstream.http2_origin_connection import Http2OriginConnection
+from egress.upstream.http2_origin_stream import Http2OriginStream
 from egress.upstream.origin_connection import CLOSE_SECONDS, OriginConnection
 from egress.upstream.pool import FRESH_SECONDS, OriginPool
 from tests.proxy.fakes import Wire
+from tests.upstream.test_http2_origin_connection import ConnectionTestCase, Sink
 
 ROUTE = Route(Origin("http", Authority("origin.test", 80)), (), None, False, False)
 KEY, OTHER = ("a",), ("b",)
@@ -209,3 +214,151 @@ class OriginPoolTests(SynchronousTestCase):
         late = self.put()
         self.assertEqual([self.closed(resting), self.closed(late)], [True, True])
         self.assertEqual(len(self.pool), 0)
+
+
+class Http2Tests(ConnectionTestCase):
+    """A connection over HTTP/2 serves several requests of one client side by side."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.clock.advance(1)
+        self.pool = OriginPool(self.clock, Limits(pool_per_origin=1, pool_total=3, idle_timeout=40))
+        self.capacity: list[object] = []
+        self.pool.on_capacity = self.capacity.append
+        self.add()
+
+    def add(self, *, streams: int | None = None) -> None:
+        """Open another connection, with one stream."""
+        self.connect(streams=streams)
+        self.first = self.connection.open_stream()
+        self.pool.adopt(KEY, self.connection)
+
+    def tearDown(self) -> None:
+        self.pool.close()
+        super().tearDown()
+        self.assertEqual(len(self.pool), 0)
+
+    def take(self, **options: Any) -> Http2OriginStream | None:
+        """Take a stream."""
+        stream = self.pool.take(KEY, repeatable=False, **options)
+        assert stream is None or isinstance(stream, Http2OriginStream)
+        return stream
+
+    def test_streams_of_one_connection(self) -> None:
+        self.assertEqual((self.pool.route(KEY), self.pool.route(OTHER)), (self.connection.route, None))
+        self.assertIsNone(self.pool.take(OTHER, repeatable=True))
+        second = self.take()
+        assert second is not None
+        self.assertEqual((second.reused, self.connection.streams, len(self.pool)), (True, 2, 0))
+        self.assertEqual(list(self.pool.shared(KEY)), [self.connection])
+
+    def test_an_idle_connection_serves_again(self) -> None:
+        """Also a request that cannot be repeated, at any time: an origin states which requests it has not read."""
+        self.first.abort()
+        self.assertEqual((len(self.pool), list(self.pool.shared(KEY)), self.capacity), (1, [], [KEY]))
+        self.clock.advance(30)
+        self.assertIs(self.pool.route(KEY), self.connection.route)
+        one, two = self.take(), self.take()
+        self.assertEqual((self.connection.streams, len(self.pool)), (2, 0))
+        assert one is not None and two is not None
+        one.abort()
+        self.assertEqual(len(self.pool), 0)
+        two.abort()
+        self.assertEqual(len(self.pool), 1)
+
+    def test_capacity(self) -> None:
+        self.first.abort()
+        self.pool.clear()
+        self.clock.advance(1)
+        self.add(streams=1)
+        self.assertIsNone(self.take())
+        self.assertIsNone(self.pool.route(KEY))
+        self.first.abort()
+        self.assertIsNotNone(self.take())
+
+    def test_a_request_that_waits_takes_a_stream_before_the_connection_is_idle(self) -> None:
+        taken: list[Http2OriginStream | None] = []
+        self.pool.on_capacity = lambda key: taken.append(self.pool.stream(KEY))
+        self.first.abort()
+        self.assertEqual((len(self.pool), self.connection.streams), (0, 1))
+
+    def test_addresses(self) -> None:
+        """A connection to another address than the authorized ones serves no request."""
+        one, other = ip_address("192.0.2.1"), ip_address("192.0.2.2")
+        self.connection.route = attrs.evolve(ROUTE, addresses=(one,))
+        for idle in (False, True):
+            if idle:
+                self.first.abort()
+            self.assertIsNone(self.take(addresses=(other,)))
+            stream = self.take(addresses=(other, one))
+            assert stream is not None
+            stream.abort()
+
+    def test_clear(self) -> None:
+        """Connections in use complete their requests, and serve no others."""
+        sink = Sink(self.first)
+        self.first.send_request(sink, ForwardedHead("GET", b"/", [(b"Host", b"a")], NO_BODY), b"", END)
+        self.wire.exchange()
+        self.pool.clear()
+        self.assertIsNone(self.take())
+        self.wire.respond(1)
+        self.clock.advance(0)
+        self.assertEqual((sink.events, self.wire.disconnected), ([200, "end"], True))
+
+    def test_clear_during_the_dial(self) -> None:
+        """A connection whose opening began before serves only the request that opened it."""
+        self.connect()
+        stream = self.connection.open_stream()
+        self.pool.clear()
+        self.pool.adopt(KEY, self.connection)
+        self.assertIsNone(self.take())
+        stream.abort()
+        self.clock.advance(0)
+        self.assertTrue(self.wire.disconnected)
+
+    def test_closed_pool(self) -> None:
+        self.pool.close()
+        self.clock.advance(1)
+        self.connect()
+        self.connection.open_stream()
+        self.pool.adopt(KEY, self.connection)
+        self.assertIsNone(self.take())
+
+    def test_limit_of_idle_connections(self) -> None:
+        idle, wire, first = self.connection, self.wire, self.first
+        self.add()
+        first.abort()
+        self.first.abort()
+        self.clock.advance(0)
+        self.assertEqual((len(self.pool), wire.disconnected, idle.is_retired), (1, True, True))
+        self.assertFalse(self.wire.disconnected)
+
+    def test_idle_timeout(self) -> None:
+        self.first.abort()
+        self.clock.advance(40)
+        self.clock.advance(0)
+        self.assertEqual((len(self.pool), self.wire.disconnected), (0, True))
+
+    def test_the_loss_of_connections(self) -> None:
+        for idle in (False, True):
+            if idle:
+                self.add()
+                self.first.abort()
+            self.wire.lose()
+            self.assertIsNone(self.take())
+            self.assertEqual((len(self.pool), list(self.pool.shared(KEY))), (0, []))
+
+    def test_goaway_to_an_idle_connection(self) -> None:
+        self.first.abort()
+        self.wire.act(lambda h2: h2.close_connection())
+        self.assertIsNone(self.take())
+        self.clock.advance(0)
+        self.assertTrue(self.wire.disconnected)
+
+    def test_unread_bytes(self) -> None:
+        """The connection may be closed: it serves no further request before they are read."""
+        self.first.abort()
+        self.patch(Http2OriginConnection, "has_unread", True)
+        self.assertIsNone(self.take())
+        self.patch(Http2OriginConnection, "has_unread", False)
+        self.assertIsNotNone(self.take())

@@ -43,7 +43,9 @@ class _Dialer:  # type: ignore[misc]
     def check(self, origin: Origin, purpose: Purpose, client: str = "") -> Deferred[Route]:
         raise NotImplementedError
 
-    def dial(self, route: Route, protocol: DialedProtocol, phases: list[Mark] | None = None) -> Deferred[None]:
+    def dial(
+        self, route: Route, protocol: DialedProtocol, phases: list[Mark] | None = None, http2: bool = False
+    ) -> Deferred[None]:
         self.routes.append(route)
         self.protocols.append(protocol)
         return self.result
