@@ -50,7 +50,7 @@ class WrongValueTests(IntegrationTestCase):
             ("--authz-timeout", ["--authz-timeout", "soon"]),
             ("--policy", ["--policy", missing]),
             ("--ssl-extra-ca-certs", ["--ssl-extra-ca-certs", missing]),
-            ("--upstream-proxy", ["--upstream-proxy", "socks5://proxy.test"]),
+            ("--upstream-proxy", ["--upstream-proxy", "socks4://proxy.test"]),
             ("--body-limit", ["--body-limit", "-1"]),
             ("--allow-address", ["--allow-address", "10.0.0.0/99"]),
             ("--metrics-port", ["--metrics-port", "http"]),
