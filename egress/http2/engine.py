@@ -12,7 +12,7 @@ from typing import Final
 
 import attrs
 from h2.errors import ErrorCodes
-from h2.events import DataReceived, Event, StreamReset, WindowUpdated
+from h2.events import DataReceived, Event, StreamEnded, StreamReset, WindowUpdated
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes
 
@@ -25,6 +25,8 @@ KIB: Final = 1024
 _DEFAULT_WINDOW: Final = 65535
 # The size of the window of a connection. Credit for it is given back immediately, so it limits the data on the way.
 CONNECTION_WINDOW: Final = 16 * 1024 * KIB
+# The sizes by which the windows of streams grow that carry much data, in total on one connection.
+EXTRA_WINDOW: Final = 512 * KIB
 # The maximum size of a DATA frame that is sent, so that streams take turns. It is also the smallest limit of a peer.
 FRAME_SIZE: Final = 16 * KIB
 # The data of a stream that waits to be sent, above which its sender must pause, and below which it continues.
@@ -118,6 +120,11 @@ class Engine:
             codes[SettingCodes.ENABLE_CONNECT_PROTOCOL] = 1
         self._h2 = Connection(client=client, settings=codes, block_limit=2 * settings.header_list)
         self._outgoing: OrderedDict[int, _Outgoing] = OrderedDict()
+        self._window = settings.window
+        # The taken data of each stream whose window is the initial one, and the growth of the other ones.
+        self._taken: dict[int, int] = {}
+        self._grown: dict[int, int] = {}
+        self._extra = EXTRA_WINDOW
         self._seconds = seconds
         self._guard = Guard(seconds())
         self._failed = False
@@ -177,8 +184,11 @@ class Engine:
                 self._guard.earn(DATA_CREDIT)
             elif not event.data and event.stream_ended is None:
                 self._guard.spend(EMPTY_DATA, "DATA without data", self._seconds())
+        elif isinstance(event, StreamEnded):
+            self._shrink(event.stream_id)
         elif isinstance(event, StreamReset):
             self._outgoing.pop(event.stream_id, None)
+            self._shrink(event.stream_id)
             if not event.remote_reset:
                 self._guard.spend(PROVOKED_RESET, "frames that cause a reset", self._seconds())
         else:
@@ -212,8 +222,23 @@ class Engine:
         return self._h2.frames.in_block or self._h2.frames.preface_missing
 
     def take(self, stream_id: int, size: int) -> None:
-        """Give credit for received data that was taken."""
+        """Give credit for received data that was taken.
+
+        A stream of which more than its window was taken gets a larger one, while the connection has some left.
+        """
         self._h2.credit_stream(stream_id, size)
+        if self._extra and stream_id not in self._grown:
+            taken = self._taken[stream_id] = self._taken.get(stream_id, 0) + size
+            if taken > self._window:
+                # Half of the rest, so that another stream gets a part, too.
+                self._grown[stream_id] = extra = max(self._window, self._extra // 2)
+                self._extra = max(0, self._extra - extra)
+                self._h2.widen_stream(stream_id, extra)
+
+    def _shrink(self, stream_id: int) -> None:
+        """Regain the growth of the window of a stream that ended."""
+        self._taken.pop(stream_id, None)
+        self._extra = min(EXTRA_WINDOW, self._extra + self._grown.pop(stream_id, 0))
 
     def widen(self, stream_id: int, increment: int) -> None:
         """Increase the window of a stream permanently."""
@@ -298,6 +323,7 @@ class Engine:
     def reset(self, stream_id: int, code: ErrorCodes) -> None:
         """Abort a stream, if it is open. Its data is not sent."""
         self._outgoing.pop(stream_id, None)
+        self._shrink(stream_id)
         stream = self._h2.streams.get(stream_id)
         if stream is not None and stream.open:
             self._h2.reset_stream(stream_id, code)

@@ -6,7 +6,7 @@ from h2.errors import ErrorCodes
 from h2.events import DataReceived, Event, RequestReceived, ResponseReceived, StreamEnded, StreamReset, TrailersReceived
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.http2.engine import FRAME_SIZE, HIGH_WATER, WORK, ConnectionFault, Engine, EngineSettings
+from egress.http2.engine import EXTRA_WINDOW, FRAME_SIZE, HIGH_WATER, WORK, ConnectionFault, Engine, EngineSettings
 from egress.http2.frames import PREFACE
 from tests.http2.frames import DATA, PING, REQUEST, RST_STREAM, SETTINGS, frame, headers
 
@@ -92,6 +92,42 @@ class EngineTests(SynchronousTestCase):
         self.server.take(stream, 65536)
         _, events = self.exchange()
         self.assertEqual((len(self.received(events, stream)), self.client.pending(stream)), (34464, 0))
+
+    def upload(self, stream: int, size: int) -> int:
+        """Send data of which the server takes nothing any more; return the number of bytes that it receives."""
+        self.client.send_data(stream, b"x" * size)
+        _, events = self.exchange()
+        return len(self.received(events, stream))
+
+    def test_windows_grow(self) -> None:
+        """A stream that carries much data gets a larger window, within the limit of the connection."""
+        one, two, three = (self.request(end=False) for _ in range(3))
+        for stream in (one, two, three):
+            for _ in range(4):
+                self.assertEqual(self.upload(stream, 40_000), 40_000)
+                self.server.take(stream, 40_000)
+                self.exchange()
+        found = [self.upload(stream, 1_000_000) for stream in (one, two, three)]
+        self.assertGreater(found[0], 300_000)
+        self.assertGreater(found[1], 160_000)
+        self.assertGreater(found[2], 100_000)
+        self.assertLessEqual(sum(found), 3 * 65536 + EXTRA_WINDOW)
+
+    def test_windows_of_ended_streams(self) -> None:
+        """Their growth is available to other streams."""
+        for _ in range(10):
+            stream = self.request(end=False)
+            for _ in range(4):
+                self.upload(stream, 40_000)
+                self.server.take(stream, 40_000)
+                self.exchange()
+            self.assertGreater(self.upload(stream, 400_000), 250_000)
+            self.server.take(stream, 400_000)
+            self.exchange()
+            self.client.send_end(stream)
+            self.exchange()
+            self.server.reset(stream, ErrorCodes.NO_ERROR)
+            self.exchange()
 
     def test_streams_take_turns(self) -> None:
         one, two = self.request(), self.request()
