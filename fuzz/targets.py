@@ -15,6 +15,7 @@ from attrs import evolve
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509 import ocsp
+from h2.events import RequestReceived
 
 from egress.authz.decision_store import DecisionStore
 from egress.authz.protocols.authzen import AuthZenCodec
@@ -44,6 +45,9 @@ from egress.http.request_target import TargetForm, parse_request_target
 from egress.http.sniff import detect_protocol
 from egress.http.upgrade import requested_upgrade
 from egress.http.writers import encode_request, encode_response, forwarded_fields, forwarded_head, response_framing
+from egress.http2.client_fields import MalformedMessage, parse_request
+from egress.http2.engine import ConnectionFault, Engine, EngineSettings
+from egress.http2.frames import PREFACE
 from egress.messages.event_stream import EventSplitter
 from egress.messages.splitter import Piece, Splitter
 from egress.messages.websocket import FrameTracker, MessageSplitter
@@ -933,6 +937,54 @@ def events(data: bytes) -> None:
     assert len(messages) == named
 
 
+_SETTINGS: Final = b"\0\0\0\4\0\0\0\0\0"
+
+
+def _read_http2(parts: list[bytes]) -> list[Any]:
+    """The requests and data of a client, and the error that ends the connection."""
+    engine = Engine(client=False, settings=EngineSettings(LIMITS.head))
+    engine.begin()
+    events: list[Any] = []
+    try:
+        engine.receive(PREFACE + _SETTINGS)
+        engine.next_events()
+        for part in parts:
+            engine.receive(part)
+            while found := engine.next_events():
+                events += found
+    except ConnectionFault as fault:
+        # Events of the read with the fault are lost, and reads differ.
+        return [fault.code]
+    # A peer that sends whole frames leaves nothing in the buffer.
+    assert not engine.has_frame
+    engine.take_output()
+    return [_http2_facts(event) for event in events]
+
+
+def _http2_facts(event: Any) -> tuple[Any, ...]:
+    return type(event), event.__dict__.get("stream_id"), getattr(event, "headers", getattr(event, "data", None))
+
+
+def http2(data: bytes) -> None:
+    """Frames of a client: the same requests, however they arrive, and each one is one request of HTTP/1.1."""
+    seed, data = data[:1] or b"\0", data[1:]
+    whole = _read_http2([data])
+    assert _read_http2(list(pieces(data, seed[0]))) == whole
+    for fact in whole:
+        if not isinstance(fact, tuple) or fact[0] is not RequestReceived:
+            continue
+        try:
+            request = parse_request(fact[2], LIMITS, ended=True)
+        except (MalformedMessage, ClientError):
+            continue
+        head = request.head
+        line = b"%b %b HTTP/1.1\r\n" % (head.method.encode(), head.target)
+        parsed = parse_request_head(line + encode_fields(head.headers) + b"\r\n", _WIDER)
+        assert (parsed.headers, parsed.host, parsed.framing) == (head.headers, head.host, head.framing)
+        if head.method != "CONNECT":
+            _sent_on(head, b"", None)
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     one.__name__: one
     for one in (
@@ -972,5 +1024,6 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         grpc,
         websocket,
         events,
+        http2,
     )
 }

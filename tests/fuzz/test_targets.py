@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from fuzz.targets import TARGETS
+from tests.http2.frames import DATA, END_HEADERS, GOAWAY, PING, RST_STREAM, SETTINGS, WINDOW_UPDATE, frame, headers
 
 CORPUS = Path(__file__).parent.parent.parent / "fuzz" / "corpus"
 
@@ -71,6 +72,23 @@ TOKENS: dict[str, list[bytes]] = {
             b"\x81\x7f",
             b"\xff",
         ),
+    ],
+    "http2": [
+        *(headers(1), headers(3, (b"x", b"y")), headers(5, (b"content-length", b"5"), flags=END_HEADERS)),
+        *(headers(7, (b"a", b"b\r\nc: d")), headers(9, (b"cookie", b"a=b"), (b"cookie", b"c=d"), (b"te", b"trailers"))),
+        *(headers(11, (b"host", b"b")), headers(13, pseudo=[]), headers(15, (b"transfer-encoding", b"chunked"))),
+        *(
+            frame(DATA, 0, 5, b"hello"),
+            frame(DATA, 1, 5),
+            frame(PING, 0, 0, b"12345678"),
+            frame(RST_STREAM, 0, 5, bytes(4)),
+        ),
+        *(
+            frame(SETTINGS, 0, 0, b"\0\4\0\0\0\5"),
+            frame(WINDOW_UPDATE, 0, 0, b"\0\0\0\1"),
+            frame(GOAWAY, 0, 0, bytes(8)),
+        ),
+        *(b"\0\0\1\1\5\0\0\0\1\x82", b"\0\0", b"\1\5", b"\0\0\0\1", b"\x82\x87\x84", b"\x41\1a", b"\0\1x\1y", b"\xff"),
     ],
     "events": [
         *(
