@@ -334,7 +334,9 @@ class Http2Session(Protocol):
         self._say_goodbye()
         self._closing = True
         self._stop_exchanges()
-        self._write()
+        # Even if the client reads slowly, or this is called for a stream that was just written.
+        while data := self._engine.take_output(MAX_WRITE):
+            self.transport.write(data)  # type: ignore[union-attr]
         self._watch_connection(self._context.limits.idle_timeout)
         self.transport.unregisterProducer()  # type: ignore[union-attr]
         if self._reading_paused:

@@ -54,6 +54,17 @@ class EndTests(Http2TestCase):
         self.assertIn(b"hello", self.http2.tls.take())
         self.assertTrue(self.http2.tls.closed)
 
+    def test_shutdown_while_the_client_reads_slowly(self) -> None:
+        """The last response is complete."""
+        self.http2.request(method="HEAD")
+        self.proxy.parts.sessions.drain()
+        self.http2.read()
+        self.client.choke()
+        self.origin.feed(response(b"", "X-One: 1"))
+        self.client.unchoke()
+        self.assertIn(b"x-one", self.http2.tls.take())
+        self.assertTrue(self.http2.tls.closed)
+
     def test_a_goodbye_of_the_client(self) -> None:
         """The streams that are open end before the connection."""
         self.http2.request()
