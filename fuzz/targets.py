@@ -947,10 +947,10 @@ def _read_http2(parts: list[bytes]) -> list[Any]:
     events: list[Any] = []
     try:
         engine.receive(PREFACE + _SETTINGS)
-        engine.next_events()
+        list(engine.next_events())
         for part in parts:
             engine.receive(part)
-            while found := engine.next_events():
+            while found := list(engine.next_events()):
                 events += found
     except ConnectionFault as fault:
         # Events of the read with the fault are lost, and reads differ.
