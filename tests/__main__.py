@@ -45,7 +45,7 @@ ALIKE = frozenset(
         *("http2", "http2_origins", "messages", "notifications", "scorecard", "socks", "splice", "terms", "tutorial"),
         "upgrades",
         *("body_memory", "fairness", "first_denial", "limits", "run", "run_clients", "shared_work", "soak", "workers"),
-        *("browsers", "completion", "doctor", "existing_settings", "init", "isolate", "isolate_sandbox"),
+        *("browsers", "completion", "doctor", "existing_settings", "grpc", "init", "isolate", "isolate_sandbox"),
         *(
             "activation",
             "audit_spool",
