@@ -41,14 +41,16 @@ class Method:
     service: str
     name: str
     client_streams: bool
-    _type: Any = attrs.field(eq=False, repr=False)
+    _request: Any = attrs.field(eq=False, repr=False)
+    _response: Any = attrs.field(eq=False, repr=False)
 
-    def has_field(self, path: Sequence[str]) -> bool:
+    def has_field(self, path: Sequence[str], *, response: bool = False) -> bool:
         """Return whether messages of the method have a field.
 
+        @param response: whether it is a field of the messages of the server.
         @param path: the names of the fields on the way to it, with its own.  The keys of a map can be any names.
         """
-        message = self._type.DESCRIPTOR
+        message = (self._response if response else self._request).DESCRIPTOR
         for name in path:
             if message is None:
                 return False
@@ -61,15 +63,16 @@ class Method:
             message = field.message_type
         return True
 
-    def decode(self, data: bytes, spend: Spend) -> dict[str, Any]:
-        """Parse a request message into a document, as for JSON.
+    def decode(self, data: bytes, spend: Spend, *, response: bool = False) -> dict[str, Any]:
+        """Parse a message into a document, as for JSON.
 
+        @param response: whether the server sent it.
         @param spend: is called before values are converted, with their number.
         @raise InvalidMessage: if it is not a message of this method.
         """
         from google.protobuf.message import DecodeError  # noqa: PLC0415 - only policies on message fields need it
 
-        message = self._type()
+        message = (self._response if response else self._request)()
         try:
             message.ParseFromString(data)
             return _document(message, spend)
@@ -148,9 +151,9 @@ class Descriptors:
         for name in files:
             for service in pool.FindFileByName(name).services_by_name.values():
                 for method in service.methods:
-                    message = message_factory.GetMessageClass(method.input_type)
+                    types = map(message_factory.GetMessageClass, (method.input_type, method.output_type))
                     self._methods[service.full_name, method.name] = Method(
-                        service.full_name, method.name, method.client_streaming, message
+                        service.full_name, method.name, method.client_streaming, *types
                     )
 
     @property

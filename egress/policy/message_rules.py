@@ -35,6 +35,7 @@ class MessageRule:
     @ivar types: patterns for the type of the message.
     @ivar texts: patterns for the content as text.
     @ivar json: for each expression, the values that it may select in the content.
+    @ivar fields: for each expression, the values that it may select in the fields of a gRPC message.
     @ivar least: the minimum size, in bytes.
     @ivar most: the maximum size, in bytes; C{None}: no maximum.
     @ivar where: the file and line of the rule.
@@ -48,6 +49,7 @@ class MessageRule:
     types: tuple[Pattern, ...] = ()
     texts: tuple[Pattern, ...] = ()
     json: tuple[tuple[Expression, Wanted], ...] = ()
+    fields: tuple[tuple[Expression, Wanted], ...] = ()
     least: int = 0
     most: int | None = None
     where: str = ""
@@ -70,6 +72,14 @@ class MessageRule:
             return "max_size"
         if self.texts and not self._holds(self._match_text(view)):
             return "text"
+        if self.fields:
+            if message.kind is not MessageKind.GRPC:
+                return "fields"
+            document = view.grpc
+            if not self._holds(
+                Match.MAYBE if document is None else all_of(json_matches(document, *each) for each in self.fields)
+            ):
+                return "fields"
         if self.json and not self._holds(all_of(json_matches(view.json, *each) for each in self.json)):
             return "json"
         return None

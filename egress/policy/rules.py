@@ -178,7 +178,7 @@ class RuleSet:
             # The policy was changed after the exchange began.
             reason = "the policy no longer has message rules for this exchange; begin a new one"
             return Decision(Verdict.DENY, reason, self.name, DEFAULT_RULE)
-        return rule.messages.decide(MessageView(request, message), rule.rule_id, self.name)
+        return rule.messages.decide(MessageView(request, message, self.descriptors), rule.rule_id, self.name)
 
     def _wants_addresses(self, open_rule: Rule | None, otherwise: Verdict) -> Decision | None:
         """Request the addresses, unless the decision is a denial whether or not the open rule matches."""
@@ -239,7 +239,7 @@ class RuleSet:
         rule = None if message is None or message.rule_id is None else self._with_messages.get(message.rule_id)
         if message is None or rule is None or rule.messages is None:
             return ()
-        return rule.messages.trace(MessageView(request, message), rule.rule_id)
+        return rule.messages.trace(MessageView(request, message, self.descriptors), rule.rule_id)
 
     def _trace_default(self, verdict: Verdict) -> RuleTrace:
         return RuleTrace(DEFAULT_RULE, verdict, True, None, str(self.files[0]) if self.files else "")

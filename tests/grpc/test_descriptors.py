@@ -80,7 +80,8 @@ class DescriptorsTests(SynchronousTestCase):
             ("manager.title", False),
             ("labels.a.b", False),
         ):
-            self.assertIs(self.method().has_field(path.split(".")), known, path)
+            for response in (False, True):
+                self.assertIs(self.method().has_field(path.split("."), response=response), known, path)
 
 
 class DecodeTests(SynchronousTestCase):
@@ -102,6 +103,11 @@ class DecodeTests(SynchronousTestCase):
         "team": [],
         "flags": {},
     }
+
+    def test_response(self) -> None:
+        method = Descriptors([descriptor_set()]).find("users.v1.Users", "Get")
+        assert method is not None
+        self.assertEqual(method.decode(user(id=7), free, response=True)["id"], 7)
 
     def test_defaults(self) -> None:
         """Fields without presence have their default; others are absent."""

@@ -6,11 +6,14 @@ from typing import Any
 
 import attrs
 
+from egress.grpc.descriptors import Descriptors
 from egress.model.decision import Decision, Stage, Verdict
 from egress.model.message import Direction, Message, MessageKind
+from egress.policy.check.grpc_types import with_descriptors
 from egress.policy.match.message_view import MessageView
 from egress.policy.message_rules import MessageRuleTrace
 from egress.policy.rules import RuleSet
+from tests.grpc.descriptor_sets import descriptor_set, user
 from tests.policy.policies import PolicyTestCase, parse, request
 
 POLICY = """version = 1
@@ -172,3 +175,30 @@ class MessageRulesTests(PolicyTestCase):
     def test_tunnels_have_no_messages(self) -> None:
         self.decide("default = 'allow'")
         self.assertEqual(self.policy.decide(request("CONNECT", "https://chat.test")).verdict, Verdict.DENY)
+
+
+class FieldsTests(PolicyTestCase):
+    """Conditions on the fields of gRPC messages."""
+
+    def test_fields(self) -> None:
+        for action, default in (("allow", "deny"), ("deny", "allow")):
+            rules = f"default = '{default}'\n[[rules.messages.rules]]\naction = '{action}'\nreason = 'x'\n"
+            policy = with_descriptors(
+                parse(POLICY.format(rules + "fields = { name = 'ann', 'manager.id' = 7 }")),
+                Descriptors([descriptor_set()]),
+            )
+            for content, kind, matched in (
+                (user(name="ann", manager={"id": 7}), MessageKind.GRPC, True),
+                (user(name="ann"), MessageKind.GRPC, False),
+                (b"\xff", MessageKind.GRPC, action == "deny"),
+                (user(name="ann", manager={"id": 7}), MessageKind.WEBSOCKET, False),
+            ):
+                call = request(
+                    "POST", "https://chat.test/users.v1.Users/Chat", headers=[("Content-Type", "application/grpc")]
+                )
+                message = Message(kind, Direction.CLIENT, "message", 1, "chat")
+                found = attrs.evolve(call, stage=Stage.MESSAGE, body=content, message=message)
+                decision = policy.decide(found)
+                self.assertEqual(decision.rule_id == "chat/rule-1", matched, (action, content))
+                failed = policy.trace_message(found)[0].failed
+                self.assertEqual(failed, None if matched else "fields")

@@ -5,9 +5,11 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
+from egress.grpc.descriptors import Descriptors
 from egress.model.decision import DecisionRequest
-from egress.model.message import Message
-from egress.policy.match.json_body import NOTHING, read_json
+from egress.model.message import Direction, Message
+from egress.policy.match.grpc_fields import read_message
+from egress.policy.match.json_body import NOTHING, Document, read_json
 from egress.policy.match.work_budget import WorkBudget
 
 
@@ -17,9 +19,10 @@ class MessageView:
     @ivar content: the content of the message.
     """
 
-    def __init__(self, request: DecisionRequest, message: Message) -> None:
+    def __init__(self, request: DecisionRequest, message: Message, descriptors: Descriptors | None = None) -> None:
         self.request = request
         self.message = message
+        self._descriptors = descriptors
         self.content = request.body or b""
         self.work = WorkBudget()
 
@@ -38,3 +41,12 @@ class MessageView:
         @raise TooMuchWork: if the content exceeds the work budget.
         """
         return read_json(self.content, self.work) if self.content else NOTHING
+
+    @cached_property
+    def grpc(self) -> Document | None:
+        """The fields of a gRPC message; C{None} if they cannot be read.
+
+        @raise TooMuchWork: if the message exceeds the work budget.
+        """
+        response = self.message.direction is Direction.ORIGIN
+        return read_message(self.request, self._descriptors, self.work, response=response)

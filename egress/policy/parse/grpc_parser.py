@@ -42,11 +42,17 @@ def read_grpc_fields(table: Table, given: dict[str, Any], *, broad: bool) -> Grp
         return None
     if not isinstance(fields, dict) or not fields:
         raise table.error("grpc 'fields': write a table of expressions and values", "grpc", _FIELDS)
-    return GrpcFields(tuple(_field(table, text, value, broad) for text, value in fields.items()))
+    where = ("grpc", _FIELDS)
+    return GrpcFields(tuple(read_field(table, where, text, value, broad=broad) for text, value in fields.items()))
 
 
-def _field(table: Table, text: str, value: Any, broad: bool) -> tuple[Expression, Wanted]:
-    what, where = f"grpc field {text!r}", ("grpc", _FIELDS, text)
+def read_field(table: Table, at: tuple[str, ...], text: str, value: Any, *, broad: bool) -> tuple[Expression, Wanted]:
+    """Parse an expression for fields of messages, and the values that it may select.
+
+    @param at: the position of the table of fields.
+    @raise egress.policy.parse.toml_reader.PolicyError: if one of them is not valid.
+    """
+    what, where = f"grpc field {text!r}", (*at, text)
     expression = table.reading(compile_expression, text, what, *where)
     values = value if isinstance(value, list) else [value]
     if not values:

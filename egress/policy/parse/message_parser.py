@@ -13,6 +13,7 @@ from egress.policy.match.json_body import Expression, Wanted
 from egress.policy.match.patterns import compile_pattern
 from egress.policy.message_rules import DEFAULT_NAME, MessageRule, MessageRules
 from egress.policy.parse.condition_parser import read_json
+from egress.policy.parse.grpc_parser import read_field
 from egress.policy.parse.toml_reader import Document, Table, nearest
 from egress.policy.parse.units import size
 from egress.policy.reason_template import Reason
@@ -22,7 +23,7 @@ _E = TypeVar("_E", bound=enum.Enum)
 KEY: Final = "messages"
 _KEYS: Final = frozenset({"directions", "max_size", "default", "rules"})
 _RULE_KEYS: Final = frozenset(
-    {"name", "action", "reason", "directions", "kinds", "types", "text", "json", "max_size", "min_size"}
+    {"name", "action", "reason", "directions", "kinds", "types", "text", "json", "fields", "max_size", "min_size"}
 )
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -93,6 +94,7 @@ def _rule(document: Document, path: tuple[str | int, ...], label: str, index: in
         types=table.entries("types", str, pattern),
         texts=table.entries("text", str, pattern),
         json=_json(table, broad=broad),
+        fields=_fields(table, broad=broad),
         least=least or 0,
         most=most,
         where=document.place(path),
@@ -115,6 +117,15 @@ def _json(table: Table, *, broad: bool) -> tuple[tuple[Expression, Wanted], ...]
     if not entries:
         raise table.error("'json' is empty and would have no effect; remove it", "json")
     return tuple(read_json(table, text, value, broad=broad) for text, value in entries.items())
+
+
+def _fields(table: Table, *, broad: bool) -> tuple[tuple[Expression, Wanted], ...]:
+    entries = table.get("fields", dict)
+    if entries is None:
+        return ()
+    if not entries:
+        raise table.error("'fields' is empty and would have no effect; remove it", "fields")
+    return tuple(read_field(table, ("fields",), text, value, broad=broad) for text, value in entries.items())
 
 
 def _positive(value: object) -> int:

@@ -35,6 +35,24 @@ class TypesTests(SynchronousTestCase):
         self.assertIsNone(self.check("{ method = 'A' }", types=None))
         self.assertIsNone(self.check("{ method = 'Chat', fields = { name = 'a' } }", "deny"))
 
+    def test_message_rules(self) -> None:
+        """The direction determines the type of the message."""
+        for directions, fields, says in (
+            ("", "name = 'a'", None),
+            ("directions = ['origin']", "'manager.id' = 1", None),
+            ("", "title = 'a'", "'title': no message of these methods has this field"),
+            ("directions = ['client']", "title = 'a'", "'title': no request message of these methods has this field"),
+        ):
+            rule = "[[rules.messages.rules]]\naction = 'allow'\nkinds = ['sse']\n"
+            rule += f"[[rules.messages.rules]]\naction = 'allow'\n{directions}\nfields = {{ {fields} }}"
+            policy = f"version = 1\n[[rules]]\nname = 'one'\naction = 'allow'\n[rules.messages]\n{rule}"
+            try:
+                with_descriptors(parse(policy), TYPES)
+                found = None
+            except PolicyError as error:
+                found = error.reason.removeprefix("p.toml:2: rule one: grpc 'fields': ")
+            self.assertEqual(found, says)
+
     def test_errors(self) -> None:
         for grpc, says in (
             ("{ service = 'users', fields = { name = 'a' } }", "no method in --grpc-descriptors has this"),

@@ -96,6 +96,10 @@ class MessageTableTests(PolicyTestCase):
                 "10: rule x: message rule rule-1: 'json' is empty and would have no effect; remove it",
             ),
             (
+                f"{RULE}action = 'allow'\nfields = {{}}",
+                "10: rule x: message rule rule-1: 'fields' is empty and would have no effect; remove it",
+            ),
+            (
                 f"{RULE}action = 'allow'\nmin_size = 2\nmax_size = 1",
                 "10: rule x: message rule rule-1: 'min_size' is "
                 "greater than 'max_size', so nothing would match; exchange them",
