@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _log = Logger()
 
+# The body limit applies.
+_UNLIMITED: Final = 2**62
 _FAILED: Final = "the authorizer failed; the operator's log has the details"
 
 
@@ -147,8 +149,18 @@ class MessageInspector:
 
 
 def inspector_for(context: AuthzContext, request: DecisionRequest, decision: Decision) -> MessageInspector | None:
-    """Create an inspector if the decision on a request requires that messages are authorized."""
+    """Create an inspector if the decision on a request requires that messages are authorized.
+
+    An authorizer that needs all content also reads each message of a client whose content could not be collected,
+    because it has no end before the call is forwarded (L{egress.proxy.grpc_streams.may_stream}).
+    """
     terms = decision.obligations.messages
+    if request.body_withheld and context.authorizer.needs_body:
+        directions = frozenset({Direction.CLIENT})
+        if terms is None:
+            terms = MessageObligation(directions, max_size=_UNLIMITED)
+        else:
+            terms = attrs.evolve(terms, directions=terms.directions | directions)
     return None if terms is None else MessageInspector(context, request, decision, terms)
 
 

@@ -187,7 +187,7 @@ class Transaction:
             elif decision.observed is not None:
                 # A request that observe mode lets pass stays recorded as such, even if no further decision can be made.
                 self.decision = attrs.evolve(decision, verdict=Verdict.ALLOW)
-            if decision.obligations is not NO_OBLIGATIONS and decision.allowed:
+            if decision.allowed and (withheld or decision.obligations is not NO_OBLIGATIONS):
                 self.lease = lease_for(self._context, request, decision.obligations, self._failed)
                 self.inspector = inspector_for(self._context, request, decision)
             decided(decision)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.config.model import Limits
+from egress.grpc.framing import Frame
 from egress.http.heads import HeadLimits, parse_request_head
-from egress.model.decision import Decision, Verdict
+from egress.model.decision import Decision, Stage, Verdict
+from egress.model.message import Direction, MessageObligation
 from egress.proxy.grpc_streams import response_timeout
-from tests.proxy.fakes import ProxyTestCase, request
+from tests.proxy.fakes import ProxyTestCase, deny, request
 
 LIMITS = Limits(response_timeout=300.0, tunnel_timeout=3600.0)
 GRPC = "Content-Type: application/grpc"
@@ -48,8 +50,42 @@ class CollectionTests(ProxyTestCase):
         self.client.feed(request("POST", "http://origin.test/a.B/C", GRPC, "Transfer-Encoding: chunked"))
         (asked,) = self.authorizer.asked
         self.assertEqual((asked.body, asked.body_withheld, asked.content_length), (None, True, None))
-        self.client.feed(b"1\r\na\r\n")
-        self.assertTrue(self.origin.take().endswith(b"1\r\na\r\n"))
+        self.origin.take()
+        self.client.feed(self.chunk(b"one"))
+        self.assertEqual(self.origin.take(), self.chunk(b"one"))
+        message = self.authorizer.asked[1]
+        self.assertEqual((message.stage, message.body), (Stage.MESSAGE, b"one"))
+        # The messages of the origin pass.
+        self.origin.feed(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + self.chunk(b"two"))
+        self.assertTrue(self.client.take().endswith(self.chunk(b"two")))
+        self.assertEqual(len(self.authorizer.asked), 2)
+
+    @staticmethod
+    def chunk(message: bytes) -> bytes:
+        """A message in one chunk."""
+        data = Frame(message).encode()
+        return b"%x\r\n%b\r\n" % (len(data), data)
+
+    def test_no_content_evades_an_authorizer_that_needs_it(self) -> None:
+        """Content that is not gRPC is rejected, and each message is authorized, whatever the obligations are."""
+        self.client.feed(request("POST", "http://origin.test/a.B/C", GRPC, "Transfer-Encoding: chunked"))
+        self.client.feed(b"6\r\nsecret\r\n")
+        self.assertNotIn(b"secret", self.origin.take())
+        self.assertEqual(self.outcomes(), ["message-invalid"])
+        self.client = self.connect()
+        self.allow_with(messages=MessageObligation(frozenset({Direction.ORIGIN})))
+        self.authorizer.answers.append(deny())
+        self.client.feed(request("POST", "http://origin.test/a.B/C", GRPC, "Transfer-Encoding: chunked"))
+        self.client.feed(self.chunk(b"secret"))
+        self.assertNotIn(b"secret", self.origin.take())
+        self.assertIn(b"\r\ngrpc-status: 7\r\n", self.client.take())
+
+    def test_an_authorizer_that_does_not_need_content(self) -> None:
+        self.authorizer.needs_body = False
+        self.client.feed(request("POST", "http://origin.test/a.B/C", GRPC, "Transfer-Encoding: chunked"))
+        self.client.feed(self.chunk(b"one"))
+        self.assertTrue(self.origin.take().endswith(self.chunk(b"one")))
+        self.assertEqual(len(self.authorizer.asked), 1)
 
     def test_content_on_demand(self) -> None:
         self.authorizer.answers.append(Decision(Verdict.NEED_BODY, "content, please", "script"))
