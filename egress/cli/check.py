@@ -8,7 +8,7 @@ from typing import Any, Final, TextIO
 
 from egress.cli.output import add_json, plain, write_json
 from egress.cli.parser import epilog
-from egress.cli.proxy_options import add_proxy_options, given_options
+from egress.cli.proxy_options import add_proxy_options, also_accepts, given_options
 from egress.config.load import load_config
 from egress.config.model import ConfigError
 from egress.config.options import OPTIONS
@@ -31,8 +31,7 @@ def add_parser(commands: Any) -> None:
             ("Check a configuration file", "egress check --config egress.toml"),
             ("Check options", "egress check --authz-url http://127.0.0.1:9000 --listen tcp:8080"),
             statuses={0: "the proxy can start, and its services can be reached", 1: "there is an error"},
-            text="Also accepts the options of twistd egressproxy, its environment variables and its configuration file "
-            "(--config, --policy, --authz-url and others). twistd -n egressproxy --check does the same.",
+            text=f"{also_accepts('--config, --policy, --authz-url')}. twistd -n egressproxy --check does the same.",
         ),
         allow_abbrev=False,
     )

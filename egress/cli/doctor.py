@@ -17,7 +17,7 @@ from egress.cli.errors import CommandFailed, Misused
 from egress.cli.output import add_json, plain, write_json
 from egress.cli.parser import epilog
 from egress.cli.progress import progress
-from egress.cli.proxy_options import add_proxy_options, given_options
+from egress.cli.proxy_options import add_proxy_options, also_accepts, given_options
 from egress.cli.running_proxy import ProxyUrl
 from egress.config.load import load_config
 from egress.config.model import ConfigError, ProxyConfig
@@ -67,8 +67,7 @@ def add_parser(commands: Any) -> None:
             ("Apply the fixes that a program can apply", "egress doctor --fix --yes"),
             ("Examine Java and Node.js only", "egress doctor --only java,node"),
             statuses=_STATUSES,
-            text="Also accepts the options of twistd egressproxy, its environment variables and its configuration "
-            f"file (--authz-url, --ca-dir, --config and others), which describe the proxy. The checks: "
+            text=f"{also_accepts('--authz-url, --ca-dir, --config')}, which describe the proxy. The checks: "
             f"{', '.join(NAMES)}; python means the four libraries of Python.",
         ),
         allow_abbrev=False,

@@ -16,7 +16,7 @@ from egress.cli.admin_client import add_options, admin_api
 from egress.cli.errors import CommandFailed
 from egress.cli.output import add_json, plain, write_json
 from egress.cli.parser import epilog
-from egress.cli.proxy_options import add_proxy_options, given_options, reworded
+from egress.cli.proxy_options import add_proxy_options, also_accepts, given_options, reworded
 from egress.cli.upstream_variables import notes, without_client_proxies
 from egress.config.load import load_config
 from egress.config.model import ConfigError, ProxyConfig
@@ -69,9 +69,8 @@ def add_parser(commands: Any) -> None:
                 2: "the command failed",
                 3: "no decision, an approval is required, or the request would fail",
             },
-            text="Also accepts the options of twistd egressproxy, its environment variables and its configuration file "
-            "(--policy, --authz-url, --config and others), which describe the proxy. egressproxy --help-all lists "
-            "them. With --admin, a running proxy explains the request.",
+            text=f"{also_accepts('--policy, --authz-url, --config')}, which describe the proxy. egressproxy --help-all "
+            "lists them. With --admin, a running proxy explains the request.",
         ),
         allow_abbrev=False,
     )

@@ -11,7 +11,7 @@ import attrs
 from egress.cli.errors import CommandFailed
 from egress.cli.output import add_json, plain, write_json
 from egress.cli.parser import epilog
-from egress.cli.proxy_options import add_proxy_options, given_options
+from egress.cli.proxy_options import add_proxy_options, also_accepts, given_options
 from egress.config.load import load_config
 from egress.notify.trial import TrialResult, send_test
 from egress.notify.webhook import WebhookRoute
@@ -42,8 +42,7 @@ def add_parser(commands: Any) -> None:
             ("Use the configuration file of the proxy", "egress notify test --config egress.toml"),
             ("Use options", "egress notify test --notify-url-file webhooks.txt --notify-secret-file secret.txt"),
             statuses={0: "each webhook accepted the notification", 1: "a webhook did not accept it"},
-            text="Also accepts the options of twistd egressproxy, its environment variables and its configuration file "
-            "(--config, --notify-url-file, --notify-via-upstream and others).",
+            text=f"{also_accepts('--config, --notify-url-file, --notify-via-upstream')}.",
         ),
         allow_abbrev=False,
     )

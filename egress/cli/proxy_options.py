@@ -24,6 +24,17 @@ def add_proxy_options(parser: argparse.ArgumentParser, without: Collection[str] 
             _add(parser, option, [f"--{name}" for name in (option.name, *option.aliases) if name not in without])
 
 
+def also_accepts(options: str) -> str:
+    """Return the sentence for the end of the help that a command has the options of the proxy.
+
+    @param options: the most important of them.
+    """
+    return (
+        "Also accepts the options of twistd egressproxy, its environment variables and its configuration file "
+        f"({options} and others)"
+    )
+
+
 def add_selected_options(parser: argparse.ArgumentParser, names: Collection[str]) -> None:
     """Add some options of the proxy, in a group of their own; the variables and the configuration file apply, too.
 

@@ -13,7 +13,7 @@ from typing import Any, Final, TextIO
 from egress.cli.errors import CommandFailed
 from egress.cli.output import plain, write_file
 from egress.cli.parser import epilog
-from egress.cli.proxy_options import add_proxy_options, given_options, reworded
+from egress.cli.proxy_options import add_proxy_options, also_accepts, given_options, reworded
 from egress.cli.run_lock import RunLock
 from egress.cli.running_proxy import DEFAULT_URL, ProxyUrl, ca_config, reject_options_of_the_proxy, write_files
 from egress.config.load import load_config
@@ -73,8 +73,7 @@ def add_parser(commands: Any) -> None:
                 126: "the command cannot be executed",
                 127: "there is no such command",
             },
-            text="Also accepts the options of twistd egressproxy, its environment variables and its configuration file "
-            "(--policy, --authz-url, --config and others). egressproxy --help-all lists them.",
+            text=f"{also_accepts('--policy, --authz-url, --config')}. egressproxy --help-all lists them.",
         ),
         allow_abbrev=False,
     )

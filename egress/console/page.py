@@ -138,11 +138,13 @@ class Route:
     @ivar method: C{GET} or C{POST}.
     @ivar path: a path below L{ROOT}, as in C{/requests/<id>}; the syntax of C{werkzeug.routing}.
     @ivar respond: makes the result.
+    @ivar changes: whether a C{POST} changes anything, which a viewer may not do.
     """
 
     method: str
     path: str
     respond: Respond
+    changes: bool = True
 
 
 @attrs.frozen(kw_only=True)

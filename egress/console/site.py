@@ -157,7 +157,7 @@ class ConsoleResource(Resource):
             back = "" if path == START else f"?next={quote(text_of(request.uri), safe='')}"
             finish(request, redirect(request, SIGN_IN + back))
         elif path == _SIGN_OUT and request.method == b"POST":
-            _form(request, session)
+            _form(request, session, changes=False)
             self._sign_in.sign_out(request)
         else:
             self._routed.render(request)
@@ -170,7 +170,7 @@ class ConsoleResource(Resource):
             session=session,
             path=text_of(request.path),
             query=parse_query(request.uri),
-            form=_changing_form(request, session) if request.method == b"POST" else {},
+            form=_form(request, session, route.changes) if request.method == b"POST" else {},
             arguments=arguments,
             actor=actor_of(request, session.role.value, "console"),
             continues=partial(self._sessions.touch, session),
@@ -284,19 +284,15 @@ def _accepts_events(request: Request) -> bool:
     return any(b"text/event-stream" in value for value in values_of(request, "accept"))
 
 
-def _changing_form(request: Request, session: Session) -> Mapping[str, Sequence[str]]:
-    """Return the form of a request that changes something.
+def _form(request: Request, session: Session, changes: bool) -> Mapping[str, Sequence[str]]:
+    """Return the form of a request.
 
-    @raise Refused: if the session may not change anything.
+    @param changes: whether the request changes something.
+    @raise Refused: if the form is not from the session, or if the session may not change anything.
     """
-    form = _form(request, session)
-    if not session.may_change:
-        raise Refused(HTTPStatus.FORBIDDEN, "You are signed in as a viewer, who cannot change anything.")
-    return form
-
-
-def _form(request: Request, session: Session) -> Mapping[str, Sequence[str]]:
     form = read_form(request)
     if not security.is_own_form(session.csrf, form.get(security.FORM_FIELD, ())):
         raise Refused(HTTPStatus.FORBIDDEN, "The form is not from this session. Reload the page, and try again.")
+    if changes and not session.may_change:
+        raise Refused(HTTPStatus.FORBIDDEN, "You are signed in as a viewer, who cannot change anything.")
     return form

@@ -384,6 +384,49 @@ class AuthorizerTests(ApprovalsTestCase):
         self.assertTrue(self.successResultOf(held).allowed)
         self.assertEqual(self.successResultOf(self.decide(succeed(ASK), withheld)).source, "approval")
 
+    def test_authorized_once(self) -> None:
+        """The authorizer is not queried again with the content that only the approver needs."""
+        calls: list[DecisionRequest] = []
+
+        def decided() -> Any:
+            calls.append(REQUEST)
+            return succeed(ASK)
+
+        authorizer = ApprovalAuthorizer(Scripted(decided), self.approvals)
+        withheld = attrs.evolve(REQUEST, method="POST", body_withheld=True, content_length=5)
+        self.assertEqual(self.successResultOf(authorizer.decide(withheld)).verdict, Verdict.NEED_BODY)
+        complete = attrs.evolve(withheld, body_withheld=False, body=b"hello")
+        self.assertNoResult(authorizer.decide(complete))
+        self.assertEqual(len(calls), 1)
+        self.assertEqual(self.listed()["pending"][0]["preview"]["content"]["text"], "hello")
+        # A later request with the same id, such as for a lease, is decided again.
+        authorizer.decide(complete)
+        self.assertEqual(len(calls), 2)
+
+    def test_other_request_with_the_same_id(self) -> None:
+        """The decision on a request is not used for another one."""
+        withheld = attrs.evolve(REQUEST, method="POST", body_withheld=True, content_length=5)
+        for changes in ({"method": "PUT"}, {"path": "/other"}, {"headers": ((b"A", b"b"),)}):
+            results = [succeed(ASK), succeed(DENY)]
+            authorizer = ApprovalAuthorizer(Scripted(lambda results=results: results.pop(0)), self.approvals)  # type: ignore[misc]
+            self.successResultOf(authorizer.decide(withheld))
+            other = attrs.evolve(withheld, body_withheld=False, body=b"hello", **changes)
+            self.assertIs(self.successResultOf(authorizer.decide(other)), DENY)
+
+    def test_abandoned_requests(self) -> None:
+        """The number of requests whose content is collected is bounded."""
+        self.patch(module, "_MAX_COLLECTING", 2)
+        results: list[Any] = [succeed(ASK) for _ in range(3)] + [succeed(DENY)]
+        authorizer = ApprovalAuthorizer(Scripted(lambda: results.pop(0)), self.approvals)
+        withheld = [
+            attrs.evolve(REQUEST, request_id=f"r{number}", body_withheld=True, content_length=5) for number in range(3)
+        ]
+        for each in withheld:
+            self.successResultOf(authorizer.decide(each))
+        last, first = (attrs.evolve(withheld[each], body_withheld=False, body=b"hello") for each in (2, 0))
+        self.assertNoResult(authorizer.decide(last))
+        self.assertIs(self.successResultOf(authorizer.decide(first)), DENY)
+
     def test_many_previews(self) -> None:
         """A long list has the previews of the first requests only."""
         self.hold(path="/1", body=b"one", content_length=3)

@@ -47,7 +47,7 @@ class PolicyPage:
             Route("GET", "/policy", self._show),
             Route("POST", "/policy/reload", self._reload),
             Route("GET", "/policy/try", self._form),
-            Route("POST", "/policy/try", self._try),
+            Route("POST", "/policy/try", self._try, changes=False),
             Route("GET", "/policy/suggestion", self._suggest),
             Route("GET", "/policy/suggestion.toml", self._download),
         )

@@ -54,7 +54,7 @@ class RequestPage:
                 "rule": None if view.rule is None else await self._rule(view.rule),
                 "width": WIDTH,
                 "new_rule": rule_link(view.id) if has_policy and visit.may_change and not view.is_change else "",
-                "can_try": view.can_be_tried and visit.may_change,
+                "can_try": view.can_be_tried,
             },
         )
 

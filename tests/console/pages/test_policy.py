@@ -235,9 +235,17 @@ class TryTests(PolicyConsoleTestCase):
         self.assertIn("the worker did not respond", page.text)
 
     def test_viewer(self) -> None:
+        """A viewer can try a request, because this changes nothing; the form needs its token and its origin."""
         browser = self.console(token=VIEWER)
-        self.assertIn("A viewer cannot try a request", browser.get("/console/policy/try").text)
-        self.assertEqual(browser.post("/console/policy/try", self.FORM).status, 403)
+        browser.backend.results["explain"] = EXPLANATION
+        self.assertIn("Explain", browser.get("/console/policy/try").text)
+        page = browser.post("/console/policy/try", self.FORM)
+        self.assertEqual(page.status, 200)
+        self.assertIn("Response 403 (denied)", page.text)
+        self.assertEqual(browser.post("/console/policy/try", {**self.FORM, "csrf": "x"}).status, 403)
+        self.assertEqual(browser.request("POST", "/console/policy/try", b"method=GET").status, 403)
+        self.assertEqual([call[0] for call in browser.backend.calls].count("explain"), 1)
+        self.assertEqual(browser.backend.changes, [])
 
 
 class SuggestionTests(PolicyConsoleTestCase):
