@@ -39,6 +39,7 @@ from egress.upstream.resolver import Resolver
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from prometheus_client import CollectorRegistry
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IAddress
 
@@ -169,7 +170,7 @@ def telemetry(
     @param environ: the environment; C{None}: the environment of this process.
     """
     exports = config.otel is Otel.AUTO and not role.is_dry_run
-    settings = read_settings(os.environ if environ is None else environ)[0] if exports else Settings()
+    settings = _otel_settings(environ) if exports else Settings()
     exporter = configured_exporter(settings)
     made = Telemetry(
         reactor,
@@ -182,6 +183,27 @@ def telemetry(
     if exporter is not None:
         metrics.set_telemetry_source(made.dropped)
     return made
+
+
+def supervisor_telemetry(
+    reactor: IEgressReactor,
+    config: ProxyConfig,
+    registry: CollectorRegistry,
+    environ: Mapping[str, str] | None = None,
+) -> Telemetry:
+    """Return the export of the metrics of a supervisor: each worker exports its own data.
+
+    @param registry: the metrics.
+    @param environ: the environment; C{None}: the environment of this process.
+    """
+    settings = _otel_settings(environ) if config.otel is Otel.AUTO else Settings()
+    settings = Settings(metrics_interval=settings.metrics_interval, delta=settings.delta)
+    exporter = configured_exporter(settings)
+    return Telemetry(reactor, settings, exporter, registry=registry, remote=False, propagates=False)
+
+
+def _otel_settings(environ: Mapping[str, str] | None) -> Settings:
+    return read_settings(os.environ if environ is None else environ)[0]
 
 
 def proxy_context(

@@ -7,6 +7,7 @@ from ipaddress import ip_address, ip_network
 from types import MappingProxyType
 from typing import Any
 
+from prometheus_client import CollectorRegistry
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
@@ -216,3 +217,11 @@ class TelemetryTests(SynchronousTestCase):
             made = self.made(environ, role, **options)
             self.assertEqual((made.tracer, made.sink), (None, None))
             self.assertNotIn(b"egress_telemetry", self.metrics.render()[0])
+
+    def test_supervisor(self) -> None:
+        """A supervisor exports only metrics: each worker exports its exchanges."""
+        clock: Any = Clock()
+        environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "OTEL_LOGS_EXPORTER": "otlp"}
+        for options, signals in (({}, ["metrics"]), ({"otel": "off"}, [])):
+            made = parts.supervisor_telemetry(clock, ProxyConfig(**options), CollectorRegistry(), environ)  # type: ignore[arg-type]
+            self.assertEqual((made.tracer, made.sink, list(made.dropped())), (None, None, signals))

@@ -28,9 +28,9 @@ from egress.model.request_preview import MAX_SHOWN, preview_of
 
 # Beyond this number, the grant that expires first is dropped; the next request waits for an approver again.
 MAX_GRANTS: Final = 1000
-# The requests that wait longest are listed.  Others follow when these are complete.
 # The requests whose content is collected for an approver, of which the decision is remembered.
 _MAX_COLLECTING: Final = 256
+# The requests that wait longest are listed.  Others follow when these are complete.
 MAX_LISTED: Final = 200
 # The length of all previews in a list, as JSON: a list must fit into one message between processes.
 MAX_PREVIEWS: Final = 2 * 1024 * 1024

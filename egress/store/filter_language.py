@@ -25,6 +25,7 @@ MAX_LENGTH: Final = 4096
 _MAX_CONDITIONS: Final = 64
 _MAX_WILDCARDS: Final = 16
 _VERDICTS: Final = ("allow", "deny", "unavailable", "rejected", "failed", change.VERDICT)
+_WORKER_DIGITS: Final = 9
 _STAGES: Final = ("request", "tunnel", "message", change.STAGE)
 _FIELD: Final = re.compile(r"([A-Za-z_]+):")
 _BARE: Final = re.compile(r'[^\s,"]+')
@@ -205,6 +206,12 @@ def _client(text: str) -> Test:
     return Equals(text.strip("[]"))
 
 
+def _worker(text: str) -> Test:
+    if not (text.isascii() and text.isdecimal() and len(text) < _WORKER_DIGITS):
+        raise _Invalid("write the number of a worker, as in 2; 0 without workers")
+    return Between(int(text), int(text))
+
+
 def _one_of(*values: str) -> Callable[[str], Test]:
     def take(text: str) -> Test:
         value = text.lower()
@@ -226,6 +233,8 @@ _FIELDS: Final[dict[str, Callable[[str], Test]]] = {
     "outcome": Equals,
     "rule": Equals,
     "client": _client,
+    "node": Equals,
+    "worker": _worker,
     "id": Equals,
 }
 _TIMES: Final = ("since", "until")

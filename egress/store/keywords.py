@@ -40,6 +40,7 @@ _OF_FIELD: Final = {
     "observed": _OBSERVED,
     "id": _ID,
 }
+_INDEXED: Final = frozenset({*_OF_FIELD, "path", "status"})
 
 
 def clean(text: str) -> str:
@@ -130,6 +131,8 @@ def _keyword(word: str) -> str:
 
 def _any_of(condition: Condition) -> str | None:
     """Return the query for one of the values of a condition; C{None} if it would find almost every record."""
+    if condition.field not in _INDEXED:
+        return None
     found = [_KEYWORDS[type(test)](condition.field, test) for test in condition.tests]
     if not all(found):
         return None

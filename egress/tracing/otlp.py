@@ -44,6 +44,7 @@ from egress import __version__
 from egress.model.record import ExchangeRecord
 from egress.model.trace import ExchangeTrace
 from egress.observability.audit_log import audit_fields
+from egress.tracing.deltas import Deltas
 from egress.tracing.export_queue import ExportFailed
 from egress.tracing.metric_points import Family, HistogramPoint, Kind, NumberPoint, families
 from egress.tracing.spans import Span, SpanKind
@@ -91,12 +92,16 @@ def _resource() -> Resource:
 
 
 class Otlp:
-    """Exports spans, log records and metrics.  Its methods block, and raise L{ExportFailed}."""
+    """Exports spans, log records and metrics.  Its methods block, and raise L{ExportFailed}.
 
-    def __init__(self) -> None:
+    @param delta: whether counters and histograms have their changes since the last export.
+    """
+
+    def __init__(self, delta: bool = False) -> None:
         self._messages = _LastMessage()
         logging.getLogger("opentelemetry").addHandler(self._messages)
         self._started = time.time_ns()
+        self._deltas = Deltas(self._started) if delta else None
         self._made: dict[type, Any] = {}
         self._lock = threading.Lock()
         self._resource: Resource | None = None
@@ -134,12 +139,19 @@ class Otlp:
         @param samples: the families of a registry of C{prometheus_client}.
         """
         now = time.time_ns()
-        metrics = [_metric(family, self._started, now) for family in families(samples)]
+        deltas = self._deltas
+        if deltas is None:
+            metrics = [_metric(family, self._started, now) for family in families(samples)]
+        else:
+            changed = deltas.changes(families(samples))
+            metrics = [_metric(family, deltas.since, now, AggregationTemporality.DELTA) for family in changed]
         scope = ScopeMetrics(scope=_SCOPE, metrics=metrics, schema_url="")
         self._send(
             OTLPMetricExporter,
             MetricsData([ResourceMetrics(resource=self.resource, scope_metrics=[scope], schema_url="")]),
         )
+        if deltas is not None:
+            deltas.exported(now)
 
     def shutdown(self) -> None:
         """End the waits between two attempts of the exporters."""
@@ -200,13 +212,18 @@ def _log_record(record: ExchangeRecord, resource: Resource) -> ReadableLogRecord
     )
 
 
-def _metric(family: Family, started: int, now: int) -> Metric:
+def _metric(
+    family: Family,
+    started: int,
+    now: int,
+    temporality: AggregationTemporality = AggregationTemporality.CUMULATIVE,
+) -> Metric:
     data: Sum | Gauge | Histogram
     points = [_point(point, started, now) for point in family.points]
     if family.kind is Kind.HISTOGRAM:
-        data = Histogram(points, AggregationTemporality.CUMULATIVE)
+        data = Histogram(points, temporality)
     elif family.kind is Kind.COUNTER:
-        data = Sum(points, AggregationTemporality.CUMULATIVE, is_monotonic=True)
+        data = Sum(points, temporality, is_monotonic=True)
     else:
         data = Gauge(points)
     return Metric(name=family.name, description=family.description, unit=family.unit, data=data)

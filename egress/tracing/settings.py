@@ -13,6 +13,8 @@ import attrs
 from egress.tracing.sampler import DEFAULT, Sampler, sampler
 
 _ENDPOINT: Final = "OTEL_EXPORTER_OTLP_ENDPOINT"
+_TEMPORALITY: Final = "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE"
+_TEMPORALITIES: Final = {"cumulative": False, "delta": True, "lowmemory": True}
 _HTTP: Final = "http/protobuf"
 
 
@@ -38,17 +40,19 @@ class Settings:
     @ivar logs: the queue for log records; C{None}: no log records are exported.
     @ivar metrics_interval: the seconds between two exports of metrics; C{None}: no metrics are exported.
     @ivar sampler: which traces are exported.
+    @ivar delta: whether counters and histograms are exported as changes since the last export.
     """
 
     traces: QueueSettings | None = None
     logs: QueueSettings | None = None
     metrics_interval: float | None = None
     sampler: Sampler = attrs.field(factory=Sampler)
+    delta: bool = False
 
     @property
     def enabled(self) -> bool:
         """Whether anything is exported."""
-        return self != Settings(sampler=self.sampler)
+        return self != Settings(sampler=self.sampler, delta=self.delta)
 
 
 @attrs.frozen
@@ -83,6 +87,7 @@ def read_settings(environ: Mapping[str, str]) -> tuple[Settings, tuple[InvalidVa
             else None
         ),
         sampler=reader.sampler(),
+        delta=reader.delta(),
     )
     if not settings.enabled:
         # The variables of other programs are not the concern of this one.
@@ -138,6 +143,12 @@ class _Reader:
             return int(text)
         self.invalid.append(InvalidVariable(name, f"must be a positive integer: {default} is used"))
         return default
+
+    def delta(self) -> bool:
+        preference = self.text(_TEMPORALITY).lower() or "cumulative"
+        if preference not in _TEMPORALITIES:
+            self.invalid.append(InvalidVariable(_TEMPORALITY, "use cumulative, delta or lowmemory; cumulative is used"))
+        return _TEMPORALITIES.get(preference, False)
 
     def sampler(self) -> Sampler:
         name = self.text("OTEL_TRACES_SAMPLER") or DEFAULT

@@ -189,4 +189,4 @@ def configured_exporter(settings: Settings) -> Otlp | None:
         return None
     from egress.tracing.otlp import Otlp  # noqa: PLC0415 - a proxy that exports nothing does not import the SDK
 
-    return Otlp()
+    return Otlp(settings.delta)

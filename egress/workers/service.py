@@ -10,11 +10,10 @@ import os
 import socket
 import stat
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
-from prometheus_client import CollectorRegistry, Counter, Gauge
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, DeferredLock, fail, maybeDeferred, succeed
 from twisted.internet.defer import TimeoutError as TookTooLong
@@ -31,12 +30,10 @@ from egress.notify.notice import Notice
 from egress.notify.setup import NotifyDependencies, notices_of
 from egress.notify.webhook import WebhookRoute
 from egress.observability.audit_log import JsonLinesAudit
-from egress.observability.collectors import SourceCounter
 from egress.observability.health import STOPPING, Coalesced, Page, ops_site_of
-from egress.observability.metrics import process_registry
 from egress.observability.worker_aggregation import WorkerMetrics, from_json, merge_checks
 from egress.resources import LoadedResources, load_resources
-from egress.runtime.ports import admin_endpoint, metrics_endpoint
+from egress.runtime.ports import admin_endpoint, metrics_endpoint, settled
 from egress.runtime.reload import Reloader
 from egress.runtime.role import SUPERVISOR
 from egress.runtime.threads import Threads
@@ -47,6 +44,7 @@ from egress.tls.reloadable_trust import ReloadableTrust
 from egress.upstream.resolver import resolver_for
 from egress.workers.admin_backend import WorkerAdminBackend
 from egress.workers.ipc import CHECKS, METRICS, WorkerSpec
+from egress.workers.parent_metrics import parent_metrics
 from egress.workers.policies import WorkerPolicies
 from egress.workers.shared_sockets import MakeSocket, SharedListeners, make_stream
 from egress.workers.supervisor import SocketPair, State, WorkerSlot
@@ -130,6 +128,7 @@ class WorkerPool(Service):
             config.workers, lambda: len(self._running()), lambda: 0 if self._audit is None else self._audit.lost
         )
         self._totals = WorkerMetrics(registry)
+        self._telemetry = parts.supervisor_telemetry(reactor, config, registry)
         self._trust = ReloadableTrust(inputs.resources.trust)
         self._notify_trust = ReloadableTrust(inputs.resources.notify_trust)
         self._lookups = Threads(reactor, "lookups", _LOOKUPS)
@@ -180,6 +179,7 @@ class WorkerPool(Service):
         if isinstance(self._result, tuple):
             self._ca.start()
             self._notices.start()
+            self._telemetry.start()
 
     def _bind(self) -> None:
         try:
@@ -353,7 +353,7 @@ class WorkerPool(Service):
         stopping = DeferredList([slot.stop(patience) for slot in self._slots])
 
         def notified(_: object) -> Deferred[None]:
-            return self._notices.close()
+            return settled([self._notices.close(), self._telemetry.stop()])
 
         def closed(_: object) -> Deferred[Any]:
             self._reads.stop()
@@ -365,24 +365,6 @@ class WorkerPool(Service):
             return self._stop_listening()
 
         return stopping.addCallback(notified).addCallback(closed)
-
-
-def parent_metrics(
-    configured: int, running: Callable[[], float], lost: Callable[[], float]
-) -> tuple[CollectorRegistry, Counter]:
-    """Make the registry of a supervisor, with the counter of restarted workers.
-
-    @param configured: the number of configured workers.
-    @param running: returns the number of running workers.
-    @param lost: returns the number of lost audit lines.
-    """
-    registry = process_registry()
-    workers = Gauge("egress_workers", "Configured and running workers.", ["state"], registry=registry)
-    workers.labels("configured").set(configured)
-    workers.labels("running").set_function(running)
-    text = "Audit log lines that could not be written."
-    SourceCounter("egress_audit_lines_lost", text, registry=registry).source = lost
-    return registry, Counter("egress_worker_restarts", "Restarted workers.", registry=registry)
 
 
 def _is_file(path: str) -> bool:

@@ -28,7 +28,7 @@ from egress.notify.metrics import NotificationMetrics
 from egress.observability.audit_log import audit_line
 from egress.observability.metrics import Metrics
 from egress.observability.shadow_log import ShadowLog
-from egress.workers.service import parent_metrics
+from egress.workers.parent_metrics import parent_metrics
 from tests.authz.fakes import REQUEST
 from tests.docs import log_events
 from tests.observability.records import ALLOWED

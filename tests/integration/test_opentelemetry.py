@@ -263,8 +263,10 @@ class TelemetryTests(IntegrationTestCase):
             return sum(float(point.as_double) for point in points if attributes(point).get("verdict") == "allow")
 
         self.wait_until(lambda: counted() == 1, "metrics")
-        processes = max(1, len(proxy.workers))
+        # With workers, the supervisor exports its own metrics, too.
+        processes = 1 + len(proxy.workers)
         self.wait_until(lambda: len(collector.metrics) == processes, "metrics of each process")
+        self.assertEqual(len(families("egress_workers")), 1 if proxy.workers else 0)
         histograms = families("egress_exchange_seconds")
         self.assertEqual({each.unit for each in histograms}, {"s"})
         self.assertEqual(sum(each.histogram.data_points[0].count for each in histograms), 1)

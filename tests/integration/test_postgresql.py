@@ -86,6 +86,18 @@ class WriteTests(PostgresqlTestCase):
             self.store.rows("SELECT node, worker, host(client_inet) FROM exchanges"), [("node-1", 2, "127.0.0.1")]
         )
 
+    def test_filters_of_origin(self) -> None:
+        self.store.append([record("a")])
+        self.open("node-2").append([record("b")])
+        for text, expected in (
+            ("node:node-1", ["a"]),
+            ("node:node-1,node-2 worker:2", ["a", "b"]),
+            ("-node:node-1", ["b"]),
+            ("worker:1", []),
+            ("-worker:1 node:node-2 allowed", ["b"]),
+        ):
+            self.assertEqual(self.names(text), expected, text)
+
     def test_whole_batches(self) -> None:
         """A batch is stored as a whole, or not at all; the connection remains usable."""
         self.assertRaises(RecordRefused, self.store.append, [record("a"), record("b", 1, bytes_sent=1 << 70)])

@@ -14,7 +14,7 @@ from egress.model.statistics import AuthorizerStats, CacheStats
 from egress.observability.history import MINUTE, QUARTER, History, Period, Reading, Ring, quantile
 from egress.observability.metrics import Metrics
 from egress.observability.worker_aggregation import WorkerMetrics
-from egress.workers.service import parent_metrics
+from egress.workers.parent_metrics import parent_metrics
 from tests.observability.records import ALLOWED, REFUSED
 
 NOW = 1_700_002_800.0

@@ -96,6 +96,18 @@ class ParseTests(SynchronousTestCase):
         self.assertEqual((found.since, found.until), (NOW - 7200, NOW - 3600))
 
 
+class OriginTests(SynchronousTestCase):
+    """The machine and the worker that wrote a record."""
+
+    def test_conditions(self) -> None:
+        found = parse_filter("node:proxy-1,proxy-2 -worker:2", 0).conditions
+        tests = (Condition("node", (Equals("proxy-1"), Equals("proxy-2"))), Condition("worker", (Between(2, 2),), True))
+        self.assertEqual(found, tests)
+        for text in ("x", "-1", "1234567890", "\u0661"):
+            error = self.assertRaises(FilterError, parse_filter, f"worker:{text}", 0)
+            self.assertIn("write the number of a worker", error.remedy)
+
+
 class ErrorTests(SynchronousTestCase):
     """An error names the position and the fix."""
 

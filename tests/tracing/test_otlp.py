@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from typing import Any
@@ -97,6 +98,25 @@ class OtlpTests(SynchronousTestCase):
         self.assertTrue(found["egress_decisions"].sum.is_monotonic)
         self.assertEqual(found["egress_exchange_seconds"].histogram.data_points[0].count, 1)
         self.assertEqual(found["egress_client_connections"].gauge.data_points[0].as_double, 0)
+
+    def test_deltas(self) -> None:
+        """With this preference, counters and histograms have their changes since the last export that succeeded."""
+        metrics = Metrics()
+        self.otlp = otlp.Otlp(delta=True)
+        counts, starts, fails = [], [], [False, True, False]
+        for failing in fails:
+            metrics.write(ALLOWED)
+            self.exporter.result = FAILURE if failing else SUCCESS
+            with contextlib.suppress(ExportFailed):
+                self.otlp.export_metrics(list(metrics.registry.collect()))
+            (resource,) = encode_metrics(self.sent[-1]).resource_metrics
+            found = {each.name: each for each in resource.scope_metrics[0].metrics}
+            self.assertEqual(found["egress_decisions"].sum.aggregation_temporality, 1)
+            (point,) = found["egress_exchange_seconds"].histogram.data_points
+            counts.append(point.count)
+            starts.append(point.start_time_unix_nano)
+        self.assertEqual(counts, [1, 1, 2])
+        self.assertEqual((len(set(starts)), starts[1]), (2, starts[2]))
 
     def test_resource(self) -> None:
         """The variables of the environment take precedence."""

@@ -35,6 +35,14 @@ class SignalTests(SynchronousTestCase):
                 self.assertEqual((settings, invalid), (expected, ()))
                 self.assertEqual(settings.enabled, settings not in (Settings(), Settings(sampler=Sampler(False, 0.0))))
 
+    def test_temporality(self) -> None:
+        name = "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE"
+        for text, delta, count in (("", False, 0), ("Delta", True, 0), ("lowmemory", True, 0), ("x", False, 1)):
+            settings, invalid = read_settings({**ENDPOINT, name: text})
+            self.assertEqual((settings.delta, [each.name for each in invalid]), (delta, [name] * count))
+        # The variables of other programs export nothing.
+        self.assertFalse(read_settings({name: "delta"})[0].enabled)
+
     def test_queues(self) -> None:
         settings, _ = read_settings(
             {
