@@ -8,13 +8,16 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any, Final
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from benchmarks.postgresql import started
 from egress.model.decision import ClientIdentity
 from egress.model.record import ExchangeRecord
+from egress.store.chain import Signer
 from egress.store.filter_language import Filter, parse_filter
 from egress.store.location import store_to_read
 from egress.store.postgresql import PostgresqlStore
@@ -24,6 +27,7 @@ from egress.store.sqlite import open_store, open_to_read
 _BATCH: Final = 1000
 _LIMIT: Final = 100
 _TIMES: Final = 5
+_ROUNDS: Final = 3
 _DAY: Final = 86400.0
 _WORDS: Final = ("quota", "writes", "items", "release", "nightly", "vendor", "mirror", "login", "upload", "budget")
 
@@ -140,13 +144,36 @@ def measure(store: Any, open_reader: Callable[[], Any], number: int, now: float)
     reader.close()
 
 
+def compare_signatures(open_writer: Callable[[Signer | None], Any], number: int, now: float) -> None:
+    """Fill stores with and without signatures in turns, and print the CPU times, and the time of the verification.
+
+    @param open_writer: opens an empty store.
+    """
+    key = Ed25519PrivateKey.generate()
+    print("| Signatures | CPU time of a record (us) | Time (us) |\n| --- | --- | --- |")
+    for _ in range(_ROUNDS):
+        for signer in (None, Signer(key)):
+            store = open_writer(signer)
+            seconds, cpu = fill(store, number, now)
+            each, of_cpu = (1e6 * value / number for value in (seconds, cpu))
+            print(f"| {'no' if signer is None else 'yes'} | {of_cpu:.1f} | {each:.1f} |", flush=True)
+            if signer is not None:
+                verified = elapsed(partial(store.verify, [key.public_key()]))
+                print(f"| verification | | {1e6 * verified / number:.1f} |", flush=True)
+            store.close()
+
+
 def main() -> None:
     """Fill a store, and print the times."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--records", type=int, default=1_000_000, help="[default: %(default)s]")
     parser.add_argument("--postgresql", action="store_true", help="use PostgreSQL, which it starts, instead of SQLite")
+    parser.add_argument("--sign", action="store_true", help="measure only what signatures (--audit-signing-key) cost")
     given = parser.parse_args()
     now = time.time()
+    if given.sign:
+        sign(given.records, now, postgresql=given.postgresql)
+        return
     if given.postgresql:
         with started() as (version, url):
             print(f"PostgreSQL {version}")
@@ -156,6 +183,30 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="egress-store-") as directory:
         path = Path(directory) / "audit.db"
         measure(open_store(path), partial(open_to_read, path), given.records, now)
+
+
+def sign(number: int, now: float, *, postgresql: bool) -> None:
+    """Measure what signatures cost."""
+    numbers = count()
+    if not postgresql:
+        with tempfile.TemporaryDirectory(prefix="egress-store-") as directory:
+
+            def in_file(signer: Signer | None) -> Any:
+                return open_store(Path(directory) / f"{next(numbers)}.db", signer)
+
+            compare_signatures(in_file, number, now)
+        return
+    with started() as (version, url):
+        print(f"PostgreSQL {version}")
+
+        def on_server(signer: Signer | None) -> Any:
+            store = PostgresqlStore(Database(url=url, seconds=60), "", 0, signer)
+            store.connect()
+            store.write("TRUNCATE exchanges, blocks, anchor", [()])
+            store.write("UPDATE last_seq SET block = NULL, digest = NULL", [()])
+            return store
+
+        compare_signatures(on_server, number, now)
 
 
 if __name__ == "__main__":

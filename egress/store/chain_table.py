@@ -6,7 +6,7 @@ lock of the store.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import AbstractContextManager, closing
 from itertools import chain, islice
 from typing import Any, Final, Protocol
@@ -16,10 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from egress.store.chain import FIRST, Anchor, Block, Checkpoint, Signer, Stored, Verification, leaf_of, verify
 from egress.store.columns import INSERTED
 from egress.store.interfaces import StoreError
-from egress.store.row import document_of
 
-# The columns of a row that only filters use.
-_DERIVED: Final = ("client_address", "host", "path")
 _NAME: Final = INSERTED.index("request_id")
 # The maximum numbers of blocks that are deleted together, and that are read together: a block can have 40 KB.
 _PRUNE_BLOCKS: Final = 1000
@@ -32,8 +29,6 @@ INSERT_BLOCK: Final = (
     "INSERT INTO blocks (number, previous, first_seq, leaves, signature, digest) VALUES (?, ?, ?, ?, ?, ?)"
 )
 """Stores a block; see L{block_values}."""
-
-assert INSERTED[1 : 1 + len(_DERIVED)] == _DERIVED
 
 
 class ChainStore(Protocol):
@@ -61,10 +56,8 @@ def leaf_of_row(row: Sequence[Any]) -> bytes:
 
     @param row: the id, the C{seq} and the columns L{INSERTED}.
     """
-    time_ms, *values = row[2:]
-    derived = dict(zip(_DERIVED, values, strict=False))
-    document: Mapping[str, Any] = document_of((time_ms, *values[len(_DERIVED) :]))
-    return leaf_of(row[0], {**document, **derived})
+    # A column of a later version is NULL in earlier records, and so does not change their digests.
+    return leaf_of(row[0], {name: value for name, value in zip(INSERTED, row[2:], strict=True) if value is not None})
 
 
 def stored_row(row: Sequence[Any]) -> Stored:

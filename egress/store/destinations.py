@@ -10,6 +10,7 @@ import attrs
 from egress.store.filter_language import Filter
 from egress.store.filter_sql import SQLITE, Dialect, Query, Where, compile_conditions, compile_filter
 from egress.store.rollups import BOUNDS, COLUMNS, EXCHANGES, SOURCE, SUMMED, ranges_of
+from egress.store.schema import id_at
 
 MAX_RECORDS: Final = 50_000
 """The maximum number of records that are read if a query cannot use rollups: the newest ones."""
@@ -241,15 +242,17 @@ def _rolled(given: Filter, now: float, dialect: Dialect) -> Where:
 
 def _read(given: Filter, dialect: Dialect) -> Where:
     """Return the query for the sums of the newest records of a filter."""
-    query = compile_filter(given, dialect)
-    times = compile_filter(Filter(until=given.until), dialect)
+    # One lower bound of the ids: a database uses only one of several, and tests the records between them.
+    query = compile_filter(attrs.evolve(given, since=None), dialect)
+    times = compile_filter(Filter(since=given.since, until=given.until), dialect)
+    first = 0 if given.since is None else id_at(given.since)
     text = (
         f"SELECT {SUMMED} FROM (SELECT {SOURCE} FROM {query.table} WHERE {query.where.text} AND {EXCHANGES} "
         f"AND {query.id} >= "
         f"coalesce((SELECT exchanges.id FROM exchanges WHERE {times.where.text} ORDER BY exchanges.id DESC "
-        f"LIMIT 1 OFFSET {MAX_RECORDS}), 0)) AS source GROUP BY host, verdict"
+        f"LIMIT 1 OFFSET {MAX_RECORDS}), ?)) AS source GROUP BY host, verdict"
     )
-    return Where(text, (*query.where.parameters, *times.where.parameters))
+    return Where(text, (*query.where.parameters, *times.where.parameters, first))
 
 
 def destinations_of(rows: Iterable[Sequence[Any]], statement: Statement) -> Destinations:

@@ -9,6 +9,8 @@ from typing import Any, Final
 from egress.store.keywords import has_phrases
 
 
+# Records often have the same paths.
+@lru_cache(maxsize=2048)
 def _regexp(pattern: str, value: str | None) -> bool:
     return value is not None and _compiled(pattern).fullmatch(value) is not None
 

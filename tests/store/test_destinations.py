@@ -9,12 +9,15 @@ from hypothesis import strategies as some
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.store import destinations as module
-from egress.store.destinations import Durations
+from egress.store.destinations import Durations, Page
+from egress.store.filter_language import parse_filter
 from egress.store.rollups import BOUNDS
 from egress.store.sqlite import SqliteStore, open_store
 from tests.files import make_directory
 from tests.store.destination_cases import RECORDS, DestinationCases
 from tests.store.test_sqlite import StoreTestCase
+
+SINCE = "2023-11-14T22:13:00Z"
 
 
 class SqliteDestinationTests(DestinationCases, StoreTestCase):
@@ -32,6 +35,9 @@ class SqliteDestinationTests(DestinationCases, StoreTestCase):
         with mock.patch.object(module, "MAX_RECORDS", 1):
             found = self.destinations("outcome:forwarded,bad-request")
         self.assertEqual((found.limited, [each.host for each in found.rows]), (True, ["", "c.test"]))
+        with mock.patch.object(module, "MAX_RECORDS", 1):
+            found = self.destinations(f"since:{SINCE} outcome:forwarded,bad-request")
+        self.assertEqual([each.host for each in found.rows], ["", "c.test"])
         with mock.patch.object(module, "MAX_OF_HOST", 2):
             paths = self.paths("a.test")
         self.assertEqual((paths.limited, paths.records), (True, 2))
@@ -39,6 +45,17 @@ class SqliteDestinationTests(DestinationCases, StoreTestCase):
         with mock.patch.object(module, "MAX_PATHS", 1):
             paths = self.paths("a.test")
         self.assertEqual((paths.limited, paths.records, len(paths.rows)), (True, 3, 1))
+
+
+class StatementTests(SynchronousTestCase):
+    """The query for the records of a filter."""
+
+    def test_one_lower_bound(self) -> None:
+        """SQLite uses one lower bound of the ids; it would test the records between several."""
+        for text in ("path:/v1/*/items", "path:/v1/*/items since:1d"):
+            found = module.destinations_statement(parse_filter(text, 1e9), Page(), 1e9).text
+            outer = found.partition("coalesce((SELECT")[0]
+            self.assertEqual(outer.count("exchanges.id >="), 1, text)
 
 
 def durations_of(*values: float) -> Durations:
