@@ -8,7 +8,6 @@ from typing import Any, Final
 import attrs
 
 from egress.store.filter_language import Between, Condition, Equals, Filter, Network, Prefix, Subdomain, Test
-from egress.store.interfaces import StoreError
 from egress.store.keywords import clean, phrase
 from egress.store.schema import id_at
 
@@ -24,6 +23,7 @@ _COLUMNS: Final = {
     "outcome": ("outcome",),
     "rule": ("rule_id",),
     "client": ("client_address", "identity"),
+    # Only PostgreSQL has these columns.
     "node": ("node",),
     "worker": ("worker",),
     "id": ("request_id",),
@@ -43,7 +43,6 @@ class Dialect:
     @ivar text_table: the tables of a query for a text, in the order in which they are read.
     @ivar text_id: the column with the id of a record in a query for a text.
     @ivar network: the condition that the address in a column is in a network; C{{0}} is the place of the column.
-    @ivar has_origin: whether each record has the name of its machine and the number of its worker.
     """
 
     matches: str
@@ -55,10 +54,8 @@ class Dialect:
     text_table: str
     text_id: str
     network: str = "in_network({0}, ?)"
-    has_origin: bool = False
 
 
-_OF_SERVERS: Final = frozenset({"node", "worker"})
 _HAS_PHRASES: Final = "has_phrases(?, exchanges.reason, exchanges.url, exchanges.rule_id)"
 
 SQLITE: Final = Dialect(
@@ -129,8 +126,6 @@ def _joined(operator: str, parts: Iterable[Where]) -> Where:
 
 
 def _condition(given: Condition, dialect: Dialect) -> Where:
-    if given.field in _OF_SERVERS and not dialect.has_origin:
-        raise StoreError(f"{given.field}: a file has no {given.field} of its records: use an audit store in PostgreSQL")
     columns = [f"exchanges.{name}" for name in _COLUMNS[given.field]]
     parts = []
     equal = tuple(clean(test.value) for test in given.tests if isinstance(test, Equals))

@@ -89,5 +89,4 @@ POSTGRESQL: Final = Dialect(
     text_id="exchanges.id",
     # The column with those addresses that are no names of sockets.
     network="exchanges.client_inet <<= ?::inet",
-    has_origin=True,
 )

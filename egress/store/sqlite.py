@@ -33,6 +33,7 @@ from egress.store.schema import ID_BITS, MIGRATIONS, first_id, id_at
 from egress.store.sql_store import FOLLOW_ROWS, SqlStore
 from egress.store.sqlite_functions import FUNCTIONS
 
+_NO_COLUMN: Final = ("no such column: exchanges.node", "no such column: exchanges.worker")
 _BUSY_SECONDS: Final = 5.0
 _PRUNE_ROWS: Final = 1000
 # The number of ids of records that a store ignores when they are stored again, and of attempts to find other ids.
@@ -54,6 +55,8 @@ def _reported(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
+        if str(error).startswith(_NO_COLUMN):
+            raise StoreError(f"{path}: node: and worker: need an audit store in PostgreSQL") from error
         raise StoreError(f"{path}: {error}") from error
 
 

@@ -160,6 +160,12 @@ class PruneTests(StoreTestCase):
 class OpenTests(StoreTestCase):
     """Opening a file."""
 
+    def test_origin(self) -> None:
+        """A file does not have the machine and the worker of a record."""
+        for text in ("node:a", "-worker:2"):
+            found = self.assertRaises(StoreError, lambda text=text: list(self.store.search(parse_filter(text, 0), 1)))
+            self.assertIn("node: and worker: need an audit store in PostgreSQL", str(found))
+
     def test_migrations(self) -> None:
         """The migrations that a file lacks are applied, each one once."""
         self.store.append([record("a")])
