@@ -141,7 +141,11 @@ class _Service:
 
 
 @contextmanager
-def _service(programs: Path, more: str) -> Iterator[_Service]:
+def authorization_service(programs: Path, more: str) -> Iterator[_Service]:
+    """Run an authorization service, which allows each request, during the block.
+
+    @param more: further members of its responses.
+    """
     port = free_port()
     command = [str(programs / "authorizer"), "--port", str(port)]
     process = subprocess.Popen([*command, *(["--more", more] if more else [])], stdout=subprocess.DEVNULL)
@@ -297,7 +301,7 @@ class Bench:
         with ExitStack() as stack:
             service = None
             if case.service is not None:
-                service = stack.enter_context(_service(self.programs, case.service))
+                service = stack.enter_context(authorization_service(self.programs, case.service))
             command = [*program, "egressauthz" if case.is_service else "egressproxy"]
             command += ["--listen", f"tcp:{setup.port}:interface=127.0.0.1", "--metrics-port", str(metrics)]
             command += [*case.options, *_files(case, directory)]

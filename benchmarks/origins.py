@@ -61,6 +61,7 @@ http {{
     server {{
         listen {plain} backlog=4096;
         listen {tls} ssl backlog=4096;
+        listen {http2} ssl http2 backlog=4096;
         ssl_certificate {directory}/origin.pem;
         ssl_certificate_key {directory}/origin-key.pem;
         ssl_protocols TLSv1.2 TLSv1.3;
@@ -105,6 +106,7 @@ class Origins:
 
     plain: int
     tls: int
+    http2: int
     status: int
     ca: Path
     asked: int = 0
@@ -179,7 +181,7 @@ def running(directory: Path, native: Path, *, as_root: bool, files: int) -> Iter
     ca = TestCA("Benchmark origins")
     ca.issue(f"*.{DOMAIN}", "localhost").write(directory, "origin")
     _write_files(directory / "bulk")
-    plain, tls, status, sink = (free_port() for _ in range(4))
+    plain, tls, http2, status, sink = (free_port() for _ in range(5))
     (directory / "nginx.conf").write_text(
         _CONFIGURATION.format(
             # The worker of nginx can read the files that this user can read.
@@ -189,6 +191,7 @@ def running(directory: Path, native: Path, *, as_root: bool, files: int) -> Iter
             directory=directory,
             plain=plain,
             tls=tls,
+            http2=http2,
             status=status,
             sink=sink,
         ),
@@ -205,7 +208,7 @@ def running(directory: Path, native: Path, *, as_root: bool, files: int) -> Iter
         except OriginsError as error:
             said = log.read_text(encoding="utf-8") if log.exists() else ""
             raise OriginsError(f"{error}: {said[-1000:]}") from error
-        yield Origins(plain, tls, status, ca.write(directory, "origins-ca"))
+        yield Origins(plain, tls, http2, status, ca.write(directory, "origins-ca"))
     finally:
         for process in (front, behind):
             process.terminate()
