@@ -149,7 +149,12 @@ class EgressProxyService(Service):
         self._chain = build_authorizer_chain(dependencies, inputs.sources)
         self.authorizer = self._chain.authorizer
         contexts = HostContexts(
-            authority, config.limits.leaf_contexts, time.time, self._pools.keys, accepted=config.client_tls
+            authority,
+            config.limits.leaf_contexts,
+            time.time,
+            self._pools.keys,
+            accepted=config.client_tls,
+            http2=config.http2,
         )
         # In a worker the supervisor logs the reminders, not the worker.
         self._ca = CaWatch(reactor, inputs.ca_source, authority, contexts.follow, reminds=not role.is_worker)

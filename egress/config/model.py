@@ -210,7 +210,7 @@ class ProxyConfig:
     @ivar ca_name_constraints: the names, with subdomains, and address ranges that limit a created CA; empty: no limit.
     @ivar extra_ca_certs: a PEM file with further CAs to trust, for origins, the authorization service and upstreams.
     @ivar origin_tls: a TOML file with TLS settings for single origins.
-    @ivar http2: whether HTTP/2 is offered to origins.
+    @ivar http2: whether clients and origins can use HTTP/2.
     @ivar client_tls: the cipher suites of TLS 1.2 that clients may use.
     @ivar upstream_http: the proxy for C{http} origins.
     @ivar upstream_https: the proxy for C{https} origins, tunnels and upgrades.

@@ -169,7 +169,8 @@ OPTIONS: Final[tuple[Option, ...]] = (
         name="http2",
         group="TLS",
         metavar="on|off",
-        help="Whether origins are offered HTTP/2 in addition to HTTP/1.1. --origin-tls sets it for specific hosts.",
+        help="Whether clients and origins can use HTTP/2 in addition to HTTP/1.1. --origin-tls sets it for specific "
+        "origins.",
         default="on",
         fields=("http2",),
         parse=values.switch,

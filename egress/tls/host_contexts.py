@@ -49,20 +49,28 @@ def select_protocol(_: SSL.Connection, offered: list[bytes]) -> Any:
 
     Some clients offer only other protocols by default; they are not rejected: they get a response without ALPN.
     """
-    if HTTP2 in offered:
-        return HTTP2
+    return HTTP2 if HTTP2 in offered else select_http1(_, offered)
+
+
+def select_http1(_: SSL.Connection, offered: list[bytes]) -> Any:
+    """Select the application protocol of a connection without HTTP/2; see L{select_protocol}."""
     return HTTP1 if HTTP1 in offered else SSL.NO_OVERLAPPING_PROTOCOLS
 
 
-def server_context(leaf: LeafCertificate, accepted: ClientTls = ClientTls.MODERN) -> SSL.Context:
-    """Create the context that serves one leaf certificate."""
+def server_context(leaf: LeafCertificate, accepted: ClientTls = ClientTls.MODERN, *, http2: bool = True) -> SSL.Context:
+    """Create the context that serves one leaf certificate.
+
+    @param leaf: the certificate.
+    @param accepted: the accepted cipher suites.
+    @param http2: whether clients can select HTTP/2.
+    """
     context = tls_context(SSL.TLS_SERVER_METHOD)
     set_ciphers(context, accepted)
     context.use_certificate(leaf.certificate)
     for certificate in leaf.chain:
         context.add_extra_chain_cert(certificate)
     context.use_privatekey(leaf.key)
-    context.set_alpn_select_callback(select_protocol)
+    context.set_alpn_select_callback(select_protocol if http2 else select_http1)
     return context
 
 
@@ -90,6 +98,7 @@ class HostContexts:
     @param in_thread: runs the function that generates the RSA key.
     @param accepted: the accepted cipher suites.
     @param make_rsa_key: generates the RSA key.
+    @param http2: whether clients can select HTTP/2.
     """
 
     def __init__(
@@ -101,8 +110,10 @@ class HostContexts:
         *,
         accepted: ClientTls = ClientTls.MODERN,
         make_rsa_key: Callable[[], rsa.RSAPrivateKey] = new_rsa_key,
+        http2: bool = True,
     ) -> None:
         self._accepted = accepted
+        self._http2 = http2
         # Few clients need an RSA key, and its generation takes tens of milliseconds.
         self._rsa_key = LazyKey(make_rsa_key, in_thread)
         self._p384_key: ec.EllipticCurvePrivateKey | None = None
@@ -163,7 +174,7 @@ class HostContexts:
         certificate = leaf.certificate
         end = certificate.not_valid_after_utc.timestamp()
         return _Entry(
-            server_context(leaf, self._accepted),
+            server_context(leaf, self._accepted, http2=self._http2),
             certificate.not_valid_before_utc.timestamp(),
             now + (end - now) * _USED,
         )

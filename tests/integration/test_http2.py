@@ -33,6 +33,12 @@ class ClientTests(Http2TestCase):
         problem = json.loads(done.stdout[done.stdout.index('{"type"') :].partition("\n")[0])
         self.assertEqual((problem["reason"], problem["ruleId"]), ("this path is closed", "closed"))
 
+    def test_turned_off(self) -> None:
+        """The client selects HTTP/1.1."""
+        proxy = self.start_proxy(*self.allow_all(), "--http2", "off")
+        done = self.curl(proxy, "-w", "%{http_version}", self.origins.https_url("/files/hello.txt"))
+        self.assertEqual((done.returncode, done.stdout), (0, "hello\n1.1"), done.stderr)
+
     def test_libraries(self) -> None:
         """The origin counts the bytes of each content."""
         go = str(self.directory / "client")

@@ -315,6 +315,14 @@ class HandshakeTests(ContextsTestCase):
             for end in self.handshake(context):
                 self.assertEqual(end.get_alpn_proto_negotiated(), chosen)
 
+    def test_without_http2(self) -> None:
+        self.contexts = HostContexts(self.authority, 1, lambda: self.now, self.threads, http2=False)
+        for offered, chosen in (([b"h2", b"http/1.1"], b"http/1.1"), ([b"h2"], b"")):
+            context = client_context()
+            context.set_alpn_protos(offered)
+            for end in self.handshake(context):
+                self.assertEqual(end.get_alpn_proto_negotiated(), chosen)
+
     def test_no_application_protocol(self) -> None:
         """A client without ALPN is accepted as well."""
         for end in self.handshake(client_context()):
