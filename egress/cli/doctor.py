@@ -25,6 +25,7 @@ from egress.doctor.diagnosis import diagnosis
 from egress.doctor.examination import Subject
 from egress.doctor.names import NAMES, select
 from egress.doctor.own_proxy import FREE_PORT, with_own_proxy
+from egress.doctor.remedies import PROXY_VARIABLES
 from egress.doctor.report import MARKS, Report
 from egress.model.authority import Authority
 from egress.model.errors import InvalidTarget
@@ -203,7 +204,7 @@ def _environ_of_proxy(environ: Mapping[str, str], proxy: str | None) -> Mapping[
     """
     if proxy is None:
         return environ
-    return {name: value for name, value in environ.items() if name not in (*_PROXIES, *_BYPASSES)}
+    return {name: value for name, value in environ.items() if name not in (*PROXY_VARIABLES, *_BYPASSES)}
 
 
 # -- fixes

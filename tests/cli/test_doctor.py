@@ -62,7 +62,8 @@ class DoctorCommandTests(SynchronousTestCase):
         self.assertEqual((self.names, self.apply, self.subject.direct), (set(NAMES), None, ("1.1.1.1", 443)))
 
     def test_proxy_of_the_environment(self) -> None:
-        for environ in ({"HTTPS_PROXY": PROXY}, {"https_proxy": "127.0.0.1:8080"}, {"HTTP_PROXY": PROXY}):
+        all_of_them = {"HTTPS_PROXY": PROXY, "ALL_PROXY": PROXY, "all_proxy": PROXY}
+        for environ in (all_of_them, {"https_proxy": "127.0.0.1:8080"}, {"HTTP_PROXY": PROXY}):
             self.doctor(environ=environ)
             self.assertEqual((self.subject.proxy, self.subject.own), (PROXY, False))
             self.assertEqual(self.subject.environ, environ)
