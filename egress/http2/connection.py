@@ -164,18 +164,27 @@ class Connection(H2Connection):
 
     def credit_stream(self, stream_id: int, size: int) -> None:
         """Let the peer send more data on a stream, if the stream is still open."""
-        stream = self.streams.get(stream_id)
-        if stream is not None and stream.open and not _ended_by_peer(stream):
+        stream = self._receiving(stream_id)
+        if stream is not None:
             increment = stream._inbound_window_manager.process_bytes(size)  # noqa: SLF001
             if increment:
                 self._prepare_for_sending([_window_update(stream_id, increment)])
 
     def widen_stream(self, stream_id: int, increment: int) -> None:
         """Increase the window of a stream permanently."""
-        stream = self.streams.get(stream_id)
-        if stream is not None and stream.open and not _ended_by_peer(stream):
+        stream = self._receiving(stream_id)
+        if stream is not None:
             stream._inbound_window_manager.max_window_size += increment  # noqa: SLF001
             self.increment_flow_control_window(increment, stream_id)
+
+    def receives(self, stream_id: int) -> bool:
+        """Whether the peer may send more data on a stream."""
+        return self._receiving(stream_id) is not None
+
+    def _receiving(self, stream_id: int) -> H2Stream | None:
+        stream = self.streams.get(stream_id)
+        ended = stream is None or not stream.open or stream.state_machine.state is StreamState.HALF_CLOSED_REMOTE
+        return None if ended else stream
 
     # -- received frames
 
@@ -237,10 +246,6 @@ class Connection(H2Connection):
         event.last_stream_id = frame.last_stream_id
         event.additional_data = frame.additional_data or None
         return [], [event]
-
-
-def _ended_by_peer(stream: H2Stream) -> bool:
-    return stream.state_machine.state is StreamState.HALF_CLOSED_REMOTE
 
 
 def _frame(kind: int, flags: int, stream_id: int, payload: bytes) -> bytes:

@@ -226,6 +226,8 @@ class Engine:
 
         A stream of which more than its window was taken gets a larger one, while the connection has some left.
         """
+        if not self._h2.receives(stream_id):
+            return
         self._h2.credit_stream(stream_id, size)
         if self._extra and stream_id not in self._grown:
             taken = self._taken[stream_id] = self._taken.get(stream_id, 0) + size

@@ -113,6 +113,14 @@ class EngineTests(SynchronousTestCase):
         self.assertGreater(found[2], 100_000)
         self.assertLessEqual(sum(found), 3 * 65536 + EXTRA_WINDOW)
 
+    def test_data_that_is_taken_after_the_end(self) -> None:
+        """Nothing is stored for a stream that its peer has ended."""
+        stream = self.request(end=False)
+        self.client.send_end(stream)
+        self.assertEqual(self.upload(stream, 40_000), 40_000)
+        self.server.take(stream, 40_000)
+        self.assertEqual(vars(self.server)["_taken"], {})
+
     def test_windows_of_ended_streams(self) -> None:
         """Their growth is available to other streams."""
         for _ in range(10):
