@@ -72,16 +72,14 @@ class _Outgoing:
 
     @ivar size: the number of bytes.
     @ivar end: the trailers after the data; C{None} if the end is not known yet.
-    @ivar reset: the code with which the stream is reset after its end.
     """
 
-    __slots__ = ("end", "pieces", "reset", "size")
+    __slots__ = ("end", "pieces", "size")
 
     def __init__(self) -> None:
         self.pieces: deque[bytes] = deque()
         self.size = 0
         self.end: Headers | None = None
-        self.reset: ErrorCodes | None = None
 
     def take(self, limit: int) -> bytes:
         """Remove at most C{limit} bytes."""
@@ -280,16 +278,14 @@ class Engine:
             outgoing.pieces.append(data)
             outgoing.size += len(data)
 
-    def send_end(self, stream_id: int, trailers: Headers = (), *, reset: ErrorCodes | None = None) -> None:
+    def send_end(self, stream_id: int, trailers: Headers = ()) -> None:
         """End a message after its data.
 
         @param stream_id: the stream.
         @param trailers: the fields after the content.
-        @param reset: the code with which the stream is reset after the end; C{None}: the peer ends it too.
         """
         outgoing = self._outgoing_of(stream_id)
         outgoing.end = trailers
-        outgoing.reset = reset
 
     def _outgoing_of(self, stream_id: int) -> _Outgoing:
         outgoing = self._outgoing.get(stream_id)
@@ -396,7 +392,5 @@ class Engine:
                 connection.send_fields(stream_id, outgoing.end, end=True)
             del self._outgoing[stream_id]
             self._guard.earn(MESSAGE_CREDIT)
-            if outgoing.reset is not None:
-                self.reset(stream_id, outgoing.reset)
         self.sent.append(stream_id)
         return len(data)

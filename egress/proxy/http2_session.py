@@ -233,6 +233,8 @@ class Http2Session(Protocol):
         stream = self._streams.get(stream_id)
         if stream is not None and self._engine.ends_later(stream_id):
             stream.wait_for_client(self._context.limits.idle_timeout)
+        elif stream is not None and stream.lingers:
+            stream.linger()
         else:
             self._streams.pop(stream_id, None)
             self._check_idle()
@@ -277,7 +279,7 @@ class Http2Session(Protocol):
                 if stream.exchange is not None:
                     stream.exchange.expired()
                 else:
-                    stream.reset()
+                    stream.give_up()
         deadlines = [stream.deadline for stream in self._streams.values() if stream.deadline is not None]
         if deadlines and not self._closing:
             self.expect(min(deadlines))

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 MIN_PROGRESS: Final = 1024
 _CONTINUE: Final[list[Header]] = [(b":status", b"100")]
 
+# The time after a response in which the client can end its request, before the stream is reset.
+LINGER_SECONDS: Final = 2.0
+
 
 @implementer(IClientStream)
 class Http2Stream:
@@ -46,6 +49,7 @@ class Http2Stream:
         "_head",
         "_held",
         "_left",
+        "_lingering",
         "_reading",
         "_relaying",
         "_request",
@@ -88,6 +92,7 @@ class Http2Stream:
         self._left: int | None = None
         self._relaying = False
         self._held = False
+        self._lingering: bool | None = None
 
     # -- request
 
@@ -95,6 +100,8 @@ class Http2Stream:
         """Process content of the request, or its end."""
         if isinstance(event, End):
             self._request_over = True
+            if self.exchange is None:
+                self._connection.exchange_over(self.stream_id)
         if self.exchange is not None and (self._request.upgrade or not self.exchange.body_over):
             self._waiting.append(event)
             self.read_content()
@@ -160,17 +167,16 @@ class Http2Stream:
 
     def send_end(self, trailers: Headers) -> None:
         """See L{IClientStream.send_end}."""
-        reset = None if self._request_over else ErrorCodes.NO_ERROR
+        if not self._request_over:
+            self._lingering = False
         fields = self._head
         if fields is None or trailers:
             self._begin()
-            self._engine.send_end(self.stream_id, lower_case(trailers), reset=reset)
+            self._engine.send_end(self.stream_id, lower_case(trailers))
             return
         # Clients of gRPC require that a response without content ends with its head.
         self._head = None
         self._engine.send_head(self.stream_id, fields, end=True)
-        if reset is not None:
-            self._engine.reset(self.stream_id, reset)
 
     def flush(self) -> None:
         """See L{IClientStream.flush}."""
@@ -217,10 +223,32 @@ class Http2Stream:
 
     def reset(self) -> None:
         """See L{IClientStream.reset}."""
+        self._reset(ErrorCodes.INTERNAL_ERROR)
+
+    def _reset(self, code: ErrorCodes) -> None:
         self._relaying = False
-        self._engine.reset(self.stream_id, ErrorCodes.INTERNAL_ERROR)
+        self._lingering = None
+        self._engine.reset(self.stream_id, code)
         self._connection.write_soon()
         self.finish()
+
+    def give_up(self) -> None:
+        """End a stream whose exchange is over: the client does not take the response, or does not end the request."""
+        self._reset(ErrorCodes.INTERNAL_ERROR if self._engine.ends_later(self.stream_id) else ErrorCodes.NO_ERROR)
+
+    @property
+    def lingers(self) -> bool:
+        """Whether the response is complete, and the client has not ended the request."""
+        return self._lingering is not None and not self._request_over
+
+    def linger(self) -> None:
+        """Let the client end the request, whose content is ignored (RFC 9113 section 8.1).
+
+        A client that sends content may take an immediate reset for an error, and ignore the response. curl 7.88 does.
+        """
+        if not self._lingering:
+            self._lingering = True
+            self.watch(LINGER_SECONDS)
 
     def wait_for_client(self, seconds: float) -> None:
         """Wait until the client has taken the rest of the response.

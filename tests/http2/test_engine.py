@@ -212,11 +212,13 @@ class EngineTests(SynchronousTestCase):
         stream = self.client.open(REQUEST, end=False)
         self.exchange()
         self.server.send_head(stream, OK)
-        self.server.send_end(stream, reset=ErrorCodes.NO_ERROR)
+        self.server.send_end(stream)
         events, _ = self.exchange()
-        last = events[-1]
+        self.assertIsInstance(events[-1], StreamEnded)
+        self.server.reset(stream, ErrorCodes.NO_ERROR)
+        (last,), _ = self.exchange()
         assert isinstance(last, StreamReset)
-        self.assertEqual((type(events[-2]), last.error_code), (StreamEnded, ErrorCodes.NO_ERROR))
+        self.assertEqual(last.error_code, ErrorCodes.NO_ERROR)
 
     def test_the_limit_of_streams(self) -> None:
         self.start(streams=2)

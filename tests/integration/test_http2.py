@@ -22,6 +22,15 @@ class Http2TestCase(IntegrationTestCase):
 class ClientTests(Http2TestCase):
     """Clients that send many requests side by side."""
 
+    def test_denied_uploads(self) -> None:
+        """curl reports the response, and not the end of the stream."""
+        content = self.directory / "content"
+        content.write_bytes(bytes(1 << 20))
+        wanted = ("-o", "/dev/null", "-w", "%{http_version} %{http_code}")
+        for upload in (("-T", str(content)), ("--data-binary", f"@{content}")):
+            done = self.curl(self.proxy, "--http2", *wanted, *upload, self.origins.https_url("/closed/door"))
+            self.assertEqual((done.returncode, done.stdout), (0, "2 403"), done.stderr)
+
     def test_curl(self) -> None:
         """Some of 30 transfers are denied."""
         urls = [self.origins.https_url(f"/{'closed' if number % 3 else 'echo'}/{number}") for number in range(30)]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
+from h2.errors import ErrorCodes
 from h2.events import (
     ConnectionTerminated,
     DataReceived,
@@ -18,6 +19,7 @@ from h2.events import (
 )
 
 from egress.model.decision import Header
+from egress.proxy.http2_stream import LINGER_SECONDS
 from tests.proxy.tunnels import InterceptTestCase
 from tests.transport.tls import TlsClient, TlsEnd
 
@@ -158,3 +160,14 @@ class Http2TestCase(InterceptTestCase):
         data = self.origin.take()
         self.assertTrue(data.startswith(start), data)
         return data
+
+    def assert_lingers(self, stream: int) -> None:
+        """The client has time to end its request, before the stream is reset."""
+        self.clock.advance(LINGER_SECONDS - 0.1)
+        self.http2.data(stream, b"more")
+        self.clock.advance(0.05)
+        self.http2.read()
+        self.assertIsNone(self.http2.reset(stream))
+        self.clock.advance(0.1)
+        self.http2.read()
+        self.assertEqual(self.http2.reset(stream), ErrorCodes.NO_ERROR)

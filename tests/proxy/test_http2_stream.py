@@ -9,6 +9,7 @@ from h2.events import DataReceived
 
 from egress.http.upgrade import accept_of
 from egress.model.message import MessageObligation
+from egress.proxy.http2_stream import LINGER_SECONDS
 from tests.messages.frames import frame
 from tests.proxy.fakes import allow, allow_with, content_of, deny, response
 from tests.proxy.http2_client import Http2TestCase
@@ -64,7 +65,37 @@ class ExchangeTests(Http2TestCase):
         self.authorizer.answers = [deny()]
         stream = self.http2.request(method="POST", end=False)
         self.assertEqual((self.http2.status(stream), self.http2.ended(stream)), (403, True))
-        self.assertEqual(self.http2.reset(stream), ErrorCodes.NO_ERROR)
+        self.assert_lingers(stream)
+
+    def test_the_end_of_the_request_after_a_denial(self) -> None:
+        """The content is ignored, and the stream ends without a reset."""
+        self.authorizer.answers = [deny(), deny(), allow()]
+        for trailers in (False, True):
+            stream = self.http2.request(method="POST", end=False)
+            self.http2.data(stream, b"content", end=not trailers)
+            if trailers:
+                self.http2.send([(b"x-sum", b"1")], stream)
+            self.clock.advance(LINGER_SECONDS)
+            self.http2.read()
+            self.assertEqual((self.http2.status(stream), self.http2.reset(stream)), (403, None))
+        self.assertEqual(self.origins(), [])
+        self.http2.request("/next")
+        self.origin_gets(b"GET /next ")
+
+    def origins(self) -> list[bytes]:
+        """The data that origins received."""
+        return [origin.written for origin in self.dialer.origins if origin.written]
+
+    def test_a_shutdown_after_a_denial(self) -> None:
+        """It waits for the end of the request, but not longer than the stream."""
+        self.authorizer.answers = [deny()]
+        self.http2.request(method="POST", end=False)
+        self.proxy.parts.sessions.drain()
+        self.http2.tls.take()
+        self.assertFalse(self.http2.tls.closed)
+        self.clock.advance(LINGER_SECONDS)
+        self.http2.tls.take()
+        self.assertTrue(self.http2.tls.closed)
 
     GRPC = (b"content-type", b"application/grpc")
 
@@ -76,7 +107,7 @@ class ExchangeTests(Http2TestCase):
         self.assertEqual((self.http2.status(stream), fields[b"grpc-status"]), (200, b"7"))
         self.assertEqual(fields[b"grpc-message"], b"not today")
         self.assertFalse(any(isinstance(event, DataReceived) for event in self.http2.events))
-        self.assertEqual(self.http2.reset(stream), ErrorCodes.NO_ERROR)
+        self.assert_lingers(stream)
 
     def test_a_grpc_stream_that_ends_early(self) -> None:
         """The status is in trailers, so the client cannot take the response for complete."""
@@ -203,7 +234,8 @@ class MessageTests(Http2TestCase):
         self.origin.feed(response(b"no", status="413 Content Too Large"))
         self.http2.read()
         self.assertEqual((self.http2.status(stream), self.http2.content(stream)), (413, b"no"))
-        self.assertEqual((self.http2.ended(stream), self.http2.reset(stream)), (True, ErrorCodes.NO_ERROR))
+        self.assertTrue(self.http2.ended(stream))
+        self.assert_lingers(stream)
         self.http2.request("/next")
         self.origin_gets(b"GET /next ")
 
