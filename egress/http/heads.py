@@ -74,12 +74,14 @@ RESPONSE_FIELDS: Final = frozenset(
 
 
 def parse_content_length(value: bytes) -> int:
-    """Parse a value of C{Content-Length} that consists of digits.
+    """Parse a value of C{Content-Length} (RFC 9110 section 8.6).
 
-    @raise MalformedFields: if it is out of range.
+    @raise MalformedFields: if it is not a number, or out of range.
     """
-    # llhttp has verified that the value consists of digits and is not repeated. It ignores leading zeros, but Python
-    # limits the number of digits.
+    # In HTTP/1, llhttp has verified that the value consists of digits. In HTTP/2, nothing has.
+    if not value.isdigit():
+        raise MalformedFields("the Content-Length is not a number")
+    # llhttp ignores leading zeros, but Python limits the number of digits.
     if len(value) > _MAX_DIGITS or int(value) > _MAX_LENGTH:
         raise MalformedFields("the Content-Length is out of range")
     return int(value)

@@ -1,10 +1,12 @@
 """The protocol state of one HTTP/2 connection: C{h2} with the rules of RFC 9113 that it lacks.
 
-- A malformed message ends its stream, not the connection (RFC 9113 section 8.1.1).
-- A stream beyond the limit is refused, not the connection (section 5.1.2).
-- A connection continues to carry its streams after C{GOAWAY} in either direction (section 6.8).
-- A header block that cannot be decoded is a compression error (section 4.3).
-- Credit for the connection and credit for a stream are independent, so that a slow stream does not stop others.
+These are the differences to C{h2}:
+
+  - A malformed message ends its stream, not the connection (RFC 9113 section 8.1.1).
+  - A stream beyond the limit is refused, not the connection (section 5.1.2).
+  - A connection continues to carry its streams after C{GOAWAY} in either direction (section 6.8).
+  - A header block that cannot be decoded is a compression error (section 4.3).
+  - Credit for the connection and credit for a stream are independent, so that a slow stream does not stop others.
 """
 
 from __future__ import annotations

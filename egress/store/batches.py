@@ -72,7 +72,7 @@ class Retention:
 class StoreBatches:
     """Writes batches to a store, and maintains it between them.
 
-    @param store: the store, which L{close} closes.
+    @param store: the store, which L{finish} closes.
     @param seconds: returns the seconds of a monotonic clock.
     @param now: returns the seconds since the epoch.
     @param retention: the records to keep.

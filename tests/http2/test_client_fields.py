@@ -170,7 +170,7 @@ class MalformedRequestTests(SynchronousTestCase):
             (b"te", b"gzip"),
             (b"te", b"trailers, gzip"),
             (b":path", b"/late"),
-            (b"content-length", b"9" * 20),
+            *((b"content-length", value) for value in (b"9" * 20, b"+7", b"-1", b"", b"7, 7", b"7x", b"1_0", b"\xb2")),
         ):
             with self.subTest(field):
                 self.assertRaises(MalformedMessage, parse, (b"a", b"b"), field, (b"c", b"d"), pseudo=POST, ended=False)
