@@ -48,6 +48,9 @@ class CaseTests(PolicyTestCase):
             "5: test 1: 'at': write a time with its offset, as in 2026-03-02T09:00:00Z"
         ),
         "request = 'GET http://a/'\nexpect='deny'\nrule='nobody'": "2: there is no rule 'nobody'; use default",
+        "request = 'GET http://a/'\nexpect='deny'\ndirection='client'": (
+            "5: test 1: 'direction' describes a message; add 'message' with its content"
+        ),
         "request = 'GET http://a/'\nexpct='deny'": "4: test 1: 'expct' is not known here; did you mean 'expect'?",
         "request = 'GET http://a/'\nexpect='deny'\nname='${x}'": (
             "5: test 1: the variable ${x} is not known; there are no [variables]"
