@@ -25,7 +25,6 @@ _NOTHING: Final[frozenset[bytes]] = frozenset()
 # A name is a token in lower case (RFC 9113 section 8.2.1).
 _NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")
 _STATUS: Final = re.compile(rb"[1-9][0-9]{2}")
-_DIGITS: Final = re.compile(rb"[0-9]+")
 # RFC 9113 section 8.2.2.  TE is permitted only in requests, with a single value.
 _CONNECTION_SPECIFIC: Final = frozenset(
     {b"connection", b"keep-alive", b"proxy-connection", b"te", b"transfer-encoding", b"upgrade"}
@@ -98,8 +97,8 @@ def _response_head(status: int, headers: Headers, method: str, ended: bool) -> R
             continue
         match name:
             case b"content-length":
-                if framing.kind is _LENGTH or _DIGITS.fullmatch(value) is None:
-                    raise MalformedFields("the Content-Length is repeated, or not a number")
+                if framing.kind is _LENGTH:
+                    raise MalformedFields("the Content-Length is repeated")
                 framing = Framing(_LENGTH, parse_content_length(value))
                 if value != b"0" and value.startswith(b"0"):
                     # Some clients would read it as octal.
