@@ -48,6 +48,7 @@ ALIKE = frozenset(
         *("browsers", "completion", "doctor", "existing_settings", "grpc", "init", "isolate", "isolate_sandbox"),
         *(
             "activation",
+            "browser_http2",
             "audit_spool",
             "console",
             "container",

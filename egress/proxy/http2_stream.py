@@ -29,6 +29,8 @@ _CONTINUE: Final[list[Header]] = [(b":status", b"100")]
 
 # The time after a response in which the client can end its request, before the stream is reset.
 LINGER_SECONDS: Final = 2.0
+# The time after the client's end of a WebSocket in which the origin can send the rest, such as its Close frame.
+CLOSE_SECONDS: Final = 10.0
 
 
 @implementer(IClientStream)
@@ -46,6 +48,7 @@ class Http2Stream:
         "_connection",
         "_context",
         "_engine",
+        "_half_closed",
         "_head",
         "_held",
         "_left",
@@ -91,6 +94,7 @@ class Http2Stream:
         self._reading = False
         self._left: int | None = None
         self._relaying = False
+        self._half_closed = False
         self._held = False
         self._lingering: bool | None = None
 
@@ -128,6 +132,8 @@ class Http2Stream:
 
     def watch(self, seconds: float | None) -> None:
         """See L{IClientStream.watch}."""
+        if self._half_closed:
+            return
         if seconds is None:
             self.deadline = None
         else:
@@ -199,6 +205,7 @@ class Http2Stream:
     def finish(self) -> None:
         """See L{IClientStream.finish}."""
         self.exchange = None
+        self._half_closed = False
         if self._relaying and not self._engine.ends_later(self.stream_id):
             self._relaying = False
             self.send_end(())
@@ -287,9 +294,9 @@ class Http2Stream:
         while waiting and self.exchange is not None and not self._held:
             event = waiting.popleft()
             if isinstance(event, End):
-                # Both directions of a WebSocket end at the same time.
-                exchange.client_lost()
-                self.finish()
+                # Chromium ends its direction together with its Close frame, and waits for the one of the origin.
+                self.watch(CLOSE_SECONDS)
+                self._half_closed = True
             else:
                 self._engine.take(self.stream_id, len(event))
                 exchange.upgraded_data(event)

@@ -9,7 +9,7 @@ from h2.events import DataReceived
 
 from egress.http.upgrade import accept_of
 from egress.model.message import MessageObligation
-from egress.proxy.http2_stream import LINGER_SECONDS
+from egress.proxy.http2_stream import CLOSE_SECONDS, LINGER_SECONDS
 from tests.messages.frames import frame
 from tests.proxy.fakes import allow, allow_with, content_of, deny, response
 from tests.proxy.http2_client import Http2TestCase
@@ -358,12 +358,29 @@ class WebSocketTests(Http2TestCase):
         self.origin.feed(b"pong")
         self.http2.read()
         self.assertEqual(self.http2.content(stream), b"pong")
-        self.http2.data(stream, b"", end=True)
-        self.assertTrue(self.origin.aborted)
-        self.assertTrue(self.http2.ended(stream))
+        self.http2.data(stream, b"close", end=True)
+        self.assertEqual(self.origin.take(), b"close")
+        self.origin.feed(b"closed")
+        self.origin.lose()
+        self.http2.read()
+        self.assertEqual((self.http2.content(stream), self.http2.ended(stream)), (b"pongclosed", True))
         (record,) = self.records
         self.assertEqual((record.outcome, record.status, record.url), ("forwarded", 101, "https://origin.test/chat"))
-        self.assertEqual((record.bytes_sent, record.bytes_received), (4, 4))
+        self.assertEqual((record.bytes_sent, record.bytes_received), (9, 10))
+
+    def test_an_origin_that_does_not_end(self) -> None:
+        """Data of the origin does not extend the time after the end of the client."""
+        stream = self.open()
+        self.accept()
+        self.http2.data(stream, b"close", end=True)
+        for _ in range(4):
+            self.assertFalse(self.origin.aborted)
+            self.clock.advance(CLOSE_SECONDS / 4)
+            self.origin.feed(b"more")
+            self.http2.read()
+        self.assertTrue(self.origin.aborted)
+        self.assertTrue(self.http2.ended(stream))
+        self.assertEqual(self.outcomes(), ["forwarded"])
 
     def test_the_end_by_the_origin(self) -> None:
         stream = self.open()
