@@ -48,8 +48,8 @@ ALIKE = frozenset(
         *("browsers", "completion", "doctor", "existing_settings", "grpc", "init", "isolate", "isolate_sandbox"),
         *(
             "activation",
-            "browser_http2",
             "audit_spool",
+            "browser_http2",
             "console",
             "container",
             "content",
@@ -61,6 +61,7 @@ ALIKE = frozenset(
             "proxy_protocol",
             "systemd",
             "trust",
+            "undici",
         ),
     }
 )

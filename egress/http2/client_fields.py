@@ -13,6 +13,7 @@ from egress.http.events import DELIMITED, HTTP_2, NO_BODY, BodyKind, End, Reques
 from egress.http.field_lines import MalformedFields
 from egress.http.heads import HeadLimits, request_head
 from egress.http.hop_by_hop import fields_size, trailer_fields, with_via
+from egress.http.upgrade import accept_of
 from egress.http.writers import returned_fields, with_framing
 from egress.model.decision import Header, Headers
 from egress.model.errors import BadRequest, HeadTooLarge, TargetTooLong
@@ -31,6 +32,7 @@ _NAMES: Final = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9a-z]+\n)*")
 _BAD_VALUE: Final = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]|[ \t]\n|\n[ \t]")
 _METHOD: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,64}")
 _WEBSOCKET_KEY: Final = b"sec-websocket-key"
+_WEBSOCKET_ACCEPT: Final = b"sec-websocket-accept"
 _TE: Final = frozenset({b"te"})
 _NO_OPTIONS: Final[frozenset[bytes]] = frozenset()
 
@@ -181,7 +183,7 @@ def websocket_head(head: RequestHead, key: bytes) -> RequestHead:
     """Translate an extended C{CONNECT} for a WebSocket (RFC 8441 section 5) into the request of HTTP/1.1.
 
     @param head: the head of the C{CONNECT}.
-    @param key: the value of C{Sec-WebSocket-Key}, which HTTP/2 does not have.
+    @param key: the value of C{Sec-WebSocket-Key}, which HTTP/2 does not use.
     """
     fields = [field for field in head.headers if field[0] != _WEBSOCKET_KEY]
     return RequestHead(
@@ -201,13 +203,21 @@ def websocket_head(head: RequestHead, key: bytes) -> RequestHead:
     )
 
 
-def switch_fields(head: ResponseHead) -> list[Header]:
+def websocket_key(head: RequestHead) -> bytes | None:
+    """The C{Sec-WebSocket-Key} of an extended C{CONNECT}: some clients send it in spite of RFC 8441 section 5."""
+    return next((value for name, value in head.headers if name == _WEBSOCKET_KEY), None)
+
+
+def switch_fields(head: ResponseHead, key: bytes | None = None) -> list[Header]:
     """The fields of the response to an extended C{CONNECT} (RFC 8441 section 5).
 
     @param head: the C{101} of the origin.
+    @param key: the client's key. undici requires the C{Sec-WebSocket-Accept} of HTTP/1.1.
     """
-    fields = with_via(returned_fields(head), head.version)
-    return _with_status(200, [field for field in fields if field[0].lower() != b"sec-websocket-accept"])
+    fields = [field for field in returned_fields(head) if field[0].lower() != _WEBSOCKET_ACCEPT]
+    if key is not None:
+        fields.append((_WEBSOCKET_ACCEPT, accept_of(key)))
+    return _with_status(200, with_via(fields, head.version))
 
 
 def parse_trailers(fields: Sequence[Header], limits: HeadLimits) -> End:

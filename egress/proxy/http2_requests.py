@@ -10,7 +10,7 @@ from h2.errors import ErrorCodes
 from h2.events import RequestReceived
 
 from egress.http.events import HTTP_2, NO_BODY, RequestHead
-from egress.http2.client_fields import ClientRequest, MalformedMessage, parse_request, websocket_head
+from egress.http2.client_fields import ClientRequest, MalformedMessage, parse_request, websocket_head, websocket_key
 from egress.http2.engine import Engine
 from egress.model.authority import PROXY_HOST
 from egress.model.errors import BadRequest, EgressError, MisdirectedRequest, ProxyAddressed, UnsupportedRequest
@@ -81,6 +81,7 @@ class Http2Requests:
             self._engine.reset(stream_id, ErrorCodes.HTTP_1_1_REQUIRED)
             return
         stream = streams[stream_id] = self._stream(stream_id, head, ended)
+        stream.websocket_key = None if request.protocol is None else websocket_key(request.head)
         stream.exchange = exchange = Exchange(self._context, stream, self._client, outgoing)
         exchange.start()
 

@@ -42,6 +42,7 @@ class Http2Stream:
     @ivar exchange: the exchange, while there is one.
     @ivar deadline: the time at which the exchange expires; C{None} without a timeout.
     @ivar backpressured: whether the client reads the response too slowly.
+    @ivar websocket_key: the key that the client sent for a WebSocket; see L{egress.http2.client_fields.websocket_key}.
     """
 
     __slots__ = (
@@ -65,6 +66,7 @@ class Http2Stream:
         "logins",
         "stream_id",
         "transport",
+        "websocket_key",
     )
 
     def __init__(
@@ -82,6 +84,7 @@ class Http2Stream:
         self.deadline: float | None = None
         self.backpressured = False
         self.can_send_trailers = True
+        self.websocket_key: bytes | None = None
         self.logins = connection.logins
         self.transport: object = None
         self._connection = connection
@@ -281,7 +284,7 @@ class Http2Stream:
 
     def switch(self, head: ResponseHead, upgrade: Upgrade) -> None:
         """See L{IClientStream.switch}."""
-        self._engine.send_head(self.stream_id, switch_fields(head))
+        self._engine.send_head(self.stream_id, switch_fields(head, self.websocket_key))
         self._connection.write_soon()
 
     def relay(self) -> None:

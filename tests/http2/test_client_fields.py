@@ -18,6 +18,7 @@ from egress.http2.client_fields import (
     response_fields,
     switch_fields,
     websocket_head,
+    websocket_key,
 )
 from egress.model.decision import Header
 from egress.model.errors import BadRequest, HeadTooLarge, TargetTooLong, UnsupportedRequest
@@ -140,6 +141,16 @@ class WebSocketTests(SynchronousTestCase):
             switch_fields(head),
             [(b":status", b"200"), (b"sec-websocket-protocol", b"chat"), (b"via", b"1.1 egressproxy")],
         )
+
+    def test_a_client_that_checks_its_key(self) -> None:
+        """The key and the response are the ones of RFC 6455 section 1.3."""
+        extended: list[Header] = [(b":method", b"CONNECT"), *GET[1:], (b":protocol", b"websocket")]
+        key = b"dGhlIHNhbXBsZSBub25jZQ=="
+        self.assertIsNone(websocket_key(parse(pseudo=extended, ended=False).head))
+        self.assertEqual(websocket_key(parse((b"sec-websocket-key", key), pseudo=extended, ended=False).head), key)
+        head = ResponseHead(101, b"", b"1.1", ((b"Sec-WebSocket-Accept", b"x"),), NO_BODY, True, frozenset())
+        accepted = (b"sec-websocket-accept", b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
+        self.assertEqual(switch_fields(head, key), [(b":status", b"200"), accepted, (b"via", b"1.1 egressproxy")])
 
 
 class MalformedRequestTests(SynchronousTestCase):

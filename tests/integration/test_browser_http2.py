@@ -166,10 +166,10 @@ class BrowserTests(IntegrationTestCase):
         (self.www / "index.html").write_text(page, "ascii")
         return urls
 
-    def start(self, *options: str, **env: str) -> Proxy:
-        """Start a proxy, and the browser that trusts its CA."""
+    def start(self) -> Proxy:
+        """Start a proxy with the CA that the browser trusts."""
         own_ca = ("--ca-dir", str(home() / "ca"))
-        return self.start_proxy(*self.trust, *own_ca, "--authz-url", self.authz, *options, **env)
+        return self.start_proxy(*self.trust, *own_ca, "--authz-url", self.authz)
 
     def load(self, proxy: Proxy, port: int) -> dict[str, Any]:
         return browser().load(f"https://localhost:{port}/index.html", proxy.url)

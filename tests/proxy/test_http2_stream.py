@@ -329,22 +329,26 @@ class FlowTests(Http2TestCase):
 class WebSocketTests(Http2TestCase):
     """Extended CONNECT (RFC 8441): the origin gets an upgrade of HTTP/1.1."""
 
-    def open(self, protocol: str = "websocket") -> int:
+    def open(self, protocol: str = "websocket", *more: tuple[str, str]) -> int:
         """Request a WebSocket."""
         stream = self.http2.h2.get_next_available_stream_id()
         fields = [(":method", "CONNECT"), (":scheme", "https"), (":authority", "origin.test"), (":path", "/chat")]
-        fields += [(":protocol", protocol), ("sec-websocket-version", "13")]
+        fields += [(":protocol", protocol), ("sec-websocket-version", "13"), *more]
         self.http2.send([(name.encode(), value.encode()) for name, value in fields], stream, end=False)
         return stream
 
-    def accept(self) -> None:
-        """Let the origin accept the WebSocket."""
+    def accept(self) -> bytes:
+        """Let the origin accept the WebSocket.
+
+        @return: the key that it received.
+        """
         sent = self.origin_gets(b"GET /chat HTTP/1.1\r\nHost: origin.test\r\n")
         self.assertIn(b"Upgrade: websocket\r\n", sent)
-        key = re.findall(rb"(?i)sec-websocket-key: (\S+)", sent)[0]
+        key: bytes = re.findall(rb"(?i)sec-websocket-key: (\S+)", sent)[0]
         fields = (f"Sec-WebSocket-Accept: {accept_of(key).decode()}", "Upgrade: websocket", "Connection: Upgrade")
         self.origin.feed(response(b"", *fields, status="101 Switching Protocols", length=False))
         self.http2.read()
+        return key
 
     def test_the_setting(self) -> None:
         self.assertTrue(self.http2.h2.remote_settings.enable_connect_protocol)
@@ -381,6 +385,16 @@ class WebSocketTests(Http2TestCase):
         self.assertTrue(self.origin.aborted)
         self.assertTrue(self.http2.ended(stream))
         self.assertEqual(self.outcomes(), ["forwarded"])
+
+    def test_a_client_that_checks_its_key(self) -> None:
+        """The origin gets a key of the proxy."""
+        key = "dGhlIHNhbXBsZSBub25jZQ=="
+        for more in ([], [("sec-websocket-key", key)]):
+            with self.subTest(more):
+                stream = self.open("websocket", *more)
+                self.assertNotEqual(self.accept(), key.encode())
+                expected = accept_of(key.encode()) if more else None
+                self.assertEqual(self.http2.fields(stream).get(b"sec-websocket-accept"), expected)
 
     def test_the_end_by_the_origin(self) -> None:
         stream = self.open()
