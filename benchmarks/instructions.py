@@ -16,6 +16,7 @@ store has a row of its own.
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import shutil
 import subprocess
@@ -105,15 +106,22 @@ class Instructions:
 class WithWriter(CpuTime):
     """The meter of the CPU time of a proxy, and also of the process that writes its audit store.
 
+    The benchmark runs a proxy on a core of its own, which the writer process inherits.  Where both took turns on it,
+    the proxy would pay for the caches that the other one fills, so this meter moves the writer to the other cores.
+
+    @param others: the cores of all other processes.
     @ivar writer: the CPU time of that process in each round, in microseconds.
     """
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, others: Sequence[int]) -> None:
         super().__init__(pid)
+        self._others = others
         self.writer: list[float] = []
 
     def start(self) -> None:
         """Begin."""
+        for writer in self._writers():
+            os.sched_setaffinity(writer, self._others)
         self._writer_begin = self._writer_seconds()
         super().start()
 
@@ -122,9 +130,11 @@ class WithWriter(CpuTime):
         self.writer.append((self._writer_seconds() - self._writer_begin) * 1e6)
         return super().stop()
 
+    def _writers(self) -> Iterator[int]:
+        return map(int, Path(f"/proc/{self._pid}/task/{self._pid}/children").read_text(encoding="ascii").split())
+
     def _writer_seconds(self) -> float:
-        children = Path(f"/proc/{self._pid}/task/{self._pid}/children").read_text(encoding="ascii")
-        return sum(map(cpu_seconds, map(int, children.split())))
+        return sum(map(cpu_seconds, self._writers()))
 
 
 def run(bench: Bench, options: argparse.Namespace) -> None:
@@ -140,9 +150,10 @@ def run(bench: Bench, options: argparse.Namespace) -> None:
         writer: list[float] = []
         for start in range(options.starts):
             with ExitStack() as stack:
+                with_writer = partial(WithWriter, others=bench.cores.others)
                 contestants = [
                     stack.enter_context(
-                        bench.contestant(case, name, tree, program, WithWriter if options.store else CpuTime)
+                        bench.contestant(case, name, tree, program, with_writer if options.store else CpuTime)
                         if options.cpu_time
                         else bench.contestant(case, name, tree, (*valgrind, *program), partial(Instructions, files), 1)
                     )
