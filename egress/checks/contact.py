@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import re
 import socket
 import ssl
 import time
 from contextlib import ExitStack
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
@@ -22,6 +24,7 @@ from egress.socks.client_handshake import SocksHandshake
 
 _MAX_HEAD: Final = 64 * 1024
 _OWN: Final = "egressproxy;"
+_DETAILS: Final = re.compile(r'details="([^"]*)"')
 
 
 @attrs.frozen(kw_only=True)
@@ -108,12 +111,27 @@ def upstream_contact(upstream: UpstreamProxy, seconds: float) -> Contact:
                 _shake_hands(ends, SocksHandshake(hop, Authority(PROXY_HOST, 443)), login_only=True)
                 return Contact()
             nowhere = f"{PROXY_HOST}:443"
-            status, _, ahead = _exchange(ends, f"CONNECT {nowhere}", nowhere, hop.authorization)
-        return Contact(status=status, ahead=ahead)
+            status, fields, ahead = _exchange(ends, f"CONNECT {nowhere}", nowhere, hop.authorization)
+        return Contact(error=_reason_of_first(status, fields) if others else None, status=status, ahead=ahead)
     except EgressError as error:
         return Contact(error=error.reason)
     except (OSError, ValueError) as error:
         return Contact(error=_words(error))
+
+
+def _reason_of_first(status: int, fields: dict[str, str]) -> str | None:
+    """The reason why the first proxy of a chain cannot reach the second one.
+
+    This proxy tells it inside the tunnel, where programs can read it. The second one, if it is this proxy, responds to
+    its own name.
+
+    @return: C{None} if the second one responds.
+    """
+    told = fields.get("proxy-status", "")
+    if status < 400 or status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED or not told.startswith(_OWN):
+        return None
+    details = _DETAILS.search(told)
+    return f"status {status}" if details is None else details[1]
 
 
 def _shake_hands(

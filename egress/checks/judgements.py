@@ -164,10 +164,18 @@ def judge_upstream(contacts: Mapping[UpstreamProxy, Contact]) -> Finding:
             return fault(name, f"{upstream} does not respond: {contact.error}", fix)
         if contact.status == 407:
             why = f"{upstream} rejects the credentials, or requires credentials (407)"
-            return fault(name, why, Fix(f"--upstream-proxy {upstream.scheme}://NAME:PASSWORD@{upstream.authority}"))
+            return fault(name, why, Fix(f"--upstream-proxy {_with_credentials(upstream)}"))
     if not contacts:
         return skipped(name, "no upstream proxy is configured")
     return ok(name, f"{', '.join(map(str, contacts))} responds")
+
+
+def _with_credentials(upstream: UpstreamProxy) -> str:
+    """A value of C{--upstream-proxy} with credentials for the proxy, and for the one before it if it has some."""
+    first, via = f"{upstream.scheme}://NAME:PASSWORD@{upstream.authority}", upstream.via
+    if via is None:
+        return first
+    return f"'{first} via {via.scheme}://{'' if via.authorization is None else 'NAME:PASSWORD@'}{via.authority}'"
 
 
 def judge_dns(result: Sequence[str] | str | None, host: str) -> Finding:

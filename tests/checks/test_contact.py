@@ -223,6 +223,18 @@ class ContactTests(SynchronousTestCase):
                 found = upstream_contact(upstream, 5.0)
                 self.assertEqual((found.status, found.error), expected)
                 self.assertEqual((self.connected, self.context.names), ([("up.test", 3129)], names))
+        for status, fields, error in (
+            (502, 'Proxy-Status: egressproxy; error=x; details="refused"', "refused"),
+            (502, "Proxy-Status: egressproxy; error=x", "status 502"),
+            (502, 'Proxy-Status: squid; details="refused"', None),
+            (407, "Proxy-Status: egressproxy; error=x", None),
+            (200, "Proxy-Status: egressproxy; error=x", None),
+        ):
+            with self.subTest(status, fields=fields):
+                self.streams, self.connected = [Stream(established, response(status, f"{fields}\r\n"))], []
+                upstream = UpstreamProxy("http", second, None, UpstreamHop("http", Authority("up.test", 3129)))
+                found = upstream_contact(upstream, 5.0)
+                self.assertEqual((found.status, found.error), (status, error))
         self.streams, self.connected = [Stream(response(403))], []
         upstream = UpstreamProxy("http", second, None, UpstreamHop("http", Authority("up.test", 3129)))
         self.assertIn("the upstream proxy up.test:3129 refused", upstream_contact(upstream, 5.0).error or "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from egress.checks.judgements import (
     judge_upstream,
     judge_versions,
 )
-from egress.model.authority import Authority, UpstreamProxy
+from egress.model.authority import Authority, UpstreamHop, UpstreamProxy
 from egress.model.decision import Decision, Verdict
 from tests.doctor.setups import PROXY
 
@@ -159,6 +160,15 @@ class NetworkTests(JudgementTestCase):
         self.assert_found(judge_upstream({UPSTREAM: Contact(error="refused")}), Status.FAULT, "refused")
         line = "--upstream-proxy http://NAME:PASSWORD@proxy.test:3128"
         self.assert_found(judge_upstream({UPSTREAM: Contact(status=407)}), Status.FAULT, "credentials", line)
+
+    def test_a_chain(self) -> None:
+        """The line keeps the proxy before it, without its credentials."""
+        for credentials, login in ((None, ""), (b"Basic " + b64encode(b"ci:s3cret"), "NAME:PASSWORD@")):
+            first = UpstreamHop("socks5h", Authority("first.test", 1080), credentials)
+            chain = UpstreamProxy("http", Authority("proxy.test", 3128), None, first)
+            line = f"--upstream-proxy 'http://NAME:PASSWORD@proxy.test:3128 via socks5h://{login}first.test:1080'"
+            text = "http://proxy.test:3128 via socks5h://first.test:1080 rejects the credentials"
+            self.assert_found(judge_upstream({chain: Contact(status=407)}), Status.FAULT, text, line)
 
     def test_dns(self) -> None:
         self.assert_found(judge_dns(None, "a.invalid"), Status.OK, "respond")

@@ -19,6 +19,7 @@ from typing import Any
 from egress.doctor.processes import Processes
 from tests.integration.base import IntegrationTestCase, Proxy, proxy_environment, run_egress
 from tests.integration.processes import free_port, node_module, program
+from tests.integration.test_client_auth import PASSWORD, made
 
 # Far above the usual duration, about 5 seconds on two cores.
 MAX_SECONDS = 60.0
@@ -278,6 +279,39 @@ class FaultTests(DoctorTestCase):
         self.assert_fault(checks["authorizer"], "", line)
         self.assertEqual((checks["ca"]["status"], checks["direct"]["status"]), ("warning", "warning"))
         self.assertIn("the CA of another proxy", checks["ca"]["text"])
+
+
+class ChainTests(DoctorTestCase):
+    """A chain of two upstream proxies. The proxy that is examined is the second one."""
+
+    def examine(self, chain: str, status: int) -> dict[str, Any]:
+        """Return the check of the upstream proxies."""
+        options = ("--only", "upstream", "--upstream-proxy", chain)
+        check: dict[str, Any] = self.diagnose(*options, status=status, environ=proxy_environment())["upstream"]
+        return check
+
+    def test_a_chain(self) -> None:
+        relay = self.start_proxy(*self.allow_all(), "--passthrough", "127.0.0.1")
+        chain = f"{self.proxy.url} via {relay.url}"
+        check = self.examine(chain, 0)
+        self.assertEqual((check["status"], check["text"]), ("ok", f"{chain} responds"))
+        (record,) = self.records(relay, 1)
+        self.assertEqual((record["url"], record["outcome"]), (f"https://127.0.0.1:{self.proxy.port}", "forwarded"))
+        nothing = f"http://127.0.0.1:{free_port()}"
+        with self.subTest("the first one does not respond"):
+            check = self.examine(f"{self.proxy.url} via {nothing}", 1)
+            line = "correct --upstream-proxy, HTTPS_PROXY or HTTP_PROXY of the proxy, or start the upstream proxy"
+            self.assert_fault(check, f"via {nothing} does not respond: Connection refused", line)
+        with self.subTest("the second one does not respond"):
+            check = self.examine(f"{nothing} via {relay.url}", 1)
+            self.assert_fault(check, f"via {relay.url} does not respond: {nothing[7:]} refused the connection", line)
+        with self.subTest("the second one requires credentials"):
+            clients = self.write("clients.txt", made("alice", password=PASSWORD)[0])
+            self.proxy.process.stop()
+            guarded = self.start_proxy(*self.allow_all(), "--client-auth", str(clients))
+            check = self.examine(f"{guarded.url} via {relay.url}", 1)
+            line = f"--upstream-proxy 'http://NAME:PASSWORD@127.0.0.1:{guarded.port} via {relay.url}'"
+            self.assert_fault(check, "rejects the credentials, or requires credentials (407)", line)
 
 
 class ProcessTests(DoctorTestCase):
