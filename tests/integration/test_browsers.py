@@ -6,7 +6,9 @@ import json
 from typing import Any
 
 from tests.integration.base import DENY_CLOSED, IntegrationTestCase, Proxy
-from tests.integration.processes import node_module, program
+from tests.integration.names import NameServer
+from tests.integration.peers import ORIGIN
+from tests.integration.processes import free_port, node_module, program
 
 # Without these, the browser itself sends requests.
 QUIET = ("--disable-background-networking", "--disable-component-update", "--disable-sync")
@@ -30,9 +32,9 @@ const { chromium } = require(process.argv[1]);
 class BrowserTests(IntegrationTestCase):
     """A browser trusts the CA by the NSS database of its user."""
 
-    def start(self, *, trusting: bool = True) -> Proxy:
+    def start(self, *options: str, trusting: bool = True) -> Proxy:
         """Start a proxy, and add its CA to the database."""
-        proxy = self.start_proxy("--policy", str(self.write("policy.toml", DENY_CLOSED)))
+        proxy = self.start_proxy("--policy", str(self.write("policy.toml", DENY_CLOSED)), *options)
         if trusting:
             database = f"sql:{self.directory}/.pki/nssdb"
             (self.directory / ".pki" / "nssdb").mkdir(parents=True)
@@ -44,7 +46,11 @@ class BrowserTests(IntegrationTestCase):
 
     def chromium(self, proxy: Proxy, url: str, *options: str) -> str:
         """Return the content of a page."""
-        arguments = [*HERE, *QUIET, f"--proxy-server={proxy.url}", *options, "--dump-dom", url]
+        return self.chromium_with(url, f"--proxy-server={proxy.url}", *options)
+
+    def chromium_with(self, url: str, *options: str) -> str:
+        """Return the content of a page, without a proxy if no option names one."""
+        arguments = [*HERE, *QUIET, *options, "--dump-dom", url]
         return self.run_program("chromium", *arguments, HOME=str(self.directory)).stdout
 
     def requested(self, proxy: Proxy) -> set[str]:
@@ -71,6 +77,28 @@ class BrowserTests(IntegrationTestCase):
         self.assertNotIn("this path is closed", found)
         self.assertIn("client-tls-failed", {record["outcome"] for record in proxy.records()})
 
+    def test_socks(self) -> None:
+        """Names are not resolved by the browser, and TLS inside is intercepted."""
+        port = free_port()
+        proxy = self.start("--listen", f"tcp:{port}:interface=127.0.0.1:socks5=yes")
+        options = (f"--proxy-server=socks5://127.0.0.1:{port}", "--proxy-bypass-list=<-loopback>")
+        hello, closed = self.origins.https_url("/files/hello.txt"), self.origins.https_url("/closed/a")
+        self.assertIn("hello", self.chromium_with(hello, *options))
+        self.assertIn("this path is closed", self.chromium_with(closed, *options))
+        self.assert_outcomes(proxy, {hello: "forwarded", closed: "denied"})
+
+    def test_automatic_configuration(self) -> None:
+        """Chromium reads the file of the proxy itself."""
+        names = NameServer({ORIGIN: ["127.0.0.1"]})
+        self.addCleanup(names.close)
+        port = free_port()
+        proxy = self.start("--metrics-port", str(port), "--dns-server", names.address)
+        option = f"--proxy-pac-url=http://127.0.0.1:{port}/proxy.pac"
+        urls = [self.origins.https_url(path, ORIGIN) for path in ("/files/hello.txt", "/closed/a")]
+        self.assertIn("hello", self.chromium_with(urls[0], option))
+        self.assertIn("this path is closed", self.chromium_with(urls[1], option))
+        self.assert_outcomes(proxy, dict(zip(urls, ("forwarded", "denied"), strict=True)))
+
     def test_playwright(self) -> None:
         proxy = self.start()
         urls = [self.origins.https_url(path) for path in ("/files/hello.txt", "/closed/a")]
@@ -82,6 +110,12 @@ class BrowserTests(IntegrationTestCase):
         allowed, denied = (json.loads(line) for line in done.stdout.splitlines())
         self.assertEqual(allowed, [200, "hello\n"])
         self.assert_denied(denied)
+
+    def assert_outcomes(self, proxy: Proxy, expected: dict[str, str]) -> None:
+        """Wait for the records of URLs, among others."""
+        self.wait_until(lambda: {record["url"] for record in proxy.records()} >= set(expected), "the records")
+        found = {record["url"]: record["outcome"] for record in proxy.records()}
+        self.assertEqual({url: found[url] for url in expected}, expected)
 
     def assert_denied(self, response: Any) -> None:
         """Check the response to a denied request: a page for people."""
