@@ -13,13 +13,19 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from h2.config import H2Configuration
 from h2.connection import AllowedStreamIDs, ConnectionInputs, H2Connection
 from h2.errors import ErrorCodes
-from h2.events import ConnectionTerminated, Event, StreamReset
-from h2.exceptions import InvalidBodyLengthError, ProtocolError, StreamClosedError, TooManyStreamsError
+from h2.events import ConnectionTerminated, Event, StreamReset, TrailersReceived
+from h2.exceptions import (
+    InvalidBodyLengthError,
+    ProtocolError,
+    StreamClosedError,
+    StreamIDTooLowError,
+    TooManyStreamsError,
+)
 from h2.settings import SettingCodes, Settings
 from h2.stream import H2Stream, StreamClosedBy, StreamInputs, StreamState
 from hyperframe.frame import (
@@ -33,7 +39,7 @@ from hyperframe.frame import (
 )
 
 from egress.http2.field_blocks import BlockDecoder, BlockEncoder
-from egress.http2.frames import FrameReader
+from egress.http2.frames import FrameReader, PlainData, PlainHeaders
 from egress.model.decision import Header
 
 _KNOWN_SETTINGS: Final = frozenset(int(code) for code in SettingCodes)
@@ -42,6 +48,9 @@ _FRAME: Final = struct.Struct(">BHBBL")
 _DATA, _HEADERS, _CONTINUATION = 0, 1, 9
 _END_STREAM: Final = 1
 _END_HEADERS: Final = 4
+
+# The number of streams, with closed ones, below which they are not counted.
+_FEW_STREAMS: Final = 16
 
 Received = tuple[list[Frame], list[Event]]
 
@@ -76,7 +85,10 @@ class Connection(H2Connection):
         self.frames = FrameReader(server=not client, block_limit=block_limit)
         self.frames.max_frame_size = self.max_inbound_frame_size
         self.incoming_buffer = self.frames  # type: ignore[assignment]
+        self._frame_dispatch_table[PlainData] = self._receive_data_frame
+        self._frame_dispatch_table[PlainHeaders] = self._receive_headers_frame
         self._begun = False
+        self._count_at = _FEW_STREAMS
 
     @property
     def unsent(self) -> int:
@@ -90,7 +102,29 @@ class Connection(H2Connection):
             self._begun = True
             if not isinstance(frame, SettingsFrame) or "ACK" in frame.flags:
                 raise ProtocolError("the first frame is not SETTINGS")
-        return self._receive_frame(frame)
+        events: list[Event]
+        try:
+            frames, events = self._frame_dispatch_table[frame.__class__](frame)
+        except StreamClosedError as error:
+            return self._late(error.stream_id, error.error_code, error)
+        except StreamIDTooLowError as error:
+            if self._stream_is_closed_by_end(error.stream_id):
+                raise StreamClosedError(error.stream_id) from error
+            return self._late(error.stream_id, ErrorCodes.STREAM_CLOSED, error)
+        if frames:
+            self._prepare_for_sending(frames)
+        return events
+
+    def _late(self, stream_id: int, code: ErrorCodes, error: ProtocolError) -> list[Event]:
+        """Process a frame of a closed stream (RFC 9113 section 5.1).
+
+        @param code: the code for a stream that was reset.
+        @raise ProtocolError: if the stream was not reset.
+        """
+        if not self._stream_is_closed_by_reset(stream_id):
+            raise error
+        self._prepare_for_sending([_reset(stream_id, code)])
+        return error._events if isinstance(error, StreamClosedError) else []  # noqa: SLF001
 
     def terminate(self, error_code: ErrorCodes, reason: str = "") -> None:
         """End the connection because of an error: prepare a C{GOAWAY}."""
@@ -113,7 +147,7 @@ class Connection(H2Connection):
         @return: the identifier of the stream.
         @raise TooManyStreamsError: if the peer permits no further stream.
         """
-        if self.open_outbound_streams >= self.remote_settings.max_concurrent_streams:
+        if self._is_full(self.remote_settings.max_concurrent_streams):
             raise TooManyStreamsError("the peer permits no further stream")
         stream_id = self.get_next_available_stream_id()
         self.state_machine.process_input(ConnectionInputs.SEND_HEADERS)
@@ -194,11 +228,10 @@ class Connection(H2Connection):
         headers = self.blocks.decode(frame.data)
         self.state_machine.process_input(ConnectionInputs.RECV_HEADERS)
         is_new = frame.stream_id not in self.streams
-        # Looking up the number of streams discards the closed ones.
-        refused = is_new and self.open_inbound_streams >= self.local_settings.max_concurrent_streams
+        refused = is_new and self._is_full(self.local_settings.max_concurrent_streams)
         stream = self._get_or_create_stream(frame.stream_id, AllowedStreamIDs(not self.config.client_side))
         try:
-            frames, events = stream.receive_headers(headers, "END_STREAM" in frame.flags, None)
+            events = _receive_fields(stream, headers, ended="END_STREAM" in frame.flags)
             if self.config.client_side:
                 # The length in a 304 is not that of its content. The reader of responses compares the lengths.
                 stream._expected_content_length = None  # noqa: SLF001
@@ -210,16 +243,23 @@ class Connection(H2Connection):
             return self._stream_error(stream, ErrorCodes.REFUSED_STREAM)
         if "PRIORITY" in frame.flags and frame.depends_on == frame.stream_id:
             return self._stream_error(stream, ErrorCodes.PROTOCOL_ERROR)
-        return frames, events
+        return [], events
+
+    def _is_full(self, limit: int) -> bool:
+        """Whether as many streams are open as one side may open. The other side opens none."""
+        if len(self.streams) < min(limit, self._count_at):
+            return False
+        # This also discards the closed ones. Thus not at each new stream.
+        count = self._open_streams(1)
+        self._count_at = max(_FEW_STREAMS, 2 * count)
+        return count >= limit
 
     def _stream_error(self, stream: H2Stream, code: ErrorCodes) -> Received:
         """End a stream because of an error of the peer."""
-        reset = RstStreamFrame(stream.stream_id)
-        reset.error_code = code
         stream.state_machine.state = StreamState.CLOSED
         stream.state_machine.stream_closed_by = StreamClosedBy.SEND_RST_STREAM
         event = StreamReset(stream_id=stream.stream_id, error_code=code, remote_reset=False)
-        return [reset], [event]
+        return [_reset(stream.stream_id, code)], [event]
 
     def _receive_data_frame(self, frame: DataFrame) -> Received:
         try:
@@ -233,9 +273,7 @@ class Connection(H2Connection):
         if not exc._events and self._stream_closed_by(frame.stream_id) is StreamClosedBy.SEND_RST_STREAM:  # noqa: SLF001
             # RFC 9113 section 5.1: the data was on the way when the stream was reset.
             return [], events
-        reset = RstStreamFrame(exc.stream_id)
-        reset.error_code = exc.error_code
-        return [reset], [*events, *exc._events]  # noqa: SLF001
+        return [_reset(exc.stream_id, exc.error_code)], [*events, *exc._events]  # noqa: SLF001
 
     def _receive_settings_frame(self, frame: SettingsFrame) -> Received:
         # Unknown settings are ignored (RFC 9113 section 6.5.2). C{h2} would store them.
@@ -250,9 +288,37 @@ class Connection(H2Connection):
         return [], [event]
 
 
+def _receive_fields(stream: H2Stream, fields: list[Header], *, ended: bool) -> list[Event]:
+    """Process a header list. C{h2} would also prepare the checks of the fields, which are off.
+
+    @param ended: whether the stream ends with the list.
+    @raise ProtocolError: if the stream is in another state.
+    """
+    machine = stream.state_machine
+    is_interim = bool(fields) and fields[0][0] == b":status" and fields[0][1].startswith(b"1")
+    if is_interim and ended:
+        raise ProtocolError("an interim response ends the stream")
+    events = machine.process_input(StreamInputs.RECV_INFORMATIONAL_HEADERS if is_interim else StreamInputs.RECV_HEADERS)
+    event: Any = events[0]
+    event.headers = fields
+    if ended:
+        events += machine.process_input(StreamInputs.RECV_END_STREAM)
+        event.stream_ended = events[-1]
+    elif isinstance(event, TrailersReceived):
+        raise ProtocolError("the fields after the content do not end the stream")
+    stream._initialize_content_length(fields)  # noqa: SLF001
+    return events
+
+
 def _frame(kind: int, flags: int, stream_id: int, payload: bytes) -> bytes:
     size = len(payload)
     return _FRAME.pack(size >> 16, size & 0xFFFF, kind, flags, stream_id) + payload
+
+
+def _reset(stream_id: int, code: ErrorCodes) -> RstStreamFrame:
+    frame = RstStreamFrame(stream_id)
+    frame.error_code = code
+    return frame
 
 
 def _window_update(stream_id: int, increment: int) -> WindowUpdateFrame:

@@ -350,6 +350,8 @@ class Engine:
         self.sent = []
         size = 0
         outgoing = self._outgoing
+        if not outgoing and not self._h2.unsent:
+            return b""
         if outgoing and limit:
             window = self._h2.outbound_flow_control_window
             blocked = 0

@@ -8,13 +8,16 @@ from typing import Final
 from h2.errors import ErrorCodes
 from h2.exceptions import FrameDataMissingError, FrameTooLargeError, ProtocolError
 from hyperframe.exceptions import InvalidDataError, InvalidFrameError, InvalidPaddingError
-from hyperframe.frame import ContinuationFrame, Frame, HeadersFrame, PushPromiseFrame, SettingsFrame
+from hyperframe.frame import ContinuationFrame, DataFrame, Frame, HeadersFrame, PushPromiseFrame, SettingsFrame
 
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 # RFC 9113 section 4.1.
 _HEADER: Final = 9
 _LENGTH: Final = struct.Struct(">HB")
+_STREAM_ID: Final = 0x7FFFFFFF
+_END_STREAM: Final = 0x1
+_END_HEADERS: Final = 0x4
 # The maximum number of CONTINUATION frames of one header block. Real peers send one for each 16 KiB.
 MAX_CONTINUATIONS: Final = 16
 
@@ -23,6 +26,35 @@ class CalmError(ProtocolError):
     """The peer causes more work than a peer that uses the protocol as intended."""
 
     error_code = ErrorCodes.ENHANCE_YOUR_CALM
+
+
+class PlainData(DataFrame):
+    """A DATA frame without padding, like nearly all. The class of C{hyperframe} takes longer to create."""
+
+    def __init__(self, stream_id: int, flags: int, data: bytes) -> None:
+        self.stream_id = stream_id
+        self.flags = {"END_STREAM"} if flags & _END_STREAM else set()  # type: ignore[assignment]
+        self.data = data
+        self.pad_length = 0
+        self.body_len = len(data)
+
+
+class PlainHeaders(HeadersFrame):
+    """A HEADERS frame without padding and priority, with a whole header block."""
+
+    def __init__(self, stream_id: int, flags: int, data: bytes) -> None:
+        self.stream_id = stream_id
+        self.flags = {"END_HEADERS", "END_STREAM"} if flags & _END_STREAM else {"END_HEADERS"}  # type: ignore[assignment]
+        self.data = data
+        self.pad_length = 0
+        self.body_len = len(data)
+
+
+# By the type, and the flags without END_STREAM.
+_PLAIN: Final[dict[tuple[int, int], type[PlainData] | type[PlainHeaders]]] = {
+    (DataFrame.type, 0): PlainData,
+    (HeadersFrame.type, _END_HEADERS): PlainHeaders,
+}
 
 
 class FrameReader:
@@ -103,8 +135,13 @@ class FrameReader:
         end = _HEADER + length
         if len(data) < end:
             raise StopIteration
-        payload = bytes(data[:end])
+        payload = bytes(memoryview(data)[:end])
         del data[:end]
+        make = _PLAIN.get((payload[3], payload[4] & ~_END_STREAM))
+        if make is not None:
+            stream_id = int.from_bytes(payload[5:_HEADER], "big") & _STREAM_ID
+            if stream_id:
+                return make(stream_id, payload[4], payload[_HEADER:])
         try:
             frame, _ = Frame.parse_frame_header(memoryview(payload)[:_HEADER])
             frame.parse_body(memoryview(payload)[_HEADER:])

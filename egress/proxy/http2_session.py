@@ -108,10 +108,11 @@ class Http2Session(Protocol):
             return
         self._advancing = True
         try:
-            for event in self._engine.next_events():
-                self._process(event)
-                if self._closing:
-                    break
+            with self._context.turns.writes:
+                for event in self._engine.next_events():
+                    self._process(event)
+                    if self._closing:
+                        break
         except ConnectionFault as fault:
             self._fault(fault)
         except Exception:  # noqa: BLE001

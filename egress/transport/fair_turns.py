@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from egress.config.model import KIB
+from egress.transport.write_batch import WriteBatch
 
 # The time that all jobs together may use in one turn of the reactor, in seconds.
 SLICE: Final = 0.001
@@ -37,9 +38,11 @@ class RoundRobin:
 
     @param clock: the reactor.
     @param time_slice: seconds that jobs may use in one turn. The job that exceeds them is finished.
+    @ivar writes: the writes that wait until one connection has processed its input.
     """
 
     def __init__(self, clock: IReactorTime, time_slice: float = SLICE) -> None:
+        self.writes = WriteBatch()
         self._clock = clock
         self._time_slice = time_slice
         self._waiting: OrderedDict[Hashable, deque[Job]] = OrderedDict()

@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 
 from egress.http.events import End, ForwardedHead
 from egress.http.heads import HeadLimits
-from egress.http2.engine import HIGH_WATER, LOW_WATER, ConnectionFault, Engine, EngineSettings
+from egress.http2.engine import FRAME_SIZE, HIGH_WATER, LOW_WATER, ConnectionFault, Engine, EngineSettings
 from egress.http2.origin_events import StreamFailure, lost_connection, reset_failure, response_event
 from egress.http2.origin_fields import request_fields, request_trailers
 from egress.http2.windows import WINDOW, Windows
@@ -88,7 +88,7 @@ class Http2OriginConnection(Protocol):
         self._lost: Failure | None = None
         self._goaway: ErrorCodes | int | None = None
         self._readable: Callable[[], object] | None = None
-        self._pace = Pace(turns, self._take_turn)
+        self._pace, self._writes = Pace(turns, self._take_turn), turns.writes
         self._client = client
 
     def connectionMade(self) -> None:
@@ -171,10 +171,7 @@ class Http2OriginConnection(Protocol):
         number = self._engine.open(request_fields(head, self._scheme), end=ends)
         self._streams[number] = stream
         stream.id = number
-        if not ends:
-            self.send_content(stream, content, end)
-        elif not self._processing:
-            self._flush()
+        self.send_content(stream, content, None if ends else end)
         return number
 
     def send_content(self, stream: Http2OriginStream, content: bytes, end: End | None) -> None:
@@ -185,7 +182,9 @@ class Http2OriginConnection(Protocol):
         self._engine.send_data(number, content)
         if end is not None:
             self._engine.send_end(number, tuple(request_trailers(end.trailers)))
-        if not self._processing:
+        if len(content) < FRAME_SIZE:
+            self._write()
+        elif not self._processing:
             self._flush()
         if end is None and self._engine.pending(number) > HIGH_WATER:
             stream.pause_request()
@@ -303,8 +302,7 @@ class Http2OriginConnection(Protocol):
             growth = self._windows.grow(stream.window, size)
             if growth:
                 self._engine.widen(number, growth)
-            if not self._processing:
-                self._flush()
+            self._write()
 
     # -- end of streams
 
@@ -325,8 +323,7 @@ class Http2OriginConnection(Protocol):
         elif stream in self._reserved:
             self._reserved.discard(stream)
             self._freed()
-        if not self._processing:
-            self._flush()
+        self._write()
 
     def _note_silence(self, stream: Http2OriginStream) -> None:
         """Retire a connection on which the origin is silent: it may be lost without notice."""
@@ -346,6 +343,11 @@ class Http2OriginConnection(Protocol):
             self.close()
 
     # -- output
+
+    def _write(self) -> None:
+        """Write the output, together with that of the other requests in one read."""
+        if not self._processing:
+            self._writes.add(self._flush)
 
     def _flush(self) -> None:
         """Write the output, as far as the transport takes it."""

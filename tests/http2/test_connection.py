@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 from h2.errors import ErrorCodes
-from h2.events import ConnectionTerminated, DataReceived, Event, RequestReceived, StreamReset
-from h2.exceptions import ProtocolError, TooManyStreamsError
+from h2.events import (
+    ConnectionTerminated,
+    DataReceived,
+    Event,
+    InformationalResponseReceived,
+    RemoteSettingsChanged,
+    RequestReceived,
+    StreamReset,
+)
+from h2.exceptions import ProtocolError, StreamClosedError, StreamIDTooLowError, TooManyStreamsError
 from h2.settings import SettingCodes
 from hyperframe.frame import Frame
 from twisted.trial.unittest import SynchronousTestCase
@@ -112,6 +120,64 @@ class ConnectionTests(SynchronousTestCase):
             self.receive(frame(DATA, 0, 1, b"x" * 10_000))
         (update,) = self.sent()
         self.assertEqual((update.type, update.stream_id), (WINDOW_UPDATE, 0))
+
+    def reset(self, *streams: int) -> None:
+        """Open streams, and reset them."""
+        for stream in streams:
+            self.receive(headers(stream))
+            self.connection.reset_stream(stream)
+        self.sent()
+
+    def test_frames_of_a_stream_that_is_forgotten(self) -> None:
+        """Where the stream was reset, the peer may not have known it."""
+        self.reset(1, 3)
+        self.receive(headers(5))
+        self.assertEqual(sorted(self.connection.streams), [5])
+        self.assertEqual(self.receive(headers(1)), [])
+        (reset,) = self.sent()
+        self.assertEqual(
+            (reset.type, reset.stream_id, getattr(reset, "error_code", 0)), (RST_STREAM, 1, ErrorCodes.STREAM_CLOSED)
+        )
+
+    def test_a_stream_that_is_used_again(self) -> None:
+        """It ended properly, which the peer knew."""
+        for stream in (1, 3):
+            self.receive(headers(stream))
+            self.connection.send_fields(stream, [(b":status", b"200")], end=True)
+        self.receive(headers(5))
+        self.assertEqual(sorted(self.connection.streams), [5])
+        self.assertRaises(StreamClosedError, self.receive, headers(1))
+
+    def test_a_stream_below_the_last_one(self) -> None:
+        self.receive(headers(3))
+        self.assertRaises(StreamIDTooLowError, self.receive, headers(1))
+
+    def test_closed_streams_are_discarded(self) -> None:
+        """Not with each new stream, but before there are many of them."""
+        self.start(streams=1000)
+        most = 0
+        for stream in range(1, 1000, 2):
+            self.receive(headers(stream))
+            most = max(most, len(self.connection.streams))
+            self.connection.reset_stream(stream)
+        self.assertEqual(most, 16)
+        for stream in range(1001, 1201, 2):
+            self.receive(headers(stream))
+            most = max(most, len(self.connection.streams))
+        self.assertLess(most, 100 + 16)
+        self.assertEqual(self.connection.open_inbound_streams, 100)
+
+    def test_an_interim_response_at_the_end(self) -> None:
+        client = Connection(client=True, settings={SettingCodes.MAX_HEADER_LIST_SIZE: 1000}, block_limit=1000)
+        client.initiate_connection()
+        client.open_stream(REQUEST, end=True)
+        interim = headers(1, pseudo=[(b":status", b"103")], flags=END_HEADERS)
+        client.frames.add_data(frame(SETTINGS) + interim + headers(1, pseudo=[(b":status", b"103")]))
+        found = [event for one in client.frames for event in client.receive_frame(one)]
+        self.assertEqual(
+            [type(event) for event in found],
+            [RemoteSettingsChanged, InformationalResponseReceived, StreamReset],
+        )
 
     def test_data_on_a_stream_that_never_existed(self) -> None:
         self.assertRaises(ProtocolError, self.receive, frame(DATA, 0, 1, b"abc"))

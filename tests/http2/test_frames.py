@@ -31,7 +31,18 @@ class FrameReaderTests(SynchronousTestCase):
 
     def test_frames(self) -> None:
         found = self.read(frame(PING, 0, 0, b"12345678") + frame(DATA, 0, 1, b"abc"))
-        self.assertEqual([type(one).__name__ for one in found], ["PingFrame", "DataFrame"])
+        self.assertEqual([one.type for one in found], [PING, DATA])
+
+    def test_a_message_without_a_stream(self) -> None:
+        """The highest bit of the identifier is ignored (RFC 9113 section 4.1)."""
+        for stream in (0, 1 << 31):
+            self.assert_refused(frame(DATA, 0, stream, b"abc"))
+            self.setUp()
+
+    def test_reserved_bit(self) -> None:
+        (one, two) = self.read(frame(DATA, 1, 1 << 31 | 3, b"abc") + frames.headers(1 << 31 | 5))
+        self.assertEqual((one.stream_id, set(one.flags), getattr(one, "data", b"")), (3, {"END_STREAM"}, b"abc"))
+        self.assertEqual((two.stream_id, set(two.flags)), (5, {"END_STREAM", "END_HEADERS"}))
 
     def test_any_pieces(self) -> None:
         data = frame(PING, 0, 0, b"12345678") + frame(DATA, 0, 1, b"abc")

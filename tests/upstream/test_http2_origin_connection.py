@@ -13,6 +13,7 @@ from zope.interface.verify import verifyObject
 
 from egress.http.events import DELIMITED, END, NO_BODY, End, ForwardedHead, Framing, ResponseHead
 from egress.http.heads import HeadLimits
+from egress.http2.engine import FRAME_SIZE
 from egress.model.authority import Authority, Origin
 from egress.model.decision import Headers
 from egress.model.errors import EgressError, OriginDisconnected, OriginProtocolError
@@ -98,7 +99,7 @@ class ConnectionTestCase(SynchronousTestCase):
 
     def connect(self, *, streams: int | None = None, window: int | None = None, begin: bool = True) -> None:
         """Connect to an origin."""
-        turns = RoundRobin(self.clock)
+        self.turns = turns = RoundRobin(self.clock)
         dialed = OriginConnection(ROUTE, LIMITS, self.clock, turns)
         self.versions = OriginVersions(self.clock)
         self.versions.learn(ROUTE.origin, http2=True)
@@ -172,6 +173,22 @@ class RequestTests(ConnectionTestCase):
         self.wire.respond(3, b"2")
         self.wire.respond(1, b"1")
         self.assertEqual((one.events, two.events), ([200, b"1", "end"], [200, b"2", "end"]))
+
+    def test_requests_of_one_read_share_a_write(self) -> None:
+        with self.turns.writes:
+            one = self.send(b"", None, method="POST", framing=DELIMITED)
+            one.stream.send_content(b"small")
+            two = self.send()
+            self.assertEqual(self.wire.requests, [])
+        self.wire.exchange()
+        self.assertEqual((len(self.wire.requests), self.wire.content(1)), (2, b"small"))
+        self.wire.respond(3)
+        self.assertEqual(two.events, [200, "end"])
+
+    def test_large_content_does_not_wait(self) -> None:
+        with self.turns.writes:
+            self.send(b"x" * FRAME_SIZE, None, method="POST", framing=DELIMITED)
+            self.assertEqual(len(self.wire.content(1)), FRAME_SIZE)
 
     def test_backpressure_of_the_origin(self) -> None:
         """Content waits for credit, the sink is paused, and other streams continue."""
