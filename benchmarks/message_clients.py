@@ -11,7 +11,7 @@ import socket
 import ssl
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -359,7 +359,9 @@ class WebSockets:
         deflate: bool = False,
         http2: bool = False,
     ) -> None:
-        self._open = lambda: (_Http2Pipe if http2 else _Http1Pipe)(ends, b"permessage-deflate" if deflate else b"")
+        self._open: Callable[[], _Pipe] = lambda: (_Http2Pipe if http2 else _Http1Pipe)(
+            ends, b"permessage-deflate" if deflate else b""
+        )
         self._pipes: list[_Pipe] = [self._open() for _ in range(connections)]
         self._data = [bytearray() for _ in range(connections)]
         self._coders = [(zlib.compressobj(wbits=-15), zlib.decompressobj(-15)) for _ in range(connections * deflate)]

@@ -295,7 +295,8 @@ def running(bench: Bench, target: _Origin, row: Row, variant: _Variant) -> Itera
     """Run the proxy of a row during the block."""
     directory = Path(tempfile.mkdtemp(dir=bench.directory))
     with ExitStack() as stack:
-        url, asked = None, int
+        url: str | None = None
+        asked: Callable[[], int] = int
         if row.service is not None:
             service = stack.enter_context(authorization_service(bench.programs, row.service))
             url, asked = f"http://127.0.0.1:{service.port}", service.count

@@ -87,6 +87,7 @@ class Connection(H2Connection):
         self.incoming_buffer = self.frames  # type: ignore[assignment]
         self._frame_dispatch_table[PlainData] = self._receive_data_frame
         self._frame_dispatch_table[PlainHeaders] = self._receive_headers_frame
+        self._peer_ids = AllowedStreamIDs.EVEN if client else AllowedStreamIDs.ODD
         self._begun = False
         self._count_at = _FEW_STREAMS
 
@@ -229,7 +230,7 @@ class Connection(H2Connection):
         self.state_machine.process_input(ConnectionInputs.RECV_HEADERS)
         is_new = frame.stream_id not in self.streams
         refused = is_new and self._is_full(self.local_settings.max_concurrent_streams)
-        stream = self._get_or_create_stream(frame.stream_id, AllowedStreamIDs(not self.config.client_side))
+        stream = self._get_or_create_stream(frame.stream_id, self._peer_ids)
         try:
             events = _receive_fields(stream, headers, ended="END_STREAM" in frame.flags)
             if self.config.client_side:

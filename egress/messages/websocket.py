@@ -42,14 +42,24 @@ MAX_RATIO: Final = 200
 _TAIL: Final = b"\x00\x00\xff\xff"
 _AFTER_LAST_BLOCK: Final = frozenset({b"", _TAIL, b"\x00" + _TAIL})
 
+# The size from which a translation of every fourth byte is faster than large integers.
+_LARGE: Final = 2048
+_ALL_BYTES: Final = bytes(range(256))
+
 
 def unmasked(payload: bytes, key: bytes) -> bytes:
     """Apply a masking key to a payload (RFC 6455 section 5.3)."""
     size = len(payload)
-    if not size:
-        return payload
-    mask = (key * (size // 4 + 1))[:size]
-    return (int.from_bytes(payload, "little") ^ int.from_bytes(mask, "little")).to_bytes(size, "little")
+    if size < _LARGE:
+        return _xor(payload, (key * (size // 4 + 1))[:size])
+    found = bytearray(payload)
+    for lane in range(4):
+        found[lane::4] = payload[lane::4].translate(_xor(_ALL_BYTES, key[lane : lane + 1] * 256))
+    return bytes(found)
+
+
+def _xor(one: bytes, other: bytes) -> bytes:
+    return (int.from_bytes(one, "little") ^ int.from_bytes(other, "little")).to_bytes(len(one), "little")
 
 
 def close_frame(code: int, reason: str, *, masked: bool) -> bytes:
@@ -186,7 +196,7 @@ class MessageSplitter:
         end = start + size
         if len(buffer) < end:
             return None
-        data = bytes(buffer[:end])
+        data = bytes(memoryview(buffer)[:end])
         del buffer[:end]
         payload = data[start:]
         if opcode not in _CONTROL:

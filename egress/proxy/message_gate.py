@@ -217,9 +217,16 @@ class MessageGate:
             return
         self._sequence += 1
         request = self._inspector.request(piece, self._kind, self._direction, self._sequence)
+        call = self._inspector.authorize(request)
+        decision = call.result if call.called and not call.paused else None
+        if isinstance(decision, Decision) and decision.allowed and not self._queue:
+            # The usual case with the embedded policy.
+            self._inspector.forwarded(request, decision)
+            self._out.append(piece.data)
+            return
         waiting = _Waiting(piece.data, request)
         self._enqueue(waiting)
-        waiting.call = call = self._inspector.authorize(request)
+        waiting.call = call
         call.addCallbacks(self._decided, self._undecided, callbackArgs=(waiting,), errbackArgs=(waiting,))
 
     def _enqueue(self, waiting: _Waiting) -> None:

@@ -83,6 +83,9 @@ class MessageInspector:
         """
         # decide() may raise or return a plain value; maybeDeferred handles both.
         call: Deferred[Any] = maybeDeferred(self._context.authorizer.decide, request)
+        if call.called and not call.paused and _is_sound(call.result, request):
+            # The usual case with the embedded policy.
+            return call
         return call.addCallback(validated_decision, request).addErrback(_as_egress_error)
 
     def forwarded(self, request: DecisionRequest, decision: Decision) -> None:
@@ -162,6 +165,15 @@ def inspector_for(context: AuthzContext, request: DecisionRequest, decision: Dec
         else:
             terms = attrs.evolve(terms, directions=terms.directions | directions)
     return None if terms is None else MessageInspector(context, request, decision, terms)
+
+
+def _is_sound(result: object, request: DecisionRequest) -> bool:
+    """Whether the result of an authorizer is a valid decision."""
+    try:
+        validated_decision(result, request)
+    except AuthorizerUnavailable:
+        return False
+    return True
 
 
 def _as_egress_error(failure: Failure) -> Failure:

@@ -198,7 +198,9 @@ class TlsLayer(TLSMemoryBIOProtocol):
                 self._tlsShutdownFinished(None)  # type: ignore[no-untyped-call]
             elif failure is not None:
                 self._tlsShutdownFinished(failure)  # type: ignore[no-untyped-call]
-        self._flushSendBIO()
+        if not (pieces and self._single_record):
+            # Content requires no response of OpenSSL, and the output of the receiver was sent.
+            self._flushSendBIO()
 
     def _flushSendBIO(self, size: int = READ_BYTES) -> None:
         while True:

@@ -15,6 +15,7 @@ from egress.messages.websocket import (
     MessageSplitter,
     WebSocketInspection,
     close_frame,
+    unmasked,
 )
 from egress.model.decision import Decision, Verdict
 from egress.model.errors import AuthorizerUnavailable, EgressError, MessageDenied, MessageInvalid, MessageTooLarge
@@ -53,6 +54,13 @@ class MessageTests(SynchronousTestCase):
                 self.assertEqual((first.type, first.content), ("text", b"x" * size))
                 self.assertEqual((second.type, second.content), ("binary", b"\xff" * size))
                 self.assertEqual(first.data + second.data, data)
+
+    def test_masks(self) -> None:
+        """The mask repeats every four bytes, whatever the length is."""
+        for size in (0, 3, 4, 2047, 2048, 2049, 2050, 2051):
+            payload = bytes(number * 7 % 256 for number in range(size))
+            expected = bytes(byte ^ b"\x01\xfe\x80\x7f"[at % 4] for at, byte in enumerate(payload))
+            self.assertEqual(unmasked(payload, b"\x01\xfe\x80\x7f"), expected)
 
     def test_a_long_message(self) -> None:
         content = bytes(range(256)) * 300

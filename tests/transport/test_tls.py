@@ -120,6 +120,15 @@ class TlsFactoryTests(SynchronousTestCase):
         client.shake()
         return above, wire, client
 
+    def test_the_output_of_a_receiver(self) -> None:
+        """It is sent once, also if the received data is one record."""
+        above, wire, client = self.connect()
+        wire.take()
+        above.dataReceived = lambda data: above.transport.write(data.upper())  # type: ignore[method-assign,union-attr]
+        client.send(b"one")
+        self.assertEqual(client.take(), b"ONE")
+        wire.lose()
+
     def test_several_records_are_passed_on_as_one_read(self) -> None:
         above, wire, client = self.connect()
         reads: list[bytes] = []

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Final
 
 import attrs
 import jmespath
 from jmespath.exceptions import JMESPathError
+from jmespath.visitor import TreeInterpreter
 
 from egress.policy.match.coercion import (
     EXACT,
@@ -300,6 +301,11 @@ def _parts(node: Any) -> Iterator[str]:
             yield from _parts(child)
 
 
+def _search(tree: Any) -> Callable[[Any], Any]:
+    """Return the evaluation of a parsed expression. JMESPath itself makes an interpreter for each evaluation."""
+    return partial(TreeInterpreter().visit, tree)
+
+
 def compile_expression(text: str) -> Expression:
     """Compile a JMESPath expression.
 
@@ -311,7 +317,9 @@ def compile_expression(text: str) -> Expression:
         raise ValueError(f"is not a JMESPath expression: {' '.join(str(error).split())}") from None
     parts = frozenset(_parts(found.parsed))
     compares = not _COMPARING.isdisjoint(parts)
-    return Expression(text, found.search, low.search, compares, compares or not _WALKING.isdisjoint(parts))
+    return Expression(
+        text, _search(found.parsed), _search(low.parsed), compares, compares or not _WALKING.isdisjoint(parts)
+    )
 
 
 def json_matches(document: object, expression: Expression, wanted: Wanted) -> Match:
