@@ -5,8 +5,9 @@ from __future__ import annotations
 from h2.errors import ErrorCodes
 
 from egress.config.model import Limits
+from egress.model.decision import Decision
 from tests.http2.frames import CONTINUATION, DATA, HEADERS, PING, PRIORITY, SETTINGS, WINDOW_UPDATE, frame
-from tests.proxy.fakes import response
+from tests.proxy.fakes import allow, response
 from tests.proxy.http2_client import Http2TestCase
 from tests.transport.tls import TlsClient, leaves
 
@@ -25,6 +26,29 @@ class NegotiationTests(Http2TestCase):
         self.assertEqual(self.http2.h2.remote_settings.max_concurrent_streams, 100)
         self.assertEqual(self.http2.h2.remote_settings.max_header_list_size, Limits().head)
         self.assertFalse(self.http2.h2.remote_settings.enable_push)
+
+
+class BatchTests(Http2TestCase):
+    """The requests of one read."""
+
+    def test_writes_to_origins(self) -> None:
+        """They wait until all requests are processed."""
+        writes, order = self.proxy.parts.turns.writes, list[str]()
+
+        def write() -> None:
+            order.append("write")
+
+        def answer() -> Decision:
+            writes.add(write)
+            order.append("decision")
+            return allow()
+
+        self.authorizer.answers = [answer, answer]
+        fields = [(":method", "GET"), (":scheme", "https"), (":authority", "origin.test"), (":path", "/a")]
+        for stream in (1, 3):
+            self.http2.h2.send_headers(stream, fields, end_stream=True)
+        self.http2.flush()
+        self.assertEqual(order, ["decision", "decision", "write"])
 
 
 class EndTests(Http2TestCase):
