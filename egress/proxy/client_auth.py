@@ -78,88 +78,41 @@ class AuthenticatedSession(Structure):
         """Close after an internal error."""
 
 
-class ClientAuthentication:
-    """Identifies the client of each request of one session.
+class ConnectionIdentity:
+    """The clients of one connection, as far as the connection itself tells: its peer, and its certificate.
 
-    @param client: inside a tunnel, the client that opened the tunnel.
-    @ivar waiting: the request whose credentials are being checked; no other request is processed meanwhile.
+    @param session: the session of the connection.
     """
 
-    __slots__ = (
-        "_auth_policy",
-        "_certified",
-        "_client",
-        "_context",
-        "_credentials",
-        "_handled_request",
-        "_in_tunnel",
-        "_known_peer",
-        "_pending",
-        "_session",
-        "waiting",
-    )
+    __slots__ = ("_auth_policy", "_certified", "_known_peer", "_last", "_session")
 
-    def __init__(
-        self,
-        context: ProxyContext,
-        session: AuthenticatedSession,
-        auth_policy: ClientAuthPolicy,
-        client: ClientIdentity | None,
-    ) -> None:
-        self.waiting: RequestHead | None = None
-        self._context = context
+    def __init__(self, session: AuthenticatedSession, auth_policy: ClientAuthPolicy) -> None:
         self._session = session
         self._auth_policy = auth_policy
-        self._client = client
-        # Inside a tunnel the client is already known, and the tunnel handles the TLS handshake.
-        self._in_tunnel = self._handled_request = client is not None
-        self._credentials: bytes | None = None
         self._certified: tuple[str, bytes] | None = None
-        self._pending: Deferred[str] | None = None
         self._known_peer: Peer | None = None
+        self._last: tuple[str | None, bytes | None, ClientIdentity] | None = None
 
     @property
-    def client(self) -> ClientIdentity:
-        """The client, as far as it is identified."""
-        return self._client or identified(self._peer, None)
-
-    @property
-    def schemes(self) -> Container[str]:
-        """The URL schemes of requests without CONNECT."""
-        return self._auth_policy.schemes
-
-    @property
-    def may_end(self) -> bool:
-        """Whether the waiting request was received completely."""
-        return self.waiting is not None and not self.waiting.framing.has_body
-
-    @property
-    def _peer(self) -> Peer:
+    def peer(self) -> Peer:
+        """The peer."""
         if self._known_peer is None:
             self._known_peer = peer_of(self._session.transport)
         return self._known_peer
 
-    def admit(self, head: RequestHead) -> None:
-        """Identify the client of a request, then notify the session: immediately, or later while L{waiting} is set."""
-        if not self._in_tunnel:
-            self._handled_request = True
-            presented = head.proxy_authorization
-            authenticator = self._auth_policy.authenticator
-            try:
-                if self._auth_policy.certificate is not None and self._certified is None:
-                    self._certified = self._by_certificate(self._auth_policy.certificate)
-            except EgressError as error:
-                self._session.admitted(head, error)
-                return
-            if authenticator is not None:
-                name = authenticator.cached_identity(presented) if presented is not None else None
-                if name is None:
-                    self._check(head, authenticator.check(presented, self.client.address))
-                    return
-                self._identify(name, presented)
-            elif self._client is None or presented != self._credentials:
-                self._identify(None, presented)
-        self._session.admitted(head, None)
+    @property
+    def anonymous(self) -> ClientIdentity:
+        """A client that has presented nothing."""
+        return identified(self.peer, None)
+
+    def require_certificate(self) -> None:
+        """Read the certificate of the client, if the listener requires one.
+
+        @raise ClientCredentialsRejected: if there is none, or if it contains no name.
+        """
+        name_of = self._auth_policy.certificate
+        if name_of is not None and self._certified is None:
+            self._certified = self._by_certificate(name_of)
 
     def _by_certificate(self, name_of: CertificateName) -> tuple[str, bytes]:
         transport = self._session.transport
@@ -174,22 +127,101 @@ class ClientAuthentication:
             raise ClientCredentialsRejected("the client certificate contains no client name")
         return name, certificate.public_bytes(Encoding.DER)
 
-    def _identify(self, name: str | None, presented: bytes | None) -> None:
-        """Store the identity of the client.
+    def identify(self, name: str | None, presented: bytes | None) -> ClientIdentity:
+        """Return the identity of the client of a request.
 
         @param name: the verified name; C{None} if no name was verified.
+        @param presented: the credentials of the request.
         """
-        if self._client is not None and presented == self._credentials and name == self._client.identity is not None:
-            return
-        self._credentials = presented
+        last = self._last
+        if last is None or last[:2] != (name, presented):
+            last = self._last = (name, presented, self._identify(name, presented))
+        return last[2]
+
+    def _identify(self, name: str | None, presented: bytes | None) -> ClientIdentity:
         if self._certified is not None:
             # Two proofs: the certificate identifies the machine, the name identifies its user.
             certified, certificate = self._certified
-            self._client = identified(self._peer, name or certified, certificate, presented)
-        elif name is None and self._auth_policy.allow_unverified_names:
-            self._client = client_identity(self._peer, presented)
-        else:
-            self._client = identified(self._peer, name, presented)
+            return identified(self.peer, name or certified, certificate, presented)
+        if name is None and self._auth_policy.allow_unverified_names:
+            return client_identity(self.peer, presented)
+        return identified(self.peer, name, presented)
+
+
+class ClientAuthentication:
+    """Identifies the client of each request of one session.
+
+    @param client: inside a tunnel, the client that opened the tunnel.
+    @param connection: the identity of the connection; C{None} if the session does not share it.
+    @ivar connection: the identity of the connection.
+    @ivar waiting: the request whose credentials are being checked; no other request is processed meanwhile.
+    """
+
+    __slots__ = (
+        "_auth_policy",
+        "_client",
+        "_context",
+        "_handled_request",
+        "_in_tunnel",
+        "_pending",
+        "_session",
+        "connection",
+        "waiting",
+    )
+
+    def __init__(
+        self,
+        context: ProxyContext,
+        session: AuthenticatedSession,
+        auth_policy: ClientAuthPolicy,
+        client: ClientIdentity | None = None,
+        connection: ConnectionIdentity | None = None,
+    ) -> None:
+        self.connection = connection or ConnectionIdentity(session, auth_policy)
+        self.waiting: RequestHead | None = None
+        self._context = context
+        self._session = session
+        self._auth_policy = auth_policy
+        self._client = client
+        # Inside a tunnel the client is already known, and the tunnel handles the TLS handshake.
+        self._in_tunnel = self._handled_request = client is not None
+        self._pending: Deferred[str] | None = None
+
+    @property
+    def client(self) -> ClientIdentity:
+        """The client, as far as it is identified."""
+        return self._client or self.connection.anonymous
+
+    @property
+    def schemes(self) -> Container[str]:
+        """The URL schemes of requests without CONNECT."""
+        return self._auth_policy.schemes
+
+    @property
+    def may_end(self) -> bool:
+        """Whether the waiting request was received completely."""
+        return self.waiting is not None and not self.waiting.framing.has_body
+
+    def admit(self, head: RequestHead) -> None:
+        """Identify the client of a request, then notify the session: immediately, or later while L{waiting} is set."""
+        if not self._in_tunnel:
+            self._handled_request = True
+            presented = head.proxy_authorization
+            authenticator = self._auth_policy.authenticator
+            try:
+                self.connection.require_certificate()
+            except EgressError as error:
+                self._session.admitted(head, error)
+                return
+            if authenticator is not None:
+                name = authenticator.cached_identity(presented) if presented is not None else None
+                if name is None:
+                    self._check(head, authenticator.check(presented, self.client.address))
+                    return
+                self._client = self.connection.identify(name, presented)
+            else:
+                self._client = self.connection.identify(None, presented)
+        self._session.admitted(head, None)
 
     def _check(self, head: RequestHead, checking: Deferred[str]) -> None:
         self.waiting = head
@@ -203,7 +235,7 @@ class ClientAuthentication:
     def _authenticated(self, name: str) -> None:
         head = self._take_waiting()
         if head is not None:
-            self._identify(name, head.proxy_authorization)
+            self._client = self.connection.identify(name, head.proxy_authorization)
             self._session.admitted(head, None)
             self._session.advance()
 
@@ -213,7 +245,7 @@ class ClientAuthentication:
             # The check was cancelled; its result is ignored.
             return
         # The identity of an earlier request does not apply to a request with other credentials.
-        self._client = self._credentials = None
+        self._client = None
         error = failure.value
         if isinstance(error, TookTooLong):
             error = ClientAuthBusy("the credentials were not checked in time; try again")
