@@ -254,6 +254,7 @@ def proxy_context(
             interception=TlsIntercept(host_contexts, reactor, turns),
             passthrough=tuple(HostPattern.parse(text, suffix=False) for text in config.passthrough),
             opaque_ports=config.opaque_ports,
+            http2=config.http2,
         ),
         upgrade_protocols=frozenset(config.upgrade_protocols),
         oversize_body=config.over_body_limit,

@@ -249,6 +249,11 @@ PROXY: Final = (
         ),
         "the clients of a transparent listener cannot authenticate: add client-auth=none to that listener in {listen}",
     ),
+    Contradiction(
+        "http2",
+        lambda config: not config.http2 and any(listener.h2c for listener in config.listen),
+        "contradicts h2c=yes of a listener: remove h2c=yes in {listen}",
+    ),
     *(
         Contradiction(name, _is_the_proxy(name), "is the address of this proxy: remove it, or set another proxy")
         for name in ("upstream_http", "upstream_https")

@@ -29,16 +29,23 @@ _HTTPS: Final = "https"
 _PROXIED: Final = "haproxy"
 _BALANCERS: Final = "balancers"
 _SOCKS5: Final = "socks5"
+_H2C: Final = "h2c"
 _TRANSPARENT: Final = "transparent"
 _YES_OR_NO: Final = {"yes": True, "no": False}
-_SWITCHES: Final = {_HTTPS: {"allow": True, "refuse": False}, _TRANSPARENT: _YES_OR_NO, _SOCKS5: _YES_OR_NO}
+_SWITCHES: Final = {
+    _HTTPS: {"allow": True, "refuse": False},
+    _TRANSPARENT: _YES_OR_NO,
+    _SOCKS5: _YES_OR_NO,
+    _H2C: _YES_OR_NO,
+}
 
 # The endpoints of TCP sockets.
 _TCP: Final = ("tcp", "tcp6", "systemd")
 _NOT_TRANSPARENT: Final = (
     "the clients of a transparent listener do not know that there is a proxy: remove ssl:, client-auth=FILE, "
-    "https= and socks5="
+    "https=, socks5= and h2c="
 )
+_H2C_OVER_TLS: Final = "clients of an ssl: endpoint select HTTP/2 in the TLS handshake: remove h2c="
 
 
 class InvalidListener(ValueError):
@@ -81,6 +88,7 @@ class Listener:
     @ivar transparent: whether the system redirects connections to it, of clients that do not know the proxy.
     @ivar proxy_protocol: whether a load balancer names the client of each connection by the PROXY protocol.
     @ivar socks5: whether clients may also speak SOCKS5.
+    @ivar h2c: whether clients can use HTTP/2 without TLS, with prior knowledge.
     @ivar balancers: the addresses of the load balancers; empty: every address.
     """
 
@@ -92,6 +100,7 @@ class Listener:
     transparent: bool = False
     proxy_protocol: bool = False
     socks5: bool = False
+    h2c: bool = False
     balancers: tuple[IPv4Network | IPv6Network, ...] = ()
 
     @property
@@ -114,6 +123,7 @@ class Listener:
             ("PROXY protocol", self.proxy_protocol),
             ("TLS", self.tls is not None),
             ("SOCKS5 and HTTP", self.socks5),
+            ("HTTP/2 without TLS", self.h2c),
             ("transparent", self.transparent),
         )
         return tuple(kind for kind, applies in layers if applies)
@@ -141,7 +151,9 @@ class Listener:
             raise ConfigError("client_auth", str(self.client_auth), "has no effect without sets_auth=True: add it")
         if self.balancers and not self.proxy_protocol:
             raise ConfigError("balancers", "", "has no effect without proxy_protocol=True: add it")
-        clear = self.tls is None and not self.proxy_protocol and not self.socks5
+        if self.h2c and self.tls is not None:
+            raise ConfigError("h2c", "True", _H2C_OVER_TLS)
+        clear = self.tls is None and not self.proxy_protocol and not self.socks5 and not self.h2c
         if self.transparent and (not clear or self.client_auth is not None or self.https is not None):
             raise ConfigError("transparent", "True", _NOT_TRANSPARENT)
 
@@ -187,8 +199,11 @@ class Listener:
         tls = None
         if over_tls:
             pieces, tls = _over_tls(pieces[1:], ours.get(_CA), path)
-        transparent, socks5 = switches.get(_TRANSPARENT, False), switches.get(_SOCKS5, False)
-        if transparent and (tls is not None or proxied or ours.get(_AUTH) is not None or _HTTPS in switches or socks5):
+        transparent, socks5, h2c = (switches.get(name, False) for name in (_TRANSPARENT, _SOCKS5, _H2C))
+        if h2c and tls is not None:
+            raise InvalidListener(_H2C_OVER_TLS)
+        known = tls is not None or proxied or ours.get(_AUTH) is not None or _HTTPS in switches or socks5 or h2c
+        if transparent and known:
             raise InvalidListener(_NOT_TRANSPARENT)
         if transparent and pieces[0] not in _TCP:
             raise InvalidListener("only connections over TCP can be redirected: set tcp: or tcp6:")
@@ -201,6 +216,7 @@ class Listener:
             transparent=transparent,
             proxy_protocol=proxied,
             socks5=socks5,
+            h2c=h2c,
             balancers=balancers or (),
         )
 

@@ -54,8 +54,9 @@ OPTIONS: Final[tuple[Option, ...]] = (
         "tcp6:8080:interface=\\:\\:1, unix:/run/egress.sock or ssl:8443:privateKey=proxy.pem. With socket activation, "
         "write systemd:name=NAME. Additional settings in the endpoint: client-auth=FILE or none, https=allow or refuse "
         "(https URLs without CONNECT), transparent=yes (connections that the system redirects) and, with ssl:, "
-        "client-ca=FILE. With socks5=yes, the listener accepts SOCKS5 in addition to HTTP. haproxy: before an endpoint "
-        "requires the PROXY protocol, with balancers=ADDRESSES only of these load balancers.",
+        "client-ca=FILE. With socks5=yes, the listener accepts SOCKS5 in addition to HTTP, and with h2c=yes HTTP/2 "
+        "without TLS, from clients with prior knowledge. haproxy: before an endpoint requires the PROXY protocol, with "
+        "balancers=ADDRESSES only of these load balancers.",
         default="tcp:8080:interface=127.0.0.1",
         fields=("listen",),
         parse=values.endpoint,
@@ -169,8 +170,8 @@ OPTIONS: Final[tuple[Option, ...]] = (
         name="http2",
         group="TLS",
         metavar="on|off",
-        help="Whether clients and origins can use HTTP/2 in addition to HTTP/1.1. --origin-tls sets it for specific "
-        "origins.",
+        help="Whether clients and origins can use HTTP/2 in addition to HTTP/1.1: in tunnels, on ssl: listeners, and "
+        "towards origins. --origin-tls sets it for specific origins.",
         default="on",
         fields=("http2",),
         parse=values.switch,

@@ -10,7 +10,7 @@ from h2.exceptions import FrameDataMissingError, FrameTooLargeError, ProtocolErr
 from hyperframe.exceptions import InvalidDataError, InvalidFrameError, InvalidPaddingError
 from hyperframe.frame import ContinuationFrame, DataFrame, Frame, HeadersFrame, PushPromiseFrame, SettingsFrame
 
-PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+from egress.http.sniff import PREFACE
 
 # RFC 9113 section 4.1.
 _HEADER: Final = 9

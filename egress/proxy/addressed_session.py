@@ -10,8 +10,9 @@ from twisted.python.failure import Failure
 from egress.http.sniff import TunnelProtocol, detect_protocol
 from egress.model.authority import Authority, Origin
 from egress.model.errors import EgressError, InvalidTarget, TunnelProtocolUnknown, TunnelWithoutRequest
-from egress.proxy.client_session import HttpSession
 from egress.proxy.connect_tunnel import Tunnel
+from egress.proxy.http2_requests import bound_session
+from egress.proxy.listener_session import ListenerSession
 from egress.proxy.session_state import CLOSED, REQUEST
 from egress.proxy.tls_intercept import parse_client_hello
 from egress.proxy.transaction import report_refusal
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 METHOD: Final = "CONNECT"
 
 
-class AddressedSession(HttpSession):
+class AddressedSession(ListenerSession):
     """A connection to an address.
 
     The first bytes of the client tell its protocol. TLS and hosts without interception continue as a L{Tunnel}, as
@@ -35,12 +36,18 @@ class AddressedSession(HttpSession):
 
     @param auth_policy: the client authentication of the listener.
     @param open_tunnel: creates the tunnel of a CONNECT, if the listener accepts one.
+    @param h2c: see L{ListenerSession}.
     """
 
     def __init__(
-        self, context: ProxyContext, *, auth_policy: ClientAuthPolicy, open_tunnel: TunnelOpener | None = None
+        self,
+        context: ProxyContext,
+        *,
+        auth_policy: ClientAuthPolicy,
+        open_tunnel: TunnelOpener | None = None,
+        h2c: bool = False,
     ) -> None:
-        super().__init__(context, auth_policy=auth_policy, open_tunnel=open_tunnel)
+        super().__init__(context, auth_policy=auth_policy, open_tunnel=open_tunnel, h2c=h2c)
         # The first bytes; None while the session does not wait for them.
         self._first: bytes | None = None
         self._destination: Authority | None = None
@@ -69,13 +76,16 @@ class AddressedSession(HttpSession):
 
     def _detect(self) -> None:
         assert self._first is not None and self._destination is not None
-        protocol = detect_protocol(self._first)
+        protocol = detect_protocol(self._first, http2=self._context.tunnels.http2)
         if protocol is TunnelProtocol.TLS:
             hello = parse_client_hello(self._first)
             if hello is not None:
                 self._open_redirected(self._expected_by(hello))
         elif protocol is TunnelProtocol.HTTP:
             self._begin_http()
+        elif protocol is TunnelProtocol.HTTP2:
+            binding, first = self._bind()
+            self._begin_http2(bound_session(self._context, binding), first)
         elif protocol is TunnelProtocol.UNKNOWN:
             self._stop(
                 TunnelProtocolUnknown(
@@ -101,12 +111,16 @@ class AddressedSession(HttpSession):
             return self._destination
 
     def _begin_http(self) -> None:
-        assert self._first is not None and self._destination is not None
-        origin, client = Origin.of("http", self._destination), self._client_auth.client
-        binding: Binding = TunnelBinding(origin, client) if self._is_named else AddressBinding(origin, client)
-        self._binding = binding
-        first, self._first = self._first, None
+        self._binding, first = self._bind()
         super().dataReceived(first)
+
+    def _bind(self) -> tuple[Binding, bytes]:
+        """Bind requests without TLS to the destination; return the binding and the first bytes."""
+        assert self._first is not None and self._destination is not None
+        # The first bytes were examined.
+        first, self._first, self._preface = self._first, None, None
+        origin, client = Origin.of("http", self._destination), self._client_auth.client
+        return TunnelBinding(origin, client) if self._is_named else AddressBinding(origin, client), first
 
     def _open_redirected(self, authority: Authority) -> None:
         """Continue as a tunnel, without a response to the client."""

@@ -32,6 +32,7 @@ from egress.model.phases import DNS, RELAY
 from egress.model.route import Purpose, Route
 from egress.proxy.client_session import HttpSession
 from egress.proxy.destination import Destination
+from egress.proxy.http2_requests import bound_session
 from egress.proxy.http2_session import Http2Session
 from egress.proxy.interfaces import IClientConnection, ITunnel
 from egress.proxy.state_machine import StateMachine
@@ -168,7 +169,7 @@ class Tunnel(StateMachine[TunnelState], Protocol):
         self._transaction.begin_phase(RELAY)
         self._transaction.hop = describe_peer(route, relay.origin.transport)
         self._relay = relay
-        self.transport.write(self._replies.established)  # type: ignore[union-attr]
+        self._replies.establish(self._outer)
         buffered, self._buffered = self._buffered, b""
         relay.begin(buffered)
         self.relay_active()
@@ -206,32 +207,30 @@ class Tunnel(StateMachine[TunnelState], Protocol):
 
     def _refuse_connect(self, error: EgressError) -> None:
         """Respond to the CONNECT itself: the tunnel carries neither TLS nor HTTP, or no certificate can be issued."""
-        response = self._replies.refused(error, self._transaction.request_id, self._context.date())
         self._end(None)
-        if not response:
+        if self._replies.refuse(self._outer, error, self._transaction.request_id, self._context.date()):
+            self._outer.close()
+        else:
             self._outer.abort()
-            return
-        self._outer.write(response)
-        self._outer.close()
 
     # -- protocol detection
 
     def _sniff(self) -> None:
         self._enter(TunnelState.SNIFFING)
-        self.transport.write(self._replies.established)  # type: ignore[union-attr]
+        self._replies.establish(self._outer)
         self._outer.watch(self._context.limits.tls_timeout)
         self._outer.resume_reading()
         if self._buffered:
             self._detect()
 
     def _detect(self) -> None:
-        inner = detect_protocol(self._buffered)
+        inner = detect_protocol(self._buffered, http2=self._context.tunnels.http2)
         if inner is TunnelProtocol.TLS:
             self._read_client_hello()
-        elif inner is TunnelProtocol.HTTP:
+        elif inner is TunnelProtocol.HTTP or inner is TunnelProtocol.HTTP2:
             self._enter(TunnelState.SESSION)
             self._outer.watch(None)
-            session = self._inner = self.new_session("http", None)
+            session = self._inner = self.new_session("http", HTTP2 if inner is TunnelProtocol.HTTP2 else None)
             session.makeConnection(SharedTransport(self.transport))  # type: ignore[no-untyped-call]
             self._pass_buffered()
         elif inner is TunnelProtocol.UNKNOWN:
@@ -242,10 +241,10 @@ class Tunnel(StateMachine[TunnelState], Protocol):
         """See L{egress.proxy.tls_intercept.HandshakeOwner}."""
         origin = Origin(scheme, self._authority)
         binding = TunnelBinding(origin, self._client, self._refusal, self._transaction.request_id)
-        is_http2 = protocol == HTTP2
-        self._session = (
-            Http2Session(self._context, binding) if is_http2 else HttpSession(self._context, binding=binding)
-        )
+        if protocol == HTTP2:
+            self._session = bound_session(self._context, binding)
+        else:
+            self._session = HttpSession(self._context, binding=binding)
         return self._session
 
     @property

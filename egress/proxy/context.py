@@ -100,11 +100,13 @@ class TunnelContext:
     @ivar interception: builds the TLS layers of intercepted tunnels.
     @ivar passthrough: the hosts whose tunnels are relayed without interception.
     @ivar opaque_ports: the ports whose tunnels may carry protocols other than TLS and HTTP.
+    @ivar http2: whether clients can use HTTP/2 without TLS in a tunnel, with prior knowledge.
     """
 
     interception: TlsIntercept
     passthrough: tuple[HostPattern, ...] = ()
     opaque_ports: tuple[range, ...] = ()
+    http2: bool = True
 
     def is_passthrough(self, authority: Authority) -> bool:
         """Whether connections to an authority are relayed without interception."""

@@ -14,6 +14,7 @@ from egress.model.limit_key import limit_key
 from egress.proxy.client_auth import ANONYMOUS, ClientAuthPolicy
 from egress.proxy.client_session import HttpSession
 from egress.proxy.connect_tunnel import Tunnel
+from egress.proxy.listener_session import ListenerSession
 from egress.proxy.overload import LINGER_SECONDS, RejectedConnection
 from egress.proxy.tunnel_binding import UNKNOWN, peer_of
 
@@ -54,13 +55,15 @@ class ProxyFactory(ServerFactory):
     """Creates a session for each client connection, within the connection limits.
 
     @param auth_policy: the client authentication of the listener.
+    @param h2c: whether clients can use HTTP/2 without TLS, with prior knowledge.
     """
 
     noisy = False
 
-    def __init__(self, context: ProxyContext, auth_policy: ClientAuthPolicy = ANONYMOUS) -> None:
+    def __init__(self, context: ProxyContext, auth_policy: ClientAuthPolicy = ANONYMOUS, *, h2c: bool = False) -> None:
         self._context = context
         self._auth_policy = auth_policy
+        self._h2c = h2c
         self._error_times: deque[float] = deque(maxlen=MAX_REJECTED)
         self._lingering: dict[RejectedConnection, None] = {}
 
@@ -84,7 +87,7 @@ class ProxyFactory(ServerFactory):
 
     def new_session(self) -> HttpSession:
         """Create the session of a connection."""
-        return HttpSession(self._context, auth_policy=self._auth_policy, open_tunnel=Tunnel)
+        return ListenerSession(self._context, auth_policy=self._auth_policy, open_tunnel=Tunnel, h2c=self._h2c)
 
     def _reject(self, refusal: EgressError) -> RejectedConnection:
         self._context.sessions.rejected += 1

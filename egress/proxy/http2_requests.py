@@ -6,112 +6,207 @@ import base64
 from os import urandom
 from typing import TYPE_CHECKING, Final
 
+import attrs
 from h2.errors import ErrorCodes
 from h2.events import RequestReceived
+from zope.interface import implementer
 
 from egress.http.events import HTTP_2, NO_BODY, RequestHead
 from egress.http2.client_fields import ClientRequest, MalformedMessage, parse_request, websocket_head, websocket_key
 from egress.http2.engine import Engine
-from egress.model.authority import PROXY_HOST
+from egress.model.authority import PROXY_HOST, Origin
+from egress.model.decision import ClientIdentity
 from egress.model.errors import BadRequest, EgressError, MisdirectedRequest, ProxyAddressed, UnsupportedRequest
 from egress.model.protocol import WEBSOCKET
 from egress.model.quote import quoted
 from egress.proxy.exchange import Exchange
+from egress.proxy.http2_session import Http2Session
 from egress.proxy.http2_stream import Http2Stream
-from egress.proxy.interfaces import IHttp2Connection
+from egress.proxy.interfaces import IHttp2Connection, IHttp2Requests
 from egress.proxy.outgoing_request import OutgoingRequest
 from egress.proxy.transaction import report_refusal
-from egress.proxy.tunnel_binding import UNKNOWN, TunnelBinding, target_for_log
+from egress.proxy.tunnel_binding import UNKNOWN, Binding, TunnelBinding, server_name_error, target_for_log
 
 if TYPE_CHECKING:
+    from egress.http.request_target import RequestTarget
     from egress.proxy.context import ProxyContext
 
 # The request of a stream whose fields exceed a limit.
 _NO_HEAD: Final = RequestHead("", b"", HTTP_2, (), NO_BODY, None, True, frozenset(), None, False, None, None)
 
 
-class Http2Requests:
-    """Accepts the requests of one connection.
+@attrs.frozen(slots=False)
+class NewRequest:
+    """A request that was received.
+
+    @ivar stream_id: the identifier of its stream.
+    @ivar head: its head.
+    @ivar scheme: its scheme; empty for a C{CONNECT} without a protocol.
+    @ivar ended: whether it has no content.
+    @ivar websocket_key: the key of the client, if it opens a WebSocket and has sent one.
+    """
+
+    stream_id: int
+    head: RequestHead
+    scheme: bytes
+    ended: bool
+    websocket_key: bytes | None
+
+
+class RequestStreams:
+    """Creates the streams of the requests of one connection.
 
     @param connection: the connection.
     @param engine: the state of the connection.
-    @param binding: the binding of the tunnel.
+    @param binding: what binds its requests to a destination; C{None} on a listener.
     @ivar limit_key: the client's key for per-client limits; empty if nothing is known about the client.
-    @ivar sni_error: the error of every request, if the TLS server name is not the authority of the tunnel.
     """
 
     def __init__(
-        self, connection: IHttp2Connection, context: ProxyContext, engine: Engine, binding: TunnelBinding
+        self,
+        connection: IHttp2Connection,
+        context: ProxyContext,
+        engine: Engine,
+        client: ClientIdentity,
+        binding: Binding | None = None,
     ) -> None:
-        self.sni_error: EgressError | None = None
         self._connection = connection
         self._context = context
         self._engine = engine
         self._binding = binding
-        self._client = binding.client
         # As for connections: clients about which nothing is known have no limit of their own.
-        self.limit_key = "" if binding.client.address == UNKNOWN else binding.client.limit_key
+        self.limit_key = "" if client.address == UNKNOWN else client.limit_key
 
-    def accept(self, event: RequestReceived, streams: dict[int, Http2Stream]) -> None:
-        """Process a request.
+    def parse(self, event: RequestReceived, client: ClientIdentity) -> NewRequest | None:
+        """Parse a request, and check the limits of its client.
 
-        @param streams: the streams of the connection, to which the new one is added.
+        @return: C{None} if it was refused.
         """
         stream_id, ended = event.stream_id, event.stream_ended is not None
         head: RequestHead | None = None
         try:
             request = parse_request(event.headers, self._context.head_limits, ended=ended)
-            head = request.head if request.protocol is None else self._upgrading(request)
-            if streams:
+            head = request.head if request.protocol is None else _upgrading(request)
+            if self._connection.busy:
                 refusal = self._context.sessions.refusal(self.limit_key, self._context.limits)
                 if refusal is not None:
                     raise refusal
-            outgoing = self._outgoing(head, request.scheme)
         except MalformedMessage as error:
-            report_refusal(self._context.authz, self._client, BadRequest(str(error)), "", "")
+            report_refusal(self._context.authz, client, BadRequest(str(error)), "", "")
             self._engine.refuse(stream_id, ErrorCodes.PROTOCOL_ERROR)
-            return
+            return None
         except EgressError as error:
-            stream = streams[stream_id] = self._stream(stream_id, head or _NO_HEAD, ended)
-            stream.fail(error, self._report(head, error))
-            return
+            self._fail(stream_id, head, client, error, ended=ended)
+            return None
+        key = None if request.protocol is None else websocket_key(request.head)
+        return NewRequest(stream_id, head, request.scheme, ended, key)
+
+    def begin(
+        self, request: NewRequest, client: ClientIdentity, target: RequestTarget, origin: Origin
+    ) -> Http2Stream | None:
+        """Begin the exchange of a request.
+
+        @return: its stream; C{None} if it was refused.
+        """
+        head = request.head
+        try:
+            if origin.authority.host == PROXY_HOST:
+                raise ProxyAddressed(f"the request went through egressproxy, which responds to {PROXY_HOST} itself")
+            outgoing = OutgoingRequest(head, client, origin, target, self._context.upgrade_protocols)
+        except EgressError as error:
+            self.refuse(request, client, error)
+            return None
         if outgoing.logs_in:
             # Several streams share the connections to origins (RFC 9113 section 7). Clients repeat it with HTTP/1.1.
-            self._report(head, UnsupportedRequest("these credentials are for a connection, which needs HTTP/1.1"))
-            self._engine.reset(stream_id, ErrorCodes.HTTP_1_1_REQUIRED)
-            return
-        stream = streams[stream_id] = self._stream(stream_id, head, ended)
-        stream.websocket_key = None if request.protocol is None else websocket_key(request.head)
-        stream.exchange = exchange = Exchange(self._context, stream, self._client, outgoing)
+            self._report(
+                head, client, UnsupportedRequest("these credentials are for a connection, which needs HTTP/1.1")
+            )
+            self._engine.reset(request.stream_id, ErrorCodes.HTTP_1_1_REQUIRED)
+            self._connection.stream_over(request.stream_id)
+            return None
+        stream = self._stream(request.stream_id, head, ended=request.ended)
+        stream.websocket_key = request.websocket_key
+        stream.exchange = exchange = Exchange(self._context, stream, client, outgoing)
         exchange.start()
+        return stream
 
-    def _upgrading(self, request: ClientRequest) -> RequestHead:
-        """Translate an extended C{CONNECT} (RFC 8441)."""
-        if request.protocol != WEBSOCKET:
-            raise UnsupportedRequest("the only protocol of an extended CONNECT that the proxy relays is websocket")
-        return websocket_head(request.head, base64.b64encode(urandom(16)))
+    def refuse(self, request: NewRequest, client: ClientIdentity, error: EgressError) -> None:
+        """Respond with an error."""
+        self._fail(request.stream_id, request.head, client, error, ended=request.ended)
 
-    def _stream(self, stream_id: int, head: RequestHead, ended: bool) -> Http2Stream:
-        return Http2Stream(self._connection, self._context, self._engine, stream_id, head, request_over=ended)
+    def _fail(
+        self, stream_id: int, head: RequestHead | None, client: ClientIdentity, error: EgressError, *, ended: bool
+    ) -> None:
+        stream = self._stream(stream_id, head or _NO_HEAD, ended=ended)
+        stream.fail(error, self._report(head, client, error))
 
-    def _outgoing(self, head: RequestHead, scheme: bytes) -> OutgoingRequest:
-        if self.sni_error is not None:
-            raise self.sni_error.with_traceback(None)
-        binding = self._binding
-        if scheme and scheme.decode("latin-1") != binding.origin.scheme:
-            named = quoted(scheme.decode("latin-1"))
-            raise MisdirectedRequest(f"the request is for {named}, but the tunnel carries {binding.origin.scheme}")
-        target, origin = binding.destination_of(head)
-        if origin.authority.host == PROXY_HOST:
-            raise ProxyAddressed(f"the request went through egressproxy, which responds to {PROXY_HOST} itself")
-        return OutgoingRequest(head, self._client, origin, target, self._context.upgrade_protocols)
+    def _stream(self, stream_id: int, head: RequestHead, *, ended: bool) -> Http2Stream:
+        stream = Http2Stream(self._connection, self._context, self._engine, stream_id, head, request_over=ended)
+        self._connection.add_stream(stream_id, stream)
+        return stream
 
-    def _report(self, head: RequestHead | None, error: EgressError) -> str:
+    def _report(self, head: RequestHead | None, client: ClientIdentity, error: EgressError) -> str:
         """Record a request that did not become an exchange; return the id of the record."""
-        binding, authz, client = self._binding, self._context.authz, self._client
-        if error is binding.refusal:
+        binding, authz = self._binding, self._context.authz
+        if isinstance(binding, TunnelBinding) and error is binding.refusal:
             # Already recorded: the decision of the tunnel.
             return binding.refusal_id
         if head is None:
             return report_refusal(authz, client, error, "", "")
         return report_refusal(authz, client, error, head.method, target_for_log(binding, head), headers=head.headers)
+
+
+def _upgrading(request: ClientRequest) -> RequestHead:
+    """Translate an extended C{CONNECT} (RFC 8441)."""
+    if request.protocol != WEBSOCKET:
+        raise UnsupportedRequest("the only protocol of an extended CONNECT that the proxy relays is websocket")
+    return websocket_head(request.head, base64.b64encode(urandom(16)))
+
+
+@implementer(IHttp2Requests)
+class Http2Requests:
+    """Accepts the requests of one connection that is bound to a destination.
+
+    @param connection: the connection.
+    @param engine: the state of the connection.
+    @param binding: what binds its requests to a destination.
+    """
+
+    def __init__(self, connection: IHttp2Connection, context: ProxyContext, engine: Engine, binding: Binding) -> None:
+        self._binding = binding
+        self._streams = RequestStreams(connection, context, engine, binding.client, binding)
+        self._sni_error: EgressError | None = None
+        self.limit_key = self._streams.limit_key
+
+    def handshake_completed(self, transport: object) -> None:
+        """Compare the TLS server name with the tunnel's authority (RFC 6066 section 3)."""
+        self._sni_error = server_name_error(transport, self._binding.origin.authority)
+
+    def accept(self, event: RequestReceived) -> None:
+        """See L{IHttp2Requests.accept}."""
+        streams, client = self._streams, self._binding.client
+        request = streams.parse(event, client)
+        if request is None:
+            return
+        try:
+            target, origin = self._destination(request)
+        except EgressError as error:
+            streams.refuse(request, client, error)
+            return
+        streams.begin(request, client, target, origin)
+
+    def _destination(self, request: NewRequest) -> tuple[RequestTarget, Origin]:
+        if self._sni_error is not None:
+            raise self._sni_error.with_traceback(None)
+        binding, scheme = self._binding, request.scheme.decode("latin-1")
+        if scheme and scheme != binding.origin.scheme:
+            named = quoted(scheme)
+            raise MisdirectedRequest(f"the request is for {named}, but the tunnel carries {binding.origin.scheme}")
+        return binding.destination_of(request.head)
+
+
+def bound_session(context: ProxyContext, binding: Binding) -> Http2Session:
+    """Create an HTTP/2 session whose requests are bound to a destination."""
+    return Http2Session(
+        context, binding.client, lambda connection, engine: Http2Requests(connection, context, engine, binding)
+    )

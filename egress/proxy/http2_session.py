@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from h2.errors import ErrorCodes
@@ -24,18 +25,18 @@ from egress.http.events import END
 from egress.http2.client_fields import MalformedMessage, parse_trailers
 from egress.http2.engine import KIB, ConnectionFault, Engine, EngineSettings
 from egress.model.errors import BadRequest, EgressError
-from egress.proxy.http2_requests import Http2Requests
-from egress.proxy.http2_stream import Http2Stream
-from egress.proxy.interfaces import IHttp2Connection
+from egress.proxy.interfaces import IHttp2ClientStream, IHttp2Connection, IHttp2Requests
 from egress.proxy.session_state import FIRST_REQUEST_SECONDS
-from egress.proxy.tunnel_binding import TunnelBinding, server_name_error
 from egress.transport.fair_turns import Pace
 from egress.transport.tcp import abort_without_close_notify, no_delay
 from egress.transport.watchdog import Watchdog
 from egress.upstream.authenticated_connections import AuthenticatedConnections
 
 if TYPE_CHECKING:
+    from egress.model.decision import ClientIdentity
     from egress.proxy.context import ProxyContext
+
+RequestsOpener = Callable[[IHttp2Connection, Engine], IHttp2Requests]
 
 _log = Logger()
 
@@ -49,25 +50,25 @@ _MALFORMED: Final = "the client sent frames that are not valid on their stream"
 
 @implementer(IHttp2Connection, IPushProducer, IHalfCloseableProtocol, IHandshakeListener)
 class Http2Session(Protocol):
-    """An HTTP/2 connection with a client, inside a tunnel.
+    """An HTTP/2 connection with a client, inside a tunnel or on a listener.
 
-    Each stream is an L{Exchange} of its own.
+    Each stream is a request of its own.
 
-    @param binding: the binding of the tunnel.
+    @param client: the client, as far as it is known before the first request.
+    @param open_requests: creates the acceptor of the requests.
     @ivar logins: the authenticated origin connections that belong to this client connection only.
     @ivar unused_loss: the reason of the lost connection, if it carried no request.
     """
 
-    def __init__(self, context: ProxyContext, binding: TunnelBinding) -> None:
+    def __init__(self, context: ProxyContext, client: ClientIdentity, open_requests: RequestsOpener) -> None:
         self._context = context
-        self._binding = binding
-        self._client = binding.client
+        self._client = client
         settings = EngineSettings(context.limits.head, connect_protocol=True)
         self._engine = Engine(client=False, settings=settings, seconds=context.clock.seconds)
         self._watchdog = Watchdog(context.clock, self._expired)
         self.logins = AuthenticatedConnections(context.origins.pool, self.drain)
-        self._streams: dict[int, Http2Stream] = {}
-        self._requests = Http2Requests(self, context, self._engine, binding)
+        self._streams: dict[int, IHttp2ClientStream] = {}
+        self._requests = open_requests(self, self._engine)
         self._pace = Pace(context.turns, self._advance)
         self._next_write: IDelayedCall | None = None
         self._paused = self._advancing = self._writing = self._reading_paused = False
@@ -86,8 +87,8 @@ class Http2Session(Protocol):
         self._watch_connection(self._context.limits.head_timeout)
 
     def handshakeCompleted(self) -> None:
-        """Compare the TLS server name with the tunnel's authority (RFC 6066 section 3)."""
-        self._requests.sni_error = server_name_error(self.transport, self._binding.origin.authority)
+        """Handle the end of the TLS handshake in a tunnel."""
+        self._requests.handshake_completed(self.transport)
 
     # -- received data
 
@@ -163,7 +164,16 @@ class Http2Session(Protocol):
             self._engine.reset(event.stream_id, ErrorCodes.REFUSED_STREAM)
             return
         self._used = True
-        self._requests.accept(event, self._streams)
+        self._requests.accept(event)
+
+    @property
+    def busy(self) -> bool:
+        """See L{IHttp2Connection}."""
+        return bool(self._streams)
+
+    def add_stream(self, stream_id: int, stream: IHttp2ClientStream) -> None:
+        """See L{IHttp2Connection}."""
+        self._streams[stream_id] = stream
         self._count_streams()
 
     def _trailers(self, event: TrailersReceived) -> None:
@@ -171,6 +181,8 @@ class Http2Session(Protocol):
         if stream is None:
             return
         try:
+            if not stream.takes_trailers:
+                raise MalformedMessage("only data may follow a CONNECT")
             end = parse_trailers(event.headers, self._context.head_limits)
         except MalformedMessage as error:
             self._lost(event.stream_id, BadRequest(str(error)))
@@ -219,26 +231,14 @@ class Http2Session(Protocol):
                 for stream_id in engine.sent:
                     stream = self._streams.get(stream_id)
                     if stream is not None:
-                        self._written(stream)
+                        stream.sent()
         finally:
             self._writing = False
 
-    def _written(self, stream: Http2Stream) -> None:
-        if stream.exchange is not None:
-            stream.written()
-        else:
-            self.exchange_over(stream.stream_id)
-
-    def exchange_over(self, stream_id: int) -> None:
+    def stream_over(self, stream_id: int) -> None:
         """See L{IHttp2Connection}."""
-        stream = self._streams.get(stream_id)
-        if stream is not None and self._engine.ends_later(stream_id):
-            stream.wait_for_client(self._context.limits.idle_timeout)
-        elif stream is not None and stream.lingers:
-            stream.linger()
-        else:
-            self._streams.pop(stream_id, None)
-            self._check_idle()
+        self._streams.pop(stream_id, None)
+        self._check_idle()
 
     def pauseProducing(self) -> None:
         """Stop writing: the client reads too slowly."""
@@ -277,10 +277,7 @@ class Http2Session(Protocol):
         for stream in list(self._streams.values()):
             if stream.deadline is not None and stream.deadline <= now:
                 stream.deadline = None
-                if stream.exchange is not None:
-                    stream.exchange.expired()
-                else:
-                    stream.give_up()
+                stream.expired()
         deadlines = [stream.deadline for stream in self._streams.values() if stream.deadline is not None]
         if deadlines and not self._closing:
             self.expect(min(deadlines))

@@ -17,7 +17,7 @@ from egress.http2.client_fields import error_fields, interim_fields, lower_case,
 from egress.http2.engine import HIGH_WATER, LOW_WATER, Engine
 from egress.model.decision import Header, Headers
 from egress.model.errors import EgressError, outcome_of
-from egress.proxy.interfaces import IClientStream, IHttp2Connection
+from egress.proxy.interfaces import IClientStream, IHttp2ClientStream, IHttp2Connection
 
 if TYPE_CHECKING:
     from egress.proxy.context import ProxyContext
@@ -33,7 +33,7 @@ LINGER_SECONDS: Final = 2.0
 CLOSE_SECONDS: Final = 10.0
 
 
-@implementer(IClientStream)
+@implementer(IClientStream, IHttp2ClientStream)
 class Http2Stream:
     """One request of an HTTP/2 connection, and its response.
 
@@ -65,6 +65,7 @@ class Http2Stream:
         "exchange",
         "logins",
         "stream_id",
+        "takes_trailers",
         "transport",
         "websocket_key",
     )
@@ -83,7 +84,7 @@ class Http2Stream:
         self.exchange: Exchange | None = None
         self.deadline: float | None = None
         self.backpressured = False
-        self.can_send_trailers = True
+        self.can_send_trailers = self.takes_trailers = True
         self.websocket_key: bytes | None = None
         self.logins = connection.logins
         self.transport: object = None
@@ -108,7 +109,7 @@ class Http2Stream:
         if isinstance(event, End):
             self._request_over = True
             if self.exchange is None:
-                self._connection.exchange_over(self.stream_id)
+                self._over()
         if self.exchange is not None and (self._request.upgrade or not self.exchange.body_over):
             self._waiting.append(event)
             self.read_content()
@@ -196,12 +197,13 @@ class Http2Stream:
             if self.exchange is not None:
                 self.exchange.pause_response()
 
-    def written(self) -> None:
+    def sent(self) -> None:
         """Let the exchange continue if the client has taken enough of the response."""
-        if self.backpressured and self._engine.pending(self.stream_id) < LOW_WATER:
+        if self.exchange is None:
+            self._over()
+        elif self.backpressured and self._engine.pending(self.stream_id) < LOW_WATER:
             self.backpressured = False
-            if self.exchange is not None:
-                self.exchange.resume_response()
+            self.exchange.resume_response()
 
     # -- end
 
@@ -214,7 +216,7 @@ class Http2Stream:
             self.send_end(())
             self._connection.write_soon()
         self._waiting.clear()
-        self._connection.exchange_over(self.stream_id)
+        self._over()
 
     def fail(self, error: EgressError, request_id: str) -> None:
         """See L{IClientStream.fail}."""
@@ -242,16 +244,23 @@ class Http2Stream:
         self._connection.write_soon()
         self.finish()
 
-    def give_up(self) -> None:
-        """End a stream whose exchange is over: the client does not take the response, or does not end the request."""
-        self._reset(ErrorCodes.INTERNAL_ERROR if self._engine.ends_later(self.stream_id) else ErrorCodes.NO_ERROR)
+    def expired(self) -> None:
+        """Handle a timeout of the exchange, or of a client that does not take the response or end the request."""
+        if self.exchange is not None:
+            self.exchange.expired()
+        else:
+            self._reset(ErrorCodes.INTERNAL_ERROR if self._engine.ends_later(self.stream_id) else ErrorCodes.NO_ERROR)
 
-    @property
-    def lingers(self) -> bool:
-        """Whether the response is complete, and the client has not ended the request."""
-        return self._lingering is not None and not self._request_over
+    def _over(self) -> None:
+        """Handle the end of the exchange, after which the client may still have to take the response."""
+        if self._engine.ends_later(self.stream_id):
+            self._wait_for_client()
+        elif self._lingering is not None and not self._request_over:
+            self._linger()
+        else:
+            self._connection.stream_over(self.stream_id)
 
-    def linger(self) -> None:
+    def _linger(self) -> None:
         """Let the client end the request, whose content is ignored (RFC 9113 section 8.1).
 
         A client that sends content may take an immediate reset for an error, and ignore the response. curl 7.88 does.
@@ -260,15 +269,12 @@ class Http2Stream:
             self._lingering = True
             self.watch(LINGER_SECONDS)
 
-    def wait_for_client(self, seconds: float) -> None:
-        """Wait until the client has taken the rest of the response.
-
-        @param seconds: the timeout, which starts again only when the client has taken a part that is not tiny.
-        """
+    def _wait_for_client(self) -> None:
+        """Wait for the client. The timeout starts again only when the client has taken a part that is not tiny."""
         pending = self._engine.pending(self.stream_id)
         if self._left is None or self._left - pending >= MIN_PROGRESS:
             self._left = pending
-            self.watch(seconds)
+            self.watch(self._context.limits.idle_timeout)
 
     def lost(self, error: EgressError | None = None) -> None:
         """Stop the exchange: the client has reset the stream, or the connection is lost.

@@ -14,7 +14,9 @@ from twisted.python.failure import Failure
 from zope.interface import Attribute, Interface
 
 if TYPE_CHECKING:
-    from egress.http.events import RequestHead, ResponseHead
+    from h2.events import RequestReceived
+
+    from egress.http.events import End, RequestHead, ResponseHead
     from egress.http.upgrade import Upgrade
     from egress.model.authority import Authority
     from egress.model.decision import ClientIdentity, Headers
@@ -137,14 +139,53 @@ class IHttp2Connection(Interface):
 
     logins: AuthenticatedConnections = Attribute("The origin connections that serve only this client connection.")
 
+    busy: bool = Attribute("Whether there are streams.")
+
     def expect(deadline: float) -> None:
         """Note the time at which a stream expires, unless it is changed until then."""
 
     def write_soon() -> None:
         """Write the output in this turn of the reactor, or in the next one."""
 
-    def exchange_over(stream_id: int) -> None:
-        """Handle the end of the exchange of a stream, whose response may still wait to be sent."""
+    def add_stream(stream_id: int, stream: IHttp2ClientStream) -> None:
+        """Add a stream, or replace it."""
+
+    def stream_over(stream_id: int) -> None:
+        """Remove a stream that has ended in both directions."""
+
+
+class IHttp2ClientStream(Interface):
+    """One stream of an HTTP/2 client connection, as the connection uses it."""
+
+    deadline: float | None = Attribute("The time at which the stream expires; C{None} without a timeout.")
+    takes_trailers: bool = Attribute("Whether the client may end its message with trailers.")
+
+    def receive(event: bytes | End) -> None:
+        """Process data of the client, or the end of the data."""
+
+    def sent() -> None:
+        """Handle that data of the stream was written."""
+
+    def expired() -> None:
+        """Handle that the deadline has passed."""
+
+    def lost(error: EgressError | None = None) -> None:
+        """Handle that the client has reset the stream, or that the connection is lost.
+
+        @param error: the error, if the client has not disconnected.
+        """
+
+
+class IHttp2Requests(Interface):
+    """The acceptor of the requests of an HTTP/2 client connection."""
+
+    limit_key: str = Attribute("The client's key for per-client limits; empty if nothing is known about the client.")
+
+    def handshake_completed(transport: object) -> None:
+        """Handle the end of the TLS handshake inside a tunnel."""
+
+    def accept(event: RequestReceived) -> None:
+        """Process a request."""
 
 
 # pydoctor, which does not read Twisted, recognizes an interface by its base Interface.

@@ -46,6 +46,7 @@ class ListenerSecurity:
     @ivar transparent: whether the system redirects connections to the listener.
     @ivar proxy_protocol: whether a load balancer names the clients.
     @ivar socks5: whether clients may also speak SOCKS5.
+    @ivar h2c: whether clients can use HTTP/2 without TLS, with prior knowledge.
     @ivar balancers: the addresses of the load balancers; empty: every address.
     """
 
@@ -54,6 +55,7 @@ class ListenerSecurity:
     transparent: bool = False
     proxy_protocol: bool = False
     socks5: bool = False
+    h2c: bool = False
     balancers: tuple[Network, ...] = ()
 
 
@@ -83,13 +85,14 @@ def listener_security(config: ProxyConfig, clock: IReactorTime, in_thread: InThr
             allow_unverified_names=allow_unverified_names,
             schemes=DEFAULT_PORTS if listener.takes_https_urls else CLEAR_TEXT,
         )
-        tls_context = tls_of(listener, config.client_tls)
+        tls_context = tls_of(listener, config.client_tls, http2=config.http2)
         return ListenerSecurity(
             auth_policy=auth_policy,
             tls=tls_context,
             transparent=listener.transparent,
             proxy_protocol=listener.proxy_protocol,
             socks5=listener.socks5,
+            h2c=listener.h2c,
             balancers=listener.balancers,
         )
 
@@ -110,8 +113,8 @@ def listener_factories(
         if listener.transparent:
             return TransparentFactory(context, listener.auth_policy, names)
         if listener.socks5:
-            return SocksFactory(context, listener.auth_policy, names)
-        return ProxyFactory(context, listener.auth_policy)
+            return SocksFactory(context, listener.auth_policy, names, h2c=listener.h2c)
+        return ProxyFactory(context, listener.auth_policy, h2c=listener.h2c)
 
     def outer(listener: ListenerSecurity) -> Any:
         inner = behind_tls(listener.tls, factory(listener), context.clock)
@@ -120,17 +123,18 @@ def listener_factories(
     return [outer(listener) for listener in listeners]
 
 
-def tls_of(listener: Listener, accepted: ClientTls = ClientTls.MODERN) -> SSL.Context | None:
+def tls_of(listener: Listener, accepted: ClientTls = ClientTls.MODERN, *, http2: bool = False) -> SSL.Context | None:
     """Create the TLS context of a listener, if it has TLS.
 
     @param listener: the listener.
     @param accepted: the accepted cipher suites.
+    @param http2: whether clients can select HTTP/2.
     @raise ConfigError: names the option that cannot be used.
     """
     if listener.tls is None:
         return None
     try:
-        return listener_context(listener.tls, accepted)
+        return listener_context(listener.tls, accepted, http2=http2)
     except TrustError as error:
         raise ConfigError("--listen", "", error.reason) from error
 

@@ -51,13 +51,18 @@ class SocksSession(AddressedSession):
 
     @param auth_policy: the client authentication of the listener.
     @param names: the names of placeholder addresses; C{None}: there are none.
+    @param h2c: see L{egress.proxy.listener_session.ListenerSession}.
     """
 
     def __init__(
-        self, context: ProxyContext, *, auth_policy: ClientAuthPolicy, names: IPlaceholderNames | None
+        self,
+        context: ProxyContext,
+        *,
+        auth_policy: ClientAuthPolicy,
+        names: IPlaceholderNames | None,
+        h2c: bool = False,
     ) -> None:
-        super().__init__(context, auth_policy=auth_policy, open_tunnel=Tunnel)
-        self._auth_policy = auth_policy
+        super().__init__(context, auth_policy=auth_policy, open_tunnel=Tunnel, h2c=h2c)
         self._names = names
         self._negotiating = True
         # None until the first byte tells that the client speaks SOCKS.
@@ -237,6 +242,7 @@ class SocksFactory(ProxyFactory):
     """Creates a session for each connection of a listener for SOCKS5 and HTTP, within the connection limits.
 
     @param names: the names of placeholder addresses.
+    @param h2c: see L{ProxyFactory}.
     """
 
     def __init__(
@@ -244,10 +250,12 @@ class SocksFactory(ProxyFactory):
         context: ProxyContext,
         auth_policy: ClientAuthPolicy = ANONYMOUS,
         names: IPlaceholderNames | None = None,
+        *,
+        h2c: bool = False,
     ) -> None:
-        super().__init__(context, auth_policy)
+        super().__init__(context, auth_policy, h2c=h2c)
         self._names = names
 
     def new_session(self) -> HttpSession:
         """Create the session of a connection."""
-        return SocksSession(self._context, auth_policy=self._auth_policy, names=self._names)
+        return SocksSession(self._context, auth_policy=self._auth_policy, names=self._names, h2c=self._h2c)

@@ -7,7 +7,7 @@ from OpenSSL import SSL, crypto
 from egress.config.listener import ListenerTls
 from egress.model.client_tls import ClientTls
 from egress.tls.contexts import tls_context
-from egress.tls.host_contexts import HTTP1, set_ciphers
+from egress.tls.host_contexts import select_http1, select_protocol, set_ciphers
 from egress.tls.pem import trust_certificates, use_certificate
 
 
@@ -15,16 +15,17 @@ def _verify(connection: SSL.Connection, certificate: crypto.X509, number: int, d
     return bool(ok)
 
 
-def listener_context(tls: ListenerTls, accepted: ClientTls = ClientTls.MODERN) -> SSL.Context:
+def listener_context(tls: ListenerTls, accepted: ClientTls = ClientTls.MODERN, *, http2: bool = False) -> SSL.Context:
     """Create the context of one listener.
 
     @param tls: the TLS settings of the listener.
     @param accepted: the accepted cipher suites.
+    @param http2: whether clients can select HTTP/2.
     @raise egress.tls.pem.TrustError: if one of the files cannot be used.
     """
     context = tls_context(SSL.TLS_SERVER_METHOD)
     set_ciphers(context, accepted)
-    context.set_alpn_select_callback(lambda _, offered: HTTP1 if HTTP1 in offered else SSL.NO_OVERLAPPING_PROTOCOLS)
+    context.set_alpn_select_callback(select_protocol if http2 else select_http1)
     use_certificate(context, tls.certificate, tls.key, tls.chain)
     if tls.client_ca is not None:
         # Clients with several certificates select one by these names.

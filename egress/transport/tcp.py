@@ -65,7 +65,7 @@ def abort_without_close_notify(transport: object) -> None:
     Twisted's TLS sends a closing alert even when it is aborted. For content that ends with the connection, that alert
     tells the client that the content is complete (RFC 9112 section 9.8).
     """
-    below_tls(transport).abortConnection()  # type: ignore[attr-defined]
+    below_tls(unshared(transport)).abortConnection()  # type: ignore[attr-defined]
 
 
 class SharedTransport:

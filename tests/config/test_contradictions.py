@@ -49,6 +49,7 @@ CASES: tuple[tuple[str, dict[str, Any]], ...] = (
         "client_auth",
         {"client_auth": "f", "listen": [Listener("tcp:1"), Listener("tcp:2", transparent=True)]},
     ),
+    ("http2", {"http2": False, "listen": [Listener("tcp:1"), Listener("tcp:2", h2c=True)]}),
     ("authz_api", {"authz_api": "opa"}),
     ("authz_body", {"authz_body": "never", "policy": "p.toml"}),
     ("authz_decode_body", {"authz_decode_body": True}),
@@ -124,6 +125,8 @@ class ProxyTests(SynchronousTestCase):
             {"upstream_http": UPSTREAM, "listen": ["tcp:3129", "tcp:3128:interface=192.0.2.1"]},
             {"client_auth": "f", "listen": [Listener("tcp:1", sets_auth=True), Listener("tcp:2")]},
             {"client_auth": "f", "listen": ["tcp:1", Listener("tcp:2", sets_auth=True, transparent=True)]},
+            {"http2": False, "listen": ["tcp:1"]},
+            {"listen": [Listener("tcp:2", h2c=True)]},
             # The defaults, given explicitly.
             {"authz_api": "postman", "metrics_interface": "127.0.0.1", "approval_timeout": 300},
         ):

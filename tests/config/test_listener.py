@@ -119,6 +119,19 @@ class ParseTests(SynchronousTestCase):
                 self.assertEqual(Listener.parse(text), expected)
         self.assertRaises(ConfigError, Listener, "tcp:1", https=True, transparent=True)
 
+    def test_h2c(self) -> None:
+        for text, expected in (
+            ("tcp:8080:h2c=yes", Listener("tcp:8080", h2c=True)),
+            ("tcp:8080:h2c=no", Listener("tcp:8080")),
+            ("unix:/run/a:h2c=yes:socks5=yes", Listener("unix:/run/a", socks5=True, h2c=True)),
+            ("haproxy:tcp:8080:h2c=yes", Listener("tcp:8080", proxy_protocol=True, h2c=True)),
+            ("ssl:8443:h2c=no", Listener("tcp:8443", ListenerTls(PEM, PEM))),
+        ):
+            with self.subTest(text):
+                self.assertEqual(Listener.parse(text), expected)
+        self.assertRaises(ConfigError, Listener, "tcp:1", ListenerTls(PEM, PEM), h2c=True)
+        self.assertRaises(ConfigError, Listener, "tcp:1", transparent=True, h2c=True)
+
     def test_socks5(self) -> None:
         for text, expected in (
             ("tcp:8080:socks5=yes", Listener("tcp:8080", socks5=True)),
@@ -136,6 +149,7 @@ class ParseTests(SynchronousTestCase):
             ("tcp:8080", ()),
             ("tcp:8080:transparent=yes", ("transparent",)),
             ("tcp:8080:socks5=yes", ("SOCKS5 and HTTP",)),
+            ("tcp:8080:h2c=yes", ("HTTP/2 without TLS",)),
             ("haproxy:ssl:8443:socks5=yes", ("PROXY protocol", "TLS", "SOCKS5 and HTTP")),
         ):
             self.assertEqual(Listener.parse(text).kinds, expected)
@@ -180,15 +194,18 @@ class ParseTests(SynchronousTestCase):
             ("tcp:8080:transparent=true", "transparent must be yes or no"),
             ("ssl:8080:transparent=yes", "remove ssl:"),
             ("tcp:8080:transparent=yes:client-auth=a", "remove ssl:, client-auth=FILE"),
-            ("tcp:8080:https=allow:transparent=yes", "https= and socks5="),
+            ("tcp:8080:https=allow:transparent=yes", "https=, socks5= and h2c="),
             ("unix:/run/a:transparent=yes", "set tcp: or tcp6:"),
+            ("tcp:8080:h2c=1", "h2c must be yes or no"),
+            ("ssl:8443:h2c=yes", "select HTTP/2 in the TLS handshake"),
+            ("tcp:8080:h2c=yes:transparent=yes", "https=, socks5= and h2c="),
             ("tcp:8080:socks5=only", "socks5 must be yes or no"),
             ("tcp:8080:balancers=192.0.2.7", "balancers requires haproxy:"),
             ("haproxy:tcp:8080:balancers=", "write addresses or ranges"),
             ("haproxy:tcp:8080:balancers=lb.test", "write addresses or ranges"),
             ("haproxy:tcp:8080:balancers=10.0.0.1/8", "write addresses or ranges"),
             ("haproxy:tcp:8080:balancers=192.0.2.7:balancers=192.0.2.8", "balancers is set twice"),
-            ("tcp:8080:socks5=yes:transparent=yes", "https= and socks5="),
+            ("tcp:8080:socks5=yes:transparent=yes", "https=, socks5= and h2c="),
         ):
             with self.subTest(text):
                 self.assertIn(words, self.assertRaises(InvalidListener, Listener.parse, text).remedy)

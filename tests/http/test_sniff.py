@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.http.sniff import TunnelProtocol, detect_protocol
+from egress.http.sniff import PREFACE, TunnelProtocol, detect_protocol, starts_http2
 
 
 class DetectProtocolTests(SynchronousTestCase):
@@ -34,3 +34,24 @@ class DetectProtocolTests(SynchronousTestCase):
         ):
             with self.subTest(first=first):
                 self.assertEqual(detect_protocol(first), expected)
+
+    def test_http2(self) -> None:
+        """The whole preface decides, and it is a request of HTTP/1 where HTTP/2 is turned off."""
+        for size in range(1, len(PREFACE)):
+            self.assertIsNone(detect_protocol(PREFACE[:size], http2=True))
+        for first, expected in (
+            (PREFACE, TunnelProtocol.HTTP2),
+            (PREFACE + b"frames", TunnelProtocol.HTTP2),
+            (PREFACE[:-1] + b"x", TunnelProtocol.HTTP),
+            (b"PRI * HTTP/1.1", TunnelProtocol.HTTP),
+            (b"\x16\x03", TunnelProtocol.TLS),
+            (b"", None),
+        ):
+            with self.subTest(first=first):
+                self.assertEqual(detect_protocol(first, http2=True), expected)
+        self.assertEqual(detect_protocol(PREFACE), TunnelProtocol.HTTP)
+
+    def test_starts_http2(self) -> None:
+        for first, expected in ((b"", None), (b"PRI", None), (b"PUT", False), (PREFACE, True), (PREFACE + b"x", True)):
+            with self.subTest(first=first):
+                self.assertIs(starts_http2(first), expected)

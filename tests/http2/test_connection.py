@@ -17,8 +17,8 @@ from h2.settings import SettingCodes
 from hyperframe.frame import Frame
 from twisted.trial.unittest import SynchronousTestCase
 
+from egress.http.sniff import PREFACE
 from egress.http2.connection import Connection
-from egress.http2.frames import PREFACE
 from tests.http2.frames import (
     CONTINUATION,
     DATA,

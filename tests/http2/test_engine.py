@@ -6,8 +6,8 @@ from h2.errors import ErrorCodes
 from h2.events import DataReceived, Event, RequestReceived, ResponseReceived, StreamEnded, StreamReset, TrailersReceived
 from twisted.trial.unittest import SynchronousTestCase
 
+from egress.http.sniff import PREFACE
 from egress.http2.engine import EXTRA_WINDOW, FRAME_SIZE, HIGH_WATER, WORK, ConnectionFault, Engine, EngineSettings
-from egress.http2.frames import PREFACE
 from tests.http2.frames import DATA, PING, REQUEST, RST_STREAM, SETTINGS, frame, headers
 
 OK = [(b":status", b"200")]

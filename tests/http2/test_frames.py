@@ -7,7 +7,8 @@ from h2.exceptions import ProtocolError
 from hyperframe.frame import Frame
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.http2.frames import MAX_CONTINUATIONS, PREFACE, FrameReader
+from egress.http.sniff import PREFACE
+from egress.http2.frames import MAX_CONTINUATIONS, FrameReader
 from tests.http2 import frames
 from tests.http2.frames import CONTINUATION, DATA, END_HEADERS, HEADERS, PADDED, PING, frame
 

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import re
 
+from egress.proxy.factory import ProxyFactory
 from egress.testing.transport import MemoryTransport
-from tests.http2_conformance import connection_cases, frame_cases, generic_cases, hpack_cases, message_cases
+from tests.http2_conformance import (
+    connect_cases,
+    connection_cases,
+    frame_cases,
+    generic_cases,
+    hpack_cases,
+    message_cases,
+)
 from tests.http2_conformance.case import Case, Peer
 from tests.proxy.fakes import response
+from tests.proxy.http2_listener import Http2ListenerTestCase
 from tests.proxy.tunnels import InterceptTestCase
 from tests.transport.tls import TlsClient, TlsEnd, leaves
 
@@ -101,13 +110,82 @@ class ConformanceTests(InterceptTestCase):
         self.assertGreater(len(names), 150)
 
 
-def _add(case: Case) -> None:
-    def test(self: ConformanceTests) -> None:
+class Tunnels:
+    """The listener as the server of a case; the origins of its tunnels echo each data, or break."""
+
+    def __init__(self, test: ConnectTests) -> None:
+        self._test = test
+        self._wire = test.client
+        self._answered: set[int] = set()
+        self.forwarded: list[str] = []
+
+    @property
+    def closed(self) -> bool:
+        """Whether the proxy has closed the connection."""
+        return self._wire.disconnecting or self._wire.disconnected
+
+    def receive(self, data: bytes) -> None:
+        """Process data from the client."""
+        self._wire.feed(data)
+        for origin in self._test.dialer.origins:
+            origin.polite = False
+            self._respond(origin)
+            if origin.write_closed and not origin.disconnected:
+                origin.end()
+        self._test.clock.advance(0)
+
+    def _respond(self, origin: MemoryTransport) -> None:
+        data = origin.take()
+        if data == b"break":
+            origin.lose(ConnectionResetError())
+        elif b" HTTP/1.1\r\n" in data:
+            self.forwarded.append(data.split(b" HTTP/", 1)[0].decode("latin-1"))
+            origin.feed(response(b"content", CLOSES))
+        elif data and origin.high_water is None:
+            origin.feed(data)
+
+    def sent(self) -> bytes:
+        """Return the data that the proxy sent since the last call."""
+        return self._wire.take()
+
+    def hold(self) -> None:
+        """Let no origin take the data of a tunnel."""
+        self._test.dialer.high_water = 1
+
+
+class ConnectTests(Http2ListenerTestCase):
+    """CONNECT to a listener: each case has a connection of its own."""
+
+    def setUp(self) -> None:
+        self.build(leaves=leaves(), passthrough=("tunnel.test",))
+        self.authorizer.needs_body = False
+
+    def play(self, case: Case) -> None:
+        """Play one case."""
+        wire = MemoryTransport(self.clock).connect(ProxyFactory(self.proxy.parts, h2c=True).admit(""))
+        self.clients.append(wire)
+        self.client = wire
+        target = Tunnels(self)
+        case.play(Peer(target))
+        if not case.forwards:
+            self.assertEqual((target.forwarded, self.dialer.origins), ([], []))
+
+    def test_names(self) -> None:
+        """No two cases have one name, so that each is played."""
+        names = [case.name for case in connect_cases.case.all]
+        self.assertEqual(sorted(set(names)), sorted(names))
+        self.assertGreater(len(names), 20)
+
+
+def _add(tests: type[ConformanceTests] | type[ConnectTests], case: Case) -> None:
+    def test(self: ConformanceTests | ConnectTests) -> None:
         self.play(case)
 
     test.__doc__ = f"RFC {case.section}: the client {case.title}."
-    setattr(ConformanceTests, f"test_{case.name}", test)
+    setattr(tests, f"test_{case.name}", test)
 
 
 for each in CASES:
-    _add(each)
+    _add(ConformanceTests, each)
+for each in connect_cases.case.all:
+    _add(ConnectTests, each)

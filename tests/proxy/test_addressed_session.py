@@ -9,6 +9,8 @@ from egress.proxy.addressed_session import AddressedSession
 from egress.proxy.client_auth import ANONYMOUS
 from egress.proxy.session_state import FIRST_REQUEST_SECONDS
 from tests.proxy.fakes import ProxyTestCase, Wire, request, response, status_of
+from tests.proxy.http2_client import Http2Client
+from tests.proxy.http2_listener import PlainEnd
 from tests.proxy.tunnels import inner
 from tests.transport.tls import TlsClient, leaves
 
@@ -46,6 +48,17 @@ class AddressedTests(ProxyTestCase):
         self.origin.feed(response())
         self.assertEqual(status_of(client.take()), 200)
         self.assertEqual(self.authorizer.asked[0].url, "http://origin.test:443/a")
+
+    def test_http2(self) -> None:
+        """Requests name their hosts, as with HTTP/1."""
+        self.authorizer.needs_body = False
+        http2 = Http2Client(PlainEnd(self.connected()))  # type: ignore[arg-type]
+        stream = http2.request(scheme="http", authority="origin.test:443")
+        self.origin.feed(response())
+        http2.read()
+        self.assertEqual(http2.status(stream), 200)
+        self.assertEqual(self.authorizer.asked[0].url, "http://origin.test:443/a")
+        self.assertEqual(http2.status(http2.request(scheme="http", authority="origin.test:80")), 421)
 
     def test_another_protocol(self) -> None:
         client = self.connected()

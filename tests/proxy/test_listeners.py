@@ -14,6 +14,7 @@ from egress.client_auth.authenticator import load_secrets
 from egress.client_auth.htpasswd import token_line
 from egress.config.listener import Listener
 from egress.config.model import ConfigError, ProxyConfig
+from egress.http.sniff import PREFACE
 from egress.model.authority import Authority
 from egress.proxy.factory import ProxyFactory
 from egress.proxy.listeners import listener_factories, listener_security
@@ -121,6 +122,17 @@ class ListenerTests(ProxyTestCase):
         client.feed(request("GET", "/a", "Proxy-Authorization: Basic YWRtaW46eA=="))
         self.assertEqual(self.authorizer.asked[0].url, "http://origin.test/a")
         self.assertIsNone(self.authorizer.asked[0].client.identity)
+
+    def test_http2(self) -> None:
+        """With TLS by default, and without TLS where it is permitted."""
+        h2c, both, http = self.factories("tcp:1:h2c=yes", "tcp:2:h2c=yes:socks5=yes", "tcp:3")
+        for factory, start in ((h2c, b"\0\0"), (both, b"\0\0"), (http, b"HTTP/1.1 505 ")):
+            self.assertTrue(self.meet(factory).feed(PREFACE).take().startswith(start))
+        tls = f"ssl:1:privateKey={self.pem}"
+        for http2, protocol in ((True, b"h2"), (False, b"http/1.1")):
+            (factory,) = self.factories(tls, http2=http2)
+            client = TlsClient(self.meet(factory), None, context=presenting(None), protocols=[b"h2", b"http/1.1"])
+            self.assertEqual(client.shake().connection.get_alpn_proto_negotiated(), protocol)
 
     def test_socks5(self) -> None:
         """Each listener decides for itself whether it accepts SOCKS5."""

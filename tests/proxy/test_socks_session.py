@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 
 from twisted.internet.address import IPv4Address
 
+from egress.http.sniff import PREFACE
 from egress.model.authority import Authority, Origin
 from egress.model.decision import Stage
 from egress.model.errors import AddressForbidden, ClientAuthBusy, ClientCredentialsRejected, OriginUnreachable
@@ -19,6 +20,8 @@ from egress.tls.host_contexts import HostContexts
 from egress.tls.issuer import CertificateAuthority
 from egress.tls.name_constraints import name_constraints
 from tests.proxy.fakes import ProxyTestCase, Wire, broken, content_of, deny, request, response, session_of, status_of
+from tests.proxy.http2_client import Http2Client
+from tests.proxy.http2_listener import PlainEnd
 from tests.proxy.test_client_auth import FakeAuthenticator
 from tests.proxy.test_transparent import PLACEHOLDER, Names
 from tests.proxy.test_tunnel_binding import basic
@@ -71,6 +74,42 @@ class SocksTestCase(ProxyTestCase):
 
     def refused(self, answer: bytes) -> tuple[int, str]:
         return status_of(answer), json.loads(content_of(answer))["reason"]
+
+
+class Http2Tests(SocksTestCase):
+    """HTTP/2 without TLS."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.authorizer.needs_body = False
+
+    def request(self, client: Wire, authority: str) -> int:
+        """Send a request; return the status of its response."""
+        http2 = Http2Client(PlainEnd(client))  # type: ignore[arg-type]
+        stream = http2.request(scheme="http", authority=authority)
+        for origin in self.dialer.origins:
+            origin.feed(response())
+        http2.read()
+        return http2.status(stream)
+
+    def test_inside(self) -> None:
+        for host in (b"origin.test", ADDRESS):
+            with self.subTest(host):
+                self.client = self.connect()
+                self.tunnel(host, 80)
+                self.assertEqual(self.request(self.client, "origin.test"), 200)
+
+    def test_instead(self) -> None:
+        """A listener can permit it beside SOCKS5; by default, it rejects the preface."""
+        for h2c, status in ((True, 200), (False, 505)):
+            with self.subTest(status):
+                factory = SocksFactory(self.proxy.parts, self.auth_policy, Names(), h2c=h2c)
+                wire = Wire(self.clock).connect(factory.admit(""))
+                self.clients.append(wire)
+                if h2c:
+                    self.assertEqual(self.request(wire, "origin.test"), status)
+                else:
+                    self.assertEqual(status_of(wire.feed(PREFACE).take()), status)
 
 
 class NameTests(SocksTestCase):

@@ -20,6 +20,8 @@ from egress.tls.host_contexts import HostContexts
 from egress.tls.issuer import CertificateAuthority
 from egress.tls.name_constraints import name_constraints
 from tests.proxy.fakes import ProxyTestCase, Wire, content_of, deny, request, response, status_of
+from tests.proxy.http2_client import Http2Client
+from tests.proxy.http2_listener import PlainEnd
 from tests.proxy.tunnels import inner
 from tests.threads import immediately
 from tests.transport.tls import TlsClient, TlsEnd, leaves
@@ -102,6 +104,14 @@ class TlsTests(TransparentTestCase):
         answer = self.intercepted("origin.test").send(inner(host="other.test")).take()
         self.assertEqual(self.refused(answer)[0], 421)
         self.assertEqual(self.authorizer.asked, [])
+
+    def test_http2_without_tls(self) -> None:
+        """The name of a placeholder address binds the requests."""
+        self.authorizer.needs_body = False
+        http2 = Http2Client(PlainEnd(self.redirected(PLACEHOLDER, 80)))  # type: ignore[arg-type]
+        self.assertEqual(http2.status(http2.request(scheme="http", authority="other.test")), 421)
+        http2.request(scheme="http", authority="origin.test")
+        self.assertEqual([asked.url for asked in self.authorizer.asked], ["http://origin.test/a"])
 
     def test_the_hello_can_arrive_in_pieces(self) -> None:
         client = self.redirected()

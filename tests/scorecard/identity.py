@@ -152,7 +152,7 @@ _TUNNELS = (
     _plain(
         "plain-denied", "plain HTTP, denied by policy", refuse(403), b"GET /smuggled HTTP/1.1\r\nHost: <origin>\r\n\r\n"
     ),
-    _plain("preface", "the HTTP/2 preface without TLS", refuse(400, 505), _PREFACE),
+    _plain("preface", "the HTTP/2 preface without TLS, and no request", Must((400, 505), closed=True), _PREFACE),
     _plain("ssh", "SSH", close(), b"SSH-2.0-OpenSSH_9.6\r\n"),
     _plain("binary", "binary data", close(), bytes(range(256))),
     _plain("socks", "SOCKS5", close(), b"\x05\x01\x00"),
