@@ -42,12 +42,11 @@ from egress.http.proxy_authorization import Basic, Bearer, parse_credentials
 from egress.http.proxy_header import InvalidProxyHeader, ProxyHeader, parse_proxy_header
 from egress.http.readers import RequestReader, ResponseReader
 from egress.http.request_target import TargetForm, parse_request_target
-from egress.http.sniff import detect_protocol
+from egress.http.sniff import PREFACE, detect_protocol
 from egress.http.upgrade import requested_upgrade
 from egress.http.writers import encode_request, encode_response, forwarded_fields, forwarded_head, response_framing
 from egress.http2.client_fields import MalformedMessage, parse_request
 from egress.http2.engine import ConnectionFault, Engine, EngineSettings
-from egress.http2.frames import PREFACE
 from egress.messages.event_stream import EventSplitter
 from egress.messages.splitter import Piece, Splitter
 from egress.messages.websocket import FrameTracker, MessageSplitter

@@ -70,8 +70,8 @@ class ConnectStream:
         self._engine = engine
         self._stream_id = stream_id
         self._client_ended = False
-        self._tunnel: ITunnel | None = None
-        self._closing = False
+        self._tunnel: ITunnel
+        self._closing = self._over = False
 
     def begin(self, tunnel: ITunnel) -> None:
         """Let a tunnel take over."""
@@ -89,7 +89,7 @@ class ConnectStream:
         """See L{IHttp2ClientStream.receive}."""
         if isinstance(event, End):
             self._client_ended = True
-            if self._tunnel is None:
+            if self._over:
                 self._connection.stream_over(self._stream_id)
         self.transport.receive(event)
 
@@ -99,7 +99,7 @@ class ConnectStream:
 
     def expired(self) -> None:
         """See L{IHttp2ClientStream.expired}."""
-        if self._tunnel is None:
+        if self._over:
             # The client has not ended its direction.
             self._engine.reset(self._stream_id, ErrorCodes.NO_ERROR)
             self._connection.write_soon()
@@ -115,9 +115,8 @@ class ConnectStream:
             self._client_ended = True
             self.transport.lose(ConnectionLost())
             return
-        tunnel, self._tunnel = self._tunnel, None
-        if tunnel is not None:
-            tunnel.connectionLost(reason)
+        self._over = True
+        self._tunnel.connectionLost(reason)
         if self._client_ended or self.transport.aborted:
             self._connection.stream_over(self._stream_id)
         else:
@@ -127,28 +126,23 @@ class ConnectStream:
 
     def data_received(self, data: bytes) -> None:
         """Pass on data from the client."""
-        if self._tunnel is not None:
-            self._tunnel.dataReceived(data)
+        self._tunnel.dataReceived(data)
 
     def read_closed(self) -> None:
         """Pass on the end of the client's data."""
-        if self._tunnel is not None:
-            self._tunnel.readConnectionLost()
+        self._tunnel.readConnectionLost()
 
     def write_closed(self) -> None:
         """Pass on that the end of the stream was sent."""
-        if self._tunnel is not None:
-            self._tunnel.writeConnectionLost()
+        self._tunnel.writeConnectionLost()
 
     def pauseProducing(self) -> None:
         """Stop producing: the client reads too slowly."""
-        if self._tunnel is not None:
-            self._tunnel.pauseProducing()
+        self._tunnel.pauseProducing()
 
     def resumeProducing(self) -> None:
         """Produce again: the client reads again."""
-        if self._tunnel is not None:
-            self._tunnel.resumeProducing()
+        self._tunnel.resumeProducing()
 
     def stopProducing(self) -> None:
         """Do nothing: the transport is gone, and L{lost} follows."""
@@ -157,7 +151,7 @@ class ConnectStream:
 
     def watch(self, seconds: float | None) -> None:
         """See L{IClientConnection.watch}."""
-        if self._closing and self._tunnel is not None:
+        if self._closing and not self._over:
             # The timeout of the close applies.
             return
         if seconds is None:

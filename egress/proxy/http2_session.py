@@ -27,7 +27,7 @@ from egress.http2.engine import KIB, ConnectionFault, Engine, EngineSettings
 from egress.model.errors import BadRequest, EgressError
 from egress.proxy.interfaces import IHttp2ClientStream, IHttp2Connection, IHttp2Requests
 from egress.proxy.session_state import FIRST_REQUEST_SECONDS
-from egress.transport.fair_turns import Pace
+from egress.transport.fair_turns import PIECES, Pace
 from egress.transport.tcp import abort_without_close_notify, no_delay
 from egress.transport.watchdog import Watchdog
 from egress.upstream.authenticated_connections import AuthenticatedConnections
@@ -74,6 +74,7 @@ class Http2Session(Protocol):
         self._paused = self._advancing = self._writing = self._reading_paused = False
         self._used = self._draining = self._said_goodbye = self._closing = False
         self._counted = 0
+        self._left = PIECES
         self._expires_at: float | None = None
         self.unused_loss: Failure | None = None
 
@@ -108,6 +109,7 @@ class Http2Session(Protocol):
         if self._advancing or self._pace.queued or self._closing:
             return
         self._advancing = True
+        self._left = PIECES
         try:
             with self._context.turns.writes:
                 for event in self._engine.next_events():
@@ -234,6 +236,11 @@ class Http2Session(Protocol):
                         stream.sent()
         finally:
             self._writing = False
+
+    def use_turn(self) -> bool:
+        """See L{IHttp2Connection}."""
+        self._left -= 1
+        return self._left >= 0
 
     def stream_over(self, stream_id: int) -> None:
         """See L{IHttp2Connection}."""

@@ -150,6 +150,9 @@ class IHttp2Connection(Interface):
     def add_stream(stream_id: int, stream: IHttp2ClientStream) -> None:
         """Add a stream, or replace it."""
 
+    def use_turn() -> bool:
+        """Tell whether one more tunnel can process data in this turn of the reactor; others wait for another turn."""
+
     def stream_over(stream_id: int) -> None:
         """Remove a stream that has ended in both directions."""
 

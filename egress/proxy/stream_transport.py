@@ -100,12 +100,17 @@ class StreamTransport:
             self._end_waits = True
         else:
             self._waiting += event
-        if not self._pace.queued:
+        if self._paused or self._pace.queued or self._passing:
+            return
+        # The data can begin a handshake, or contain many frames.
+        if self._connection.use_turn():
             self._pass_on()
+        else:
+            self._pace.wait(self._client, self)
 
     def _pass_on(self) -> None:
         waiting = self._waiting
-        if self._passing or not self.connected:
+        if not self.connected:
             return
         self._passing = True
         try:

@@ -11,6 +11,7 @@ from egress.config.model import Limits
 from egress.http2.engine import HIGH_WATER
 from egress.proxy.connect_tunnel import Tunnel
 from egress.proxy.http2_stream import LINGER_SECONDS
+from egress.transport.fair_turns import PIECES
 from egress.transport.lingering_close import LINGER_SECONDS as TUNNEL_LINGER_SECONDS
 from tests.proxy.fakes import UPGRADE, allow_with, broken, deny, request, response
 from tests.proxy.http2_client import Http2Client
@@ -218,9 +219,21 @@ class PassthroughTests(Http2ListenerTestCase):
         problem = json.loads(self.http2.content(stream))
         self.assertEqual((problem["stage"], problem["decisionId"]), ("authz", self.records[0].request_id))
         self.assertTrue(self.http2.ended(stream))
-        StreamWire(self.http2, stream).end()
-        self.clock.advance(0)
         self.assertEqual(self.outcomes(), ["denied"])
+        self.http2.data(stream, b"ignored")
+        StreamWire(self.http2, stream).end()
+        self.clock.advance(LINGER_SECONDS)
+        self.http2.read()
+        self.assertIsNone(self.http2.reset(stream))
+
+    def test_a_client_that_does_not_end_its_direction(self) -> None:
+        """After a response to the CONNECT, it has the same time as after other responses."""
+        self.rebuild(opaque_ports=(range(22, 23),))
+        self.authorizer.answers = [deny()]
+        stream = self.connect_stream("origin.test:22")
+        self.clock.advance(0)
+        self.assert_lingers(stream)
+        self.assertEqual(self.proxy.parts.sessions.streams, 0)
 
     def test_data_before_the_response(self) -> None:
         """It waits for the decision."""
@@ -287,6 +300,30 @@ class PassthroughTests(Http2ListenerTestCase):
         self.clock.advance(Limits().idle_timeout)
         self.clock.advance(0)
         self.assertEqual(wire.code, ErrorCodes.CONNECT_ERROR)
+
+    def assert_lingers(self, stream: int) -> None:
+        """The stream ends without an error, after some time."""
+        self.clock.advance(LINGER_SECONDS - 0.1)
+        self.http2.read()
+        self.assertIsNone(self.http2.reset(stream))
+        self.clock.advance(0.1)
+        self.http2.read()
+        self.assertEqual(self.http2.reset(stream), ErrorCodes.NO_ERROR)
+
+
+class FairnessTests(Http2ListenerTestCase):
+    """One connection does a limited amount of work in one turn of the reactor."""
+
+    def test_many_tunnels(self) -> None:
+        """Data for many tunnels in one read: a part of them gets it in this turn."""
+        self.rebuild(passthrough=("origin.test",))
+        wires = [self.tunnel() for _ in range(8)]
+        for wire in wires:
+            self.http2.h2.send_data(wire.stream, b"data")
+        self.client.protocol.dataReceived(self.http2.h2.data_to_send())
+        self.assertEqual([origin.take() for origin in self.dialer.origins].count(b"data"), PIECES)
+        self.clock.advance(0)
+        self.assertEqual([origin.take() for origin in self.dialer.origins].count(b"data"), 8 - PIECES)
 
 
 class LimitTests(Http2ListenerTestCase):

@@ -62,6 +62,7 @@ class StreamTransportTests(SynchronousTestCase):
         self.engine = FakeEngine()
         self.events: list[Any] = []
         self.answers: list[Any] = []
+        self.has_turn = True
         self.transport: Any = StreamTransport(
             self,
             self,  # type: ignore[arg-type]
@@ -83,6 +84,10 @@ class StreamTransportTests(SynchronousTestCase):
         engine.ended = engine.ended or ends
         if data or ends:
             self.transport.sent()
+
+    def use_turn(self) -> bool:
+        """See L{egress.proxy.interfaces.IHttp2Connection}."""
+        return self.has_turn
 
     def open(self, size: int = 1 << 20) -> None:
         """Let the client take more data."""
@@ -134,6 +139,15 @@ class StreamTransportTests(SynchronousTestCase):
         self.transport.receive(b"one")
         self.transport.receive(END)
         self.assertEqual((self.turn(), self.engine.taken), ([b"one", "read closed"], 3))
+
+    def test_a_later_turn(self) -> None:
+        """The data of a connection that has much work waits, and is joined."""
+        self.has_turn = False
+        self.transport.receive(b"one")
+        self.transport.receive(b"two")
+        self.transport.receive(END)
+        self.assertEqual(self.events, [])
+        self.assertEqual(self.turn(), [b"onetwo", "read closed"])
 
     def test_a_pause(self) -> None:
         """The client gets no credit meanwhile. The data arrives in a later turn, and the end after it."""
