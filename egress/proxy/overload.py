@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from twisted.internet.interfaces import IHalfCloseableProtocol
+from h2.errors import ErrorCodes
+from twisted.internet.interfaces import IHalfCloseableProtocol, IHandshakeListener
 from twisted.internet.protocol import Protocol, connectionDone
+from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from egress.http.error_response import encode_error_response
+from egress.http2.engine import Engine, EngineSettings
 from egress.model.errors import EgressError
 from egress.proxy.transaction import report_refusal
 from egress.proxy.tunnel_binding import client_identity, peer_of
+from egress.tls.host_contexts import HTTP2
 from egress.transport.lingering_close import LingeringClose
 from egress.transport.tcp import abort_without_close_notify, no_delay
 from egress.transport.watchdog import Watchdog
@@ -23,9 +27,11 @@ if TYPE_CHECKING:
 
 # The time in which a client must send its request, which is discarded, and then close its side.
 LINGER_SECONDS = 2.0
+# The limit of a head that is announced, although no request is read.
+_HEADER_LIST = 4096
 
 
-@implementer(IHalfCloseableProtocol)
+@implementer(IHalfCloseableProtocol, IHandshakeListener)
 class RejectedConnection(Protocol):
     """A connection that gets one error response, whatever it requests.
 
@@ -41,6 +47,7 @@ class RejectedConnection(Protocol):
         self._on_lost = on_lost
         self._watchdog = Watchdog(context.clock, self._expired)
         self._lingering: LingeringClose | None = None
+        self._response = b""
 
     def connectionMade(self) -> None:
         """Respond before a request arrives, so that a slow client does not occupy the connection longer."""
@@ -51,11 +58,18 @@ class RejectedConnection(Protocol):
         client = client_identity(peer_of(self.transport), None)
         request_id = report_refusal(self._context.authz, client, self._refusal, "", "")
         date = self._context.date()
-        response = encode_error_response(
+        self._response = encode_error_response(
             self._refusal, request_id, accept=None, head_only=False, keep_alive=False, date=date
         )
-        self.transport.write(response)  # type: ignore[union-attr]
         self._watchdog.set(LINGER_SECONDS)
+        if not isinstance(self.transport, TLSMemoryBIOProtocol):
+            self.transport.write(self._response)  # type: ignore[union-attr]
+
+    def handshakeCompleted(self) -> None:
+        """Respond in the version of HTTP that the client has selected."""
+        transport: Any = self.transport
+        if self._refusal is not None:
+            transport.write(_goodbye(self._refusal) if transport.negotiatedProtocol == HTTP2 else self._response)
 
     def dataReceived(self, data: bytes) -> None:
         """Close: the client has started to send its request, and reads."""
@@ -86,3 +100,11 @@ class RejectedConnection(Protocol):
 
     def _expired(self) -> None:
         abort_without_close_notify(self.transport)
+
+
+def _goodbye(refusal: EgressError) -> bytes:
+    """The response in HTTP/2: a C{GOAWAY} with the reason, before any stream exists."""
+    engine = Engine(client=False, settings=EngineSettings(header_list=_HEADER_LIST))
+    engine.begin()
+    engine.fail(ErrorCodes.ENHANCE_YOUR_CALM, refusal.reason)
+    return engine.take_output()
