@@ -6,8 +6,10 @@ import json
 from typing import Any
 
 from tests.certificates import TestCA
-from tests.integration.base import DENY_CLOSED, IntegrationTestCase, Proxy
+from tests.integration.base import ALLOW_ALL, DENY_CLOSED, IntegrationTestCase, Proxy
 from tests.integration.processes import free_port
+from tests.integration.test_browsers import HERE, QUIET
+from tests.integration.test_client_auth import made
 
 # Opens tunnels on one connection, and sends requests in them with HTTP/2, HTTP/1.1 or HTTP/2 without TLS.
 NODE = """
@@ -81,6 +83,70 @@ for (const task of tasks) {
 }
 """
 
+# Opens three tunnels on one connection with the HTTP/2 of the standard library.
+GO = """
+package main
+
+import (
+	"bufio"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"time"
+)
+
+type tunnel struct {
+	io.Reader
+	io.WriteCloser
+}
+
+func (tunnel) LocalAddr() net.Addr                { return &net.TCPAddr{} }
+func (tunnel) RemoteAddr() net.Addr               { return &net.TCPAddr{} }
+func (tunnel) SetDeadline(t time.Time) error      { return nil }
+func (tunnel) SetReadDeadline(t time.Time) error  { return nil }
+func (tunnel) SetWriteDeadline(t time.Time) error { return nil }
+
+func roots(file string) *tls.Config {
+	pem, _ := os.ReadFile(file)
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(pem)
+	return &tls.Config{RootCAs: pool, ServerName: "localhost"}
+}
+
+func main() {
+	proxy, _ := url.Parse(os.Args[1])
+	target, _ := url.Parse(os.Args[4])
+	transport := &http.Transport{TLSClientConfig: roots(os.Args[2]), ForceAttemptHTTP2: true}
+	for number := 0; number < 3; number++ {
+		reader, writer := io.Pipe()
+		address := &url.URL{Scheme: "https", Host: proxy.Host}
+		connect := &http.Request{Method: "CONNECT", URL: address, Host: target.Host, Body: reader}
+		connect.Header = http.Header{}
+		answer, err := transport.RoundTrip(connect)
+		if err != nil {
+			panic(err)
+		}
+		inner := tls.Client(tunnel{answer.Body, writer}, roots(os.Args[3]))
+		request, _ := http.NewRequest("GET", os.Args[4], nil)
+		if err := request.Write(inner); err != nil {
+			panic(err)
+		}
+		response, err := http.ReadResponse(bufio.NewReader(inner), request)
+		if err != nil {
+			panic(err)
+		}
+		body, _ := io.ReadAll(response.Body)
+		fmt.Print(answer.Proto, " ", answer.StatusCode, " ", response.StatusCode, " ", string(body))
+		writer.Close()
+	}
+}
+"""
+
 
 class ListenerTestCase(IntegrationTestCase):
     """A proxy with an C{https} listener."""
@@ -91,12 +157,12 @@ class ListenerTestCase(IntegrationTestCase):
         self.ca = authority.write(self.directory, "proxies")
         self.pem = authority.issue("localhost", "127.0.0.1").write_combined(self.directory, "proxy")
 
-    def start(self, *options: str, settings: tuple[str, ...] = ()) -> Proxy:
+    def start(self, *options: str, settings: tuple[str, ...] = (), policy: str = DENY_CLOSED) -> Proxy:
         """Start a proxy; its URL is that of the C{ssl:} endpoint."""
         port = free_port()
         listen = ":".join(["ssl", str(port), "interface=127.0.0.1", f"privateKey={self.pem}", *settings])
-        policy = str(self.write("policy.toml", DENY_CLOSED))
-        proxy = self.start_proxy("--policy", policy, "--listen", listen, *options)
+        rules = str(self.write("policy.toml", policy))
+        proxy = self.start_proxy("--policy", rules, "--listen", listen, *options)
         proxy.url = f"https://localhost:{port}"
         return proxy
 
@@ -113,6 +179,10 @@ class ListenerTestCase(IntegrationTestCase):
 class TunnelTests(ListenerTestCase):
     """Tunnels in the streams of one connection."""
 
+    def ports(self, proxy: Proxy, number: int) -> set[str]:
+        """Return the ports of the clients in the records: each is one connection to the proxy."""
+        return {record["client"].rpartition(":")[2] for record in self.records(proxy, number)}
+
     def test_contents(self) -> None:
         """TLS with both versions of HTTP, HTTP without TLS, and requests without a tunnel."""
         secure, clear = self.origins.https_url("/sink"), self.origins.http_url("/sink")
@@ -125,4 +195,103 @@ class TunnelTests(ListenerTestCase):
             version, status, content = found[str(number)]
             self.assertEqual((version, status), (versions[str(task["kind"])], 200))
             self.assertEqual(json.loads(content)["bytes"], task["size"])
-        self.assertEqual({record["outcome"] for record in self.records(proxy, len(tasks))}, {"forwarded"})
+        self.assertEqual({record["outcome"] for record in self.records(proxy, 20)}, {"forwarded"})
+        self.assertEqual(len(self.ports(proxy, 20)), 1)
+
+    def test_denials(self) -> None:
+        """In a tunnel, and without one; the other streams continue."""
+        kinds = (("h2", self.origins.https_url), ("tls", self.origins.https_url), ("forward", self.origins.http_url))
+        tasks = [
+            {"kind": kind, "url": url(path), "size": 1000} for path in ("/closed/a", "/sink") for kind, url in kinds
+        ]
+        found = self.run_node(self.start(), *tasks)
+        self.assertEqual([found[str(number)][1] for number in range(6)], [403] * 3 + [200] * 3)
+        for number in range(3):
+            self.assertEqual(json.loads(found[str(number)][2])["reason"], "this path is closed")
+
+    def test_identities(self) -> None:
+        """Each stream has its own credentials."""
+        names = ("alice", "bob")
+        clients = self.write("clients.txt", "".join(made(name, password=f"of {name}")[0] for name in names))
+        proxy = self.start(settings=(f"client-auth={clients}",))
+        forward = {"kind": "forward", "url": self.origins.http_url("/sink")}
+        tunnel = {"kind": "tls", "url": self.origins.https_url("/sink")}
+        tasks = [{**kind, "user": f"{name}:of {name}"} for name in names for kind in (forward, tunnel)]
+        wrong = [{**kind, "user": "alice:of bob"} for kind in (forward, tunnel)]
+        found = self.run_node(proxy, *tasks, *wrong, forward, tunnel)
+        self.assertEqual([found[str(number)][1] for number in range(8)], [200] * 4 + [407] * 4)
+        expected = [("forwarded", name) for name in names] * 2
+        expected += [("client-credentials-rejected", ""), ("client-auth-required", "")] * 2
+        records = self.records(proxy, 8)
+        self.assertEqual(sorted((one["outcome"], one["identity"] or "") for one in records), sorted(expected))
+        self.assertEqual(len(self.ports(proxy, 8)), 1)
+
+    def test_passthrough(self) -> None:
+        """The client sees the certificate of the origin, and the bytes of both directions arrive."""
+        proxy = self.start("--passthrough", "localhost", policy=ALLOW_ALL)
+        proxy.ca = self.origins.ca
+        url = self.origins.https_url("/sink")
+        found = self.run_node(proxy, *[{"kind": "tls", "url": url, "size": 500_000} for _ in range(5)])
+        self.assertEqual({json.loads(content)["bytes"] for _, _, content in found.values()}, {500_000})
+        records = self.records(proxy, 5)
+        self.assertEqual({(one["stage"], one["outcome"]) for one in records}, {("tunnel", "forwarded")})
+        self.assertTrue(all(one["bytesSent"] > 500_000 for one in records))
+
+    def test_go(self) -> None:
+        program = str(self.directory / "client")
+        built = self.run_program("go", "build", "-o", program, str(self.write("client.go", GO)))
+        self.assertEqual(built.returncode, 0, built.stderr)
+        proxy = self.start()
+        url = self.origins.https_url("/files/hello.txt")
+        done = self.run_program(program, proxy.url, str(self.ca), str(proxy.ca), url)
+        self.assertEqual(done.stdout, "HTTP/2.0 200 200 hello\n" * 3, done.stderr)
+        self.assertEqual(len(self.ports(proxy, 3)), 1)
+
+    def test_chromium(self) -> None:
+        """The tunnels to two hosts are on one connection to the proxy."""
+        proxy = self.start()
+        database = f"sql:{self.directory}/.pki/nssdb"
+        (self.directory / ".pki" / "nssdb").mkdir(parents=True)
+        for name, ca in (("proxies", self.ca), ("egressproxy", proxy.ca)):
+            done = self.run_program("certutil", "-d", database, "-A", "-t", "C,,", "-n", name, "-i", str(ca))
+            self.assertEqual(done.returncode, 0, done.stderr)
+        options = (*HERE, *QUIET, f"--proxy-server={proxy.url}", "--proxy-bypass-list=<-loopback>")
+        urls = [self.origins.https_url("/closed/a", host) for host in ("localhost", "127.0.0.1")]
+        page = "data:text/html," + "".join(f"<img src={url}>" for url in urls)
+        self.run_program("chromium", *options, "--dump-dom", page, HOME=str(self.directory))
+        records = [record for record in proxy.records() if record["url"] in urls]
+        self.assertEqual({(one["url"], one["status"]) for one in records}, {(url, 403) for url in urls})
+        self.assertEqual(len({record["client"] for record in records}), 1)
+
+
+class PriorKnowledgeTests(IntegrationTestCase):
+    """HTTP/2 without TLS."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.url = self.origins.http_url("/files/hello.txt")
+        self.port = free_port()
+        listen = f"tcp:{self.port}:interface=127.0.0.1:h2c=yes"
+        self.proxy = self.start_proxy(*self.allow_all(), "--listen", listen)
+
+    def test_in_a_tunnel(self) -> None:
+        """Each listener accepts it inside CONNECT."""
+        wanted = ("-w", "%{http_version} %{http_code}")
+        done = self.curl(self.proxy, "--proxytunnel", "--http2-prior-knowledge", *wanted, self.url)
+        self.assertEqual((done.returncode, done.stdout), (0, "hello\n2 200"), done.stderr)
+
+    def test_on_a_listener(self) -> None:
+        authority, _, path = self.url.removeprefix("http://").partition("/")
+        target = f"http://127.0.0.1:{self.port}/{path}"
+        done = self.run_program("nghttp", "-v", "-H", f":authority: {authority}", target)
+        self.assertIn(":status: 200", done.stdout)
+        self.assertIn("hello", done.stdout)
+        (record,) = self.records(self.proxy, 1)
+        self.assertEqual((record["url"], record["outcome"]), (self.url, "forwarded"))
+
+    def test_not_permitted(self) -> None:
+        done = self.run_program("nghttp", f"http://127.0.0.1:{self.proxy.port}/")
+        self.assertNotIn("hello", done.stdout)
+        self.wait_until(self.proxy.records)
+        (record,) = self.records(self.proxy, 1)
+        self.assertEqual(record["status"], 505)
