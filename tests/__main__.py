@@ -45,6 +45,7 @@ ALIKE = frozenset(
         *(
             "http2",
             "http2_bulk",
+            "http2_listener",
             "http2_origins",
             "messages",
             "notifications",
