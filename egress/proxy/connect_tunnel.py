@@ -342,7 +342,8 @@ class Tunnel(StateMachine[TunnelState], Protocol):
             self._end(handshake_fault(reason.value, self._authority, self._protocols))
         elif session is not None and session.unused_loss is not None:
             ended, tls = session.unused_loss.value, inner_protocol is not session
-            self._end(unused_connection_error(ended, self._authority, self._protocols, tls=tls))
+            http2 = self._context.tunnels.http2
+            self._end(unused_connection_error(ended, self._authority, self._protocols, tls=tls, http2=http2))
         elif self._state is TunnelState.SNIFFING:
             self._end(unused_connection_error(None, self._authority, (), tls=False))
 

@@ -12,6 +12,7 @@ from egress.model.errors import ClientError, ClientTlsFailed, TunnelWithoutReque
 from egress.model.tls_alert import CLOSED_IN_HANDSHAKE, NOT_TRUSTED, alert_in, reason_in
 
 _HTTP1: Final = b"http/1.1"
+_HTTP2: Final = b"h2"
 _SHOWN_PROTOCOLS: Final = 5
 
 
@@ -32,7 +33,7 @@ def handshake_fault(error: BaseException | None, authority: Authority, protocols
 
 
 def unused_connection_error(
-    error: BaseException | None, authority: Authority, protocols: tuple[bytes, ...], *, tls: bool
+    error: BaseException | None, authority: Authority, protocols: tuple[bytes, ...], *, tls: bool, http2: bool = True
 ) -> ClientError:
     """Describe why a tunnel had no request.
 
@@ -40,6 +41,7 @@ def unused_connection_error(
     @param authority: the authority of the tunnel.
     @param protocols: the application protocols that the client offered.
     @param tls: whether there was a TLS handshake.
+    @param http2: whether clients can use HTTP/2.
     """
     after = "after the TLS handshake" if tls else "in the tunnel"
     alert = alert_in(error) if isinstance(error, SSL.Error) else None
@@ -52,8 +54,10 @@ def unused_connection_error(
     message = f"the client sent no request {after}, and the connection was {closing}"
     if not tls:
         return TunnelWithoutRequest(message)
-    if protocols and _HTTP1 not in protocols:
-        return TunnelWithoutRequest(f"{message}{_offered(protocols)}, but the proxy supports only http/1.1")
+    supported = (_HTTP2, _HTTP1) if http2 else (_HTTP1,)
+    if protocols and not any(protocol in protocols for protocol in supported):
+        names = b" and ".join(supported).decode("ascii")
+        return TunnelWithoutRequest(f"{message}{_offered(protocols)}, but the proxy supports only {names}")
     return TunnelWithoutRequest(
         f"{message}; a client that pins certificates needs --passthrough {authority.host}{_offered(protocols)}"
     )

@@ -79,8 +79,16 @@ class ErrorTests(SynchronousTestCase):
                 (b"h2",),
                 True,
                 TunnelWithoutRequest,
+                f"the client sent no request after the TLS handshake, and the connection was closed{pins}; "
+                "it offered the protocols h2",
+            ),
+            (
+                ConnectionDone(),
+                (b"h3", b"spdy/3"),
+                True,
+                TunnelWithoutRequest,
                 "the client sent no request after the TLS handshake, and the connection was closed; "
-                "it offered the protocols h2, but the proxy supports only http/1.1",
+                "it offered the protocols h3, spdy/3, but the proxy supports only h2 and http/1.1",
             ),
             (
                 alert("bad certificate"),
@@ -101,6 +109,10 @@ class ErrorTests(SynchronousTestCase):
         ):
             found = unused_connection_error(error, HOST, protocols, tls=tls)
             self.assertEqual((type(found), found.reason), (kind, words))
+
+    def test_http2_is_turned_off(self) -> None:
+        found = unused_connection_error(ConnectionDone(), HOST, (b"h2",), tls=True, http2=False)
+        self.assertTrue(found.reason.endswith("the protocols h2, but the proxy supports only http/1.1"), found.reason)
 
     def test_protocols_are_truncated(self) -> None:
         """The client's input cannot fill or break a log line."""
