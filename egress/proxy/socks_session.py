@@ -42,6 +42,7 @@ from egress.socks.requests import (
 if TYPE_CHECKING:
     from egress.interfaces import IPlaceholderNames
     from egress.proxy.context import ProxyContext
+    from egress.proxy.http2_session import Http2Session
 
 _FIRST_BYTES: Final = (codes.VERSION, codes.VERSION_4)
 
@@ -83,6 +84,11 @@ class SocksSession(AddressedSession):
             self._socks = SocksReader()
         self._socks.receive(data)
         self.advance()
+
+    def _begin_http2(self, session: Http2Session, first: bytes) -> None:
+        # A client that has selected HTTP/2 in the TLS handshake does not use SOCKS.
+        self._negotiating = False
+        super()._begin_http2(session, first)
 
     def readConnectionLost(self) -> None:
         """Handle the end of the client's data."""

@@ -16,9 +16,11 @@ from egress.model.route import Purpose
 from egress.proxy.client_auth import ANONYMOUS, CHECK_SECONDS, ClientAuthPolicy
 from egress.proxy.session_state import FIRST_REQUEST_SECONDS
 from egress.proxy.socks_session import SocksFactory
-from egress.tls.host_contexts import HostContexts
+from egress.tls.host_contexts import HostContexts, select_protocol
 from egress.tls.issuer import CertificateAuthority
 from egress.tls.name_constraints import name_constraints
+from egress.transport.tls import ServerTls, TlsFactory
+from tests.certificates import TestCA
 from tests.proxy.fakes import ProxyTestCase, Wire, broken, content_of, deny, request, response, session_of, status_of
 from tests.proxy.http2_client import Http2Client
 from tests.proxy.http2_listener import PlainEnd
@@ -29,7 +31,7 @@ from tests.proxy.tunnels import connect as http_connect
 from tests.proxy.tunnels import inner
 from tests.socks.test_requests import connect, greeting, login
 from tests.threads import immediately
-from tests.transport.tls import TlsClient, TlsEnd, leaves
+from tests.transport.tls import TlsClient, TlsEnd, leaves, presenting
 
 SUCCEEDED = b"\x05\x00\x00\x01\0\0\0\0\0\0"
 ADDRESS = "203.0.113.9"
@@ -98,6 +100,26 @@ class Http2Tests(SocksTestCase):
                 self.client = self.connect()
                 self.tunnel(host, 80)
                 self.assertEqual(self.request(self.client, "origin.test"), 200)
+
+    def test_over_tls(self) -> None:
+        """A client that has selected HTTP/2 cannot use SOCKS."""
+        context = TestCA().issue("proxy.test").server_context()
+        context.set_alpn_select_callback(select_protocol)
+        inner = SocksFactory(self.proxy.parts, self.auth_policy, Names())
+        factory = TlsFactory(ServerTls(context), False, inner, clock=self.clock)
+        for first in (True, False):
+            wire = Wire(self.clock).connect(factory.buildProtocol(None))
+            self.clients.append(wire)
+            tls = TlsClient(wire, None, context=presenting(None), protocols=[b"h2"]).shake()
+            if first:
+                tls.send(greeting(0))
+                self.assertTrue(tls.closed)
+                # The last frame is a GOAWAY.
+                self.assertIn(b"the client does not start with the preface of HTTP/2", tls.take())
+            else:
+                http2 = Http2Client(tls)
+                http2.request(scheme="http")
+                self.assertEqual(self.authorizer.asked[0].url, "http://origin.test/a")
 
     def test_instead(self) -> None:
         """A listener can permit it beside SOCKS5; by default, it rejects the preface."""
