@@ -57,6 +57,7 @@ class Server(grpc.GenericRpcHandler):
         credentials = grpc.ssl_server_credentials([(key.read_bytes(), certificate.read_bytes())])
         self._server = grpc.server(futures.ThreadPoolExecutor(8), handlers=[self], options=SIZES)
         self.port = self._server.add_secure_port(f"{GOOD}:{free_port()}", credentials)
+        self.clear_port = self._server.add_insecure_port(f"{GOOD}:{free_port()}")
         self._server.start()
 
     def stop(self) -> None:
@@ -123,14 +124,17 @@ class GrpcTests(IntegrationTestCase):
         policy = ("--policy", str(self.write("policy.toml", POLICY)), "--grpc-descriptors", str(types))
         return self.start_proxy(*(options or policy))
 
-    def channel(self, proxy: Proxy) -> Any:
+    def channel(self, proxy: Proxy, *, tls: bool = True) -> Any:
         """Connect a client."""
         credentials = grpc.ssl_channel_credentials(proxy.ca.read_bytes())
         # Clients read the variable when they connect.
         patch = mock.patch.dict(os.environ, {"grpc_proxy": proxy.url})
         patch.start()
         self.addCleanup(patch.stop)
-        channel = grpc.secure_channel(f"{GOOD}:{self.server.port}", credentials, options=SIZES)
+        if tls:
+            channel = grpc.secure_channel(f"{GOOD}:{self.server.port}", credentials, options=SIZES)
+        else:
+            channel = grpc.insecure_channel(f"{GOOD}:{self.server.clear_port}", options=SIZES)
         self.addCleanup(channel.close)
         return channel
 
@@ -146,6 +150,21 @@ class GrpcTests(IntegrationTestCase):
         self.assertTrue(status.details[0].Unpack(info))
         self.assertEqual(info.domain, "egressproxy")
         return info
+
+    def test_without_tls(self) -> None:
+        """HTTP/2 with prior knowledge inside CONNECT, and towards the origin."""
+        proxy = self.start()
+        channel = self.channel(proxy, tls=False)
+        echo = channel.unary_unary(f"/{SERVICE}/Echo")
+        for message in (b"hello", bytes(MIB)):
+            self.assertEqual(echo(message, timeout=SECONDS), message)
+        chat = channel.stream_stream(f"/{SERVICE}/Chat")
+        self.assertEqual(list(chat(iter((b"a", b"b")), timeout=SECONDS)), [b"A", b"B"])
+        error = self.failure(channel.unary_unary(f"/{SERVICE}/Delete"), b"")
+        self.assertIs(error.code(), grpc.StatusCode.PERMISSION_DENIED)
+        records = self.records(proxy, 4)
+        start = f"http://{GOOD}:{self.server.clear_port}/{SERVICE}/"
+        self.assertEqual({record["url"].removeprefix(start) for record in records}, {"Echo", "Chat", "Delete"})
 
     def test_calls(self) -> None:
         """All kinds of calls, with metadata, errors of the server, large messages, and denials."""
