@@ -231,8 +231,12 @@ class Connection(H2Connection):
         is_new = frame.stream_id not in self.streams
         refused = is_new and self._is_full(self.local_settings.max_concurrent_streams)
         stream = self._get_or_create_stream(frame.stream_id, self._peer_ids)
+        # For trailers, the length that the head has announced. C{h2} compares it only at the end of a DATA frame.
+        announced = stream._expected_content_length  # noqa: SLF001
         try:
             events = _receive_fields(stream, headers, ended="END_STREAM" in frame.flags)
+            if announced is not None and announced != stream._actual_content_length:  # noqa: SLF001
+                return self._stream_error(stream, ErrorCodes.PROTOCOL_ERROR)
             if self.config.client_side:
                 # The length in a 304 is not that of its content. The reader of responses compares the lengths.
                 stream._expected_content_length = None  # noqa: SLF001

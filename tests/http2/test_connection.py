@@ -11,6 +11,7 @@ from h2.events import (
     RemoteSettingsChanged,
     RequestReceived,
     StreamReset,
+    TrailersReceived,
 )
 from h2.exceptions import ProtocolError, StreamClosedError, StreamIDTooLowError, TooManyStreamsError
 from h2.settings import SettingCodes
@@ -80,6 +81,19 @@ class ConnectionTests(SynchronousTestCase):
         self.assert_stream_error(self.receive(frame(DATA, 0, 1, b"abc")), 1, ErrorCodes.PROTOCOL_ERROR)
         self.receive(headers(5, length, flags=END_HEADERS))
         self.assert_stream_error(self.receive(frame(DATA, END_STREAM, 5, b"a")), 5, ErrorCodes.PROTOCOL_ERROR)
+
+    def test_a_length_that_trailers_contradict(self) -> None:
+        """The end of the content is also the end of its length, if trailers follow."""
+        self.start(streams=10)
+        length, trailers = (b"content-length", b"2"), [(b"x", b"y")]
+        for stream, content in ((1, b""), (5, b"a")):
+            self.receive(headers(stream, length, flags=END_HEADERS) + frame(DATA, 0, stream, content))
+            self.assert_stream_error(self.receive(headers(stream, pseudo=trailers)), stream, ErrorCodes.PROTOCOL_ERROR)
+        self.receive(headers(9, length, flags=END_HEADERS) + frame(DATA, 0, 9, b"ab"))
+        self.assertIsInstance(self.receive(headers(9, pseudo=trailers))[0], TrailersReceived)
+        self.receive(headers(11, length, flags=END_HEADERS))
+        events = self.receive(headers(11, (b"content-length", b"0"), pseudo=[]))
+        self.assert_stream_error(events, 11, ErrorCodes.PROTOCOL_ERROR)
 
     def test_a_length_that_is_no_number(self) -> None:
         events = self.receive(headers(1, (b"content-length", b"x"), flags=END_HEADERS))

@@ -115,6 +115,14 @@ def _(peer: Peer) -> None:
     peer.expect_stream_error(1, wire.PROTOCOL_ERROR, or_status=REFUSALS)
 
 
+@case("9113/8.1.1", "announces a longer content than it sends before trailers")
+def _(peer: Peer) -> None:
+    peer.start()
+    peer.open(1, b"POST", b"/", (b"content-length", b"9"))
+    peer.send(wire.frame(wire.DATA, 0, 1, b"test"), wire.headers(1, wire.block([(b"x-test", b"ok")])))
+    peer.expect_stream_error(1, wire.PROTOCOL_ERROR, or_status=REFUSALS)
+
+
 @case("9113/8.1.1", "announces a content and ends the stream with the head", forwards=False)
 def _(peer: Peer) -> None:
     peer.start()

@@ -47,6 +47,18 @@ class AuthorityTests(Http2TestCase):
         self.assertEqual(self.http2.reset(stream), ErrorCodes.PROTOCOL_ERROR)
         self.assertEqual(content_of(self.origin.take()), b"")
 
+    def test_a_length_that_trailers_contradict(self) -> None:
+        """The origin would take the next request on its connection for content."""
+        stream = self.http2.request("/", (b"content-length", b"5"), method="POST", end=False)
+        self.assertTrue(self.origin.take().startswith(b"POST / HTTP/1.1\r\n"))
+        self.http2.h2.send_headers(stream, [(b"x", b"y")], end_stream=True)
+        self.http2.flush()
+        self.assertEqual(self.http2.reset(stream), ErrorCodes.PROTOCOL_ERROR)
+        self.assertTrue(self.origin.aborted)
+        self.assertEqual(self.outcomes(), ["bad-request"])
+        self.http2.request("/next")
+        self.assertEqual(len(self.dialer.origins), 2)
+
     def test_credentials_for_a_connection(self) -> None:
         """The client uses HTTP/1.1 for them."""
         stream = self.http2.request("/", (b"authorization", b"NTLM TlRMTVNTUAAB"))
