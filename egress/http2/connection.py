@@ -228,6 +228,9 @@ class Connection(H2Connection):
     def _receive_headers_frame(self, frame: HeadersFrame) -> Received:
         headers = self.blocks.decode(frame.data)
         self.state_machine.process_input(ConnectionInputs.RECV_HEADERS)
+        if self._stream_closed_by(frame.stream_id) is StreamClosedBy.SEND_RST_STREAM:
+            # RFC 9113 section 5.1: the fields were on the way when the stream was reset.
+            return [], []
         is_new = frame.stream_id not in self.streams
         refused = is_new and self._is_full(self.local_settings.max_concurrent_streams)
         stream = self._get_or_create_stream(frame.stream_id, self._peer_ids)

@@ -136,14 +136,13 @@ class ConnectionTests(SynchronousTestCase):
         self.assertEqual((update.type, update.stream_id), (WINDOW_UPDATE, 0))
 
     def reset(self, *streams: int) -> None:
-        """Open streams, and reset them."""
+        """Open streams, which the peer resets."""
         for stream in streams:
-            self.receive(headers(stream))
-            self.connection.reset_stream(stream)
+            self.receive(headers(stream) + frame(RST_STREAM, 0, stream, bytes(4)))
         self.sent()
 
     def test_frames_of_a_stream_that_is_forgotten(self) -> None:
-        """Where the stream was reset, the peer may not have known it."""
+        """It is an error of the stream."""
         self.reset(1, 3)
         self.receive(headers(5))
         self.assertEqual(sorted(self.connection.streams), [5])
@@ -192,6 +191,19 @@ class ConnectionTests(SynchronousTestCase):
             [type(event) for event in found],
             [RemoteSettingsChanged, InformationalResponseReceived, StreamReset],
         )
+
+    def test_fields_on_the_way_to_a_reset_stream(self) -> None:
+        """They are discarded, also when C{h2} has forgotten the stream; a reset of the peer remains an error."""
+        self.receive(headers(1, flags=END_HEADERS))
+        self.connection.reset_stream(1)
+        self.sent()
+        for other in (3, 5):
+            self.assertEqual(self.receive(headers(1, pseudo=[(b"x", b"y")])), [])
+            self.assertEqual(self.sent(), [])
+            # With another stream, C{h2} forgets those that have ended.
+            self.receive(headers(other))
+        self.receive(frame(RST_STREAM, 0, 5, bytes(4)) + headers(5))
+        self.assertEqual([one.type for one in self.sent()], [RST_STREAM])
 
     def test_data_on_a_stream_that_never_existed(self) -> None:
         self.assertRaises(ProtocolError, self.receive, frame(DATA, 0, 1, b"abc"))
