@@ -117,7 +117,7 @@ class FrameReader:
     def __next__(self) -> Frame:
         while True:
             frame = self._next()
-            if self._block or isinstance(frame, (HeadersFrame, PushPromiseFrame)):
+            if self._block or isinstance(frame, (HeadersFrame, PushPromiseFrame, ContinuationFrame)):
                 whole = self._join(frame)
                 if whole is None:
                     continue
@@ -164,6 +164,9 @@ class FrameReader:
         if block and not (isinstance(frame, ContinuationFrame) and frame.stream_id == block[0].stream_id):
             raise ProtocolError("another frame interrupts a header block")
         assert isinstance(frame, (HeadersFrame, PushPromiseFrame, ContinuationFrame))
+        if not block and isinstance(frame, ContinuationFrame):
+            # C{h2} takes it for an error of its stream if it has forgotten the stream (RFC 9113 section 6.10).
+            raise ProtocolError("a CONTINUATION frame follows no incomplete header block")
         self._block_size += len(frame.data)
         if self._block_size > self._block_limit:
             raise CalmError(f"a header block is over {self._block_limit} bytes")

@@ -93,6 +93,13 @@ class FrameReaderTests(SynchronousTestCase):
                 self.setUp()
                 self.assert_refused(frame(HEADERS, 0, 1, b"a") + other)
 
+    def test_a_continuation_of_nothing(self) -> None:
+        """It is an error of the connection, whatever the state of its stream is."""
+        self.assert_refused(frame(CONTINUATION, END_HEADERS, 1, b"a"))
+        self.setUp()
+        self.read(frame(HEADERS, END_HEADERS, 1, b"a"))
+        self.assert_refused(frame(CONTINUATION, END_HEADERS, 1, b"b"))
+
     def test_a_long_header_block(self) -> None:
         calm = ErrorCodes.ENHANCE_YOUR_CALM
         self.assert_refused(frame(HEADERS, 0, 1, b"x" * 50) + frame(CONTINUATION, 0, 1, b"x" * 51), calm)
