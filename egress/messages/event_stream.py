@@ -39,7 +39,7 @@ class EventSplitter:
     A block of comments and empty lines passes without a decision.  Every other block is an event, also where a client
     that conforms to the standard ignores it: without C{data}, and at an incomplete end.
 
-    @param max_size: the maximum size of an event in bytes, with its comments.
+    @param max_size: the maximum size of an event in bytes, with its comments, and of other blocks.
     """
 
     def __init__(self, max_size: int) -> None:
@@ -79,26 +79,27 @@ class EventSplitter:
             if line:
                 self._read(line)
             elif self._has_fields:
-                return self._event()
+                # A line feed after the carriage return does not count: it can follow in the next read.
+                return self._event(end.start() + 1)
             else:
+                self._check_size(end.start() + 1)
                 # Only at the start of the stream, a byte order mark is not part of a line.
                 self._at_start = False
                 self._passed = self._line
         self._search = len(buffer)
         if self._ended:
             return self._last()
-        if len(buffer) - self._passed > self._max_size:
-            raise self._too_large()
+        self._check_size(len(buffer))
         return self._take(self._passed) if self._passed else None
 
     def _skip_line_feed(self) -> None:
         if self._after_cr and len(self._buffer) > self._line:
             self._after_cr = False
             if self._buffer[self._line] == _LF:
+                # It belongs to the block that the carriage return has ended, if it has.
+                self._passed += self._passed == self._line
                 self._line += 1
                 self._search = self._line
-                if not self._has_fields:
-                    self._passed = self._line
 
     def _read(self, line: bytes) -> None:
         if self._at_start:
@@ -114,9 +115,12 @@ class EventSplitter:
         elif name == b"event":
             self._type = value
 
-    def _event(self) -> Piece:
-        if self._line - self._passed > self._max_size:
-            raise self._too_large()
+    def _check_size(self, end: int) -> None:
+        if end - self._passed > self._max_size:
+            raise MessageTooLarge(f"an event of the event stream is longer than {self._max_size} bytes")
+
+    def _event(self, end: int) -> Piece:
+        self._check_size(end)
         kind = self._type.decode("utf-8", "backslashreplace") or _DEFAULT_TYPE
         content = b"\n".join(self._data)
         self._type, self._data, self._has_fields = b"", [], False
@@ -128,7 +132,7 @@ class EventSplitter:
         if rest:
             self._read(rest)
         if self._has_fields:
-            return self._event()
+            return self._event(self._line)
         return self._take(self._line) if self._buffer else None
 
     def _take(self, size: int, kind: str | None = None, content: bytes = b"") -> Piece:
@@ -138,9 +142,6 @@ class EventSplitter:
         self._search -= size
         self._passed = 0
         return Piece(data, kind, content)
-
-    def _too_large(self) -> MessageTooLarge:
-        return MessageTooLarge(f"an event of the event stream is longer than {self._max_size} bytes")
 
 
 class EventStreamInspection:

@@ -98,6 +98,29 @@ class EventTests(SynchronousTestCase):
         self.assertRaises(MessageTooLarge, pieces, EventSplitter(100), b": " + b"x" * 99)
         self.assertEqual(len(pieces(EventSplitter(101), b": x\n\n" * 50 + event)), 1)
 
+    def test_sizes_do_not_depend_on_reads(self) -> None:
+        """A block of comments has the limit of events, and the second half of a line end does not count."""
+        for block in (b": " + b"x" * 90 + b"\r\n\r\n", b": a\r\ndata: " + b"x" * 80 + b"\r\n\r\n"):
+            for limit in (len(block) - 2, len(block) - 1):
+                with self.subTest(block=block, limit=limit):
+                    for reads in ([block], [block[:-1], block[-1:]], [bytes((byte,)) for byte in block]):
+                        splitter = EventSplitter(limit)
+                        found = []
+                        try:
+                            for read in reads:
+                                found += pieces(splitter, read)
+                        except MessageTooLarge:
+                            self.assertEqual((found, limit), ([], len(block) - 2))
+                        else:
+                            self.assertEqual((b"".join(piece.data for piece in found), limit), (block, len(block) - 1))
+
+    def test_a_line_feed_does_not_end_a_comment(self) -> None:
+        """A comment passes with its block, also where a read ends within the end of its line."""
+        splitter = EventSplitter(1000)
+        self.assertEqual(pieces(splitter, b": a\r"), [])
+        self.assertEqual(pieces(splitter, b"\n"), [])
+        self.assertEqual(pieces(splitter, b"data: b\r\n\r"), [Piece(b": a\r\ndata: b\r\n\r", "message", b"b")])
+
 
 class InspectionTests(SynchronousTestCase):
     """The inspection of a response."""
