@@ -19,8 +19,17 @@ HERE = Path(__file__).parent
 CORPUS = HERE / "corpus"
 FOUND = HERE / ".found"
 
-# No target needs longer inputs.
+# No target needs longer inputs, and most of them would only be slower.
 _LONGEST = 4096
+_SHORTER = {
+    "events": 512,
+    "grpc": 512,
+    "http2": 512,
+    "http2_origin": 512,
+    "multipart": 768,
+    "proxy_protocol": 512,
+    "websocket": 768,
+}
 _MEGABYTES = 1024
 _SECONDS_FOR_ONE = 5
 
@@ -31,7 +40,15 @@ def fuzz_one(name: str, arguments: list[str]) -> None:
 
     with atheris.instrument_imports(include=["egress"]):
         from fuzz.targets import TARGETS
-    atheris.Setup([f"fuzz.{name}", *arguments], TARGETS[name])
+    from fuzz.mutators import FRAMINGS, mutator
+
+    framed = FRAMINGS.get(name)
+    options = (
+        {}
+        if framed is None
+        else {"custom_mutator": mutator(framed[0], lambda data, limit: atheris.Mutate(data, limit), framed[1])}
+    )
+    atheris.Setup([f"fuzz.{name}", *arguments], TARGETS[name], **options)
     atheris.Fuzz()
 
 
@@ -43,8 +60,8 @@ def run(name: str, seconds: int | None, runs: int | None) -> dict[str, object]:
     found = FOUND / name
     found.mkdir(parents=True, exist_ok=True)
     arguments = [
-        *(f"-max_len={_LONGEST}", f"-rss_limit_mb={_MEGABYTES}", f"-timeout={_SECONDS_FOR_ONE}"),
-        *(f"-artifact_prefix={found}/", "-print_final_stats=1", "-verbosity=0"),
+        *(f"-max_len={_SHORTER.get(name, _LONGEST)}", f"-rss_limit_mb={_MEGABYTES}", f"-timeout={_SECONDS_FOR_ONE}"),
+        *(f"-artifact_prefix={found}/", "-print_final_stats=1", "-verbosity=1"),
         *([f"-max_total_time={seconds}"] if seconds is not None else []),
         *([f"-runs={runs}"] if runs is not None else []),
         *(str(found), str(CORPUS / name)),
@@ -61,12 +78,15 @@ def run(name: str, seconds: int | None, runs: int | None) -> dict[str, object]:
         check=False,
     )
     executed = re.search(r"stat::number_of_executed_units:\s*(\d+)", done.stderr)
+    reached = re.search(r"DONE\s+cov: (\d+) ft: (\d+)", done.stderr)
     if done.returncode:
         print(done.stdout, done.stderr[-4000:], sep="\n", file=sys.stderr)
     return {
         "target": name,
         "runs": int(executed[1]) if executed else 0,
         "seconds": round(time.monotonic() - began),
+        "edges": int(reached[1]) if reached else 0,
+        "date": time.strftime("%Y-%m-%d"),
         "findings": "none" if done.returncode == 0 else f"one, in fuzz/.found/{name}",
     }
 
@@ -90,7 +110,10 @@ def main() -> int:
     results = []
     for name in options.target or names:
         result = run(name, seconds, options.runs)
-        print("{target}: {runs:,} executions, {seconds} s, findings: {findings}".format(**result), flush=True)
+        print(
+            "{target}: {runs:,} executions, {seconds} s, {edges:,} edges, findings: {findings}".format(**result),
+            flush=True,
+        )
         results.append(result)
         if options.json is not None:
             options.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")

@@ -15,7 +15,6 @@ from attrs import evolve
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509 import ocsp
-from h2.events import RequestReceived
 
 from egress.authz.decision_store import DecisionStore
 from egress.authz.protocols.authzen import AuthZenCodec
@@ -27,29 +26,17 @@ from egress.authz.protocols.validate import decode_response, headers_value
 from egress.authz.protocols.validate import encode_request as encode_authz_request
 from egress.authz.protocols.validate_server import InvalidRequest, decode_request
 from egress.config.admin_endpoint import AdminEndpoint, InvalidAdmin
-from egress.grpc.call import call_of, may_be_call
-from egress.grpc.framing import FrameReader, MalformedFrame, TextDecoder
-from egress.grpc.status import decode_message, encode_message
-from egress.grpc.timeout import parse_timeout
-from egress.http.body import ChunkedBody, MalformedBody, encode_chunk
+from egress.http.body import ChunkedBody, MalformedBody
 from egress.http.connect_handshake import ConnectHandshake
 from egress.http.events import End, RequestHead, ResponseHead
 from egress.http.field_lines import MalformedFields, parse_fields
-from egress.http.heads import HeadLimits, parse_request_head, parse_response_head
+from egress.http.heads import parse_request_head, parse_response_head
 from egress.http.hop_by_hop import encode_fields
 from egress.http.obligations import SECRET_MARK, is_value
 from egress.http.proxy_authorization import Basic, Bearer, parse_credentials
-from egress.http.proxy_header import InvalidProxyHeader, ProxyHeader, parse_proxy_header
 from egress.http.readers import RequestReader, ResponseReader
 from egress.http.request_target import TargetForm, parse_request_target
-from egress.http.sniff import PREFACE, detect_protocol
-from egress.http.upgrade import requested_upgrade
-from egress.http.writers import encode_request, encode_response, forwarded_fields, forwarded_head, response_framing
-from egress.http2.client_fields import MalformedMessage, parse_request
-from egress.http2.engine import ConnectionFault, Engine, EngineSettings
-from egress.messages.event_stream import EventSplitter
-from egress.messages.splitter import Piece, Splitter
-from egress.messages.websocket import FrameTracker, MessageSplitter
+from egress.http.sniff import detect_protocol
 from egress.model.approval import ApprovalAnswer, InvalidApprovalAnswer
 from egress.model.authority import DEFAULT_PORTS, Authority, Origin, UpstreamProxy, normalize_host
 from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Stage
@@ -57,8 +44,6 @@ from egress.model.errors import (
     AuthorizerUnavailable,
     ClientError,
     InvalidTarget,
-    MessageInvalid,
-    MessageTooLarge,
     OriginProtocolError,
     UpstreamError,
 )
@@ -89,18 +74,16 @@ from egress.store.sqlite import SqliteStore
 from egress.tls.client_hello import MalformedHello, read_client_hello
 from egress.tls.ocsp import staple_fault
 from fuzz.content_targets import codings, forms, multipart
+from fuzz.http2_targets import http2, http2_origin
 from fuzz.issued import CERTIFICATE, ISSUER, ISSUER_KEY, NOW
-from tests.scorecard.messages import read_request, read_response
+from fuzz.listener_targets import proxy_protocol
+from fuzz.message_targets import events, grpc, websocket
+from fuzz.reading import LIMITS, ORIGIN, WIDER, check_request, check_response, joined, pieces
+from fuzz.session_targets import http2_session
 
 _SHORT: Final = 300
-LIMITS = HeadLimits(head=2000, fields=40, target=500)
-# A written head has a space in each field, so it can be longer than the head that was read.
-_WIDER = HeadLimits(head=4000, fields=40, target=500)
-ORIGIN = Origin("http", Authority("origin.test", 8080))
 _UPSTREAM = UpstreamProxy("http", Authority("proxy.test", 3128), b"Basic c2VjcmV0")
 _SOCKS = UpstreamProxy("socks5h", Authority("proxy.test", 1080), b"Basic " + base64.b64encode(b"ci:s3cret"))
-_GET = parse_request_head(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", LIMITS)
-
 # Events, with consecutive content joined, and the error that ended them.
 Reading = tuple[list[Any], type[BaseException] | None]
 
@@ -109,30 +92,10 @@ class Stuck(AssertionError):
     """A reader that does not terminate."""
 
 
-def pieces(data: bytes, seed: int) -> Iterator[bytes]:
-    """Split bytes into reads."""
-    position, step = 0, seed
-    while position < len(data):
-        size = 1 + step % 7 + (step % 5 == 0) * 40
-        yield data[position : position + size]
-        position += size
-        step = (step * 5 + 3) % 256
-
-
 def _steps(data: bytes) -> Iterator[None]:
     for _ in range(4 * len(data) + 64):
         yield
     raise Stuck(f"{len(data)} bytes took more than {4 * len(data) + 64} steps")
-
-
-def _joined(events: list[Any]) -> list[Any]:
-    joined: list[Any] = []
-    for event in events:
-        if type(event) is bytes and joined and type(joined[-1]) is bytes:
-            joined[-1] += event
-        else:
-            joined.append(event)
-    return joined
 
 
 def _read_requests(parts: list[bytes]) -> Reading:
@@ -148,28 +111,8 @@ def _read_requests(parts: list[bytes]) -> Reading:
             # The buffer contains at most one unfinished head, chunk size or block of trailers.
             assert reader.buffered < max(LIMITS.head, LIMITS.target + 80), reader.buffered
     except ClientError as error:
-        return _joined(events), type(error)
-    return _joined(events), None
-
-
-def _sent_on(head: RequestHead, content: bytes, end: End | None) -> None:
-    """The origin receives one request with one reading: the strict reader reads the authorized request."""
-    try:
-        fields = forwarded_fields(head, ORIGIN, requested_upgrade(head, ("tcp",)))
-    except ClientError:
-        return
-    wire = encode_request(forwarded_head(head, b"/x", fields))
-    chunked = (b"Transfer-Encoding", b"chunked") in fields
-    if chunked:
-        wire += (encode_chunk(content) if content else b"") + b"0\r\n%b\r\n" % encode_fields(
-            end.trailers if end else ()
-        )
-    else:
-        wire += content
-    message, rest = read_request(wire)
-    assert (message.content, message.complete, rest) == (content, True, b""), wire
-    assert message.field(b"host") == b"origin.test:8080", wire
-    assert message.start == (head.method.encode(), b"/x", b"HTTP/1.1"), wire
+        return joined(events), type(error)
+    return joined(events), None
 
 
 def requests(data: bytes) -> None:
@@ -183,15 +126,15 @@ def requests(data: bytes) -> None:
         if isinstance(event, RequestHead):
             head, content = event, b""
             line = b"%b %b HTTP/%b\r\n" % (head.method.encode(), head.target, head.version)
-            assert parse_request_head(line + encode_fields(head.headers) + b"\r\n", _WIDER) == head
+            assert parse_request_head(line + encode_fields(head.headers) + b"\r\n", WIDER) == head
             with contextlib.suppress(InvalidTarget):
                 parse_request_target(head.method, head.target)
             if not head.framing.has_body:
-                _sent_on(head, b"", None)
+                check_request(head, b"", None)
         elif isinstance(event, bytes):
             content += event
         elif head is not None:
-            _sent_on(head, content, event)
+            check_request(head, content, event)
 
 
 _METHODS = ("GET", "HEAD", "POST")
@@ -209,21 +152,9 @@ def _read_responses(parts: list[bytes], method: str) -> Reading:
                 next(steps)
                 events.append(event)
     except OriginProtocolError as error:
-        return _joined(events), type(error)
+        return joined(events), type(error)
     end = reader.receive_eof()
-    return _joined(events + ([end] if end is not None else [])), None
-
-
-def _given_back(head: ResponseHead, method: str, content: bytes, end: End) -> None:
-    """The client receives one response with one reading."""
-    framing = response_framing(head, _GET)
-    wire = encode_response(head, _GET, framing, keep_alive=True)
-    if (head.framing.has_body or content) and b"Transfer-Encoding: chunked" in wire.split(b"\r\n"):
-        wire += (encode_chunk(content) if content else b"") + b"0\r\n%b\r\n" % encode_fields(end.trailers)
-    else:
-        wire += content
-    message, rest = read_response(wire, method.encode(), False)
-    assert (message.status, message.content, message.complete, rest) == (head.status, content, True, b""), wire
+    return joined(events + ([end] if end is not None else [])), None
 
 
 def responses(data: bytes) -> None:
@@ -238,11 +169,11 @@ def responses(data: bytes) -> None:
         if isinstance(event, ResponseHead):
             head, content = event, b""
             line = b"HTTP/%b %d %b\r\n" % (head.version, head.status, head.reason)
-            assert parse_response_head(line + encode_fields(head.headers) + b"\r\n", _WIDER, method) == head
+            assert parse_response_head(line + encode_fields(head.headers) + b"\r\n", WIDER, method) == head
         elif isinstance(event, bytes):
             content += event
         elif head is not None:
-            _given_back(head, method, content, event)
+            check_response(head, method, content, event)
 
 
 def _read_chunks(parts: list[bytes], response: bool) -> Reading:
@@ -263,8 +194,8 @@ def _read_chunks(parts: list[bytes], response: bool) -> Reading:
                 continue
             assert len(rest) < LIMITS.head, len(rest)
     except MalformedBody:
-        return _joined(events), MalformedBody
-    return [*_joined(events), len(rest)], None
+        return joined(events), MalformedBody
+    return [*joined(events), len(rest)], None
 
 
 def chunks(data: bytes) -> None:
@@ -330,20 +261,6 @@ def hello(data: bytes) -> None:
         except MalformedHello:
             found = MalformedHello
         assert told is None or found == told, "more data changed the result"
-        told = found
-
-
-def balancer(data: bytes) -> None:
-    """The header of a load balancer, in pieces."""
-    told: object = None
-    for end in range(len(data) + 1):
-        found: object
-        try:
-            found = parse_proxy_header(data[:end])
-        except InvalidProxyHeader:
-            found = InvalidProxyHeader
-        assert told is None or found == told, "more data changed the result"
-        assert not isinstance(found, ProxyHeader) or found.length <= end
         told = found
 
 
@@ -842,148 +759,6 @@ def admin(data: bytes) -> None:
         assert AdminEndpoint.parse(endpoint.endpoint) == endpoint
 
 
-def _read_frames(parts: list[bytes], kind: int) -> Reading:
-    reader, text = FrameReader(_SHORT, web=kind > 0), TextDecoder() if kind == 2 else None
-    events: list[Any] = []
-    try:
-        for part in parts:
-            reader.feed(part if text is None else text.decode(part))
-            while (frame := reader.next_frame()) is not None:
-                events.append(frame)
-        reader.finish()
-        if text is not None:
-            text.finish()
-    except MalformedFrame:
-        return events, MalformedFrame
-    return events, None
-
-
-def grpc(data: bytes) -> None:
-    """The frames of gRPC and gRPC-Web, their calls, messages of statuses, and deadlines."""
-    seed, data = data[:1] or b"\0", data[1:]
-    kind = seed[0] % 3
-    whole = _read_frames([data], kind)
-    split = _read_frames(list(pieces(data, seed[0])), kind)
-    if whole[1] is None or kind < 2:
-        assert split == whole
-    if whole[1] is None and kind < 2:
-        assert b"".join(frame.encode() for frame in whole[0]) == data
-    decode_message(data)
-    message = data.decode("latin-1")[:_SHORT]
-    assert decode_message(encode_message(message)) == message
-    timeout = parse_timeout(data)
-    assert timeout is None or timeout >= 0
-    content_type, _, path = data.partition(b"\n")
-    headers = ((b"Content-Type", content_type),)
-    call = call_of("POST", path.decode("utf-8", "replace"), headers)
-    if call is not None:
-        assert may_be_call(headers)
-        assert path.decode() == f"/{call.service}/{call.method}"
-
-
-def _pieces_of(splitter: Splitter, parts: list[bytes]) -> tuple[list[Piece], str | None]:
-    """The pieces of data that arrives in parts, and the error that ends it."""
-    found: list[Piece] = []
-    try:
-        for part in [*parts, None]:
-            if part is None:
-                splitter.receive_end()
-            else:
-                splitter.receive(part)
-            while (piece := splitter.next_piece()) is not None:
-                found.append(piece)
-    except (MessageInvalid, MessageTooLarge) as error:
-        return found, type(error).__name__
-    return found, None
-
-
-def websocket(data: bytes) -> None:
-    """The frames of a WebSocket: the same messages, however the data is cut; each byte is forwarded at most once."""
-    seed, data = data[:1] or b"\0", data[1:]
-    masked, takeover = bool(seed[0] & 1), (None, True, False)[(seed[0] >> 1) % 3]
-
-    def splitter() -> MessageSplitter:
-        return MessageSplitter(masked=masked, max_size=_SHORT, takeover=takeover)
-
-    whole, error = _pieces_of(splitter(), [data])
-    assert _pieces_of(splitter(), list(pieces(data, seed[0]))) == (whole, error)
-    assert sum(len(piece.data) for piece in whole) <= len(data)
-    for piece in whole:
-        assert piece.data[0] & 0x0F in ((8, 9, 10) if piece.type is None else (1, 2))
-        assert len(piece.content) <= _SHORT
-        # Each piece is complete: alone, it is the same piece, unless it refers to an earlier message.
-        alone, _ = _pieces_of(splitter(), [piece.data])
-        assert takeover or alone == [piece]
-    tracker = FrameTracker()
-    assert b"".join(piece.data for piece in _pieces_of(tracker, list(pieces(data, seed[0])))[0]) == data
-
-
-def events(data: bytes) -> None:
-    """An event stream: the same events, however the data is cut, and all bytes are forwarded in order."""
-    seed, data = data[:1] or b"\0", data[1:]
-    whole, error = _pieces_of(EventSplitter(len(data) + 1), [data])
-    assert error is None
-    split, error = _pieces_of(EventSplitter(len(data) + 1), list(pieces(data, seed[0])))
-    assert error is None
-    for found in (whole, split):
-        assert b"".join(piece.data for piece in found) == data
-    messages = [(piece.type, piece.content) for piece in whole if piece.type is not None]
-    assert [(piece.type, piece.content) for piece in split if piece.type is not None] == messages
-    # Each block with a line that is not a comment is a message.
-    text = data.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    blocks = [block.split(b"\n") for block in text.split(b"\n\n") if block.strip(b"\n")]
-    named = sum(any(line and not line.startswith(b":") for line in block) for block in blocks)
-    assert len(messages) == named
-
-
-_SETTINGS: Final = b"\0\0\0\4\0\0\0\0\0"
-
-
-def _read_http2(parts: list[bytes]) -> list[Any]:
-    """The requests and data of a client, and the error that ends the connection."""
-    engine = Engine(client=False, settings=EngineSettings(LIMITS.head))
-    engine.begin()
-    events: list[Any] = []
-    try:
-        engine.receive(PREFACE + _SETTINGS)
-        list(engine.next_events())
-        for part in parts:
-            engine.receive(part)
-            while found := list(engine.next_events()):
-                events += found
-    except ConnectionFault as fault:
-        # Events of the read with the fault are lost, and reads differ.
-        return [fault.code]
-    # A peer that sends whole frames leaves nothing in the buffer.
-    assert not engine.has_frame
-    engine.take_output()
-    return [_http2_facts(event) for event in events]
-
-
-def _http2_facts(event: Any) -> tuple[Any, ...]:
-    return type(event), event.__dict__.get("stream_id"), getattr(event, "headers", getattr(event, "data", None))
-
-
-def http2(data: bytes) -> None:
-    """Frames of a client: the same requests, however they arrive, and each one is one request of HTTP/1.1."""
-    seed, data = data[:1] or b"\0", data[1:]
-    whole = _read_http2([data])
-    assert _read_http2(list(pieces(data, seed[0]))) == whole
-    for fact in whole:
-        if not isinstance(fact, tuple) or fact[0] is not RequestReceived:
-            continue
-        try:
-            request = parse_request(fact[2], LIMITS, ended=True)
-        except (MalformedMessage, ClientError):
-            continue
-        head = request.head
-        line = b"%b %b HTTP/1.1\r\n" % (head.method.encode(), head.target)
-        parsed = parse_request_head(line + encode_fields(head.headers) + b"\r\n", _WIDER)
-        assert (parsed.headers, parsed.host, parsed.framing) == (head.headers, head.host, head.framing)
-        if head.method != "CONNECT":
-            _sent_on(head, b"", None)
-
-
 TARGETS: dict[str, Callable[[bytes], None]] = {
     one.__name__: one
     for one in (
@@ -994,7 +769,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         connect,
         session,
         hello,
-        balancer,
+        proxy_protocol,
         socks,
         socks_replies,
         authority,
@@ -1024,5 +799,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         websocket,
         events,
         http2,
+        http2_origin,
+        http2_session,
     )
 }

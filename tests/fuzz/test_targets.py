@@ -14,6 +14,8 @@ from tests.http2.frames import DATA, END_HEADERS, GOAWAY, PING, RST_STREAM, SETT
 
 CORPUS = Path(__file__).parent.parent.parent / "fuzz" / "corpus"
 
+_POST = [(b":method", b"POST"), (b":scheme", b"http"), (b":authority", b"a"), (b":path", b"/")]
+
 # Tokens that have a meaning for each parser.
 _HTTP = [
     *(
@@ -90,6 +92,31 @@ TOKENS: dict[str, list[bytes]] = {
         ),
         *(b"\0\0\1\1\5\0\0\0\1\x82", b"\0\0", b"\1\5", b"\0\0\0\1", b"\x82\x87\x84", b"\x41\1a", b"\0\1x\1y", b"\xff"),
     ],
+    "http2_origin": [
+        *(frame(SETTINGS), frame(SETTINGS, 1), frame(SETTINGS, 0, 0, b"\0\3\0\0\0\1"), frame(GOAWAY, 0, 0, bytes(8))),
+        *(headers(number, pseudo=[(b":status", b"200")], flags=flags) for number in (1, 3, 5) for flags in (4, 5)),
+        *(headers(1, pseudo=[(b":status", b"103")], flags=4), headers(1, pseudo=[(b"x-sum", b"1")])),
+        *(headers(3, (b"content-length", b"5"), pseudo=[(b":status", b"200")], flags=4), headers(5, (b"te", b"a"))),
+        *(
+            frame(DATA, 0, 1, b"hello"),
+            frame(DATA, 1, 3, b"hello"),
+            frame(DATA, 1, 5),
+            frame(RST_STREAM, 0, 3, bytes(4)),
+        ),
+        *(
+            frame(WINDOW_UPDATE, 0, 0, b"\0\1\0\0"),
+            frame(WINDOW_UPDATE, 0, 3, b"\0\1\0\0"),
+            frame(PING, 0, 0, b"12345678"),
+        ),
+    ],
+    "http2_session": [
+        *(headers(1), headers(3, pseudo=_POST), headers(5, (b"content-length", b"5"), flags=END_HEADERS, pseudo=_POST)),
+        *(headers(7, flags=END_HEADERS, pseudo=_POST), headers(9, pseudo=[*_POST[:3], (b":path", b"/a?b")])),
+        *(headers(5, pseudo=[(b"x", b"y")]), headers(7, pseudo=[(b"x", b"y")]), frame(DATA, 1, 5, b"hello")),
+        *(frame(DATA, 0, 7, b"hello"), frame(DATA, 1, 7), frame(RST_STREAM, 0, 7, bytes(4)), frame(DATA, 0, 5, b"he")),
+        *(frame(WINDOW_UPDATE, 0, 0, b"\0\0\0\1"), frame(GOAWAY, 0, 0, bytes(8)), frame(PING, 0, 0, b"12345678")),
+        *(frame(SETTINGS, 0, 0, b"\0\4\0\0\0\1"), frame(WINDOW_UPDATE, 0, 1, b"\0\0\0\4")),
+    ],
     "events": [
         *(
             b"data: x",
@@ -143,7 +170,7 @@ TOKENS: dict[str, list[bytes]] = {
     "chunks": [b"3\r\nabc\r\n", b"a", b"F", b'3;a="b"\r\nabc\r\n', *_HTTP],
     "fields": _HTTP,
     "connect": [b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.1 100 C\r\n\r\n", b"HTTP/1.1 407 P\r\n", b"HTTP/", *_HTTP],
-    "balancer": [
+    "proxy_protocol": [
         *(b"PROXY ", b"TCP4", b"TCP6", b"UNKNOWN", b" 1.2.3.4", b" ::1", b" 80", b"\r\n"),
         *(b"\r\n\r\n\x00\r\nQUIT\n", b"\x21", b"\x20", b"\x11", b"\x00\x0c", b"\x00\x24", b"\0" * 12),
     ],

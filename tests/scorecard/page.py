@@ -130,22 +130,36 @@ def _fuzzing(results: list[dict[str, Any]]) -> str:
         "Each parser of untrusted bytes has a target in `fuzz/`. The target checks that the parser raises only its",
         "documented exceptions, and that the events do not depend on how the bytes are split. It also checks that",
         "buffers and the number of steps are bounded. Forwarded bytes must have only one reading in the strict reader",
-        "of the cases above. With atheris:",
+        "of the cases above. A second, independent reader must find the same messages. With atheris:",
         "",
         "```sh",
         "tox run -e fuzz -- --runs 1000000",
         "```",
         "",
-        _row("Target", "Executions", "Seconds", "Findings"),
-        _row("---", "---:", "---:", "---"),
+        "For protocols with lengths, most mutations change whole frames, and write correct lengths. The target",
+        "`proxy_protocol` reads the header of a load balancer. `http2` reads the frames of a client, `http2_session`",
+        "processes them up to the origins, and `http2_origin` reads the frames of an origin. The column Branches",
+        "contains the number of branches that were reached.",
+        "",
+        _row("Target", "Executions", "Seconds", "Date", "Branches", "Findings"),
+        _row("---", "---:", "---:", "---", "---:", "---"),
     ]
-    lines += [_row(f"`{one['target']}`", f"{one['runs']:,}", f"{one['seconds']:,}", one["findings"]) for one in results]
+    for one in results:
+        reached = f"{one['edges']:,}" if "edges" in one else "–"
+        counts = (f"{one['runs']:,}", f"{one['seconds']:,}", one.get("date", "–"), reached)
+        lines.append(_row(f"`{one['target']}`", *counts, one["findings"]))
     lines += [
         "",
-        "The fuzzing found these errors, which are fixed and have unit tests. A head with two errors was rejected for",
-        "one or the other, depending on how its bytes were split. The same applied to a response of an upstream proxy",
-        "to a CONNECT that exceeds its limit. Lengths with leading zeros, and `Content_Length`, were forwarded in",
-        "responses.",
+        "The fuzzing found these errors, which are fixed and have unit tests:",
+        "",
+        "- A request in HTTP/2 with trailers could contain less content than its `content-length` announced. An origin",
+        "  with HTTP/1.1 would have taken the next request for the rest of the content.",
+        "- A head with two errors was rejected for one or the other, depending on how its bytes were split. The same",
+        "  applied to a response of an upstream proxy to a CONNECT that exceeds its limit.",
+        "- Lengths with leading zeros, and `Content_Length`, were forwarded in responses.",
+        "- Comments and line ends counted towards the limit of an event only if they arrived in several reads.",
+        "- The proxy reset a stream of HTTP/2 again when fields arrived after its first reset.",
+        "- A `CONTINUATION` without a header block could be an error of a stream, and not of the connection.",
     ]
     return "\n".join(lines)
 
