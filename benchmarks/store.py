@@ -90,6 +90,8 @@ def records(number: int, now: float) -> Iterator[ExchangeRecord]:
             response_headers=None,
             trace=None,
             grpc=None,
+            client_http="2",
+            origin_http=None if denied else "1.1",
         )
 
 

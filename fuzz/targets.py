@@ -699,6 +699,8 @@ _STORED: Final = ExchangeRecord(
     response_headers=None,
     trace=None,
     grpc=None,
+    client_http="2",
+    origin_http=None,
 )
 
 

@@ -256,6 +256,8 @@ class ValidateResource:
                 response_headers=None,
                 trace=None,
                 grpc=None,
+                client_http=None,
+                origin_http=None,
             )
         )
 
@@ -287,6 +289,8 @@ class ValidateResource:
                 response_headers=None,
                 trace=None,
                 grpc=None,
+                client_http=None,
+                origin_http=None,
             )
         )
 

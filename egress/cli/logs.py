@@ -24,6 +24,7 @@ from egress.config.options import BY_NAME
 from egress.observability.audit_log import fields_line
 from egress.observability.ocsf import ocsf_event
 from egress.runtime.colors import Color, Painter
+from egress.store.columns import COLUMNS
 from egress.store.filter_language import FIELDS, Condition, Equals, Filter, FilterError, parse_filter
 from egress.store.interfaces import IAuditStore, StoreError, StoreUnreachable
 from egress.store.location import migrate, store_to_read
@@ -36,6 +37,8 @@ _LIMIT: Final = 100
 _TAIL: Final = 20
 _TOP: Final = 10
 _POLL_SECONDS: Final = 0.5
+# Only gRPC calls have the last key.
+_CSV_COLUMNS: Final = ("time", *COLUMNS, "grpc")
 _COLORS: Final = {"allow": Color.GREEN, "deny": Color.RED}
 
 _EXPRESSION: Final = (
@@ -298,6 +301,9 @@ def _show(
     shown = {**record, "phases": ", ".join(f"{name} {ms} ms" for name, ms in record["phases"]) or None}
     for key in ("requestHeaders", "responseHeaders"):
         shown[key] = None if record[key] is None else "; ".join(": ".join(filter(None, each)) for each in record[key])
+    call = record.get("grpc")
+    if call is not None:
+        shown["grpc"] = f"{call['service']}/{call['method']} {call['status'] or 'unknown'}"
     for name, value in shown.items():
         if value is not None:
             print(f"{painter.paint(f'{name:<15}', Color.BOLD)} {plain(str(value))}", file=out)
@@ -343,8 +349,8 @@ def _export(
     for record in records:
         if writer is None:
             writer = csv.writer(out, lineterminator="\n")
-            writer.writerow(record)
-        writer.writerow(map(_cell, record.values()))
+            writer.writerow(_CSV_COLUMNS)
+        writer.writerow(_cell(record.get(name)) for name in _CSV_COLUMNS)
 
 
 def _cell(value: object) -> object:

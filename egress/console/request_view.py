@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any, Final
 from urllib.parse import quote
@@ -237,11 +237,32 @@ def _exchange(record: Mapping[str, Any]) -> list[Fact]:
         Fact("Sent", formats.size(record["bytesSent"])),
         Fact("Received", formats.size(record["bytesReceived"])),
     ]
+    facts += _protocol(record)
     if record["upstream"] is not None:
         facts.append(Fact("Upstream proxy", record["upstream"]))
     facts.append(Fact("Address", record["address"] or "no connection to an address"))
     facts.append(Fact("Request id", record["requestId"]))
     return facts
+
+
+def _protocol(record: Mapping[str, Any]) -> Iterator[Fact]:
+    """Yield the facts about the versions of HTTP, and about the gRPC call."""
+    for name, key, field in (
+        ("HTTP of the client", "clientHttp", "client_http"),
+        ("HTTP of the origin", "originHttp", "origin_http"),
+    ):
+        version = record.get(key)
+        if version is not None:
+            yield Fact(name, version, live_link((field, version)))
+    call = record.get("grpc")
+    if call is not None:
+        name = f"{call['service']}/{call['method']}"
+        yield Fact("gRPC call", name, live_link(("grpc", name)))
+        status = call["status"]
+        if status is None:
+            yield Fact("gRPC status", "unknown")
+        else:
+            yield Fact("gRPC status", status, live_link(("grpc_status", status)))
 
 
 def _bars(found: Sequence[Sequence[Any]], total: float) -> tuple[PhaseBar, ...]:

@@ -14,6 +14,9 @@ HTTP_1_0: Final = b"1.0"
 HTTP_1_1: Final = b"1.1"
 HTTP_2: Final = b"2"
 
+VERSION_NAMES: Final = {HTTP_1_0: "1.0", HTTP_1_1: "1.1", HTTP_2: "2"}
+"""The versions as texts, for records."""
+
 
 class BodyKind(enum.Enum):
     """The way in which the end of the content is marked.

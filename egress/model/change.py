@@ -100,6 +100,8 @@ class Change:
             response_headers=None,
             trace=None,
             grpc=None,
+            client_http=None,
+            origin_http=None,
         )
 
 

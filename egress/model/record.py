@@ -46,6 +46,10 @@ class ExchangeRecord:
     @ivar response_headers: the header fields of the origin's response, redacted; C{None} if they are not recorded.
     @ivar trace: the part of a distributed trace that is this exchange, if traces are exported.
     @ivar grpc: the gRPC call, if the request is one.
+    @ivar client_http: the version of HTTP of the request; C{None} for a tunnel or a message, and for a client that sent
+        no request.
+    @ivar origin_http: the version of HTTP of the connection to the origin; C{None} without a connection, or if the
+        proxy relays bytes that it does not read.
     """
 
     time: float
@@ -73,3 +77,5 @@ class ExchangeRecord:
     response_headers: RecordedHeaders | None
     trace: ExchangeTrace | None
     grpc: GrpcResult | None
+    client_http: str | None
+    origin_http: str | None

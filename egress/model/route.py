@@ -71,10 +71,12 @@ class Destination:
 
     @ivar address: the address of the connection, if it is an address of the origin.
     @ivar upstream: host and port of the upstream proxy, in a chain of the last one.
+    @ivar http: the version of HTTP of the connection; C{None} if the proxy relays bytes that it does not read.
     """
 
     address: str | None = None
     upstream: str | None = None
+    http: str | None = None
 
 
 NO_HOP: Final = Destination()

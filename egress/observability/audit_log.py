@@ -83,6 +83,8 @@ def audit_fields(record: ExchangeRecord) -> dict[str, Any]:
         "phases": [(name, milliseconds(each)) for name, each in durations(record.phases, record.duration)],
         "requestHeaders": record.request_headers,
         "responseHeaders": record.response_headers,
+        "clientHttp": record.client_http,
+        "originHttp": record.origin_http,
     }
     if record.grpc is not None:
         fields["grpc"] = attrs.asdict(record.grpc)

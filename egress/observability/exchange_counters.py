@@ -31,6 +31,9 @@ _KNOWN: Final = frozenset((verdict, outcome) for verdict in _VERDICTS for outcom
 _INITIAL: Final = (("allow", "forwarded"), *((outcome.verdict, outcome.code) for outcome in OUTCOMES.values()))
 _OBSERVED: Final = ("deny", "unavailable")
 _CLASSES: Final = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
+_CLIENT_VERSIONS: Final = ("1.0", "1.1", "2")
+_ORIGIN_VERSIONS: Final = ("1.1", "2")
+_SIDES: Final = ("client", "origin")
 
 
 class Distribution:
@@ -64,6 +67,7 @@ class ExchangeCounters(Collector):
         self._decision_seconds = Distribution(_DECISION_BUCKETS)
         self._exchange_seconds = Distribution(_EXCHANGE_BUCKETS)
         self._observed = dict.fromkeys(_OBSERVED, 0)
+        self._versions = {(one, other): 0 for one in (*_CLIENT_VERSIONS, None) for other in (*_ORIGIN_VERSIONS, None)}
         self._sent = 0
         self._received = 0
 
@@ -78,6 +82,9 @@ class ExchangeCounters(Collector):
         if record.decision_seconds is not None:
             self._decision_seconds.observe(record.decision_seconds)
         self._exchange_seconds.observe(record.duration)
+        versions = (record.client_http, record.origin_http)
+        if versions in self._versions:
+            self._versions[versions] += 1
         self._sent += record.bytes_sent
         self._received += record.bytes_received
 
@@ -103,6 +110,14 @@ class ExchangeCounters(Collector):
         for verdict, number in self._observed.items():
             observed.add_metric([verdict], number)
         yield observed
+        versions = CounterMetricFamily(
+            "egress_http_exchanges", "Exchanges, by side and version of HTTP.", labels=["side", "version"]
+        )
+        for side, known in enumerate((_CLIENT_VERSIONS, _ORIGIN_VERSIONS)):
+            for version in known:
+                number = sum(count for pair, count in self._versions.items() if pair[side] == version)
+                versions.add_metric([_SIDES[side], version], number)
+        yield versions
         for name, text, distribution in (
             ("egress_decision_seconds", "Duration of a decision.", self._decision_seconds),
             (

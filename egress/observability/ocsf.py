@@ -78,6 +78,7 @@ def ocsf_event(record: Mapping[str, Any], version: str) -> dict[str, Any]:
         "http_method": method if activity != _OTHER else None,
         "url": {"url_string": url, **parts} if url else None,
         "http_headers": _headers(record["requestHeaders"]),
+        "version": record.get("clientHttp"),
     }
     event = {
         "metadata": {**_metadata(record, version), "profiles": ["security_control", "network_proxy"]},
@@ -110,6 +111,7 @@ def ocsf_event(record: Mapping[str, Any], version: str) -> dict[str, Any]:
             **{key: record[key] for key in UNMAPPED},
             # The schema has a fixed list of methods.
             "method": method if activity == _OTHER else None,
+            "originHttp": record.get("originHttp"),
             "grpc": record.get("grpc"),
         },
     }

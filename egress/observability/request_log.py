@@ -39,15 +39,18 @@ DISTRUST_PERIOD: Final = 600.0
 _MOST_SUMMARIES: Final = 5
 _MOST_PAIRS: Final = 1000
 
-_LINE: Final = "{verdict} {status} {method} {url} from {client}: {reason} ({outcome}, rule {ruleId}, {durationMs} ms)"
+_LINE: Final = (
+    "{verdict} {status} {method} {url} from {client}: {reason} "
+    "({outcome}, rule {ruleId}, HTTP {clientHttp} to {originHttp}, {durationMs} ms)"
+)
 _NAMED: Final = (
     "{verdict} {status} {method} {url} from {identity} at {client}: {reason} "
-    "({outcome}, rule {ruleId}, {durationMs} ms)"
+    "({outcome}, rule {ruleId}, HTTP {clientHttp} to {originHttp}, {durationMs} ms)"
 )
 # The keys of these formats, and further keys for observers.
 _KEYS: Final = (
     *("verdict", "status", "method", "url", "client", "identity", "reason", "outcome", "ruleId", "durationMs"),
-    *("requestId", "observed"),
+    *("clientHttp", "originHttp", "requestId", "observed"),
 )
 _LONGEST: Final = 400
 

@@ -268,7 +268,9 @@ class ClientAuthentication:
             disconnected = ClientDisconnected("the client disconnected while its credentials were checked")
             target = target_for_log(None, head)
             authz = self._context.authz
-            report_refusal(authz, self.client, disconnected, head.method, target, headers=head.headers)
+            report_refusal(
+                authz, self.client, disconnected, head.method, target, headers=head.headers, http=head.version
+            )
         elif not self._handled_request and isinstance(reason.value, SSL.Error):
             # No request was received, so only the audit record contains the reason: most often, an invalid client
             # certificate.

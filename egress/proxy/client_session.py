@@ -395,5 +395,6 @@ class HttpSession(StateMachine[SessionState], Protocol):
             request_id = binding.refusal_id
         else:
             target, client = target_for_log(binding, head), self._client_auth.client
-            request_id = report_refusal(self._context.authz, client, error, head.method, target, headers=head.headers)
+            authz, method, headers = self._context.authz, head.method, head.headers
+            request_id = report_refusal(authz, client, error, method, target, headers=headers, http=head.version)
         Http1Stream(self, self._context, head).fail(error, request_id)

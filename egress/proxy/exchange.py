@@ -83,6 +83,7 @@ class Exchange(StateMachine[State]):
             method=head.method,
             origin=origin,
             path=outgoing.path,
+            http=head.version,
         )
         self._transaction.headers = outgoing.fields_for_authorizer
         if context.authz.tracer is not None:

@@ -92,7 +92,7 @@ class RequestStreams:
                 if refusal is not None:
                     raise refusal
         except MalformedMessage as error:
-            report_refusal(self._context.authz, client, BadRequest(str(error)), "", "")
+            report_refusal(self._context.authz, client, BadRequest(str(error)), "", "", http=HTTP_2)
             self._engine.refuse(stream_id, ErrorCodes.PROTOCOL_ERROR)
             return None
         except EgressError as error:
@@ -152,8 +152,9 @@ class RequestStreams:
             # Already recorded: the decision of the tunnel.
             return binding.refusal_id
         if head is None:
-            return report_refusal(authz, client, error, "", "")
-        return report_refusal(authz, client, error, head.method, target_for_log(binding, head), headers=head.headers)
+            return report_refusal(authz, client, error, "", "", http=HTTP_2)
+        url = target_for_log(binding, head)
+        return report_refusal(authz, client, error, head.method, url, headers=head.headers, http=HTTP_2)
 
 
 def _upgrading(request: ClientRequest) -> RequestHead:

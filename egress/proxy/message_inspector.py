@@ -146,6 +146,8 @@ class MessageInspector:
                 request_headers=None,
                 response_headers=None,
                 grpc=None,
+                client_http=None,
+                origin_http=None,
                 trace=None,
             )
         )

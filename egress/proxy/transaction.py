@@ -10,6 +10,7 @@ from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from egress.http.events import VERSION_NAMES
 from egress.model.authority import IPAddress, Origin
 from egress.model.decision import (
     NEEDS,
@@ -24,7 +25,7 @@ from egress.model.decision import (
 from egress.model.errors import AddressForbidden, AuthorizerUnavailable, EgressError, InternalError, outcome_of
 from egress.model.phases import DECISION, READ, Mark
 from egress.model.record import ExchangeRecord
-from egress.model.recorded_headers import AuditHeaders, RecordedHeaders, recorded_headers
+from egress.model.recorded_headers import recorded_headers
 from egress.model.route import NO_HOP
 from egress.model.trace import ExchangeTrace
 from egress.proxy.grpc_outcome import response_status, result_of
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 # CPython 3.11 calls a function of the enum module for the value of a member.
-_NO_HEADERS: Final = AuditHeaders.NONE
-_ALL_HEADERS: Final = AuditHeaders.ALL
 _VALUES: Final = {member: member.value for member in (*Stage, *Verdict)}
 
 _log = Logger()
@@ -54,6 +53,7 @@ class Transaction:
 
     @param failed: is called with each error of a pending operation; after the end, only with an L{InternalError}, which
         means that the cleanup is incomplete.
+    @param http: the version of HTTP of the request; C{None} for a tunnel.
     @ivar decision: the current decision, if any.
     @ivar lease: the limits of the decision, if it has any.
     @ivar inspector: authorizes the messages of the exchange, if the decision requires it.
@@ -72,6 +72,7 @@ class Transaction:
         "_decision_seconds",
         "_decision_started",
         "_failed",
+        "_http",
         "_method",
         "_origin",
         "_over",
@@ -100,6 +101,7 @@ class Transaction:
         method: str,
         origin: Origin,
         path: str,
+        http: bytes | None = None,
     ) -> None:
         self.request_id = context.new_id()
         self.decision: Decision | None = None
@@ -112,6 +114,7 @@ class Transaction:
         self._client = client
         self._stage = stage
         self._method = method
+        self._http = http
         self._origin = origin
         self._path = path
         self._failed = failed
@@ -120,12 +123,11 @@ class Transaction:
         self._seconds = seconds = context.clock.seconds
         self._clock_started = started = seconds()
         self.phases: list[Mark] = [(READ, started)]
-        self._authorization_sent = False
+        self._authorization_sent = self._over = False
         self._decision_started: float | None = None
         self._decision_seconds: float | None = None
         self._pending: Deferred[Any] | None = None
         self._cancelled: Deferred[Any] | None = None
-        self._over = False
 
     @property
     def url(self) -> str:
@@ -306,9 +308,7 @@ class Transaction:
             # The address guard can refuse a request that the authorizer allowed.
             by_guard = isinstance(result, AddressForbidden)
             decided_by = self._context.authorizer.name if self._authorization_sent and not by_guard else "proxy"
-        request_headers = response_headers = None
-        if _records_headers(self._context, verdict, observed):
-            request_headers, response_headers = _recorded(self.headers), _recorded(response)
+        has_headers = self._context.headers.cover(verdict, observed)
         self._context.report(
             ExchangeRecord(
                 time=self._started,
@@ -332,28 +332,27 @@ class Transaction:
                 observed=observed,
                 source=source,
                 phases=self.phases,
-                request_headers=request_headers,
-                response_headers=response_headers,
+                request_headers=recorded_headers(self.headers) if has_headers else None,
+                response_headers=recorded_headers(response) if has_headers else None,
                 trace=self.trace,
                 grpc=None
                 if self._method != "POST"
                 else result_of(self._method, self._path, self.headers, result, response + trailers),
+                client_http=None if self._http is None else VERSION_NAMES[self._http],
+                origin_http=self.hop.http,
             )
         )
 
 
-def _records_headers(context: AuthzContext, verdict: str, observed: str | None = None) -> bool:
-    if verdict == "allow" and observed is None:
-        return context.headers is _ALL_HEADERS
-    return context.headers is not _NO_HEADERS
-
-
-def _recorded(headers: Headers) -> RecordedHeaders | None:
-    return recorded_headers(headers) if headers else None
-
-
 def report_refusal(
-    context: AuthzContext, client: ClientIdentity, error: EgressError, method: str, url: str, *, headers: Headers = ()
+    context: AuthzContext,
+    client: ClientIdentity,
+    error: EgressError,
+    method: str,
+    url: str,
+    *,
+    headers: Headers = (),
+    http: bytes | None = None,
 ) -> str:
     """Record a request that was rejected before authorization.
 
@@ -363,10 +362,10 @@ def report_refusal(
     @param method: the method, if it is known.
     @param url: the URL, or what the client sent in its place.
     @param headers: the header fields, if they are known.
+    @param http: the version of HTTP, if it is known.
     @return: the id of the record.
     """
-    outcome = outcome_of(error)
-    request_id = context.new_id()
+    outcome, request_id = outcome_of(error), context.new_id()
     context.report(
         ExchangeRecord(
             time=context.wall_clock(),
@@ -390,10 +389,12 @@ def report_refusal(
             observed=None,
             source=None,
             phases=(),
-            request_headers=_recorded(headers) if _records_headers(context, outcome.verdict) else None,
+            request_headers=recorded_headers(headers) if context.headers.cover(outcome.verdict) else None,
             response_headers=None,
             trace=None if context.tracer is None else context.tracer.begin(headers),
             grpc=None,
+            client_http=None if http is None else VERSION_NAMES[http],
+            origin_http=None,
         )
     )
     return request_id

@@ -29,11 +29,17 @@ COLUMNS: Final[Mapping[str, str]] = {
     "phases": "phases",
     "requestHeaders": "request_headers",
     "responseHeaders": "response_headers",
+    "clientHttp": "client_http",
+    "originHttp": "origin_http",
 }
 """The keys of an audit line, and their columns."""
 
-SELECTED: Final = ("time_ms", *COLUMNS.values())
+GRPC: Final = ("grpc_service", "grpc_method", "grpc_status")
+"""The columns of a gRPC call, which an audit line has as one object."""
+
+SELECTED: Final = ("time_ms", *COLUMNS.values(), *GRPC)
 """The columns of a row that L{egress.store.row.document_of} takes."""
 
-INSERTED: Final = ("time_ms", "client_address", "host", "path", *COLUMNS.values())
+# New columns are added at the end.  They are NULL in earlier records, and so do not change the signatures of these.
+INSERTED: Final = ("time_ms", "client_address", "host", "path", *COLUMNS.values(), *GRPC)
 """The columns of a row that L{egress.store.row.row_of} returns."""

@@ -15,6 +15,7 @@ from typing import Final, TypeVar
 
 import attrs
 
+from egress.grpc.status import StatusCode
 from egress.model import change
 
 _T = TypeVar("_T")
@@ -25,9 +26,12 @@ MAX_LENGTH: Final = 4096
 _MAX_CONDITIONS: Final = 64
 _MAX_WILDCARDS: Final = 16
 _VERDICTS: Final = ("allow", "deny", "unavailable", "rejected", "failed", change.VERDICT)
+_VERSIONS: Final = ("1.0", "1.1", "2")
 _WORKER_DIGITS: Final = 9
+_CALL: Final = re.compile(r"/?([A-Za-z0-9_.]+)(?:/([A-Za-z0-9_]+|\*))?")
 _STAGES: Final = ("request", "tunnel", "message", change.STAGE)
-_FIELD: Final = re.compile(r"([A-Za-z_]+):")
+# A URL is a text.
+_FIELD: Final = re.compile(r"(?!https?://)([A-Za-z_]+):", re.IGNORECASE)
 _BARE: Final = re.compile(r'[^\s,"]+')
 _WORD: Final = re.compile(r'[^\s"]+')
 _SPACE: Final = re.compile(r"\s*")
@@ -192,10 +196,6 @@ def _status(text: str) -> Test:
     return Between(int(match[2]), int(match[3] or match[2]))
 
 
-def _method(text: str) -> Test:
-    return Equals(text.upper())
-
-
 def _client(text: str) -> Test:
     if "/" in text:
         address, _, length = text.partition("/")
@@ -212,6 +212,20 @@ def _worker(text: str) -> Test:
     return Between(int(text), int(text))
 
 
+def _call(text: str) -> Test:
+    match = _CALL.fullmatch(text)
+    if match is None:
+        raise _Invalid("write a service, as in users.v1.Users, or a service and a method, as in users.v1.Users/GetUser")
+    service, method = match.groups("*")
+    return Prefix(f"{service}/") if method == "*" else Equals(f"{service}/{method}")
+
+
+def _grpc_status(text: str) -> Test:
+    if text.upper() not in StatusCode.__members__:
+        raise _Invalid("write the name of a status, as in PERMISSION_DENIED")
+    return Equals(text.upper())
+
+
 def _one_of(*values: str) -> Callable[[str], Test]:
     def take(text: str) -> Test:
         value = text.lower()
@@ -225,7 +239,7 @@ def _one_of(*values: str) -> Callable[[str], Test]:
 _FIELDS: Final[dict[str, Callable[[str], Test]]] = {
     "host": _host,
     "path": _path,
-    "method": _method,
+    "method": lambda text: Equals(text.upper()),
     "status": _status,
     "verdict": _one_of(*_VERDICTS),
     "observed": _one_of("deny", "unavailable"),
@@ -236,6 +250,11 @@ _FIELDS: Final[dict[str, Callable[[str], Test]]] = {
     "node": Equals,
     "worker": _worker,
     "id": Equals,
+    "grpc": _call,
+    "grpc_status": _grpc_status,
+    "http": _one_of(*_VERSIONS),
+    "client_http": _one_of(*_VERSIONS),
+    "origin_http": _one_of(*_VERSIONS),
 }
 _TIMES: Final = ("since", "until")
 

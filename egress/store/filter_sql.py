@@ -27,7 +27,13 @@ _COLUMNS: Final = {
     "node": ("node",),
     "worker": ("worker",),
     "id": ("request_id",),
+    "grpc_status": ("grpc_status",),
+    "http": ("client_http", "origin_http"),
+    "client_http": ("client_http",),
+    "origin_http": ("origin_http",),
 }
+# A record that is no gRPC call has no value here, as in any column that is NULL.
+_CALL: Final = "(exchanges.grpc_service || '/' || exchanges.grpc_method)"
 
 
 @attrs.frozen
@@ -126,7 +132,7 @@ def _joined(operator: str, parts: Iterable[Where]) -> Where:
 
 
 def _condition(given: Condition, dialect: Dialect) -> Where:
-    columns = [f"exchanges.{name}" for name in _COLUMNS[given.field]]
+    columns = [_CALL] if given.field == "grpc" else [f"exchanges.{name}" for name in _COLUMNS[given.field]]
     parts = []
     equal = tuple(clean(test.value) for test in given.tests if isinstance(test, Equals))
     for column in columns:

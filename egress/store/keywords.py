@@ -26,7 +26,7 @@ TABLE_OPTIONS: Final = "keywords, content='', columnsize=0, detail=none, tokeniz
 _LONGEST: Final = 128
 _WORD: Final = re.compile(r"[^\W_]+")
 # The first letters of keywords for whole values.
-_HOST, _CLIENT, _RULE, _VERDICT, _OUTCOME, _METHOD, _STAGE, _STATUS, _OBSERVED, _ID = "hcrvomtsxi"
+_HOST, _CLIENT, _RULE, _VERDICT, _OUTCOME, _METHOD, _STAGE, _STATUS, _OBSERVED, _ID, _GRPC = "hcrvomtsxig"
 # The values of most records have no keywords: a search for them is fast because almost every record meets it.
 _USUAL: Final = {_VERDICT: "allow", _OUTCOME: "forwarded", _METHOD: "GET", _STAGE: "request"}
 _OF_FIELD: Final = {
@@ -39,8 +39,10 @@ _OF_FIELD: Final = {
     "stage": _STAGE,
     "observed": _OBSERVED,
     "id": _ID,
+    "grpc_status": _GRPC,
 }
-_INDEXED: Final = frozenset({*_OF_FIELD, "path", "status"})
+# The URL has the words of a path, and the words of a gRPC call.
+_INDEXED: Final = frozenset({*_OF_FIELD, "path", "status", "grpc"})
 
 
 def clean(text: str) -> str:
@@ -68,7 +70,7 @@ def _whole(kind: str, value: str) -> str:
 
 
 _AT: Final = {name: index for index, name in enumerate(INSERTED)}
-_SHARED: Final = ("rule_id", "observed", "verdict", "outcome", "method", "stage", "status")
+_SHARED: Final = ("rule_id", "observed", "verdict", "outcome", "method", "stage", "status", "grpc_status")
 _shared_values: Final = itemgetter(*(_AT[name] for name in _SHARED))
 _own_values: Final = itemgetter(
     *(_AT[name] for name in ("request_id", "host", "client_address", "identity", "url", "reason"))
@@ -78,10 +80,11 @@ _own_values: Final = itemgetter(
 @lru_cache(maxsize=4096)
 def _shared_keywords(values: tuple[Any, ...]) -> str:
     """Return the keywords of values that most records share with others."""
-    rule, observed, verdict, outcome, method, stage, status = values
+    rule, observed, verdict, outcome, method, stage, status, call = values
     usual = ((_VERDICT, verdict), (_OUTCOME, outcome), (_METHOD, method), (_STAGE, stage))
     keywords = [_whole(kind, value) for kind, value in usual if value != _USUAL[kind]]
-    keywords += [_whole(kind, value) for kind, value in ((_RULE, rule), (_OBSERVED, observed)) if value is not None]
+    rare = ((_RULE, rule), (_OBSERVED, observed), (_GRPC, call))
+    keywords += [_whole(kind, value) for kind, value in rare if value is not None]
     if rule is not None:
         keywords.append(folded(rule))
     if status is not None and status // 100 != 2:
@@ -140,7 +143,7 @@ def _any_of(condition: Condition) -> str | None:
 
 
 def _of_value(field: str, test: Any) -> list[str]:
-    if field == "path":
+    if field in ("path", "grpc"):
         return [_keyword(word) for word in words(test.value)]
     kind = _OF_FIELD[field]
     return [] if test.value == _USUAL.get(kind) else [_keyword(_whole(kind, test.value))]

@@ -19,7 +19,8 @@ from egress.store.schema import ID_BITS
 
 SCHEMA: Final = "egress"
 
-_TYPES: Final = {
+# The columns of the first migration.
+_FIRST_TYPES: Final = {
     "time_ms": "bigint NOT NULL",
     "client_address": 'text COLLATE "C" NOT NULL',
     "host": 'text COLLATE "C" NOT NULL',
@@ -51,12 +52,16 @@ _TYPES: Final = {
     "client_inet": "inet",
     "words": "tsvector NOT NULL",
 }
+_ADDED_TYPES: Final = dict.fromkeys(
+    ("client_http", "origin_http", "grpc_service", "grpc_method", "grpc_status"), 'text COLLATE "C"'
+)
+_TYPES: Final = {**_FIRST_TYPES, **_ADDED_TYPES}
 
 MIGRATIONS: Final = (
     (
         "CREATE TABLE exchanges (id bigint NOT NULL, seq bigint NOT NULL, "
         "node text NOT NULL, worker integer NOT NULL, "
-        + ", ".join(f"{name} {kind}" for name, kind in _TYPES.items())
+        + ", ".join(f"{name} {kind}" for name, kind in _FIRST_TYPES.items())
         # Deleted rows are removed early, and entries of the index of texts are sorted in.
         + ") WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_insert_scale_factor = 0.05, "
         "autovacuum_analyze_scale_factor = 0.02)",
@@ -86,6 +91,8 @@ MIGRATIONS: Final = (
         "CREATE TABLE anchor (number bigint NOT NULL, previous bytea NOT NULL, pruned_id bigint NOT NULL, "
         "begin_seq bigint NOT NULL, signature bytea NOT NULL)",
     ),
+    # Columns that can be NULL are added without writing the table.
+    tuple(f"ALTER TABLE exchanges ADD COLUMN {name} {kind}" for name, kind in _ADDED_TYPES.items()),
 )
 """The statements of each migration."""
 

@@ -41,9 +41,11 @@ def phrase(text: str) -> str:
 def path_words(given: Condition) -> str | None:
     """Return a C{tsquery} that each record of a condition on its path meets: its URL contains the words of its path.
 
+    The path of a gRPC call has its service and its method.
+
     @return: C{None} if it would not find records faster.
     """
-    if given.field != "path" or given.negated:
+    if given.field not in ("path", "grpc") or given.negated:
         return None
     found = [_words_of_pieces(_pieces(test)) for test in given.tests]
     return " | ".join(f"({query})" for query in found) if all(found) else None

@@ -12,7 +12,7 @@ from egress.model.phases import durations
 from egress.model.record import ExchangeRecord
 from egress.model.redact import redact_url
 from egress.observability.audit_log import milliseconds, written_time
-from egress.store.columns import COLUMNS, INSERTED, SELECTED
+from egress.store.columns import COLUMNS, GRPC, INSERTED, SELECTED
 
 _URL: Final = re.compile(
     r"(?:[a-z][a-z0-9+.-]*://)?(?:[^/?#@]*@)?(\[[^\]/]*\]|[^:/?#]*)(?::[0-9]*)?([^?#]*)", re.IGNORECASE | re.DOTALL
@@ -23,6 +23,7 @@ _MILLISECOND: Final = timedelta(milliseconds=1)
 
 # The keys whose values are stored as JSON.
 _JSON: Final = ("phases", "requestHeaders", "responseHeaders")
+_CALL: Final = len(GRPC)
 
 __all__ = ["INSERTED", "SELECTED", "document_of", "host_and_path", "row_of"]
 
@@ -45,7 +46,7 @@ def _phases(record: ExchangeRecord) -> str:
 def row_of(record: ExchangeRecord) -> tuple[Any, ...]:
     """Return the values of the columns L{INSERTED}, with a redacted URL."""
     client, url, seconds = record.client, redact_url(record.url), record.decision_seconds
-    address = client.address
+    address, call = client.address, record.grpc
     host, path = host_and_path(url)
     # The fields of an audit line (audit_fields), without its dictionary: this runs for each request.
     row = (
@@ -77,6 +78,11 @@ def row_of(record: ExchangeRecord) -> tuple[Any, ...]:
         _phases(record),
         None if record.request_headers is None else _encode(record.request_headers),
         None if record.response_headers is None else _encode(record.response_headers),
+        record.client_http,
+        record.origin_http,
+        None if call is None else call.service,
+        None if call is None else call.method,
+        None if call is None else call.status,
     )
     if (
         f"{record.request_id}{client.identity}{record.method}{url}{record.outcome}{record.reason}{record.decided_by}"
@@ -91,7 +97,10 @@ def row_of(record: ExchangeRecord) -> tuple[Any, ...]:
 
 def document_of(row: Sequence[Any]) -> Mapping[str, Any]:
     """Return the fields of an audit line from the values of the columns L{SELECTED}."""
-    document = {"time": written_time(row[0] / 1000), **dict(zip(COLUMNS, row[1:], strict=True))}
+    document = {"time": written_time(row[0] / 1000), **dict(zip(COLUMNS, row[1:-_CALL], strict=True))}
     for key in _JSON:
         document[key] = None if document[key] is None else json.loads(document[key])
+    service, method, status = row[-_CALL:]
+    if service is not None:
+        document["grpc"] = {"service": service, "method": method, "status": status}
     return document

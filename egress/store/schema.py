@@ -48,6 +48,10 @@ MIGRATIONS: Final = (
         "CREATE TABLE anchor (number INTEGER NOT NULL, previous BLOB NOT NULL, pruned_id INTEGER NOT NULL, "
         "begin_seq INTEGER NOT NULL, signature BLOB NOT NULL)",
     ),
+    tuple(
+        f"ALTER TABLE exchanges ADD COLUMN {name} TEXT"
+        for name in ("client_http", "origin_http", "grpc_service", "grpc_method", "grpc_status")
+    ),
 )
 """The statements of each migration."""
 

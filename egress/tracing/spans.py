@@ -203,6 +203,7 @@ def exchange_attributes(record: ExchangeRecord) -> dict[str, Value]:
                 "http.request.body.size": record.bytes_sent,
                 "http.response.body.size": record.bytes_received,
                 "error.type": record.outcome if failed else None,
+                "network.protocol.version": record.client_http,
                 "egress.request.id": record.request_id,
                 "egress.client.identity": record.client.identity,
                 "egress.stage": record.stage,
@@ -267,6 +268,7 @@ def _origin_attributes(record: ExchangeRecord, interval: _Interval, resends: int
             {
                 "http.response.status_code": record.status if interval.responded else None,
                 "http.request.resend_count": resends or None,
+                "network.protocol.version": record.origin_http,
                 "egress.connection.reused": reused and not resends,
             }
         )

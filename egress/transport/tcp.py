@@ -10,7 +10,7 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import ITCPTransport, ITransport
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 
-from egress.model.route import NO_HOP, Destination, Route
+from egress.model.route import Destination, Route
 
 
 def no_delay(transport: object) -> None:
@@ -26,14 +26,17 @@ def no_delay(transport: object) -> None:
             no_delay(below)
 
 
-def describe_peer(route: Route, transport: object) -> Destination:
-    """The destination of a connection, for records."""
+def describe_peer(route: Route, transport: object, http: str | None = None) -> Destination:
+    """The destination of a connection, for records.
+
+    @param http: the version of HTTP of the connection; C{None} if the proxy relays bytes that it does not read.
+    """
     if route.upstream is not None:
         # Of several addresses, the upstream proxy reached one.
         address = str(route.addresses[0]) if len(route.addresses) == 1 else None
-        return Destination(address, str(route.upstream.authority))
+        return Destination(address, str(route.upstream.authority), http)
     peer = transport.getPeer()  # type: ignore[attr-defined]
-    return Destination(peer.host) if isinstance(peer, (IPv4Address, IPv6Address)) else NO_HOP
+    return Destination(peer.host if isinstance(peer, (IPv4Address, IPv6Address)) else None, http=http)
 
 
 def below_tls(transport: object) -> object:

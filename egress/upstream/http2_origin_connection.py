@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from typing import Any, Final
 
+import attrs
 from h2.errors import ErrorCodes
 from h2.events import ConnectionTerminated, Event, RemoteSettingsChanged, StreamReset
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
-from egress.http.events import End, ForwardedHead
+from egress.http.events import HTTP_2, VERSION_NAMES, End, ForwardedHead
 from egress.http.heads import HeadLimits
 from egress.http2.engine import FRAME_SIZE, HIGH_WATER, LOW_WATER, ConnectionFault, Engine, EngineSettings
 from egress.http2.origin_events import StreamFailure, lost_connection, reset_failure, response_event
@@ -62,7 +63,7 @@ class Http2OriginConnection(Protocol):
         versions: OriginVersions,
     ) -> None:
         self.route = dialed.route
-        self.hop = dialed.hop
+        self.hop = attrs.evolve(dialed.hop, http=VERSION_NAMES[HTTP_2])
         self.begun = dialed.begun
         self.pool_key: PoolKey = ()
         self.idle_since = 0.0

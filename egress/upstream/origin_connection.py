@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from egress.http.body import encode_chunk, encode_last_chunk
-from egress.http.events import BodyKind, End, ForwardedHead, ResponseHead
+from egress.http.events import HTTP_1_1, VERSION_NAMES, BodyKind, End, ForwardedHead, ResponseHead
 from egress.http.heads import HeadLimits
 from egress.http.readers import ResponseReader
 from egress.http.writers import encode_request
@@ -37,6 +37,7 @@ BUDGET: Final = 4 * PIECES
 PIECE: Final = 4
 # CPython 3.11 takes six times as long to look up a member of an enum as a name of the module.
 _DELIMITED: Final = BodyKind.DELIMITED
+_HTTP: Final = VERSION_NAMES[HTTP_1_1]
 
 
 @implementer(IOriginStream, IPushProducer)
@@ -122,7 +123,7 @@ class OriginConnection(DialedProtocol):
         """Register as the transport's producer, so that its buffer limits the request."""
         # This comes first: code that is notified of the connection writes immediately.
         self.transport.registerProducer(self, True)  # type: ignore[union-attr]
-        self.hop = describe_peer(self.route, self.transport)
+        self.hop = describe_peer(self.route, self.transport, _HTTP)
         super().connectionMade()
 
     def log_in(self) -> None:

@@ -13,6 +13,7 @@ import attrs
 
 from egress import __version__
 from egress.cli import main as cli
+from egress.model.grpc_result import GrpcResult
 from egress.observability.audit_log import audit_line
 from egress.observability.ocsf import ocsf_event
 from egress.store.interfaces import StoreUnreachable
@@ -121,6 +122,15 @@ class LogsTests(CommandTestCase):
         self.assertNotIn("responseHeaders", text)
         self.assertNotIn("phases", self.logs("show", "789"))
 
+    def test_show_a_call(self) -> None:
+        record = attrs.evolve(ALLOWED, request_id="call", grpc=GrpcResult("a.B", "C", "NOT_FOUND"))
+        self.store.append([record, attrs.evolve(record, request_id="web", grpc=GrpcResult("a.B", "C", None))])
+        self.assertEqual(json.loads(self.logs("show", "call", "--json")), json.loads(audit_line(record)))
+        text = self.logs("show", "call")
+        self.assertIn("clientHttp      2\noriginHttp      1.1\ngrpc            a.B/C NOT_FOUND\n", text)
+        self.assertIn("grpc            a.B/C unknown\n", self.logs("show", "web"))
+        self.assertNotIn("grpc", self.logs("show", "abc123"))
+
     def test_show_unknown(self) -> None:
         status, _, err = self.run_egress("logs", "show", "x y", environ=self.environ)
         self.assertEqual(status, 1)
@@ -159,8 +169,15 @@ class LogsTests(CommandTestCase):
         self.assertTrue(
             lines[1].endswith(
                 ',"[[""request"",1.0],[""decision"",12.5],[""reused"",0.0],[""wait"",76.5],[""receive"",10.0]]",,'
-            )
+                ",2,1.1,"
+            ),
+            lines[1],
         )
+        url = "https://api.example.com/a.B/C"
+        self.store.append([attrs.evolve(ALLOWED, request_id="call", url=url, grpc=GrpcResult("a.B", "C", None))])
+        found = self.logs("export", "csv", "grpc:a.B").splitlines()
+        self.assertTrue(found[0].endswith(",clientHttp,originHttp,grpc"), found[0])
+        self.assertTrue(found[1].endswith(',2,1.1,"{""service"":""a.B"",""method"":""C"",""status"":null}"'), found[1])
         self.assertEqual(self.logs("export", "csv", "id:no"), "")
 
     def test_colors(self) -> None:

@@ -35,6 +35,18 @@ class ViewTests(SynchronousTestCase):
         self.assertEqual((facts["Received"][0], facts["Decision time"][0]), ("120 B", "0.20 ms"))
         self.assertEqual(found.client, "ci")
 
+    def test_protocols(self) -> None:
+        """The versions of HTTP, and the gRPC call; a record of an earlier version has neither."""
+        call = {"service": "a.B", "method": "C", "status": "NOT_FOUND"}
+        facts = self.facts(view(clientHttp="2", originHttp="1.1", grpc=call))
+        self.assertEqual(facts["HTTP of the client"], ("2", "/console/live?q=client_http%3A2"))
+        self.assertEqual(facts["HTTP of the origin"], ("1.1", "/console/live?q=origin_http%3A1.1"))
+        self.assertEqual(facts["gRPC call"], ("a.B/C", "/console/live?q=grpc%3Aa.B%2FC"))
+        self.assertEqual(facts["gRPC status"], ("NOT_FOUND", "/console/live?q=grpc_status%3ANOT_FOUND"))
+        self.assertEqual(self.facts(view(grpc={**call, "status": None}))["gRPC status"], ("unknown", ""))
+        for name in ("HTTP of the client", "HTTP of the origin", "gRPC call", "gRPC status"):
+            self.assertNotIn(name, self.facts(view(clientHttp=None)))
+
     def test_change(self) -> None:
         """The record of a change has neither a decision nor an exchange."""
         found = view(

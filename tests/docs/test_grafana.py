@@ -115,7 +115,6 @@ class DashboardTests(SynchronousTestCase):
             *("egress_policy_rules", "egress_policy_reloads_total", "egress_policy_reload_failures_total"),
             *("egress_authorizer_breaker_opened_total", "egress_authorizer_retries_total"),
             *("egress_authorizer_cache_entries", "egress_build_info"),
-            "egress_messages_total",  # few decisions require message decisions; the rules have a panel
             "egress_telemetry_dropped_total",  # the proxy logs the reason, and its requests are not affected
         }
         self.assertEqual(set(proxy_metrics()) - shown, unshown)

@@ -112,6 +112,11 @@ class Http2OriginTests(IntegrationTestCase):
             headers = [part for field in (*fields, key) for part in ("-H", field)]
             self.assertEqual(self.fetch(proxy, f"{self.url}/2.txt", "--http1.1", *headers), (200, "2\n"))
             self.assertEqual(self.versions(42)[-1][:2], ["/2.txt", "HTTP/1.1"])
+        with self.subTest("the audit records have both versions"):
+            records = self.records(proxy, 42)
+            versions = {(record["clientHttp"], record["originHttp"]) for record in records}
+            self.assertLessEqual({("2", "2"), ("1.1", "1.1")}, versions)
+            self.assertEqual(sum(record["originHttp"] == "1.1" for record in records), 1)
 
     def test_an_origin_that_ends_its_connections(self) -> None:
         """No request fails although the origin announces the end of each connection after a few requests."""

@@ -201,7 +201,9 @@ class ChainTests(PostgresqlTestCase):
         self.store.append([record("a")])
         self.server.run(
             "SET search_path TO egress; DROP TABLE blocks, anchor; "
-            "ALTER TABLE last_seq DROP COLUMN block, DROP COLUMN digest; DELETE FROM migrations WHERE number > 1",
+            "ALTER TABLE last_seq DROP COLUMN block, DROP COLUMN digest; DELETE FROM migrations WHERE number > 1; "
+            "ALTER TABLE exchanges DROP COLUMN client_http, DROP COLUMN origin_http, DROP COLUMN grpc_service, "
+            "DROP COLUMN grpc_method, DROP COLUMN grpc_status",
             self.database,
         )
         self.assertEqual(self.open().missing_migrations(), len(MIGRATIONS) - 1)

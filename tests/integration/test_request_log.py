@@ -25,7 +25,7 @@ class RequestLogTests(IntegrationTestCase):
         log = proxy.process.output()
         line = (
             r"\[egress\.observability\.request_log#warn\] deny 403 GET http://\S+/x\?token=REDACTED&page=0 from alice "
-            r"at 127\.0\.0\.1:\d+: closed for today \(denied, rule closed, [\d.]+ ms\)\n"
+            r"at 127\.0\.0\.1:\d+: closed for today \(denied, rule closed, HTTP 1\.1 to -, [\d.]+ ms\)\n"
         )
         self.assertRegex(log, line)
         self.assertEqual(len(re.findall(r"\bdeny 403 GET ", log)), 5)

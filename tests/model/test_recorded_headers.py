@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.model.recorded_headers import MAX_CHARACTERS, MAX_FIELDS, recorded_headers
+from egress.model.recorded_headers import MAX_CHARACTERS, MAX_FIELDS, AuditHeaders, recorded_headers
 
 
 class RecordedHeadersTests(SynchronousTestCase):
@@ -18,15 +18,26 @@ class RecordedHeadersTests(SynchronousTestCase):
         )
 
     def test_none(self) -> None:
-        self.assertEqual(recorded_headers(()), ())
+        self.assertIsNone(recorded_headers(()))
 
     def test_number(self) -> None:
-        found = recorded_headers(((b"A", b"b"),) * (MAX_FIELDS + 3))
+        found = recorded_headers(((b"A", b"b"),) * (MAX_FIELDS + 3)) or ()
         self.assertEqual((len(found), found[-1]), (MAX_FIELDS + 1, ("", "3 more fields")))
-        self.assertEqual(len(recorded_headers(((b"A", b"b"),) * MAX_FIELDS)), MAX_FIELDS)
+        self.assertEqual(recorded_headers(((b"A", b"b"),) * MAX_FIELDS), (("A", "b"),) * MAX_FIELDS)
+
+    def test_recorded_requests(self) -> None:
+        """Of which requests the fields are recorded."""
+        for headers, expected in (
+            (AuditHeaders.NONE, (False, False, False)),
+            (AuditHeaders.DENIED, (False, True, True)),
+            (AuditHeaders.ALL, (True, True, True)),
+        ):
+            with self.subTest(headers):
+                found = (headers.cover("allow"), headers.cover("deny"), headers.cover("allow", "deny"))
+                self.assertEqual(found, expected)
 
     def test_size(self) -> None:
-        found = recorded_headers(((b"A", b"b" * 10_000),) * 20)
+        found = recorded_headers(((b"A", b"b" * 10_000),) * 20) or ()
         *recorded, last = found
         self.assertEqual(last, ("", f"{20 - len(recorded)} more fields"))
         size = sum(len(name) + len(value) for name, value in recorded)

@@ -35,6 +35,8 @@ ALLOWED = ExchangeRecord(
     response_headers=None,
     trace=None,
     grpc=None,
+    client_http="2",
+    origin_http="1.1",
 )
 
 ALLOWED_FIELDS: dict[str, Any] = {
@@ -60,6 +62,8 @@ ALLOWED_FIELDS: dict[str, Any] = {
     "phases": [["request", 1.0], ["decision", 12.5], ["reused", 0.0], ["wait", 76.5], ["receive", 10.0]],
     "requestHeaders": None,
     "responseHeaders": None,
+    "clientHttp": "2",
+    "originHttp": "1.1",
 }
 """The fields of its audit line, without its time and its id."""
 
@@ -77,4 +81,6 @@ REFUSED = attrs.evolve(
     status=None,
     address=None,
     phases=(),
+    client_http=None,
+    origin_http=None,
 )

@@ -69,6 +69,21 @@ class ExchangeCountersTests(SynchronousTestCase):
             with self.subTest(name, **labels):
                 self.assertEqual(self.value(name, **labels), expected)
 
+    def test_versions(self) -> None:
+        """Each side is counted by its version, from zero; a side without one is not counted."""
+        versions = [("client", "1.0"), ("client", "1.1"), ("client", "2"), ("origin", "1.1"), ("origin", "2")]
+
+        def counts() -> list[float | None]:
+            return [self.value("egress_http_exchanges_total", side=side, version=version) for side, version in versions]
+
+        self.assertEqual(counts(), [0, 0, 0, 0, 0])
+        denied = attrs.evolve(ALLOWED, client_http="1.0", origin_http=None)
+        unknown = attrs.evolve(ALLOWED, client_http="9", origin_http="9")
+        for record in (ALLOWED, ALLOWED, denied, REFUSED, unknown):
+            self.tally.count(record)
+        self.assertEqual(counts(), [1, 0, 2, 2, 0])
+        self.assertIsNone(self.value("egress_http_exchanges_total", side="client", version="9"))
+
     def test_observed(self) -> None:
         """Exchanges that observe mode allowed, by the verdict otherwise; unknown verdicts never become labels."""
         for observed in ("deny", "deny", "unavailable", None, "novel"):

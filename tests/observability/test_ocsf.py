@@ -108,6 +108,7 @@ class OcsfTests(SynchronousTestCase):
                         "path": "/v1/items",
                         "query_string": "page=2&token=REDACTED",
                     },
+                    "version": "2",
                 },
                 "http_response": {"code": 201},
                 "traffic": {"bytes_out": 12, "bytes_in": 345, "bytes": 357},
@@ -116,6 +117,7 @@ class OcsfTests(SynchronousTestCase):
                     "verdict": "allow",
                     "decisionMs": 12.346,
                     "phases": fields_of(ALLOWED)["phases"],
+                    "originHttp": "1.1",
                 },
             },
         )

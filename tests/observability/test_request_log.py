@@ -70,7 +70,7 @@ class DeniedTests(RequestLogTestCase):
         self.assertEqual(
             line,
             "deny 403 POST https://api.example.com/v1/items?page=2&token=REDACTED from runner-7 at 127.0.0.1:52314: "
-            "writes are not allowed (denied, rule no-writes, 100.0 ms)",
+            "writes are not allowed (denied, rule no-writes, HTTP 2 to 1.1, 100.0 ms)",
         )
         (event,) = self.events
         self.assertEqual(event["log_level"], LogLevel.warn)
@@ -87,6 +87,8 @@ class DeniedTests(RequestLogTestCase):
                 "reason": "writes are not allowed",
                 "outcome": "denied",
                 "ruleId": "no-writes",
+                "clientHttp": "2",
+                "originHttp": "1.1",
                 "durationMs": 100.0,
             },
         )
@@ -96,7 +98,7 @@ class DeniedTests(RequestLogTestCase):
         record = attrs.evolve(REFUSED, client=ClientIdentity("2001:db8::7", 40000))
         self.assertEqual(
             self.write(record),
-            ["rejected - - - from [2001:db8::7]:40000: two Host fields (bad-request, rule -, 100.0 ms)"],
+            ["rejected - - - from [2001:db8::7]:40000: two Host fields (bad-request, rule -, HTTP - to -, 100.0 ms)"],
         )
         fields = json.loads(json.dumps(record_of(self.events[0])["fields"]))
         self.assertEqual((fields["status"], fields["url"], fields["ruleId"]), (None, None, None))

@@ -90,6 +90,14 @@ class DecisionTests(ProxyTestCase):
             ("allow", "forwarded", "ok", "script", "rule-1"),
         )
         self.assertEqual((record.status, record.bytes_sent, record.bytes_received), (200, 7, 6))
+        self.assertEqual((record.client_http, record.origin_http), ("1.1", "1.1"))
+
+    def test_an_old_client(self) -> None:
+        """The record has the version of the client."""
+        self.client.feed(request().replace(b"HTTP/1.1", b"HTTP/1.0"))
+        self.origin.feed(response())
+        (record,) = self.records
+        self.assertEqual((record.client_http, record.origin_http), ("1.0", "1.1"))
 
     def test_nothing_is_sent_before_the_decision(self) -> None:
         decision = self.authorizer.pending()
@@ -113,6 +121,7 @@ class DecisionTests(ProxyTestCase):
             ("deny", "denied", "no", 403, "rule-2"),
         )
         self.assertEqual(record.bytes_sent, 0)
+        self.assertEqual((record.client_http, record.origin_http), ("1.1", None))
 
     def test_names_that_the_guard_refuses_are_not_authorized(self) -> None:
         self.dialer.judgements = [AddressForbidden("loopback")]

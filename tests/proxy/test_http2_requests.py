@@ -16,6 +16,7 @@ class AuthorityTests(Http2TestCase):
         stream = self.http2.request(authority="other.test")
         self.assertEqual(self.http2.status(stream), 421)
         self.assertEqual((self.outcomes(), self.dialer.origins), (["misdirected-request"], []))
+        self.assertEqual((self.records[0].client_http, self.records[0].origin_http), ("2", None))
 
     def test_another_scheme(self) -> None:
         self.assertEqual(self.http2.status(self.http2.request(scheme="http")), 421)
@@ -40,6 +41,7 @@ class AuthorityTests(Http2TestCase):
                 self.assertEqual(self.http2.reset(stream), ErrorCodes.PROTOCOL_ERROR)
         self.assertEqual(self.dialer.origins, [])
         self.assertEqual(self.outcomes(), ["bad-request"] * 4)
+        self.assertEqual({record.client_http for record in self.records}, {"2"})
 
     def test_a_contradicting_length(self) -> None:
         stream = self.http2.request("/", (b"content-length", b"2"), method="POST", end=False)
@@ -80,6 +82,7 @@ class AuthorityTests(Http2TestCase):
         self.assertEqual(self.http2.status(stream), 431)
         self.http2.request()
         self.assertEqual((self.outcomes(), len(self.dialer.origins)), (["head-too-large"], 1))
+        self.assertEqual(self.records[0].client_http, "2")
 
     def test_a_refused_tunnel(self) -> None:
         """Each request gets the error of the tunnel."""

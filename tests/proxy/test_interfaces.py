@@ -166,7 +166,7 @@ class OriginStream:
 
     def __init__(self, route: Route) -> None:
         self.route = route
-        self.hop = Destination("192.0.2.1")
+        self.hop = Destination("192.0.2.1", http="2")
         self.reused = False
         self.logged_in = False
         self.reusable = False
@@ -245,7 +245,8 @@ class MultiplexedTests(ProxyTestCase):
         self.assertEqual(one.events, [200, b"1", "end", "finished"])
         self.assertEqual(two.events, [200, b"2", b"two", "end", "finished"])
         self.assertEqual(
-            [record.url for record in self.records], ["https://origin.test/two", "https://origin.test/one"]
+            [(record.url, record.client_http, record.origin_http) for record in self.records],
+            [("https://origin.test/two", "2", "2"), ("https://origin.test/one", "2", "2")],
         )
 
     def test_a_denial_does_not_affect_another_stream(self) -> None:

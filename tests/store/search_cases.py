@@ -9,6 +9,7 @@ import attrs
 from zope.interface.verify import verifyObject
 
 from egress.model.change import Actor, Change, ChangeKind
+from egress.model.grpc_result import GrpcResult
 from egress.model.record import ExchangeRecord
 from egress.observability.audit_log import written_time
 from egress.store.destinations import Page
@@ -39,6 +40,8 @@ RECORDS = (
         outcome="origin-timeout",
         reason="Th\u00e9 origin\x00 timed out: 30s, it's 'slow' & | ! <-> \\ \udcff",
         rule_id="a:b*c",
+        client_http="1.1",
+        origin_http="2",
     ),
 )
 
@@ -75,6 +78,14 @@ FILTERS = (
     ("client:127.0.0.1/32", "fecba"),
     ("client:0.0.0.0/0,2001:db8::6/127,x", "fedcba"),
     ("id:c", "c"),
+    ("http:2", "fecba"),
+    ("http:1.1 -grpc:users.v1.Users", "fecba"),
+    ("-grpc_status:OK", "fedcba"),
+    ("client_http:2", "ecba"),
+    ("-client_http:2", "fd"),
+    ("origin_http:2", "f"),
+    ("http:1.0", ""),
+    ("https://x.api.example.com/", "c"),
     ("since:2023-11-14T22:13:23Z", "fedc"),
     ("until:2023-11-14T22:13:22Z", "a"),
     ("quota", "c"),
@@ -136,6 +147,35 @@ class SearchCases:
             with self.case.subTest(text):
                 self.case.assertEqual("".join(self.ids(text)), expected)
                 self.case.assertEqual("".join(self.ids(text, 1)), expected[:1])
+
+    def test_calls(self) -> None:
+        """A gRPC call is found by its service, its method, and its status."""
+        url, call = "https://api.test/users.v1.Users/Get_User", GrpcResult("users.v1.Users", "Get_User", "NOT_FOUND")
+        web = attrs.evolve(call, method="List", status=None)
+        self.store.append(
+            [
+                record("g", 7, url=url, grpc=call),
+                record("h", 8, url=url.replace("Get_User", "List"), grpc=web),
+                record("no-call", 9, url=url),
+            ]
+        )
+        for text, expected in (
+            ("grpc:users.v1.Users/Get_User", ["g"]),
+            ("grpc:/users.v1.Users", ["h", "g"]),
+            ("grpc:users.v1.Users/*,x", ["h", "g"]),
+            ("grpc:users.v1", []),
+            ("grpc:users.v1.Users/Get", []),
+            ("grpc:users.v1.users/Get_User", []),
+            ("-grpc:users.v1.Users since:2023-11-14T22:13:27Z", ["no-call"]),
+            ("grpc_status:not_found", ["g"]),
+            ("grpc_status:OK", []),
+            ("-grpc_status:OK,NOT_FOUND grpc:users.v1.Users", ["h"]),
+        ):
+            with self.case.subTest(text):
+                self.case.assertEqual(self.ids(text), expected)
+                self.case.assertEqual(self.ids(text, 1), expected[:1])
+        found = next(iter(self.store.search(parse_filter("id:g", 0), 1)))
+        self.case.assertEqual(list(found.items())[-1], ("grpc", attrs.asdict(call)))
 
     def test_limit_and_order(self) -> None:
         self.case.assertEqual(self.ids("", 2), ["f", "e"])

@@ -5,8 +5,14 @@ from __future__ import annotations
 import sqlite3
 from typing import Any
 
-from egress.store.chain import Checkpoint, Signer, Verification
+from egress.model.grpc_result import GrpcResult
+from egress.store.chain import FIRST, Checkpoint, Signer, Verification, leaf_of
+from egress.store.chain_table import INSERT_BLOCK, block_values
+from egress.store.columns import INSERTED
+from egress.store.filter_language import parse_filter
 from egress.store.interfaces import StoreError
+from egress.store.row import row_of
+from egress.store.schema import MIGRATIONS, first_id
 from egress.store.sqlite import SqliteStore, open_store, open_to_read
 from tests.store.search_cases import RECORDS, T0, record
 from tests.store.test_chain import KEY, OTHER
@@ -38,6 +44,36 @@ class ChainTableTests(StoreTestCase):
         finally:
             connection.close()
         return self.verify()
+
+    def test_a_file_of_an_earlier_version(self) -> None:
+        """New columns are added, and the signatures of earlier records remain valid."""
+        path = self.path.with_name("earlier.db")
+        columns = INSERTED[: INSERTED.index("client_http")]
+        row = row_of(record("a"))[: len(columns)]
+        signer, record_id = Signer(KEY), first_id(row[0]) + 1
+        leaf = leaf_of(record_id, {name: value for name, value in zip(columns, row, strict=True) if value is not None})
+        anchor = signer.anchor(1, FIRST, -1, 1)
+        connection = sqlite3.connect(path)
+        for statement in (each for migration in MIGRATIONS[:3] for each in migration):
+            connection.execute(statement)
+        connection.execute("PRAGMA user_version = 3")
+        connection.execute(
+            f"INSERT INTO exchanges (id, seq, {', '.join(columns)}) VALUES (?, ?, {', '.join('?' * len(columns))})",
+            (record_id, 1, *row),
+        )
+        connection.execute("UPDATE last_seq SET seq = 1")
+        connection.execute(INSERT_BLOCK, block_values(signer.block(1, FIRST, 1, [leaf])))
+        connection.execute("INSERT INTO anchor VALUES (1, ?, -1, 1, ?)", (FIRST, anchor.signature))
+        connection.commit()
+        connection.close()
+        self.path = path
+        store = self.open()
+        store.append([record("b", 1, grpc=GrpcResult("a.B", "C", "OK"))])
+        found = self.verify()
+        self.assertEqual((found.findings, found.verified), ([], 2))
+        new, old = store.search(parse_filter("", T0), None)
+        self.assertEqual((old["clientHttp"], old.get("grpc"), new["clientHttp"]), (None, None, "2"))
+        self.assertEqual(new["grpc"], {"service": "a.B", "method": "C", "status": "OK"})
 
     def test_all_fields(self) -> None:
         """The records of each kind are verified, and each column of them."""

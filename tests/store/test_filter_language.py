@@ -64,6 +64,11 @@ class ParseTests(SynchronousTestCase):
             ("client:10.1.2.3/8", Network(ip_network("10.0.0.0/8"))),
             ("client:[2001:db8::1]/32", Network(ip_network("2001:db8::/32"))),
             ("id:abc", Equals("abc")),
+            ("grpc:a.B", Prefix("a.B/")),
+            ("grpc:/a.B/*", Prefix("a.B/")),
+            ("grpc:a.B/C", Equals("a.B/C")),
+            ("grpc_status:not_found", Equals("NOT_FOUND")),
+            ("http:2", Equals("2")),
         ):
             with self.subTest(text):
                 name = text.partition(":")[0]
@@ -76,6 +81,11 @@ class ParseTests(SynchronousTestCase):
     def test_texts(self) -> None:
         found = parse_filter('quota -"not this" "a"', NOW)
         self.assertEqual(found.texts, (Text("quota"), Text("not this", negated=True), Text("a")))
+
+    def test_urls(self) -> None:
+        """A URL is a text, although http is a field."""
+        for url in ("http://a.test/x", "HTTPS://a.test/x"):
+            self.assertEqual(parse_filter(url, NOW), Filter(texts=(Text(url),)))
 
     def test_times(self) -> None:
         for text, expected in (
@@ -114,7 +124,7 @@ class ErrorTests(SynchronousTestCase):
     def test_errors(self) -> None:
         for text, position, remedy in (
             ("a hots:x", 2, "there is no field hots: did you mean host?"),
-            ("https://a.test/", 0, "put a text in quotes"),
+            ("ftp://a.test/", 0, "put a text in quotes"),
             ("host:", 5, "write a value after host:, without a space"),
             ("host: a", 5, "write a value after host:, without a space"),
             ("host:a,", 7, "write a value after host:, without a space"),
@@ -131,6 +141,10 @@ class ErrorTests(SynchronousTestCase):
             ("since:soon", 6, "'soon': write a time, as in 1h"),
             ("since:1h since:2h", 9, "since was given before: remove one of them"),
             ("since:1h,2h", 9, "since takes one time"),
+            ("http:3", 5, "write 1.0, 1.1 or 2"),
+            ("grpc:users/", 5, "write a service, as in users.v1.Users, or a service"),
+            ("grpc:a.B/C/D", 5, "write a service"),
+            ("grpc_status:7", 12, "write the name of a status, as in PERMISSION_DENIED"),
             ("-since:1h", 0, "since cannot be negated: use until"),
             ("-until:1h", 0, "until cannot be negated: use since"),
             ('a "b', 2, 'add the closing "'),

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 from twisted.trial.unittest import SynchronousTestCase
 
+from egress.model.grpc_result import GrpcResult
 from egress.observability.audit_log import audit_line, written_time
 from egress.store.row import INSERTED, SELECTED, document_of, host_and_path, row_of
 from tests.observability.records import ALLOWED, REFUSED
@@ -20,7 +21,9 @@ class RowTests(SynchronousTestCase):
     def test_same_fields_as_the_audit_log(self) -> None:
         headers = attrs.evolve(ALLOWED, request_headers=(("Accept", "\u20ac"),), response_headers=())
         times = (1_700_000_000.9999996, 1_727_322_286.6659994)
-        for record in (ALLOWED, REFUSED, headers, *(attrs.evolve(ALLOWED, time=time) for time in times)):
+        calls = (GrpcResult("a.B", "C", "OK"), GrpcResult("a.B", "C", None))
+        with_calls = (attrs.evolve(ALLOWED, grpc=call) for call in calls)
+        for record in (ALLOWED, REFUSED, headers, *with_calls, *(attrs.evolve(ALLOWED, time=time) for time in times)):
             with self.subTest(record):
                 row = dict(zip(INSERTED, row_of(record), strict=True))
                 document = document_of([row[name] for name in SELECTED])

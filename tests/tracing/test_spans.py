@@ -104,6 +104,14 @@ class TreeTests(SynchronousTestCase):
         self.assertEqual(found[0].attributes["server.address"], "2001:db8::1")
         self.assertEqual(found[0].attributes["server.port"], 8443)
 
+    def test_versions(self) -> None:
+        """Each side has its version of HTTP; a connection that is opened has none yet."""
+        phases = (("request", 7.0), ("connect", 7.01), ("wait", 7.02))
+        found = spans(changed(phases=phases))
+        versions = [each.attributes.get("network.protocol.version") for each in found]
+        self.assertEqual(versions, ["2", None, "1.1"])
+        self.assertNotIn("network.protocol.version", spans(REFUSED)[0].attributes)
+
     def test_without_phases(self) -> None:
         (found,) = spans(REFUSED)
         self.assertEqual((found.name, found.kind), ("HTTP", SpanKind.SERVER))
@@ -127,6 +135,7 @@ class AttributeTests(SynchronousTestCase):
                 "http.response.status_code": 201,
                 "http.request.body.size": 12,
                 "http.response.body.size": 345,
+                "network.protocol.version": "2",
                 "egress.request.id": "abc123",
                 "egress.client.identity": "runner-7",
                 "egress.stage": "request",

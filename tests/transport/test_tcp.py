@@ -71,12 +71,15 @@ class DescribePeerTests(SynchronousTestCase):
         wire = Wire(Clock(), IPv4Address("TCP", "192.0.2.9", 80))
         self.assertEqual(describe_peer(route, wire), Destination(address="192.0.2.9"))
         self.assertEqual(describe_peer(route, _Elsewhere()), NO_HOP)
+        self.assertEqual(describe_peer(route, wire, "1.1"), Destination("192.0.2.9", None, "1.1"))
+        self.assertEqual(describe_peer(route, _Elsewhere(), "1.1"), Destination(http="1.1"))
 
     def test_through_an_upstream_proxy(self) -> None:
         """The upstream proxy resolves the origin, so its address is unknown; the record contains no credentials."""
         upstream = UpstreamProxy("http", Authority("proxy.test", 3128), b"Basic c2VjcmV0")
         route = Route(Origin("http", Authority("origin.test", 80)), (), upstream, False, False)
         self.assertEqual(describe_peer(route, Wire(Clock())), Destination(upstream="proxy.test:3128"))
+        self.assertEqual(describe_peer(route, Wire(Clock()), "2"), Destination(None, "proxy.test:3128", "2"))
         socks = UpstreamProxy("socks5", Authority("proxy.test", 1080))
         for addresses, address in ((("192.0.2.1",), "192.0.2.1"), (("192.0.2.1", "192.0.2.2"), None)):
             route = Route(route.origin, tuple(map(ip_address, addresses)), socks, tls=False, connect=True)

@@ -16,6 +16,7 @@ class Http2OriginStreamTests(ConnectionTestCase):
         stream = self.connection.open_stream()
         verifyObject(IOriginStream, stream)
         self.assertEqual((stream.route, stream.hop), (self.connection.route, self.connection.hop))
+        self.assertEqual(stream.hop.http, "2")
         self.assertFalse(stream.reusable or stream.logged_in)
 
     def test_calls_after_the_end(self) -> None:
