@@ -29,6 +29,16 @@ LIMIT_OPTIONS: Final = (
         parse=values.number,
     ),
     Option(
+        name="http2-streams",
+        group="Limits",
+        metavar="N",
+        help="Maximum number of concurrent requests on one HTTP/2 connection with a client, from 1 to 1000. The proxy "
+        "announces it, and refuses further streams, which clients then send later.",
+        default="100",
+        fields=("limits.http2_streams",),
+        parse=values.http2_streams,
+    ),
+    Option(
         name="head-timeout",
         group="Limits",
         metavar="TIME",

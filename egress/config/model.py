@@ -28,6 +28,7 @@ from egress.model.authz_api import AuthzBody as AuthzBody
 from egress.model.client_tls import ClientTls
 from egress.model.converters import BadValue, checked, file_text, port, string, to_display
 from egress.model.converters import ConfigError as ConfigError
+from egress.model.converters import at_most as _at_most
 from egress.model.converters import not_negative as _not_negative
 from egress.model.converters import positive as _positive
 from egress.model.dns_server import DnsServer
@@ -44,6 +45,7 @@ STDOUT: Final = "-"
 
 KIB = 1024
 MIB = 1024 * KIB
+MAX_HTTP2_STREAMS: Final = 1000
 
 
 def _limit(default: float) -> float:
@@ -81,6 +83,7 @@ class Limits:
     @ivar leaf_contexts: the maximum number of cached TLS contexts for intercepted hosts.
     @ivar connections: the maximum number of concurrent client connections; lower if the limit of open files is low.
     @ivar connections_per_client: the maximum number of concurrent connections of one client address.
+    @ivar http2_streams: the maximum number of concurrent streams of an HTTP/2 connection with a client; at most 1000.
     """
 
     body: int = attrs.field(default=16 * MIB, validator=_positive)
@@ -107,6 +110,7 @@ class Limits:
     leaf_contexts: int = attrs.field(default=1024, validator=_positive)
     connections: int = attrs.field(default=16384, validator=_positive)
     connections_per_client: int = attrs.field(default=4096, validator=_positive)
+    http2_streams: int = attrs.field(default=100, validator=(_positive, _at_most(MAX_HTTP2_STREAMS)))
 
 
 def parse_listeners(given: Iterable[Listener | str]) -> tuple[Listener, ...]:

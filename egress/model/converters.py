@@ -309,6 +309,19 @@ def positive(instance: object, attribute: attrs.Attribute[Any], value: float | N
         raise ConfigError(attribute.name, str(value), "must be greater than zero")
 
 
+def at_most(limit: int) -> Callable[[object, attrs.Attribute[Any], int], None]:
+    """Return a validator of a number that has a maximum.
+
+    @param limit: the maximum.
+    """
+
+    def validate(instance: object, attribute: attrs.Attribute[Any], value: int) -> None:
+        if value > limit:
+            raise ConfigError(attribute.name, str(value), f"must be at most {limit}")
+
+    return validate
+
+
 def not_negative(instance: object, attribute: attrs.Attribute[Any], value: float) -> None:
     """Validate a number that may be zero.
 

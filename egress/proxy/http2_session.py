@@ -63,7 +63,7 @@ class Http2Session(Protocol):
     def __init__(self, context: ProxyContext, client: ClientIdentity, open_requests: RequestsOpener) -> None:
         self._context = context
         self._client = client
-        settings = EngineSettings(context.limits.head, connect_protocol=True)
+        settings = EngineSettings(context.limits.head, context.limits.http2_streams, connect_protocol=True)
         self._engine = Engine(client=False, settings=settings, seconds=context.clock.seconds)
         self._watchdog = Watchdog(context.clock, self._expired)
         self.logins = AuthenticatedConnections(context.origins.pool, self.drain)

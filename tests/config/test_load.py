@@ -172,6 +172,17 @@ class CommandLineTests(LoadTests):
             ),
         )
 
+    def test_http2_streams(self) -> None:
+        """The number of concurrent streams is bounded, also for an application."""
+        for number in (1, 1000):
+            self.assertEqual(self.load({"http2-streams": [str(number)]}).limits.http2_streams, number)
+        for text in ("0", "1001", "-1", "x"):
+            self.refuse(f"--http2-streams {text!r}: write a number from 1 to 1000", {"http2-streams": [text]})
+        for given, why in ((0, "greater than zero"), (1001, "must be at most 1000")):
+            error = self.assertRaises(ConfigError, Limits, http2_streams=given)
+            self.assertEqual(error.option, "http2_streams")
+            self.assertIn(why, error.remedy)
+
     def test_audit_failure_needs_an_audit_log(self) -> None:
         self.refuse(
             "--audit-failure 'deny': has no effect without an audit log: set --audit-log or --audit-store",

@@ -243,6 +243,20 @@ class LimitTests(Http2TestCase):
         streams = [self.http2.request() for _ in range(3)]
         self.assertEqual([self.http2.status(stream) for stream in streams], [0, 0, 503])
 
+    def test_concurrent_streams(self) -> None:
+        """A stream beyond the configured limit is refused (RFC 9113 section 5.1.2), and can be sent again later."""
+        self.limit(http2_streams=2)
+        self.assertEqual(self.http2.h2.remote_settings.max_concurrent_streams, 2)
+        self.http2.h2.remote_settings.max_concurrent_streams = 9
+        self.http2.h2.remote_settings.acknowledge()
+        streams = [self.http2.request() for _ in range(3)]
+        self.assertEqual([self.http2.reset(each) for each in streams], [None, None, ErrorCodes.REFUSED_STREAM])
+        self.assertEqual(len(self.authorizer.asked), 2)
+        self.dialer.origins[0].feed(response(b"one"))
+        again = self.http2.request()
+        self.assertIsNone(self.http2.reset(again))
+        self.assertEqual((self.http2.content(streams[0]), len(self.authorizer.asked)), (b"one", 3))
+
     def test_the_end_of_a_connection(self) -> None:
         for _ in range(5):
             self.http2.request()
