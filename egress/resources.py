@@ -10,6 +10,8 @@ import attrs
 from egress.authz.secrets.table import SecretTable, SecretTableError
 from egress.authz.secrets.vault import load_secret_table
 from egress.config.model import ConfigError, ProxyConfig
+from egress.config.notify import NotifySettings
+from egress.config.notify_files import reread
 from egress.grpc.descriptors import Descriptors, InvalidDescriptors
 from egress.policy.check.grpc_types import with_descriptors
 from egress.policy.parse.load import PolicyError, load_policy, load_starter
@@ -28,6 +30,7 @@ class LoadedResources:
     @ivar trust: the trust for origins and upstream proxies.
     @ivar authz_trust: the trust for the authorization service.
     @ivar notify_trust: the trust for the receivers of notifications, without settings and certificates for others.
+    @ivar notify: the settings of notifications, with the content of their files.
     @ivar secrets: the secrets that decisions may inject into requests, if there are any.
     """
 
@@ -36,6 +39,7 @@ class LoadedResources:
     trust: OriginTrust
     authz_trust: OriginTrust
     notify_trust: OriginTrust
+    notify: NotifySettings
     secrets: SecretTable | None = None
 
 
@@ -58,6 +62,7 @@ def load_resources(config: ProxyConfig, *, embedded: bool) -> LoadedResources:
         trust=_origin_trust(config, trust),
         authz_trust=_authz_trust(config, trust),
         notify_trust=trust,
+        notify=reread(config.notify),
         secrets=secrets,
     )
 

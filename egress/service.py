@@ -261,6 +261,7 @@ class EgressProxyService(Service):
         self._trust.replace(resources.trust)
         self._authz_trust.replace(resources.authz_trust)
         self._notify_trust.replace(resources.notify_trust)
+        self.notices.use(resources.notify)
         self._context.origins.pool.clear()
 
     def _use_policy(self, policy: tuple[RuleSet, SecretTable | None]) -> None:

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from egress.config import parsers as values
+from egress.config.model import MAX_HTTP2_STREAMS
 from egress.config.option import Option
+
+
+def http2_streams(text: str, place: values.ParseContext) -> int:
+    """Parse the number of concurrent streams of an HTTP/2 connection."""
+    if not re.fullmatch("[0-9]{1,9}", text) or not 1 <= int(text) <= MAX_HTTP2_STREAMS:
+        raise values.BadValue(f"write a number from 1 to {MAX_HTTP2_STREAMS}")
+    return int(text)
+
 
 LIMIT_OPTIONS: Final = (
     Option(
@@ -36,7 +46,7 @@ LIMIT_OPTIONS: Final = (
         "announces it, and refuses further streams, which clients then send later.",
         default="100",
         fields=("limits.http2_streams",),
-        parse=values.http2_streams,
+        parse=http2_streams,
     ),
     Option(
         name="head-timeout",

@@ -9,6 +9,7 @@ from typing import Any, Final
 from egress.config.contradictions import RULES_DECIDE
 from egress.config.model import ConfigError, Limits, ProxyConfig
 from egress.config.notify import NotifySettings
+from egress.config.notify_files import FileContent
 from egress.config.options import OPTIONS
 from egress.config.parsers import ParseContext
 from egress.config.sources import gather_all, set_values, table_of
@@ -77,6 +78,9 @@ def _nested(read: Mapping[str, Any]) -> dict[str, Any]:
     for part, kind in _PARTS.items():
         prefix = f"{part}."
         own = {field.removeprefix(prefix): value for field, value in read.items() if field.startswith(prefix)}
+        files = {field: value for field, value in own.items() if isinstance(value, FileContent)}
+        own |= {field: value.content for field, value in files.items()}
+        own |= {f"{field}_source": value.path for field, value in files.items()}
         fields[part] = kind(**own)
     return fields
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import re
+from pathlib import Path
 from typing import Final
 
 import attrs
@@ -91,8 +92,10 @@ class NotifySettings:
 
     @ivar url: the targets, each as text: a URL, or C{json:URL}, C{slack:URL} or C{teams:URL}.
     @ivar url_file: further targets, which a file names because their URLs are secrets.
+    @ivar url_file_source: the file with these targets, which is read again on a reload; C{None}: they do not change.
     @ivar format: the format for targets without one.
     @ivar secret: the secrets that sign messages: bytes, or texts that begin with C{whsec_}; the current one is first.
+    @ivar secret_source: the file with these secrets, which is read again on a reload; C{None}: they do not change.
     @ivar events: the kinds of events.
     @ivar interval: the seconds for which repeated events are counted for one summary.
     @ivar console_url: the URL of the console, for links; C{None}: no links.
@@ -102,8 +105,10 @@ class NotifySettings:
 
     url: tuple[WebhookTarget, ...] = attrs.field(default=(), repr=False)
     url_file: tuple[WebhookTarget, ...] = attrs.field(default=(), repr=False)
+    url_file_source: Path | None = None
     format: WebhookFormat = WebhookFormat.JSON
     secret: tuple[bytes, ...] = attrs.field(default=(), repr=False)
+    secret_source: Path | None = None
     events: tuple[NotifyEvent, ...] = ALL_EVENTS
     interval: float = attrs.field(default=300.0, validator=positive)
     console_url: str | None = None

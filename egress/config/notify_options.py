@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import chain
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from egress.config import notify
 from egress.config import parsers as values
 from egress.config.notify import NotifyEvent
+from egress.config.notify_files import secret_file, target_file
 from egress.config.option import Option, Variable
 from egress.config.parsers import BadValue, ParseContext
 from egress.model.converters import choice
 from egress.model.webhook import WebhookFormat, WebhookTarget, webhook_secret
 
-_T = TypeVar("_T")
-
 _NONE: Final = ("none",)
 _ALL: Final = "all"
-_MAX_LINES: Final = 16
-_MAX_FILE: Final = 64 * 1024
 
 
 def target(text: str, place: ParseContext) -> WebhookTarget:
@@ -27,39 +24,9 @@ def target(text: str, place: ParseContext) -> WebhookTarget:
     return WebhookTarget.parse(text)
 
 
-def target_file(text: str, place: ParseContext) -> tuple[WebhookTarget, ...]:
-    """Read a file with one target on each line."""
-    return _lines(text, place, WebhookTarget.parse, "URL")
-
-
-def secret_file(text: str, place: ParseContext) -> tuple[bytes, ...]:
-    """Read a file with one secret on each line."""
-    return _lines(text, place, webhook_secret, "secret")
-
-
 def secret(text: str, place: ParseContext) -> tuple[bytes, ...]:
     """Parse secrets that are separated by white space."""
     return tuple(map(webhook_secret, text.split()))
-
-
-def _lines(text: str, place: ParseContext, parse: Callable[[str], _T], kind: str) -> tuple[_T, ...]:
-    """Parse the lines of a file, without empty lines and comments."""
-    with values.readable_file(text, place).open("rb") as file:
-        data = file.read(_MAX_FILE + 1)
-    try:
-        lines = [line.strip() for line in data.decode("ascii").splitlines()]
-    except UnicodeDecodeError as error:
-        raise BadValue("the file must contain only ASCII characters") from error
-    found = [(number, line) for number, line in enumerate(lines, 1) if line and not line.startswith("#")]
-    if not 0 < len(found) <= _MAX_LINES or len(data) > _MAX_FILE:
-        raise BadValue(f"the file must contain 1 to {_MAX_LINES} lines, each with one {kind}")
-    parsed = []
-    for number, line in found:
-        try:
-            parsed.append(parse(line))
-        except BadValue as error:
-            raise BadValue(f"line {number} of the file: {error.remedy}") from error
-    return tuple(parsed)
 
 
 def _format(text: str, place: ParseContext) -> Any:
@@ -102,7 +69,8 @@ NOTIFY_OPTIONS: Final[tuple[Option, ...]] = (
         name="notify-url-file",
         group="Notifications",
         metavar="FILE",
-        help="A file with the webhooks that receive notifications, one on each line, as in --notify-url.",
+        help="A file with the webhooks that receive notifications, one on each line, as in --notify-url. It "
+        "is read again on SIGHUP.",
         default="none",
         fields=("notify.url_file",),
         parse=target_file,
@@ -123,7 +91,8 @@ NOTIFY_OPTIONS: Final[tuple[Option, ...]] = (
         group="Notifications",
         metavar="FILE",
         help="A file with the secret that signs notifications in JSON: whsec_ and base64. A second line can contain "
-        "the earlier secret, which then signs, too. The variable EGRESS_NOTIFY_SECRET contains the secret itself.",
+        "the earlier secret, which then signs, too. The file is read again on SIGHUP. The variable "
+        "EGRESS_NOTIFY_SECRET contains the secret itself.",
         default="none",
         fields=("notify.secret",),
         parse=secret_file,

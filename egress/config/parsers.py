@@ -17,18 +17,7 @@ import attrs
 from twisted.internet.endpoints import serverFromString
 
 from egress.config.listener import InvalidListener, Listener
-from egress.config.model import (
-    KIB,
-    MAX_HTTP2_STREAMS,
-    MIB,
-    AuditFailure,
-    AuthzApi,
-    AuthzBody,
-    IPNetwork,
-    Mode,
-    OversizeBody,
-    Resolve,
-)
+from egress.config.model import KIB, MIB, AuditFailure, AuthzApi, AuthzBody, IPNetwork, Mode, OversizeBody, Resolve
 from egress.config.systemd_socket import KIND, InvalidSocket, SystemdSocket
 from egress.model import text_converters as setting_text
 from egress.model.authority import UpstreamProxy
@@ -172,13 +161,6 @@ def number(text: str, place: ParseContext) -> int:
     """Parse a positive integer."""
     if not re.fullmatch("[0-9]{1,9}", text) or int(text) == 0:
         raise BadValue("write a number greater than zero")
-    return int(text)
-
-
-def http2_streams(text: str, place: ParseContext) -> int:
-    """Parse the number of concurrent streams of an HTTP/2 connection."""
-    if not re.fullmatch("[0-9]{1,9}", text) or not 1 <= int(text) <= MAX_HTTP2_STREAMS:
-        raise BadValue(f"write a number from 1 to {MAX_HTTP2_STREAMS}")
     return int(text)
 
 

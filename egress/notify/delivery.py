@@ -237,7 +237,7 @@ class Delivery:
             sending.cancel()
         if dropped:
             _log.warn(
-                "{number} notifications for {target} are dropped, because the proxy stops",
+                "{number} notifications for {target} are dropped: the proxy stops, or no longer uses the webhook",
                 number=dropped,
                 target=self._target,
             )

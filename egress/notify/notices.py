@@ -17,7 +17,7 @@ from egress.config.notify import NotifyEvent, NotifySettings
 from egress.interfaces import IAuditSink
 from egress.model.record import ExchangeRecord
 from egress.notify.notice import APPROVAL_FACTS, Notice, PostNotice, denial_data, denial_key
-from egress.notify.notifier import Notifier
+from egress.notify.notifier import Notifier, Target
 
 T = TypeVar("T")
 
@@ -94,6 +94,7 @@ class Notices:
     @param settings: the settings; without a target, nothing is reported.
     @param notifier: delivers messages, unless another process does.
     @param audits: the audit log and the audit store, if there are any.
+    @param targets: returns the targets of other settings.
     @ivar sink: an audit sink that reports denials; C{None} if they are not reported.
     """
 
@@ -103,7 +104,9 @@ class Notices:
         settings: NotifySettings,
         notifier: Notifier | None,
         audits: Sequence[AuditTarget] = (),
+        targets: Callable[[NotifySettings], Sequence[Target]] = lambda _: (),
     ) -> None:
+        self._targets = targets
         self._clock = clock
         self._settings = settings
         self._notifier = notifier
@@ -115,6 +118,12 @@ class Notices:
         self._faults: dict[str, str | None] = {}
         self._auditing = LoopingCall(self._check_audit)
         self._auditing.clock = clock
+
+    def use(self, settings: NotifySettings) -> None:
+        """Use settings whose files were read again."""
+        if self._notifier is not None and settings != self._settings:
+            self._notifier.use(settings, self._targets(settings))
+        self._settings = settings
 
     def send_to(self, post: PostNotice) -> None:
         """Report to another process."""

@@ -89,10 +89,11 @@ class Notifier:
         proxy: str,
         wall_clock: Callable[[], float],
     ) -> None:
-        self.metrics = NotificationMetrics(settings.events, lambda: sum(each.delivery.waiting for each in targets))
+        self.metrics = NotificationMetrics(settings.events, self._waiting)
         self._clock = clock
         self._settings = settings
         self._targets = targets
+        self._closing: set[Deferred[None]] = set()
         self._authority = authority
         self._proxy = proxy
         self._wall_clock = wall_clock
@@ -105,6 +106,30 @@ class Notifier:
         self._warned: tuple[str, int] | None = None
         self._checking = LoopingCall(self._check_ca)
         self._checking.clock = clock
+
+    def _waiting(self) -> int:
+        return sum(each.delivery.waiting for each in self._targets)
+
+    def use(self, settings: NotifySettings, targets: Sequence[Target]) -> None:
+        """Use other settings and targets. A target that remains keeps the messages that wait for it.
+
+        @param settings: the settings, with the same events and interval.
+        @param targets: the targets.
+        """
+        removed = [target for target in self._targets if target not in targets]
+        self._settings, self._targets = settings, targets
+        for target in removed:
+            self._remove(target)
+
+    def _remove(self, target: Target) -> None:
+        closing = _close(target)
+
+        def closed(_: None) -> None:
+            self._closing.discard(closing)
+
+        if not closing.called:
+            self._closing.add(closing)
+            closing.addCallback(closed)
 
     def start(self) -> None:
         """Start to check the CA."""
@@ -210,13 +235,16 @@ class Notifier:
         self._timers.clear()
         self._summarize(self._denials, self._summarize_denials)
         self._summarize(self._audit, self._summarize_audit)
-        closing = DeferredList([target.delivery.close(CLOSE_SECONDS) for target in self._targets])
+        return DeferredList([*map(_close, self._targets), *self._closing]).addCallback(lambda _: None)
 
-        def closed(_: object) -> None:
-            for target in self._targets:
-                target.close()
 
-        return closing.addCallback(closed)
+def _close(target: Target) -> Deferred[None]:
+    """Wait for a short time until the messages of a target are delivered, and close its connection."""
+
+    def delivered(_: object) -> None:
+        target.close()
+
+    return target.delivery.close(CLOSE_SECONDS).addCallback(delivered)
 
 
 def made(content: Content, settings: NotifySettings, proxy: str, now: float) -> Message:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from egress.config.model import ConfigError, ProxyConfig
+from egress.config.notify import NotifySettings
 from egress.model.authority import UpstreamProxy
 from egress.model.webhook import WebhookFormat, WebhookTarget
 from egress.notify.delivery import Delivery
@@ -50,21 +51,47 @@ def notices_of(reactor: IEgressReactor, config: ProxyConfig, role: Role, depende
     check_upstream(config)
     if not settings.targets or not role.notifies:
         return Notices(reactor, settings, None, dependencies.audits)
-    targets = [
-        Target(settings.format_of(target), delivery_of(reactor, target, webhook), webhook.close)
-        for target in settings.targets
-        for webhook in (webhook_of(reactor, config, target, dependencies.route),)
-    ]
+    targets = _Targets(reactor, config, dependencies.route)
     notifier = Notifier(
         reactor,
         settings,
-        targets,
+        targets.of(settings),
         authority=dependencies.authority,
         proxy=proxy_name(),
         wall_clock=time.time,
     )
     dependencies.registry.register(notifier.metrics)
-    return Notices(reactor, settings, notifier, dependencies.audits)
+    return Notices(reactor, settings, notifier, dependencies.audits, targets.of)
+
+
+class _Targets:
+    """The targets of one process, each of which is created once.
+
+    @param route: how targets are connected to directly.
+    """
+
+    def __init__(self, reactor: IEgressReactor, config: ProxyConfig, route: WebhookRoute) -> None:
+        self._reactor = reactor
+        self._config = config
+        self._route = route
+        self._known: dict[WebhookTarget, tuple[Webhook, Target]] = {}
+
+    def of(self, settings: NotifySettings) -> list[Target]:
+        """Return the targets of settings, which sign with their secrets."""
+        known = self._known
+        self._known = {each: known.get(each) or self._make(each, settings) for each in settings.targets}
+        for name, (webhook, _) in self._known.items():
+            webhook.secrets = secrets_for(name, settings)
+        return [target for _, target in self._known.values()]
+
+    def _make(self, name: WebhookTarget, settings: NotifySettings) -> tuple[Webhook, Target]:
+        webhook = webhook_of(self._reactor, self._config, name, self._route)
+        return webhook, Target(settings.format_of(name), delivery_of(self._reactor, name, webhook), webhook.close)
+
+
+def secrets_for(target: WebhookTarget, settings: NotifySettings) -> tuple[bytes, ...]:
+    """Return the secrets that sign the messages for a target."""
+    return settings.secret if settings.format_of(target) is WebhookFormat.JSON else ()
 
 
 def check_upstream(config: ProxyConfig) -> None:
@@ -96,9 +123,7 @@ def webhook_of(reactor: IEgressReactor, config: ProxyConfig, target: WebhookTarg
     settings = config.notify
     if settings.via_upstream and not config.bypass.matches(target.origin.authority):
         route = attrs.evolve(route, upstream=_upstream(config))
-    signs = settings.format_of(target) is WebhookFormat.JSON
-    secrets = settings.secret if signs else ()
-    return Webhook(reactor, target, route, secrets=secrets, wall_clock=time.time)
+    return Webhook(reactor, target, route, secrets=secrets_for(target, settings), wall_clock=time.time)
 
 
 def delivery_of(reactor: IEgressReactor, target: WebhookTarget, webhook: Webhook) -> Delivery:

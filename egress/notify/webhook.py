@@ -60,6 +60,7 @@ class Webhook:
     @param route: how it is connected to.
     @param secrets: sign the messages; empty: they are not signed.
     @param wall_clock: returns seconds since the epoch.
+    @ivar secrets: the secrets, which can be replaced.
     """
 
     def __init__(
@@ -88,7 +89,7 @@ class Webhook:
         no_cookies: Any = CookieJar(DefaultCookiePolicy(allowed_domains=()))
         self._client = HTTPClient(self._agent, no_cookies)
         self._target = target
-        self._secrets = secrets
+        self.secrets = secrets
         self._wall_clock = wall_clock
 
     def send(self, parcel: Parcel) -> Deferred[Response]:
@@ -101,8 +102,8 @@ class Webhook:
             "webhook-id": parcel.message_id,
             "webhook-timestamp": str(int(now)),
         }
-        if self._secrets:
-            headers["webhook-signature"] = signature(self._secrets, parcel.message_id, int(now), parcel.body)
+        if self.secrets:
+            headers["webhook-signature"] = signature(self.secrets, parcel.message_id, int(now), parcel.body)
         sent: Deferred[Any] = self._client.post(
             self._target.url,
             headers=headers,

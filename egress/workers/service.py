@@ -283,6 +283,7 @@ class WorkerPool(Service):
     def _reload_workers(self, resources: LoadedResources) -> None:
         self._trust.replace(resources.trust)
         self._notify_trust.replace(resources.notify_trust)
+        self._notices.use(resources.notify)
         for slot in self._slots:
             slot.reload()
 

@@ -271,3 +271,50 @@ class ClosingTests(NotifierTestCase):
         for event, result in (("denial", "delivered"), ("audit", "dropped")):
             labels = {"event": event, "result": result}
             self.assertEqual(registry.get_sample_value("egress_notifications_total", labels), 1)
+
+
+class UseTests(NotifierTestCase):
+    """Targets are replaced while the notifier runs."""
+
+    def make_target(self, name: str, sent: list[str]) -> Target:
+        def send(parcel: Parcel) -> Deferred[Response]:
+            sent.append(name)
+            return Deferred() if self.hangs else succeed(Response(204))
+
+        delivery = Delivery(self.clock, name, send, explain=repr, jitter=lambda: 1.0)
+        return Target(WebhookFormat.JSON, delivery, lambda: self.closed.append(name))
+
+    def use(self, *targets: Target) -> None:
+        self.notifier.use(NotifySettings(url=(WebhookTarget.parse("slack:https://hooks.test/"),)), targets)
+
+    def waiting(self) -> float | None:
+        registry = CollectorRegistry()
+        registry.register(self.notifier.metrics)
+        return registry.get_sample_value("egress_notifications_queued")
+
+    def test_replaced(self) -> None:
+        sent: list[str] = []
+        one, two = self.make_target("one", sent), self.make_target("two", sent)
+        self.use(one)
+        self.assertEqual(self.closed, ["x"])
+        self.use(one, two)
+        self.deny()
+        self.assertEqual((sent, self.closed), (["one", "two"], ["x"]))
+        self.close()
+        self.assertEqual(self.closed, ["x", "one", "two"])
+
+    def test_messages_that_wait(self) -> None:
+        """A target that remains keeps them. A removed target has a short time for them, as at a stop."""
+        sent: list[str] = []
+        self.hangs = True
+        one, two = self.make_target("one", sent), self.make_target("two", sent)
+        self.use(one, two)
+        self.deny()
+        self.assertEqual(self.waiting(), 2)
+        self.use(two)
+        self.assertEqual((self.waiting(), self.closed), (1, ["x"]))
+        closing = self.notifier.close()
+        self.assertNoResult(closing)
+        self.clock.advance(CLOSE_SECONDS)
+        self.successResultOf(closing)
+        self.assertEqual(sorted(self.closed), ["one", "two", "x"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from egress.config.load import load_config
 from egress.config.model import ConfigError, Limits, ProxyConfig
 from egress.config.notify import NotifySettings
 from egress.model.authority import Authority, UpstreamProxy
@@ -23,6 +25,7 @@ from egress.testing import MemoryProxy
 from egress.testing.origin import OriginRequest, OriginResponse
 from egress.testing.reactor import MemoryReactor
 from tests.authz.fakes import FixedAuthorizer, Scripted
+from tests.files import make_directory
 from tests.threads import at_once
 
 SECRET = bytes(range(32))
@@ -141,6 +144,67 @@ class ReloadTests(ProxyTestCase):
         failed, loaded = self.messages()
         self.assertEqual((failed["type"], loaded["type"]), ("policy.failed", "policy.loaded"))
         self.assertIn("rules", failed["data"]["error"])
+
+
+class FileTests(ProxyTestCase):
+    """The files with webhooks and secrets are read again by a reload."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        directory = make_directory(self)
+        self.urls, self.secret = directory / "urls.txt", directory / "secret.txt"
+        self.urls.write_text(f"{URL}\n", "ascii")
+        self.write_secrets(SECRET)
+        arguments = {"notify-url-file": [str(self.urls)], "notify-secret-file": [str(self.secret)]}
+        notify = load_config(arguments, {}).notify
+        denies = FixedAuthorizer(Decision(Verdict.DENY, "no", "the test"))
+        self.proxy = self.make(denies, notify=notify)
+        self.other = self.proxy.origin("other.test", lambda request: OriginResponse(status=204))
+
+    def write_secrets(self, *secrets: bytes) -> None:
+        lines = [f"whsec_{base64.b64encode(each).decode()}\n" for each in secrets]
+        self.secret.write_text("".join(lines), "ascii")
+
+    def deny(self, host: str) -> None:
+        self.proxy.request("GET", f"http://{host}/")
+        self.proxy.pass_time(1.0)
+
+    def reload(self) -> None:
+        self.proxy.reactor.wait_for(self.proxy.service.reload())
+
+    def test_targets(self) -> None:
+        self.deny("a.test")
+        self.urls.write_text(f"# two\n{URL}\nhttps://other.test/hook\n", "ascii")
+        self.reload()
+        self.deny("b.test")
+        self.assertEqual((len(self.messages()), len(self.other.requests)), (2, 1))
+        self.urls.write_text("https://other.test/hook\n", "ascii")
+        self.reload()
+        self.deny("c.test")
+        self.assertEqual((len(self.messages()), len(self.other.requests)), (2, 2))
+
+    def test_secrets(self) -> None:
+        new = bytes(range(1, 33))
+        self.write_secrets(new, SECRET)
+        self.reload()
+        self.deny("a.test")
+        (request,) = self.receiver.requests
+        time = int(request.field("webhook-timestamp") or "")
+        expected = signature([new, SECRET], request.field("webhook-id") or "", time, request.body)
+        self.assertEqual(request.field("webhook-signature"), expected)
+
+    def test_a_bad_file(self) -> None:
+        """The previous files stay in use, and a message reports the error."""
+        self.urls.write_text("ftp://hunter2\n", "ascii")
+        self.write_secrets(bytes(range(1, 33)))
+        error = self.assertRaises(ConfigError, self.proxy.reactor.wait_for, self.proxy.service.reload())
+        self.assertEqual(error.option, "--notify-url-file")
+        self.proxy.pass_time(1.0)
+        self.deny("a.test")
+        failed, denied = self.messages()
+        self.assertEqual((failed["type"], denied["type"]), ("policy.failed", "denial.first"))
+        self.assertIn("--notify-url-file", failed["data"]["error"])
+        self.assertNotIn("hunter2", str(failed))
 
 
 class ConfigurationTests(SynchronousTestCase):
