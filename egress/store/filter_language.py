@@ -30,7 +30,6 @@ _VERSIONS: Final = ("1.0", "1.1", "2")
 _WORKER_DIGITS: Final = 9
 _CALL: Final = re.compile(r"/?([A-Za-z0-9_.]+)(?:/([A-Za-z0-9_]+|\*))?")
 _STAGES: Final = ("request", "tunnel", "message", change.STAGE)
-# A URL is a text.
 _FIELD: Final = re.compile(r"(?!https?://)([A-Za-z_]+):", re.IGNORECASE)
 _BARE: Final = re.compile(r'[^\s,"]+')
 _WORD: Final = re.compile(r'[^\s"]+')
