@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 import attrs
 
+from egress.grpc.call import Call, call_of
 from egress.model.authority import DEFAULT_PORTS, Authority, Origin
 from egress.model.change import STAGE as ADMIN
 from egress.model.decision import NEEDS, Stage, Verdict
@@ -23,6 +24,9 @@ from egress.model.quote import printable
 
 MAX_LINE: Final = 1024 * 1024
 """The maximum length of a line in bytes: the longest line that the proxy writes has a target of some KiB."""
+
+GRPC_TYPE: Final = ((b"Content-Type", b"application/grpc"),)
+"""The fields that make a recorded request a gRPC call: a record has no content type."""
 
 _NOTED: Final = 10
 _VERDICTS: Final = frozenset({*(verdict.value for verdict in Verdict), "unavailable", "rejected", "failed"})
@@ -78,6 +82,11 @@ class AuditLine:
         if self.stage is Stage.TUNNEL:
             return str(self.origin.authority)
         return f"{self.origin}{'' if self.path == '*' else self.path}"
+
+    @property
+    def call(self) -> Call | None:
+        """The gRPC call; C{None} if the record contains none."""
+        return call_of(self.method, self.path, GRPC_TYPE) if self.is_grpc else None
 
     @property
     def at(self) -> float | None:

@@ -128,7 +128,7 @@ def propose(line: AuditLine, choice: Choice, taken: Collection[str], note: str) 
     authority = line.origin.authority
     tunnel = line.stage is Stage.TUNNEL
     scopes = path_patterns(line)
-    paths = scopes.get(choice.scope, next(iter(scopes.values())))
+    scope = choice.scope if choice.scope in scopes else next(iter(scopes))
     methods = choice.methods if choice.methods in method_choices(line) else method_choices(line)[0]
     lines = [f"# {note}"] if note else []
     lines += ["[[rules]]", f"name = {_text(_name(line, choice.action, taken))}", f"action = {_text(choice.action)}"]
@@ -136,7 +136,22 @@ def propose(line: AuditLine, choice: Choice, taken: Collection[str], note: str) 
         reason = f"{'tunnels' if tunnel else 'requests'} to {authority.host} "
         lines.append(f"reason = {_text(reason + ('are denied' if choice.action == 'deny' else 'require approval'))}")
     lines += [f"hosts = [{_text(authority.host)}]", f"ports = [{authority.port}]"]
-    if tunnel:
+    call = line.call
+    if call is not None and choice.action == "allow" and methods is Methods.SAME and scope is not Scope.HOST:
+        # Other rules have paths: a server can accept the call with another content type.
+        method = "" if scope is Scope.BELOW else f", method = {_text(call.method)}"
+        lines.append(f"schemes = [{_text(line.origin.scheme)}]")
+        lines.append(f"grpc = {{ service = {_text(call.service)}{method} }}")
+    else:
+        lines += _of_request(line, methods, scopes[scope])
+    if choice.this_client:
+        lines.append(f"clients = [{_text(line.client if line.identity is None else line.identity)}]")
+    return "\n".join(lines) + "\n"
+
+
+def _of_request(line: AuditLine, methods: Methods, paths: tuple[str, ...]) -> list[str]:
+    lines = []
+    if line.stage is Stage.TUNNEL:
         lines.append('methods = ["CONNECT"]')
     else:
         lines.append(f"schemes = [{_text(line.origin.scheme)}]")
@@ -144,9 +159,7 @@ def propose(line: AuditLine, choice: Choice, taken: Collection[str], note: str) 
             lines.append(_list("methods", _SAFE if methods is Methods.SAFE else [line.method]))
     if paths:
         lines.append(_list("paths", paths))
-    if choice.this_client:
-        lines.append(f"clients = [{_text(line.client if line.identity is None else line.identity)}]")
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def _text(text: str) -> str:

@@ -12,7 +12,7 @@ from egress.grpc.call import call_of
 from egress.model.authority import Origin
 from egress.model.counted import counted
 from egress.model.decision import NEEDS, ClientIdentity, Decision, DecisionRequest, Stage, Verdict
-from egress.policy.learn.audit_reader import AuditLine
+from egress.policy.learn.audit_reader import GRPC_TYPE, AuditLine
 from egress.policy.learn.path_templates import pattern_of, shape_of
 from egress.policy.rules import RuleSet
 
@@ -28,7 +28,6 @@ _QUERY: Final = "query"
 _TIMES: Final = "times"
 _GRPC: Final = "grpc"
 _MAY_LACK: Final = frozenset({*_UNKNOWN, *_IN_CONTENT, _QUERY, _TIMES, _GRPC})
-_GRPC_TYPE: Final = ((b"Content-Type", b"application/grpc"),)
 
 _WIDTH: Final = 72
 _ROWS: Final = 40
@@ -123,7 +122,7 @@ class Recorded:
             method=self.method,
             origin=self.origin,
             path=self.path,
-            headers=_GRPC_TYPE if self.is_grpc else (),
+            headers=GRPC_TYPE if self.is_grpc else (),
             client=ClientIdentity(self.client, 0, self.identity),
             body_withheld=self.has_content,
             content_length=None if self.has_content else 0,
@@ -244,7 +243,7 @@ def _is_unknown(key: str, recorded: Recorded, now: float | None) -> bool:
         return now is None
     if key == _GRPC:
         # An audit store does not contain the call. Other requests cannot be one.
-        return not recorded.is_grpc and call_of(recorded.method, recorded.path, _GRPC_TYPE) is not None
+        return not recorded.is_grpc and call_of(recorded.method, recorded.path, GRPC_TYPE) is not None
     return key in _UNKNOWN or (key in _IN_CONTENT and recorded.has_content)
 
 

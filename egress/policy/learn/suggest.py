@@ -30,6 +30,8 @@ _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110 section 9.2.1, 
 # The default ports of the policy (L{egress.policy.parse.load}).
 _METHOD: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Z]+")
 _CONNECT: Final = "CONNECT"
+_CALL_METHOD: Final = "POST"
+_ALL_SERVICES: Final = ("*",)
 
 Endpoint = tuple[str, int]
 """Scheme and port; the scheme is empty for tunnels."""
@@ -51,6 +53,8 @@ class SuggestedRule:
     @ivar paths: path patterns.
     @ivar count: the number of requests that the rule allows.
     @ivar example: the URL of one of them.
+    @ivar services: the services of gRPC calls; empty for other requests.
+    @ivar calls: the methods of these services.
     """
 
     hosts: frozenset[str]
@@ -60,6 +64,8 @@ class SuggestedRule:
     paths: tuple[str, ...]
     count: int
     example: str
+    services: tuple[str, ...] = ()
+    calls: tuple[str, ...] = ()
 
     @property
     def tunnels(self) -> bool:
@@ -71,7 +77,41 @@ class SuggestedRule:
         """The sort key: tunnels last, hosts by their domain."""
         hosts = sorted(map(by_domain, self.hosts))
         writes = not self.methods <= _SAFE
-        return (self.tunnels, hosts, sorted(self.ports), sorted(self.schemes), writes, sorted(self.methods), self.paths)
+        endpoint = (sorted(self.ports), sorted(self.schemes))
+        return (self.tunnels, hosts, *endpoint, writes, sorted(self.methods), self.paths, self.services, self.calls)
+
+
+class _Calls:
+    """The gRPC calls to one host, or to a group of hosts, at one port."""
+
+    def __init__(self) -> None:
+        self.services: dict[str, dict[str, int]] = {}
+        self._example: dict[str, str] = {}
+
+    def add(self, service: str, method: str, url: str, count: int) -> None:
+        """Add calls of a method."""
+        methods = self.services.setdefault(service, {})
+        methods[method] = methods.get(method, 0) + count
+        self._example[service] = min(self._example.get(service, url), url)
+
+    def rules(self, key: tuple[Endpoint, str]) -> list[SuggestedRule]:
+        """Return one rule for each service."""
+        return [self._rule(key, service) for service in self.services]
+
+    def _rule(self, key: tuple[Endpoint, str], service: str) -> SuggestedRule:
+        (scheme, port), host = key
+        methods = self.services[service]
+        return SuggestedRule(
+            frozenset({host}),
+            frozenset({port}),
+            frozenset({scheme}),
+            frozenset({_CALL_METHOD}),
+            (),
+            sum(methods.values()),
+            self._example[service],
+            (service,),
+            tuple(sorted(methods)) if len(methods) <= _MAX_PATHS else (),
+        )
 
 
 class _Site:
@@ -120,12 +160,19 @@ class Suggestion:
         self.requests = 0
         self.hosts: set[str] = set()
         self._seen: dict[tuple[str, Authority, str, str], int] = {}
+        # Scheme, authority, service and method.
+        self._calls: dict[tuple[str, Authority, str, str], int] = {}
 
     def add(self, line: AuditLine) -> None:
         """Add one request."""
         self.requests += 1
         authority = line.origin.authority
         self.hosts.add(authority.host)
+        call = line.call
+        if call is not None:
+            called = (line.origin.scheme, authority, call.service, call.method)
+            self._calls[called] = self._calls.get(called, 0) + 1
+            return
         if line.stage is Stage.TUNNEL:
             key = ("", authority, _CONNECT, "")
         else:
@@ -134,12 +181,16 @@ class Suggestion:
 
     def rules(self, most: int = MAX_RULES) -> list[SuggestedRule]:
         """Generate at most C{most} rules, as exact as that limit permits."""
-        requests, tunnels = self._sites()
+        requests, tunnels, calls = self._sites()
         connects = _gathered(_connect(endpoint, host, count, url) for (endpoint, host), (count, url) in tunnels.items())
         uses = {key: site.uses() for key, site in requests.items()}
         found: list[SuggestedRule] = []
         for split in (_by_methods, _by_safety, _as_one):
             found = _gathered(rule for key, use in uses.items() for rule in split(key, use))
+            called = [rules for key, each in calls.items() if (rules := each.rules(key))]
+            if split is _as_one:
+                called = [[_folded(rules)] for rules in called]
+            found += _gathered(rule for rules in called for rule in rules)
             if len(found) + len(connects) <= most:
                 return _ordered(found + connects)
         # The rules with the most requests stay separate.
@@ -153,9 +204,15 @@ class Suggestion:
                 return _ordered(rules)
         return _ordered(([_folded(found)] if found else []) + connects)
 
-    def _sites(self) -> tuple[dict[tuple[Endpoint, str], _Site], dict[tuple[Endpoint, str], tuple[int, str]]]:
+    def _sites(
+        self,
+    ) -> tuple[
+        dict[tuple[Endpoint, str], _Site],
+        dict[tuple[Endpoint, str], tuple[int, str]],
+        dict[tuple[Endpoint, str], _Calls],
+    ]:
         hosts: dict[Endpoint, set[str]] = {}
-        for scheme, authority, _, _ in self._seen:
+        for scheme, authority, _, _ in (*self._seen, *self._calls):
             hosts.setdefault((scheme, authority.port), set()).add(authority.host)
         patterns = {endpoint: group_by_domain(names) for endpoint, names in hosts.items()}
         requests: dict[tuple[Endpoint, str], _Site] = {}
@@ -169,7 +226,13 @@ class Suggestion:
             else:
                 before, example = tunnels.get(key, (0, str(authority)))
                 tunnels[key] = (before + count, example)
-        return requests, tunnels
+        calls: dict[tuple[Endpoint, str], _Calls] = {}
+        for (scheme, authority, service, method), count in sorted(self._calls.items(), key=lambda item: str(item[0])):
+            endpoint = (scheme, authority.port)
+            key = (endpoint, patterns[endpoint][authority.host])
+            url = f"{scheme}://{authority.url_host}{_port(scheme, authority.port)}/{service}/{method}"
+            calls.setdefault(key, _Calls()).add(service, method, url, count)
+        return requests, tunnels, calls
 
 
 def _port(scheme: str, port: int) -> str:
@@ -221,7 +284,7 @@ def _as_one(key: tuple[Endpoint, str], uses: list[PathUse]) -> list[SuggestedRul
 
 
 def _wide(rule: SuggestedRule) -> SuggestedRule:
-    return attrs.evolve(rule, paths=())
+    return attrs.evolve(rule, paths=(), calls=())
 
 
 def _by_endpoint(rules: list[SuggestedRule]) -> list[SuggestedRule]:
@@ -242,7 +305,21 @@ def _folded(rules: list[SuggestedRule]) -> SuggestedRule:
         tuple(sorted({path for rule in rules for path in rule.paths})) if _have_few_paths(rules) else (),
         sum(rule.count for rule in rules),
         min((rule.example for rule in rules), key=lambda url: (len(url), url)),
+        _folded_services(rules),
+        tuple(sorted({call for rule in rules for call in rule.calls})) if _have_few_calls(rules) else (),
     )
+
+
+def _folded_services(rules: list[SuggestedRule]) -> tuple[str, ...]:
+    if not all(rule.services for rule in rules):
+        return ()
+    services = {service for rule in rules for service in rule.services}
+    return tuple(sorted(services)) if len(services) <= _MAX_PATHS else _ALL_SERVICES
+
+
+def _have_few_calls(rules: list[SuggestedRule]) -> bool:
+    calls = {call for rule in rules for call in rule.calls}
+    return all(rule.calls for rule in rules) and len(calls) <= _MAX_PATHS
 
 
 def _have_few_paths(rules: list[SuggestedRule]) -> bool:
@@ -254,8 +331,8 @@ def _gathered(rules: Iterable[SuggestedRule]) -> list[SuggestedRule]:
     """Merge rules that differ only in their hosts, or only in scheme and port."""
     found = list(rules)
     for same in (
-        lambda rule: (rule.ports, rule.schemes, rule.methods, rule.paths),
-        lambda rule: (rule.hosts, rule.methods, rule.paths),
+        lambda rule: (rule.ports, rule.schemes, rule.methods, rule.paths, rule.services, rule.calls),
+        lambda rule: (rule.hosts, rule.methods, rule.paths, rule.services, rule.calls),
     ):
         groups: dict[object, list[SuggestedRule]] = {}
         for rule in found:
@@ -277,7 +354,7 @@ def names_of(rules: list[SuggestedRule]) -> Iterator[str]:
     for rule in rules:
         stem = _stem(rule)
         if of_host[rule.hosts] > 1 and not rule.tunnels and rule.methods:
-            stem += f"-{_use(rule.methods)}"
+            stem += f"-{_use_of_calls(rule.services) if rule.services else _use(rule.methods)}"
         stem = re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-._")[:56] or "rule"
         name = stem
         number = 2
@@ -291,6 +368,10 @@ def _use(methods: frozenset[str]) -> str:
     if methods <= _SAFE:
         return "read"
     return "write" if len(methods) > 1 else min(methods).lower()
+
+
+def _use_of_calls(services: tuple[str, ...]) -> str:
+    return services[0].rpartition(".")[2] if len(services) == 1 and services != _ALL_SERVICES else "grpc"
 
 
 def _stem(rule: SuggestedRule) -> str:

@@ -54,8 +54,28 @@ def _rule(name: str, rule: SuggestedRule) -> Iterator[str]:
     yield from _list("hosts", map(_text, sorted(rule.hosts, key=by_domain)))
     yield from _list("ports", map(str, sorted(rule.ports)))
     yield from _list("schemes", map(_text, sorted(rule.schemes)))
-    yield from _list("methods", map(_text, sorted(rule.methods)))
-    yield from _list("paths", map(_text, rule.paths))
+    if rule.services:
+        yield from _calls(rule)
+    else:
+        yield from _list("methods", map(_text, sorted(rule.methods)))
+        yield from _list("paths", map(_text, rule.paths))
+
+
+def _calls(rule: SuggestedRule) -> Iterator[str]:
+    """Yield the condition on gRPC calls, which is the last one of its rule because it can be a table."""
+    members = [("service", rule.services), *([("method", rule.calls)] if rule.calls else [])]
+    written = [
+        f"{key} = {_text(names[0])}" if len(names) == 1 else f"{key} = [{', '.join(map(_text, names))}]"
+        for key, names in members
+    ]
+    line = f"grpc = {{ {', '.join(written)} }}"
+    if len(line) <= _WIDTH:
+        yield line
+        return
+    yield ""
+    yield "[rules.grpc]"
+    for key, names in members:
+        yield from _list(key, map(_text, names))
 
 
 def _kind(rule: SuggestedRule) -> str:
@@ -63,6 +83,8 @@ def _kind(rule: SuggestedRule) -> str:
     where = first if len(rule.hosts) == 1 else f"{first} and {len(rule.hosts) - 1} more"
     if rule.tunnels:
         return f"tunnels to {where}"
+    if rule.services:
+        return f"gRPC calls to {where}"
     return f"{', '.join(sorted(rule.methods))} to {where}" if rule.methods else where
 
 

@@ -117,6 +117,24 @@ class ProposalTests(SynchronousTestCase):
             'methods = ["CONNECT"]\n',
         )
 
+    def test_calls(self) -> None:
+        """An allow rule has the gRPC call; other rules have the path, because it has other readings, too."""
+        call = {"service": "a.B", "method": "C", "status": "OK"}
+        found = line("POST", "https://a.test/a.B/C", grpc=call)
+        for scope, expected in (
+            (Scope.PATH, 'grpc = { service = "a.B", method = "C" }\n'),
+            (Scope.BELOW, 'grpc = { service = "a.B" }\n'),
+            (Scope.HOST, 'methods = ["POST"]\n'),
+        ):
+            text = propose(found, Choice("allow", scope), (), "")
+            self.assertIn(expected, text)
+            self.assertEqual("paths" in text or "methods" in text, scope is Scope.HOST)
+            self.assertTrue(parse(f"version = 1\n{text}").decide(Recorded.of(found).question()).allowed, text)
+        for choice in (Choice("deny", Scope.PATH), Choice("ask", Scope.PATH), Choice("allow", Scope.PATH, Methods.ALL)):
+            text = propose(found, choice, (), "")
+            self.assertIn('paths = ["/a.B/C"]\n', text)
+            self.assertNotIn("grpc", text)
+
     def test_each_choice_decides(self) -> None:
         """Whatever the reader chooses, the rule is valid and decides on the request."""
         for method, url in (

@@ -38,6 +38,12 @@ def index_lines(names: list[str]) -> list[bytes]:
     return lines
 
 
+def grpc_line(service: str, method: str, host: str = "api.test") -> bytes:
+    """Return the record of a gRPC call."""
+    call = {"service": service, "method": method, "status": "OK"}
+    return audit_line("POST", f"https://{host}/{service}/{method}", grpc=call)
+
+
 class SuggestTests(SynchronousTestCase):
     """Suggestions for typical traffic."""
 
@@ -89,6 +95,55 @@ class SuggestTests(SynchronousTestCase):
         self.assertEqual(list(names_of(rules)), ["a.test-read", "a.test-delete", "a.test-post"])
         same = self.rules(audit_line("GET", "http://a.test/x"), audit_line("POST", "http://a.test/x"))
         self.assertEqual(self.summary(same), [(["a.test"], ["GET", "POST"], ["/x"])])
+
+    def test_calls(self) -> None:
+        """A gRPC call has its service and its method, and no path."""
+        calls = [grpc_line("users.v1.Users", name) for name in ("Get", "Delete", "Get")]
+        rules = self.rules(*calls, grpc_line("users.v1.Admin", "Purge"), audit_line("GET", "https://api.test/x"))
+        self.assertEqual(
+            [(rule.services, rule.calls, rule.paths, rule.count) for rule in rules],
+            [
+                ((), (), ("/x",), 1),
+                (("users.v1.Admin",), ("Purge",), (), 1),
+                (("users.v1.Users",), ("Delete", "Get"), (), 3),
+            ],
+        )
+        self.assertEqual(list(names_of(rules)), ["api.test-read", "api.test-Admin", "api.test-Users"])
+        text = write_policy(suggest(read(*calls)), MAX_RULES)
+        self.assertIn('\ngrpc = { service = "users.v1.Users", method = ["Delete", "Get"] }\n', text)
+        self.assertIn('reason = "learned from traffic: gRPC calls to api.test"', text)
+        self.assertNotIn("\npaths", text)
+        self.assertNotIn("\nmethods", text)
+        rules_of_text = parse_policy(text, "x", "x")
+        for line, allowed in (
+            (calls[0], True),
+            (grpc_line("users.v1.Users", "Other"), False),
+            (grpc_line("users.v1.Admin", "Delete"), False),
+            (audit_line("POST", "https://api.test/users.v1.Users/Get"), False),
+        ):
+            (found,) = read(line)
+            self.assertIs(rules_of_text.decide(Recorded.of(found).question()).allowed, allowed, found)
+
+    def test_many_calls(self) -> None:
+        """Fewer rules have several services, then only the service, and then other requests, too."""
+        lines = [grpc_line(f"p{one}.S{two}", f"M{two}", f"h{one}.test") for one in range(3) for two in range(13)]
+        lines += [audit_line("GET", f"https://h{number}.test/") for number in range(3)]
+        for most in (40, 12, 5, 2):
+            policy = parse_policy(write_policy(suggest(read(*lines)), most), "x", "x")
+            self.assertLessEqual(len(policy.rules), most)
+            for line in read(*lines):
+                self.assertTrue(policy.decide(Recorded.of(line).question()).allowed, (most, line))
+        (rule,) = self.rules(*[grpc_line("a.B", f"M{number}") for number in range(13)])
+        self.assertEqual((rule.services, rule.calls), (("a.B",), ()))
+        (rule,) = self.rules(*[grpc_line(f"a.B{number}", "M") for number in range(13)], most=2)
+        self.assertEqual((rule.services, rule.calls, list(names_of([rule]))), (("*",), ("M",), ["api.test"]))
+        services = [f"a.rather.long.{letter * 20}" for letter in "ABC"]
+        calls = [grpc_line(each, "M") for each in services]
+        folded = self.rules(*calls, audit_line("GET", "https://api.test/"), most=2)
+        self.assertEqual(list(names_of(folded)), ["api.test-read", "api.test-grpc"])
+        text = write_policy(suggest(read(*calls)), 2)
+        self.assertIn("\n\n[rules.grpc]\nservice = [\n", text)
+        self.assertIn('\nmethod = ["M"]\n', text)
 
     def test_hosts_with_equal_requests(self) -> None:
         """Several hosts with equal requests share one rule."""
@@ -182,10 +237,13 @@ def _lines(draw: st.DrawFn) -> AuditLine:
     authority = Authority(draw(_HOSTS), draw(st.sampled_from([80, 443, 8443])))
     tunnel = draw(st.integers(0, 5)) == 0
     path = "/" + "/".join(draw(st.lists(_SEGMENTS, max_size=5)))
+    method, is_grpc = draw(_METHODS), not tunnel and draw(st.booleans())
+    if is_grpc and draw(st.booleans()):
+        method, path = "POST", f"/{draw(st.sampled_from(['a.B', 'a.C', 'd.E']))}/{draw(st.sampled_from('XYZ'))}"
     return AuditLine(
         "",
         Stage.TUNNEL if tunnel else Stage.REQUEST,
-        "CONNECT" if tunnel else draw(_METHODS),
+        "CONNECT" if tunnel else method,
         Origin("https" if tunnel else draw(st.sampled_from(["http", "https"])), authority),
         "" if tunnel else path,
         "allow",
@@ -196,6 +254,7 @@ def _lines(draw: st.DrawFn) -> AuditLine:
         None,
         "",
         0,
+        is_grpc,
     )
 
 
