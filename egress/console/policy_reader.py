@@ -10,14 +10,17 @@ from typing import Any, Final
 import attrs
 
 from egress.admin.api import Unanswered
+from egress.config.model import ConfigError
 from egress.console.page import Refused
 from egress.console.sources import ConsoleSources
+from egress.policy.check.grpc_types import with_descriptors
 from egress.policy.learn.audit_reader import AuditLine, LineFault, read_entry
 from egress.policy.loaded_policy import LoadedPolicy
 from egress.policy.parse.load import PolicyError, load_policy, load_texts
 from egress.policy.rule_words import RuleText, rules_in_words
 from egress.policy.rules import RuleSet
 from egress.policy.source_text import SourceText
+from egress.resources import read_descriptors
 from egress.store.filter_language import Condition, Equals, Filter
 
 MAX_RECORDS: Final = 10_000
@@ -84,18 +87,19 @@ class PolicyReader:
             return None
         loaded = in_use[0]
         known = self._known
-        is_known = known is not None and known.loaded.digest == loaded.digest
+        # A reload reads the types of gRPC messages again, also if the policy is the same.
+        is_known = known is not None and known.loaded == loaded
         texts = () if is_known else await self._texts(loaded)
-        file = self._sources.policy_file
+        file, descriptors = self._sources.policy_file, self._sources.config.grpc_descriptors
 
         def read() -> PolicyState:
             # To parse thousands of rules takes a second.
             if known is not None and is_known:
                 rules, words = known.rules, known.words
             else:
-                rules = load_texts(texts, loaded.name)
+                rules = _typed(load_texts(texts, loaded.name), descriptors)
                 words = rules_in_words(rules)
-            changed = changed_policy(file, rules.texts)
+            changed = changed_policy(file, rules.texts, descriptors)
             return PolicyState(in_use=tuple(in_use), rules=rules, words=words, changed=changed)
 
         self._known = await self._sources.in_thread(read)
@@ -152,18 +156,32 @@ def line_of(record: Mapping[str, Any]) -> AuditLine | None:
         return None
 
 
-def changed_policy(file: Path | None, texts: Sequence[SourceText]) -> FilePolicy | None:
+def changed_policy(
+    file: Path | None, texts: Sequence[SourceText], descriptors: Sequence[Path] = ()
+) -> FilePolicy | None:
     """Return the policy in the files if it is not that of the texts.
 
     @param file: the main file; C{None}: the policy has no file.
     @param texts: the texts that are in use.
+    @param descriptors: the descriptor sets with the types of gRPC messages.
     """
     if file is None or (texts[0].where == str(file) and all(map(_is_same, texts))):
         return None
     try:
-        return FilePolicy(load_policy(file))
+        return FilePolicy(with_descriptors(load_policy(file), read_descriptors(descriptors)))
     except PolicyError as error:
         return FilePolicy(None, error.reason)
+    except ConfigError as error:
+        return FilePolicy(None, str(error))
+
+
+def _typed(rules: RuleSet, descriptors: Sequence[Path]) -> RuleSet:
+    """Return the policy in use with the types of gRPC messages, which the proxy has read at its last reload."""
+    try:
+        return with_descriptors(rules, read_descriptors(descriptors))
+    except (ConfigError, PolicyError):
+        # The files have changed since the reload: conditions on fields are then unknown.
+        return rules
 
 
 def _is_same(text: SourceText) -> bool:

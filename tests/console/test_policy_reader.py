@@ -9,10 +9,17 @@ from twisted.internet.defer import Deferred, fail, succeed
 from egress.admin.api import Unanswered
 from egress.console import policy_reader as module
 from egress.console.policy_reader import PolicyReader, PolicyState, changed_policy, line_of
+from egress.console.try_view import decided
+from egress.model.explanation import ExplainRequest
 from egress.policy.loaded_policy import LoadedPolicy
 from egress.policy.parse.load import load_policy
+from egress.policy.rules import RuleSet
 from tests.console.browser import NOW, record
 from tests.console.policies import POLICY, PolicyConsoleTestCase
+from tests.grpc.descriptor_sets import descriptor_set, framed
+
+# A form contains text: these messages are valid UTF-8.
+MESSAGES = [framed(name=name).decode("utf-8") for name in ("alice", "bob")]
 
 
 class PolicyReaderTests(PolicyConsoleTestCase):
@@ -69,6 +76,45 @@ class PolicyReaderTests(PolicyConsoleTestCase):
         self.assertIn("is not UTF-8", changed.error)
         part.unlink()
         self.assertIn("cannot be read", getattr(changed_policy(self.path, texts), "error", ""))
+
+    def test_types_of_grpc_messages(self) -> None:
+        """Both policies decide with the descriptors of the proxy."""
+        descriptors = self.path.with_name("users.pb")
+        descriptors.write_bytes(descriptor_set())
+        text = (
+            "version = 1\n[[rules]]\naction = 'allow'\nname = 'own'\n"
+            "grpc = { service = 'users.v1.Users', method = 'Get', fields = { name = 'alice' } }\n"
+        )
+        self.rules = load_policy(self.write(text))
+        reader = PolicyReader(self.console(config={"grpc_descriptors": (descriptors,)}).sources)
+
+        def verdicts(rules: RuleSet | None) -> list[str]:
+            assert rules is not None
+            url, headers = "https://a.test/users.v1.Users/Get", [["Content-Type", "application/grpc"]]
+            calls = [{"url": url, "method": "POST", "headers": headers, "body": each} for each in MESSAGES]
+            tried = [decided(rules, ExplainRequest.parse(call), NOW) for call in calls]
+            return [each.verdict for each in tried if each is not None]
+
+        state = self.state(reader)
+        assert state is not None
+        self.assertEqual(verdicts(state.rules), ["allow", "deny"])
+        self.write(text.replace("alice", "bob"))
+        state = self.state(reader)
+        assert state is not None and state.changed is not None
+        self.assertEqual((verdicts(state.rules), verdicts(state.changed.rules)), (["allow", "deny"], ["deny", "allow"]))
+        self.write(text.replace("name = 'alice'", "surname = 'a'"))
+        state = self.state(reader)
+        assert state is not None and state.changed is not None
+        self.assertIn("surname", state.changed.error)
+        descriptors.unlink()
+        state = self.state(reader)
+        assert state is not None and state.changed is not None
+        self.assertIn("--grpc-descriptors", state.changed.error)
+        self.assertEqual(verdicts(state.rules), ["allow", "deny"], "as at the last reload")
+        self.loaded = NOW
+        state = self.state(reader)
+        assert state is not None
+        self.assertIsNone(state.rules.descriptors)
 
     def recorded(self, **more: Any) -> Any:
         reader = PolicyReader(self.console(**more).sources)
