@@ -12,7 +12,7 @@ from egress.authz.chain import AuthorizerChain
 from egress.model.decision import Decision, DecisionRequest, Stage, Verdict
 from egress.model.errors import AuthorizerUnavailable
 from egress.model.explanation import RuleTried
-from egress.model.message import Message
+from egress.model.message import Message, message_headers
 
 
 @attrs.frozen
@@ -54,6 +54,7 @@ def explain_message(
     asked = attrs.evolve(
         request,
         stage=Stage.MESSAGE,
+        headers=message_headers(request.headers, facts.kind),
         body=content,
         body_truncated=False,
         body_withheld=False,

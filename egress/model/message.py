@@ -8,6 +8,10 @@ from typing import Final
 import attrs
 
 KIB: Final = 1024
+# The fields of a request that describe its content (RFC 9110 section 8, RFC 9530), with those that begin with Content-.
+_OF_CONTENT: Final = frozenset({b"digest", b"repr-digest", b"want-repr-digest", b"transfer-encoding", b"trailer"})
+
+_Fields = tuple[tuple[bytes, bytes], ...]
 
 
 class MessageKind(enum.Enum):
@@ -65,6 +69,23 @@ def obligation_fault(obligation: object) -> str | None:
     if not isinstance(size, int) or isinstance(size, bool) or size < 1:
         return "the maximum size of messages is not a positive integer"
     return None
+
+
+def message_headers(headers: _Fields, kind: MessageKind) -> _Fields:
+    """Return the fields of a request for the authorization of its messages.
+
+    Fields about the content of the request do not describe a message.  Only the content type of a gRPC call is that of
+    its messages, in both directions.
+    """
+    if kind is MessageKind.GRPC:
+        return headers
+    return tuple(field for field in headers if not _is_about_content(field[0]))
+
+
+def _is_about_content(name: bytes) -> bool:
+    # Some servers read an underscore as a hyphen.
+    name = name.lower().replace(b"_", b"-")
+    return name.startswith(b"content-") or name in _OF_CONTENT
 
 
 @attrs.frozen

@@ -10,9 +10,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from egress.messages.splitter import Piece
-from egress.model.decision import Decision, DecisionRequest, Stage
+from egress.model.decision import Decision, DecisionRequest, Headers, Stage
 from egress.model.errors import AuthorizerUnavailable, EgressError, MessageDenied, outcome_of
-from egress.model.message import Direction, Message, MessageKind, MessageObligation
+from egress.model.message import Direction, Message, MessageKind, MessageObligation, message_headers
 from egress.model.record import ExchangeRecord
 from egress.proxy.lease import validated_decision
 
@@ -46,6 +46,7 @@ class MessageInspector:
         self._rule_id = decision.rule_id
         # Without the content of the request, which may be large.
         self._request = attrs.evolve(request, body=None)
+        self._headers: dict[MessageKind, Headers] = {}
 
     @property
     def request_id(self) -> str:
@@ -61,13 +62,16 @@ class MessageInspector:
         """Make the authorization request of a message."""
         assert piece.type is not None
         base, content = self._request, piece.content
+        headers = self._headers.get(kind)
+        if headers is None:
+            headers = self._headers[kind] = message_headers(base.headers, kind)
         return DecisionRequest(
             request_id=base.request_id,
             stage=Stage.MESSAGE,
             method=base.method,
             origin=base.origin,
             path=base.path,
-            headers=base.headers,
+            headers=headers,
             client=base.client,
             body=content,
             content_length=len(content),

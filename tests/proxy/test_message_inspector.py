@@ -38,6 +38,27 @@ class InspectorTests(ProxyTestCase):
         self.assertEqual((request.url, request.headers), (REQUEST.url, ((b"A", b"b"),)))
         self.assertFalse(request.addresses_withheld)
 
+    def test_content_fields_of_the_request(self) -> None:
+        """They do not describe a message, except in gRPC: no authorizer reads an event by the type of a form."""
+        fields = (
+            (b"Accept", b"text/event-stream"),
+            (b"Content-Type", b"application/x-www-form-urlencoded"),
+            (b"content_encoding", b"gzip"),
+            (b"Content-Length", b"3"),
+            (b"Repr-Digest", b"sha-256=:AA==:"),
+            (b"Contents", b"x"),
+        )
+        request = attrs.evolve(REQUEST, method="POST", headers=fields)
+        inspector = MessageInspector(self.proxy.parts.authz, request, allow(), MessageObligation())
+        for kind, direction, expected in (
+            (MessageKind.SSE, Direction.ORIGIN, (fields[0], fields[-1])),
+            (MessageKind.WEBSOCKET, Direction.CLIENT, (fields[0], fields[-1])),
+            (MessageKind.GRPC, Direction.ORIGIN, fields),
+            (MessageKind.GRPC, Direction.CLIENT, fields),
+        ):
+            with self.subTest(f"{kind} {direction}"):
+                self.assertEqual(inspector.request(PIECE, kind, direction, 1).headers, expected)
+
     def test_results_that_are_no_decision(self) -> None:
         request = self.inspector.request(PIECE, MessageKind.SSE, Direction.ORIGIN, 4)
         for answer in (
