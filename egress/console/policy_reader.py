@@ -180,7 +180,7 @@ def _typed(rules: RuleSet, descriptors: Sequence[Path]) -> RuleSet:
     try:
         return with_descriptors(rules, read_descriptors(descriptors))
     except (ConfigError, PolicyError):
-        # The files have changed since the reload: conditions on fields are then unknown.
+        # The files have changed after the reload: conditions on fields are then unknown.
         return rules
 
 

@@ -8,7 +8,7 @@ from typing import Final
 import attrs
 
 KIB: Final = 1024
-# The fields of a request that describe its content (RFC 9110 section 8, RFC 9530), with those that begin with Content-.
+# The fields about the content of a request whose names do not begin with Content- (RFC 9110 section 8, RFC 9530).
 _OF_CONTENT: Final = frozenset({b"digest", b"repr-digest", b"want-repr-digest", b"transfer-encoding", b"trailer"})
 
 _Fields = tuple[tuple[bytes, bytes], ...]
