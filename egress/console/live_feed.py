@@ -47,6 +47,7 @@ class _Viewer:
     @ivar seq: the number of the last record that was examined for it; C{None}: all later ones are new.
     @ivar more: the number of records that it did not get.
     @ivar sent: when it got the last event.
+    @ivar resumes: when its filter is read again after an error of the filter.
     """
 
     sink: EventSink
@@ -56,6 +57,7 @@ class _Viewer:
     seq: int | None
     more: int = 0
     sent: float = 0.0
+    resumes: float = 0.0
 
 
 @attrs.frozen
@@ -73,6 +75,7 @@ class _Found:
 
 
 _Key = tuple[str, int | None]
+_Results = dict[_Key, "_Found | StoreError"]
 
 
 class LiveFeed:
@@ -125,11 +128,12 @@ class LiveFeed:
         for viewer in [*self._viewers]:
             self._check(viewer)
         # Browsers with the same filter share a read.
-        wanted = {(viewer.key, viewer.seq): viewer.given for viewer in self._viewers}
-        if not wanted:
+        now = self._clock.seconds()
+        wanted = {(viewer.key, viewer.seq): viewer.given for viewer in self._viewers if now >= viewer.resumes}
+        if not self._viewers:
             return
         self._reading = True
-        found: Deferred[dict[_Key, _Found]] = self._reads.call(lambda store: _read(store, wanted))
+        found: Deferred[_Results] = self._reads.call(lambda store: _read(store, wanted))
         found.addCallbacks(self._send, self._failed).addErrback(self._bug)
 
     def _check(self, viewer: _Viewer) -> None:
@@ -144,11 +148,16 @@ class LiveFeed:
         elif not viewer.sink.is_writable and now - viewer.sent >= _STALLED:
             viewer.sink.end()
 
-    def _send(self, found: dict[_Key, _Found]) -> None:
+    def _send(self, found: _Results) -> None:
         for viewer in [*self._viewers]:
             result = found.get((viewer.key, viewer.seq))
             if result is None:
                 # It came during the read.
+                continue
+            if isinstance(result, StoreError):
+                # The other filters can be read.
+                viewer.resumes = self._clock.seconds() + _RETRY
+                self._send_fault(viewer, str(result))
                 continue
             viewer.seq = result.seq
             viewer.more += result.more
@@ -167,9 +176,12 @@ class LiveFeed:
     def _failed(self, failure: Failure) -> None:
         failure.trap(StoreError)  # type: ignore[no-untyped-call]
         for viewer in [*self._viewers]:
-            if viewer.sink.is_writable:
-                viewer.sink.send("fault", json.dumps({"text": failure.getErrorMessage()}))
+            self._send_fault(viewer, failure.getErrorMessage())
         self._again(_RETRY)
+
+    def _send_fault(self, viewer: _Viewer, text: str) -> None:
+        if viewer.sink.is_writable:
+            viewer.sink.send("fault", json.dumps({"text": text}))
 
     def _bug(self, failure: Failure) -> None:
         _log.failure("the live feed of the console failed", failure)
@@ -181,17 +193,21 @@ class LiveFeed:
             self._scheduled = self._clock.callLater(seconds, self._tick)
 
 
-def _read(store: IAuditStore, wanted: Mapping[_Key, Filter]) -> dict[_Key, _Found]:
+def _read(store: IAuditStore, wanted: Mapping[_Key, Filter]) -> _Results:
     """Read the new records of each filter, in a thread."""
     last = store.last_seq()
     return {key: _new(store, given, key[1], last) for key, given in wanted.items()}
 
 
-def _new(store: IAuditStore, given: Filter, seq: int | None, last: int) -> _Found:
+def _new(store: IAuditStore, given: Filter, seq: int | None, last: int) -> _Found | StoreError:
     if seq is None or seq >= last:
         return _Found(last, [], 0)
     begin = max(seq, last - _BACKLOG)
-    examined, records = store.written_after(given, begin)
+    try:
+        examined, records = store.written_after(given, begin)
+    except StoreError as error:
+        # A file has no column for some conditions.
+        return error
     shown = records[-ROWS:]
     return _Found(examined, shown, begin - seq + len(records) - len(shown))
 

@@ -57,6 +57,8 @@ class Store:
 
     def written_after(self, given: Any, seq: int) -> Any:
         self.reads.append((given, seq))
+        if any(condition.field == "node" for condition in given.conditions):
+            raise StoreError("a.db: node: and worker: need an audit store in PostgreSQL")
         last = min(self.seq, seq + 1000)
         numbers = range(seq + 1, last + 1)
         return last, [record(requestId=str(each)) for each in numbers if not given.texts or each % 2 == 0]
@@ -111,6 +113,21 @@ class FeedTests(SynchronousTestCase):
         self.assertEqual((all_of.rows(), some.rows(), same.rows()), (["1", "2", "3", "4"], ["2", "4"], ["2", "4"]))
         # Browsers with the same filter share a read.
         self.assertEqual(len(self.store.reads), 2)
+
+    def test_a_filter_that_cannot_be_read(self) -> None:
+        """The other browsers are not affected, and the filter is read again after some time."""
+        (wrong, _), (right, _) = self.join("node:a"), self.join()
+        self.clock.advance(TICK)
+        self.write()
+        self.write()
+        ((event, data),) = wrong.take()
+        self.assertEqual(event, "fault")
+        self.assertIn("need an audit store in PostgreSQL", data["text"])
+        self.assertEqual(right.rows(), ["1", "2"])
+        self.clock.pump([TICK] * 8)
+        self.assertEqual([event for event, _ in wrong.take()], ["fault"])
+        self.write()
+        self.assertEqual(right.rows(), ["3"])
 
     def test_nobody_follows(self) -> None:
         """Without a browser, nothing runs."""

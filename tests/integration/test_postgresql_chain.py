@@ -9,11 +9,12 @@ from egress.store.interfaces import StoreError
 from egress.store.postgresql import PostgresqlStore
 from egress.store.postgresql_schema import MIGRATIONS, SIGNED
 from tests.integration.test_postgresql import PostgresqlTestCase
+from tests.store.chain_cases import RetentionCases
 from tests.store.search_cases import RECORDS, T0, record
 from tests.store.test_chain import KEY, OTHER
 
 
-class ChainTests(PostgresqlTestCase):
+class ChainTests(RetentionCases, PostgresqlTestCase):
     """Each kind of tampering is detected, whichever proxy has written the record."""
 
     def setUp(self) -> None:
@@ -151,22 +152,9 @@ class ChainTests(PostgresqlTestCase):
 
     def test_retention(self) -> None:
         """The deletion of old records is no tampering, also of records that waited in a spool."""
-        for start in range(0, 2000, 500):
-            self.store.append([record(f"r{start + number}", start + number) for number in range(500)])
-        self.store.append([record("late", 10)])
-        before = self.store.checkpoint
-        assert before is not None
-        while self.store.prune(T0 + 1250, 1 << 40):
-            pass
-        found = self.verify(before)
-        self.assertEqual((found.findings, found.verified, found.pruned), ([], 750, 251))
+        before = self.store_and_delete()
         self.assertEqual(len(self.tamper("DELETE FROM exchanges WHERE request_id = 'r1300'")), 1)
-        while self.store.prune(0, 1):
-            pass
-        found = self.verify(before)
-        self.assertEqual((found.findings, found.verified, found.last), ([], 0, None))
-        self.store.append([record("again", 6000)])
-        self.assertEqual((self.verify(before).findings, self.verify().verified), ([], 1))
+        self.delete_all(before, 0, 1)
         # No proxy signs an anchor that someone else has changed.
         self.tamper("UPDATE anchor SET pruned_id = 9223372036854775807; DELETE FROM exchanges")
         self.store.append([record("old", 1)])

@@ -14,12 +14,13 @@ from egress.store.interfaces import StoreError
 from egress.store.row import row_of
 from egress.store.schema import MIGRATIONS, first_id
 from egress.store.sqlite import SqliteStore, open_store, open_to_read
+from tests.store.chain_cases import RetentionCases
 from tests.store.search_cases import RECORDS, T0, record
 from tests.store.test_chain import KEY, OTHER
 from tests.store.test_sqlite import StoreTestCase
 
 
-class ChainTableTests(StoreTestCase):
+class ChainTableTests(RetentionCases, StoreTestCase):
     """The chain of a store in a file."""
 
     def open(self, signer: Signer | None = None) -> SqliteStore:
@@ -148,25 +149,11 @@ class ChainTableTests(StoreTestCase):
 
     def test_retention(self) -> None:
         """The deletion of old records is no tampering."""
-        for start in range(0, 2000, 500):
-            self.store.append([record(f"r{start + number}", start + number) for number in range(500)])
-        self.store.append([record("late", 10)])
-        before = self.store.checkpoint
-        assert before is not None
-        while self.store.prune(T0 + 1250, 1 << 40):
-            pass
-        found = self.verify(before)
-        self.assertEqual((found.findings, found.verified, found.pruned), ([], 750, 251))
+        before = self.store_and_delete()
         self.store.append([record("new", 3000)])
         self.assertEqual(self.verify(before).findings, [])
         self.assertEqual(self.tamper("DELETE FROM exchanges WHERE request_id = 'r1300'").faults, 1)
-        while self.store.prune(T0 + 5000, 1 << 40):
-            pass
-        found = self.verify(before)
-        self.assertEqual((found.findings, found.verified, found.last), ([], 0, None))
-        self.store.append([record("again", 6000)])
-        found = self.verify(before)
-        self.assertEqual((found.findings, found.verified), ([], 1))
+        self.delete_all(before, T0 + 5000, 1 << 40)
 
     def test_retention_signs_no_change(self) -> None:
         """The deletion of old records does not sign an anchor that someone has changed, nor deletes other blocks."""

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlencode
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.console.live_feed import MAX_VIEWERS, TICK
 from egress.console.live_view import ROWS
 from egress.store.interfaces import StoreError
+from egress.store.sqlite import open_store
 from tests.console.browser import COOKIE, HOST, ConsoleBrowser, record
+from tests.files import make_directory
+from tests.observability.records import ALLOWED
 
 ATTACK = "<script>alert(1)</script>\"'"
 
@@ -42,6 +47,23 @@ class LiveTests(SynchronousTestCase):
         self.assertIn("Character 8: there is no field verdct: did you mean verdict?", page.text)
         self.assertIn('aria-invalid="true"', page.body)
         self.assertEqual(browser.store.searches, [])
+
+    def test_conditions_on_the_machine(self) -> None:
+        """The filter has the fields of the store; a file has no machine and no worker."""
+        store = open_store(make_directory(self) / "audit.db")
+        self.addCleanup(store.close)
+        store.append([ALLOWED])
+        browser = self.open(store=store)
+        for text in ("node:proxy-1", "-worker:2"):
+            page = browser.get(f"/console/live?{urlencode({'q': text})}")
+            self.assertEqual(page.status, 200)
+            self.assertIn("node: and worker: need an audit store in PostgreSQL", page.text)
+        for text, hint in (("nod:a", "did you mean node?"), ("worker:x", "write the number of a worker, as in 2")):
+            page = browser.get(f"/console/live?{urlencode({'q': text})}")
+            self.assertIn(hint, page.text)
+            self.assertIn('aria-invalid="true"', page.body)
+        self.assertIn("api.example.com", browser.get("/console/live?q=http:2").text)
+        self.assertIn("No decision matches this filter", browser.get("/console/live?q=grpc:a.B").text)
 
     def test_older(self) -> None:
         browser = self.open(records=[record(requestId=str(number)) for number in range(ROWS + 1)])
