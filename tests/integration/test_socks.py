@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
 
 from tests.integration.base import Proxy, run_egress
@@ -52,8 +53,18 @@ class SocksClientTests(RawOriginTestCase):
         done = self.run_program("curl", "-sS", "--max-time", "20", *trust, *arguments)
         return done.returncode, done.stdout or done.stderr
 
-    def test_curl_and_requests(self) -> None:
-        proxy = self.start_socks("--policy", str(self.write("policy.toml", CLOSED)))
+    def test_clients(self) -> None:
+        """One proxy for curl, requests, and a protocol in which the server sends first."""
+        origin = RawOrigin(greet)
+        self.addCleanup(origin.stop)
+        # A deny rule with a path applies to tunnels, too.
+        allow = f'version = 1\n[[rules]]\naction = "allow"\nports = [{origin.port}]\n'
+        policy = str(self.write("policy.toml", CLOSED.replace("version = 1\n", allow)))
+        proxy = self.start_socks("--policy", policy, "--opaque-ports", str(origin.port))
+        self.curl_and_requests(proxy)
+        self.another_protocol(proxy, origin)
+
+    def curl_and_requests(self, proxy: Proxy) -> None:
         plain, secure = self.origins.http_url("/files/hello.txt"), self.origins.https_url("/files/hello.txt")
         for option in ("--socks5-hostname", "--socks5"):
             for url in (plain, secure):
@@ -95,11 +106,9 @@ class SocksClientTests(RawOriginTestCase):
         )
         self.assertNotIn(PASSWORD, proxy.audit.read_text() + proxy.process.output())
 
-    def test_another_protocol(self) -> None:
+    def another_protocol(self, proxy: Proxy, origin: RawOrigin) -> None:
         """A tunnel in which the server sends first, as SSH with C{nc -X 5}."""
-        origin = RawOrigin(greet)
-        self.addCleanup(origin.stop)
-        proxy = self.start_socks(*self.allow_all(), "--opaque-ports", str(origin.port))
+        before = len(proxy.records())
         host, _, port = self.socks.partition(":")
         wire = Wire(socket.create_connection((host, int(port))))
         self.addCleanup(wire.close)
@@ -110,7 +119,7 @@ class SocksClientTests(RawOriginTestCase):
         wire.send("hello\n")
         self.assertEqual(wire.read_to_end(), b"HELLO\n")
         wire.close()
-        (record,) = self.records(proxy, 1)
+        record = self.records(proxy, before + 1)[-1]
         self.assertEqual((record["stage"], record["outcome"]), ("tunnel", "forwarded"))
 
 
@@ -129,15 +138,19 @@ class SocksUpstreamTests(RawOriginTestCase):
         server.wait_for_port(port)
         return f"runner:{quote(PASSWORD)}@127.0.0.1:{port}"
 
-    def start_through(self, upstream: str, *options: str) -> Proxy:
-        """Start a proxy with an upstream proxy."""
-        return self.start_proxy(*self.allow_all(), "--upstream-proxy", upstream, *options)
+    def start_through(self, *upstreams: str) -> list[Proxy]:
+        """Start a proxy for each upstream proxy, at the same time."""
+        allow_all = self.allow_all()
+        with ThreadPoolExecutor() as pool:
+            return list(pool.map(lambda each: self.start_proxy(*allow_all, "--upstream-proxy", each), upstreams))
 
     def test_microsocks(self) -> None:
         server = self.start_microsocks()
         urls = (self.origins.http_url("/files/hello.txt"), self.origins.https_url("/files/hello.txt"))
-        for scheme in ("socks5h", "socks5"):
-            proxy = self.start_through(f"{scheme}://{server}")
+        schemes = ("socks5h", "socks5")
+        rejected = f"socks5h://runner:wrong@{server.rpartition('@')[2]}"
+        *proxies, wrong = self.start_through(*(f"{scheme}://{server}" for scheme in schemes), rejected)
+        for scheme, proxy in zip(schemes, proxies, strict=True):
             for url in urls:
                 with self.subTest(scheme, url=url):
                     self.assertEqual(self.fetch(proxy, url), (200, "hello\n"))
@@ -147,8 +160,7 @@ class SocksUpstreamTests(RawOriginTestCase):
                 problem = self.assert_problem(proxy, f"http://127.0.0.1:{free_port()}/", 502, "upstream")
                 self.assertIn("SOCKS reply 5", problem["reason"])
         with self.subTest("wrong password"):
-            proxy = self.start_through(f"socks5h://runner:wrong@{server.rpartition('@')[2]}")
-            problem = self.assert_problem(proxy, urls[0], 502, "upstream")
+            problem = self.assert_problem(wrong, urls[0], 502, "upstream")
             self.assertIn("check the credentials in --upstream-proxy", problem["reason"])
 
     def test_chains(self) -> None:
@@ -161,13 +173,13 @@ class SocksUpstreamTests(RawOriginTestCase):
             *self.allow_all(), "--listen", listen, "--passthrough", "localhost", "--opaque-ports", "1-65535"
         )
         url = self.origins.https_url("/files/hello.txt")
-        for upstream in (
+        upstreams = (
             f"socks5h://{server} via socks5h://127.0.0.1:{port}",
             f"socks5h://127.0.0.1:{port} via socks5://{server}",
             f"{relay.url} via socks5h://{server}",
-        ):
+        )
+        for upstream, proxy in zip(upstreams, self.start_through(*upstreams), strict=True):
             with self.subTest(upstream):
-                proxy = self.start_through(upstream)
                 self.assertEqual(self.fetch(proxy, url), (200, "hello\n"))
         checked = run_egress("check", "--upstream-proxy", upstream, *self.allow_all())
         self.assertIn(f"via socks5h://{server.rpartition('@')[2]} responds", checked.stdout)
