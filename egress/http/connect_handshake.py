@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 
 from egress.model.authority import Authority, UpstreamHop
-from egress.model.errors import UpstreamRefused, UpstreamUnreachable
+from egress.model.errors import EgressError, OriginProtocolError, UpstreamRefused, UpstreamUnreachable
 from egress.model.quote import quoted
+from egress.model.route import Route
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.[0-9] ([1-9][0-9]{2})(?: ([^\x00-\x08\x0a-\x1f\x7f]*))?")
 
@@ -18,6 +19,17 @@ def refusal_by_upstream(upstream: UpstreamHop, status: int, reason: bytes) -> Up
     return UpstreamRefused(
         f"the upstream proxy {upstream.authority} refused the connection with {status_text}{hint}", status
     )
+
+
+def error_of_challenge(route: Route, reason: bytes) -> EgressError:
+    """The error for a response with status 407 to a request.
+
+    Only a proxy that reads the requests may send it (RFC 9110 section 15.5.8). Inside a tunnel, or without an upstream
+    proxy, it is from the origin. A client that responds to it would use its credentials for this proxy.
+    """
+    if route.absolute_form and route.upstream is not None:
+        return refusal_by_upstream(route.upstream, 407, reason)
+    return OriginProtocolError(f"{route.origin.authority} responded with 407, which only a proxy may send")
 
 
 class ConnectHandshake:

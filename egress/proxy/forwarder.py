@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from twisted.internet.interfaces import IDelayedCall
 from zope.interface import implementer
 
-from egress.http.connect_handshake import refusal_by_upstream
+from egress.http.connect_handshake import error_of_challenge
 from egress.http.events import HTTP_1_0, ForwardedHead, RequestHead, ResponseHead
 from egress.http.hop_by_hop import fields_size
 from egress.http.upgrade import Upgrade
@@ -235,10 +235,9 @@ class Forwarder:
     def _begin_response(self, head: ResponseHead) -> None:
         origin = self._origin
         assert origin is not None
-        upstream = origin.route.upstream
-        if head.status == 407 and upstream is not None:
-            # A challenge to the proxy. The client must not learn about the credentials of the upstream proxy.
-            self._fail(refusal_by_upstream(upstream, head.status, head.reason))
+        if head.status == 407:
+            # The client must not respond to a challenge that is not of this proxy.
+            self._fail(error_of_challenge(origin.route, head.reason))
             return
         if self._lease is not None and not self._lease.has_budget(head.framing.length):
             # No response is better than a partial one.

@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.http.connect_handshake import ConnectHandshake
-from egress.model.authority import Authority, UpstreamProxy
-from egress.model.errors import UpstreamError, UpstreamRefused, UpstreamUnreachable
+from egress.http.connect_handshake import ConnectHandshake, error_of_challenge
+from egress.model.authority import Authority, Origin, UpstreamProxy
+from egress.model.errors import OriginProtocolError, UpstreamError, UpstreamRefused, UpstreamUnreachable
+from egress.model.route import Route
 from tests.http.streams import byte_by_byte, splits
 
 UPSTREAM = UpstreamProxy("http", Authority("proxy.test", 3128), b"Basic c2VjcmV0")
@@ -107,3 +108,18 @@ class ConnectHandshakeTests(SynchronousTestCase):
             except UpstreamError as error:
                 outcomes.append((type(error), error.reason))
         self.assertEqual(outcomes[0], outcomes[1])
+
+
+class ChallengeTests(SynchronousTestCase):
+    """Responses with status 407 to a request."""
+
+    def test_sender(self) -> None:
+        origin = Origin("http", Authority("origin.test", 80))
+        for upstream, connect, kind, name in (
+            (None, False, OriginProtocolError, "origin.test:80"),
+            (UPSTREAM, True, OriginProtocolError, "origin.test:80"),
+            (UPSTREAM, False, UpstreamRefused, "proxy.test:3128"),
+        ):
+            error = error_of_challenge(Route(origin, (), upstream, False, connect), b"Log In")
+            self.assertIs(type(error), kind)
+            self.assertIn(name, error.reason)

@@ -815,6 +815,22 @@ class UpstreamTests(ProxyTestCase):
         self.assertTrue(self.origin.disconnected)
         self.assertEqual(self.records[0].status, 502)
 
+    def test_a_challenge_of_an_origin_is_not_forwarded(self) -> None:
+        """Without an upstream proxy, or in a tunnel through it, only the origin can send it."""
+        origin = Origin("http", Authority("origin.test", 80))
+        for upstream, connect in ((None, False), (self.upstream, True)):
+            with self.subTest(upstream=upstream):
+                self.dialer.checks = [Route(origin, (), upstream, False, connect)]
+                client = self.connect()
+                client.feed(request())
+                self.origin.feed(response(b"who", "Proxy-Authenticate: Basic", status="407 Log In"))
+                answer = client.take()
+                self.assertEqual((status_of(answer), self.outcomes()[-1]), (502, "origin-protocol-error"))
+                self.assertIn("responded with 407", self.records[-1].reason)
+                self.assertNotIn(b"Basic", answer)
+                self.assertNotIn(b"Log In", answer)
+                self.assertTrue(self.origin.disconnected)
+
     def test_other_responses_are_forwarded(self) -> None:
         self.client.feed(request())
         self.origin.feed(response(b"no", status="502 Bad Gateway"))
