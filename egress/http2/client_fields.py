@@ -144,6 +144,8 @@ def _joined(fields: list[Header]) -> list[Header]:
             cookies.append(value)
         elif name == b"content-length":
             lengths += 1
+            if not value.isdigit():
+                raise MalformedMessage("the Content-Length is not a number")
     if lengths > 1:
         raise MalformedMessage("the message has more than one Content-Length")
     if len(cookies) > 1:

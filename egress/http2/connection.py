@@ -18,7 +18,7 @@ from typing import Any, Final
 from h2.config import H2Configuration
 from h2.connection import AllowedStreamIDs, ConnectionInputs, H2Connection
 from h2.errors import ErrorCodes
-from h2.events import ConnectionTerminated, Event, StreamReset, TrailersReceived
+from h2.events import ConnectionTerminated, Event, RequestReceived, StreamEnded, StreamReset, TrailersReceived
 from h2.exceptions import (
     InvalidBodyLengthError,
     ProtocolError,
@@ -246,6 +246,11 @@ class Connection(H2Connection):
         except StreamClosedError:
             raise
         except ProtocolError as error:
+            if is_new and stream.open and not (refused or self.config.client_side):
+                # C{h2} rejects a length that is not a number. L{egress.http2.client_fields} does so, too, and the
+                # request gets its record.
+                ended = StreamEnded(stream_id=stream.stream_id) if "END_STREAM" in frame.flags else None
+                return [], [RequestReceived(stream_id=stream.stream_id, headers=headers, stream_ended=ended)]
             return self._stream_error(stream, error.error_code)
         if refused:
             return self._stream_error(stream, ErrorCodes.REFUSED_STREAM)

@@ -195,6 +195,8 @@ class MalformedRequestTests(SynchronousTestCase):
         length = (b"content-length", b"5")
         self.assertRaises(MalformedMessage, parse, length, ended=True)
         self.assertRaises(MalformedMessage, parse, length, length, pseudo=POST, ended=False)
+        extended = [(b":method", b"CONNECT"), *GET[1:], (b":protocol", b"websocket")]
+        self.assertRaises(MalformedMessage, parse, (b"content-length", b"x"), pseudo=extended, ended=False)
 
     def test_pseudo_header_fields(self) -> None:
         for pseudo in (

@@ -96,8 +96,19 @@ class ConnectionTests(SynchronousTestCase):
         self.assert_stream_error(events, 11, ErrorCodes.PROTOCOL_ERROR)
 
     def test_a_length_that_is_no_number(self) -> None:
-        events = self.receive(headers(1, (b"content-length", b"x"), flags=END_HEADERS))
-        self.assert_stream_error(events, 1, ErrorCodes.PROTOCOL_ERROR)
+        """The parser of requests rejects it, so that there is a record of the request."""
+        for stream, flags in ((1, END_HEADERS), (3, END_HEADERS | END_STREAM)):
+            (event,) = self.receive(headers(stream, (b"content-length", b"x"), flags=flags))
+            assert isinstance(event, RequestReceived)
+            self.assertIn((b"content-length", b"x"), event.headers)
+            self.assertEqual((event.stream_id, event.stream_ended is not None), (stream, flags != END_HEADERS))
+            self.connection.reset_stream(stream, ErrorCodes.PROTOCOL_ERROR)
+        self.assertIsInstance(self.receive(headers(5))[0], RequestReceived)
+
+    def test_a_status_in_a_request(self) -> None:
+        for stream, flags in ((1, END_HEADERS), (5, END_HEADERS | END_STREAM)):
+            events = self.receive(headers(stream, flags=flags, pseudo=[(b":status", b"100")]))
+            self.assert_stream_error(events, stream, ErrorCodes.PROTOCOL_ERROR)
 
     def test_trailers_without_an_end(self) -> None:
         self.receive(headers(1, flags=END_HEADERS))

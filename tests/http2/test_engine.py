@@ -366,7 +366,9 @@ class EngineTests(SynchronousTestCase):
 
     def test_provoked_resets(self) -> None:
         server = self.raw()
-        server.receive(headers(1, (b"content-length", b"x")))
+        server.receive(headers(1, (b"content-length", b"1"), flags=4))
+        list(server.next_events())
+        server.receive(frame(DATA, 1, 1, b"xy"))
         (event,) = server.next_events()
         assert isinstance(event, StreamReset)
         self.assertEqual((event.remote_reset, server.unsent), (False, 13))

@@ -35,13 +35,16 @@ class AuthorityTests(Http2TestCase):
             (b"connection", b"close"),
             (b"X", b"y"),
             (b"transfer-encoding", b"chunked"),
+            (b"content-length", b"+0"),
         ):
             with self.subTest(field):
                 stream = self.http2.request("/", field)
                 self.assertEqual(self.http2.reset(stream), ErrorCodes.PROTOCOL_ERROR)
         self.assertEqual(self.dialer.origins, [])
-        self.assertEqual(self.outcomes(), ["bad-request"] * 4)
+        self.assertEqual(self.outcomes(), ["bad-request"] * 5)
         self.assertEqual({record.client_http for record in self.records}, {"2"})
+        stream = self.http2.request("/")
+        self.assertIsNone(self.http2.reset(stream), "the connection continues")
 
     def test_a_contradicting_length(self) -> None:
         stream = self.http2.request("/", (b"content-length", b"2"), method="POST", end=False)
