@@ -63,7 +63,10 @@ class Metrics:
         self.registry.register(self._exchanges)
         self.registry.register(self._rules)
         self._client_connections = gauge("egress_client_connections", "Open client connections.")
-        self._rejected = counter("egress_client_connections_rejected", "Client connections rejected at a limit.")
+        self._rejected = counter(
+            "egress_client_connections_rejected",
+            "Client connections rejected at a limit, or by the PROXY protocol.",
+        )
         self._http2_faults = counter(
             "egress_http2_client_errors", "HTTP/2 client connections closed because of an error of the client."
         )
@@ -83,7 +86,7 @@ class Metrics:
         self._client_connections.set_function(source)
 
     def set_rejected_source(self, source: Callable[[], float]) -> None:
-        """Set the function that returns the number of client connections rejected at a limit."""
+        """Set the function that returns the number of rejected client connections."""
         self._rejected.source = source
 
     def set_http2_faults_source(self, source: Callable[[], float]) -> None:

@@ -27,7 +27,8 @@ class ConnectionRegistry:
     @ivar clients: the number of client connections. A connection can have a second session, inside a tunnel.
     @ivar streams: the number of requests on HTTP/2 connections, without one of each connection. They count against the
         connection limits, so that a client gets no more of the proxy with HTTP/2 than with HTTP/1.
-    @ivar rejected: the number of connections that were rejected by the connection limits.
+    @ivar rejected: the number of connections that were rejected by the connection limits, or because no load balancer
+        named their client.
     @ivar http2_faults: the number of HTTP/2 connections that were closed because of an error of the client.
     @ivar draining: whether the proxy is shutting down: connections are not kept alive.
     """

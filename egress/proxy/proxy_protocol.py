@@ -81,6 +81,7 @@ class _Header(Protocol):
         try:
             header = parse_proxy_header(self._received)
         except InvalidProxyHeader:
+            self._sessions.rejected += 1
             self.abort()
             return
         if header is not None:

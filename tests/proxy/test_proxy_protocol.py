@@ -121,6 +121,7 @@ class ProxyProtocolTests(ProxyTestCase):
         self.clock.advance(0)
         self.assertTrue(client.aborted)
         self.assertEqual((self.records, self.authorizer.asked), ([], []))
+        self.assertEqual(self.proxy.parts.sessions.rejected, 1)
 
     def test_timeout(self) -> None:
         client = self.accept()
