@@ -68,7 +68,14 @@ class Mitmproxy:
         }
         if not intercept:
             values["ignore_hosts"] = rf"\.{re.escape(DOMAIN)}:\d+$"
+        # The scorecard also plays SOCKS5, with or without credentials, and cases about content.
+        if "mode" in setup.options:
+            values["mode"] = setup.options["mode"]
+        if "proxyauth" in setup.options:
+            values["proxyauth"] = setup.options["proxyauth"]
         command: list[str | Path] = [needed("mitmdump", _VARIABLE), "-q", "-s", HERE / "mitmproxy_addon.py"]
+        if "content" in setup.options:
+            command += ["-s", HERE / "mitmproxy_content.py"]
         for name, value in values.items():
             command += ["--set", f"{name}={value}"]
         environment = {"BENCHMARK_AUTHZ_URL": setup.authz_url or ""}

@@ -1,4 +1,4 @@
-"""The library mockttp for Node.js, with a main program of this project; only the scorecard uses it, for HTTP/2."""
+"""The library mockttp for Node.js, with a main program of this project; only the scorecard uses it."""
 
 from __future__ import annotations
 
@@ -27,4 +27,5 @@ class Mockttp:
         authority = new_authority(setup.directory)
         program = [needed("node"), HERE / "mockttp.js", str(setup.port)]
         command = [*program, authority.key, authority.certificate, setup.origin_ca, setup.authz_url or ""]
+        command += [feature for feature in ("socks", "content") if feature in setup.options]
         return launch(setup, command, ca=authority.certificate, environment={"NODE_PATH": str(node_modules())})

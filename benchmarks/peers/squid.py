@@ -31,11 +31,11 @@ from benchmarks.peers.base import (
     version_in,
 )
 
-_CERTGEN = Path("/usr/lib/squid/security_file_certgen")
+_VARIABLE = "EGRESS_BENCH_SQUID"
 _USER = "proxy"  # the user of Squid when root starts it
 
 _CONFIGURATION = """\
-http_port 127.0.0.1:{port} {bumping}
+http_port 127.0.0.1:{port} {balanced} {bumping}
 pid_filename {directory}/squid.pid
 coredump_dir {directory}
 hosts_file /etc/hosts
@@ -96,16 +96,16 @@ class Squid:
 
     def missing(self) -> str | None:
         """Another Debian package of the same name cannot intercept."""
-        squid = find_program("squid")
-        if squid is None or not _CERTGEN.exists() or "--with-openssl" not in run([squid, "-v"]):
-            return "apt-get install squid-openssl (instead of squid)"
+        squid = find_program("squid", _VARIABLE)
+        if squid is None or not _certgen(squid).exists() or "--with-openssl" not in run([squid, "-v"]):
+            return f"apt-get install squid-openssl (instead of squid), or name its program in {_VARIABLE}"
         if shutil.which("gcc") is None:
             return "apt-get install gcc libc6-dev"
         return None
 
     def version(self) -> str:
         """Return the version of the package of Debian."""
-        return version_in(run([needed("squid"), "-v"]))
+        return version_in(run([needed("squid", _VARIABLE), "-v"]))
 
     def start(self, setup: Setup, intercept: bool) -> Started:
         """Start it in the foreground."""
@@ -117,10 +117,16 @@ class Squid:
                 f"ssl-bump tls-cert={authority.certificate} tls-key={authority.key}"
                 " generate-host-certificates=on dynamic_cert_mem_cache_size=16MB"
             )
-        text = _CONFIGURATION.format(port=setup.port, bumping=bumping, directory=directory)
+        # The scorecard also plays the PROXY protocol, of these load balancers.
+        balancers = setup.options.get("balancers")
+        balanced = "require-proxy-header" if balancers else ""
+        text = _CONFIGURATION.format(port=setup.port, balanced=balanced, bumping=bumping, directory=directory)
+        if balancers:
+            text += f"acl balancers src {balancers}\nproxy_protocol_access allow balancers\n"
         if intercept:
-            run([_CERTGEN, "-c", "-s", directory / "certificates", "-M", "16MB"])
-            text += _BUMPING.format(certgen=_CERTGEN, directory=directory, origin_ca=setup.origin_ca)
+            certgen = _certgen(needed("squid", _VARIABLE))
+            run([certgen, "-c", "-s", directory / "certificates", "-M", "16MB"])
+            text += _BUMPING.format(certgen=certgen, directory=directory, origin_ca=setup.origin_ca)
         if setup.authz_url is None:
             text += _LOCAL_RULE
         else:
@@ -128,7 +134,7 @@ class Squid:
         configuration = directory / "squid.conf"
         configuration.write_text(text, encoding="utf-8")
         _give_away(directory)
-        command: list[str | Path] = [needed("squid"), "-N", "-f", configuration]
+        command: list[str | Path] = [needed("squid", _VARIABLE), "-N", "-f", configuration]
         return launch(setup, command, ca=authority.certificate, logs=[directory / "cache.log"])
 
     def _authorizer(self, setup: Setup, intercept: bool) -> str:
@@ -150,6 +156,10 @@ class Squid:
             # In an intercepted connection, each inner request gets an authorization request.
             tunnels="acl tunnels method CONNECT\nhttp_access allow tunnels" if intercept else "",
         )
+
+
+def _certgen(squid: Path) -> Path:
+    return squid.parent.parent / "lib" / "squid" / "security_file_certgen"
 
 
 def _give_away(directory: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import enum
+
 import attrs
 
 from tests.scorecard.http2_wire import Frame
@@ -12,11 +14,29 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 FRESH = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nfresh"
 
 
+class Listener(enum.Enum):
+    """The kind of the listener to which the client connects.
+
+    @cvar HTTP: HTTP.
+    @cvar SOCKS: SOCKS5 and HTTP.
+    @cvar SOCKS_LOGIN: the same, for clients with a name and a password.
+    @cvar BALANCED: HTTP after a header of the PROXY protocol.
+    @cvar STRANGER: the same, and the client is not one of the load balancers.
+    """
+
+    HTTP = "HTTP"
+    SOCKS = "SOCKS5"
+    SOCKS_LOGIN = "SOCKS5 with a name and a password"
+    BALANCED = "the PROXY protocol"
+    STRANGER = "the PROXY protocol, for other load balancers"
+
+
 @attrs.frozen
 class Must:
     """The outcomes that a case permits.
 
-    @ivar statuses: the proxy may reject the request with one of these.
+    @ivar statuses: the proxy may reject the request with one of these: a status code of HTTP, or a reply of SOCKS as
+        L{tests.scorecard.socks_wire} names it.
     @ivar closed: the proxy may close the connection without a response.
     @ivar forwarded: this number of requests may reach the origin, each well framed and authorized.  For a response: it
         may reach the client, well framed and as the response to its own request.
@@ -24,7 +44,7 @@ class Must:
     @ivar cut: a response may be truncated, so that the client can detect the missing part.
     """
 
-    statuses: tuple[int, ...] = ()
+    statuses: tuple[int | str, ...] = ()
     closed: bool = False
     forwarded: int | None = None
     then: tuple[int, ...] = ()
@@ -41,7 +61,7 @@ class Must:
         return " or ".join(words)
 
 
-def refuse(*statuses: int) -> Must:
+def refuse(*statuses: int | str) -> Must:
     """No byte of the request reaches the origin."""
     return Must(statuses=statuses or (400,))
 
@@ -70,6 +90,7 @@ class Case:
 
     In all bytes C{<origin>} is the authority of an origin that speaks HTTP, C{<secure>} that of one that speaks TLS,
     C{<other>} and C{<other-secure>} those of a second host with both; C{<port>} is the port of the first.
+    In messages of SOCKS, C{<port-16>} and C{<secure-port-16>} are ports as two octets.
 
     @ivar about: a short description.
     @ivar sent: the parts that the client sends, each after the response to the previous one.
@@ -84,7 +105,12 @@ class Case:
         the same address: no connection to an origin may carry two of them.
     @ivar http2: the frames that the client sends instead, in parts, on an HTTP/2 connection inside TLS.
     @ivar guarded: whether all loopback addresses are closed, as in the default configuration.
-    @ivar by_content: whether the authorizer decides on the content, which the other proxies do not send to it.
+    @ivar by_content: whether the decision depends on the content.
+    @ivar one_reading: whether each server reads the same permitted value in the content, which has another fault.
+    @ivar listener: the listener to which the client connects.
+    @ivar socks: the messages of a SOCKS client, each after the response to the previous one. They take the place of a
+        CONNECT.
+    @ivar client: the address of the client, as the authorizer must see it.
     """
 
     id: str
@@ -103,7 +129,14 @@ class Case:
     apart: bool = False
     http2: tuple[tuple[Frame, ...], ...] = ()
     by_content: bool = False
+    one_reading: bool = False
+    listener: Listener = Listener.HTTP
+    socks: tuple[bytes, ...] = ()
+    client: str | None = None
 
+
+# The name and the password of a client, which some listeners require.
+SOCKS_CLIENT = (b"ci", b"scorecard")
 
 GET = b"GET http://<origin>/ HTTP/1.1\r\nHost: <origin>\r\n\r\n"
 # The authorizer denies every URL with this word.  Such a request at the origin was smuggled.

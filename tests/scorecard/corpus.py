@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from tests.scorecard import contents, framing, http2, identity, lines, places, replies
+from tests.scorecard import (
+    balanced,
+    contents,
+    framing,
+    http2,
+    http2_connections,
+    identity,
+    lines,
+    places,
+    replies,
+    socks,
+)
 from tests.scorecard.cases import Case
 
 CASES: tuple[Case, ...] = (
@@ -11,6 +22,9 @@ CASES: tuple[Case, ...] = (
     *identity.CASES,
     *replies.CASES,
     *http2.CASES,
+    *http2_connections.CASES,
+    *socks.CASES,
+    *balanced.CASES,
     *places.CASES,
     *contents.CASES,
 )

@@ -21,7 +21,7 @@ class Frame:
     """A frame of the client.
 
     @ivar fields: the fields of a header block, in which hosts and ports are inserted.
-    @ivar payload: the payload of another frame.
+    @ivar payload: the payload of another frame, or a part of a header block that precedes the fields.
     """
 
     kind: int

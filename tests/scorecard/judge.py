@@ -11,6 +11,7 @@ import attrs
 from tests.scorecard.cases import FRESH, UNASKED, Case, Must
 from tests.scorecard.http2_wire import Reader
 from tests.scorecard.messages import Ambiguous, Incomplete, Message, read_request, read_response
+from tests.scorecard.socks_wire import Conversation
 
 
 class Kind(enum.Enum):
@@ -29,12 +30,14 @@ class Question:
     """One access decision of a proxy.
 
     @ivar content: C{None} if the decision did not use the content.
+    @ivar client: the address of the client; C{None} if the decision did not use it.
     """
 
     method: str
     url: str
     content: bytes | None
     allowed: bool
+    client: str | None = None
 
 
 @attrs.frozen
@@ -56,25 +59,32 @@ class Arrival:
 class Seen:
     """All observations of one case.
 
-    @ivar received: the bytes that the client received, without the 200 response to the CONNECT of the driver.
+    @ivar received: the bytes that the client received, without the 200 response to the CONNECT of the driver, and
+        without messages of SOCKS.
     @ivar closed: whether the proxy closed the client's connection.
+    @ivar refusal: the message of SOCKS that rejected the client; empty if there is none.
     """
 
     received: bytes
     closed: bool
     arrivals: tuple[Arrival, ...] = ()
     questions: tuple[Question, ...] = ()
+    refusal: str = ""
 
 
 def seen_by(
     case: Case, received: bytes, closed: bool, arrivals: tuple[Arrival, ...], questions: tuple[Question, ...]
 ) -> Seen:
     """Return the observations of a case, with responses of HTTP/2 in the form of HTTP/1.1."""
+    refusal = ""
+    if case.socks:
+        conversation = Conversation(received)
+        received, refusal = conversation.rest, conversation.refusal
     if case.http2:
         reader = Reader(received)
         streams = {frame.stream for part in case.http2 for frame in part}
         received, closed = reader.responses(), closed or reader.over(streams)
-    return Seen(received, closed, arrivals, questions)
+    return Seen(received, closed, arrivals, questions, refusal)
 
 
 @attrs.frozen
@@ -82,13 +92,13 @@ class Outcome:
     """The outcome of a case.
 
     @ivar count: the number of forwarded requests or responses.
-    @ivar status: the status that rejected the request, or the data after it.
+    @ivar status: the status, or the message of SOCKS, that rejected the request or the data after it.
     @ivar why: the unauthorized data.
     """
 
     kind: Kind
     count: int = 0
-    status: int | None = None
+    status: int | str | None = None
     why: str = ""
 
     def __str__(self) -> str:
@@ -205,7 +215,7 @@ def _judge_request(seen: Seen) -> Outcome:
             count += 1
     if UNASKED in seen.received:
         return _unauthorized("the client received the data after a 101")
-    refused = refusals(seen.received)
+    refused: list[int | str] = [seen.refusal] if seen.refusal else [*refusals(seen.received)]
     if count:
         return Outcome(Kind.NORMALIZED, count, refused[-1] if refused else None)
     if refused:
@@ -246,7 +256,7 @@ def _judge_reply(case: Case, seen: Seen) -> Outcome:
         if message.content != FRESH.partition(b"\r\n\r\n")[2] and message.status < 400:
             return _unauthorized(f"the response to the second request is {message.content[:40]!r}")
     if first.status >= 400:
-        # No origin of these cases sends such a status.
+        # The origins of these cases send no such status, except a 407 that a proxy must not forward.
         return Outcome(Kind.REFUSED, status=first.status)
     return Outcome(Kind.NORMALIZED, 1)
 
@@ -255,7 +265,12 @@ def judge(case: Case, seen: Seen) -> Outcome:
     """Return the outcome of a case."""
     if case.apart and any(one.data.count(b" HTTP/1.1\r\n") > 1 for one in seen.arrivals):
         return _unauthorized("an authenticated connection carried the request of another client")
+    for question in seen.questions:
+        if case.client is not None and question.client not in (None, case.client):
+            return _unauthorized(f"the decision is about the client {question.client}")
     asked = _judge_request(seen)
+    if case.by_content and not case.one_reading and asked.kind is Kind.NORMALIZED and case.must.forwarded is None:
+        return _unauthorized("the origin received content that is denied, or has more than one reading")
     if not case.reply or asked.kind in (Kind.UNAUTHORIZED, Kind.REFUSED):
         return asked
     return _judge_reply(case, seen)

@@ -7,6 +7,7 @@ import ssl
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,10 +15,27 @@ from tests.scorecard.cases import Case
 from tests.scorecard.http2_wire import ACKNOWLEDGED, OPENING
 from tests.scorecard.judge import Arrival, Question, Seen, seen_by
 from tests.scorecard.questions import Questions
+from tests.scorecard.socks_wire import Conversation
 from tests.scorecard.surroundings import Ports, Script, certificate
 
-# Timeouts in seconds: for a response, for more of it, and for the end of the connection.
-_ANSWER, _MORE, _END = 6.0, 0.4, 5.0
+# Timeouts in seconds: for a response, for more of it, for the end of the connection, and for a message of SOCKS.
+_ANSWER, _MORE, _END, _REPLY = 6.0, 0.4, 5.0, 1.5
+
+
+# The ports of all cases that run. A port is unique for one address, but the decisions about a case are found by port.
+_ports: set[int] = set()
+_ports_lock = threading.Lock()
+
+
+def _listening(host: str) -> socket.socket:
+    """Listen on a port that no other case has, on any address."""
+    while True:
+        found = socket.create_server((host, 0))
+        with _ports_lock:
+            if found.getsockname()[1] not in _ports:
+                _ports.add(found.getsockname()[1])
+                return found
+        found.close()
 
 
 class _Connection:
@@ -57,7 +75,7 @@ class _Listener:
         self.tls = context is not None
         self.context = context
         self.connections: list[_Connection] = []
-        self._socket = socket.create_server((host, 0))
+        self._socket = _listening(host)
         self.port: int = self._socket.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -75,6 +93,7 @@ class _Listener:
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
+        _ports.discard(self.port)
         for one in self.connections:
             with suppress(OSError):
                 one.sock.close()
@@ -118,6 +137,22 @@ class _Client:
             self.received += data
             self.closed = not data
             patience = more
+
+    def receive_until(self, enough: Callable[[bytes], bool]) -> None:
+        """Receive no more data than needed, so that TLS can begin after it.
+
+        @param enough: returns whether the received data is complete.
+        """
+        self.socket.settimeout(_REPLY)
+        while not self.closed and not enough(self.received):
+            try:
+                data = self.socket.recv(1)
+            except TimeoutError:
+                return
+            except OSError:
+                data = b""
+            self.received += data
+            self.closed = not data
 
     def secure(self, server_name: str, protocols: list[str]) -> bool:
         """Start TLS and trust the CA of the proxy.  The cases check the name.
@@ -163,6 +198,8 @@ class Stage:
         for listener in listeners:
             listener.script = script
         self._questions = questions
+        # Earlier cases can have had the same ports.
+        self._asked_before = len(questions.asked())
 
     def play(self, port: int, ca: Path) -> Seen:
         """Run the case against a proxy."""
@@ -181,13 +218,31 @@ class Stage:
 
     def _asked(self) -> tuple[Question, ...]:
         ports = [listener.port for listener in self.listeners]
-        return tuple(one for one in self._questions.asked() if any(f":{port}" in one.url for port in ports))
+        asked = self._questions.asked()[self._asked_before :]
+        return tuple(one for one in asked if any(f":{port}" in one.url for port in ports))
 
     def _begin(self, client: _Client) -> bool:
         case = self.case
-        if case.tunnel is None:
+        if case.socks:
+            return self._negotiate(client) and self._secure(client)
+        return case.tunnel is None or (self._connect(client, case.tunnel) and self._secure(client))
+
+    def _negotiate(self, client: _Client) -> bool:
+        messages = self.case.socks
+        for number, message in enumerate(messages, 1):
+            client.send(message)
+            expected = number if number < len(messages) else None
+            client.receive_until(lambda data: _is_answered(Conversation(data), expected))  # noqa: B023
+        conversation = Conversation(client.received)
+        if conversation.over and not conversation.refusal:
             return True
-        client.send(b"CONNECT %b HTTP/1.1\r\nHost: %b\r\n\r\n" % (case.tunnel, case.tunnel) + case.early)
+        client.end()
+        client.listen(_END, _END)
+        return False
+
+    def _connect(self, client: _Client, authority: bytes) -> bool:
+        case = self.case
+        client.send(b"CONNECT %b HTTP/1.1\r\nHost: %b\r\n\r\n" % (authority, authority) + case.early)
         client.socket.settimeout(_ANSWER)
         while b"\r\n\r\n" not in client.received:
             data = client.socket.recv(1 if case.server_name is not None else 1 << 16)
@@ -200,6 +255,10 @@ class Stage:
             client.listen(_MORE, _MORE)
             return False
         client.received = rest
+        return True
+
+    def _secure(self, client: _Client) -> bool:
+        case = self.case
         if case.server_name is not None and not client.secure(case.server_name, ["h2"] if case.http2 else []):
             return False
         if case.http2:
@@ -218,11 +277,12 @@ class Stage:
         return client.received
 
     def _talk(self, client: _Client) -> None:
-        for part in self.case.sent[-1:] if self.case.apart else self.case.sent:
+        for number, part in enumerate(self.case.sent[-1:] if self.case.apart else self.case.sent):
             if client.closed:
                 return
             client.send(part)
-            client.listen(1.5, _MORE)
+            # A slow proxy can still be busy with the first frames.
+            client.listen(_ANSWER if number and self.case.http2 else 1.5, _MORE)
         if not self.case.sent:
             client.listen(1.5, _MORE)
         client.end()
@@ -232,6 +292,11 @@ class Stage:
         """Close all sockets."""
         for listener in self.listeners:
             listener.stop()
+
+
+def _is_answered(conversation: Conversation, count: int | None) -> bool:
+    """Whether a SOCKS client has this number of messages; C{None}: whether the conversation is over."""
+    return conversation.over or (count is not None and conversation.count >= count)
 
 
 def play(case: Case, questions: Questions, port: int, ca: Path) -> tuple[Case, Seen]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import attrs
 
+from tests.scorecard import balanced, contents, http2_connections, socks
 from tests.scorecard.cases import Case
 from tests.scorecard.corpus import CASES
 
@@ -23,10 +24,25 @@ UNAUTHORIZED = "**not authorized**"
 _TEXT = """\
 # Scorecard
 
-This page lists hostile messages and the outcome of each.  Each case runs over TCP, with a client that sends exactly
-these bytes, and an origin that accepts all bytes and sends the response of the case.  An authorizer records the
-authorization requests.  A strict reader then parses the bytes that the origin received, and compares them with the
-decisions.
+This page lists {number} hostile messages and the outcome of each, for this proxy and for other proxies. In no case
+does this proxy forward anything that its authorizer has not allowed.
+
+## Summary
+
+{sum}
+
+The same by group. The first number of a cell counts the outcomes that are **not authorized**, the second one all
+outcomes:
+
+{by_group}
+
+{notes}
+
+## Method
+
+Each case runs over TCP, with a client that sends exactly these bytes, and an origin that accepts all bytes and sends
+the response of the case. An authorizer records the authorization requests. A strict reader then parses the bytes
+that the origin received, and compares them with the decisions.
 
 | Outcome | Meaning |
 | --- | --- |
@@ -34,8 +50,10 @@ decisions.
 | closed | The proxy closed the connection or the HTTP/2 stream without a response, and no byte reached an origin. |
 | well framed | The origin received one request (×2: two) with only one reading, the authorized one. |
 | well framed, then *N* | The same, and the proxy rejected the next request with this status. |
+| rejected SOCKS: *N* | The same as "rejected", with this reply of SOCKS5, for `no method`, or for the `login`. |
 | truncated | A response was cut in a way that the client can detect. |
-| **not authorized** | A client or an origin received data with more than one reading, or without a decision. |
+| **not authorized** | A client or an origin received data with more than one reading, or without a decision, or the \
+decision was about another client. |
 | hang | The client received neither a response nor the end of the connection. |
 
 In a case about a response, "well framed" describes the bytes that the client received: the response has only one
@@ -45,12 +63,6 @@ authorized**.
 
 `python -m tests.scorecard --write` generates this page. The tests run every case in memory and over TCP, and compare
 the outcomes with this page.
-
-## Summary
-
-{sum}
-
-{notes}
 
 {groups}
 
@@ -62,12 +74,38 @@ the outcomes with this page.
 _NOTES = """\
 {versions}
 
-The other proxies use the plugins of the benchmarks (`benchmarks/peers/`). Squid's external ACL receives the method
-and the URL of the request as Squid reads them. The mitmproxy addon receives the method, the URL and the fields as
-mitmproxy reads them, and the mockttp program what mockttp reads. All plugins send them to the same authorizer.
-`python -m tests.scorecard --write --peers` records the results again if these proxies are installed. None of them has
-an address guard, and none sends content to the authorizer, so the cases about literal addresses, compressed content and
-forms were not run against them. Squid does not accept HTTP/2, and mockttp was run only for HTTP/2."""
+Their results are recorded. `python -m tests.scorecard --write --peers` records them again if these proxies are
+installed. The programs and settings are in `benchmarks/peers/`:
+
+- Squid's external ACL receives the method and the URL of the request as Squid reads them. For the PROXY protocol, its
+  listener requires the header, from the addresses of the load balancers only.
+- The mitmproxy addon receives the method, the URL and the fields as mitmproxy reads them. A second addon decides on
+  content, which it reads with the decoders and parsers of mitmproxy.
+- The mockttp program does the same with what mockttp reads. It was run only for HTTP/2, SOCKS5, and content.
+
+All of them send their authorization requests to the same authorizer, without content and without the address of the
+client. Some cases were not run against them:
+
+- No other proxy has an address guard, so there are no results about literal addresses.
+- Squid accepts neither HTTP/2 nor SOCKS5, and reads no content.
+- mitmproxy and mockttp do not accept the PROXY protocol. mockttp cannot verify a SOCKS5 login.
+- microsocks is not in the comparison: it has no access decision for requests."""
+
+
+_INTRODUCTIONS = {
+    http2_connections.GROUP: """\
+After a flood, the client sends a request. "Closed" means that the proxy ended the connection because of the flood.
+"Well framed" means that it processed all frames, and then the request.""",
+    socks.ADDRESSES: """\
+The address guard is as in the default configuration. After the reply of SOCKS5, the client sends a request in the
+tunnel, and reads the denial there.""",
+    balanced.GROUP: """\
+In the valid cases, the authorizer must see the address that the header names, or the address of the load balancer.""",
+    contents.CODINGS: """\
+The authorizer denies a JSON member, which the content hides. "Not authorized" means that the content reached the
+origin, although a server can read the denied value, or not the value that the decision was about.""",
+    contents.FORMS: "The authorizer denies a field of a form. The outcomes have the same meanings.",
+}
 
 
 def recorded() -> dict[str, Any]:
@@ -113,9 +151,27 @@ def _sum(columns: list[Column]) -> str:
     return "\n".join(lines)
 
 
+def _by_group(titles: list[str], columns: list[Column]) -> str:
+    lines = [
+        _row("Group", "Cases", *(column.name for column in columns)),
+        _row("---", "---:", *["---:"] * len(columns)),
+    ]
+    for title in titles:
+        ids = [case.id for case in CASES if case.group == title]
+        cells = []
+        for column in columns:
+            played = [column.outcomes[one] for one in ids if one in column.outcomes]
+            bad = sum(_kind(outcome) == UNAUTHORIZED for outcome in played)
+            cells.append(f"{bad} of {len(played)}" if played else "–")
+        anchor = title.lower().replace("/", "").replace(" ", "-")
+        lines.append(_row(f"[{title}](#{anchor})", str(len(ids)), *cells))
+    return "\n".join(lines)
+
+
 def _group(title: str, cases: list[Case], columns: list[Column]) -> str:
     lines = [
         f"## {title}\n",
+        *([f"{_INTRODUCTIONS[title]}\n"] if title in _INTRODUCTIONS else []),
         _row("Case", "Description", "Expected", *(column.name for column in columns)),
         _row("---", "---", "---", *["---"] * len(columns)),
     ]
@@ -174,5 +230,12 @@ def text_of(ours: Mapping[str, str]) -> str:
     titles = list(dict.fromkeys(case.group for case in CASES))
     groups = [_group(title, [case for case in CASES if case.group == title], columns) for title in titles]
     versions = ", ".join(f"{column.name} {column.version}" for column in columns[1:])
-    notes = _NOTES.format(versions=f"Versions of the other proxies: {versions}.") if versions else ""
-    return _TEXT.format(sum=_sum(columns), notes=notes, groups="\n\n".join(groups), fuzzing=_fuzzing(kept["fuzzing"]))
+    notes = _NOTES.format(versions=f"The other proxies are {versions}.") if versions else ""
+    return _TEXT.format(
+        number=len(CASES),
+        sum=_sum(columns),
+        by_group=_by_group(titles, columns),
+        notes=notes,
+        groups="\n\n".join(groups),
+        fuzzing=_fuzzing(kept["fuzzing"]),
+    )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 from egress.authz.protocols.validate_server import decode_request
 from tests.scorecard.judge import Question
@@ -25,7 +27,8 @@ class Questions:
             def do_POST(self) -> None:
                 data = self.rfile.read(int(self.headers["Content-Length"]))
                 question = json.loads(data)
-                allowed = allows(question["url"], lambda: decode_request(data, "scorecard"))
+                read = functools.partial(decode_request, data, "scorecard") if "requestId" in question else None
+                allowed = allows(question["url"], read)
                 found.append(_question(question, allowed))
                 answer = json.dumps({"allowed": allowed, "reason": "a word"}).encode()
                 self.send_response(200)
@@ -62,10 +65,11 @@ class Questions:
         self._server.server_close()
 
 
-def _question(members: dict[str, str], allowed: bool) -> Question:
-    # Proxies that send the content also send the request id; the other proxies send neither.
+def _question(members: dict[str, Any], allowed: bool) -> Question:
+    # Proxies that send the content also send the request id and the client; the other proxies send none of them.
     content: bytes | None = None
     if "requestId" in members:
         body = members.get("body", "")
         content = base64.b64decode(body) if members.get("bodyEncoding") == "base64" else body.encode()
-    return Question(members["method"], members["url"], content, allowed)
+    client = members.get("client", {}).get("address")
+    return Question(members["method"], members["url"], content, allowed, client)

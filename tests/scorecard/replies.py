@@ -28,6 +28,11 @@ _HEAD = GET.replace(b"GET", b"HEAD", 1)
 
 CASES = (
     _reply("good", "a valid response", OK, forward()),
+    _reply(
+        "challenge",
+        "407, a challenge that only a proxy may send",
+        b"HTTP/1.1 407 Log In\r\nProxy-Authenticate: Basic realm=x\r\nContent-Length: 0\r\n\r\n",
+    ),
     _reply("cl-te", "a length and a coding", _ok(b"Content-Length: 5", _CHUNKED, content=b"0\r\n\r\n" + _MORE)),
     _reply(
         "te-cl", "the same, with the coding first", _ok(_CHUNKED, b"Content-Length: 5", content=b"0\r\n\r\n" + _MORE)

@@ -9,10 +9,11 @@ from itertools import chain, repeat
 import attrs
 from cryptography import x509
 
+from egress.client_auth.htpasswd import password_line
 from egress.model.decision import DecisionRequest
 from egress.policy.parse.load import parse_policy
 from tests.certificates import CLIENT, TestCA, TestCertificate, self_signed
-from tests.scorecard.cases import FORBIDDEN_WORD, FRESH, Case
+from tests.scorecard.cases import FORBIDDEN_WORD, FRESH, SOCKS_CLIENT, Case
 from tests.scorecard.http2_wire import encode
 from tests.scorecard.judge import Arrival, requests_of
 from tests.scorecard.messages import Ambiguous
@@ -39,6 +40,8 @@ class Ports:
             (b"<port>", b"%d" % self.plain),
             (b"<port-wrapped>", b"%d" % (self.plain + 65536)),
             (b"<secure-port>", b"%d" % self.secure),
+            (b"<port-16>", self.plain.to_bytes(2, "big")),
+            (b"<secure-port-16>", self.secure.to_bytes(2, "big")),
         ):
             text = text.replace(name, value)
         return text
@@ -50,6 +53,7 @@ class Ports:
             sent=tuple(encode(part, self.fill_in) for part in case.http2) or tuple(map(self.fill_in, case.sent)),
             tunnel=None if case.tunnel is None else self.fill_in(case.tunnel),
             early=self.fill_in(case.early),
+            socks=tuple(map(self.fill_in, case.socks)),
             answer=self.fill_in(case.answer),
         )
 
@@ -73,14 +77,14 @@ form = { admin = true }
 )
 
 
-def allows(url: str, read: Callable[[], DecisionRequest]) -> bool:
+def allows(url: str, read: Callable[[], DecisionRequest] | None) -> bool:
     """Return whether the authorizer allows a request.
 
-    @param read: returns the request, for the cases that are about content.
+    @param read: returns the request, for the cases that are about content; C{None} if the proxy decides on content.
     """
     if FORBIDDEN_WORD in url:
         return False
-    return "/content/" not in url or _BY_CONTENT.decide(read()).allowed
+    return "/content/" not in url or read is None or _BY_CONTENT.decide(read()).allowed
 
 
 class Script:
@@ -106,6 +110,12 @@ class Script:
     def ends(self, answer: bytes) -> bool:
         """Whether the origin closes the connection after a response."""
         return self._case.then_closes and answer is self._case.answer
+
+
+def client_line() -> str:
+    """Return the line of the client in the file with the secrets of clients."""
+    name, password = SOCKS_CLIENT
+    return password_line(name.decode(), password) + "\n"
 
 
 @functools.cache

@@ -6,7 +6,7 @@ from collections import Counter
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.scorecard.cases import close
+from tests.scorecard.cases import Listener, close
 from tests.scorecard.corpus import CASES
 from tests.scorecard.judge import Kind, Outcome, judge
 from tests.scorecard.memory import PORTS, play
@@ -18,7 +18,7 @@ class CorpusTests(SynchronousTestCase):
 
     def test_ids(self) -> None:
         self.assertEqual([name for name, count in Counter(case.id for case in CASES).items() if count > 1], [])
-        self.assertGreater(len(CASES), 250)
+        self.assertGreater(len(CASES), 700)
 
     def test_every_case(self) -> None:
         """Each outcome is as expected, has an audit record if it is a rejection, and is on the page."""
@@ -28,9 +28,13 @@ class CorpusTests(SynchronousTestCase):
             outcome = outcomes[case.id] = judge(PORTS.of(case), seen)
             with self.subTest(case.id, about=case.about):
                 self.assertTrue(outcome.meets(case.must), f"{outcome}; expected: {case.must}")
-                if outcome.kind is Kind.REFUSED:
+                if isinstance(outcome.status, str):
+                    self.assertEqual([record.verdict for record in records], ["rejected"])
+                elif outcome.kind is Kind.REFUSED:
                     self.assertIn(outcome.status, [record.status for record in records])
-                if case.must == close():
+                # An incomplete message of SOCKS, or a header of a load balancer, is not a request.
+                is_request = case.listener in (Listener.HTTP, Listener.SOCKS) and not case.id.endswith("-cut")
+                if case.must == close() and is_request:
                     self.assertTrue(records)
                 refused = [question for question in seen.questions if not question.allowed]
                 self.assertEqual(len(refused), [record.outcome for record in records].count("denied"))

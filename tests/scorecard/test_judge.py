@@ -6,7 +6,8 @@ import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.scorecard.cases import FRESH, OK, UNASKED, Case, close, cut, forward, refuse
-from tests.scorecard.judge import Arrival, Kind, Outcome, Question, Seen, judge
+from tests.scorecard.judge import Arrival, Kind, Outcome, Question, Seen, judge, seen_by
+from tests.scorecard.socks_wire import reply
 
 CASE = Case("case", "a group", "a request", refuse())
 REPLY = Case("reply", "a group", "a response", refuse(), (b"GET /", b"GET /"), reply=True)
@@ -43,6 +44,34 @@ class RequestTests(SynchronousTestCase):
         self.assertEqual(judge(apart, together).kind, Kind.UNAUTHORIZED)
         two = Seen(OK, False, (Arrival(80, False, GET), Arrival(80, False, GET)), asked)
         self.assertEqual(judge(apart, two), Outcome(Kind.NORMALIZED, 2))
+
+    def test_the_client_of_a_decision(self) -> None:
+        case = attrs.evolve(CASE, client="192.0.2.7")
+        for client, kind in ((None, Kind.NORMALIZED), ("192.0.2.7", Kind.NORMALIZED), ("::1", Kind.UNAUTHORIZED)):
+            asked = (attrs.evolve(ASKED, client=client),)
+            outcome = judge(case, Seen(OK, False, (Arrival(80, False, GET),), asked))
+            self.assertEqual(outcome.kind, kind)
+
+    def test_denied_content(self) -> None:
+        """The decision of another proxy about content is not known, so only the result counts."""
+        seen = Seen(OK, False, (Arrival(80, False, GET),), (attrs.evolve(ASKED, content=None),))
+        case = attrs.evolve(CASE, by_content=True)
+        self.assertEqual(judge(case, seen).kind, Kind.UNAUTHORIZED)
+        self.assertEqual(judge(attrs.evolve(case, one_reading=True), seen).kind, Kind.NORMALIZED)
+        self.assertEqual(judge(attrs.evolve(case, must=forward()), seen).kind, Kind.NORMALIZED)
+
+    def test_socks(self) -> None:
+        case = attrs.evolve(CASE, socks=(b"\5\1\0",), must=refuse(reply(7), 403))
+        for received, expected in (
+            (b"\5\0\5\7\0\1" + bytes(6), Outcome(Kind.REFUSED, status=reply(7))),
+            (b"\5\0\5\0\0\1" + bytes(6) + REFUSAL.replace(b"400", b"403"), Outcome(Kind.REFUSED, status=403)),
+            (b"\5\0\5\0\0\1" + bytes(6), Outcome(Kind.CLOSED)),
+        ):
+            outcome = judge(case, seen_by(case, received, True, (), ()))
+            self.assertEqual(outcome, expected)
+            self.assertEqual(outcome.meets(case.must), outcome.kind is Kind.REFUSED)
+        arrived = seen_by(case, b"\5\xff", True, (Arrival(80, False, GET),), ())
+        self.assertEqual(judge(case, arrived).kind, Kind.UNAUTHORIZED)
 
     def test_other_spellings(self) -> None:
         for arrived, url in (
