@@ -97,6 +97,13 @@ CASES = (
     _case("te-trailers", "te with trailers", forward(), (head((b"te", b"trailers")),)),
     _malformed("te", "te with gzip", head((b"te", b"gzip, trailers"))),
     _malformed("length-short", "less content than announced", post((b"content-length", b"9")), data(CONTENT)),
+    _malformed(
+        "length-trailers",
+        "trailers instead of the announced content",
+        post((b"content-length", b"9")),
+        data(CONTENT, end=False),
+        trailers((b"x-a", b"b")),
+    ),
     _malformed("length-long", "more content than announced", post((b"content-length", b"0")), data(INJECTED)),
     _malformed("length-two", "two lengths", post(LENGTH, (b"content-length", b"0")), data(CONTENT)),
     _malformed("length-list", "a list of lengths", post((b"content-length", b"7, 0")), data(CONTENT)),
