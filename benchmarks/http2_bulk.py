@@ -189,9 +189,7 @@ def origin(directory: Path, version: str) -> Iterator[tuple[int, Path]]:
 def run(options: argparse.Namespace) -> int:
     """Measure, and print a row of a table for each version of the origin; return the exit status."""
     status = 0
-    print(
-        "| Origin | Streams | Each direction, MiB | Seconds | CPU of the proxy, s | Memory growth, MiB | Slow stream |"
-    )
+    print("| Origin | Streams | Each direction | Duration | CPU time | Memory growth | Received on the slow stream |")
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
     for version in options.origins:
         with ExitStack() as stack:

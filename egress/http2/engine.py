@@ -12,12 +12,13 @@ from typing import Final
 
 import attrs
 from h2.errors import ErrorCodes
-from h2.events import DataReceived, Event, StreamEnded, StreamReset, WindowUpdated
+from h2.events import DataReceived, Event, StreamReset, WindowUpdated
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes
 
 from egress.http2.connection import Connection
 from egress.http2.guard import DATA_BYTES, DATA_CREDIT, EMPTY_DATA, MESSAGE_CREDIT, PROVOKED_RESET, Guard, is_bulk
+from egress.http2.windows import CLIENT_GROWTH, ORIGIN_GROWTH, WINDOW, GrowthBudget, Windows
 from egress.model.decision import Header, Headers
 
 KIB: Final = 1024
@@ -25,8 +26,6 @@ KIB: Final = 1024
 _DEFAULT_WINDOW: Final = 65535
 # The size of the window of a connection. Credit for it is given back immediately, so it limits the data on the way.
 CONNECTION_WINDOW: Final = 16 * 1024 * KIB
-# The sizes by which the windows of streams grow that carry much data, in total on one connection.
-EXTRA_WINDOW: Final = 512 * KIB
 # The maximum size of a DATA frame that is sent, so that streams take turns. It is also the smallest limit of a peer.
 FRAME_SIZE: Final = 16 * KIB
 # The data of a stream that waits to be sent, above which its sender must pause, and below which it continues.
@@ -57,13 +56,11 @@ class EngineSettings:
 
     @ivar header_list: the maximum size of a decoded header list in bytes.
     @ivar streams: the maximum number of concurrent streams that the peer opens.
-    @ivar window: the window of a stream in bytes.
     @ivar connect_protocol: whether clients can use extended C{CONNECT} (RFC 8441).
     """
 
     header_list: int
     streams: int = 100
-    window: int = 64 * KIB
     connect_protocol: bool = False
 
 
@@ -101,15 +98,23 @@ class Engine:
     @param client: whether this end is the client.
     @param settings: the limits of this end.
     @param seconds: returns the time in seconds.
+    @param growth: limits the growth of the windows of all connections of this kind.
     @ivar sent: the streams of which data was sent in the last L{take_output}; their owner may produce more.
     """
 
-    def __init__(self, *, client: bool, settings: EngineSettings, seconds: Callable[[], float] = float) -> None:
+    def __init__(
+        self,
+        *,
+        client: bool,
+        settings: EngineSettings,
+        seconds: Callable[[], float] = float,
+        growth: GrowthBudget | None = None,
+    ) -> None:
         self.sent: list[int] = []
         codes = {
             SettingCodes.HEADER_TABLE_SIZE: 4096,
             SettingCodes.MAX_CONCURRENT_STREAMS: settings.streams,
-            SettingCodes.INITIAL_WINDOW_SIZE: settings.window,
+            SettingCodes.INITIAL_WINDOW_SIZE: WINDOW,
             SettingCodes.MAX_HEADER_LIST_SIZE: settings.header_list,
         }
         if client:
@@ -118,11 +123,7 @@ class Engine:
             codes[SettingCodes.ENABLE_CONNECT_PROTOCOL] = 1
         self._h2 = Connection(client=client, settings=codes, block_limit=2 * settings.header_list)
         self._outgoing: OrderedDict[int, _Outgoing] = OrderedDict()
-        self._window = settings.window
-        # The taken data of each stream whose window is the initial one, and the growth of the other ones.
-        self._taken: dict[int, int] = {}
-        self._grown: dict[int, int] = {}
-        self._extra = EXTRA_WINDOW
+        self._windows = Windows(GrowthBudget(ORIGIN_GROWTH if client else CLIENT_GROWTH, growth))
         self._seconds = seconds
         self._guard = Guard(seconds())
         self._failed = False
@@ -182,11 +183,8 @@ class Engine:
                 self._guard.earn(DATA_CREDIT)
             elif not event.data and event.stream_ended is None:
                 self._guard.spend(EMPTY_DATA, "DATA without data", self._seconds())
-        elif isinstance(event, StreamEnded):
-            self._shrink(event.stream_id)
         elif isinstance(event, StreamReset):
             self._outgoing.pop(event.stream_id, None)
-            self._shrink(event.stream_id)
             if not event.remote_reset:
                 self._guard.spend(PROVOKED_RESET, "frames that cause a reset", self._seconds())
         else:
@@ -220,29 +218,20 @@ class Engine:
         return self._h2.frames.in_block or self._h2.frames.preface_missing
 
     def take(self, stream_id: int, size: int) -> None:
-        """Give credit for received data that was taken.
+        """Give credit for received data that was taken. The window may grow."""
+        if self._h2.receives(stream_id):
+            self._h2.credit_stream(stream_id, size)
+            growth = self._windows.grow(stream_id, size)
+            if growth:
+                self._h2.widen_stream(stream_id, growth)
 
-        A stream of which more than its window was taken gets a larger one, while the connection has some left.
-        """
-        if not self._h2.receives(stream_id):
-            return
-        self._h2.credit_stream(stream_id, size)
-        if self._extra and stream_id not in self._grown:
-            taken = self._taken[stream_id] = self._taken.get(stream_id, 0) + size
-            if taken > self._window:
-                # Half of the rest, so that another stream gets a part, too.
-                self._grown[stream_id] = extra = max(self._window, self._extra // 2)
-                self._extra = max(0, self._extra - extra)
-                self._h2.widen_stream(stream_id, extra)
+    def forget(self, stream_id: int) -> None:
+        """Regain the growth of the window of a stream, whose data was taken or discarded."""
+        self._windows.forget(stream_id)
 
-    def _shrink(self, stream_id: int) -> None:
-        """Regain the growth of the window of a stream that ended."""
-        self._taken.pop(stream_id, None)
-        self._extra = min(EXTRA_WINDOW, self._extra + self._grown.pop(stream_id, 0))
-
-    def widen(self, stream_id: int, increment: int) -> None:
-        """Increase the window of a stream permanently."""
-        self._h2.widen_stream(stream_id, increment)
+    def close(self) -> None:
+        """Regain the growth of all windows: the connection is lost."""
+        self._windows.close()
 
     # -- data to send
 
@@ -321,7 +310,6 @@ class Engine:
     def reset(self, stream_id: int, code: ErrorCodes) -> None:
         """Abort a stream, if it is open. Its data is not sent."""
         self._outgoing.pop(stream_id, None)
-        self._shrink(stream_id)
         stream = self._h2.streams.get(stream_id)
         if stream is not None and stream.open:
             self._h2.reset_stream(stream_id, code)

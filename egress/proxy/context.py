@@ -12,6 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from egress.config.model import Limits, OversizeBody, Resolve
 from egress.http.heads import HeadLimits
+from egress.http2.windows import PROCESS_GROWTH, GrowthBudget
 from egress.interfaces import IAuthorizer, IDialer
 from egress.model.authority import PROXY_HOST, Authority
 from egress.model.message_counts import MessageCounts
@@ -135,6 +136,7 @@ class ProxyContext:
     @ivar flows: the way in which a relay moves bytes between sockets.
     @ivar head_limits: the limits of heads, derived from C{limits}.
     @ivar contents: the memory for content that is collected for decisions.
+    @ivar window_growth: limits the growth of the windows of all HTTP/2 connections with clients.
     """
 
     clock: IReactorTime
@@ -149,6 +151,7 @@ class ProxyContext:
     flows: Flows = attrs.field(factory=best_flows)
     head_limits: HeadLimits = attrs.field(init=False)
     contents: MemoryBudget = attrs.field(init=False)
+    window_growth: GrowthBudget = attrs.field(init=False, factory=lambda: GrowthBudget(PROCESS_GROWTH))
 
     def __attrs_post_init__(self) -> None:
         self.head_limits = head_limits(self.limits)

@@ -64,7 +64,8 @@ class Http2Session(Protocol):
         self._context = context
         self._client = client
         settings = EngineSettings(context.limits.head, context.limits.http2_streams, connect_protocol=True)
-        self._engine = Engine(client=False, settings=settings, seconds=context.clock.seconds)
+        growth = context.window_growth
+        self._engine = Engine(client=False, settings=settings, seconds=context.clock.seconds, growth=growth)
         self._watchdog = Watchdog(context.clock, self._expired)
         self.logins = AuthenticatedConnections(context.origins.pool, self.drain)
         self._streams: dict[int, IHttp2ClientStream] = {}
@@ -378,6 +379,7 @@ class Http2Session(Protocol):
             self._next_write.cancel()
             self._next_write = None
         self._stop_exchanges()
+        self._engine.close()
         self.logins.drop()
         # Last: when the last session is discarded, the audit log is closed.
         self._context.sessions.discard(self)

@@ -215,7 +215,7 @@ class Http2Stream:
             self._relaying = False
             self.send_end(())
             self._connection.write_soon()
-        self._waiting.clear()
+        self._discard_content()
         self._over()
 
     def fail(self, error: EgressError, request_id: str) -> None:
@@ -282,9 +282,13 @@ class Http2Stream:
         @param error: the error, if the client has not disconnected.
         """
         exchange, self.exchange = self.exchange, None
-        self._waiting.clear()
+        self._discard_content()
         if exchange is not None:
             exchange.client_lost(error)
+
+    def _discard_content(self) -> None:
+        self._waiting.clear()
+        self._engine.forget(self.stream_id)
 
     # -- after an upgrade, which is an extended CONNECT (RFC 8441)
 

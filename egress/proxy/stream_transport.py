@@ -232,6 +232,7 @@ class StreamTransport:
             return
         self.connected = False
         self._waiting.clear()
+        self._engine.forget(self._stream_id)
         for call in self._calls:
             if call.active():
                 call.cancel()

@@ -17,7 +17,7 @@ from egress.http.heads import HeadLimits
 from egress.http2.engine import FRAME_SIZE, HIGH_WATER, LOW_WATER, ConnectionFault, Engine, EngineSettings
 from egress.http2.origin_events import StreamFailure, lost_connection, reset_failure, response_event
 from egress.http2.origin_fields import request_fields, request_trailers
-from egress.http2.windows import WINDOW, Windows
+from egress.http2.windows import GrowthBudget
 from egress.model.errors import EgressError, OriginProtocolError
 from egress.transport.fair_turns import Pace, RoundRobin
 from egress.transport.tcp import waits_to_be_read
@@ -45,6 +45,7 @@ class Http2OriginConnection(Protocol):
     @param turns: the queue of work for later turns of the reactor.
     @param client: the client for which the connection does its work in C{turns}.
     @param versions: remembers the limits and the failures of the origin.
+    @param growth: limits the growth of the windows of all connections to origins.
     @ivar owner: the pool, which is notified of changes; C{None} for a connection that is not shared.
     @ivar is_retired: whether the connection accepts no further streams.
     """
@@ -61,6 +62,7 @@ class Http2OriginConnection(Protocol):
         *,
         client: Hashable,
         versions: OriginVersions,
+        growth: GrowthBudget | None = None,
     ) -> None:
         self.route = dialed.route
         self.hop = attrs.evolve(dialed.hop, http=VERSION_NAMES[HTTP_2])
@@ -74,8 +76,8 @@ class Http2OriginConnection(Protocol):
         self._limits = limits
         self._clock = clock
         self._closing = Watchdog(clock, self._abort)
-        settings = EngineSettings(limits.head, streams=0, window=WINDOW)
-        self._engine = Engine(client=True, settings=settings, seconds=clock.seconds)
+        settings = EngineSettings(limits.head, streams=0)
+        self._engine = Engine(client=True, settings=settings, seconds=clock.seconds, growth=growth)
         self._output = Http2Output(self._engine, self._flush)
         self._streams: dict[int, Http2OriginStream] = {}
         self._reserved: set[Http2OriginStream] = set()
@@ -83,7 +85,6 @@ class Http2OriginConnection(Protocol):
         # Until the origin has sent its settings.
         self._limit = min(versions.streams(self.route.origin) or MAX_STREAMS, MAX_STREAMS)
         self._opened = 0
-        self._windows = Windows()
         self._heard_at = 0.0
         self._processing = self._responded = self._has_settings = False
         self._lost: Failure | None = None
@@ -300,9 +301,6 @@ class Http2OriginConnection(Protocol):
         number = stream.id
         if number in self._streams and not stream.response_ended:
             self._engine.take(number, size)
-            growth = self._windows.grow(stream.window, size)
-            if growth:
-                self._engine.widen(number, growth)
             self._write()
 
     # -- end of streams
@@ -334,7 +332,7 @@ class Http2OriginConnection(Protocol):
     def _release(self, stream: Http2OriginStream) -> None:
         """Forget a stream that has ended."""
         del self._streams[stream.id]
-        self._windows.forget(stream.window)
+        self._engine.forget(stream.id)
         self._freed()
 
     def _freed(self) -> None:
@@ -384,6 +382,7 @@ class Http2OriginConnection(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Handle the loss of the connection.  Frames that were read before are still processed."""
         self._lost = reason
+        self._engine.close()
         self._closing.stop()
         if not self._pace.queued:
             self._process()

@@ -9,7 +9,6 @@ from zope.interface import implementer
 
 from egress.http.events import BodyKind, End, ForwardedHead, ResponseHead
 from egress.http2.origin_events import StreamFailure
-from egress.http2.windows import Window
 from egress.model.errors import OriginProtocolError
 from egress.upstream.interfaces import IOriginStream, IResponseSink
 
@@ -71,7 +70,6 @@ class Http2OriginStream:
     @ivar request_paused: whether the sink was told to pause the request.
     @ivar response_ended: whether the whole response was received; the sink may not have received it yet.
     @ivar sent_at: the time at which the request was sent.
-    @ivar window: the window of the stream.
     """
 
     __slots__ = (
@@ -93,7 +91,6 @@ class Http2OriginStream:
         "route",
         "sent_at",
         "transport",
-        "window",
     )
 
     def __init__(self, connection: StreamOwner, *, reused: bool) -> None:
@@ -110,7 +107,6 @@ class Http2OriginStream:
         self.request_paused = False
         self.response_ended = False
         self.sent_at = 0.0
-        self.window = Window()
         self._connection = connection
         self._sink: IResponseSink | None = None
         self._paused = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+from egress.http2.windows import PROCESS_GROWTH, GrowthBudget
 from egress.model.errors import OriginHttp2Only
 from egress.model.protocol import ALPN_HTTP_2
 from egress.upstream.http2_origin_connection import Http2OriginConnection
@@ -51,6 +52,7 @@ class Origins:
         self._turns = turns
         self._pool = pool
         self._versions = OriginVersions(clock)
+        self._growth = GrowthBudget(PROCESS_GROWTH)
         self._shared = SharedDials(self._dial, pool, clock, patience)
 
     def open(
@@ -101,7 +103,13 @@ class Origins:
         if not http2:
             return connection
         multiplexed = Http2OriginConnection(
-            connection, self._limits, self._clock, self._turns, client=client, versions=self._versions
+            connection,
+            self._limits,
+            self._clock,
+            self._turns,
+            client=client,
+            versions=self._versions,
+            growth=self._growth,
         )
         layer.unregisterProducer()
         setattr(layer, "wrappedProtocol" if connection.route.tls else "protocol", multiplexed)

@@ -8,6 +8,7 @@ from h2.errors import ErrorCodes
 from h2.events import DataReceived
 
 from egress.http.upgrade import accept_of
+from egress.http2.windows import PROCESS_GROWTH
 from egress.model.message import MessageObligation
 from egress.proxy.http2_stream import CLOSE_SECONDS, LINGER_SECONDS
 from tests.messages.frames import frame
@@ -310,6 +311,28 @@ class FlowTests(Http2TestCase):
         self.origin.feed(response(content))
         self.http2.read()
         self.assertEqual(self.http2.content(stream), content)
+
+    def test_the_growth_of_windows(self) -> None:
+        """It ends with the exchange, or with the connection."""
+        growth = self.proxy.parts.window_growth
+        for end in ("response", "reset", "loss"):
+            with self.subTest(end):
+                stream = self.http2.request("/upload", method="POST", end=False)
+                for _ in range(20):
+                    self.http2.data(stream, b"x" * 16384)
+                self.http2.read()
+                self.assertTrue(b"POST /upload" in self.origin.take())
+                self.assertFalse(growth.take(PROCESS_GROWTH // 2))
+                if end == "response":
+                    self.http2.data(stream, b"", end=True)
+                    self.origin.feed(response(b"ok"))
+                elif end == "reset":
+                    self.http2.h2.reset_stream(stream, ErrorCodes.CANCEL)
+                    self.http2.flush()
+                else:
+                    self.client.lose()
+                self.assertTrue(growth.take(PROCESS_GROWTH // 2))
+                growth.give_back(PROCESS_GROWTH // 2)
 
     def test_a_closed_window(self) -> None:
         """The origin is paused until the client takes more."""

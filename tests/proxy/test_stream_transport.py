@@ -33,6 +33,7 @@ class FakeEngine:
         self.written = b""
         self.ends = self.ended = False
         self.taken = 0
+        self.forgotten = 0
         self.code: int | None = None
 
     def send_data(self, _: int, data: bytes) -> None:
@@ -49,6 +50,9 @@ class FakeEngine:
 
     def take(self, _: int, size: int) -> None:
         self.taken += size
+
+    def forget(self, _: int) -> None:
+        self.forgotten += 1
 
     def reset(self, _: int, code: int) -> None:
         self.code = code
@@ -278,8 +282,10 @@ class StreamTransportTests(SynchronousTestCase):
     def test_a_loss(self) -> None:
         """No notification follows it, and a new producer stops."""
         self.transport.loseConnection()
+        self.assertEqual(self.engine.forgotten, 0)
         self.transport.lose(ConnectionLost())
         self.transport.lose(ConnectionLost())
+        self.assertEqual(self.engine.forgotten, 1)
         self.assertEqual(self.turn(), [ConnectionLost])
         self.transport.registerProducer(self, True)
         self.assertEqual(self.turn(), ["stop"])

@@ -14,6 +14,7 @@ from zope.interface.verify import verifyObject
 from egress.http.events import DELIMITED, END, NO_BODY, End, ForwardedHead, Framing, ResponseHead
 from egress.http.heads import HeadLimits
 from egress.http2.engine import FRAME_SIZE
+from egress.http2.windows import PROCESS_GROWTH, GrowthBudget
 from egress.model.authority import Authority, Origin
 from egress.model.decision import Headers
 from egress.model.errors import EgressError, OriginDisconnected, OriginProtocolError
@@ -103,8 +104,9 @@ class ConnectionTestCase(SynchronousTestCase):
         dialed = OriginConnection(ROUTE, LIMITS, self.clock, turns)
         self.versions = OriginVersions(self.clock)
         self.versions.learn(ROUTE.origin, http2=True)
+        self.growth = GrowthBudget(PROCESS_GROWTH)
         self.connection = Http2OriginConnection(
-            dialed, LIMITS, self.clock, turns, client="client", versions=self.versions
+            dialed, LIMITS, self.clock, turns, client="client", versions=self.versions, growth=self.growth
         )
         self.owner = Owner()
         self.connection.owner = self.owner
@@ -289,7 +291,19 @@ class ResponseTests(ConnectionTestCase):
             self.wire.act(lambda h2: h2.send_data(1, b"x" * 16384))
         self.assertEqual(len(sink.content), 40 * 16384)
         self.assertGreater(self.wire.h2.local_flow_control_window(1), 200_000)
+        # Until the stream is over.
+        self.assertFalse(self.growth.take(PROCESS_GROWTH // 2))
         sink.stream.abort()
+        self.assertTrue(self.growth.take(PROCESS_GROWTH // 2))
+
+    def test_the_growth_of_a_lost_connection(self) -> None:
+        sink = self.send()
+        self.wire.respond(1, end=False)
+        for _ in range(40):
+            self.wire.act(lambda h2: h2.send_data(1, b"x" * 16384))
+        sink.stream.pause()
+        self.wire.lose()
+        self.assertTrue(self.growth.take(PROCESS_GROWTH // 2))
 
     def test_length_of_the_content(self) -> None:
         for fields, content, fails in (
