@@ -39,6 +39,8 @@ STREAMS: Final = 100
 # The maximum growth of the memory of the proxy.
 MAX_GROWTH: Final = 32 * MIB
 _READ: Final = 256 * KIB
+# Nothing moves any more after this time without progress.
+_QUIET: Final = 1.0
 
 
 @dataclass(frozen=True)
@@ -112,12 +114,41 @@ class BulkConnection:
         if slow_client is None:
             return Figures(took, 0, 0)
         figures = Figures(took, slow_client.received, credit)
+        self.client.credit(slow_client, SLOW_SIZE)
         self._finish(slow_client, begin + seconds)
         return figures
 
+    def hold(self, streams: int, size: int, seconds: float) -> list[Transfer]:
+        """Send content, and read no more than 1 KiB of each response, until nothing moves any more.
+
+        @return: the transfers; see L{release}.
+        @raise BulkError: if there is no end.
+        """
+        transfers = [self.client.start("/echo", size, None) for _ in range(streams)]
+        begin = moved = time.monotonic()
+        progress = (0, 0)
+        while (now := time.monotonic()) < moved + _QUIET:
+            if now > begin + seconds:
+                raise BulkError(f"the transfers continue after {seconds:g} s")
+            self._turn(0.2)
+            before, progress = progress, (sum(one.left for one in transfers), sum(one.received for one in transfers))
+            if progress != before:
+                moved = time.monotonic()
+        return transfers
+
+    def release(self, transfers: Sequence[Transfer], seconds: float) -> None:
+        """Read the responses to their ends.
+
+        @raise BulkError: if one is not complete or not as expected.
+        """
+        deadline = time.monotonic() + seconds
+        for one in transfers:
+            self.client.credit(one, one.size)
+        for one in transfers:
+            self._finish(one, deadline)
+
     def _finish(self, slow: Transfer, deadline: float) -> None:
-        """Read the rest of the slow stream at full speed."""
-        self.client.credit(slow, SLOW_SIZE)
+        """Read the rest of a slow stream, for which there is credit."""
         while not slow.done:
             if time.monotonic() > deadline:
                 raise BulkError(f"the slow stream received {slow.received} of {slow.size} bytes")

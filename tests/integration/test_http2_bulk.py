@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from benchmarks.bulk_client import KIB, MIB
 from benchmarks.http2_bulk import MAX_GROWTH, SLOW_SIZE, BulkConnection, memory, origin, reset_peak
-from tests.integration.base import ONE_PROCESS, IntegrationTestCase
+from tests.integration.base import ONE_PROCESS, IntegrationTestCase, Proxy
 from tests.integration.processes import program
 
 STREAMS = 98
@@ -12,13 +12,13 @@ SIZE = 32 * MIB // STREAMS
 
 
 class BulkTests(IntegrationTestCase):
-    """32 MiB in each direction, to an origin that sends the content back."""
+    """To an origin that sends content back."""
 
-    def transfer(self, version: str, slow: int) -> None:
-        """Transfer, and check the memory and the records.
+    def start(self, version: str) -> tuple[Proxy, int]:
+        """Start a proxy and an origin, and send a request on each stream.
 
         @param version: the version of HTTP of the origin.
-        @param slow: the number of slow streams.
+        @return: the proxy, and the port of the origin.
         """
         entered = origin(self.directory, version)
         port, ca = entered.__enter__()
@@ -27,6 +27,15 @@ class BulkTests(IntegrationTestCase):
         warm = BulkConnection(proxy.port, proxy.ca, port)
         warm.transfer(STREAMS, 16 * KIB, slow=0, seconds=30)
         warm.close()
+        return proxy, port
+
+    def transfer(self, version: str, slow: int) -> None:
+        """Transfer 32 MiB in each direction, and check the memory and the records.
+
+        @param version: the version of HTTP of the origin.
+        @param slow: the number of slow streams.
+        """
+        proxy, port = self.start(version)
         before = memory(proxy.pid, "VmRSS")
         reset_peak(proxy.pid)
         connection = BulkConnection(proxy.port, proxy.ca, port)
@@ -49,3 +58,16 @@ class BulkTests(IntegrationTestCase):
         """All streams share one connection to the origin."""
         program("nghttpd")
         self.transfer("h2", 1)
+
+    def test_memory(self) -> None:
+        """A client that does not read 98 responses of 512 KiB costs less memory than they have."""
+        program("nghttpd")
+        proxy, port = self.start("h2")
+        before = memory(proxy.pid, "VmRSS")
+        reset_peak(proxy.pid)
+        connection = BulkConnection(proxy.port, proxy.ca, port)
+        held = connection.hold(STREAMS, 512 * KIB, seconds=60)
+        self.assertEqual({(one.left, one.received) for one in held}, {(0, KIB)})
+        self.assertLess(memory(proxy.pid, "VmHWM") - before, MAX_GROWTH)
+        connection.release(held, seconds=60)
+        connection.close()
