@@ -26,6 +26,7 @@ from egress.model.authority import Authority
 from egress.model.log_format import LoggedRequests
 from egress.observability.health import OK
 from egress.preflight import check_configuration, exit_status
+from egress.runtime.build import build_name
 from egress.runtime.plugin import make_program
 from egress.runtime.role import PROGRAM
 from egress.runtime.startup import TcpListener, command_of, endpoint_of, fact_lines, open_endpoints, tcp_listeners
@@ -121,7 +122,8 @@ def start_message(
     if known:
         facts.append(("clients", _client_line(egress, known[0], config)))
     (name, where), *rest = facts
-    return "\n".join([f"{_PROGRAM} {__version__} {name} {where}", *fact_lines(rest), ""])
+    build = "" if (kind := build_name()) == "pure" else f" ({kind})"
+    return "\n".join([f"{_PROGRAM} {__version__}{build} {name} {where}", *fact_lines(rest), ""])
 
 
 def _listeners(addresses: Sequence[IAddress], config: ProxyConfig) -> Iterator[str]:

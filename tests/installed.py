@@ -26,6 +26,7 @@ IN_SDIST = (
     "LICENSE",
     "README.md",
     "CHANGELOG.md",
+    "setup.py",
     "tox.ini",
     "docs/conf.py",
     "egress/py.typed",

@@ -17,6 +17,7 @@ from egress import __version__
 from egress.cli.errors import CommandFailed
 from egress.cli.parser import Commands, CompleteParser, Parser, epilog, listing
 from egress.config.model import ConfigError
+from egress.runtime.build import build_name
 
 Addition = Callable[[Any], None]
 
@@ -73,7 +74,7 @@ def parser(
     if groups is None:
         groups = load()
     top = kind(prog="egress", usage="%(prog)s [-h] [--version] COMMAND ...", epilog=_EPILOG)
-    top.add_argument("--version", action="version", version=f"egressproxy {__version__}")
+    top.add_argument("--version", action="version", version=f"egressproxy {__version__} ({build_name()} build)")
     top.set_defaults(complete_parser=lambda: parser(kind=CompleteParser))
     summary = "the command" if kind.shows_all else argparse.SUPPRESS
     # The description lists the commands by group, which argparse cannot do.

@@ -111,8 +111,8 @@ def parse_request_head(head: bytes, limits: HeadLimits) -> RequestHead:
     try:
         headers = parse_fields(head[line_end + 2 :], limits.fields)
         return request_head(method_bytes.decode("ascii"), target, minor != b"0", headers)
-    except TooManyFields as error:
-        raise HeadTooLarge(f"the request has {error}") from error
+    except TooManyFields as excess:
+        raise HeadTooLarge(f"the request has {excess}") from excess
     except MalformedFields as error:
         raise BadRequest(f"the request's fields are malformed: {error}") from error
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Container
-from typing import Final
+from typing import Any, Final
 
 import attrs
 
@@ -28,6 +28,14 @@ class TargetForm(enum.Enum):
     ASTERISK = "asterisk-form"
 
 
+def _sent(target: RequestTarget) -> bytes:
+    return target.path.encode("utf-8")
+
+
+# mypyc checks the type of the value that a class body assigns, which is not yet the one of the attribute.
+_SENT: Any = attrs.Factory(_sent, takes_self=True)
+
+
 # Created for each request; a frozen class with slots takes twice as long to create.
 @attrs.frozen(slots=False)
 class RequestTarget:
@@ -45,11 +53,7 @@ class RequestTarget:
     path: str
     scheme: str | None = None
     authority: Authority | None = None
-    sent: bytes = attrs.field(kw_only=True, eq=False, repr=False)
-
-    @sent.default
-    def _make_sent(self) -> bytes:
-        return self.path.encode("utf-8")
+    sent: bytes = attrs.field(default=_SENT, kw_only=True, eq=False, repr=False)
 
 
 # Some parsers end lines or fields at control characters and spaces, and a fragment is not part of a request-target.

@@ -19,8 +19,10 @@ from prometheus_client.utils import floatToGoString
 from egress.model.errors import OUTCOMES
 from egress.model.record import ExchangeRecord
 
-_DECISION_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-_EXCHANGE_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+# Without the type, the compiler gives each number of a tuple a variable.
+_Bounds = tuple[float, ...]
+_DECISION: Final[_Bounds] = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_EXCHANGE: Final[_Bounds] = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 
 # Only these label values exist: labels that a client or an authorizer chooses would grow without bound.
 _OTHER: Final = "other"
@@ -64,8 +66,8 @@ class ExchangeCounters(Collector):
     def __init__(self) -> None:
         self._decisions: defaultdict[tuple[str, str], int] = defaultdict(int, dict.fromkeys(_INITIAL, 0))
         self._responses: defaultdict[str, int] = defaultdict(int, dict.fromkeys(_CLASSES, 0))
-        self._decision_seconds = Distribution(_DECISION_BUCKETS)
-        self._exchange_seconds = Distribution(_EXCHANGE_BUCKETS)
+        self._decision_seconds = Distribution(_DECISION)
+        self._exchange_seconds = Distribution(_EXCHANGE)
         self._observed = dict.fromkeys(_OBSERVED, 0)
         self._versions = {(one, other): 0 for one in (*_CLIENT_VERSIONS, None) for other in (*_ORIGIN_VERSIONS, None)}
         self._sent = 0

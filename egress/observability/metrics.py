@@ -33,6 +33,7 @@ from egress.observability.collectors import (
 )
 from egress.observability.exchange_counters import ExchangeCounters
 from egress.observability.rule_counters import RuleCounters
+from egress.runtime.build import build_name
 
 _MESSAGE: Final = Stage.MESSAGE.value
 
@@ -41,8 +42,9 @@ def process_registry() -> CollectorRegistry:
     """Make a registry with the metrics of a process: its resources and its versions."""
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
-    Info("egress_build", "Versions of the program, of Python and of Twisted.", registry=registry).info(
-        {"version": __version__, "python": platform.python_version(), "twisted": twisted.__version__}
+    versions = {"version": __version__, "python": platform.python_version(), "twisted": twisted.__version__}
+    Info("egress_build", "Versions of the program, of Python and of Twisted, and the build.", registry=registry).info(
+        {**versions, "build": build_name()}
     )
     return registry
 

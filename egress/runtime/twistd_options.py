@@ -13,6 +13,7 @@ from twisted.python import usage
 from egress import __version__
 from egress.config.option import Option, by_name, similar
 from egress.model.redact import redact_userinfo
+from egress.runtime.build import build_name
 from egress.runtime.option_help import full_help, group_names, paragraph, short_help
 
 # The options that are no settings, as getopt knows them.
@@ -62,7 +63,7 @@ class CommandLine(usage.Options):
 
     def opt_version(self) -> None:
         """Show the version and exit."""
-        print(f"{self.program} {__version__} (Twisted {twisted.__version__})")
+        print(f"{self.program} {__version__} ({build_name()} build, Twisted {twisted.__version__})")
         raise SystemExit(0)
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:

@@ -16,6 +16,7 @@ from egress import __version__
 from egress.cli import main as cli
 from egress.cli.errors import CommandFailed, Misused
 from egress.config.model import ConfigError
+from egress.runtime.build import build_name
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -51,7 +52,7 @@ class CommandLineTests(SynchronousTestCase):
         return self.run_command("fail", groups={"": [add]})
 
     def test_version(self) -> None:
-        self.assertEqual(self.run_command("--version"), (0, f"egressproxy {__version__}\n", ""))
+        self.assertEqual(self.run_command("--version"), (0, f"egressproxy {__version__} ({build_name()} build)\n", ""))
 
     def test_help(self) -> None:
         """Each command has a description, at each level."""
@@ -120,4 +121,4 @@ class CommandLineTests(SynchronousTestCase):
         done = subprocess.run(
             [sys.executable, "-m", "egress", "--version"], env=environment, capture_output=True, text=True, check=False
         )
-        self.assertEqual((done.returncode, done.stdout), (0, f"egressproxy {__version__}\n"))
+        self.assertEqual((done.returncode, done.stdout), (0, f"egressproxy {__version__} ({build_name()} build)\n"))

@@ -9,6 +9,7 @@ from zope.interface.verify import verifyObject
 from egress import __version__
 from egress.interfaces import IAuditSink
 from egress.observability.metrics import Metrics
+from egress.runtime.build import build_name
 from tests.observability.records import ALLOWED
 
 
@@ -68,6 +69,7 @@ class MetricsTests(SynchronousTestCase):
         self.assertIn('egress_decisions_total{outcome="forwarded",verdict="allow"} 1.0', lines)
         (build,) = [line for line in lines if line.startswith("egress_build_info{")]
         self.assertIn(f'version="{__version__}"', build)
+        self.assertIn(f'build="{build_name()}"', build)
 
     def test_two_registries_in_one_process(self) -> None:
         other = Metrics()

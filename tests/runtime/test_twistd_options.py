@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress import __version__
 from egress.config.options import OPTIONS
+from egress.runtime.build import build_name
 from egress.runtime.twistd_options import exit_with
 from egress.tap import Options
 
@@ -104,7 +105,8 @@ class OptionsTests(SynchronousTestCase):
         return out.getvalue()
 
     def test_version(self) -> None:
-        self.assertEqual(self.run_and_exit("--version"), f"egressproxy {__version__} (Twisted {twisted.__version__})\n")
+        expected = f"egressproxy {__version__} ({build_name()} build, Twisted {twisted.__version__})\n"
+        self.assertEqual(self.run_and_exit("--version"), expected)
 
     def test_help_all(self) -> None:
         text = self.run_and_exit("--help-all")

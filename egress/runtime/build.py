@@ -1,0 +1,42 @@
+"""The modules of the hot path that mypyc compiles, and the build of this installation.
+
+C{setup.py} runs this file before the dependencies are installed, so it imports only the standard library.
+"""
+
+from __future__ import annotations
+
+from importlib.machinery import EXTENSION_SUFFIXES
+from importlib.util import find_spec
+from typing import Final
+
+COMPILED: Final = (
+    "egress.http.body",
+    "egress.http.connection_auth",
+    "egress.http.events",
+    "egress.http.field_lines",
+    "egress.http.heads",
+    "egress.http.hop_by_hop",
+    "egress.http.max_forwards",
+    "egress.http.readers",
+    "egress.http.request_target",
+    "egress.http.upgrade",
+    "egress.http.writers",
+    "egress.observability.exchange_counters",
+    "egress.observability.rule_counters",
+    "egress.proxy.destination",
+    "egress.proxy.lease",
+    "egress.proxy.outgoing_request",
+    "egress.proxy.request_body",
+    "egress.proxy.transaction",
+    "egress.transport.watchdog",
+)
+"""The compiled modules.  All other modules remain Python source in every build."""
+
+
+def build_name() -> str:
+    """Return the build of this installation: C{"compiled"}, C{"pure"}, or C{"mixed"}, which no installer makes."""
+    specs = map(find_spec, COMPILED)
+    kinds = {spec is not None and (spec.origin or "").endswith(tuple(EXTENSION_SUFFIXES)) for spec in specs}
+    if len(kinds) > 1:
+        return "mixed"
+    return "compiled" if kinds == {True} else "pure"

@@ -1,0 +1,39 @@
+"""Declares the compiled modules; setup.cfg has everything else.
+
+C{EGRESS_COMPILE=1 pip install .} compiles the modules of the hot path with mypyc.  Otherwise, nothing is compiled.
+"""
+
+from __future__ import annotations
+
+import os
+import runpy
+import sys
+from configparser import ConfigParser
+from typing import Any
+
+from setuptools import setup
+
+_COMPILING = frozenset({"bdist_wheel", "build", "build_ext", "editable_wheel"})
+
+
+def requirements() -> list[str]:
+    """Return what the compiler needs: itself, and everything that the modules import, because it reads the types."""
+    config = ConfigParser()
+    config.read("setup.cfg", encoding="utf-8")
+    lists = config["options"]["install_requires"], config["options.extras_require"]["types"]
+    return [line for text in lists for line in text.splitlines() if line]
+
+
+def extensions() -> list[Any]:
+    """Return the extension modules."""
+    from mypyc.build import mypycify
+
+    names = runpy.run_path("egress/runtime/build.py")["COMPILED"]
+    return mypycify([f"{name.replace('.', '/')}.py" for name in names], opt_level="2", debug_level="0")
+
+
+if os.environ.get("EGRESS_COMPILE") == "1":
+    # pip first asks for the requirements and the metadata, without them.
+    setup(setup_requires=requirements(), ext_modules=extensions() if _COMPILING.intersection(sys.argv) else [])
+else:
+    setup()
