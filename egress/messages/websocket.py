@@ -6,6 +6,7 @@ decision.
 
 from __future__ import annotations
 
+import codecs
 import zlib
 from typing import Final
 
@@ -32,8 +33,11 @@ TOO_LARGE: Final = 1009
 INTERNAL_ERROR: Final = 1011
 TRY_AGAIN_LATER: Final = 1013
 _MAX_REASON: Final = 123
+# Codes that no Close frame contains.  Codes that future extensions may define are left to the receiver.
+_INVALID_CODES: Final = frozenset({*range(1000), 1004, 1005, 1006, 1015})
+_CODES_END: Final = 5000
 
-# The bytes of the frame headers of one message, in addition to its content: limits empty fragments.
+# The frame headers of one message have at most this many bytes more than its content: limits empty fragments.
 _MAX_HEADERS: Final = 64 * 1024
 # A message that is longer than the first number decompresses to at most the second number of bytes for each byte.
 FREE_SIZE: Final = 64 * 1024
@@ -102,6 +106,26 @@ class _Inflater:
         return content
 
 
+class _TextCheck:
+    """Checks text while it arrives: invalid text is rejected before the end of the message.
+
+    RFC 6455 section 8.1 requires the check, and not its time; receivers of long messages do the same.
+    """
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
+
+    def add(self, part: bytes, *, final: bool) -> None:
+        """Check a part of the text.
+
+        @param final: whether it is the last one.
+        """
+        try:
+            self._decoder.decode(part, final)
+        except UnicodeDecodeError as error:
+            raise MessageInvalid("a WebSocket text message is not valid UTF-8", not_text=True) from error
+
+
 class MessageSplitter:
     """Divides the frames of one direction into messages and control frames; see L{Splitter}.
 
@@ -115,18 +139,20 @@ class MessageSplitter:
         self._max_size = max_size
         self._inflater = None if takeover is None else _Inflater(takeover=takeover)
         self._buffer = bytearray()
-        # The current message: its frames, its payloads, and its type.
-        self._frames: list[bytes] = []
-        self._payloads: list[bytes] = []
-        self._size = self._header_size = 0
+        # The current message: its fragments, their payloads, and its type.  Not lists: fragments can be very short.
+        self._frames = bytearray()
+        self._payloads = bytearray()
         self._type: str | None = None
         self._compressed = False
+        self._text = _TextCheck()
+        # The number of payload bytes of the first frame in the buffer that were checked as text.
+        self._checked = 0
         self._closed = False
 
     @property
     def held(self) -> int:
         """See L{Splitter.held}."""
-        return len(self._buffer) + 2 * self._size + self._header_size
+        return len(self._buffer) + len(self._frames) + len(self._payloads)
 
     def receive(self, data: bytes) -> None:
         """See L{Splitter.receive}.  After a Close frame, there is nothing more to receive."""
@@ -145,32 +171,30 @@ class MessageSplitter:
                 return None
             opcode, final, data, payload = frame
             if opcode in _CONTROL:
-                self._closed = opcode == _CLOSE
-                if self._closed:
+                if opcode == _CLOSE:
+                    _check_close(payload)
+                    self._closed = True
                     self._buffer.clear()
                 return Piece(data, overtakes=not self._closed)
-            self._frames.append(data)
-            self._payloads.append(payload)
-            self._size += len(payload)
-            self._header_size += len(data) - len(payload)
-            if self._header_size > _MAX_HEADERS:
-                raise MessageTooLarge("a WebSocket message has too many fragments")
+            if final and not self._frames:
+                return self._message(data, payload)
+            self._frames += data
+            self._payloads += payload
+            if len(self._frames) > _MAX_HEADERS + 2 * len(self._payloads):
+                raise MessageTooLarge("a WebSocket message has too many short fragments")
             if final:
-                return self._message()
+                data, payload = bytes(self._frames), bytes(self._payloads)
+                self._frames.clear()
+                self._payloads.clear()
+                return self._message(data, payload)
 
-    def _message(self) -> Piece:
-        assert self._type is not None
-        data, content, kind = b"".join(self._frames), b"".join(self._payloads), self._type
-        self._frames, self._payloads, self._type = [], [], None
-        self._size = self._header_size = 0
+    def _message(self, data: bytes, content: bytes) -> Piece:
+        kind, self._type = self._type, None
         if self._compressed:
             assert self._inflater is not None
             content = self._inflater.inflate(content, self._max_size)
-        if kind is TEXT:
-            try:
-                content.decode("utf-8")
-            except UnicodeDecodeError as error:
-                raise MessageInvalid("a WebSocket text message is not valid UTF-8", not_text=True) from error
+            if kind is TEXT:
+                self._text.add(content, final=True)
         return Piece(data, kind, content)
 
     def _next_frame(self) -> tuple[int, bool, bytes, bytes] | None:
@@ -194,17 +218,36 @@ class MessageSplitter:
             raise MessageInvalid(f"a WebSocket frame is {'not masked' if self._masked else 'masked'}")
         start += 4 if self._masked else 0
         end = start + size
+        if opcode == _CONTINUATION:
+            is_text = self._type is TEXT and not self._compressed
+        else:
+            is_text = _TYPES.get(opcode) is TEXT and not first & 0x40
         if len(buffer) < end:
+            if is_text and len(buffer) > start + self._checked:
+                self._text.add(self._payload(buffer, start, self._checked), final=False)
+                self._checked = len(buffer) - start
             return None
         data = bytes(memoryview(buffer)[:end])
         del buffer[:end]
-        payload = data[start:]
-        if opcode not in _CONTROL:
-            if opcode != _CONTINUATION:
-                self._type, self._compressed = _TYPES[opcode], bool(first & 0x40)
-            if self._masked:
-                payload = unmasked(payload, data[start - 4 : start])
+        payload = self._payload(data, start)
+        if opcode in _TYPES:
+            self._type, self._compressed = _TYPES[opcode], bool(first & 0x40)
+        if is_text:
+            self._text.add(payload[self._checked :], final=final)
+            self._checked = 0
         return opcode, final, data, payload
+
+    def _payload(self, data: bytes | bytearray, start: int, skipped: int = 0) -> bytes:
+        """Return the payload of a frame, or the rest of it.
+
+        @param start: the end of the header.
+        @param skipped: the number of bytes to skip.
+        """
+        payload = bytes(data[start + skipped :])
+        if not self._masked:
+            return payload
+        key, turn = bytes(data[start - 4 : start]), skipped % 4
+        return unmasked(payload, key[turn:] + key[:turn])
 
     def _check(self, first: int, opcode: int, final: bool, size: int) -> None:
         """Check the first bytes of a frame, before its content is received."""
@@ -218,8 +261,21 @@ class MessageSplitter:
             raise MessageInvalid("a WebSocket message has its fragments out of order")
         if first & 0x30 or (first & 0x40 and (self._inflater is None or opcode == _CONTINUATION)):
             raise MessageInvalid("a WebSocket frame has reserved bits that no extension uses")
-        if self._size + size > self._max_size:
+        if len(self._payloads) + size > self._max_size:
             raise MessageTooLarge(f"a WebSocket message is longer than {self._max_size} bytes")
+
+
+def _check_close(payload: bytes) -> None:
+    """Check the payload of a Close frame (RFC 6455 sections 5.5.1 and 7.4)."""
+    if not payload:
+        return
+    code = int.from_bytes(payload[:2], "big")
+    if len(payload) == 1 or code in _INVALID_CODES or code >= _CODES_END:
+        raise MessageInvalid("a WebSocket Close frame has an invalid code")
+    try:
+        payload[2:].decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise MessageInvalid("the reason in a WebSocket Close frame is not valid UTF-8", not_text=True) from error
 
 
 class FrameTracker:

@@ -90,6 +90,48 @@ class MessageTests(SynchronousTestCase):
         self.assertEqual(pieces(splitter, frame(b"more")), [])
         self.assertEqual(splitter.held, 0)
 
+    def test_close_frames(self) -> None:
+        def close(code: int, reason: bytes = b"") -> bytes:
+            return frame(code.to_bytes(2, "big") + reason, 8, masked=True)
+
+        codes = (1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 1016, 2999, 3000, 3999, 4999)
+        for valid in (frame(b"", 8, masked=True), close(1000, "größer".encode()), *map(close, codes)):
+            self.assertEqual(split(valid, masked=True), [Piece(valid)])
+        for code in (0, 999, 1004, 1005, 1006, 1015, 5000, 65535):
+            error = self.assertRaises(MessageInvalid, split, close(code), masked=True)
+            self.assertFalse(error.not_text)
+        error = self.assertRaises(MessageInvalid, split, frame(b"\x03", 8, masked=True), masked=True)
+        self.assertFalse(error.not_text)
+        error = self.assertRaises(MessageInvalid, split, close(1000, b"more \xff"), masked=True)
+        self.assertTrue(error.not_text)
+
+    def test_text_in_parts(self) -> None:
+        """Characters may be cut by chunks and by fragments."""
+        content = "aß\u20ac\U0001d11e\U0010ffff!".encode() * 3
+        whole = frame(content, masked=True)
+        self.assertEqual(split(whole, masked=True), [Piece(whole, "text", content)])
+        for cut in range(len(content) + 1):
+            data = frame(content[:cut], final=False, masked=True) + frame(content[cut:], 0, masked=True)
+            self.assertEqual(split(data + data, masked=True), [Piece(data, "text", content)] * 2)
+            self.assertRaises(MessageInvalid, split, frame(content[:cut] + b"\xf0\x9d", masked=True), masked=True)
+
+    def test_invalid_text_is_found_before_its_end(self) -> None:
+        start = "ok \u20ac".encode()
+        for invalid in (b"\x80", b"\xc0", b"\xed\xa0\x80", b"\xf4\x90", b"\xf5", b"\xfe", b"\xe2a"):
+            for masked in (False, True):
+                with self.subTest(invalid, masked=masked):
+                    data = frame(start + invalid + bytes(50), masked=masked)
+                    parted = frame(start, final=False, masked=masked) + frame(invalid + b" more", 0, masked=masked)
+                    for message in (data[:-50], parted[:-5]):
+                        splitter = MessageSplitter(masked=masked, max_size=1000)
+                        self.assertEqual(pieces(splitter, message[: -len(invalid)]), [])
+                        error = self.assertRaises(MessageInvalid, pieces, splitter, message[-len(invalid) :])
+                        self.assertTrue(error.not_text)
+
+    def test_bytes_are_not_text(self) -> None:
+        data = frame(b"\xff", 2, final=False) + frame(b"\xff", 0)
+        self.assertEqual(split(data), [Piece(data, "binary", b"\xff\xff")])
+
     def test_an_incomplete_frame_at_the_end_is_discarded(self) -> None:
         splitter = MessageSplitter(masked=False, max_size=100)
         self.assertEqual(pieces(splitter, frame(b"more")[:-1]), [])
@@ -127,6 +169,20 @@ class MessageTests(SynchronousTestCase):
         self.assertRaises(MessageTooLarge, split, frame(b"x" * 600, final=False) + frame(b"x" * 401, 0)[:4])
         empty = frame(b"", final=False) + frame(b"", 0, final=False) * (1 << 15)
         self.assertRaises(MessageTooLarge, pieces, MessageSplitter(masked=False, max_size=1000), empty)
+
+    def test_short_fragments(self) -> None:
+        """Fragments may have the length of their headers; shorter ones are limited."""
+        for size, masked, is_valid in ((6, True, True), (2, False, True), (3, True, False)):
+            with self.subTest(size, masked=masked):
+                parts = [frame(b"x" * size, opcode=0, final=False, masked=masked)] * 25_000
+                data = frame(b"", final=False, masked=masked) + b"".join(parts) + frame(b"", 0, masked=masked)
+                splitter = MessageSplitter(masked=masked, max_size=1 << 20)
+                if is_valid:
+                    (piece,) = pieces(splitter, data)
+                    self.assertEqual((piece.data, len(piece.content), splitter.held), (data, 25_000 * size, 0))
+                else:
+                    error = self.assertRaises(MessageTooLarge, pieces, splitter, data)
+                    self.assertIn("fragments", error.reason)
 
 
 class CompressionTests(SynchronousTestCase):
