@@ -60,6 +60,7 @@ ALIKE = frozenset(
         *("browsers", "completion", "doctor", "existing_settings", "grpc", "init", "isolate", "isolate_sandbox"),
         *(
             "activation",
+            "autobahn",
             "audit_spool",
             "browser_http2",
             "console",
