@@ -16,6 +16,7 @@ from egress.http.hop_by_hop import encode_fields
 from egress.http.sniff import PREFACE
 from egress.http2.client_fields import ClientRequest, MalformedMessage, parse_request, parse_trailers, websocket_head
 from egress.http2.engine import ConnectionFault, Engine, EngineSettings
+from egress.http2.windows import PROCESS_GROWTH, GrowthBudget
 from egress.model.decision import Headers
 from egress.model.errors import ClientError, EgressError
 from egress.model.protocol import WEBSOCKET
@@ -273,8 +274,12 @@ class _Origin:
     dialed = OriginConnection(_ROUTE, LIMITS, clock, turns)
 
     def __init__(self, seed: int) -> None:
+        self.growth = GrowthBudget(PROCESS_GROWTH)
         self.connection = Http2OriginConnection(
-            self.dialed, LIMITS, self.clock, self.turns, client="", versions=OriginVersions(self.clock)
+            *(self.dialed, LIMITS, self.clock, self.turns),
+            client="",
+            versions=OriginVersions(self.clock),
+            growth=self.growth,
         )
         self.wire = Wire(self.connection)
         self.sinks = [
@@ -311,7 +316,7 @@ class _Origin:
         self.clock.advance(0)
         assert all(sink.over for sink in self.sinks)
         assert not self.connection.streams and not self.clock.getDelayedCalls()
-        assert not self.connection._windows._growth  # noqa: SLF001
+        assert self.growth._left == PROCESS_GROWTH  # noqa: SLF001
 
     @property
     def facts(self) -> list[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import codecs
 import zlib
 from typing import Any, Final
 
@@ -43,11 +44,21 @@ def _pieces_of(splitter: Splitter, parts: list[bytes], limit: int) -> tuple[list
 # -- WebSockets
 
 _KINDS: Final = {1: "text", 2: "binary"}
+_FIRST: Final = {"text": 1, "binary": 2}
 _AFTER_LAST_BLOCK: Final = (b"", b"\0\0\xff\xff", b"\0\0\0\xff\xff")
 
 
 class _Malformed(Exception):
     pass
+
+
+def _check_text(first: int, content: bytes, *, final: bool) -> None:
+    """Check a text message, or the beginning of one: text that is not compressed is checked while it arrives."""
+    if first & 0x4F == 1:
+        try:
+            codecs.utf_8_decode(content, "strict", final)
+        except UnicodeDecodeError:
+            raise _Malformed from None
 
 
 def _frame(data: bytes, masked: bool) -> tuple[int, bytes, bytes] | None:
@@ -106,6 +117,10 @@ class _Messages:
                 size = int.from_bytes(rest[2 : 4 if announced == 126 else 10], "big") if announced > 125 else announced
                 if len(self._content) + size > _SHORT:
                     raise _Malformed
+                start = 2 + {126: 2, 127: 8}.get(announced, 0) + 4 * masked
+                key = rest[start - 4 : start] if masked else b"\0"
+                payload = bytes(byte ^ key[at % len(key)] for at, byte in enumerate(rest[start:]))
+                _check_text(self._first or rest[0], self._content + payload, final=False)
         except _Malformed:
             self.malformed = True
 
@@ -118,8 +133,14 @@ class _Messages:
     def _read(self, first: int, frame: bytes, payload: bytes) -> bool:
         """Read a frame; return whether others can follow."""
         if first & 8:
+            closes = first & 0x0F == 8
+            if closes and payload:
+                code = int.from_bytes(payload[:2], "big")
+                if len(payload) == 1 or code < 1000 or code in (1004, 1005, 1006, 1015) or code > 4999:
+                    raise _Malformed
+                _check_text(1, payload[2:], final=True)
             self.controls.append(frame)
-            return first & 0x0F != 8
+            return not closes
         self._check(first)
         self._first = self._first or first
         self._content += payload
@@ -130,12 +151,10 @@ class _Messages:
             if self._first & 0x40:
                 content = self._inflated(content)
             self._first, self._content = 0, b""
-            if kind == "text":
-                try:
-                    content.decode()
-                except UnicodeDecodeError:
-                    raise _Malformed from None
+            _check_text(_FIRST[kind], content, final=True)
             self.messages.append((kind, content))
+        else:
+            _check_text(self._first, self._content, final=False)
         return True
 
     def _inflated(self, payload: bytes) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from importlib.machinery import ModuleSpec
+from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec
 from pathlib import Path
 from unittest import mock
 
@@ -33,7 +33,7 @@ class NameTests(SynchronousTestCase):
             return build.build_name()
 
     def test_names(self) -> None:
-        suffix = build.EXTENSION_SUFFIXES[0]
+        suffix = EXTENSION_SUFFIXES[0]
         self.assertEqual(self.name_with(f"/a{suffix}", f"/b{suffix}"), "compiled")
         self.assertEqual(self.name_with("/a.py", "/b.py"), "pure")
         self.assertEqual(self.name_with(f"/a{suffix}", "/b.py"), "mixed")
