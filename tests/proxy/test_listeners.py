@@ -22,6 +22,8 @@ from egress.transport.tls import TlsFactory
 from tests.certificates import CLIENT, TestCA, TestCertificate
 from tests.files import make_directory
 from tests.proxy.fakes import ProxyTestCase, Wire, request, response, status_of
+from tests.proxy.http2_client import Http2Client
+from tests.proxy.http2_listener import PlainEnd, StreamWire
 from tests.socks.test_requests import greeting
 from tests.transport.tls import TlsClient, TlsEnd, presenting
 
@@ -133,6 +135,22 @@ class ListenerTests(ProxyTestCase):
             (factory,) = self.factories(tls, http2=http2)
             client = TlsClient(self.meet(factory), None, context=presenting(None), protocols=[b"h2", b"http/1.1"])
             self.assertEqual(client.shake().connection.get_alpn_proto_negotiated(), protocol)
+
+    def test_http2_behind_a_load_balancer(self) -> None:
+        """The header of the PROXY protocol names the client of each stream, and of the contents of tunnels."""
+        self.authorizer.needs_body = False
+        header = b"PROXY TCP4 192.0.2.9 192.0.2.1 5000 1\r\n"
+        h2c, over_tls = self.factories("haproxy:tcp:1:h2c=yes", f"haproxy:ssl:2:privateKey={self.pem}")
+        plain = self.meet(h2c).feed(header)
+        tls = TlsClient(self.meet(over_tls).feed(header), None, context=presenting(None), protocols=[b"h2"]).shake()
+        for end in (PlainEnd(plain), tls):
+            http2 = Http2Client(end)  # type: ignore[arg-type]
+            http2.request(scheme="http")
+            stream = http2.h2.get_next_available_stream_id()
+            http2.send([(b":method", b"CONNECT"), (b":authority", b"origin.test:80")], stream, end=False)
+            StreamWire(http2, stream).feed(request(url="/b"))
+        found = [(asked.url, asked.client.address, asked.client.port) for asked in self.authorizer.asked]
+        self.assertEqual(found, [(URL, "192.0.2.9", 5000), (f"{URL[:-1]}b", "192.0.2.9", 5000)] * 2)
 
     def test_socks5(self) -> None:
         """Each listener decides for itself whether it accepts SOCKS5."""
