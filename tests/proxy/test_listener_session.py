@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
+
+from h2.exceptions import ProtocolError
 from OpenSSL import SSL, crypto
 
 from egress.client_auth.certificate_names import name_of
+from egress.config.model import Limits
 from egress.http.sniff import PREFACE
 from egress.proxy.client_auth import ANONYMOUS, ClientAuthPolicy
 from egress.proxy.factory import ProxyFactory
@@ -12,11 +17,19 @@ from egress.proxy.session_state import FIRST_REQUEST_SECONDS
 from egress.tls.host_contexts import select_http1, select_protocol
 from egress.transport.tls import ServerTls, TlsFactory
 from tests.certificates import CLIENT, TestCA, TestCertificate
-from tests.proxy.fakes import ProxyTestCase, Wire, request, response, status_of
+from tests.proxy.fakes import ProxyTestCase, Wire, deny, request, response, status_of
 from tests.proxy.http2_client import Http2Client
 from tests.proxy.http2_listener import Http2ListenerTestCase, PlainEnd, StreamWire
+from tests.proxy.test_client_auth import GOOD, FakeAuthenticator
 from tests.proxy.tunnels import connect, inner
 from tests.transport.tls import TlsClient, TlsEnd, leaves, presenting
+
+# For random clients and origins.
+HOSTS = ("pass.test:443", "origin.test:443", "origin.test:80", "origin.test:22", "no-port")
+SENT = (b"x", inner(), PREFACE, b"\x16\x03\x01", bytes(16000), b"SSH-2.0-x\r\n", b"PRI ")
+ANSWERS = (b"data", bytes(100_000), response(), response(b"x", "Connection: close"))
+TIMES = (0.0, 0.1, 2.0, 6.0, 31.0, 76.0)
+RUNS = 150
 
 
 class PriorKnowledgeTests(Http2ListenerTestCase):
@@ -234,3 +247,119 @@ class NegotiationTests(ProxyTestCase):
         client.wire.feed(b"\x17\x03\x03\x00\x20" + bytes(32))
         self.clock.advance(0)
         self.assertEqual(self.outcomes(), [])
+
+
+class RandomTests(Http2ListenerTestCase):
+    """Clients and origins do anything at any time. No error is logged, and nothing of a connection is left."""
+
+    def begin(self, seed: int) -> None:
+        """Create a proxy, and connect a client."""
+        self.random = random.Random(seed)
+        limits = Limits(connections_per_client=self.random.choice((5, 1000)))
+        self.rebuild(passthrough=("pass.test",), opaque_ports=(range(22, 23),), limits=limits)
+        self.gate = FakeAuthenticator()
+        self.authenticates = self.random.random() < 0.3
+        if self.authenticates:
+            self.start(ClientAuthPolicy(self.gate))
+        self.streams: list[int] = []
+        self.ends: dict[int, TlsEnd] = {}
+
+    def open(self) -> None:
+        """Send a CONNECT, or a request without a tunnel."""
+        chance = self.random.random()
+        if chance < 0.2:
+            self.authorizer.answers.append(deny())
+        elif chance < 0.4:
+            self.authorizer.pending()
+        fields = []
+        if self.authenticates:
+            fields.append((b"proxy-authorization", self.random.choice((GOOD, b"Bearer slow"))))
+        if chance < 0.8:
+            self.streams.append(self.connect_stream(self.random.choice(HOSTS), *fields))
+        else:
+            self.streams.append(self.http2.request("/", *fields, method="POST", scheme="http", end=chance < 0.9))
+
+    def send(self) -> None:
+        """Send data, or continue with TLS."""
+        stream = self.random.choice(self.streams)
+        if self.random.random() < 0.7:
+            self.http2.data(stream, self.random.choice(SENT), end=self.random.random() < 0.2)
+            return
+        if stream not in self.ends:
+            protocols = self.random.choice(([b"h2"], [b"http/1.1"], []))
+            self.ends[stream] = TlsClient(StreamWire(self.http2, stream), protocols=protocols)
+        with contextlib.suppress(SSL.Error):
+            if self.ends[stream].try_handshake():
+                self.ends[stream].send(inner())
+
+    def disturb(self) -> None:
+        """Reset a stream, or send trailers."""
+        stream = self.random.choice(self.streams)
+        if self.random.random() < 0.7:
+            self.http2.h2.reset_stream(stream)
+            self.http2.flush()
+        else:
+            self.http2.send([(b"x-sum", b"1")], stream)
+
+    def answer(self) -> None:
+        """Let an origin send data, end, break, or read slowly."""
+        origin = self.random.choice(self.dialer.origins)
+        if not origin.disconnected:
+            break_off = (origin.end, origin.lose, lambda: origin.lose(ConnectionResetError()))
+            events = (lambda: origin.feed(self.random.choice(ANSWERS)), *break_off, lambda: self.delay(origin))
+            self.random.choice(events)()
+
+    def delay(self, wire: Wire) -> None:
+        """Let one side read slowly, or again."""
+        if wire.producer is not None:
+            self.random.choice((wire.choke, wire.unchoke))()
+
+    def authenticate(self) -> None:
+        """Complete a check of credentials."""
+        check = self.gate.pending.pop()
+        if not check.called:
+            check.callback("carol")
+
+    def step(self) -> None:
+        """Let something happen."""
+        steps = [self.open] * 4 + [
+            lambda: self.clock.advance(self.random.choice(TIMES)),
+            lambda: self.delay(self.client),
+        ]
+        if self.streams:
+            steps += [self.send] * 3 + [self.disturb]
+        if self.dialer.origins:
+            steps += [self.answer] * 3
+        if self.gate.pending:
+            steps.append(self.authenticate)
+        self.http2.acknowledge = self.random.random() < 0.5
+        if self.random.random() < 0.003:
+            self.proxy.parts.sessions.drain()
+        # The client of this test sends nothing that its own state forbids.
+        with contextlib.suppress(ProtocolError, KeyError):
+            self.random.choice(steps)()
+
+    def end(self) -> None:
+        """Disconnect the client, and check what is left."""
+        for wire in self.clients:
+            wire.lose(self.random.choice((None, ConnectionResetError())))
+        for origin in self.dialer.origins:
+            if not origin.disconnected:
+                origin.unchoke()
+        self.proxy.pool.close()
+        for _ in range(2):
+            self.clock.advance(0)
+        sessions = self.proxy.parts.sessions
+        self.assertEqual((len(sessions), sessions.clients, sessions.streams), (0, 0, 0))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertTrue(all(origin.disconnected for origin in self.dialer.origins))
+
+    def test_anything(self) -> None:
+        for seed in range(RUNS):
+            with self.subTest(seed):
+                self.begin(seed)
+                for _ in range(self.random.randrange(5, 60)):
+                    if self.client.disconnecting or self.client.disconnected:
+                        break
+                    self.step()
+                self.end()
