@@ -87,11 +87,13 @@ class GrpcInspection:
     @param kind: the kind of the call.
     @param terms: the messages to authorize.
     @param request_id: the id of the exchange, for the status.
+    @ivar recodes: whether the pieces are encoded again, so that their length can differ from that of the content.
     """
 
     kind = MessageKind.GRPC
 
     def __init__(self, head: RequestHead, kind: Kind, terms: MessageObligation, request_id: str) -> None:
+        self.recodes = kind is Kind.WEB_TEXT
         self._kind = kind
         self._terms = terms
         self._request_id = request_id

@@ -10,6 +10,7 @@ import attrs
 from twisted.internet.interfaces import IDelayedCall
 
 from egress.http.events import DELIMITED, BodyKind, ForwardedHead, ResponseHead
+from egress.http.writers import with_framing
 from egress.messages.splitter import Inspection, Splitter
 from egress.model.decision import Headers
 from egress.model.errors import ClientDisconnected, EgressError
@@ -69,7 +70,8 @@ class InspectingForwarder(Forwarder):
         if self._to_origin is None:
             super().begin(head)
         else:
-            self._begin_gated(head, self._to_origin)
+            recodes = inspection is not None and inspection.recodes
+            self._begin_gated(_delimited_request(head) if recodes else head, self._to_origin)
 
     def _begin_gated(self, head: ForwardedHead, gate: MessageGate) -> None:
         assert self._origin is not None
@@ -335,6 +337,17 @@ def forwarder_type(inspector: MessageInspector | None) -> Callable[..., Forwarde
     @param inspector: authorizes the messages of the exchange; C{None}: they pass.
     """
     return Forwarder if inspector is None else partial(InspectingForwarder, inspector)
+
+
+def _delimited_request(head: ForwardedHead) -> ForwardedHead:
+    """Remove the announced length of a request whose content is encoded again.
+
+    With another length, an origin would take the next request on its connection for content, or content for a request.
+    """
+    if head.framing.kind is not BodyKind.LENGTH:
+        return head
+    fields = [field for field in head.fields if field[0].lower() != b"content-length"]
+    return ForwardedHead(head.method, head.target, with_framing(fields, DELIMITED), DELIMITED)
 
 
 def _delimited(head: ResponseHead) -> ResponseHead:

@@ -14,7 +14,7 @@ from egress.model.errors import OriginProtocolError
 from egress.model.message import Direction, MessageObligation
 
 
-def inspection_of_request(head: RequestHead, terms: MessageObligation, request_id: str) -> Inspection | None:
+def inspection_of_request(head: RequestHead, terms: MessageObligation, request_id: str) -> GrpcInspection | None:
     """Return the protocol that the request determines, so that the messages in its content are authorized.
 
     @param head: the head of the request.

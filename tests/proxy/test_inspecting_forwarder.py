@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from typing import Any
 
 from egress.grpc.framing import Frame
@@ -22,6 +23,7 @@ from tests.proxy.fakes import (
     response,
     status_of,
 )
+from tests.scorecard.messages import read_request
 
 EVENTS = "Content-Type: text/event-stream"
 CLIENT_ONLY = MessageObligation(frozenset({Direction.CLIENT}))
@@ -463,6 +465,24 @@ class GrpcTests(ProxyTestCase):
         self.assertIn(b"\x80\0\0", got)
         self.assertIn(b"grpc-status: 7\r\n", got)
         self.assertTrue(got.endswith(b"0\r\n\r\n"))
+
+    def test_text_of_web(self) -> None:
+        """Each message is encoded on its own, so the announced length can be wrong, also for collected content."""
+        self.authorizer.answers.clear()
+        for needs_body, separate in ((False, True), (False, False), (True, True)):
+            with self.subTest(needs_body=needs_body, separate=separate):
+                self.build()
+                self.authorizer.needs_body = needs_body
+                self.allow_with(messages=MessageObligation())
+                frames = b"".join(Frame(message).encode() for message in (b"one", b"two"))
+                # Padding within the content, or none between the messages.
+                text = b"".join(b64encode(frames[at : at + 1]) for at in range(16)) if separate else b64encode(frames)
+                url = "http://origin.test/users.v1.Users/Chat"
+                self.client.feed(request("POST", url, "Content-Type: application/grpc-web-text", body=text))
+                message, rest = read_request(self.origin.take())
+                self.assertEqual((message.field(b"transfer-encoding"), message.complete, rest), (b"chunked", True, b""))
+                expected = b"".join(b64encode(Frame(each).encode()) for each in (b"one", b"two"))
+                self.assertEqual(message.content, expected)
 
     def test_content_that_is_not_messages(self) -> None:
         self.begin()
