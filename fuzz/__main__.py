@@ -26,8 +26,9 @@ _SHORTER = {
     "grpc": 512,
     "http2": 512,
     "http2_origin": 512,
+    "http2_session": 512,
     "multipart": 768,
-    "proxy_protocol": 512,
+    "proxy_protocol": 256,
     "websocket": 768,
 }
 _MEGABYTES = 1024
