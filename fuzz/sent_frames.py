@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from struct import Struct
 
 DATA, HEADERS, _PRIORITY, RST_STREAM, SETTINGS, _PUSH, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
 _FRAME = 9
@@ -11,6 +12,8 @@ _WINDOW = 65535
 _FRAME_SIZE = 16384
 _END = 1
 _INITIAL_WINDOW = 4
+_MAX_FRAME_SIZE = 5
+_SETTING = Struct(">HL")
 
 Frame = tuple[int, int, int, bytes]
 
@@ -27,18 +30,22 @@ def frames(data: bytes | bytearray) -> Iterator[Frame]:
         at = end
 
 
-class Windows:
-    """The most that a peer has permitted at any time: an upper limit for the content that it may receive."""
+class Permitted:
+    """The most that a peer has permitted at any time: upper limits for its windows and for the size of frames."""
 
     def __init__(self, received: bytes) -> None:
         self.connection = _WINDOW
+        self.frame_size = _FRAME_SIZE
         self._initial = _WINDOW
         self._updates: defaultdict[int, int] = defaultdict(int)
         for kind, _, stream, payload in frames(received):
             if kind == SETTINGS:
                 for at in range(0, len(payload) - 5, 6):
-                    if int.from_bytes(payload[at : at + 2], "big") == _INITIAL_WINDOW:
-                        self._initial = max(self._initial, int.from_bytes(payload[at + 2 : at + 6], "big"))
+                    code, value = _SETTING.unpack_from(payload, at)
+                    if code == _INITIAL_WINDOW:
+                        self._initial = max(self._initial, value)
+                    elif code == _MAX_FRAME_SIZE:
+                        self.frame_size = max(self.frame_size, value)
             elif kind == WINDOW_UPDATE and len(payload) == 4:
                 increment = int.from_bytes(payload, "big") & 0x7FFFFFFF
                 if stream:
@@ -58,7 +65,7 @@ def check_sent(sent: bytes | bytearray, received: bytes) -> dict[int, bytes]:
     @param received: what the peer has sent before.
     @return: the content of each stream.
     """
-    windows = Windows(received)
+    permitted = Permitted(received)
     content: defaultdict[int, bytes] = defaultdict(bytes)
     closed: set[int] = set()
     ended: set[int] = set()
@@ -66,7 +73,7 @@ def check_sent(sent: bytes | bytearray, received: bytes) -> dict[int, bytes]:
     in_block = 0
     for kind, flags, stream, payload in frames(sent):
         size += _FRAME + len(payload)
-        assert len(payload) <= _FRAME_SIZE
+        assert len(payload) <= permitted.frame_size
         assert not in_block or (kind, stream) == (CONTINUATION, in_block), "a frame interrupts a header block"
         assert kind == RST_STREAM or stream not in closed, "a frame follows the reset of a stream"
         if kind in (HEADERS, CONTINUATION):
@@ -79,7 +86,7 @@ def check_sent(sent: bytes | bytearray, received: bytes) -> dict[int, bytes]:
             assert stream in content, "content precedes a head"
             content[stream] += payload
             total += len(payload)
-            assert len(content[stream]) <= windows.stream(stream) and total <= windows.connection, "over the window"
+            assert len(content[stream]) <= permitted.stream(stream) and total <= permitted.connection, "over the window"
         elif kind == HEADERS:
             content[stream] += b""
         elif kind == RST_STREAM:
