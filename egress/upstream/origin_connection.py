@@ -69,6 +69,7 @@ class OriginConnection(DialedProtocol):
         "_closing",
         "_idle_lost",
         "_lost",
+        "_missing",
         "_pace",
         "_paused",
         "_persistent",
@@ -105,6 +106,7 @@ class OriginConnection(DialedProtocol):
         self.reused = False
         self._persistent = False
         self._chunked = False
+        self._missing = 0
         self._request_ended = False
         self._backpressured = False
         self._readable: Callable[[], object] | None = None
@@ -134,9 +136,10 @@ class OriginConnection(DialedProtocol):
     def reusable(self) -> bool:
         """Whether both sides permit another exchange.
 
-        If the origin responded before it had the whole request, it would read the rest as the next request.
+        If the origin responded before it had the whole request, it would read the rest as the next request. If a
+        request was shorter than announced, the origin would read the next one as the rest.
         """
-        return self._persistent and self._request_ended and not self._backpressured
+        return self._persistent and self._request_ended and not self._missing and not self._backpressured
 
     def send_request(self, sink: IResponseSink, head: ForwardedHead, content: bytes, end: End | None) -> None:
         """See L{IOriginStream.send_request}."""
@@ -145,6 +148,7 @@ class OriginConnection(DialedProtocol):
         self._untouched = True
         self._persistent = False
         self._chunked = head.framing.kind is _DELIMITED
+        self._missing = 0 if self._chunked else head.framing.length
         self._reader.expect(head.method)
         self.transport.write(encode_request(head) + self._encode(content, end))  # type: ignore[union-attr]
 
@@ -157,6 +161,7 @@ class OriginConnection(DialedProtocol):
     def _encode(self, content: bytes, end: End | None) -> bytes:
         self._request_ended = end is not None
         if not self._chunked:
+            self._missing -= len(content)
             return content
         chunk = encode_chunk(content) if content else b""
         return chunk if end is None else chunk + encode_last_chunk(end.trailers)

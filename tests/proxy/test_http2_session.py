@@ -51,6 +51,22 @@ class BatchTests(Http2TestCase):
         self.assertEqual(order, ["decision", "decision", "write"])
 
 
+class LengthTests(Http2TestCase):
+    """The announced length of a request to an HTTP/1.1 origin."""
+
+    def test_trailers_that_end_the_content_too_early(self) -> None:
+        """The origin waits for the rest, so it must not get the next request on this connection."""
+        self.authorizer.needs_body = False
+        pseudo = [(b":method", b"POST"), (b":scheme", b"https"), (b":authority", b"origin.test"), (b":path", b"/a")]
+        self.http2.send([*pseudo, (b"content-length", b"10")], 1, end=False)
+        self.http2.data(1, b"12345")
+        self.http2.send([(b"x-sum", b"1")], 1)
+        self.assertEqual(self.http2.reset(1), ErrorCodes.PROTOCOL_ERROR)
+        self.assertTrue(self.origin.take().endswith(b"\r\n\r\n12345"))
+        self.assertTrue(self.origin.disconnected)
+        self.assertEqual(self.records[0].outcome, "bad-request")
+
+
 class EndTests(Http2TestCase):
     """The end of a connection."""
 

@@ -134,6 +134,16 @@ class OriginConnectionTests(SynchronousTestCase):
                 self.wire.feed(complete)
                 self.assertIs(self.connection.reusable, expected)
 
+    def test_a_request_that_is_shorter_than_announced(self) -> None:
+        """The origin would take the next request for the rest."""
+        for rest, expected in ((b"c", True), (b"", False), (b"cd", False)):
+            with self.subTest(rest=rest):
+                self.setUp()
+                self.sent(Framing(BodyKind.LENGTH, 3), b"ab", None)
+                self.connection.send_content(rest, END)
+                self.wire.feed(b"HTTP/1.1 204 No\r\n\r\n")
+                self.assertIs(self.connection.reusable, expected)
+
     def test_request_backpressure(self) -> None:
         self.wire.choke()
         self.wire.unchoke()
