@@ -150,7 +150,8 @@ def _joined(fields: list[Header]) -> list[Header]:
         raise MalformedMessage("the message has more than one Content-Length")
     if len(cookies) > 1:
         fields = [field for field in fields if field[0] != b"cookie"]
-        fields.append((b"cookie", b"; ".join(cookies)))
+        # The last one can be empty, and a value does not end with white space.
+        fields.append((b"cookie", b"; ".join(cookies).rstrip(b" ")))
     return fields
 
 

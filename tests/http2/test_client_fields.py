@@ -81,6 +81,8 @@ class RequestTests(SynchronousTestCase):
         head = parse((b"cookie", b"a=1"), (b"x", b"y"), (b"cookie", b"b=2")).head
         self.assertEqual(head.headers[1:], ((b"x", b"y"), (b"cookie", b"a=1; b=2")))
         self.assertEqual(parse((b"cookie", b"a=1"), (b"x", b"y")).head.headers[1], (b"cookie", b"a=1"))
+        empty = parse((b"cookie", b""), (b"cookie", b"a=1"), (b"cookie", b"")).head
+        self.assertEqual(empty.headers[1:], ((b"cookie", b"; a=1;"),))
 
     def test_host(self) -> None:
         self.assertEqual(parse((b"host", b"Origin.test")).head.host, b"origin.test")
