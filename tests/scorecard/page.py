@@ -217,6 +217,7 @@ def _fuzzing(results: list[dict[str, Any]]) -> str:
         "- Comments and line ends counted towards the limit of an event only if they arrived in several reads.",
         "- The proxy reset a stream of HTTP/2 again when fields arrived after its first reset.",
         "- A `CONTINUATION` without a header block could be an error of a stream, and not of the connection.",
+        "- After an empty `cookie` field at the end, the joined field of HTTP/1.1 ended with a space.",
     ]
     return "\n".join(lines)
 
