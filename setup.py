@@ -32,8 +32,10 @@ def extensions() -> list[Any]:
     return mypycify([f"{name.replace('.', '/')}.py" for name in names], opt_level="2", debug_level="0")
 
 
-if os.environ.get("EGRESS_COMPILE") == "1":
-    # pip first asks for the requirements and the metadata, without them.
-    setup(setup_requires=requirements(), ext_modules=extensions() if _COMPILING.intersection(sys.argv) else [])
-else:
+if os.environ.get("EGRESS_COMPILE") != "1":
     setup()
+elif _COMPILING.intersection(sys.argv):
+    setup(ext_modules=extensions())
+else:
+    # pip asks for the requirements and the metadata first.
+    setup(setup_requires=requirements())

@@ -15,6 +15,7 @@ from egress.http.events import End, RequestHead, ResponseHead
 from egress.http.upgrade import Upgrade
 from egress.http2.client_fields import error_fields, interim_fields, lower_case, response_fields, switch_fields
 from egress.http2.engine import HIGH_WATER, LOW_WATER, Engine
+from egress.http2.waiting import add_event
 from egress.model.decision import Header, Headers
 from egress.model.errors import EgressError, outcome_of
 from egress.proxy.interfaces import IClientStream, IHttp2ClientStream, IHttp2Connection
@@ -111,7 +112,7 @@ class Http2Stream:
             if self.exchange is None:
                 self._over()
         if self.exchange is not None and (self._request.upgrade or not self.exchange.body_over):
-            self._waiting.append(event)
+            add_event(self._waiting, event)
             self.read_content()
 
     def read_content(self) -> None:

@@ -9,6 +9,7 @@ from zope.interface import implementer
 
 from egress.http.events import BodyKind, End, ForwardedHead, ResponseHead
 from egress.http2.origin_events import StreamFailure
+from egress.http2.waiting import add_event
 from egress.model.errors import OriginProtocolError
 from egress.upstream.interfaces import IOriginStream, IResponseSink
 
@@ -180,7 +181,7 @@ class Http2OriginStream:
         if isinstance(event, StreamFailure) and not self.response_ended:
             # The response cannot be completed, and its connection may already use the memory for another one.
             self._waiting.clear()
-        self._waiting.append(event)
+        add_event(self._waiting, event)
         self._deliver()
 
     def _fault(self, event: ResponseHead | bytes | End) -> str | None:

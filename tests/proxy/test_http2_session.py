@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from unittest import mock
+
 from h2.errors import ErrorCodes
+from twisted.internet.defer import Deferred
 
 from egress.config.model import Limits
+from egress.http2.waiting import add_event
 from egress.model.decision import Decision
+from egress.proxy import http2_stream
 from tests.http2.frames import CONTINUATION, DATA, HEADERS, PING, PRIORITY, SETTINGS, WINDOW_UPDATE, frame
 from tests.proxy.fakes import allow, response
 from tests.proxy.http2_client import Http2TestCase
@@ -65,6 +70,22 @@ class LengthTests(Http2TestCase):
         self.assertTrue(self.origin.take().endswith(b"\r\n\r\n12345"))
         self.assertTrue(self.origin.disconnected)
         self.assertEqual(self.records[0].outcome, "bad-request")
+
+
+class SmallFrameTests(Http2TestCase):
+    """Content in many small frames."""
+
+    def test_it_is_joined_while_it_waits(self) -> None:
+        decision: Deferred[Decision] = Deferred()
+        self.authorizer.answers = [decision]
+        with mock.patch.object(http2_stream, "add_event", wraps=add_event) as added:
+            stream = self.http2.request(method="POST", end=False)
+            self.http2.tls.send(frame(DATA, 0, stream, b"ab") * 10_000)
+        (waiting,) = {id(call.args[0]): call.args[0] for call in added.call_args_list}.values()
+        self.assertEqual(sum(map(len, waiting)), 20_000)
+        self.assertLess(len(waiting), 10)
+        decision.callback(allow())
+        self.assertEqual(self.origin.take().count(b"ab"), 10_000)
 
 
 class EndTests(Http2TestCase):
