@@ -398,8 +398,8 @@ class StoppingTests(WorkersTestCase):
         workers = proxy.workers
         url = self.origins.http_url("/hold")
         clients = []
-        # Enough connections to reach both workers.
-        for _ in range(8):
+        # The kernel selects a worker for each connection by a hash.  With 24, the chance that one gets all is 1 in 2^23.
+        for _ in range(24):
             client = socket.create_connection(("127.0.0.1", proxy.port), PATIENCE)
             self.addCleanup(client.close)
             client.sendall(f"GET {url} HTTP/1.1\r\nHost: {url.split('/')[2]}\r\nConnection: close\r\n\r\n".encode())
