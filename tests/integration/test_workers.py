@@ -398,7 +398,7 @@ class StoppingTests(WorkersTestCase):
         workers = proxy.workers
         url = self.origins.http_url("/hold")
         clients = []
-        # The kernel selects a worker for each connection by a hash.  With 24, the chance that one gets all is 1 in 2^23.
+        # The kernel selects a worker for each connection by a hash: one gets all of them once in 2^23 times.
         for _ in range(24):
             client = socket.create_connection(("127.0.0.1", proxy.port), PATIENCE)
             self.addCleanup(client.close)
