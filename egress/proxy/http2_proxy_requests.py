@@ -5,7 +5,8 @@ They have the same meaning as the absolute-form and C{CONNECT} of HTTP/1.1 (RFC 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Final
 
 import attrs
 from h2.errors import ErrorCodes
@@ -17,7 +18,7 @@ from zope.interface import implementer
 from egress.http.events import End, RequestHead
 from egress.http.request_target import RequestTarget, TargetForm, parse_request_target
 from egress.http2.engine import Engine
-from egress.model.errors import EgressError
+from egress.model.errors import BadRequest, EgressError
 from egress.proxy.client_auth import ClientAuthentication, ClientAuthPolicy, ConnectionIdentity
 from egress.proxy.connect_stream import ConnectStream
 from egress.proxy.connect_tunnel import Tunnel
@@ -28,6 +29,8 @@ from egress.proxy.tunnel_binding import named_origin
 
 if TYPE_CHECKING:
     from egress.proxy.context import ProxyContext
+
+_ENDS_AUTHORITY: Final = re.compile(rb"[/?]")
 
 
 @implementer(IHttp2ClientStream)
@@ -136,7 +139,11 @@ class Http2ProxyRequests:
         if request is None:
             return
         if request.scheme:
-            request = attrs.evolve(request, head=_absolute(request))
+            try:
+                request = attrs.evolve(request, head=_absolute(request))
+            except BadRequest as error:
+                self._streams.refuse(request, self._client, error)
+                return
         arrival = _Arrival(self, request)
         self._connection.add_stream(request.stream_id, arrival)
         arrival.auth.admit(request.head)
@@ -182,9 +189,14 @@ class Http2ProxyRequests:
 
 
 def _absolute(request: NewRequest) -> RequestHead:
-    """Write the target of a request as a URL, as HTTP/1.1 does in a request to a proxy (RFC 9112 section 3.2.2)."""
+    """Write the target of a request as a URL, as HTTP/1.1 does in a request to a proxy (RFC 9112 section 3.2.2).
+
+    @raise BadRequest: if the authority would not be the authority of this URL.
+    """
     head = request.head
     assert head.host is not None
+    if _ENDS_AUTHORITY.search(head.host):
+        raise BadRequest("the authority contains a path or a query")
     path = b"" if head.target == b"*" else head.target
     return attrs.evolve(head, target=b"%b://%b%b" % (request.scheme, head.host, path))
 

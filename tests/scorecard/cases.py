@@ -22,6 +22,7 @@ class Listener(enum.Enum):
     @cvar SOCKS_LOGIN: the same, for clients with a name and a password.
     @cvar BALANCED: HTTP after a header of the PROXY protocol.
     @cvar STRANGER: the same, and the client is not one of the load balancers.
+    @cvar HTTP2: HTTP, and HTTP/2 with prior knowledge.
     """
 
     HTTP = "HTTP"
@@ -29,6 +30,7 @@ class Listener(enum.Enum):
     SOCKS_LOGIN = "SOCKS5 with a name and a password"
     BALANCED = "the PROXY protocol"
     STRANGER = "the PROXY protocol, for other load balancers"
+    HTTP2 = "HTTP and HTTP/2 without TLS"
 
 
 @attrs.frozen
@@ -103,7 +105,8 @@ class Case:
     @ivar certificate: the name of the certificate that the TLS origin presents.
     @ivar apart: whether each part is sent over a separate client connection, by the same client or by another client of
         the same address: no connection to an origin may carry two of them.
-    @ivar http2: the frames that the client sends instead, in parts, on an HTTP/2 connection inside TLS.
+    @ivar http2: the frames that the client sends instead, in parts, on an HTTP/2 connection: inside TLS, with prior
+        knowledge in a tunnel, or to the listener.
     @ivar guarded: whether all loopback addresses are closed, as in the default configuration.
     @ivar by_content: whether the decision depends on the content.
     @ivar one_reading: whether each server reads the same permitted value in the content, which has another fault.

@@ -20,7 +20,9 @@ ACKNOWLEDGED = wire.frame(wire.SETTINGS, wire.ACK)
 class Frame:
     """A frame of the client.
 
-    @ivar fields: the fields of a header block, in which hosts and ports are inserted.
+    Hosts and ports are inserted in both.
+
+    @ivar fields: the fields of a header block.
     @ivar payload: the payload of another frame, or a part of a header block that precedes the fields.
     """
 
@@ -35,7 +37,7 @@ class Frame:
 
         @param fill: inserts hosts and ports.
         """
-        payload = self.payload + wire.block([(name, fill(value)) for name, value in self.fields])
+        payload = fill(self.payload) + wire.block([(name, fill(value)) for name, value in self.fields])
         return wire.frame(self.kind, self.flags, self.stream, payload)
 
 

@@ -71,8 +71,8 @@ def _factory(listener: Listener, context: ProxyContext, directory: Path) -> Any:
 
     @param directory: an empty directory.
     """
-    if listener is Listener.HTTP:
-        return ProxyFactory(context, _LOOPBACK)
+    if listener in (Listener.HTTP, Listener.HTTP2):
+        return ProxyFactory(context, _LOOPBACK, h2c=listener is Listener.HTTP2)
     policy = attrs.evolve(_LOOPBACK, allow_unverified_names=False)
     if listener is Listener.SOCKS:
         return SocksFactory(context, policy)

@@ -225,7 +225,7 @@ class Stage:
         case = self.case
         if case.socks:
             return self._negotiate(client) and self._secure(client)
-        return case.tunnel is None or (self._connect(client, case.tunnel) and self._secure(client))
+        return (case.tunnel is None or self._connect(client, case.tunnel)) and self._secure(client)
 
     def _negotiate(self, client: _Client) -> bool:
         messages = self.case.socks

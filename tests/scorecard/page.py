@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 
-from tests.scorecard import balanced, contents, http2_connections, socks
+from tests.scorecard import balanced, contents, http2_connections, http2_listeners, socks
 from tests.scorecard.cases import Case
 from tests.scorecard.corpus import CASES
 
@@ -88,6 +88,7 @@ client. Some cases were not run against them:
 
 - No other proxy has an address guard, so there are no results about literal addresses.
 - Squid accepts neither HTTP/2 nor SOCKS5, and reads no content.
+- mitmproxy and mockttp do not accept HTTP/2 without TLS from clients of the proxy itself.
 - mitmproxy and mockttp do not accept the PROXY protocol. mockttp cannot verify a SOCKS5 login.
 - microsocks is not in the comparison: it has no access decision for requests."""
 
@@ -96,6 +97,9 @@ _INTRODUCTIONS = {
     http2_connections.GROUP: """\
 After a flood, the client sends a request. "Closed" means that the proxy ended the connection because of the flood.
 "Well framed" means that it processed all frames, and then the request.""",
+    http2_listeners.PROXY: """\
+The client connects to a listener with `h2c=yes`. "A tunnel" is the stream of a CONNECT, whose DATA frames carry
+HTTP/1.1.""",
     socks.ADDRESSES: """\
 The address guard is as in the default configuration. After the reply of SOCKS5, the client sends a request in the
 tunnel, and reads the denial there.""",

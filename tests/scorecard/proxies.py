@@ -28,6 +28,7 @@ _ENDPOINTS: Final[Mapping[Listener, tuple[str, ...]]] = {
     Listener.SOCKS_LOGIN: ("tcp", "socks5=yes", "client-auth={secrets}"),
     Listener.BALANCED: ("haproxy:tcp",),
     Listener.STRANGER: ("haproxy:tcp", "balancers=192.0.2.1"),
+    Listener.HTTP2: ("tcp", "h2c=yes"),
 }
 
 

@@ -18,7 +18,7 @@ class CorpusTests(SynchronousTestCase):
 
     def test_ids(self) -> None:
         self.assertEqual([name for name, count in Counter(case.id for case in CASES).items() if count > 1], [])
-        self.assertGreater(len(CASES), 700)
+        self.assertGreater(len(CASES), 800)
 
     def test_every_case(self) -> None:
         """Each outcome is as expected, has an audit record if it is a rejection, and is on the page."""
