@@ -5,7 +5,6 @@ L{egress.proxy.exchange_state} lists the states and their successors.
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING, Final
 
 from twisted.internet.defer import succeed
@@ -13,7 +12,7 @@ from twisted.internet.defer import succeed
 from egress.config.model import OversizeBody
 from egress.http.events import End
 from egress.http.obligations import affected_names
-from egress.model.decision import ClientIdentity, Decision, Headers, Stage, Verdict
+from egress.model.decision import ClientIdentity, Decision, Stage, Verdict
 from egress.model.errors import (
     ClientDisconnected,
     Denied,
@@ -28,11 +27,12 @@ from egress.model.route import Purpose, Route
 from egress.proxy import exchange_state as states
 from egress.proxy.body_collector import BodyCollector
 from egress.proxy.destination import Destination
+from egress.proxy.exchange_report import report_exchange
 from egress.proxy.exchange_state import TRANSITIONS, State
 from egress.proxy.forwarder import Forwarder
-from egress.proxy.grpc_outcome import break_off, response_status
+from egress.proxy.grpc_outcome import break_off
 from egress.proxy.grpc_streams import may_stream
-from egress.proxy.inspecting_forwarder import forwarder_type
+from egress.proxy.inspecting_forwarder import forwarder_for
 from egress.proxy.interfaces import IClientStream
 from egress.proxy.outgoing_request import OutgoingRequest
 from egress.proxy.request_body import RequestBody
@@ -63,6 +63,8 @@ class Exchange(StateMachine[State]):
     """
 
     transitions = TRANSITIONS
+    # The compiler permits C{del} only for these.
+    __deletable__ = ("_transaction",)
 
     def __init__(
         self, context: ProxyContext, stream: IClientStream, client: ClientIdentity, outgoing: OutgoingRequest
@@ -133,9 +135,12 @@ class Exchange(StateMachine[State]):
         if resolve_first:
             self._enter(states.RESOLVING)
             self._transaction.begin_phase(DNS)
-            self._transaction.await_or_fail(self._destination.look_up_first(), lambda _: self._collect_or_authorize())
+            self._transaction.await_or_fail(self._destination.look_up_first(), self._looked_up_first)
         else:
             self._collect_or_authorize()
+
+    def _looked_up_first(self, _: None) -> None:
+        self._collect_or_authorize()
 
     def _collect_or_authorize(self) -> None:
         if self._content.over or not self._context.authz.authorizer.needs_body or may_stream(self.head):
@@ -266,21 +271,17 @@ class Exchange(StateMachine[State]):
             self._outgoing.propagate(self._transaction.trace.begin_attempt())
         route = origin.route
         upstream = route.upstream if route.absolute_form else None
-        release = functools.partial(self._stream.logins.keep, self._outgoing.key)
         lease = self._transaction.lease
         if lease is not None:
             lease.known_addresses = route.known_addresses
-        self._forwarder = forwarder = forwarder_type(self._transaction.inspector)(
+        self._forwarder = forwarder = forwarder_for(
             self,
             self._context,
+            self._transaction,
             client=self._stream,
             origin=origin,
-            head=self.head,
+            request=self._outgoing,
             content=self._content,
-            release=release,
-            lease=lease,
-            upgrade=self._upgrade,
-            begin_phase=self._transaction.begin_phase,
         )
         forwarder.begin(self._outgoing.forwarded_head(upstream))
 
@@ -303,12 +304,12 @@ class Exchange(StateMachine[State]):
     # -- callbacks of the forwarder
 
     def forwarded(self, error: EgressError | None = None) -> None:
-        """See L{egress.proxy.forwarder.ForwarderOwner}."""
+        """See L{egress.proxy.interfaces.ForwarderOwner}."""
         self._finish(error)
         self._stream.finish()
 
     def forwarding_failed(self, error: EgressError, *, untouched: bool, unread: bool = False) -> None:
-        """See L{egress.proxy.forwarder.ForwarderOwner}."""
+        """See L{egress.proxy.interfaces.ForwarderOwner}."""
         if self._state is states.SWITCHED:
             self._finish(None)
             self._stream.finish()
@@ -320,7 +321,7 @@ class Exchange(StateMachine[State]):
             self.fail(error)
 
     def upgraded(self) -> None:
-        """See L{egress.proxy.forwarder.ForwarderOwner}."""
+        """See L{egress.proxy.interfaces.ForwarderOwner}."""
         self._enter(states.SWITCHED)
         self._stream.relay()
 
@@ -379,21 +380,12 @@ class Exchange(StateMachine[State]):
     def _finish(self, result: EgressError | None) -> None:
         """Release all resources and report the exchange, once."""
         self._enter(states.DONE)
-        status: int | None = None
-        received = 0
-        headers: Headers = ()
-        trailers: Headers = ()
-        forwarder = self._forwarder
-        if forwarder is not None:
-            forwarder.drop()
-            status, received = forwarder.status, forwarder.received
-            headers, trailers = forwarder.headers, forwarder.trailers
-        if status is None and result is not None:
-            status = response_status(result, self.head.method, self.head.headers)
+        if self._forwarder is not None:
+            self._forwarder.drop()
         self._content.forget()
         if self._collector is not None:
             self._collector.drop()
-        self._transaction.report(result, status, self._content.sent, received, headers, trailers=trailers)
+        report_exchange(self._transaction, self.head, self._content, self._forwarder, result)
         # These refer to the exchange.  Without the cycles, its memory is freed immediately, and the garbage collector,
         # which takes several percent of the time of a request, has less to do.
         self._forwarder = None

@@ -26,7 +26,14 @@ class State(enum.Enum):
 
 
 # CPython 3.11 takes six times as long to look up a member of an enum as a name of the module.
-CHECKING, RESOLVING, COLLECTING, DECIDING, CONNECTING, FORWARDING, SWITCHED, DONE = State
+CHECKING: Final = State.CHECKING
+RESOLVING: Final = State.RESOLVING
+COLLECTING: Final = State.COLLECTING
+DECIDING: Final = State.DECIDING
+CONNECTING: Final = State.CONNECTING
+FORWARDING: Final = State.FORWARDING
+SWITCHED: Final = State.SWITCHED
+DONE: Final = State.DONE
 
 TRANSITIONS: Final[dict[State, frozenset[State]]] = {
     CHECKING: frozenset({RESOLVING, COLLECTING, DECIDING, DONE}),

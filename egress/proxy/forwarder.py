@@ -4,29 +4,29 @@ directions.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, cast
 
 from twisted.internet.interfaces import IDelayedCall
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from egress.http.connect_handshake import error_of_challenge
-from egress.http.events import HTTP_1_0, ForwardedHead, RequestHead, ResponseHead
+from egress.http.events import HTTP_1_0, ForwardedHead, ResponseHead
 from egress.http.hop_by_hop import fields_size
-from egress.http.upgrade import Upgrade
 from egress.http.writers import interim_size
 from egress.model.decision import Headers
 from egress.model.errors import EgressError, OriginDisconnected, OriginProtocolError
 from egress.model.phases import RECEIVE, RELAY, SEND, WAIT
 from egress.proxy.grpc_streams import response_timeout
-from egress.proxy.interfaces import IClientStream
-from egress.proxy.lease import Lease
+from egress.proxy.interfaces import ForwarderOwner, IClientStream
+from egress.proxy.outgoing_request import OutgoingRequest
 from egress.proxy.request_body import RequestBody
+from egress.proxy.transaction import Transaction
 from egress.relay.socket_relay import TAKEOVER_BYTES, SocketEnd, SocketRelay, relay_between
 from egress.upstream.interfaces import IOriginStream, IResponseSink
 
 if TYPE_CHECKING:
     from egress.proxy.context import ProxyContext
+    from egress.upstream.origin_connection import OriginConnection
 
 # The time without a response after which an origin gets the content despite C{Expect: 100-continue}. RFC 9110 section
 # 10.1.1 leaves it to the client; common clients use this value.
@@ -36,30 +36,10 @@ CONTINUE_SECONDS: Final = 1.0
 MAX_INTERIM_RESPONSES: Final = 100
 
 
-class ForwarderOwner(Protocol):
-    """The interface of the object that is notified of the result."""
-
-    def upgraded(self) -> None:
-        """The connection has switched to another protocol."""
-
-    def forwarded(self, error: EgressError | None = None) -> None:
-        """The response is complete, or was ended properly because of an error in its messages."""
-
-    def forwarding_failed(self, error: EgressError, *, untouched: bool, unread: bool = False) -> None:
-        """Forwarding failed.
-
-        @param error: the error.
-        @param untouched: whether no byte of the response was received.
-        @param unread: whether the origin states that it has not read the request, so that it can be retried.
-        """
-
-
-@implementer(IResponseSink)
 class Forwarder:
     """Forwards one request and its response. It is the sink of its origin stream.
 
-    @param release: returns an origin stream to the pool.
-    @param begin_phase: records the beginning of a phase of the exchange (L{egress.model.phases}).
+    @param transaction: the transaction of the exchange, whose request is allowed.
 
     @ivar status: the status code of the response, once its head was sent to the client.
     @ivar received: content bytes of the response.
@@ -71,15 +51,12 @@ class Forwarder:
         self,
         owner: ForwarderOwner,
         context: ProxyContext,
+        transaction: Transaction,
         *,
         client: IClientStream,
         origin: IOriginStream,
-        head: RequestHead,
+        request: OutgoingRequest,
         content: RequestBody,
-        release: Callable[[IOriginStream], None],
-        begin_phase: Callable[[str], None],
-        lease: Lease | None = None,
-        upgrade: Upgrade | None = None,
     ) -> None:
         self.status: int | None = None
         self.received = 0
@@ -89,13 +66,13 @@ class Forwarder:
         self._owner = owner
         self._client = client
         self._context = context
-        self._head = head
+        self._transaction = transaction
+        self._request = request
+        self._head = request.head
+        self._upgrade = request.upgrade
         self._content = content
-        self._release = release
-        self._begin_phase = begin_phase
-        self._lease = lease
-        self._upgrade = upgrade
-        self._response_timeout = response_timeout(head, context.limits)
+        self._lease = transaction.lease
+        self._response_timeout = response_timeout(request.head, context.limits)
         self._request_paused = False
         self._continue_timer: IDelayedCall | None = None
         self._switched = False
@@ -110,6 +87,9 @@ class Forwarder:
     @property
     def wants_body(self) -> bool:
         """Whether the origin can take more content now."""
+        return self._takes_content()
+
+    def _takes_content(self) -> bool:
         return not self._request_paused
 
     def begin(self, head: ForwardedHead) -> None:
@@ -119,7 +99,7 @@ class Forwarder:
         origin = self._origin
         assert origin is not None
         self._watch()
-        self._begin_phase(WAIT if self._content.over else SEND)
+        self._transaction.begin_phase(WAIT if self._content.over else SEND)
         content, end = b"", None
         if self._head.expects_continue and self._content.collected:
             self._request_paused = True
@@ -156,9 +136,12 @@ class Forwarder:
 
     def body_end(self) -> None:
         """Forward the end of the content."""
+        self._send_end()
+
+    def _send_end(self) -> None:
         if self._may_flow(self._content.trailer_size) and self._origin is not None:
             if self.status is None:
-                self._begin_phase(WAIT)
+                self._transaction.begin_phase(WAIT)
             self._origin.send_content(b"", self._content.end)
 
     def pause_request(self) -> None:
@@ -243,7 +226,7 @@ class Forwarder:
             # No response is better than a partial one.
             return
         self._stop_waiting()
-        self._begin_phase(RECEIVE)
+        self._transaction.begin_phase(RECEIVE)
         self.status, self.headers = head.status, head.headers
         # A response before the end of the request closes the client connection: the client may never send the rest of
         # the content (RFC 9112 section 9.3). An authentication ends with the origin connection, and closing the client
@@ -265,6 +248,9 @@ class Forwarder:
 
     def response_end(self, trailers: Headers) -> None:
         """See L{IResponseSink}."""
+        self._end_response(trailers)
+
+    def _end_response(self, trailers: Headers) -> None:
         if trailers and not self._may_flow(fields_size(trailers)):
             return
         self.trailers = trailers
@@ -273,7 +259,8 @@ class Forwarder:
         origin, self._origin = self._origin, None
         assert origin is not None
         if origin.reusable:
-            self._release(origin)
+            # Only connections of HTTP/1 are reusable.
+            self._client.logins.keep(self._request.key, cast("OriginConnection", origin))
         else:
             origin.close()
         self._owner.forwarded()
@@ -304,7 +291,7 @@ class Forwarder:
             self._fail(OriginProtocolError(fault))
             return
         self._switched = True
-        self._begin_phase(RELAY)
+        self._transaction.begin_phase(RELAY)
         self.status, self.headers = head.status, head.headers
         self._client.switch(head, upgrade)
         self._watch()
@@ -396,3 +383,7 @@ class Forwarder:
         origin, self._origin = self._origin, None
         if origin is not None:
             origin.abort()
+
+
+# The decorator C{implementer} would make it an interpreted class.
+classImplements(Forwarder, IResponseSink)

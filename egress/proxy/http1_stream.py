@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from egress.grpc.call import kind_of_request
 from egress.http.body import encode_chunk, encode_last_chunk
@@ -27,7 +27,6 @@ _UNTIL_CLOSE: Final = BodyKind.UNTIL_CLOSE
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-@implementer(IClientStream)
 class Http1Stream:
     """One request of an HTTP/1 connection, and its response.
 
@@ -149,3 +148,7 @@ class Http1Stream:
     def resume(self) -> None:
         """See L{IClientStream.resume}."""
         self._connection.resume_reading()
+
+
+# The decorator C{implementer} would make it an interpreted class.
+classImplements(Http1Stream, IClientStream)

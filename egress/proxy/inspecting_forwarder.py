@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 from twisted.internet.interfaces import IDelayedCall
 
-from egress.http.events import DELIMITED, BodyKind, ForwardedHead, ResponseHead
-from egress.http.writers import with_framing
+from egress.http.events import ForwardedHead, ResponseHead
 from egress.messages.splitter import Inspection, Splitter
 from egress.model.decision import Headers
 from egress.model.errors import ClientDisconnected, EgressError
 from egress.model.message import Direction
 from egress.model.phases import SEND, WAIT
+from egress.proxy.delimited_heads import delimited, delimited_request
 from egress.proxy.forwarder import Forwarder
+from egress.proxy.interfaces import ForwarderOwner, IClientStream
 from egress.proxy.message_gate import MessageGate
 from egress.proxy.message_inspector import MessageInspector
 from egress.proxy.message_protocols import inspection_of_request, inspection_of_response, inspection_of_upgrade
+from egress.proxy.outgoing_request import OutgoingRequest
+from egress.proxy.request_body import RequestBody
+from egress.proxy.transaction import Transaction
+from egress.upstream.interfaces import IOriginStream
+
+if TYPE_CHECKING:
+    from egress.proxy.context import ProxyContext
 
 # The time in seconds in which the origin can close a WebSocket after the Close frame of the proxy.
 PARTING_SECONDS: Final = 2.0
@@ -34,8 +41,19 @@ class InspectingForwarder(Forwarder):
     @param inspector: authorizes messages.
     """
 
-    def __init__(self, inspector: MessageInspector, *args: Any, **parts: Any) -> None:
-        super().__init__(*args, **parts)
+    def __init__(
+        self,
+        inspector: MessageInspector,
+        owner: ForwarderOwner,
+        context: ProxyContext,
+        transaction: Transaction,
+        *,
+        client: IClientStream,
+        origin: IOriginStream,
+        request: OutgoingRequest,
+        content: RequestBody,
+    ) -> None:
+        super().__init__(owner, context, transaction, client=client, origin=origin, request=request, content=content)
         self._inspector = inspector
         # The memory for content is at least as large as this limit.
         size = min(inspector.terms.max_size, self._context.limits.body)
@@ -57,10 +75,8 @@ class InspectingForwarder(Forwarder):
 
     # -- request
 
-    @property
-    def wants_body(self) -> bool:
-        """See L{Forwarder.wants_body}."""
-        return super().wants_body and (self._to_origin is None or self._to_origin.wants_more)
+    def _takes_content(self) -> bool:
+        return super()._takes_content() and (self._to_origin is None or self._to_origin.wants_more)
 
     def begin(self, head: ForwardedHead) -> None:
         """See L{Forwarder.begin}.  Collected content passes the gate, too."""
@@ -71,19 +87,19 @@ class InspectingForwarder(Forwarder):
             super().begin(head)
         else:
             recodes = inspection is not None and inspection.recodes
-            self._begin_gated(_delimited_request(head) if recodes else head, self._to_origin)
+            self._begin_gated(delimited_request(head) if recodes else head, self._to_origin)
 
     def _begin_gated(self, head: ForwardedHead, gate: MessageGate) -> None:
         assert self._origin is not None
         self._watch()
-        self._begin_phase(WAIT if self._content.over else SEND)
+        self._transaction.begin_phase(WAIT if self._content.over else SEND)
         collected, end = self._content.send_collected()
         self._content.sent = 0
         self._origin.send_request(self, head, b"", None)
         if collected:
             gate.receive(collected)
         if end is not None:
-            gate.end(super().body_end)
+            gate.end(self._send_end)
         else:
             self._client.read_content()
 
@@ -102,7 +118,7 @@ class InspectingForwarder(Forwarder):
         if self._to_origin is None:
             super().body_end()
         else:
-            self._to_origin.end(super().body_end)
+            self._to_origin.end(self._send_end)
 
     def pause_request(self) -> None:
         """See L{IResponseSink}."""
@@ -135,7 +151,7 @@ class InspectingForwarder(Forwarder):
             if inspection is not None:
                 self._inspection = inspection
                 self._to_client = self._gate(_ToClient(self), inspection.origin, Direction.ORIGIN)
-        super()._begin_response(head if self._to_client is None else _delimited(head))
+        super()._begin_response(head if self._to_client is None else delimited(head))
 
     def response_data(self, data: bytes) -> None:
         """See L{IResponseSink}."""
@@ -147,12 +163,12 @@ class InspectingForwarder(Forwarder):
 
     def response_end(self, trailers: Headers) -> None:
         """See L{IResponseSink}.  The stream is not released before its messages are forwarded."""
-        gate, end = self._to_client, super().response_end
+        gate = self._to_client
         if gate is None:
-            end(trailers)
+            self._end_response(trailers)
         elif not self._response_over:
             self._response_over = True
-            gate.end(lambda: end(trailers))
+            gate.end(partial(self._end_response, trailers))
             if self._origin is not None:
                 self._origin.pause()
 
@@ -171,7 +187,7 @@ class InspectingForwarder(Forwarder):
             unread = unread and not self._content.streamed
             self._owner.forwarding_failed(error, untouched=untouched, unread=unread)
         else:
-            self._to_client.drain(lambda: self._owner.forwarding_failed(error, untouched=untouched))
+            self._to_client.drain(partial(self._owner.forwarding_failed, error, untouched=untouched))
 
     def pause_response(self) -> None:
         """See L{Forwarder.pause_response}."""
@@ -218,7 +234,7 @@ class InspectingForwarder(Forwarder):
         if gate is None or gate.idle or origin is None:
             return False
         authority = origin.route.origin.authority
-        gate.drain(lambda: self._fail(ClientDisconnected(f"the client closed its WebSocket with {authority}")))
+        gate.drain(partial(self._fail, ClientDisconnected(f"the client closed its WebSocket with {authority}")))
         return True
 
     # -- for the gates
@@ -293,11 +309,11 @@ class InspectingForwarder(Forwarder):
         super().drop()
 
 
-@attrs.frozen
 class _ToOrigin:
     """The ends of the gate for the messages of the client."""
 
-    _forwarder: InspectingForwarder
+    def __init__(self, forwarder: InspectingForwarder) -> None:
+        self._forwarder = forwarder
 
     def forward(self, data: bytes) -> None:
         self._forwarder.forward_to_origin(data)
@@ -312,11 +328,11 @@ class _ToOrigin:
         self._forwarder.messages_failed(error)
 
 
-@attrs.frozen
 class _ToClient:
     """The ends of the gate for the messages of the origin."""
 
-    _forwarder: InspectingForwarder
+    def __init__(self, forwarder: InspectingForwarder) -> None:
+        self._forwarder = forwarder
 
     def forward(self, data: bytes) -> None:
         self._forwarder.forward_to_client(data)
@@ -331,28 +347,26 @@ class _ToClient:
         self._forwarder.messages_failed(error)
 
 
-def forwarder_type(inspector: MessageInspector | None) -> Callable[..., Forwarder]:
-    """Return the forwarder for an exchange.
-
-    @param inspector: authorizes the messages of the exchange; C{None}: they pass.
-    """
-    return Forwarder if inspector is None else partial(InspectingForwarder, inspector)
-
-
-def _delimited_request(head: ForwardedHead) -> ForwardedHead:
-    """Remove the announced length of a request whose content is encoded again.
-
-    With another length, an origin would take the next request on its connection for content, or content for a request.
-    """
-    if head.framing.kind is not BodyKind.LENGTH:
-        return head
-    fields = [field for field in head.fields if field[0].lower() != b"content-length"]
-    return ForwardedHead(head.method, head.target, with_framing(fields, DELIMITED), DELIMITED)
-
-
-def _delimited(head: ResponseHead) -> ResponseHead:
-    """Remove the announced length of a response: it may end before."""
-    if head.framing.kind is not BodyKind.LENGTH:
-        return head
-    fields = tuple([field for field in head.headers if field[0].lower() != b"content-length"])
-    return attrs.evolve(head, headers=fields, framing=DELIMITED)
+def forwarder_for(
+    owner: ForwarderOwner,
+    context: ProxyContext,
+    transaction: Transaction,
+    *,
+    client: IClientStream,
+    origin: IOriginStream,
+    request: OutgoingRequest,
+    content: RequestBody,
+) -> Forwarder:
+    """Create the forwarder of an exchange; see L{Forwarder}."""
+    if transaction.inspector is None:
+        return Forwarder(owner, context, transaction, client=client, origin=origin, request=request, content=content)
+    return InspectingForwarder(
+        transaction.inspector,
+        owner,
+        context,
+        transaction,
+        client=client,
+        origin=origin,
+        request=request,
+        content=content,
+    )

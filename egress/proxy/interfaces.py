@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
+from typing import Protocol as Structure
 
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
 from twisted.python.failure import Failure
@@ -209,6 +210,24 @@ class ITunnel(IHalfCloseableProtocol, IPushProducer, Interface):
 
     def expired() -> None:
         """Handle the timeout that the tunnel set."""
+
+
+class ForwarderOwner(Structure):
+    """The interface of the object that is notified of the result."""
+
+    def upgraded(self) -> None:
+        """The connection has switched to another protocol."""
+
+    def forwarded(self, error: EgressError | None = None) -> None:
+        """The response is complete, or was ended properly because of an error in its messages."""
+
+    def forwarding_failed(self, error: EgressError, *, untouched: bool, unread: bool = False) -> None:
+        """Forwarding failed.
+
+        @param error: the error.
+        @param untouched: whether no byte of the response was received.
+        @param unread: whether the origin states that it has not read the request, so that it can be retried.
+        """
 
 
 TunnelOpener = Callable[["ProxyContext", IClientConnection, "Authority", "ClientIdentity", "Headers"], ITunnel]

@@ -6,9 +6,13 @@ import enum
 from collections.abc import Mapping
 from typing import Any, ClassVar, Generic, TypeVar
 
+from egress.runtime.native import mypyc_attr
+
 S = TypeVar("S", bound=enum.Enum)
 
 
+# The compiler needs to know that interpreted classes inherit from it.
+@mypyc_attr(allow_interpreted_subclasses=True)
 class StateMachine(Generic[S]):
     """An object with one state.
 

@@ -25,7 +25,6 @@ from egress.model.recorded_headers import AuditHeaders
 from egress.model.route import Purpose, Route
 from egress.model.trace import ExchangeTrace
 from egress.proxy import client_session
-from egress.proxy.body_collector import BodyCollector
 from egress.proxy.exchange import IDEMPOTENT, Exchange
 from egress.tracing.sampler import Sampler
 from egress.tracing.tracer import Tracer
@@ -37,6 +36,7 @@ from tests.proxy.fakes import (
     ProxyTestCase,
     allow,
     allow_with,
+    broken,
     content_of,
     deny,
     request,
@@ -455,10 +455,10 @@ class TwoPhaseTests(ProxyTestCase):
 
     def test_an_internal_error_while_content_is_collected(self) -> None:
         self.authorizer.answers = [MORE]
-        self.patch(BodyCollector, "_watch", lambda _: 1 // 0)
+        self.patch(self.proxy.parts.contents, "claim", broken)
         self.client.feed(request("POST", body=b"abc"))
         self.assertEqual(self.outcomes(), ["internal-error"])
-        self.flushLoggedErrors(ZeroDivisionError)
+        self.flushLoggedErrors(RuntimeError)
 
 
 class AddressTests(ProxyTestCase):
