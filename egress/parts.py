@@ -251,7 +251,7 @@ def proxy_context(
             resolve=config.resolve,
         ),
         tunnels=TunnelContext(
-            interception=TlsIntercept(host_contexts, reactor, turns),
+            interception=TlsIntercept(host_contexts, turns),
             passthrough=tuple(HostPattern.parse(text, suffix=False) for text in config.passthrough),
             opaque_ports=config.opaque_ports,
             http2=config.http2,

@@ -8,7 +8,6 @@ from typing import Any, Final
 
 import attrs
 from twisted.internet.defer import Deferred, inlineCallbacks
-from twisted.protocols.tls import TLSMemoryBIOProtocol
 
 from egress.admin.explain_messages import explain_message
 from egress.admin.explain_text import describe, of_route, of_terms, of_way
@@ -40,6 +39,7 @@ from egress.proxy.context import ProxyContext
 from egress.proxy.destination import Destination
 from egress.proxy.request_body import content_too_large
 from egress.proxy.tunnel_binding import TunnelBinding, named_origin
+from egress.transport.tls_layer import TLS_LAYERS
 from egress.upstream.connector import Dialer
 
 _LOCAL: Final = "127.0.0.1"
@@ -378,8 +378,8 @@ class _Trace:
         transport: Any = connection.transport
         hop = connection.hop
         details = []
-        if isinstance(transport, TLSMemoryBIOProtocol):
-            handle: Any = transport.getHandle()  # type: ignore[no-untyped-call]
+        if isinstance(transport, TLS_LAYERS):
+            handle: Any = transport.getHandle()
             details.append(f"{handle.get_protocol_version_name()}, {handle.get_cipher_name()}")
         connection.abort()
         self._step("connection", _OK, f"connected to {hop.address or hop.upstream}", details)

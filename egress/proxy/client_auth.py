@@ -13,7 +13,6 @@ from OpenSSL import SSL
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.logger import Logger
-from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 
 from egress.http.events import RequestHead
@@ -29,6 +28,7 @@ from egress.model.errors import (
 )
 from egress.proxy.transaction import internal_error, report_refusal
 from egress.proxy.tunnel_binding import Peer, client_identity, identified, peer_of, target_for_log
+from egress.transport.tls_layer import TLS_LAYERS
 
 if TYPE_CHECKING:
     from egress.proxy.context import ProxyContext
@@ -117,8 +117,8 @@ class ConnectionIdentity:
     def _by_certificate(self, name_of: CertificateName) -> tuple[str, bytes]:
         transport = self._session.transport
         presented_certificate = None
-        if isinstance(transport, TLSMemoryBIOProtocol):
-            presented_certificate = transport.getPeerCertificate()  # type: ignore[no-untyped-call]
+        if isinstance(transport, TLS_LAYERS):
+            presented_certificate = transport.getPeerCertificate()
         if presented_certificate is None:
             raise ClientCredentialsRejected("this listener requires a client certificate")
         certificate = presented_certificate.to_cryptography()

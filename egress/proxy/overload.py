@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from h2.errors import ErrorCodes
 from twisted.internet.interfaces import IHalfCloseableProtocol, IHandshakeListener
 from twisted.internet.protocol import Protocol, connectionDone
-from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -20,6 +19,7 @@ from egress.proxy.tunnel_binding import client_identity, peer_of
 from egress.tls.host_contexts import HTTP2
 from egress.transport.lingering_close import LingeringClose
 from egress.transport.tcp import abort_without_close_notify, no_delay
+from egress.transport.tls_layer import TLS_LAYERS
 from egress.transport.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class RejectedConnection(Protocol):
             self._refusal, request_id, accept=None, head_only=False, keep_alive=False, date=date
         )
         self._watchdog.set(LINGER_SECONDS)
-        if not isinstance(self.transport, TLSMemoryBIOProtocol):
+        if not isinstance(self.transport, TLS_LAYERS):
             self.transport.write(self._response)  # type: ignore[union-attr]
 
     def handshakeCompleted(self) -> None:

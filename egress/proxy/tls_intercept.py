@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 from typing import Protocol as Structure
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IHandshakeListener, IReactorTime
-from twisted.internet.protocol import Factory, Protocol, connectionDone
-from twisted.protocols.tls import TLSMemoryBIOProtocol
+from twisted.internet.interfaces import IHandshakeListener
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -17,7 +16,8 @@ from egress.model.authority import Authority
 from egress.model.client_tls import LeafKey
 from egress.tls.client_hello import UNREADABLE, ClientHello, MalformedHello, read_client_hello
 from egress.transport.fair_turns import RoundRobin
-from egress.transport.tls import ServerTls, TlsFactory
+from egress.transport.tls import ServerTls
+from egress.transport.tls_layer import TlsLayer
 
 
 class Session(Structure):
@@ -74,9 +74,8 @@ class TlsIntercept:
     @param turns: the queue of work for later turns of the reactor.
     """
 
-    def __init__(self, host_contexts: ILeafSource, clock: IReactorTime, turns: RoundRobin) -> None:
+    def __init__(self, host_contexts: ILeafSource, turns: RoundRobin) -> None:
         self._host_contexts = host_contexts
-        self._clock = clock
         self._turns = turns
 
     def refusal(self, authority: Authority) -> str | None:
@@ -90,7 +89,7 @@ class TlsIntercept:
         """
         return None if key is LeafKey.P256 else self._host_contexts.prepared(key)
 
-    def layer(self, authority: Authority, key: LeafKey, handshake: Handshake) -> TLSMemoryBIOProtocol:
+    def layer(self, authority: Authority, key: LeafKey, handshake: Handshake) -> Protocol:
         """Build the TLS layer of one tunnel.
 
         @param authority: the authority to impersonate.
@@ -99,11 +98,7 @@ class TlsIntercept:
         @raise Exception: if no certificate can be issued; most likely, the CA has expired.
         """
         context = self._host_contexts.context_for(authority, key)
-        inner = Factory.forProtocol(lambda: handshake)
-        factory = TlsFactory(ServerTls(context), False, inner, self._clock, self._turns)
-        layer = factory.buildProtocol(None)
-        assert layer is not None
-        return layer
+        return cast("Protocol", TlsLayer(ServerTls(context), False, handshake, self._turns))
 
 
 def parse_client_hello(data: bytes) -> ClientHello | None:

@@ -12,7 +12,6 @@ from typing import Final
 import attrs
 from OpenSSL import SSL
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.protocols.tls import TLSMemoryBIOProtocol
 
 from egress.http.events import RequestHead
 from egress.http.proxy_authorization import Basic, parse_credentials
@@ -22,6 +21,7 @@ from egress.model.decision import ClientIdentity
 from egress.model.errors import BadRequest, EgressError, MisdirectedRequest, ServerNameMismatch
 from egress.model.quote import quoted
 from egress.transport.tcp import below_tls
+from egress.transport.tls_layer import TLS_LAYERS
 
 # struct ucred of Linux: pid, uid, gid.
 _CREDENTIALS: Final = struct.Struct("iII")
@@ -104,7 +104,7 @@ def server_name_error(transport: object, authority: Authority) -> ServerNameMism
     @param transport: the TLS transport of the session.
     @param authority: the authority of the CONNECT.
     """
-    handle = transport.getHandle() if isinstance(transport, TLSMemoryBIOProtocol) else None  # type: ignore[no-untyped-call]
+    handle = transport.getHandle() if isinstance(transport, TLS_LAYERS) else None
     name = handle.get_servername() if isinstance(handle, SSL.Connection) else None
     if name is None:
         return None

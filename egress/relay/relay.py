@@ -11,7 +11,6 @@ from typing import Protocol
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer, ITCPTransport
 from twisted.internet.protocol import connectionDone
-from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -19,6 +18,7 @@ from egress.relay.budget import ByteBudget
 from egress.relay.buffered import Flows
 from egress.relay.socket_relay import TAKEOVER_BYTES, SocketEnd, SocketRelay, relay_between
 from egress.transport.dialed import DialedProtocol
+from egress.transport.tls_layer import TLS_LAYERS
 
 
 @implementer(IPushProducer, IHalfCloseableProtocol)
@@ -46,7 +46,7 @@ class _OriginEnd(DialedProtocol):
         super().connectionLost(reason)
         self.closed = True
         # The end of a TLS session with an upstream proxy is no reliable signal: many send no closing alert.
-        broken = ITCPTransport.providedBy(self.transport) and not isinstance(self.transport, TLSMemoryBIOProtocol)
+        broken = ITCPTransport.providedBy(self.transport) and not isinstance(self.transport, TLS_LAYERS)
         self._relay.origin_lost(broken and not isinstance(reason.value, ConnectionDone))
 
     def pauseProducing(self) -> None:
@@ -62,7 +62,7 @@ class _OriginEnd(DialedProtocol):
 def _end_writing(transport: object) -> None:
     """Pass on the end of one direction, if the transport can close one direction."""
     # A TLS layer provides the interfaces of the transport below it, but sends a closing alert and continues to read.
-    if ITCPTransport.providedBy(transport) and not isinstance(transport, TLSMemoryBIOProtocol):
+    if ITCPTransport.providedBy(transport) and not isinstance(transport, TLS_LAYERS):
         transport.unregisterProducer()  # type: ignore[attr-defined]
         transport.loseWriteConnection()
     else:

@@ -38,6 +38,10 @@ COMPILED: Final = (
     "egress.proxy.session_state",
     "egress.proxy.state_machine",
     "egress.proxy.transaction",
+    "egress.transport.producer_membrane",
+    "egress.transport.tls_layer",
+    "egress.transport.tls_records",
+    "egress.transport.tls_session",
     "egress.transport.watchdog",
 )
 """The compiled modules.  All other modules remain Python source in every build."""

@@ -11,10 +11,10 @@ from __future__ import annotations
 from typing import Final
 
 from twisted.internet.interfaces import IReactorTime, ITCPTransport
-from twisted.protocols.tls import TLSMemoryBIOProtocol
 
 from egress.config.model import MIB
 from egress.transport.tcp import unshared
+from egress.transport.tls_layer import TLS_LAYERS
 from egress.transport.watchdog import Watchdog
 
 # The limits on reading and discarding after the last response.
@@ -42,7 +42,7 @@ class LingeringClose:
         self._watchdog.set(timeout)
         below = unshared(transport)
         # A TLS layer waits for the peer's closing alert itself, and reads meanwhile.
-        if ITCPTransport.providedBy(below) and not isinstance(below, TLSMemoryBIOProtocol):
+        if ITCPTransport.providedBy(below) and not isinstance(below, TLS_LAYERS):
             below.loseWriteConnection()
         else:
             transport.loseConnection()  # type: ignore[attr-defined]

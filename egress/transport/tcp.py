@@ -8,9 +8,9 @@ from functools import partial
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import ITCPTransport, ITransport
-from twisted.protocols.tls import TLSMemoryBIOProtocol
 
 from egress.model.route import Destination, Route
+from egress.transport.tls_layer import TLS_LAYERS
 
 
 def no_delay(transport: object) -> None:
@@ -41,7 +41,7 @@ def describe_peer(route: Route, transport: object, http: str | None = None) -> D
 
 def below_tls(transport: object) -> object:
     """The transport of the socket, below any layers of TLS."""
-    while isinstance(transport, TLSMemoryBIOProtocol):
+    while isinstance(transport, TLS_LAYERS):
         transport = transport.transport
     return transport
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final
+from typing import Final, cast
 from typing import Protocol as Structure
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -12,7 +12,7 @@ from twisted.internet.error import ConnectError, NoRouteError, UserError
 from twisted.internet.error import ConnectionRefusedError as ConnectRefused
 from twisted.internet.error import TimeoutError as ConnectTimeout
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
-from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.protocol import Protocol
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -38,7 +38,7 @@ from egress.model.route import Purpose, Route
 from egress.transport.dialed import DialedProtocol
 from egress.transport.fair_turns import RoundRobin
 from egress.transport.reactor import IEgressReactor
-from egress.transport.tls import TlsFactory
+from egress.transport.tls_layer import TlsLayer
 from egress.upstream.happy_eyeballs import connect_first
 from egress.upstream.lookups import ReactorLookups
 from egress.upstream.resolver import Resolver
@@ -166,9 +166,7 @@ class _Dial:
                 self.fail(error)
 
         listener.prepare(True, ready, lost)
-        made = Factory.forProtocol(lambda: inner)
-        factory = TlsFactory(_as_creator(creator), True, made, self._reactor, self._turns)
-        return factory.buildProtocol(None)
+        return cast("Protocol", TlsLayer(_as_creator(creator), True, inner, self._turns))
 
     def _tcp_up(self, _: None) -> None:
         self._connecting = None

@@ -9,7 +9,6 @@ from OpenSSL import SSL
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IPushProducer, IReactorTime, ITCPTransport
 from twisted.internet.protocol import connectionDone
-from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -24,6 +23,7 @@ from egress.model.tls_alert import alert_in, hint_at_certificate
 from egress.transport.dialed import DialedProtocol
 from egress.transport.fair_turns import PIECES, Pace, RoundRobin
 from egress.transport.tcp import describe_peer, waits_to_be_read
+from egress.transport.tls_layer import TLS_LAYERS
 from egress.transport.watchdog import Watchdog
 from egress.upstream.interfaces import IOriginStream, IResponseSink
 
@@ -169,7 +169,7 @@ class OriginConnection(DialedProtocol):
     @property
     def encrypted(self) -> bool:
         """Whether the connection uses TLS, so that bytes of the socket are not necessarily content."""
-        return isinstance(self.transport, TLSMemoryBIOProtocol)
+        return isinstance(self.transport, TLS_LAYERS)
 
     @property
     def has_unread(self) -> bool:

@@ -301,7 +301,7 @@ class Proxy:
                 resolve=resolve,
             ),
             tunnels=TunnelContext(
-                interception=TlsIntercept(self.leaves, self.clock, turns),
+                interception=TlsIntercept(self.leaves, turns),
                 passthrough=tuple(HostPattern.parse(text, suffix=False) for text in passthrough),
                 opaque_ports=opaque_ports,
                 http2=http2,

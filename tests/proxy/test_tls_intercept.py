@@ -55,7 +55,7 @@ class TlsInterceptTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.interception = TlsIntercept(leaves(), self.clock, RoundRobin(self.clock))
+        self.interception = TlsIntercept(leaves(), RoundRobin(self.clock))
         self.session = Session()
         self.wire = Wire(self.clock)
 
