@@ -128,6 +128,22 @@ def positional_arguments(node: ast.AST) -> int:
     )
 
 
+def is_value(node: ast.AST) -> bool:
+    """Return whether a node is the class of a value whose constructor is written out, so that it is compiled."""
+    return isinstance(node, ast.ClassDef) and any("attr.s" in ast.unparse(each) for each in node.decorator_list)
+
+
+def functions_and_classes(source: str, pure: bool) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef]:
+    """Return the functions and classes of a module, without the classes and constructors of values in a pure one."""
+    tree = ast.parse(source)
+    values = {id(part) for node in ast.walk(tree) if is_value(node) for part in ast.iter_child_nodes(node)}
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) and not (
+            pure and (isinstance(node, ast.ClassDef) or (node.name == "__init__" and id(node) in values))
+        ):
+            yield node
+
+
 class ArgumentTests(SynchronousTestCase):
     """More than five collaborators are named where they are passed."""
 
@@ -136,12 +152,19 @@ class ArgumentTests(SynchronousTestCase):
         found = {
             (name, node.name): number
             for name, path in modules()
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
-            and not (isinstance(node, ast.ClassDef) and is_pure(name))
-            and (number := positional_arguments(node)) > MAX_POSITIONAL
+            for node in functions_and_classes(path.read_text(encoding="utf-8"), is_pure(name))
+            if (number := positional_arguments(node)) > MAX_POSITIONAL
         }
         self.assertEqual(found, {})
+
+    def test_constructors(self) -> None:
+        """Only the constructors of values may have more arguments, and only in pure modules."""
+        source = "@attr.s(init=False)\nclass C:\n    def __init__(self, a): pass\n    def f(self, a): pass\n"
+        source += "class D:\n    def __init__(self, a): pass"
+        names = [node.name for node in functions_and_classes(source, pure=True)]
+        self.assertEqual(names, ["f", "__init__"])
+        names = [node.name for node in functions_and_classes(source, pure=False)]
+        self.assertEqual(sorted(names), ["C", "D", "__init__", "__init__", "f"])
 
     def test_positional_arguments(self) -> None:
         """Arguments that are not positional do not count."""

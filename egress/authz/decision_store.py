@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Final
 
+import attr
 import attrs
 
 from egress.authz.cache_key import CacheScope, Parts, key_of, known_parts, scope_of
@@ -21,7 +22,7 @@ MAX_LISTS: Final = 8
 _REUSABLE: Final = frozenset({Verdict.ALLOW, Verdict.DENY})
 
 
-@attrs.frozen
+@attr.s(auto_attribs=True, init=False, order=False, unsafe_hash=True)
 class _CachedDecision:
     """One cached decision.
 
@@ -30,12 +31,29 @@ class _CachedDecision:
     @ivar stale: the decision to return while the authorizer does not respond.
     """
 
-    number: int
-    since: float
-    fresh_until: float
-    stale_until: float
-    fresh: Decision
-    stale: Decision
+    number: Final[int]
+    since: Final[float]
+    fresh_until: Final[float]
+    stale_until: Final[float]
+    fresh: Final[Decision]
+    stale: Final[Decision]
+
+    def __init__(
+        self,
+        *,
+        number: int,
+        since: float,
+        fresh_until: float,
+        stale_until: float,
+        fresh: Decision,
+        stale: Decision,
+    ) -> None:
+        self.number = number
+        self.since = since
+        self.fresh_until = fresh_until
+        self.stale_until = stale_until
+        self.fresh = fresh
+        self.stale = stale
 
 
 class DecisionStore:

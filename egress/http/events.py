@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from typing import Final
 
-import attrs
+import attr
 
 from egress.model.decision import Header, Headers
 
@@ -37,7 +37,7 @@ class BodyKind(enum.Enum):
 _NONE: Final = BodyKind.NONE
 
 
-@attrs.frozen
+@attr.s(auto_attribs=True, init=False, order=False, unsafe_hash=True)
 class Framing:
     """The framing of a message's content.
 
@@ -45,8 +45,12 @@ class Framing:
     @ivar length: bytes of content if C{kind} is L{BodyKind.LENGTH}, otherwise 0.
     """
 
-    kind: BodyKind
-    length: int = 0
+    kind: Final[BodyKind]
+    length: Final[int]
+
+    def __init__(self, kind: BodyKind, length: int = 0) -> None:
+        self.kind = kind
+        self.length = length
 
     @property
     def has_body(self) -> bool:
@@ -59,8 +63,7 @@ DELIMITED: Final = Framing(BodyKind.DELIMITED)
 UNTIL_CLOSE: Final = Framing(BodyKind.UNTIL_CLOSE)
 
 
-# Created for each request; a frozen class with slots takes twice as long to create.
-@attrs.frozen(slots=False)
+@attr.s(auto_attribs=True, init=False, order=False, unsafe_hash=True)
 class RequestHead:
     """A request line and its fields.
 
@@ -79,23 +82,52 @@ class RequestHead:
     @ivar has_connection_credentials: whether it carries credentials that an origin ties to the connection (RFC 4559).
     """
 
-    method: str
-    target: bytes
-    version: bytes
-    headers: Headers
-    framing: Framing
-    host: bytes | None
-    keep_alive: bool
-    connection_options: frozenset[bytes]
-    upgrade: bytes | None
-    expects_continue: bool
-    proxy_authorization: bytes | None
-    accept: bytes | None
-    has_connection_credentials: bool = False
+    method: Final[str]
+    target: Final[bytes]
+    version: Final[bytes]
+    headers: Final[Headers]
+    framing: Final[Framing]
+    host: Final[bytes | None]
+    keep_alive: Final[bool]
+    connection_options: Final[frozenset[bytes]]
+    upgrade: Final[bytes | None]
+    expects_continue: Final[bool]
+    proxy_authorization: Final[bytes | None]
+    accept: Final[bytes | None]
+    has_connection_credentials: Final[bool]
+
+    def __init__(
+        self,
+        method: str,
+        target: bytes,
+        version: bytes,
+        headers: Headers,
+        framing: Framing,
+        host: bytes | None,
+        keep_alive: bool,
+        connection_options: frozenset[bytes],
+        upgrade: bytes | None,
+        expects_continue: bool,
+        proxy_authorization: bytes | None,
+        accept: bytes | None,
+        has_connection_credentials: bool = False,
+    ) -> None:
+        self.method = method
+        self.target = target
+        self.version = version
+        self.headers = headers
+        self.framing = framing
+        self.host = host
+        self.keep_alive = keep_alive
+        self.connection_options = connection_options
+        self.upgrade = upgrade
+        self.expects_continue = expects_continue
+        self.proxy_authorization = proxy_authorization
+        self.accept = accept
+        self.has_connection_credentials = has_connection_credentials
 
 
-# Created for each request; a frozen class with slots takes twice as long to create.
-@attrs.frozen(slots=False)
+@attr.s(auto_attribs=True, init=False, order=False, unsafe_hash=True)
 class ResponseHead:
     """A status line and its fields.
 
@@ -109,17 +141,37 @@ class ResponseHead:
     @ivar connection_auth: whether it requests or confirms authentication of the connection (RFC 4559).
     """
 
-    status: int
-    reason: bytes
-    version: bytes
-    headers: Headers
-    framing: Framing
-    keep_alive: bool
-    connection_options: frozenset[bytes]
-    connection_auth: bool = False
+    status: Final[int]
+    reason: Final[bytes]
+    version: Final[bytes]
+    headers: Final[Headers]
+    framing: Final[Framing]
+    keep_alive: Final[bool]
+    connection_options: Final[frozenset[bytes]]
+    connection_auth: Final[bool]
+
+    def __init__(
+        self,
+        status: int,
+        reason: bytes,
+        version: bytes,
+        headers: Headers,
+        framing: Framing,
+        keep_alive: bool,
+        connection_options: frozenset[bytes],
+        connection_auth: bool = False,
+    ) -> None:
+        self.status = status
+        self.reason = reason
+        self.version = version
+        self.headers = headers
+        self.framing = framing
+        self.keep_alive = keep_alive
+        self.connection_options = connection_options
+        self.connection_auth = connection_auth
 
 
-@attrs.frozen(slots=False)
+@attr.s(auto_attribs=True, init=False, order=False, unsafe_hash=True)
 class ForwardedHead:
     """The head of a request as the proxy sends it to an origin or an upstream proxy.
 
@@ -129,20 +181,29 @@ class ForwardedHead:
     @ivar framing: the framing of the content.
     """
 
-    method: str
-    target: bytes
-    fields: list[Header]
-    framing: Framing
+    method: Final[str]
+    target: Final[bytes]
+    fields: Final[list[Header]]
+    framing: Final[Framing]
+
+    def __init__(self, method: str, target: bytes, fields: list[Header], framing: Framing) -> None:
+        self.method = method
+        self.target = target
+        self.fields = fields
+        self.framing = framing
 
 
-@attrs.frozen
+@attr.s(auto_attribs=True, init=False, order=False, unsafe_hash=True)
 class End:
     """The end of the content.
 
     @ivar trailers: the fields after the content that are allowed there.
     """
 
-    trailers: Headers = ()
+    trailers: Final[Headers]
+
+    def __init__(self, trailers: Headers = ()) -> None:
+        self.trailers = trailers
 
 
 END: Final = End()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-import attrs
+import attr
 
 from egress.http.connection_auth import names_scheme
 from egress.http.events import (
@@ -32,7 +32,7 @@ from egress.model.errors import (
 )
 
 
-@attrs.frozen
+@attr.s(auto_attribs=True, init=False, order=False, unsafe_hash=True)
 class HeadLimits:
     """The limits of a head.
 
@@ -41,9 +41,14 @@ class HeadLimits:
     @ivar target: the maximum size of a request-target in bytes.
     """
 
-    head: int
-    fields: int
-    target: int
+    head: Final[int]
+    fields: Final[int]
+    target: Final[int]
+
+    def __init__(self, head: int, fields: int, target: int) -> None:
+        self.head = head
+        self.fields = fields
+        self.target = target
 
 
 # CPython 3.11 takes six times as long to look up a member of an enum as a name of the module.

@@ -5,9 +5,9 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Container
-from typing import Any, Final
+from typing import Final
 
-import attrs
+import attr
 
 from egress.model.authority import DEFAULT_PORTS, Authority
 from egress.model.errors import InvalidTarget
@@ -28,16 +28,7 @@ class TargetForm(enum.Enum):
     ASTERISK = "asterisk-form"
 
 
-def _sent(target: RequestTarget) -> bytes:
-    return target.path.encode("utf-8")
-
-
-# mypyc checks the type of the value that a class body assigns, which is not yet the one of the attribute.
-_SENT: Any = attrs.Factory(_sent, takes_self=True)
-
-
-# Created for each request; a frozen class with slots takes twice as long to create.
-@attrs.frozen(slots=False)
+@attr.s(auto_attribs=True, init=False, order=False, unsafe_hash=True)
 class RequestTarget:
     """A parsed request-target.
 
@@ -49,11 +40,26 @@ class RequestTarget:
     @ivar sent: path and query with exactly the bytes that were sent, for the outgoing request.
     """
 
-    form: TargetForm
-    path: str
-    scheme: str | None = None
-    authority: Authority | None = None
-    sent: bytes = attrs.field(default=_SENT, kw_only=True, eq=False, repr=False)
+    form: Final[TargetForm]
+    path: Final[str]
+    scheme: Final[str | None]
+    authority: Final[Authority | None]
+    sent: bytes = attr.ib(eq=False, repr=False)
+
+    def __init__(
+        self,
+        form: TargetForm,
+        path: str,
+        scheme: str | None = None,
+        authority: Authority | None = None,
+        *,
+        sent: bytes | None = None,
+    ) -> None:
+        self.form = form
+        self.path = path
+        self.scheme = scheme
+        self.authority = authority
+        self.sent = path.encode("utf-8") if sent is None else sent
 
 
 # Some parsers end lines or fields at control characters and spaces, and a fragment is not part of a request-target.

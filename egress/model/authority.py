@@ -11,12 +11,13 @@ import re
 from base64 import b64decode
 from functools import lru_cache
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
-from typing import Final
+from typing import Any, Final
 
+import attr
 import attrs
 import idna
 
-from egress.model.converters import BadValue, ConfigError, checked
+from egress.model.converters import BadValue, ConfigError, checked, instance, optional
 from egress.model.errors import InvalidTarget
 
 IPAddress = IPv4Address | IPv6Address
@@ -138,7 +139,7 @@ def normalize_host(text: str) -> str:
     return host
 
 
-@attrs.frozen(cache_hash=True)
+@attr.s(auto_attribs=True, init=False, eq=False)
 class Authority:
     """A host and a port, normalized.
 
@@ -146,8 +147,20 @@ class Authority:
     @ivar port: 1 to 65535.
     """
 
-    host: str
-    port: int
+    host: Final[str]
+    port: Final[int]
+    _hash: int = attr.ib(init=False, repr=False)
+
+    def __init__(self, host: str, port: int) -> None:
+        self.host = host
+        self.port = port
+        self._hash = hash((host, port))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Authority) and self.host == other.host and self.port == other.port
+
+    def __hash__(self) -> int:
+        return self._hash
 
     @classmethod
     def parse(cls, text: str, default_port: int | None = None, *, bare_ipv6: bool = False) -> Authority:
@@ -207,7 +220,7 @@ def _parse_authority(text: str, default_port: int | None, bare_ipv6: bool) -> Au
     return Authority(normalize_host(host), port)
 
 
-@attrs.frozen(cache_hash=True)
+@attr.s(auto_attribs=True, init=False, eq=False)
 class Origin:
     """A scheme and an authority (RFC 6454): the destination of a connection, and the key of the connection pool.
 
@@ -217,25 +230,27 @@ class Origin:
     @ivar host_field: C{netloc}, as the value of the field.
     """
 
-    scheme: str
-    authority: Authority
+    scheme: Final[str]
+    authority: Final[Authority]
     # Precomputed because every request reads them several times.
-    netloc: str = attrs.field(init=False, eq=False, repr=False)
-    host_field: bytes = attrs.field(init=False, eq=False, repr=False)
-    _text: str = attrs.field(init=False, eq=False, repr=False)
+    netloc: str = attr.ib(init=False, repr=False)
+    host_field: bytes = attr.ib(init=False, repr=False)
+    _text: str = attr.ib(init=False, repr=False)
+    _hash: int = attr.ib(init=False, repr=False)
 
-    @netloc.default
-    def _make_netloc(self) -> str:
-        authority = self.authority
-        return authority.url_host if DEFAULT_PORTS.get(self.scheme) == authority.port else str(authority)
+    def __init__(self, scheme: str, authority: Authority) -> None:
+        self.scheme = scheme
+        self.authority = authority
+        self.netloc = authority.url_host if DEFAULT_PORTS.get(scheme) == authority.port else str(authority)
+        self.host_field = self.netloc.encode("ascii")
+        self._text = f"{scheme}://{self.netloc}"
+        self._hash = hash((scheme, authority))
 
-    @host_field.default
-    def _make_host_field(self) -> bytes:
-        return self.netloc.encode("ascii")
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Origin) and self.scheme == other.scheme and self.authority == other.authority
 
-    @_text.default
-    def _make_text(self) -> str:
-        return f"{self.scheme}://{self.netloc}"
+    def __hash__(self) -> int:
+        return self._hash
 
     @classmethod
     def of(cls, scheme: str, authority: Authority) -> Origin:
@@ -267,13 +282,18 @@ def _origin(scheme: str, authority: Authority) -> Origin:
     return Origin(scheme, authority)
 
 
+# mypyc checks the type of the value that a class body assigns, which is not yet the one of the attribute.
+_NONE: Any = None
+
+
 def _scheme(value: object) -> str:
     if not isinstance(value, str) or value not in UPSTREAM_PORTS:
         raise BadValue("must be http, https, socks5 or socks5h")
     return value
 
 
-@attrs.frozen(field_transformer=checked(scheme=_scheme))
+# At run time, a compiled class does not know the types of fields with several ones.
+@attrs.frozen(field_transformer=checked(scheme=_scheme, authorization=optional(instance(bytes))))
 class UpstreamHop:
     """A proxy through which requests are sent.
 
@@ -286,7 +306,7 @@ class UpstreamHop:
 
     scheme: str
     authority: Authority
-    authorization: bytes | None = attrs.field(default=None, repr=False)
+    authorization: bytes | None = attrs.field(default=_NONE, repr=False)
 
     def __attrs_post_init__(self) -> None:
         """Reject credentials that would end the header field and inject another, or that SOCKS5 cannot carry.
@@ -327,7 +347,11 @@ class UpstreamHop:
         return f"{self.scheme}://{self.authority}"
 
 
-@attrs.frozen(field_transformer=checked())
+@attrs.frozen(
+    field_transformer=checked(
+        scheme=_scheme, authorization=optional(instance(bytes)), via=optional(instance(UpstreamHop))
+    )
+)
 class UpstreamProxy(UpstreamHop):
     """The organization's upstream proxy, through which requests are sent.
 

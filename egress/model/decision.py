@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import enum
-from typing import Final
+from typing import Any, Final
 
+import attr
 import attrs
 
 from egress.model.authority import Authority, IPAddress, Origin
@@ -63,7 +64,7 @@ NEEDS: Final = frozenset({Verdict.NEED_BODY, Verdict.NEED_ADDRESSES})
 """The verdicts that request more data about the request."""
 
 
-@attrs.frozen
+@attr.s(auto_attribs=True, init=False, order=False, unsafe_hash=True)
 class ClientIdentity:
     """The client that sent a request.
 
@@ -74,10 +75,16 @@ class ClientIdentity:
     @ivar partition: opaque; origin connections are shared only between clients with equal (address, partition).
     """
 
-    address: str
-    port: int
-    identity: str | None = None
-    partition: bytes = attrs.field(default=b"", repr=False)
+    address: Final[str]
+    port: Final[int]
+    identity: Final[str | None]
+    partition: bytes = attr.ib(repr=False)
+
+    def __init__(self, address: str, port: int, identity: str | None = None, partition: bytes = b"") -> None:
+        self.address = address
+        self.port = port
+        self.identity = identity
+        self.partition = partition
 
     @property
     def pool_key(self) -> tuple[str, bytes]:
@@ -90,8 +97,7 @@ class ClientIdentity:
         return limit_key(self.address)
 
 
-# Created for each request; creating a frozen class with slots takes twice as long.
-@attrs.frozen(slots=False)
+@attr.s(auto_attribs=True, init=False, order=False, unsafe_hash=True)
 class DecisionRequest:
     """An authorization request.
 
@@ -118,23 +124,61 @@ class DecisionRequest:
         describe the request that it belongs to.
     """
 
-    request_id: str
-    stage: Stage
-    method: str
-    origin: Origin
-    path: str
-    headers: Headers
-    client: ClientIdentity
-    body: bytes | None = attrs.field(default=None, repr=False)
-    body_truncated: bool = False
-    body_withheld: bool = False
-    content_length: int | None = 0
-    addresses: tuple[IPAddress, ...] | None = None
-    addresses_withheld: bool = False
-    trace: Headers = ()
-    message: Message | None = None
-    decoded_body: bytes | None = attrs.field(default=None, repr=False)
-    undecodable: str | None = None
+    request_id: Final[str]
+    stage: Final[Stage]
+    method: Final[str]
+    origin: Final[Origin]
+    path: Final[str]
+    headers: Final[Headers]
+    client: Final[ClientIdentity]
+    body: bytes | None = attr.ib(repr=False)
+    body_truncated: Final[bool]
+    body_withheld: Final[bool]
+    content_length: Final[int | None]
+    addresses: Final[tuple[IPAddress, ...] | None]
+    addresses_withheld: Final[bool]
+    trace: Final[Headers]
+    message: Final[Message | None]
+    decoded_body: bytes | None = attr.ib(repr=False)
+    undecodable: Final[str | None]
+
+    def __init__(
+        self,
+        request_id: str,
+        stage: Stage,
+        method: str,
+        origin: Origin,
+        path: str,
+        headers: Headers,
+        client: ClientIdentity,
+        body: bytes | None = None,
+        body_truncated: bool = False,
+        body_withheld: bool = False,
+        content_length: int | None = 0,
+        addresses: tuple[IPAddress, ...] | None = None,
+        addresses_withheld: bool = False,
+        trace: Headers = (),
+        message: Message | None = None,
+        decoded_body: bytes | None = None,
+        undecodable: str | None = None,
+    ) -> None:
+        self.request_id = request_id
+        self.stage = stage
+        self.method = method
+        self.origin = origin
+        self.path = path
+        self.headers = headers
+        self.client = client
+        self.body = body
+        self.body_truncated = body_truncated
+        self.body_withheld = body_withheld
+        self.content_length = content_length
+        self.addresses = addresses
+        self.addresses_withheld = addresses_withheld
+        self.trace = trace
+        self.message = message
+        self.decoded_body = decoded_body
+        self.undecodable = undecodable
 
     @property
     def url(self) -> str:
@@ -162,6 +206,10 @@ class DecisionRequest:
         return self.origin.authority
 
 
+# mypyc checks the type of the value that a class body assigns, which is not yet the one of the attribute.
+_NO_FIELDS: Any = ()
+
+
 @attrs.frozen
 class Obligations:
     """The obligations of a decision: changes to an allowed request, and limits of its lease.
@@ -177,19 +225,18 @@ class Obligations:
     @ivar messages: the authorization of each message of the exchange; C{None}: messages pass.
     """
 
-    set_headers: Headers = attrs.field(default=(), repr=False)
+    set_headers: Headers = attrs.field(default=_NO_FIELDS, repr=False)
     remove_headers: tuple[bytes, ...] = ()
     max_bytes: int | None = None
     expires_in: float | None = None
-    secret_headers: Headers = attrs.field(default=(), repr=False)
+    secret_headers: Headers = attrs.field(default=_NO_FIELDS, repr=False)
     messages: MessageObligation | None = None
 
 
 NO_OBLIGATIONS: Final = Obligations()
 
 
-# Created for each request; creating a frozen class with slots takes twice as long.
-@attrs.frozen(slots=False)
+@attr.s(auto_attribs=True, init=False, order=False, unsafe_hash=True)
 class Decision:
     """The decision of an authorizer.  Every decision has a reason.
 
@@ -207,17 +254,43 @@ class Decision:
         C{"stale"}, C{"shared"} or C{"approval"}.
     """
 
-    verdict: Verdict
-    reason: str
-    decided_by: str
-    rule_id: str | None = None
-    ttl: float | None = None
-    stale_if_error: float | None = None
-    cache_key: tuple[str, ...] | None = None
-    obligations: Obligations = NO_OBLIGATIONS
-    enforce_in_observe: bool = False
-    observed: str | None = None
-    source: str | None = None
+    verdict: Final[Verdict]
+    reason: Final[str]
+    decided_by: Final[str]
+    rule_id: Final[str | None]
+    ttl: Final[float | None]
+    stale_if_error: Final[float | None]
+    cache_key: Final[tuple[str, ...] | None]
+    obligations: Final[Obligations]
+    enforce_in_observe: Final[bool]
+    observed: Final[str | None]
+    source: Final[str | None]
+
+    def __init__(
+        self,
+        verdict: Verdict,
+        reason: str,
+        decided_by: str,
+        rule_id: str | None = None,
+        ttl: float | None = None,
+        stale_if_error: float | None = None,
+        cache_key: tuple[str, ...] | None = None,
+        obligations: Obligations = NO_OBLIGATIONS,
+        enforce_in_observe: bool = False,
+        observed: str | None = None,
+        source: str | None = None,
+    ) -> None:
+        self.verdict = verdict
+        self.reason = reason
+        self.decided_by = decided_by
+        self.rule_id = rule_id
+        self.ttl = ttl
+        self.stale_if_error = stale_if_error
+        self.cache_key = cache_key
+        self.obligations = obligations
+        self.enforce_in_observe = enforce_in_observe
+        self.observed = observed
+        self.source = source
 
     @property
     def allowed(self) -> bool:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
-import attrs
+import attr
 
 from egress.model.decision import ClientIdentity
 from egress.model.grpc_result import GrpcResult
@@ -13,8 +14,7 @@ from egress.model.recorded_headers import RecordedHeaders
 from egress.model.trace import ExchangeTrace
 
 
-# Created for each request; creating a frozen class with slots takes twice as long.
-@attrs.frozen(slots=False)
+@attr.s(auto_attribs=True, init=False, order=False, unsafe_hash=True)
 class ExchangeRecord:
     """One finished exchange: a request, or a tunnel.
 
@@ -52,30 +52,88 @@ class ExchangeRecord:
         proxy relays bytes that it does not read.
     """
 
-    time: float
-    request_id: str
-    client: ClientIdentity
-    stage: str
-    method: str
-    url: str
-    verdict: str
-    outcome: str
-    reason: str
-    decided_by: str
-    rule_id: str | None
-    decision_seconds: float | None
-    status: int | None
-    bytes_sent: int
-    bytes_received: int
-    duration: float
-    address: str | None
-    upstream: str | None
-    observed: str | None
-    source: str | None
-    phases: Sequence[Mark]
-    request_headers: RecordedHeaders | None
-    response_headers: RecordedHeaders | None
-    trace: ExchangeTrace | None
-    grpc: GrpcResult | None
-    client_http: str | None
-    origin_http: str | None
+    time: Final[float]
+    request_id: Final[str]
+    client: Final[ClientIdentity]
+    stage: Final[str]
+    method: Final[str]
+    url: Final[str]
+    verdict: Final[str]
+    outcome: Final[str]
+    reason: Final[str]
+    decided_by: Final[str]
+    rule_id: Final[str | None]
+    decision_seconds: Final[float | None]
+    status: Final[int | None]
+    bytes_sent: Final[int]
+    bytes_received: Final[int]
+    duration: Final[float]
+    address: Final[str | None]
+    upstream: Final[str | None]
+    observed: Final[str | None]
+    source: Final[str | None]
+    phases: Final[Sequence[Mark]]
+    request_headers: Final[RecordedHeaders | None]
+    response_headers: Final[RecordedHeaders | None]
+    trace: Final[ExchangeTrace | None]
+    grpc: Final[GrpcResult | None]
+    client_http: Final[str | None]
+    origin_http: Final[str | None]
+
+    def __init__(
+        self,
+        time: float,
+        request_id: str,
+        client: ClientIdentity,
+        stage: str,
+        method: str,
+        url: str,
+        verdict: str,
+        outcome: str,
+        reason: str,
+        decided_by: str,
+        rule_id: str | None,
+        decision_seconds: float | None,
+        status: int | None,
+        bytes_sent: int,
+        bytes_received: int,
+        duration: float,
+        address: str | None,
+        upstream: str | None,
+        observed: str | None,
+        source: str | None,
+        phases: Sequence[Mark],
+        request_headers: RecordedHeaders | None,
+        response_headers: RecordedHeaders | None,
+        trace: ExchangeTrace | None,
+        grpc: GrpcResult | None,
+        client_http: str | None,
+        origin_http: str | None,
+    ) -> None:
+        self.time = time
+        self.request_id = request_id
+        self.client = client
+        self.stage = stage
+        self.method = method
+        self.url = url
+        self.verdict = verdict
+        self.outcome = outcome
+        self.reason = reason
+        self.decided_by = decided_by
+        self.rule_id = rule_id
+        self.decision_seconds = decision_seconds
+        self.status = status
+        self.bytes_sent = bytes_sent
+        self.bytes_received = bytes_received
+        self.duration = duration
+        self.address = address
+        self.upstream = upstream
+        self.observed = observed
+        self.source = source
+        self.phases = phases
+        self.request_headers = request_headers
+        self.response_headers = response_headers
+        self.trace = trace
+        self.grpc = grpc
+        self.client_http = client_http
+        self.origin_http = origin_http

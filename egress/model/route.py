@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from typing import Final
 
-import attrs
+import attr
 
 from egress.model.authority import IPAddress, Origin, UpstreamProxy
 
@@ -23,7 +23,7 @@ class Purpose(enum.Enum):
     TUNNEL = "tunnel"
 
 
-@attrs.frozen
+@attr.s(auto_attribs=True, init=False, order=False, unsafe_hash=True)
 class Route:
     """A validated route to an origin.
 
@@ -36,16 +36,27 @@ class Route:
     @ivar is_looked_up: whether the addresses come from a name lookup by the proxy.
     """
 
-    origin: Origin
-    addresses: tuple[IPAddress, ...]
-    upstream: UpstreamProxy | None
-    tls: bool
-    connect: bool
-    is_looked_up: bool = attrs.field(init=False, eq=False, repr=False)
+    origin: Final[Origin]
+    addresses: Final[tuple[IPAddress, ...]]
+    upstream: Final[UpstreamProxy | None]
+    tls: Final[bool]
+    connect: Final[bool]
+    is_looked_up: bool = attr.ib(init=False, eq=False, repr=False)
 
-    @is_looked_up.default
-    def _has_name(self) -> bool:
-        return (self.upstream is None or not self.upstream.resolves_names) and self.origin.authority.ip is None
+    def __init__(
+        self,
+        origin: Origin,
+        addresses: tuple[IPAddress, ...],
+        upstream: UpstreamProxy | None,
+        tls: bool,
+        connect: bool,
+    ) -> None:
+        self.origin = origin
+        self.addresses = addresses
+        self.upstream = upstream
+        self.tls = tls
+        self.connect = connect
+        self.is_looked_up = (upstream is None or not upstream.resolves_names) and origin.authority.ip is None
 
     @property
     def absolute_form(self) -> bool:
@@ -65,7 +76,7 @@ class Route:
         return addresses is None or self.addresses == addresses or set(self.addresses) <= set(addresses)
 
 
-@attrs.frozen
+@attr.s(auto_attribs=True, init=False, order=False, unsafe_hash=True)
 class Destination:
     """The destination of a request, for the audit log.
 
@@ -74,9 +85,14 @@ class Destination:
     @ivar http: the version of HTTP of the connection; C{None} if the proxy relays bytes that it does not read.
     """
 
-    address: str | None = None
-    upstream: str | None = None
-    http: str | None = None
+    address: Final[str | None]
+    upstream: Final[str | None]
+    http: Final[str | None]
+
+    def __init__(self, address: str | None = None, upstream: str | None = None, http: str | None = None) -> None:
+        self.address = address
+        self.upstream = upstream
+        self.http = http
 
 
 NO_HOP: Final = Destination()

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-import attrs
+import attr
 
 from egress.model.decision import Headers
 
@@ -40,7 +40,7 @@ class Otel(enum.Enum):
     OFF = "off"
 
 
-@attrs.frozen
+@attr.s(auto_attribs=True, init=False, order=False, unsafe_hash=True)
 class TraceContext:
     """The context of a request: the span of the sender, which is the parent of the receiver's spans.
 
@@ -50,10 +50,16 @@ class TraceContext:
     @ivar state: the value of C{tracestate}; empty if there is none.
     """
 
-    trace_id: str
-    span_id: str
-    sampled: bool
-    state: str = ""
+    trace_id: Final[str]
+    span_id: Final[str]
+    sampled: Final[bool]
+    state: Final[str]
+
+    def __init__(self, trace_id: str, span_id: str, sampled: bool, state: str = "") -> None:
+        self.trace_id = trace_id
+        self.span_id = span_id
+        self.sampled = sampled
+        self.state = state
 
     @property
     def fields(self) -> Headers:

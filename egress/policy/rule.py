@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any, Final
 
-import attrs
+import attr
 
 from egress.model.authority import Authority, Origin
 from egress.model.decision import NO_OBLIGATIONS, Obligations, Stage, Verdict
@@ -20,10 +20,6 @@ from egress.policy.reason_template import Reason
 
 DEFAULT_RULE: Final = "default"
 """The rule id of a decision that no rule determined."""
-
-
-def _reason(given: str | Reason) -> Reason:
-    return Reason((given,)) if isinstance(given, str) else given
 
 
 # CPython 3.11 takes six times as long to look up a member of an enum as a name of the module.
@@ -41,7 +37,7 @@ def _cached(found: frozenset[Any]) -> frozenset[Any]:
     return found
 
 
-@attrs.frozen
+@attr.s(auto_attribs=True, init=False, order=False, unsafe_hash=True)
 class Rule:
     """A rule.  An empty condition matches every request.
 
@@ -64,36 +60,58 @@ class Rule:
         of its origin and of its reason.
     """
 
-    rule_id: str
-    verdict: Verdict
-    reason: Reason = attrs.field(converter=_reason)
-    hosts: tuple[HostTest, ...] = ()
-    ports: frozenset[int] = attrs.field(default=_NONE, converter=_shared)
-    schemes: frozenset[str] = attrs.field(default=_NONE, converter=_shared)
-    methods: frozenset[str] = attrs.field(default=_NONE, converter=_shared)
-    paths: tuple[PathPattern, ...] = ()
-    port_ranges: tuple[range, ...] = ()
-    conditions: tuple[Condition, ...] = ()
-    obligations: Obligations = NO_OBLIGATIONS
-    messages: MessageRules | None = None
-    where: str = ""
-    deny_semantics: bool = attrs.field(init=False)
-    enforce_in_observe: bool = attrs.field(init=False)
-    depends_on: frozenset[str] = attrs.field(init=False, repr=False)
+    rule_id: Final[str]
+    verdict: Final[Verdict]
+    reason: Final[Reason]
+    hosts: Final[tuple[HostTest, ...]]
+    ports: Final[frozenset[int]]
+    schemes: Final[frozenset[str]]
+    methods: Final[frozenset[str]]
+    paths: Final[tuple[PathPattern, ...]]
+    port_ranges: Final[tuple[range, ...]]
+    conditions: Final[tuple[Condition, ...]]
+    obligations: Final[Obligations]
+    messages: Final[MessageRules | None]
+    where: Final[str]
+    deny_semantics: bool = attr.ib(init=False)
+    enforce_in_observe: bool = attr.ib(init=False)
+    depends_on: frozenset[str] = attr.ib(init=False, repr=False)
 
-    @deny_semantics.default
-    def _has_deny_semantics(self) -> bool:
-        return self.verdict is not Verdict.ALLOW
-
-    @enforce_in_observe.default
-    def _has_address_conditions(self) -> bool:
-        return any(map(matches_addresses, self.hosts)) or any(one.key == "addresses" for one in self.conditions)
-
-    @depends_on.default
-    def _all_dependencies(self) -> frozenset[str]:
-        own = [part for part, used in (("method", self.methods), ("path", self.paths)) if used]
-        depends_on = frozenset(own).union(*(condition.depends_on for condition in self.conditions))
-        return _shared(depends_on)
+    def __init__(
+        self,
+        rule_id: str,
+        verdict: Verdict,
+        reason: str | Reason,
+        hosts: tuple[HostTest, ...] = (),
+        ports: frozenset[int] = _NONE,
+        schemes: frozenset[str] = _NONE,
+        methods: frozenset[str] = _NONE,
+        paths: tuple[PathPattern, ...] = (),
+        port_ranges: tuple[range, ...] = (),
+        conditions: tuple[Condition, ...] = (),
+        obligations: Obligations = NO_OBLIGATIONS,
+        messages: MessageRules | None = None,
+        where: str = "",
+    ) -> None:
+        self.rule_id = rule_id
+        self.verdict = verdict
+        self.reason = Reason((reason,)) if isinstance(reason, str) else reason
+        self.hosts = hosts
+        self.ports = _shared(ports)
+        self.schemes = _shared(schemes)
+        self.methods = _shared(methods)
+        self.paths = paths
+        self.port_ranges = port_ranges
+        self.conditions = conditions
+        self.obligations = obligations
+        self.messages = messages
+        self.where = where
+        self.deny_semantics = verdict is not Verdict.ALLOW
+        self.enforce_in_observe = any(map(matches_addresses, hosts)) or any(
+            one.key == "addresses" for one in conditions
+        )
+        own = [part for part, used in (("method", methods), ("path", paths)) if used]
+        self.depends_on = _shared(frozenset(own).union(*[condition.depends_on for condition in conditions]))
 
     def _has_port(self, port: int) -> bool:
         if not (self.ports or self.port_ranges):

@@ -6,13 +6,13 @@ certainly matches.  A rule that requires an approval is evaluated as a denial.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache, partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Final
 
-import attrs
+import attr
 
 from egress.grpc.descriptors import Descriptors
 from egress.model.authority import Authority, Origin
@@ -42,6 +42,35 @@ _REQUEST: Final = Stage.REQUEST
 _MAX_CACHED: Final = 64
 
 
+def _for_every_host(
+    wildcard: Sequence[int], rules: tuple[Rule, ...], stage: Stage, scheme: str, port: int
+) -> tuple[int, ...]:
+    """Return the positions of the rules for every host that match a scheme and a port."""
+    anywhere = Origin(scheme, Authority("host.invalid", port))
+    return tuple([position for position in wildcard if rules[position].first_unmet_at_origin(stage, anywhere) is None])
+
+
+def _find(
+    index: HostIndex,
+    rules: tuple[Rule, ...],
+    for_every_host: Callable[[Stage, str, int], tuple[int, ...]],
+    stage: Stage,
+    origin: Origin,
+) -> Iterator[Rule]:
+    """Find the rules for an origin, in their order."""
+    authority = origin.authority
+    for position in index.candidates(authority, for_every_host(stage, origin.scheme, authority.port)):
+        rule = rules[position]
+        if not rule.hosts or rule.first_unmet_at_origin(stage, origin) is None:
+            yield rule
+
+
+def _few(find: Callable[[Stage, Origin], Iterator[Rule]], stage: Stage, origin: Origin) -> tuple[Rule, ...] | None:
+    """Return the rules for an origin, or C{None} if there are too many to cache."""
+    found = tuple(islice(find(stage, origin), _MAX_CACHED + 1))
+    return found if len(found) <= _MAX_CACHED else None
+
+
 class _Finder:
     """Finds the rules whose host, port and scheme match an origin.
 
@@ -50,33 +79,12 @@ class _Finder:
 
     def __init__(self, rules: tuple[Rule, ...]) -> None:
         index = HostIndex([rule.hosts for rule in rules])
-
-        @lru_cache(maxsize=32)
-        def for_every_host(stage: Stage, scheme: str, port: int) -> tuple[int, ...]:
-            """Return the positions of the rules for every host that match a scheme and a port."""
-            anywhere = Origin(scheme, Authority("host.invalid", port))
-            return tuple(
-                position
-                for position in index.wildcard
-                if rules[position].first_unmet_at_origin(stage, anywhere) is None
-            )
-
-        def find(stage: Stage, origin: Origin) -> Iterator[Rule]:
-            authority = origin.authority
-            for position in index.candidates(authority, for_every_host(stage, origin.scheme, authority.port)):
-                rule = rules[position]
-                if not rule.hosts or rule.first_unmet_at_origin(stage, origin) is None:
-                    yield rule
-
+        for_every_host = lru_cache(maxsize=32)(partial(_for_every_host, index.wildcard, rules))
+        self._find: Callable[[Stage, Origin], Iterator[Rule]] = partial(_find, index, rules, for_every_host)
         # Clients contact few origins, and contact them often.
-        @lru_cache(maxsize=4096)
-        def cached(stage: Stage, origin: Origin) -> tuple[Rule, ...] | None:
-            """Return the rules for an origin, or C{None} if there are too many to cache."""
-            found = tuple(islice(find(stage, origin), _MAX_CACHED + 1))
-            return found if len(found) <= _MAX_CACHED else None
-
-        self._find = find
-        self._cached = cached
+        self._cached: Callable[[Stage, Origin], tuple[Rule, ...] | None] = lru_cache(maxsize=4096)(
+            partial(_few, self._find)
+        )
 
     def about(self, stage: Stage, origin: Origin) -> Iterable[Rule]:
         """Return the rules for an origin, in their order."""
@@ -84,7 +92,7 @@ class _Finder:
         return self._find(stage, origin) if cached is None else cached
 
 
-@attrs.frozen
+@attr.s(auto_attribs=True, init=False, order=False, unsafe_hash=True)
 class RuleSet:
     """An ordered list of rules.
 
@@ -101,26 +109,44 @@ class RuleSet:
     @ivar descriptors: the types of gRPC messages, for conditions on their fields.
     """
 
-    name: str
-    rules: tuple[Rule, ...]
-    blocks_private: bool = False
-    default: Verdict = Verdict.DENY
-    files: tuple[Path, ...] = ()
-    secrets: frozenset[str] = frozenset()
-    ttl: float | None = None
-    cases: tuple[Case, ...] = attrs.field(default=(), repr=False)
-    texts: tuple[SourceText, ...] = attrs.field(default=(), eq=False, repr=False)
-    descriptors: Descriptors | None = attrs.field(default=None, eq=False, repr=False)
-    _finder: _Finder = attrs.field(init=False, eq=False, repr=False)
-    _with_messages: dict[str, Rule] = attrs.field(init=False, eq=False, repr=False)
+    name: Final[str]
+    rules: Final[tuple[Rule, ...]]
+    blocks_private: Final[bool]
+    default: Final[Verdict]
+    files: Final[tuple[Path, ...]]
+    secrets: Final[frozenset[str]]
+    ttl: Final[float | None]
+    cases: tuple[Case, ...] = attr.ib(repr=False)
+    texts: tuple[SourceText, ...] = attr.ib(eq=False, repr=False)
+    descriptors: Descriptors | None = attr.ib(eq=False, repr=False)
+    _finder: _Finder = attr.ib(init=False, eq=False, repr=False)
+    _with_messages: dict[str, Rule] = attr.ib(init=False, eq=False, repr=False)
 
-    @_with_messages.default
-    def _rules_with_messages(self) -> dict[str, Rule]:
-        return {rule.rule_id: rule for rule in self.rules if rule.messages is not None}
-
-    @_finder.default
-    def _make_finder(self) -> _Finder:
-        return _Finder(self.rules)
+    def __init__(
+        self,
+        name: str,
+        rules: tuple[Rule, ...],
+        blocks_private: bool = False,
+        default: Verdict = Verdict.DENY,
+        files: tuple[Path, ...] = (),
+        secrets: frozenset[str] = frozenset(),
+        ttl: float | None = None,
+        cases: tuple[Case, ...] = (),
+        texts: tuple[SourceText, ...] = (),
+        descriptors: Descriptors | None = None,
+    ) -> None:
+        self.name = name
+        self.rules = rules
+        self.blocks_private = blocks_private
+        self.default = default
+        self.files = files
+        self.secrets = secrets
+        self.ttl = ttl
+        self.cases = cases
+        self.texts = texts
+        self.descriptors = descriptors
+        self._finder = _Finder(rules)
+        self._with_messages = {rule.rule_id: rule for rule in rules if rule.messages is not None}
 
     @property
     def digest(self) -> str:

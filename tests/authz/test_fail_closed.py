@@ -17,6 +17,7 @@ from egress.model.authz_failure import AuthzFailure
 from egress.model.decision import Decision, Verdict
 from egress.model.errors import AuthorizerUnavailable
 from tests.authz.fakes import ALLOW, DENY, REQUEST, Scripted
+from tests.untyped import untyped
 
 
 def raises() -> None:
@@ -60,19 +61,20 @@ class FailClosedTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_other_results_fail(self) -> None:
-        look_alike = Truthy(Verdict.DENY, "no", "x")
-        for name, behaviour, kind, logged in (
+        look_alikes = untyped(Truthy, Verdict.DENY, "no", "x")
+        cases: list[tuple[str, Callable[[], Any], AuthzFailure, int]] = [
             ("raises", raises, AuthzFailure.EXCEPTION, 1),
             ("fails", lambda: fail(RuntimeError("secret")), AuthzFailure.EXCEPTION, 1),
             ("None", lambda: succeed(None), AuthzFailure.EXCEPTION, 0),
             ("True", lambda: succeed(True), AuthzFailure.EXCEPTION, 0),
             ("a verdict", lambda: succeed(Verdict.ALLOW), AuthzFailure.EXCEPTION, 0),
-            ("a look-alike", lambda: succeed(look_alike), AuthzFailure.EXCEPTION, 0),
+            *[("a look-alike", partial(succeed, each), AuthzFailure.EXCEPTION, 0) for each in look_alikes],
             ("no Deferred", lambda: True, AuthzFailure.EXCEPTION, 0),
             ("is cancelled", lambda: fail(CancelledError()), AuthzFailure.CANCELLED, 0),
             ("is unavailable", lambda: fail(AuthorizerUnavailable("down")), AuthzFailure.CONNECTION, 0),
             ("is silent", lambda: fail(AuthorizerUnavailable("x", AuthzFailure.TIMEOUT)), AuthzFailure.TIMEOUT, 0),
-        ):
+        ]
+        for name, behaviour, kind, logged in cases:
             with self.subTest(name):
                 error = self.failureResultOf(self.chain(behaviour).decide(REQUEST), AuthorizerUnavailable).value
                 self.assertNotIn("secret", error.reason)

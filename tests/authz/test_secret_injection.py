@@ -16,6 +16,7 @@ from egress.model.errors import AuthorizerUnavailable
 from tests.authz.fakes import REQUEST
 from tests.authz.secrets.test_table import DIRECTORY
 from tests.proxy.fakes import ScriptedAuthorizer, allow, deny
+from tests.untyped import untyped
 
 TEXT = """
 [user]
@@ -110,8 +111,8 @@ class SecretInjectionTests(SynchronousTestCase):
         self.assertEqual(decision.obligations.secret_headers[0][1], b"${secret:far}")
 
     def test_invalid_obligations_pass(self) -> None:
-        for obligations in (Obligations(secret_headers=((b"Host", b"${secret:user}"),)), None):
-            decision = attrs.evolve(allow(), obligations=obligations)  # type: ignore[arg-type]
+        invalid = attrs.evolve(allow(), obligations=Obligations(secret_headers=((b"Host", b"${secret:user}"),)))
+        for decision in (invalid, *untyped(attrs.evolve, allow(), obligations=None)):
             self.authorizer.answers = [decision]
             self.assertIs(self.successResultOf(self.credentialed.decide(REQUEST)), decision)
 

@@ -20,6 +20,7 @@ from egress.proxy.session_state import FIRST_REQUEST_SECONDS
 from egress.transport.fair_turns import PIECES
 from egress.transport.lingering_close import LINGER_BYTES, LINGER_SECONDS
 from tests.proxy.fakes import ProxyTestCase, allow, broken, content_of, deny, request, response, session_of, status_of
+from tests.untyped import untyped
 
 
 class KeepAliveTests(ProxyTestCase):
@@ -606,13 +607,14 @@ class InternalErrorTests(ProxyTestCase):
     def test_an_authorizer_with_invalid_results(self) -> None:
         from egress.model.decision import Decision
 
-        nonsense = [None, True, "allow", Decision("allow", "x", "y"), Decision(allow().verdict, None, "y")]  # type: ignore[arg-type]
+        nonsense: list[object] = [None, True, "allow"]
+        nonsense += untyped(Decision, "allow", "x", "y") + untyped(Decision, allow().verdict, None, "y")
         for answer in nonsense:
             with self.subTest(repr(answer)):
                 self.authorizer.answers = [lambda answer=answer: answer]
                 self.client.feed(request())
                 self.assertEqual(status_of(self.client.take()), 503)
-        self.assertEqual(self.outcomes(), ["authorizer-unavailable"] * 5)
+        self.assertEqual(self.outcomes(), ["authorizer-unavailable"] * len(nonsense))
         self.assertEqual({record.verdict for record in self.records}, {"unavailable"})
         self.assertEqual(self.dialer.dialled, [])
 

@@ -18,6 +18,7 @@ from egress.model.errors import (
 from egress.model.message import MessageObligation
 from egress.proxy.lease import Lease, lease_for, validated_decision
 from tests.proxy.fakes import LOCAL, Proxy, allow, allow_with, broken, deny
+from tests.untyped import untyped
 
 QUESTION = DecisionRequest(
     request_id="id-1",
@@ -55,9 +56,9 @@ class ValidatedDecisionTests(SynchronousTestCase):
         self.unsound(MORE, withheld, "content that was not withheld")
 
     def test_invalid_decisions(self) -> None:
-        no_reason = attrs.evolve(allow(), reason=None)  # type: ignore[arg-type]
-        by_a_number = attrs.evolve(allow(), decided_by=1)  # type: ignore[arg-type]
-        for answer in (None, "allow", ASK, no_reason, by_a_number):
+        no_reason = untyped(attrs.evolve, allow(), reason=None)
+        by_a_number = untyped(attrs.evolve, allow(), decided_by=1)
+        for answer in (None, "allow", ASK, *no_reason, *by_a_number):
             self.unsound(answer, WITHHELD, "invalid decision")
 
     def test_obligations(self) -> None:

@@ -18,6 +18,7 @@ from egress.model.errors import (
 )
 from egress.proxy.transaction import Transaction, report_refusal
 from tests.proxy.fakes import WALL, Proxy, allow, broken
+from tests.untyped import untyped
 
 CLIENT = ClientIdentity("198.51.100.7", 40000)
 
@@ -118,9 +119,10 @@ class TransactionTests(SynchronousTestCase):
         self.flushLoggedErrors(RuntimeError)
 
     def test_a_result_whose_validation_fails(self) -> None:
-        self.proxy.authorizer.answers = [Decision([], "odd", "script")]  # type: ignore[arg-type]
-        self.authorize()
-        self.assertEqual([type(error) for error in self.faults], [AuthorizerUnavailable])
+        for decision in untyped(Decision, [], "odd", "script"):
+            self.proxy.authorizer.answers = [decision]
+            self.authorize()
+            self.assertEqual([type(error) for error in self.faults], [AuthorizerUnavailable])
         self.flushLoggedErrors(TypeError)
 
     def test_an_internal_error_in_the_callback(self) -> None:

@@ -72,6 +72,29 @@ class CompiledTests(SynchronousTestCase):
                     names = [handler.name for handler in node.handlers if handler.name is not None]
                     self.assertEqual(sorted(names), sorted(set(names)), name)
 
+    def test_identity_of_tuples(self) -> None:
+        """A C{Final} tuple is no object, so it is identical to nothing."""
+        for name, source in sources().items():
+            tree = ast.parse(source)
+            tuples = {
+                ast.unparse(target)
+                for node in tree.body
+                if isinstance(node, (ast.Assign, ast.AnnAssign)) and isinstance(node.value, ast.Tuple)
+                for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+            }
+            for node in ast.walk(tree):
+                if isinstance(node, ast.Compare) and isinstance(node.ops[0], (ast.Is, ast.IsNot)):
+                    operands = {ast.unparse(each) for each in (node.left, *node.comparators)}
+                    self.assertFalse(operands & tuples, f"{name}: {ast.unparse(node)}")
+
+    def test_decorators(self) -> None:
+        """C{@attribute.default} has no effect in a compiled class, and a native class has no cached property."""
+        for name, source in sources().items():
+            for node in ast.walk(ast.parse(source)):
+                if isinstance(node, ast.FunctionDef):
+                    for decorator in map(ast.unparse, node.decorator_list):
+                        self.assertNotRegex(decorator, r"\.default$|cached_property$", f"{name}: {node.name}")
+
     def test_defaults_of_fields(self) -> None:
         """A class body checks the type of a value, so C{attrs.field} needs a default without a type."""
         for name, source in sources().items():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -10,8 +12,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.model.grpc_result import GrpcResult
 from egress.model.record import ExchangeRecord
+from egress.model.trace import ExchangeTrace
 from egress.store.record_codec import decode_record, encode_record
 from tests.observability.records import ALLOWED
+from tests.untyped import untyped
+
+RECORD = Path(__file__).parents[2] / "egress" / "model" / "record.py"
 
 
 class _Text(str):
@@ -40,9 +46,15 @@ class CodecTests(SynchronousTestCase):
 
     def test_types(self) -> None:
         """C{marshal} has no objects: a field with another type needs code of its own."""
-        kinds = {
-            str(each.type) for each in attrs.fields(ExchangeRecord) if each.name not in ("client", "trace", "grpc")
-        }
+        # The types at run time differ between the builds.
+        (found,) = (
+            each
+            for each in ast.walk(ast.parse(RECORD.read_text(encoding="utf-8")))
+            if isinstance(each, ast.FunctionDef) and each.name == "__init__"
+        )
+        types = {each.arg: ast.unparse(each.annotation) for each in found.args.args if each.annotation is not None}
+        self.assertEqual(list(types), [each.name for each in attrs.fields(ExchangeRecord)])
+        kinds = {kind for name, kind in types.items() if name not in ("client", "trace", "grpc")}
         known = {"float", "str", "int", "str | None", "float | None", "int | None", "RecordedHeaders | None"}
         self.assertLessEqual(kinds, known | {"Sequence[Mark]"})
 
@@ -59,17 +71,13 @@ class CodecTests(SynchronousTestCase):
 
     def test_types_of_an_application(self) -> None:
         """Values become plain, also in collections; a value of an unknown type becomes a text."""
-        found = self.copied(
-            reason=_Text("busy"),
-            status=HTTPStatus.CREATED,
-            rule_id=ValueError("no text"),
-            source=True,
-            phases=[(_Text("wait"), 1.5)],
-        )
+        found = self.copied(reason=_Text("busy"), status=HTTPStatus.CREATED, phases=[(_Text("wait"), 1.5)])
         self.assertEqual((found.reason, type(found.reason)), ("busy", str))
         self.assertEqual((found.status, type(found.status)), (201, int))
-        self.assertEqual((found.rule_id, found.source, found.phases), ("no text", True, (("wait", 1.5),)))
+        self.assertEqual(found.phases, (("wait", 1.5),))
+        for found in untyped(self.copied, rule_id=ValueError("no text"), source=True):
+            self.assertEqual((found.rule_id, found.source), ("no text", True))
 
     def test_no_trace(self) -> None:
-        trace: Any = object()
+        trace = ExchangeTrace(None, "1" * 32, lambda: "2" * 16, sampled=True, propagates=False)
         self.assertIsNone(self.copied(trace=trace).trace)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Protocol
+from typing import ClassVar, Final, Protocol
 
-import attrs
+import attr
 
 from egress.model.authz_failure import AuthzFailure
 from egress.model.decision import Decision, DecisionRequest, Headers
 from egress.model.errors import AuthorizerUnavailable
 
 
-@attrs.frozen
+@attr.s(auto_attribs=True, init=False, order=False, unsafe_hash=True)
 class AuthzRequest:
     """One authorization request as an HTTP request.
 
@@ -21,13 +21,19 @@ class AuthzRequest:
     @ivar content: the content; empty if there is none.
     """
 
-    method: bytes
-    url: bytes
-    fields: Headers
-    content: bytes = attrs.field(repr=False)
+    method: Final[bytes]
+    url: Final[bytes]
+    fields: Final[Headers]
+    content: bytes = attr.ib(repr=False)
+
+    def __init__(self, method: bytes, url: bytes, fields: Headers, content: bytes) -> None:
+        self.method = method
+        self.url = url
+        self.fields = fields
+        self.content = content
 
 
-@attrs.frozen
+@attr.s(auto_attribs=True, init=False, order=False, unsafe_hash=True)
 class AuthzResponse:
     """The HTTP response to an authorization request.
 
@@ -36,9 +42,14 @@ class AuthzResponse:
     @ivar content: the content; empty if there is none.
     """
 
-    status: int
-    fields: Headers
-    content: bytes = attrs.field(repr=False)
+    status: Final[int]
+    fields: Final[Headers]
+    content: bytes = attr.ib(repr=False)
+
+    def __init__(self, status: int, fields: Headers, content: bytes) -> None:
+        self.status = status
+        self.fields = fields
+        self.content = content
 
 
 class Codec(Protocol):

@@ -26,11 +26,11 @@ _STRUCTURAL: Final = {ord(char): f"%{ord(char):02X}" for char in "\0/\\%;?#"}
 # Old Windows servers write U+002F as "%u002F".
 _WIDE: Final = re.compile(r"%[uU]([0-9A-Fa-f]{4})")
 # Overlong UTF-8: ASCII in two or three bytes; surrogates represent bytes that are not UTF-8.
-_OVERLONG: Final = re.compile("(?:[\udcc0\udcc1]|\udce0[\udc80-\udc9f])[\udc80-\udcbf]")
+_OVERLONG: Final = re.compile(r"(?:[\udcc0\udcc1]|\udce0[\udc80-\udc9f])[\udc80-\udcbf]")
 _SLASHES: Final = re.compile(r"//+")
 _PARAMETERS: Final = re.compile(r";[^/]*")
 # Whitespace, control characters or dots at the end of a segment; a segment that consists of dots is a different case.
-_BLANK: Final = "\\s\0-\x1f\x7f\udc85\udca0"
+_BLANK: Final = r"\s\x00-\x1f\x7f\udc85\udca0"
 _BLANKS: Final = re.compile(f"(?<![{_BLANK}])[{_BLANK}]+(?=/|\\Z)")
 _DOTS: Final = re.compile(r"(?<=[^/.])\.+(?=/|\Z)")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from ipaddress import ip_address
 from typing import Any, Final
 
@@ -19,7 +18,8 @@ from egress.policy.match.work_budget import WorkBudget
 UNCERTAIN: Final = object()
 """A sentinel for a request that some servers may read as a gRPC call."""
 
-_NOT_YET: Final = ("not read yet",)
+# The value of attributes that were not read yet, and can be None.
+_UNREAD: Final = object()
 
 LONG: Final = 512
 """Characters of a path in all its interpretations; for longer paths, the work of a comparison is estimated first."""
@@ -40,7 +40,12 @@ class RequestView:
         self.grpc_document: Any = None
         self.work = WorkBudget()
         self.has_long_paths = False
-        self._paths: tuple[str, ...] = _NOT_YET
+        self._paths: tuple[str, ...] | None = None
+        self._query: Any = _UNREAD
+        self._fields: Fields | None = None
+        self._grpc: Any = _UNREAD
+        self._content: RequestContent | None = None
+        self._client: Any = _UNREAD
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -48,46 +53,60 @@ class RequestView:
 
         @raise TooMuchWork: if there are too many.
         """
-        # Nearly every decision uses it, and in Python 3.11 a cached property acquires a lock.
-        if self._paths is _NOT_YET:
-            self._paths = readings(self.request.path, self.work)
-            self.has_long_paths = sum(map(len, self._paths)) > LONG
-        return self._paths
+        found = self._paths
+        if found is None:
+            found = self._paths = readings(self.request.path, self.work)
+            self.has_long_paths = sum(map(len, found)) > LONG
+        return found
 
-    @cached_property
+    @property
     def query(self) -> Query | None:
         """The parameters of the query; C{None} if they cannot be determined.
 
         @raise TooMuchWork: if there are too many.
         """
-        return read_query(self.request.path, self.work)
+        if self._query is _UNREAD:
+            self._query = read_query(self.request.path, self.work)
+        found: Query | None = self._query
+        return found
 
-    @cached_property
+    @property
     def fields(self) -> Fields:
         """The header fields."""
-        return read_fields(self.request.headers)
+        found = self._fields
+        if found is None:
+            found = self._fields = read_fields(self.request.headers)
+        return found
 
-    @cached_property
+    @property
     def grpc(self) -> Any:
         """The gRPC call: a L{egress.grpc.call.Call}, C{None}, or C{UNCERTAIN}."""
-        request = self.request
-        call = call_of(request.method, request.path, request.headers)
-        return UNCERTAIN if call is None and may_be_call(request.headers) else call
+        if self._grpc is _UNREAD:
+            request = self.request
+            call = call_of(request.method, request.path, request.headers)
+            self._grpc = UNCERTAIN if call is None and may_be_call(request.headers) else call
+        return self._grpc
 
-    @cached_property
+    @property
     def content(self) -> RequestContent:
         """The content, decoded and parsed on demand."""
-        return RequestContent(self.request, self.fields, self.work)
+        found = self._content
+        if found is None:
+            found = self._content = RequestContent(self.request, self.fields, self.work)
+        return found
 
-    @cached_property
+    @property
     def client(self) -> IPAddress | None:
         """The address of the client; C{None} if it has none."""
-        try:
-            return embedded(ip_address(self.request.client.address))
-        except ValueError:
-            return None
+        if self._client is _UNREAD:
+            try:
+                self._client = embedded(ip_address(self.request.client.address))
+            except ValueError:
+                self._client = None
+        found: IPAddress | None = self._client
+        return found
 
-    @cached_property
+    @property
     def addresses(self) -> tuple[IPAddress, ...]:
         """The addresses of the host; empty if unknown."""
         literal = self.request.authority.ip

@@ -124,8 +124,8 @@ class CacheTests(SynchronousTestCase):
         """An old policy is large; it is freed without the garbage collector."""
         policy = parse('version = 1\n[[rules]]\naction = "allow"\nhosts = ["a.test"]\n[[rules]]\naction = "allow"\n')
         self.assertTrue(_decide(policy, "http://a.test/").allowed)
-        rule = weakref.ref(policy.rules[0])
+        host = weakref.ref(policy.rules[0].hosts[0])
         gc.disable()
         self.addCleanup(gc.enable)
         del policy
-        self.assertIsNone(rule())
+        self.assertIsNone(host())
