@@ -49,7 +49,7 @@ class SetupTests(SynchronousTestCase):
         found = {
             path
             for path in (ROOT / "egress").rglob("*")
-            if path.is_file() and path.suffix != ".py" and "__pycache__" not in path.parts
+            if path.is_file() and path.suffix not in (".py", ".so") and "__pycache__" not in path.parts
         }
         self.assertEqual(packaged, found)
         self.assertIn(ROOT / "egress" / "py.typed", found)

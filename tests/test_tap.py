@@ -77,7 +77,7 @@ class StartMessageTests(SynchronousTestCase):
 
     def fact(self, message: str, name: str) -> str | None:
         """Return the value of a fact in the message."""
-        found = re.search(rf"(?m)^(?:  |egressproxy \S+ ){name} +(.*)$", message)
+        found = re.search(rf"(?m)^(?:  |egressproxy \S+ (?:\(compiled\) )?){name} +(.*)$", message)
         return None if found is None else found[1]
 
     def test_observing(self) -> None:
