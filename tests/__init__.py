@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from hypothesis import settings
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests import durations
+
 # Timeouts must not fail on a busy machine.
 settings.register_profile("egress", deadline=None)
 settings.load_profile("egress")
@@ -29,3 +31,4 @@ def _named_row(case: SynchronousTestCase, row: object = "", **parameters: object
 
 
 SynchronousTestCase.subTest = _named_row  # type: ignore[assignment]
+durations.record()

@@ -5,6 +5,7 @@ It is C{trial [-j N] NAME ...}, with all tests as the default.
   - C{--unit} selects the tests that open no socket, C{--integration} the others, and C{--workers} the integration tests
     to which several workers can make a difference.
   - With C{-j N}, N processes run the tests, after those that measure time.
+  - C{--durations N} prints the N slowest modules and tests at the end.
   - Under C{EGRESS_NO_SKIP=1} a skipped test fails the run.
   - C{passed failed skipped} are appended to the file that C{EGRESS_TEST_RESULTS} names.
 """
@@ -16,6 +17,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,8 @@ from unittest import TestCase, TestSuite
 import attrs
 from twisted.trial.reporter import TextReporter
 from twisted.trial.runner import TestLoader, TrialRunner
+
+from tests import durations
 
 INTEGRATION = "integration"
 
@@ -160,6 +164,20 @@ def run_in_processes(number: int, tests: list[TestCase]) -> Result:
     return Result(trial.returncode, passed, failed, counts.get("skips", 0))
 
 
+def run_measured(arguments: list[str], number: int) -> int:
+    """Run the tests in a process that records their durations, and print the longest ones.
+
+    @return: the exit status.
+    """
+    with tempfile.TemporaryDirectory() as directory:
+        file = Path(directory) / "durations"
+        file.touch()
+        variables = {**os.environ, durations.VARIABLE: str(file)}
+        status = subprocess.run([sys.executable, "-m", "tests", *arguments], env=variables, check=False).returncode
+        print(f"\n{durations.report(file, number)}")
+    return status
+
+
 def main(arguments: list[str]) -> int:
     """Run the tests.
 
@@ -169,8 +187,11 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("-j", dest="processes", type=int, default=1, metavar="N", help="the number of processes")
     for group in GROUPS:
         parser.add_argument(f"--{group}", dest="groups", action="append_const", const=group, default=[])
+    parser.add_argument("--durations", type=int, metavar="N", help="print the N slowest modules and tests")
     parser.add_argument("names", nargs="*", metavar="NAME", help="a package, module, class or method")
     options = parser.parse_args(arguments)
+    if options.durations is not None and durations.VARIABLE not in os.environ:
+        return run_measured(arguments, options.durations)
     names = options.names + [name for group in options.groups for name in GROUPS[group]()]
     suite = TestLoader().loadByNames(names or ["tests"], recurse=True)
     tests = list(cases_in(suite))
