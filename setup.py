@@ -14,6 +14,8 @@ from typing import Any
 from setuptools import setup
 
 _COMPILING = frozenset({"bdist_wheel", "build", "build_ext", "editable_wheel"})
+# They have no types (see pyproject.toml), and not every system has a wheel of theirs.
+_WITHOUT_TYPES = ("brotli ", "google-re2 ")
 
 
 def requirements() -> list[str]:
@@ -21,7 +23,7 @@ def requirements() -> list[str]:
     config = ConfigParser()
     config.read("setup.cfg", encoding="utf-8")
     lists = config["options"]["install_requires"], config["options.extras_require"]["types"]
-    return [line for text in lists for line in text.splitlines() if line]
+    return [line for text in lists for line in text.splitlines() if line and not line.startswith(_WITHOUT_TYPES)]
 
 
 def extensions() -> list[Any]:

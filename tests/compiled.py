@@ -1,8 +1,9 @@
-"""Run the tests with the compiled build: C{python tests/compiled.py DIRECTORY [TESTS]}, where the package and mypy are
-installed.
+"""Run the tests with the compiled build: C{python tests/compiled.py [--wheel] DIRECTORY [TESTS]}, where the package and
+mypy are installed.
 
 The tree is copied into the directory, which is emptied first: compiled modules in a source tree would be used instead
-of their sources from then on.
+of their sources from then on.  With C{--wheel}, a wheel is built from the compiled modules too, installed into a clean
+environment, and tried.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
+import venv
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -20,9 +22,27 @@ NOT_COPIED = shutil.ignore_patterns(
 )
 
 
-def main(directory: Path, tests: list[str]) -> int:
+def check_wheel(tree: Path, directory: Path) -> None:
+    """Build a wheel from the compiled modules of a tree, and try it where there is no compiler."""
+    wheels, clean = directory / "wheels", directory / "clean"
+    shutil.rmtree(wheels, ignore_errors=True)
+    build = [sys.executable, "setup.py", "-q", "bdist_wheel", "--dist-dir", str(wheels)]
+    subprocess.run(build, cwd=tree, env={**os.environ, "EGRESS_COMPILE": "1"}, check=True)
+    (wheel,) = wheels.iterdir()
+    if wheel.name.endswith("-any.whl"):
+        raise SystemExit(f"{wheel.name} is for any system")
+    venv.create(clean, clear=True, with_pip=True)
+    environment = {**os.environ, "CC": "false", "EGRESS_COMPILE": "", "PYTHONPATH": ""}
+    python = clean / "bin" / "python"
+    subprocess.run([python, "-m", "pip", "install", "--quiet", wheel], env=environment, check=True)
+    subprocess.run([python, "-I", ROOT / "tests" / "smoke.py", "compiled"], env=environment, check=True)
+    print(f"{wheel.name} works in a clean environment", flush=True)
+
+
+def main(directory: Path, tests: list[str], wheel: bool) -> int:
     """Compile a copy of the tree, and test it.
 
+    @param wheel: whether to try a wheel of it too.
     @return: the exit status.
     """
     tree = directory / "tree"
@@ -37,8 +57,13 @@ def main(directory: Path, tests: list[str]) -> int:
     print(version.stdout, end="", flush=True)
     if "compiled build" not in version.stdout:
         return 1
-    return subprocess.run([python, "-m", "tests", *tests], cwd=tree, check=False).returncode
+    if wheel:
+        check_wheel(tree, directory)
+    variables = {**os.environ, "EGRESS_TEST_BUILD": "compiled"}
+    return subprocess.run([python, "-m", "tests", *tests], cwd=tree, env=variables, check=False).returncode
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), sys.argv[2:] or ["--unit"]))
+    wheel = sys.argv[1:2] == ["--wheel"]
+    directory, *tests = sys.argv[2:] if wheel else sys.argv[1:]
+    sys.exit(main(Path(directory), tests or ["--unit"], wheel))

@@ -60,6 +60,15 @@ class SetupTests(SynchronousTestCase):
         self.assertEqual(self.setup["metadata"]["version"], "attr: egress.__version__")
         self.assertRegex(egress.__version__, r"\A\d+\.\d+\.\d+\Z")
 
+    def test_compiled_wheels(self) -> None:
+        """A release has compiled wheels for each supported version of Python."""
+        text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+        (section,) = re.findall(r"(?ms)^\[tool\.cibuildwheel\]\n(.*?)^\[", text)
+        names = re.findall(r"Python :: 3\.(\d+)", self.setup["metadata"]["classifiers"])
+        self.assertEqual(re.findall(r'"cp3(\d+)-\*"', section), names)
+        self.assertIn('EGRESS_COMPILE = "1"', section)
+        self.assertIn("python -I {package}/tests/smoke.py compiled", section)
+
     def test_oldest(self) -> None:
         """The versions of the oldest environment are the lower bounds."""
         bounds = {}

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterable
-from functools import partial
 from typing import Protocol
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IHostResolution, IResolutionReceiver
-from zope.interface import classImplements
+from zope.interface import implementer
 
 from egress.model.authority import IPAddress, parse_ip
 from egress.runtime.threads import Offload
@@ -56,7 +55,7 @@ class SystemLookups:
 
     def __call__(self, host: str) -> Deferred[Addresses]:
         """See L{Lookups}."""
-        return self._in_threads(partial(_by_system, host))
+        return self._in_threads(lambda: _by_system(host))
 
 
 def _by_system(host: str) -> Addresses:
@@ -68,6 +67,7 @@ def _by_system(host: str) -> Addresses:
     return _distinct(str(address[0]) for _, _, _, _, address in found)
 
 
+@implementer(IResolutionReceiver)
 class _Receiver:
     """Collects the results of a reactor's resolver."""
 
@@ -84,10 +84,6 @@ class _Receiver:
 
     def resolutionComplete(self) -> None:
         self.done.callback(_distinct(self._found))
-
-
-# Not as a decorator, which would prevent the compilation of the class.
-classImplements(_Receiver, IResolutionReceiver)
 
 
 class ReactorLookups:

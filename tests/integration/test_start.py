@@ -17,9 +17,24 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
+from egress.runtime.build import build_name
 from tests.certificates import TestCA
-from tests.integration.base import IntegrationTestCase, Proxy, proxy_environment, sitecustomize, twistd
+from tests.integration.base import IntegrationTestCase, Proxy, proxy_environment, run_egress, sitecustomize, twistd
 from tests.integration.processes import Process, free_port
+
+
+class BuildTests(IntegrationTestCase):
+    """The programs that the tests start have the build of the tests: L{tests.compiled} names the one that it tests."""
+
+    def test_programs(self) -> None:
+        build = os.environ.get("EGRESS_TEST_BUILD", build_name())
+        port = free_port()
+        proxy = self.start_proxy("--metrics-port", str(port), *self.allow_all())
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as metrics:
+            self.assertIn(f'build="{build}"', metrics.read().decode())
+        self.assertEqual(build_name(), build)
+        self.assertIn(f"({build} build)", run_egress("--version").stdout)
+        self.assertEqual(proxy.process.output().count("(compiled)"), build == "compiled")
 
 
 class WrongValueTests(IntegrationTestCase):
