@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 # The default number of connections that may wait to be accepted. With Twisted's default, a burst of clients loses its
 # first packets and waits for a second.
 BACKLOG = 1024
-_TWISTED_BACKLOG = 50
+TWISTED_BACKLOG = 50
 
 # The read size on a connection that has filled a smaller read once, which is also the amount stored for a slow
 # receiver.
@@ -117,7 +117,7 @@ class WriteThroughReactor:
 
     def listenTCP(self, port: int, factory: ServerFactory, backlog: int = 50, interface: str = "") -> IListeningPort:
         """See C{IReactorTCP}."""
-        backlog = BACKLOG if backlog == _TWISTED_BACKLOG else backlog
+        backlog = BACKLOG if backlog == TWISTED_BACKLOG else backlog
         return _accepting(self._reactor.listenTCP(port, factory, backlog, interface))  # type: ignore[no-untyped-call]
 
     def adoptStreamPort(self, fileDescriptor: int, addressFamily: int, factory: ServerFactory) -> IListeningPort:

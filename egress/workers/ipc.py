@@ -26,7 +26,8 @@ from egress.config.model import ProxyConfig
 
 _log = Logger()
 
-# The descriptors of a worker: the channel to the supervisor, and from the next one on its listening sockets.
+# The descriptors of a worker: the channel to the supervisor, and from the next one on its listening sockets.  The last
+# one is the memory with the number of connections of each worker (L{egress.workers.accept_balance}).
 CONTROL: Final = 3
 FIRST_LISTENER: Final = 4
 
@@ -67,6 +68,7 @@ class WorkerSpec:
     @ivar reactor: the module that installs the supervisor's kind of reactor.
     @ivar config: the configuration, the same for all.
     @ivar families: the address family of each of its listening sockets.
+    @ivar shared: whether all workers accept from one socket, for each of them.
     @ivar approval_key: the key that all workers derive the ids of pending approvals with.
     """
 
@@ -74,6 +76,7 @@ class WorkerSpec:
     reactor: str
     config: ProxyConfig
     families: tuple[int, ...]
+    shared: tuple[bool, ...] = attrs.field(kw_only=True)
     approval_key: bytes = attrs.field(default=b"", repr=False)
 
 

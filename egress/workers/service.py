@@ -42,6 +42,7 @@ from egress.tls.ca_watch import CaWatch
 from egress.tls.issuer import CertificateAuthority
 from egress.tls.reloadable_trust import ReloadableTrust
 from egress.upstream.resolver import resolver_for
+from egress.workers.accept_balance import ConnectionCounts
 from egress.workers.admin_backend import WorkerAdminBackend
 from egress.workers.ipc import CHECKS, METRICS, WorkerSpec
 from egress.workers.parent_metrics import parent_metrics
@@ -94,6 +95,7 @@ class WorkerPool(Service):
         self._listeners = SharedListeners(
             [listener.endpoint for listener in config.listen], config.workers, make_socket
         )
+        self._counts = ConnectionCounts.of_new_memory(config.workers)
         self._reads = Threads(reactor, "files", 1)
         inputs = load_inputs(config, SUPERVISOR, own=None, clock=reactor, in_thread=self._reads)
         # The configuration is checked.  Each worker loads the inputs that it uses.
@@ -224,9 +226,11 @@ class WorkerPool(Service):
                 reactor=type(self._reactor).__module__,
                 config=self._worker_config,
                 families=tuple(family for family, _ in sockets),
+                shared=self._listeners.shared,
                 approval_key=self._approval_key,
             )
-            self._slots.append(self._make_slot(spec, [descriptor for _, descriptor in sockets]))
+            descriptors = [*(descriptor for _, descriptor in sockets), self._counts.descriptor]
+            self._slots.append(self._make_slot(spec, descriptors))
         try:
             # Start all of them before waiting: their imports take the time.
             for slot in self._slots:
@@ -246,12 +250,17 @@ class WorkerPool(Service):
 
     def _make_slot(self, spec: WorkerSpec, descriptors: Sequence[int]) -> WorkerSlot:
         name = str(spec.number)
+
+        def left() -> None:
+            self._counts.leave(spec.number)
+            self._totals.fold(name)
+
         return WorkerSlot(
             self._reactor,
             spec,
             descriptors,
             wrote=lambda line: self._wrote(name, line),
-            left=lambda: self._totals.fold(name),
+            left=left,
             restarted=self._restarts.inc,
             socketpair=self._socketpair,
             serves=self._backend.announce_grants,
@@ -331,6 +340,7 @@ class WorkerPool(Service):
 
     def _stop_listening(self) -> Deferred[Any]:
         self._listeners.close()
+        self._counts.close()
         ports, self._ports = self._ports, []
         return DeferredList([maybeDeferred(port.stopListening) for port in ports], consumeErrors=True)
 

@@ -1,9 +1,9 @@
 """The listening sockets of several workers, which their supervisor binds and keeps open while it runs.
 
-Each worker has its own TCP socket for each endpoint, all on one port (C{SO_REUSEPORT}), and the kernel distributes
-connections among them.  The supervisor never accepts, but it keeps the sockets open, so connections in the backlog of a
-worker that died are accepted by its successor.  A UNIX socket cannot be shared in this way: there is one, from which
-all workers accept.  The same applies to a socket that systemd passed, unless systemd passed one for each worker.
+All workers accept from one socket for each endpoint, and balance the connections among them
+(L{egress.workers.accept_balance}).  The supervisor never accepts, but it keeps the sockets open, so connections in the
+backlog are accepted by another worker, or by the successor of a worker that died.  The same applies to a socket that
+systemd passed, unless systemd passed one for each worker.
 
 Ports are bound first, which may need privileges, and listen once the workers are ready: until then connections are
 refused, as before the proxy starts.
@@ -29,6 +29,7 @@ from egress.config.model import ConfigError
 from egress.config.systemd_socket import KIND
 from egress.runtime.activation import Passed, inherited
 from egress.runtime.safe_files import check_socket_directory, remove_socket, socket_mode
+from egress.transport.write_through import BACKLOG, TWISTED_BACKLOG
 
 # For other kinds, serverFromString may do more with a port than listen on it.
 _KINDS: Final = ("tcp:", "tcp6:", "unix:", KIND)
@@ -49,23 +50,22 @@ class SharedListener:
 
     @ivar family: the address family, such as C{AF_INET}.
     @ivar address: the bound address.
-    @ivar sockets: one socket for each worker; several may be the same.
+    @ivar sockets: the socket of each worker; usually all are the same.
     @ivar backlog: the length of the backlog of each socket; C{None}: the sockets listen already.
-    @ivar guard: a socket on the same port that does not share it.
     """
 
     family: int
     address: IAddress
     sockets: tuple[socket.socket, ...]
     backlog: int | None
-    guard: socket.socket | None = None
+
+    @property
+    def shared(self) -> bool:
+        """Whether all workers accept from one socket."""
+        return len(set(self.sockets)) == 1
 
     def listen(self) -> None:
         """Listen for connections."""
-        if self.guard is not None:
-            # Two proxies that start at the same time can both bind the port: the first one to listen wins.
-            with self.guard:
-                self.guard.listen(1)
         if self.backlog is None:
             return
         for each in dict.fromkeys(self.sockets):
@@ -73,7 +73,7 @@ class SharedListener:
 
     def close(self) -> None:
         """Close the supervisor's descriptors."""
-        for each in (*self.sockets, *filter(None, [self.guard])):
+        for each in self.sockets:
             each.close()
 
 
@@ -97,8 +97,6 @@ class SharedListeners:
                 raise ConfigError(
                     "--listen", description, "several workers support only tcp:, tcp6:, unix: and systemd: endpoints"
                 )
-        if not hasattr(socket, "SO_REUSEPORT"):
-            raise ConfigError("--workers", str(workers), "this system does not support SO_REUSEPORT: use 1")
         self._descriptions = descriptions
         self._workers = workers
         self._make_socket = make_socket
@@ -153,13 +151,19 @@ class SharedListeners:
             except OSError as error:
                 self.close()
                 address: Any = listener.address
-                if listener.guard is None:
+                if listener.family == socket.AF_UNIX:
                     raise _fault(None, os.fsdecode(address.name), error) from error
+                # Two proxies that start at the same time can both bind the port: the first one to listen wins.
                 raise _fault(address.host, address.port, error) from error
 
     def of(self, worker: int) -> list[tuple[int, int]]:
         """Return the family and descriptor of each socket of one worker, in the order of the descriptions."""
         return [(listener.family, listener.sockets[worker].fileno()) for listener in self._bound]
+
+    @property
+    def shared(self) -> tuple[bool, ...]:
+        """Whether all workers accept from one socket, in the order of the descriptions."""
+        return tuple(listener.shared for listener in self._bound)
 
     def close(self) -> None:
         """Close the supervisor's descriptors: once the workers have closed theirs, the ports are closed."""
@@ -173,34 +177,21 @@ class SharedListeners:
     # -- the reactor interface that endpoints call
 
     def listenTCP(self, port: int, factory: object, backlog: int = 50, interface: str = "") -> SharedListener:
-        """Bind one socket for each worker (C{twisted.internet.interfaces.IReactorTCP.listenTCP})."""
-        sockets: list[socket.socket] = []
+        """Bind one socket for all workers (C{twisted.internet.interfaces.IReactorTCP.listenTCP})."""
         try:
             family, address = _socket_address(interface, port)
-            if port:
-                # Sockets of one user with SO_REUSEPORT share a port, even with another proxy; the probe does not.
-                with self._tcp(family, address, shared=False) as probe:
-                    # With SO_REUSEADDR, an existing listener is detected only by listening.
-                    probe.listen(1)
-            for _ in range(self._workers):
-                sockets.append(self._tcp(family, address, shared=True))
-                # For port 0 the first bind chooses the port.
-                address = sockets[0].getsockname()
-            guard = self._tcp(family, address, shared=False)
+            made = self._tcp(family, address)
         except OSError as error:
-            for each in sockets:
-                each.close()
             raise _fault(interface, port, error) from error
-        return SharedListener(family, _address(family, sockets[0]), tuple(sockets), backlog, guard)
+        backlog = BACKLOG if backlog == TWISTED_BACKLOG else backlog
+        return SharedListener(family, _address(family, made), (made,) * self._workers, backlog)
 
-    def _tcp(self, family: int, address: _SocketAddress, *, shared: bool) -> socket.socket:
+    def _tcp(self, family: int, address: _SocketAddress) -> socket.socket:
         made = self._make_socket(family)
         try:
             made.setblocking(False)
             # As in Twisted: remaining connections of a proxy that has ended do not prevent binding.
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if shared:
-                made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             made.bind(address)
         except OSError:
             made.close()

@@ -13,6 +13,7 @@ import socket
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from importlib import import_module
 from typing import Any, TextIO
 
@@ -32,6 +33,7 @@ from egress.runtime.role import Role
 from egress.runtime.signals import reload_and_log
 from egress.service import ABORT_SECONDS, EgressProxyService
 from egress.transport.write_through import write_through
+from egress.workers.accept_balance import BalancedReactor, ConnectionCounts
 from egress.workers.ipc import (
     ABORT,
     ADD_GRANT,
@@ -66,12 +68,20 @@ class Worker:
 
     @param proxy: the proxy.
     @param leave: ends the process in any state.
+    @param stops_accepting: is called when it is about to drain.
     """
 
-    def __init__(self, reactor: Any, proxy: EgressProxyService, leave: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        proxy: EgressProxyService,
+        leave: Callable[[], object],
+        stops_accepting: Callable[[], object] = lambda: None,
+    ) -> None:
         self._reactor = reactor
         self._proxy = proxy
         self._leave = leave
+        self._stops_accepting = stops_accepting
         readiness = Readiness(reactor, proxy.checks)
         backend = proxy.admin_backend
         handlers: dict[str, Callable[..., object]] = {
@@ -108,6 +118,7 @@ class Worker:
         self._reactor.callFromThread(self._end)
 
     def _end(self) -> None:
+        self._stops_accepting()
         # A process manager's signal and the supervisor's message may both arrive.
         with suppress(ReactorNotRunning):
             self._reactor.stop()
@@ -132,11 +143,14 @@ class Worker:
         self._proxy.abort()
 
 
-def endpoints(reactor: Any, spec: WorkerSpec) -> list[AdoptedStreamServerEndpoint]:
-    """Return the endpoints for the inherited sockets."""
+def endpoints(reactor: Any, spec: WorkerSpec, balanced: Any) -> list[AdoptedStreamServerEndpoint]:
+    """Return the endpoints for the inherited sockets.
+
+    @param balanced: a reactor for the sockets that all workers share.
+    """
     return [
-        AdoptedStreamServerEndpoint(reactor, FIRST_LISTENER + index, family)  # type: ignore[no-untyped-call]
-        for index, family in enumerate(spec.families)
+        AdoptedStreamServerEndpoint(balanced if shared else reactor, FIRST_LISTENER + index, family)  # type: ignore[no-untyped-call]
+        for index, (family, shared) in enumerate(zip(spec.families, spec.shared, strict=True))
     ]
 
 
@@ -157,8 +171,10 @@ def main() -> None:
     _log_to(sys.stderr, spec.config.log_level)
     import_module(spec.reactor).install()
     reactor = global_reactor()
+    counts = ConnectionCounts(FIRST_LISTENER + len(spec.families), spec.config.workers)
+    writes_through = write_through(reactor)
     try:
-        inherited = endpoints(write_through(reactor), spec)
+        inherited = endpoints(writes_through, spec, BalancedReactor(writes_through, reactor, counts, spec.number))
         proxy = EgressProxyService(
             reactor,
             spec.config,
@@ -167,7 +183,7 @@ def main() -> None:
     except ConfigError as error:
         send_frame(control, notification(FAILED, str(error)))
         raise SystemExit(1) from error
-    worker = Worker(reactor, proxy, lambda: os._exit(1))
+    worker = Worker(reactor, proxy, lambda: os._exit(1), partial(counts.leave, spec.number))
     adopt(reactor, control, worker.channel)
 
     def start() -> None:

@@ -105,6 +105,43 @@ class ServingTests(WorkersTestCase):
         assert match is not None
         return int(match[1])
 
+    def test_long_lived_clients_are_balanced(self) -> None:
+        """A worker that is busy, or does not respond at all, gets fewer connections, and no client waits for it."""
+        proxy = self.start_workers()
+        first, second = proxy.workers
+        empty = {pid: self.sockets_of(pid) for pid in proxy.workers}
+        clients: list[socket.socket] = []
+
+        def numbers() -> list[int]:
+            return [len(self.sockets_of(pid) - empty[pid]) for pid in (first, second)]
+
+        def connect(number: int) -> None:
+            for _ in range(number):
+                client = socket.create_connection(("127.0.0.1", proxy.port), PATIENCE)
+                self.addCleanup(client.close)
+                clients.append(client)
+                self.wait_until(lambda: sum(numbers()) == len(clients), "an accepted connection")
+
+        connect(8)
+        # A worker that does not respond in time, on a busy machine, leaves one connection to the other one.
+        self.assertGreaterEqual(min(numbers()), 3, numbers())
+        os.kill(first, signal.SIGSTOP)
+        try:
+            connect(8)
+            # None of them waits for the worker that does not respond.
+            self.assertGreaterEqual(numbers()[1], 8, numbers())
+        finally:
+            os.kill(first, signal.SIGCONT)
+        self.assertEqual(sum(numbers()), 16)
+
+    def sockets_of(self, pid: int) -> set[str]:
+        """Return the sockets of a process."""
+        found = set()
+        for entry in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                found.add(os.readlink(entry))
+        return {name for name in found if name.startswith("socket:")}
+
     def test_the_message_names_them(self) -> None:
         proxy = self.start_workers()
         proxy.process.wait_for(", 2 workers\n", "egress env ")
@@ -252,10 +289,12 @@ class DyingTests(WorkersTestCase):
         # At most the exchanges in progress: one request of each thread.
         self.assertLessEqual(len(failed), len(threads), failed)
         self.assertIn(other, proxy.workers)
+        # The other worker responds before the new one has started.
+        running = 'egress_workers{state="running"}'
+        self.wait_until(lambda: self.numbers(port)[running] == 2, "two workers that run")
         numbers = self.numbers(port)
         self.assertGreater(numbers[FORWARDED], counted)
         self.assertEqual(numbers["egress_worker_restarts_total"], 1)
-        self.assertEqual(numbers['egress_workers{state="running"}'], 2)
         self.assertEqual(numbers['egress_workers{state="configured"}'], 2)
         output = proxy.process.wait_for("restarting in")
         self.assertRegex(output, r"worker \d was killed by SIGKILL; restarting in 0\.1 seconds")

@@ -73,7 +73,9 @@ class FrameTests(SynchronousTestCase):
 
     def test_spec(self) -> None:
         line = FakeLine(3)
-        spec = WorkerSpec(2, "twisted.internet.epollreactor", CONFIG, (socket.AF_INET, socket.AF_UNIX))
+        spec = WorkerSpec(
+            2, "twisted.internet.epollreactor", CONFIG, (socket.AF_INET, socket.AF_UNIX), shared=(True, False)
+        )
         send_spec(line, spec)  # type: ignore[arg-type]
         line.incoming = line.sent
         self.assertEqual(receive_spec(line), spec)  # type: ignore[arg-type]

@@ -32,6 +32,7 @@ from egress.tls.ca_rotation import Rotation
 from egress.tls.ca_store import CaDirectory
 from egress.tls.ca_watch import LOOK_EVERY
 from egress.tls.issuer import CA_LIFETIME
+from egress.transport.write_through import BACKLOG
 from egress.workers.service import WorkerPool
 from tests.certificates import TestCA
 from tests.files import make_directory
@@ -180,10 +181,10 @@ class StartingTests(WorkersTestCase):
         workers = self.make()
         self.failureResultOf(workers.listening(), WorkerFailed)
         workers.privilegedStartService()
-        self.assertEqual(len(self.network.open()), 3)
+        self.assertEqual([each.backlog for each in self.network.open()], [None])
         self.assertEqual(self.reactor.processes, [])
         workers.startService()
-        self.assertEqual([each.backlog for each in self.network.open()], [50, 50])
+        self.assertEqual([each.backlog for each in self.network.open()], [BACKLOG])
         self.assertEqual(self.successResultOf(workers.listening()), (IPv4Address("TCP", "", 8080),))
         self.assertEqual([server[0] for server in self.reactor.tcpServers], [9090])
         for index in range(2):
@@ -200,9 +201,14 @@ class StartingTests(WorkersTestCase):
         for index in range(2):
             spec = self.reactor.spec(index)
             self.assertEqual((spec.number, spec.config), (index + 1, self.config))
-            self.assertEqual((spec.families, spec.reactor), ((socket.AF_INET,), "tests.lines"))
-        descriptors = [process.options["childFDs"][4] for process in self.reactor.processes]
-        self.assertEqual(descriptors, [each.number for each in self.network.open()])
+            self.assertEqual((spec.families, spec.shared), ((socket.AF_INET,), (True,)))
+            self.assertEqual(spec.reactor, "tests.lines")
+        (only,) = self.network.open()
+        descriptors = [process.options["childFDs"] for process in self.reactor.processes]
+        self.assertEqual([each[4] for each in descriptors], [only.number] * 2)
+        # The counts of connections.
+        self.assertEqual({os.fstat(each[5]).st_size for each in descriptors}, {32})
+        self.assertEqual(len({each[5] for each in descriptors}), 1)
 
     def test_the_admin_api(self) -> None:
         """The parent serves it for all workers."""

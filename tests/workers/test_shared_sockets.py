@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.config.model import ConfigError
 from egress.runtime.activation import Passed
-from egress.workers import shared_sockets as listeners
+from egress.transport.write_through import BACKLOG
 from egress.workers.shared_sockets import SharedListeners, make_stream
 from tests.runtime.test_activation import Activated
 
@@ -81,15 +81,10 @@ class Network:
         return made
 
     def check(self, one: FakeSocket) -> None:
-        """Check a port as Linux does with SO_REUSEADDR: a listener shares it only with sockets that share it, too."""
+        """Check a port as Linux does with SO_REUSEADDR: several sockets may be bound to it until one listens."""
         assert one.address is not None
-        listening = [
-            other
-            for other in self.made
-            if other.backlog is not None and not other.closed and other.address == one.address and other is not one
-        ]
-        for other in listening:
-            if not (socket.SO_REUSEPORT in one.options and socket.SO_REUSEPORT in other.options):
+        for other in self.made:
+            if other.backlog is not None and not other.closed and other.address == one.address and other is not one:
                 raise OSError(errno.EADDRINUSE, "Address already in use")
         if isinstance(one.address, tuple) and one.address[1] in self.others:
             raise OSError(errno.EADDRINUSE, "Address already in use")
@@ -109,21 +104,19 @@ class ListenersTestCase(SynchronousTestCase):
 
 
 class ListenersTests(ListenersTestCase):
-    """One socket for each worker."""
+    """One socket for all workers."""
 
     def test_tcp(self) -> None:
         bound = self.make("tcp:8080:interface=127.0.0.1:backlog=7")
         bound.bind()
         self.assertEqual(bound.addresses, (IPv4Address("TCP", "127.0.0.1", 8080),))
+        (only,) = self.network.open()
         # No connection is accepted yet.
-        self.assertEqual([each.backlog for each in self.network.open()], [None] * 3)
+        self.assertIsNone(only.backlog)
         bound.listen()
-        first, second = self.network.open()
-        self.assertEqual((first.backlog, second.backlog), (7, 7))
-        self.assertEqual((first.blocking, second.blocking), (False, False))
-        for each in (first, second):
-            self.assertEqual(each.options, {socket.SO_REUSEADDR, socket.SO_REUSEPORT})
-        self.assertEqual([bound.of(index) for index in range(2)], [[(2, first.number)], [(2, second.number)]])
+        self.assertEqual((only.backlog, only.blocking, only.options), (7, False, {socket.SO_REUSEADDR}))
+        self.assertEqual([bound.of(index) for index in range(2)], [[(2, only.number)]] * 2)
+        self.assertEqual(bound.shared, (True,))
         bound.close()
         self.assertEqual((self.network.open(), bound.addresses), ([], ()))
 
@@ -133,12 +126,13 @@ class ListenersTests(ListenersTestCase):
         self.assertEqual(bound.addresses, (IPv6Address("TCP", "::1", 8080), IPv6Address("TCP", "::1", 8081)))
         self.assertEqual({each.family for each in self.network.open()}, {socket.AF_INET6})
 
-    def test_port_0_is_chosen_once(self) -> None:
+    def test_default_backlog(self) -> None:
+        """As long as that of a proxy without workers."""
         bound = self.make("tcp:0", workers=3)
         bound.bind()
-        self.assertEqual({each.address for each in self.network.made}, {("", 49152)})
         bound.listen()
-        self.assertEqual(len(self.network.open()), 3)
+        (only,) = self.network.open()
+        self.assertEqual((only.address, only.backlog), (("", 49152), BACKLOG))
 
     def test_several_endpoints(self) -> None:
         bound = self.make("tcp:8080", "tcp:8081")
@@ -152,10 +146,6 @@ class ListenersTests(ListenersTestCase):
             with self.subTest(description):
                 error = self.assertRaises(ConfigError, self.make, description)
                 self.assertEqual((error.option, error.value), ("--listen", description))
-
-    def test_a_system_without_so_reuseport(self) -> None:
-        self.patch(listeners, "socket", object())
-        self.assertEqual(self.assertRaises(ConfigError, self.make, "tcp:8080").option, "--workers")
 
     def test_real_sockets(self) -> None:
         with make_stream(socket.AF_INET) as made:
@@ -176,6 +166,7 @@ class ActivatedTests(ListenersTestCase):
         self.assertEqual(bound.addresses, (IPv4Address("TCP", "127.0.0.1", 8080),))
         bound.listen()
         self.assertEqual([bound.of(index) for index in range(2)], [[(socket.AF_INET, only.fileno())]] * 2)
+        self.assertEqual(bound.shared, (True,))
         bound.close()
         self.assertTrue(only.closed)
 
@@ -185,6 +176,7 @@ class ActivatedTests(ListenersTestCase):
         self.assertEqual(
             [bound.of(index) for index in range(2)], [[(socket.AF_INET, each.fileno())] for each in sockets]
         )
+        self.assertEqual(bound.shared, (False,))
 
     def test_other_numbers(self) -> None:
         bound, sockets = self.passed("systemd:", count=3)
@@ -198,7 +190,7 @@ class ActivatedTests(ListenersTestCase):
 
 
 class BusyTests(ListenersTestCase):
-    """A port in use is an error, even when the other process would share it."""
+    """A port in use is an error."""
 
     def test_port_in_use(self) -> None:
         self.network.others.add(8081)
@@ -212,7 +204,7 @@ class BusyTests(ListenersTestCase):
         first.bind()
         first.listen()
         self.assertRaises(CannotListenError, self.make("tcp:8080").bind)
-        self.assertEqual(len(self.network.open()), 2)
+        self.assertEqual(len(self.network.open()), 1)
 
     def test_another_proxy_at_the_same_time(self) -> None:
         first, second = self.make("tcp:8080"), self.make("tcp:8080")
@@ -221,18 +213,7 @@ class BusyTests(ListenersTestCase):
         first.listen()
         error = self.assertRaises(CannotListenError, second.listen)
         self.assertEqual((error.interface, error.port), ("", 8080))
-        self.assertEqual(len(self.network.open()), 2)
-
-    def test_the_second_socket_of_several(self) -> None:
-        make = self.network.make
-
-        def taken_meanwhile(family: int) -> Any:
-            if len(self.network.made) == 2:
-                self.network.others.add(8080)
-            return make(family)
-
-        self.assertRaises(CannotListenError, SharedListeners(["tcp:8080"], 2, taken_meanwhile).bind)
-        self.assertEqual(self.network.open(), [])
+        self.assertEqual(len(self.network.open()), 1)
 
 
 class UnixTests(ListenersTestCase):

@@ -16,9 +16,8 @@ from egress.workers.ipc import CONTROL, WorkerSpec
 from egress.workers.supervisor import State, WorkerSlot
 from tests.lines import FakeLine, WorkerReactor, frame, tell
 
-SPEC = WorkerSpec(
-    2, "twisted.internet.epollreactor", ProxyConfig(authz_url="http://a.test", authz_token="hunter2"), (2, 10)
-)
+CONFIG = ProxyConfig(authz_url="http://a.test", authz_token="hunter2")
+SPEC = WorkerSpec(2, "twisted.internet.epollreactor", CONFIG, (2, 10), shared=(True, True))
 
 
 def close(line: FakeLine) -> None:

@@ -29,6 +29,7 @@ from egress.observability.metrics import Metrics
 from egress.runtime.log_lines import parse_record
 from egress.runtime.role import Role
 from egress.workers import worker as worker_module
+from egress.workers.accept_balance import ConnectionCounts
 from egress.workers.ipc import FIRST_LISTENER, WorkerSpec
 from egress.workers.worker import Worker, endpoints, main
 from tests.lines import FakeLine, WorkerReactor, frame, frames, take_frames, tell
@@ -187,7 +188,11 @@ class MainTests(SynchronousTestCase):
         self.reactor = StoppingReactor()
         self.ran: list[str] = []
         self.logged = io.StringIO()
-        spec = WorkerSpec(1, "tests.installs", ProxyConfig(), (socket.AF_INET, socket.AF_UNIX), b"k")
+        families, shared = (socket.AF_INET, socket.AF_UNIX), (True, False)
+        spec = WorkerSpec(1, "tests.installs", ProxyConfig(), families, b"k", shared=shared)
+        self.counts = ConnectionCounts.of_new_memory(1)
+        self.addCleanup(self.counts.close)
+        self.patch(worker_module, "ConnectionCounts", self.attach)
         self.patch(worker_module, "receive_spec", lambda line: spec)
         self.patch(socket, "socket", lambda fileno: self.line if fileno == 3 else self.fail("another one"))
         self.patch(worker_module, "import_module", self.importing)
@@ -205,6 +210,10 @@ class MainTests(SynchronousTestCase):
     def handle(self, number: int, what: Any) -> None:
         name = what.name if isinstance(what, signal.Handlers) else what.__name__
         self.ran.append(f"{signal.Signals(number).name} {name}")
+
+    def attach(self, descriptor: int, workers: int) -> ConnectionCounts:
+        self.assertEqual((descriptor, workers), (FIRST_LISTENER + 2, 1))
+        return self.counts
 
     def run_reactor(self) -> None:
         self.ran.append("run")
@@ -237,6 +246,10 @@ class MainTests(SynchronousTestCase):
         self.assertTrue(self.line.closed)
         (transport,) = self.reactor.transports
         self.assertEqual(frames(transport.value()), [{"notification": "ready", "text": ""}])
+        self.counts.join(1)
+        self.reactor.channel().stringReceived(b'{"notification": "drain", "text": ""}')
+        # The others no longer wait for it.
+        self.assertEqual(self.counts[1], -1)
         (line,) = self.logged.getvalue().splitlines()
         record = parse_record(line)
         assert record is not None
@@ -262,8 +275,10 @@ class EndpointsTests(SynchronousTestCase):
     """The inherited sockets."""
 
     def test_endpoints(self) -> None:
-        spec = WorkerSpec(1, "x", ProxyConfig(), (socket.AF_INET6, socket.AF_UNIX))
-        found = endpoints(WorkerReactor(), spec)
+        spec = WorkerSpec(1, "x", ProxyConfig(), (socket.AF_INET6, socket.AF_UNIX), shared=(False, True))
+        alone, balanced = WorkerReactor(), WorkerReactor()
+        found = endpoints(alone, spec, balanced)
+        self.assertEqual([endpoint.reactor for endpoint in found], [alone, balanced])
         self.assertEqual(
             [(endpoint.fileno, endpoint.addressFamily) for endpoint in found],
             [(FIRST_LISTENER, socket.AF_INET6), (FIRST_LISTENER + 1, socket.AF_UNIX)],
