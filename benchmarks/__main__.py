@@ -16,11 +16,13 @@ from datetime import datetime, timezone
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from benchmarks import names, native, origins
+from benchmarks import names, native, origins, protocol_loads
+from benchmarks.builds import COPY, builds, compiled_copy
+from benchmarks.chart import chart
 from benchmarks.measure import Bench, Cores, Run, Void, pinned
-from benchmarks.peers import PEERS, Peer
+from benchmarks.peers import PEERS, Peer, PeerFailed
 from benchmarks.report import Entrant, Figures, Table, is_ours, number, render, render_summary
-from benchmarks.scenarios import OURS, SCENARIOS, Scenario
+from benchmarks.scenarios import BEFORE, OURS, SCENARIOS, Scenario
 from benchmarks.signals import interrupt_on_sigterm
 
 _FILES = 65536
@@ -30,7 +32,23 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     made = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__, allow_abbrev=False)
     made.add_argument("--only", nargs="+", metavar="SCENARIO", help="only these scenarios; * matches anything")
-    made.add_argument("--peers", nargs="+", metavar="NAME", help="only these proxies")
+    made.add_argument(
+        "--peers", nargs="+", metavar="NAME", help="only these proxies; egressproxy: all builds of this project"
+    )
+    made.add_argument(
+        "--compiled",
+        nargs="?",
+        const="",
+        metavar="DIR",
+        help="also measure the compiled build: of a source tree that was compiled in place, or of this one, which is"
+        " copied and compiled",
+    )
+    made.add_argument("--before", type=Path, metavar="DIR", help="also measure the proxy of another source tree")
+    made.add_argument(
+        "--before-python",
+        metavar="PYTHON",
+        help="the Python program for --before; without --before, the proxy that is installed for it is measured",
+    )
     made.add_argument("--rounds", type=int, default=3, metavar="N", help="measurements of each scenario (3)")
     made.add_argument("--quick", action="store_true", help="check that everything runs; the figures are not meaningful")
     made.add_argument(
@@ -51,16 +69,19 @@ def chosen_scenarios(patterns: Sequence[str] | None) -> list[Scenario]:
     return [one for one in SCENARIOS if not patterns or any(fnmatchcase(one.name, pattern) for pattern in patterns)]
 
 
-def chosen_peers(wanted: Sequence[str] | None) -> list[Peer]:
+def chosen_peers(wanted: Sequence[str] | None, ours: Sequence[Peer]) -> list[Peer]:
     """Return the proxies with these names, independently of case.
 
+    @param ours: the builds of this project.
     @raise ValueError: if there is no such proxy.
     """
-    known = {peer.name.lower(): peer for peer in PEERS}
-    for name in wanted or ():
-        if name.lower() not in known:
-            raise ValueError(f"there is no proxy {name}: see --list")
-    return [peer for name, peer in known.items() if not wanted or name in [one.lower() for one in wanted]]
+    known = {peer.name.lower(): peer for peer in (*ours, *PEERS)}
+    names = {name.lower() for name in wanted or known}
+    if OURS in names:
+        names = names - {OURS} | {peer.name.lower() for peer in ours}
+    for name in sorted(names - known.keys()):
+        raise ValueError(f"there is no proxy {name}: see --list")
+    return [peer for name, peer in known.items() if name in names]
 
 
 def machine(arguments: Sequence[str], cores: Cores) -> dict[str, str]:
@@ -147,22 +168,24 @@ def entrants(
 
     @param peers: the proxies with their versions.
     """
-    for peer, version in peers:
-        if scenario.can not in peer.can:
-            continue
-        if not scenario.variants:
+    able = [(peer, version) for peer, version in peers if scenario.can in peer.can]
+    if not scenario.variants:
+        for peer, version in able:
             yield Entrant(peer.name, version), peer, {}
-        elif peer.name == OURS:
-            for name, options in scenario.variants.items():
-                yield Entrant(name, version), peer, options
+        return
+    # The first build of this source tree: the compiled one, if it takes part.
+    for peer, version in [one for one in able if is_ours(one[0].name) and one[0].name != BEFORE][:1]:
+        for name, options in scenario.variants.items():
+            yield Entrant(name, version), peer, options
 
 
 def write(output: Path, header: Mapping[str, str], tables: Sequence[Table], missing: Sequence[str]) -> None:
-    """Write C{results.json} and C{results.md}."""
+    """Write C{results.json}, C{results.md} and C{chart.svg}."""
     output.mkdir(parents=True, exist_ok=True)
     whole = {"machine": header, "missing": list(missing), "scenarios": [table.as_json() for table in tables]}
     (output / "results.json").write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     (output / "results.md").write_text(render(header, tables, missing), encoding="utf-8")
+    (output / "chart.svg").write_text(chart(tables, header), encoding="utf-8")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -173,12 +196,17 @@ def main(arguments: Sequence[str]) -> int:
     options = parser().parse_args(arguments)
     try:
         scenarios = chosen_scenarios(options.only)
-        peers = chosen_peers(options.peers)
-    except ValueError as error:
+        compiled = Path(options.compiled) if options.compiled else None
+        if options.compiled == "":
+            compiled = compiled_copy(COPY)
+        peers = chosen_peers(options.peers, list(builds(compiled, options.before, options.before_python)))
+    except (ValueError, PeerFailed) as error:
         parser().error(str(error))
     reasons = [(peer, peer.missing()) for peer in peers]
     lacking = [f"{peer.name}: {reason}" for peer, reason in reasons if reason]
-    needed = [*native.missing(), *origins.missing()]
+    needed = [*native.missing(), *origins.missing(), *protocol_loads.missing()]
+    # A build that cannot run is not skipped: the comparison would be another one.
+    needed += [f"{peer.name}: {reason}" for peer, reason in reasons if reason and is_ours(peer.name)]
     if options.list:
         print("Scenarios:", *(f"  {one.name:24} {one.title}" for one in scenarios), sep="\n")
         print("Proxies:", *(f"  {peer.name:24} {reason or peer.version()}" for peer, reason in reasons), sep="\n")

@@ -12,8 +12,6 @@ Every round checks that each request has a response with status 200, and that th
 from __future__ import annotations
 
 import argparse
-import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -30,17 +28,10 @@ from benchmarks.origins import free_port
 from benchmarks.peers import Peer, Setup, Started
 from benchmarks.peers.mitmproxy import Mitmproxy
 from benchmarks.peers.ours import Ours
+from benchmarks.protocol_loads import missing, responses_in
 from tests.integration.connect_forwarder import ConnectForwarder
 
-_DONE = re.compile(r"^requests: (\d+) total, .* (\d+) succeeded, ", re.MULTILINE)
-_STATUSES = re.compile(r"^status codes: (\d+) 2xx, ", re.MULTILINE)
 _PATH = "/small/7"
-
-
-def responses_in(said: str) -> int | None:
-    """Read the number of good responses from the output of h2load; C{None} if there is none."""
-    found, good = _DONE.search(said), _STATUSES.search(said)
-    return None if found is None or good is None else min(int(found[2]), int(good[1]))
 
 
 @dataclass(frozen=True)
@@ -155,8 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="(5)")
     parser.add_argument("--streams", type=int, default=8, metavar="N", help="streams of each of 4 connections (8)")
     options = parser.parse_args(arguments)
-    missing = [] if shutil.which("h2load") else ["h2load: apt-get install nghttp2-client"]
-    return run_command(partial(run, options=options), missing)
+    return run_command(partial(run, options=options), missing())
 
 
 if __name__ == "__main__":

@@ -9,12 +9,14 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from benchmarks.names import address_of
 from benchmarks.native import Load, LoadFailed, Told
 from benchmarks.origins import Counts, Origins, OriginsError, free_port, read_url, wait_for_port
 from benchmarks.peers import Peer, PeerFailed, Setup, Started
+from benchmarks.protocol_loads import GrpcLoad, H2Load, MessageOrigin, message_origin
 from benchmarks.scenarios import Scenario, Traffic
 
 _TICK = os.sysconf("SC_CLK_TCK")
@@ -129,6 +131,7 @@ class Measurement:
     @ivar load_cpu_seconds: the CPU time of the load generator.
     @ivar memory_kib: the memory after the load; in a scenario of idle connections, the memory of one connection.
     @ivar origin_connections: the number of connections that the proxy opened in the measured part.
+    @ivar direct_p50_us: the median latency of the same traffic without a proxy, if it was measured.
     """
 
     units: int
@@ -143,6 +146,7 @@ class Measurement:
     load_cpu_seconds: float
     memory_kib: float
     origin_connections: int
+    direct_p50_us: float = 0.0
 
     def as_json(self) -> dict[str, float]:
         """Return the members of the results."""
@@ -193,7 +197,7 @@ class _Seen:
 class _Counters:
     """The counters before and after the measured part."""
 
-    def __init__(self, origins: Origins, authorizer: int | None) -> None:
+    def __init__(self, origins: Origins | MessageOrigin, authorizer: int | None) -> None:
         self.origins = origins
         self.authorizer = authorizer
         self.seen: list[_Seen] = []
@@ -230,7 +234,7 @@ class Run:
         url = f"http://127.0.0.1:{authorizer}" if authorizer else None
         with self._started(directory, url, self.scenario.intercept) as (load, started):
             root = started.process.pid
-            found = self._idle(load, root) if self.scenario.idle else self._loaded(load, root, authorizer)
+            found = self._idle(load, root) if self.scenario.idle else self._by_protocol(load, root, authorizer)
             if started.process.poll() is not None:
                 raise Void(f"it exited under load with status {started.process.returncode}")
             return found
@@ -257,7 +261,7 @@ class Run:
             origin_ca=bench.origins.ca,
             authz_url=authz_url,
             native=bench.native,
-            options=self.options,
+            options={**self.scenario.options, **self.options},
         )
         with pinned(bench.cores.for_proxy(self.scenario.spread)):
             started = self.peer.start(setup, intercept)
@@ -267,14 +271,37 @@ class Run:
         finally:
             started.stop()
 
-    def _loaded(self, load: Load, root: int, authorizer: int | None) -> Measurement:
+    def _by_protocol(self, load: Load, root: int, authorizer: int | None) -> Measurement:
+        origins = self.bench.origins
+        if self.scenario.load == "h2load":
+            port = origins.http2 if self.scenario.origin_http2 else origins.tls
+            return self._loaded(H2Load(load.proxy, port), root, authorizer, origins)
+        if self.scenario.load == "grpc":
+            with message_origin(origins.ca.parent) as target:
+                return self._loaded(GrpcLoad(load.proxy, target, load.ca), root, authorizer, target)
+        found = self._loaded(load, root, authorizer, origins)
+        return replace(found, direct_p50_us=self._direct()) if self.scenario.figure == "added" else found
+
+    def _direct(self) -> float:
+        """Return the median latency without a proxy, which is part of the latency with one."""
+        traffic, origins = replace(self.scenario.traffic, via="direct"), self.bench.origins
+        address = address_of(traffic.first_host)
+        load = Load(self.bench.native, origins.tls, origins.plain, origins.tls, origins.ca, address)
+        result = load.run(traffic)
+        if result.errors or result.wrong:
+            raise Void(f"without a proxy: {result.first_error}")
+        return result.p50_us
+
+    def _loaded(
+        self, load: Load | H2Load | GrpcLoad, root: int, authorizer: int | None, origins: Origins | MessageOrigin
+    ) -> Measurement:
         traffic = self.scenario.traffic
         before = traffic.warm_up()
         if before is not None:
             warm = load.run(before)
             if warm.errors or warm.wrong:
                 raise Void(f"the warm-up fails: {warm.first_error}")
-        asked = _Counters(self.bench.origins, authorizer)
+        asked = _Counters(origins, authorizer)
         told = load.run(traffic, at_start=lambda: asked.look(root), at_end=lambda: asked.look(root))
         before_it, after_it = asked.seen
         check(

@@ -11,13 +11,10 @@ C{--against} compares this source tree with another one.  C{--instructions} coun
 CPU time (L{benchmarks.instructions}); other programs on the machine do not change this count.
 """
 
-# ruff: noqa: S603 -- it starts only programs of the benchmark
-
 from __future__ import annotations
 
 import argparse
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -45,10 +42,11 @@ from benchmarks.keep_alive import HOST, Unproven
 from benchmarks.measure import pinned
 from benchmarks.message_clients import DENIED, Ends, Events, GrpcCalls, Requests, Traffic, WebSockets
 from benchmarks.message_frames import METHOD, SERVICE
-from benchmarks.origins import free_port, read_url, wait_for_port
+from benchmarks.origins import free_port
 from benchmarks.peers import Peer, Setup, Started
 from benchmarks.peers.base import launch
 from benchmarks.peers.mitmproxy import Mitmproxy
+from benchmarks.protocol_loads import MessageOrigin, message_origin
 
 CONNECTIONS: Final = 16
 BULK: Final = 64 * 1024
@@ -180,40 +178,6 @@ class _Variant:
     program: Sequence[str] = TWIST
 
 
-@dataclass(frozen=True)
-class _Origin:
-    """A running L{benchmarks.message_origin}."""
-
-    tls: int
-    plain: int
-
-    def count(self) -> int:
-        return int(read_url(f"http://127.0.0.1:{self.plain}/count"))
-
-
-@contextmanager
-def _origin(bench: Bench) -> Iterator[_Origin]:
-    origin = _Origin(free_port(), free_port())
-    directory = bench.directory / "origins"
-    command = [
-        sys.executable,
-        "-m",
-        "benchmarks.message_origin",
-        "--tls",
-        str(origin.tls),
-        "--plain",
-        str(origin.plain),
-    ]
-    command += ["--certificate", str(directory / "origin.pem"), "--key", str(directory / "origin-key.pem")]
-    process = subprocess.Popen(command, cwd=TREE)
-    try:
-        wait_for_port(origin.tls, process, "the origin")
-        yield origin
-    finally:
-        process.terminate()
-        process.wait()
-
-
 def _start(row: Row, variant: _Variant, setup: Setup) -> Started:
     """Start a proxy of this project."""
     command = [*variant.program, "egressproxy", "--listen", f"tcp:{setup.port}:interface=127.0.0.1"]
@@ -249,7 +213,7 @@ class Running:
     port: int
     ca: Path | None
     meter: Meter
-    target: _Origin
+    target: MessageOrigin
     asked: Callable[[], int]
     figures: list[float] = field(default_factory=list)
 
@@ -291,7 +255,7 @@ class Running:
 
 
 @contextmanager
-def running(bench: Bench, target: _Origin, row: Row, variant: _Variant) -> Iterator[Running]:
+def running(bench: Bench, target: MessageOrigin, row: Row, variant: _Variant) -> Iterator[Running]:
     """Run the proxy of a row during the block."""
     directory = Path(tempfile.mkdtemp(dir=bench.directory))
     with ExitStack() as stack:
@@ -330,13 +294,17 @@ def run(bench: Bench, options: argparse.Namespace) -> None:
     variants = [now]
     if options.against is not None:
         variants = [_Variant(", before", options.against.resolve(), meter, program), now]
-    with _origin(bench) as target:
+    with message_origin(bench.directory / "origins") as target:
         for table, group in groups(options.chosen).items():
             _table(bench, options, target, table, [(row, one) for row in group for one in variants])
 
 
 def _table(
-    bench: Bench, options: argparse.Namespace, target: _Origin, title: str, contestants: Sequence[tuple[Row, _Variant]]
+    bench: Bench,
+    options: argparse.Namespace,
+    target: MessageOrigin,
+    title: str,
+    contestants: Sequence[tuple[Row, _Variant]],
 ) -> None:
     with ExitStack() as stack:
         all_of_them = [stack.enter_context(running(bench, target, row, variant)) for row, variant in contestants]

@@ -111,6 +111,7 @@ class Load:
     @ivar plain: the port of the origins for plain HTTP.
     @ivar tls: the port of the origins for HTTPS.
     @ivar ca: the CA that clients of the proxy trust inside its tunnels.
+    @ivar address: the address of the proxy; without a proxy, C{address} and C{proxy} are those of the origin.
     """
 
     native: Path
@@ -118,6 +119,7 @@ class Load:
     plain: int
     tls: int
     ca: Path | None
+    address: str = "127.0.0.1"
 
     def run(
         self,
@@ -160,7 +162,7 @@ class Load:
 
     @contextmanager
     def _process(self, traffic: Traffic, more: Sequence[str]) -> Iterator[_Process]:
-        command = [str(self.native / "load"), "--proxy", f"127.0.0.1:{self.proxy}", *traffic.arguments(), *more]
+        command = [str(self.native / "load"), "--proxy", f"{self.address}:{self.proxy}", *traffic.arguments(), *more]
         if traffic.tls:
             if self.ca is None:
                 raise LoadFailed("the proxy has no CA for its clients")

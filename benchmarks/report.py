@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from statistics import median
 
 from benchmarks.measure import Measurement
-from benchmarks.scenarios import BEST, OURS, RELAY, Figure, Scenario, Target
+from benchmarks.scenarios import BEFORE, BEST, COMPILED, OURS, PURE, RELAY, Figure, Scenario, Target
 
 _GIB = 1 << 30
 _NONE = "–"  # noqa: RUF001
@@ -20,7 +20,8 @@ class Figures:
     @ivar rate: units per second, or GiB.
     @ivar cpu: CPU time in milliseconds per unit, or seconds per GiB.
     @ivar best_cpu: the CPU time of the best round.
-    @ivar p50: in milliseconds, like C{p99}.
+    @ivar p50: in milliseconds, like C{p99} and C{added}.
+    @ivar added: the median latency without the median latency of the same traffic without a proxy.
     @ivar opened: connections to origins per unit.
     @ivar memory: the total memory in MiB, or the memory of an idle connection in KiB.
     """
@@ -30,6 +31,7 @@ class Figures:
     best_cpu: float
     p50: float
     p99: float
+    added: float
     opened: float
     memory: float
     errors: int
@@ -48,6 +50,7 @@ class Figures:
             best_cpu=min(cpu),
             p50=median(one.p50_us for one in rounds) / 1000,
             p99=median(one.p99_us for one in rounds) / 1000,
+            added=median(one.p50_us - one.direct_p50_us for one in rounds) / 1000,
             opened=median(one.origin_connections / one.units for one in rounds),
             memory=median(one.memory_kib for one in rounds) / (1 if scenario.idle else 1024),
             errors=sum(one.errors for one in rounds),
@@ -56,7 +59,7 @@ class Figures:
 
     def get(self, figure: Figure) -> float:
         """Return one figure by its name in the targets."""
-        return {"cpu": self.cpu, "rate": self.rate, "p50": self.p50, "memory": self.memory}[figure]
+        return float(getattr(self, figure))
 
 
 @dataclass
@@ -147,8 +150,8 @@ def best_of(figures: Mapping[str, Figures], figure: Figure) -> str | None:
 
 
 def is_ours(name: str) -> bool:
-    """Whether an entrant is egressproxy, with any options."""
-    return name == OURS or name.startswith(f"{OURS},")
+    """Whether an entrant is egressproxy, in any build, with any options."""
+    return name in (OURS, COMPILED, PURE, BEFORE) or name.startswith(f"{OURS},")
 
 
 def judge(table: Table) -> list[Judged]:
@@ -157,7 +160,7 @@ def judge(table: Table) -> list[Judged]:
     failed = {one.name for one in table.entrants} - set(figures)
     return [
         _judge_one(table.scenario.name, figures, target, target.who in failed, table.cores)
-        for target in table.scenario.targets
+        for target in table.scenario.judged
     ]
 
 
@@ -196,8 +199,8 @@ def _rows(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     return ["| " + " | ".join(row) + " |" for row in (head, rule, *escaped)]
 
 
-_TEXT = frozenset({"in", "version", "remarks", "figure", "compared with", "target", "met"})
-_UNITS = {"cpu": "CPU", "rate": "rate", "p50": "p50", "memory": "KiB per connection"}
+_TEXT = frozenset({"in", "version", "remarks", "figure", "egressproxy", "compared with", "target", "met"})
+_UNITS = {"cpu": "CPU", "rate": "rate", "p50": "p50", "added": "added latency", "memory": "KiB per connection"}
 
 
 def render_table(table: Table) -> str:
@@ -207,7 +210,7 @@ def render_table(table: Table) -> str:
     per = "GiB" if scenario.in_gib else "unit"
     memory = "KiB/connection" if scenario.idle else "PSS MiB"
     ratio = f"egressproxy/peer {_UNITS[scenario.figure]}"
-    ours = next((figures[name] for name in (OURS, *figures) if name in figures and is_ours(name)), None)
+    ours = next((figures[name] for name in (COMPILED, PURE, *figures) if name in figures and is_ours(name)), None)
     if scenario.idle:
         head = ["proxy", "version", memory, ratio, "remarks"]
     else:
@@ -258,11 +261,11 @@ def render_overview(tables: Sequence[Table]) -> str:
     def row(table: Table) -> list[str]:
         scenario, figures = table.scenario, table.figures()
         cpu = "CPU s/GiB" if scenario.in_gib else "CPU ms/unit"
-        what = {"cpu": cpu, "rate": "unit/s", "p50": "p50 ms", "memory": "KiB/connection"}[scenario.figure]
+        what = {"cpu": cpu, "rate": "unit/s", "p50": "p50 ms", "added": "added ms", "memory": "KiB/connection"}
         took_part = {one.name for one in table.entrants}
         shown = {name: number(its.get(scenario.figure)) for name, its in figures.items()}
         cells = [shown.get(name, "fails" if name in took_part else _NONE) for name in names]
-        return [scenario.name, what, *cells]
+        return [scenario.name, what[scenario.figure], *cells]
 
     head = ["scenario", "in", *names]
     return "\n".join(["## Overview", "", *_rows(head, map(row, compared))]) if compared else ""
@@ -270,19 +273,20 @@ def render_overview(tables: Sequence[Table]) -> str:
 
 def render_summary(tables: Sequence[Table]) -> str:
     """Return the table of the targets of all scenarios."""
-    head = ["scenario", "figure", "compared with", "peer", "egressproxy", "ratio", "target", "met"]
+    head = ["scenario", "figure", "egressproxy", "compared with", "ours", "other", "ratio", "target", "met"]
     rows = []
     for table in tables:
         for one in judge(table):
             sign = "≥" if one.target.figure == "rate" else "≤"
-            of = f" x {one.target.of}" if one.target.of else ""
             name = one.other or (_NONE if one.target.of is None else "no peer")
             if one.target.of == BEST and one.other:
                 name = f"{one.other} (best)"
             met = {True: "yes", False: "no", None: "not compared"}[one.met]
-            numbers = [number(one.others), number(one.ours), number(one.ratio)]
-            wanted = f"{sign} {one.target.factor:g}{of}"
-            rows.append([one.scenario, _UNITS[one.target.figure], name, *numbers, wanted, met])
+            numbers = [number(one.ours), number(one.others), number(one.ratio)]
+            who = one.target.who.removeprefix(OURS).strip(" ,()")
+            rows.append(
+                [one.scenario, _UNITS[one.target.figure], who, name, *numbers, f"{sign} {one.target.factor:g}", met]
+            )
     return "\n".join(["## Targets", "", *_rows(head, rows)]) if rows else ""
 
 

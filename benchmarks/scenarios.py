@@ -6,15 +6,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-# The names of the peers; in a target, "best" is the best of them.
+from benchmarks.message_frames import METHOD, SERVICE
+
+# The names of the entrants; in a target, "best" is the best of the other proxies.
 OURS = "egressproxy"
+COMPILED = "egressproxy (compiled)"
+PURE = "egressproxy (pure)"
+BEFORE = "egressproxy before"
 GOPROXY = "goproxy"
+KEPT_GOPROXY = "goproxy, kept open"
 SQUID = "Squid"
 MITMPROXY = "mitmproxy"
+PROXY_PY = "proxy.py"
+HTTP_MITM_PROXY = "http-mitm-proxy"
 RELAY = "splice relay"
 BEST = "best peer"
 
-Figure = Literal["cpu", "rate", "p50", "memory"]
+# "added" is the median latency without the median latency of the same request without a proxy.
+Figure = Literal["cpu", "rate", "p50", "added", "memory"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +40,7 @@ class Target:
     figure: Figure
     factor: float
     of: str | None = BEST
-    who: str = OURS
+    who: str = COMPILED
     cores: int = 1
 
 
@@ -44,7 +53,7 @@ class Traffic:
     @ivar mib: the size of a download or an upload; 0 for small responses.
     """
 
-    via: Literal["forward", "tunnel"]
+    via: Literal["forward", "tunnel", "direct"]
     units: int
     tls: bool = False
     connections: int = 32
@@ -84,6 +93,10 @@ class Scenario:
     """One table of the report.
 
     @ivar can: the required capability of a proxy, as C{benchmarks.peers} names it.
+    @ivar load: the load generator: the program of this benchmark, h2load, or the gRPC client of L{benchmarks.messages}.
+    @ivar origin_http2: whether the origin supports HTTP/2, for h2load.
+    @ivar figure: the figure that orders the table.
+    @ivar options: options of every proxy.
     @ivar idle: whether the connections are opened and held, and the memory is measured.
     @ivar variants: runs of only egressproxy, by the names of the entrants, with their options.  If empty, every peer
         runs.
@@ -101,11 +114,17 @@ class Scenario:
     idle: bool = False
     spread: int = 1
     variants: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    load: Literal["native", "h2load", "grpc"] = "native"
+    origin_http2: bool = False
+    figure: Figure = "cpu"
+    options: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def figure(self) -> Figure:
-        """The figure that orders the table: the figure of the first target."""
-        return self.targets[0].figure if self.targets else "cpu"
+    def judged(self) -> tuple[Target, ...]:
+        """All targets: in a comparison, the pure build also costs no more than before."""
+        if self.variants:
+            return self.targets
+        return (*self.targets, Target(self.figure, 1.0, BEFORE, PURE))
 
     @property
     def in_gib(self) -> bool:
@@ -131,29 +150,46 @@ _DOWN = Traffic("tunnel", 4, connections=4, direction="download", mib=1024, seco
 _DOWN_TLS = Traffic("tunnel", 8, tls=True, connections=4, direction="download", mib=256, seconds=60)
 _IDLE = Traffic("tunnel", 1000, connections=1000, seconds=60)
 
-_BULK = (Target("cpu", 0.9, GOPROXY), Target("cpu", 1.4, RELAY))
+# One connection with one request at a time: the latency that the proxy adds.
+_ONE = replace(_INTERCEPT, units=4_000, connections=1, warmup=200, denied_every=0)
+_HTTP2 = Traffic("tunnel", 8_000, tls=True, connections=4, warmup=400)
+_CALLS = replace(_HTTP2, units=4_000)
+_OVER_HTTP2 = {"http2": "true"}
+_CALL_POLICY = f"""\
+version = 1
+[[rules]]
+name = "tunnels"
+action = "allow"
+methods = ["CONNECT"]
+[[rules]]
+name = "call"
+action = "allow"
+hosts = ["localhost"]
+grpc = {{ service = "{SERVICE}", method = "{METHOD}" }}
+"""
+_BULK = (Target("cpu", 0.75, BEFORE),)
 _ONE_WORKER = f"{OURS}, 1 worker"
 _TWO_WORKERS = f"{OURS}, 2 workers"
 
 COMPARED: tuple[Scenario, ...] = (
-    Scenario("forward", "Plain HTTP, local rule", "forward", _FORWARD, (Target("cpu", 1.0, GOPROXY),)),
+    Scenario("forward", "Plain HTTP, local rule", "forward", _FORWARD, (Target("cpu", 0.5, BEFORE),)),
     Scenario(
         "forward-authz",
         "Plain HTTP, one authorization request for each request",
         "forward+authz",
         _FORWARD,
-        (Target("cpu", 2.0, GOPROXY),),
+        (Target("cpu", 0.5, BEFORE),),
         authorizer=True,
     ),
-    Scenario("tunnel-setup", "One request per opaque tunnel", "tunnel", _SETUP, (Target("cpu", 1.2, SQUID),)),
-    Scenario("tunnel-bulk-down", "Download through opaque tunnels", "tunnel", _DOWN, _BULK),
-    Scenario("tunnel-bulk-up", "Upload through opaque tunnels", "tunnel", replace(_DOWN, direction="upload"), _BULK),
+    Scenario("tunnel-setup", "One request per opaque tunnel", "tunnel", _SETUP, (Target("cpu", 0.7, BEFORE),)),
+    Scenario("tunnel-bulk-down", "Download through opaque tunnels", "tunnel", _DOWN),
+    Scenario("tunnel-bulk-up", "Upload through opaque tunnels", "tunnel", replace(_DOWN, direction="upload")),
     Scenario(
         "intercept",
         "HTTPS, intercepted, local rule",
         "intercept",
         _INTERCEPT,
-        (Target("cpu", 1.0, SQUID),),
+        (Target("cpu", 0.6, BEFORE),),
         intercept=True,
     ),
     Scenario(
@@ -161,7 +197,12 @@ COMPARED: tuple[Scenario, ...] = (
         "HTTPS, intercepted, one authorization request for each request",
         "intercept+authz",
         _INTERCEPT,
-        (Target("cpu", 0.5), Target("cpu", 0.09, MITMPROXY)),
+        (
+            Target("cpu", 0.55, BEFORE),
+            Target("cpu", 0.75, GOPROXY),
+            Target("cpu", 0.75, PROXY_PY),
+            Target("cpu", 0.12, MITMPROXY),
+        ),
         intercept=True,
         authorizer=True,
     ),
@@ -170,17 +211,32 @@ COMPARED: tuple[Scenario, ...] = (
         "The same with an authorizer that takes 20 ms",
         "intercept+authz",
         replace(_INTERCEPT, connections=64),
-        (Target("rate", 1.7),),
+        figure="rate",
         intercept=True,
         authorizer=True,
         delay_ms=20,
+    ),
+    Scenario(
+        "latency",
+        "The latency that the proxy adds: one connection, intercepted, one authorization request for each request",
+        "intercept+authz",
+        _ONE,
+        (Target("added", 1.3, KEPT_GOPROXY),),
+        figure="added",
+        intercept=True,
+        authorizer=True,
     ),
     Scenario(
         "intercept-new",
         "One request per intercepted connection, to one host",
         "intercept",
         _NEW,
-        (Target("cpu", 0.6),),
+        (
+            Target("cpu", 0.8, BEFORE),
+            Target("cpu", 1.0, HTTP_MITM_PROXY),
+            Target("cpu", 1.0, PROXY_PY),
+            Target("cpu", 1.0, MITMPROXY),
+        ),
         intercept=True,
     ),
     Scenario(
@@ -188,27 +244,61 @@ COMPARED: tuple[Scenario, ...] = (
         "The first connection to each of 200 hosts",
         "intercept",
         _FIRST,
-        (Target("cpu", 0.5, SQUID), Target("p50", 0.5, SQUID)),
+        (Target("cpu", 0.6, SQUID),),
         intercept=True,
     ),
-    Scenario("intercept-bulk", "Download, intercepted", "intercept", _DOWN_TLS, (Target("cpu", 0.8),), intercept=True),
+    Scenario("intercept-bulk", "Download, intercepted", "intercept", _DOWN_TLS, _BULK, intercept=True),
     Scenario(
         "intercept-bulk-up",
         "Upload, intercepted",
         "intercept",
         replace(_DOWN_TLS, direction="upload"),
-        (Target("cpu", 0.8),),
+        _BULK,
         intercept=True,
     ),
-    Scenario("idle-tunnel", "An idle opaque tunnel", "tunnel", _IDLE, (Target("memory", 6, None),), idle=True),
+    Scenario("idle-tunnel", "An idle opaque tunnel", "tunnel", _IDLE, figure="memory", idle=True),
     Scenario(
         "idle-intercepted",
         "An idle intercepted connection",
         "intercept",
         replace(_IDLE, tls=True),
-        (Target("memory", 68, None),),
+        (Target("memory", 20, None),),
+        figure="memory",
         intercept=True,
         idle=True,
+    ),
+    *(
+        Scenario(
+            f"http2-{origin}-authz",
+            f"HTTP/2 to {version}, intercepted, one authorization request for each request",
+            "http2",
+            _HTTP2,
+            intercept=True,
+            authorizer=True,
+            load="h2load",
+            origin_http2=origin == "h2",
+            options=_OVER_HTTP2,
+        )
+        for origin, version in (("h1", "HTTP/1.1"), ("h2", "HTTP/2"))
+    ),
+    Scenario(
+        "grpc",
+        "Unary gRPC calls, HTTP/2 on both sides, intercepted, rule for service and method",
+        "http2",
+        _CALLS,
+        intercept=True,
+        load="grpc",
+        options={**_OVER_HTTP2, "policy": _CALL_POLICY},
+    ),
+    Scenario(
+        "grpc-authz",
+        "Unary gRPC calls, HTTP/2 on both sides, intercepted, one authorization request for each call",
+        "http2",
+        _CALLS,
+        intercept=True,
+        authorizer=True,
+        load="grpc",
+        options={**_OVER_HTTP2, "authz-body": "never"},
     ),
     Scenario(
         "workers",
@@ -216,8 +306,8 @@ COMPARED: tuple[Scenario, ...] = (
         "intercept+authz",
         _INTERCEPT,
         (
-            Target("cpu", 1.1, _ONE_WORKER, _TWO_WORKERS),
-            Target("rate", 1.7, _ONE_WORKER, _TWO_WORKERS, cores=4),
+            Target("cpu", 1.05, _ONE_WORKER, _TWO_WORKERS),
+            Target("rate", 1.8, _ONE_WORKER, _TWO_WORKERS, cores=4),
         ),
         intercept=True,
         authorizer=True,

@@ -1,6 +1,6 @@
 /* The load on the proxy under test: HTTP/1.1 clients that check every response.
  *
- *     load --proxy HOST:PORT --via forward|tunnel --port ORIGINPORT [options]
+ *     load --proxy HOST:PORT --via forward|tunnel|direct --port ORIGINPORT [options]
  *
  * See usage() for the options.  One thread, epoll, OpenSSL.  The result is one JSON object on standard output.
  */
@@ -67,7 +67,7 @@ struct connection {
 
 static struct {
     struct sockaddr_in proxy;
-    int forward, tls, port, connections, keep_alive, first_host, hosts, denied_every, idle, gate;
+    int forward, direct, tls, port, connections, keep_alive, first_host, hosts, denied_every, idle, gate;
     uint64_t units, warmup, download, upload;
     double seconds;
     const char *ca, *host;
@@ -587,6 +587,8 @@ static void event_on(struct connection *c, unsigned events)
             failed(c, strerror(error));
         else if (options.forward)
             ready(c);
+        else if (options.direct)
+            tunnel_open(c);
         else
             send_connect(c);
         return;
@@ -656,7 +658,8 @@ static double cpu_seconds(void)
 
 static void usage(void)
 {
-    fputs("load --proxy HOST:PORT --via forward|tunnel --port ORIGINPORT\n"
+    fputs("load --proxy HOST:PORT --via forward|tunnel|direct --port ORIGINPORT\n"
+          "                           direct: the address is that of the origin, without a proxy\n"
           "  [--tls --ca FILE]        TLS inside the tunnel, with certificates of this CA\n"
           "  [--connections C]        at once (32)\n"
           "  [--units N]              requests (1000), after [--warmup N] that do not count (0)\n"
@@ -692,8 +695,10 @@ static void read_options(int argc, char **argv)
             options.proxy = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(colon + 1))};
             if (inet_pton(AF_INET, value, &options.proxy.sin_addr) != 1)
                 usage();
-        } else if (strcmp(name, "--via") == 0) options.forward = strcmp(value, "forward") == 0;
-        else if (strcmp(name, "--ca") == 0) options.ca = value;
+        } else if (strcmp(name, "--via") == 0) {
+            options.forward = strcmp(value, "forward") == 0;
+            options.direct = strcmp(value, "direct") == 0;
+        } else if (strcmp(name, "--ca") == 0) options.ca = value;
         else if (strcmp(name, "--port") == 0) options.port = atoi(value);
         else if (strcmp(name, "--connections") == 0) options.connections = atoi(value);
         else if (strcmp(name, "--units") == 0) options.units = strtoull(value, NULL, 10);

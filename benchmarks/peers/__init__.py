@@ -6,15 +6,14 @@ from benchmarks.peers.base import Peer, PeerFailed, Setup, Started
 from benchmarks.peers.goproxy import Goproxy, KeptGoproxy
 from benchmarks.peers.http_mitm_proxy import HttpMitmProxy
 from benchmarks.peers.mitmproxy import Mitmproxy
-from benchmarks.peers.ours import Ours
 from benchmarks.peers.proxy_py import ProxyPy
 from benchmarks.peers.splice_relay import SpliceRelay
 from benchmarks.peers.squid import Squid
 from benchmarks.peers.stock_twisted import StockTwisted
 from benchmarks.peers.tinyproxy import Tinyproxy
 
+# The other proxies; L{benchmarks.builds} has this one.
 PEERS: tuple[Peer, ...] = (
-    Ours(),
     SpliceRelay(),
     Squid(),
     Goproxy(),

@@ -24,6 +24,8 @@ FORWARD_AUTHZ = "forward+authz"
 TUNNEL = "tunnel"
 INTERCEPT = "intercept"
 INTERCEPT_AUTHZ = "intercept+authz"
+# Intercepted HTTP/2 on either side, with a local rule or an authorization service.
+HTTP2 = "http2"
 EVERYTHING = frozenset({FORWARD, FORWARD_AUTHZ, TUNNEL, INTERCEPT, INTERCEPT_AUTHZ})
 
 # The directory of these modules and of the programs of the peers.
@@ -153,9 +155,15 @@ def launch(
     raise PeerFailed(f"{command[0]} {why}:\n{_last_lines([output, *logs])}")
 
 
-def run(command: Sequence[str | Path], environment: Mapping[str, str] | None = None, cwd: Path | None = None) -> str:
+def run(
+    command: Sequence[str | Path],
+    environment: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    deadline: float = 300,
+) -> str:
     """Run a command to its end.
 
+    @param deadline: its timeout, in seconds.
     @return: its output.
     @raise PeerFailed: if it fails.
     """
@@ -168,7 +176,7 @@ def run(command: Sequence[str | Path], environment: Mapping[str, str] | None = N
             env={**os.environ, **(environment or {})},
             cwd=cwd,
             check=False,
-            timeout=300,
+            timeout=deadline,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise PeerFailed(f"{command[0]}: {error}") from error

@@ -14,6 +14,7 @@ from benchmarks.names import DOMAIN
 from benchmarks.peers.base import (
     EVERYTHING,
     HERE,
+    HTTP2,
     Setup,
     Started,
     find_program,
@@ -32,7 +33,7 @@ class Mitmproxy:
     """One process; it has no workers."""
 
     name = "mitmproxy"
-    can = EVERYTHING
+    can = EVERYTHING | {HTTP2}
 
     def missing(self) -> str | None:
         """It pins its dependencies, so it needs a separate environment."""

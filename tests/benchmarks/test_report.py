@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from benchmarks.measure import Measurement
 from benchmarks.report import Entrant, Figures, Table, best_of, judge, number, render, render_overview
-from benchmarks.scenarios import OURS, RELAY, SQUID, Scenario, Target, Traffic
+from benchmarks.scenarios import BEFORE, COMPILED, OURS, PURE, RELAY, SQUID, Scenario, Target, Traffic
 
 TRAFFIC = Traffic("tunnel", 1000)
 ONE = Measurement(
@@ -73,43 +73,59 @@ class TargetTests(SynchronousTestCase):
     """The figures of egressproxy compared with those of others."""
 
     def met(self, target: Target, *entrants: Entrant, cores: int = 1) -> bool | None:
-        (found,) = judge(Table(scenario(target), list(entrants), cores))
+        found, _ = judge(Table(scenario(target), list(entrants), cores))
         return found.met
 
     def test_cpu(self) -> None:
         """At most a given share of the other's CPU."""
-        self.assertIs(self.met(Target("cpu", 0.5, SQUID), entrant(OURS, 1.0), entrant(SQUID, 2.0)), True)
-        self.assertIs(self.met(Target("cpu", 0.5, SQUID), entrant(OURS, 1.1), entrant(SQUID, 2.0)), False)
+        self.assertIs(self.met(Target("cpu", 0.5, SQUID), entrant(COMPILED, 1.0), entrant(SQUID, 2.0)), True)
+        self.assertIs(self.met(Target("cpu", 0.5, SQUID), entrant(COMPILED, 1.1), entrant(SQUID, 2.0)), False)
 
     def test_rate(self) -> None:
         """At least the other's rate."""
-        fast = Entrant(OURS, "1", [replace(ONE, seconds=1.0)])
+        fast = Entrant(COMPILED, "1", [replace(ONE, seconds=1.0)])
         self.assertIs(self.met(Target("rate", 2.0), fast, entrant("a", 1.0)), True)
         self.assertIs(self.met(Target("rate", 2.1), fast, entrant("a", 1.0)), False)
 
     def test_absolute(self) -> None:
         """A target without a comparison."""
-        self.assertIs(self.met(Target("memory", 2, None), entrant(OURS, 1.0)), True)
-        self.assertIs(self.met(Target("memory", 1.9, None), entrant(OURS, 1.0)), False)
+        self.assertIs(self.met(Target("memory", 2, None), entrant(COMPILED, 1.0)), True)
+        self.assertIs(self.met(Target("memory", 1.9, None), entrant(COMPILED, 1.0)), False)
+
+    def test_added_latency(self) -> None:
+        """The latency without a proxy is not the proxy's."""
+        ours = Entrant(COMPILED, "1", [replace(ONE, direct_p50_us=500.0)])
+        other = Entrant(SQUID, "1", [replace(ONE, direct_p50_us=700.0)])
+        self.assertIs(self.met(Target("added", 1.25, SQUID), ours, other), True)
+        self.assertIs(self.met(Target("added", 1.24, SQUID), ours, other), False)
+
+    def test_pure(self) -> None:
+        """In each comparison, the pure build costs at most as much as before, in the figure of the scenario."""
+        pure, before = Entrant(PURE, "1", [replace(ONE, memory_kib=2048)]), Entrant(BEFORE, "1", [ONE])
+        compared = replace(scenario(Target("cpu", 0.5, SQUID)), figure="memory")
+        _, found = judge(Table(compared, [pure, before]))
+        self.assertEqual((found.target.who, found.target.figure, found.ratio, found.met), (PURE, "memory", 1.0, True))
+        alone = replace(compared, variants={OURS: {}})
+        self.assertEqual(len(judge(Table(alone, [entrant(OURS, 1.0)]))), 1)
 
     def test_nothing_to_compare(self) -> None:
         """An entrant that did not run is neither good nor bad; a failure of egressproxy is bad."""
         target = Target("cpu", 0.5, SQUID)
-        self.assertIsNone(self.met(target, entrant(OURS, 1.0)))
+        self.assertIsNone(self.met(target, entrant(COMPILED, 1.0)))
         self.assertIsNone(self.met(target, entrant(SQUID, 1.0)))
-        self.assertIs(self.met(target, Entrant(OURS, "1", void=["why"]), entrant(SQUID, 1.0)), False)
+        self.assertIs(self.met(target, Entrant(COMPILED, "1", void=["why"]), entrant(SQUID, 1.0)), False)
 
     def test_too_few_cores(self) -> None:
         """A machine with too few cores cannot show it."""
         target = Target("cpu", 0.5, SQUID, cores=4)
-        both = entrant(OURS, 1.0), entrant(SQUID, 1.0)
+        both = entrant(COMPILED, 1.0), entrant(SQUID, 1.0)
         self.assertIsNone(self.met(target, *both, cores=2))
         self.assertIs(self.met(target, *both, cores=4), False)
 
     def test_best(self) -> None:
         """Neither egressproxy nor the relay nor a failed entrant is the best peer."""
         failing = Entrant("c", "1", [replace(ONE, cpu_seconds=0.1)], ["why"])
-        entrants = [entrant(OURS, 0.1), entrant(f"{OURS}, 2 workers", 0.1), entrant(RELAY, 0.1), failing]
+        entrants = [entrant(COMPILED, 0.1), entrant(f"{OURS}, 2 workers", 0.1), entrant(RELAY, 0.1), failing]
         figures = Table(scenario(), [*entrants, entrant("a", 2.0), entrant("b", 1.0)]).figures()
         self.assertEqual(best_of(figures, "cpu"), "b")
         self.assertIsNone(best_of(Table(scenario(), entrants).figures(), "cpu"))
@@ -124,27 +140,28 @@ class RenderTests(SynchronousTestCase):
 
     def test_report(self) -> None:
         failing = Entrant("bad", "0.1", void=["says a | b"])
-        table = Table(scenario(Target("cpu", 0.5)), [entrant(SQUID, 4.0), failing, entrant(OURS, 1.0)])
+        table = Table(scenario(Target("cpu", 0.5)), [entrant(SQUID, 4.0), failing, entrant(COMPILED, 1.0)])
         text = render({"cores": "2"}, [table], ["Proxy: apt-get install proxy"])
         lines = [line for line in text.splitlines() if line.startswith("|")]
         self.assertEqual(
             lines[:3],
             [
-                f"| scenario | in | {SQUID} | bad | {OURS} |",
+                f"| scenario | in | {SQUID} | bad | {COMPILED} |",
                 "| --- | --- | ---: | ---: | ---: |",
                 "| some | CPU ms/unit | 4.00 | fails | 1.00 |",
             ],
         )
         lines = lines[3:]
         self.assertEqual(
-            lines[2], f"| {OURS} | 1.0 | 500 | 1.00 | 1.00 | 1.50 | 9.00 | 0.0200 | 2.00 | 0 | 0 | 1.00 |  |"
+            lines[2], f"| {COMPILED} | 1.0 | 500 | 1.00 | 1.00 | 1.50 | 9.00 | 0.0200 | 2.00 | 0 | 0 | 1.00 |  |"
         )
         self.assertEqual(
             lines[3], f"| {SQUID} | 1.0 | 500 | 4.00 | 4.00 | 1.50 | 9.00 | 0.0200 | 2.00 | 0 | 0 | 0.250 |  |"
         )
         self.assertTrue(lines[4].startswith("| bad | 0.1 | – |"), lines[4])
         self.assertTrue(lines[4].endswith("| fails: says a \\| b |"), lines[4])
-        self.assertEqual(lines[-1], "| some | CPU | Squid (best) | 4.00 | 1.00 | 0.250 | ≤ 0.5 x best peer | yes |")
+        self.assertEqual(lines[-2], "| some | CPU | compiled | Squid (best) | 1.00 | 4.00 | 0.250 | ≤ 0.5 | yes |")
+        self.assertEqual(lines[-1], "| some | CPU | pure | egressproxy before | – | – | – | ≤ 1 | not compared |")
         self.assertEqual({line.replace("\\|", "").count("|") for line in lines[:5]}, {14})
         self.assertIn("- cores: 2\n", text)
         self.assertIn("- Proxy: apt-get install proxy\n", text)
@@ -152,16 +169,16 @@ class RenderTests(SynchronousTestCase):
     def test_overview(self) -> None:
         """An entrant without a scenario has no figure there; variants of egressproxy are not compared with others."""
         tables = [
-            Table(scenario(), [entrant(OURS, 1.0), entrant("a", 2.0)]),
-            Table(scenario(Target("memory", 6, None), idle=True), [entrant(OURS, 1.0), entrant("b", 1.0)]),
-            Table(scenario(Target("rate", 2.0)), [entrant("b", 1.0)]),
+            Table(scenario(), [entrant(COMPILED, 1.0), entrant("a", 2.0)]),
+            Table(replace(scenario(idle=True), figure="memory"), [entrant(COMPILED, 1.0), entrant("b", 1.0)]),
+            Table(replace(scenario(), figure="rate"), [entrant("b", 1.0)]),
             Table(scenario(traffic=replace(TRAFFIC, direction="upload", mib=1024)), [entrant("b", 1.0)]),
         ]
         lines = render_overview(tables).splitlines()
         self.assertEqual(
             lines[2:],
             [
-                f"| scenario | in | {OURS} | a | b |",
+                f"| scenario | in | {COMPILED} | a | b |",
                 "| --- | --- | ---: | ---: | ---: |",
                 "| some | CPU ms/unit | 1.00 | 2.00 | – |",
                 "| some | KiB/connection | 2048 | – | 2048 |",
@@ -169,8 +186,8 @@ class RenderTests(SynchronousTestCase):
                 "| some | CPU s/GiB | – | – | 0.500 |",
             ],
         )
-        alone = replace(scenario(), variants={OURS: {}})
-        self.assertEqual(render_overview([Table(alone, [entrant(OURS, 1.0)])]), "")
+        alone = replace(scenario(), variants={COMPILED: {}})
+        self.assertEqual(render_overview([Table(alone, [entrant(COMPILED, 1.0)])]), "")
 
     def test_json(self) -> None:
         """All results can be written as JSON, each round included."""
