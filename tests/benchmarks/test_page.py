@@ -100,7 +100,7 @@ class PageTests(SynchronousTestCase):
         self.assertEqual(main([str(path)]), 0)
         self.assertEqual(shown.getvalue(), section(results()) + "\n")
         written, picture = directory / "page.md", directory / "chart.svg"
-        written.write_text(f"{page._BEGIN}{page._END}", encoding="utf-8")  # noqa: SLF001
+        written.write_text(page.PAGE.read_text(encoding="utf-8"), encoding="utf-8")
         self.patch(page, "PAGE", written)
         self.patch(page, "CHART", picture)
         self.assertEqual(main([str(path), "--write"]), 0)
