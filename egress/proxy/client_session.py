@@ -5,30 +5,29 @@ L{egress.proxy.session_state} lists the states of a session and their successors
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from twisted.internet.interfaces import IHalfCloseableProtocol, IHandshakeListener, IPushProducer
-from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.interfaces import IHalfCloseableProtocol, IHandshakeListener, IProtocol, IPushProducer
+from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import classImplements
 
-from egress.http.error_response import encode_error_response
 from egress.http.events import End, RequestHead
 from egress.http.readers import RequestReader
 from egress.http.request_target import RequestTarget
-from egress.model.authority import PROXY_HOST
-from egress.model.errors import ClientError, EgressError, ProxyAddressed, RequestTimeout
+from egress.model.errors import ClientError, EgressError, RequestTimeout
 from egress.proxy import session_state as states
 from egress.proxy.client_auth import ANONYMOUS, ClientAuthentication, ClientAuthPolicy
 from egress.proxy.exchange import Exchange
 from egress.proxy.http1_stream import Http1Stream
 from egress.proxy.interfaces import IHttp1Connection, ITunnel, TunnelOpener
 from egress.proxy.outgoing_request import OutgoingRequest
+from egress.proxy.session_refusal import fault_response, recorded_refusal
 from egress.proxy.session_state import TRANSITIONS, SessionState
 from egress.proxy.state_machine import StateMachine
-from egress.proxy.transaction import internal_error, report_refusal
-from egress.proxy.tunnel_binding import Binding, TunnelBinding, destination_of, server_name_error, target_for_log
+from egress.proxy.transaction import internal_error
+from egress.proxy.tunnel_binding import Binding, destination_of, require_other_host, server_name_error
 from egress.transport.fair_turns import PIECES, Pace
 from egress.transport.lingering_close import LingeringClose
 from egress.transport.tcp import abort_without_close_notify, no_delay
@@ -41,8 +40,7 @@ if TYPE_CHECKING:
 _log = Logger()
 
 
-@implementer(IHttp1Connection, IPushProducer, IHalfCloseableProtocol, IHandshakeListener)
-class HttpSession(StateMachine[SessionState], Protocol):
+class HttpSession(StateMachine[SessionState]):
     """An HTTP/1 connection with a client.
 
     The session handles one request at a time. While an L{Exchange} is active, the session reads ahead by at most one
@@ -53,6 +51,7 @@ class HttpSession(StateMachine[SessionState], Protocol):
         tunnel.
     @param auth_policy: the client authentication of the listening port.
     @param open_tunnel: creates the tunnel of a CONNECT on the listening port.
+    @ivar transport: the transport.
     @ivar watch: sets the timeout of the exchange or tunnel in seconds; C{None} disables it.
     @ivar logins: the authenticated origin connections that belong to this client connection only.
     @ivar backpressured: whether the client reads too slowly.
@@ -60,6 +59,7 @@ class HttpSession(StateMachine[SessionState], Protocol):
     """
 
     transitions = TRANSITIONS
+    __deletable__ = ("_reader",)  # The compiler permits C{del} for no other attribute.
 
     def __init__(
         self,
@@ -69,9 +69,9 @@ class HttpSession(StateMachine[SessionState], Protocol):
         auth_policy: ClientAuthPolicy = ANONYMOUS,
         open_tunnel: TunnelOpener | None = None,
     ) -> None:
+        self.transport: Any = None
         self._context = context
-        self._binding = binding
-        self._open_tunnel = open_tunnel
+        self._binding, self._open_tunnel = binding, open_tunnel
         self._reader = RequestReader(context.head_limits)
         self._watchdog = Watchdog(context.clock, self._expired)
         self.watch = self._watchdog.set
@@ -86,11 +86,16 @@ class HttpSession(StateMachine[SessionState], Protocol):
         self._pace = Pace(context.turns, self.advance)
         self.unused_loss: Failure | None = None
 
+    def makeConnection(self, transport: Any) -> None:
+        """Start to use a transport (C{IProtocol})."""
+        self.transport = transport
+        self.connectionMade()
+
     def connectionMade(self) -> None:
-        """Start to wait for the first request."""
+        """Start to wait for the first request (C{IProtocol})."""
         no_delay(self.transport)
         self._context.sessions.add(self)
-        self.transport.registerProducer(self, True)  # type: ignore[union-attr]
+        self.transport.registerProducer(self, True)
         self._watchdog.set(self._context.limits.head_timeout)
 
     def handshakeCompleted(self) -> None:
@@ -170,7 +175,9 @@ class HttpSession(StateMachine[SessionState], Protocol):
 
     def advance(self) -> None:
         """Process buffered events while the session can take them."""
-        if self._advancing or self._pace.queued or self._tunnel is not None:
+        # The local name keeps the compiler from the assumption that a tunnel never begins below.
+        tunnel = self._tunnel
+        if self._advancing or self._pace.queued or tunnel is not None:
             return
         self._advancing = True
         try:
@@ -213,12 +220,12 @@ class HttpSession(StateMachine[SessionState], Protocol):
             self._used = True
             self._watchdog.clear()
             self._client_auth.admit(event)
-        elif exchange is not None:
-            if isinstance(event, End):
+        elif isinstance(event, End):
+            if exchange is not None:
                 exchange.body_end(event)
-            else:
-                exchange.body_data(event)
-                return 2
+        elif exchange is not None:
+            exchange.body_data(event)
+            return 2
         return self._tunnel is None
 
     def _can_take_event(self, exchange: Exchange | None) -> bool:
@@ -246,16 +253,14 @@ class HttpSession(StateMachine[SessionState], Protocol):
             if origin is None:
                 self._connect(target, head)
                 return
-            if origin.authority.host == PROXY_HOST:
-                raise ProxyAddressed(f"the request went through egressproxy, which responds to {PROXY_HOST} itself")
+            require_other_host(origin)
             client = self._client_auth.client
             outgoing = OutgoingRequest(head, client, origin, target, self._context.upgrade_protocols)
         except EgressError as error:
             self._refuse(head, error)
             return
         self._enter(states.EXCHANGE)
-        stream = Http1Stream(self, self._context, head)
-        self._exchange = exchange = Exchange(self._context, stream, client, outgoing)
+        self._exchange = exchange = Exchange(self._context, Http1Stream(self, self._context, head), client, outgoing)
         exchange.start()
 
     def _connect(self, target: RequestTarget, head: RequestHead) -> None:
@@ -274,19 +279,19 @@ class HttpSession(StateMachine[SessionState], Protocol):
     def write(self, data: bytes) -> None:
         """Send data to the client."""
         if self._state not in states.CLOSED:
-            self.transport.write(data)  # type: ignore[union-attr]
+            self.transport.write(data)
 
     def pause_reading(self) -> None:
         """Pause reading from the client."""
         if not self._paused and self._state not in states.CLOSED:
             self._paused = True
-            self.transport.pauseProducing()  # type: ignore[union-attr]
+            self.transport.pauseProducing()
 
     def resume_reading(self) -> None:
         """Resume reading from the client."""
         if self._paused and self._state not in states.CLOSED:
             self._paused = False
-            self.transport.resumeProducing()  # type: ignore[union-attr]
+            self.transport.resumeProducing()
 
     def relay(self) -> None:
         """Pass all further data to the exchange, which has switched protocols."""
@@ -331,13 +336,13 @@ class HttpSession(StateMachine[SessionState], Protocol):
         self._enter(states.CLOSING)
         if self._paused:
             # Read what the client still sends, in particular the end of its data.
-            self.transport.resumeProducing()  # type: ignore[union-attr]
-        self.transport.unregisterProducer()  # type: ignore[union-attr]
+            self.transport.resumeProducing()
+        self.transport.unregisterProducer()
         # A slow client may need time to receive the remaining data.
         timeout = self._context.limits.idle_timeout
         if self._client_ended or (last and not tunneled and not self._reader.buffered):
             self._watchdog.set(timeout)
-            self.transport.loseConnection()  # type: ignore[union-attr]
+            self.transport.loseConnection()
         else:
             self._watchdog.clear()
             self._lingering = LingeringClose(self.transport, self._context.clock, timeout)
@@ -358,7 +363,7 @@ class HttpSession(StateMachine[SessionState], Protocol):
 
     def _expired(self) -> None:
         if self._state in states.CLOSED:
-            self.transport.abortConnection()  # type: ignore[union-attr]
+            self.transport.abortConnection()
         elif self._tunnel is not None:
             self._tunnel.expired()
         elif self._exchange is not None:
@@ -382,19 +387,14 @@ class HttpSession(StateMachine[SessionState], Protocol):
         if self._exchange is not None:
             self._exchange.fail(error)
             return
-        context, client = self._context, self._client_auth.client
-        request_id, date = report_refusal(context.authz, client, error, "", ""), context.date()
-        self.write(encode_error_response(error, request_id, accept=None, head_only=False, keep_alive=False, date=date))
+        self.write(fault_response(self._context, self._client_auth.client, error))
         self.close()
 
     def _refuse(self, head: RequestHead, error: EgressError) -> None:
         """Send an error response for a request that did not become an exchange."""
-        binding = self._binding
-        if isinstance(binding, TunnelBinding) and error is binding.refusal:
-            # Already recorded: the decision of the tunnel.
-            request_id = binding.refusal_id
-        else:
-            target, client = target_for_log(binding, head), self._client_auth.client
-            authz, method, headers = self._context.authz, head.method, head.headers
-            request_id = report_refusal(authz, client, error, method, target, headers=headers, http=head.version)
+        request_id = recorded_refusal(self._context, self._client_auth.client, self._binding, head, error)
         Http1Stream(self, self._context, head).fail(error, request_id)
+
+
+# The decorator C{implementer} and the base C{Protocol} would make it an interpreted class.
+classImplements(HttpSession, IHttp1Connection, IPushProducer, IHalfCloseableProtocol, IHandshakeListener, IProtocol)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from twisted.internet.interfaces import IProtocol
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -99,7 +100,7 @@ class Tunnel(StateMachine[TunnelState], Protocol):
         self._buffered = b""
         self._protocols: tuple[bytes, ...] = ()
         self._refusal: EgressError | None = None
-        self._inner: Protocol | None = None
+        self._inner: IProtocol | None = None
         self._session: HttpSession | Http2Session | None = None
         self._relay: Relay | None = None
 
@@ -231,7 +232,7 @@ class Tunnel(StateMachine[TunnelState], Protocol):
             self._enter(TunnelState.SESSION)
             self._outer.watch(None)
             session = self._inner = self.new_session("http", HTTP2 if inner is TunnelProtocol.HTTP2 else None)
-            session.makeConnection(SharedTransport(self.transport))  # type: ignore[no-untyped-call]
+            session.makeConnection(SharedTransport(self.transport))
             self._pass_buffered()
         elif inner is TunnelProtocol.UNKNOWN:
             self._end(TunnelProtocolUnknown("the data in the tunnel is neither TLS nor HTTP"))

@@ -19,7 +19,7 @@ from egress.proxy.overload import LINGER_SECONDS, RejectedConnection
 from egress.proxy.tunnel_binding import UNKNOWN, peer_of
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IAddress
+    from twisted.internet.interfaces import IAddress, IProtocol
 
     from egress.proxy.context import ProxyContext
 
@@ -48,7 +48,7 @@ class _UnixConnection(Protocol):
         address = peer_of(transport).address
         protocol = self._factory.admit("" if address == UNKNOWN else address)
         transport.protocol = protocol
-        protocol.makeConnection(transport)  # type: ignore[no-untyped-call]
+        protocol.makeConnection(transport)
 
 
 class ProxyFactory(ServerFactory):
@@ -67,13 +67,13 @@ class ProxyFactory(ServerFactory):
         self._error_times: deque[float] = deque(maxlen=MAX_REJECTED)
         self._lingering: dict[RejectedConnection, None] = {}
 
-    def buildProtocol(self, addr: IAddress | None) -> Protocol:
+    def buildProtocol(self, addr: IAddress | None) -> IProtocol:  # type: ignore[override]
         """Create a session, or reject the client (C{twisted.internet.interfaces.IProtocolFactory})."""
         if isinstance(addr, (IPv4Address, IPv6Address)):
             return self.admit(limit_key(addr.host))
         return _UnixConnection(self) if isinstance(addr, UNIXAddress) else self.admit("")
 
-    def admit(self, client: str) -> Protocol:
+    def admit(self, client: str) -> IProtocol:
         """Create a session, or reject the client.
 
         @param client: the client's key for per-client limits; empty if nothing is known about the client.

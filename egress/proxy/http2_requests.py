@@ -14,9 +14,9 @@ from zope.interface import implementer
 from egress.http.events import HTTP_2, NO_BODY, RequestHead
 from egress.http2.client_fields import ClientRequest, MalformedMessage, parse_request, websocket_head, websocket_key
 from egress.http2.engine import Engine
-from egress.model.authority import PROXY_HOST, Origin
+from egress.model.authority import Origin
 from egress.model.decision import ClientIdentity
-from egress.model.errors import BadRequest, EgressError, MisdirectedRequest, ProxyAddressed, UnsupportedRequest
+from egress.model.errors import BadRequest, EgressError, MisdirectedRequest, UnsupportedRequest
 from egress.model.protocol import WEBSOCKET
 from egress.model.quote import quoted
 from egress.proxy.exchange import Exchange
@@ -25,7 +25,14 @@ from egress.proxy.http2_stream import Http2Stream
 from egress.proxy.interfaces import IHttp2Connection, IHttp2Requests
 from egress.proxy.outgoing_request import OutgoingRequest
 from egress.proxy.transaction import report_refusal
-from egress.proxy.tunnel_binding import UNKNOWN, Binding, TunnelBinding, server_name_error, target_for_log
+from egress.proxy.tunnel_binding import (
+    UNKNOWN,
+    Binding,
+    TunnelBinding,
+    require_other_host,
+    server_name_error,
+    target_for_log,
+)
 
 if TYPE_CHECKING:
     from egress.http.request_target import RequestTarget
@@ -110,8 +117,7 @@ class RequestStreams:
         """
         head = request.head
         try:
-            if origin.authority.host == PROXY_HOST:
-                raise ProxyAddressed(f"the request went through egressproxy, which responds to {PROXY_HOST} itself")
+            require_other_host(origin)
             outgoing = OutgoingRequest(head, client, origin, target, self._context.upgrade_protocols)
         except EgressError as error:
             self.refuse(request, client, error)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from egress.http.sniff import starts_http2
 from egress.proxy.client_auth import ANONYMOUS, ClientAuthentication, ClientAuthPolicy
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from egress.proxy.interfaces import TunnelOpener
 
 
-@implementer(ITunnel, IPushProducer)
 class Http2Inside:
     """The HTTP/2 session to which a connection is handed over.
 
@@ -74,6 +73,10 @@ class Http2Inside:
         """Do nothing: the session has its own timeouts."""
 
 
+# The decorator C{implementer} would make it an interpreted class.
+classImplements(Http2Inside, ITunnel, IPushProducer)
+
+
 class ListenerSession(HttpSession):
     """A connection to a listener.
 
@@ -99,7 +102,7 @@ class ListenerSession(HttpSession):
 
     def handshakeCompleted(self) -> None:
         """Continue with HTTP/2, if the client has selected it."""
-        if self.transport.negotiatedProtocol == HTTP2:  # type: ignore[union-attr]
+        if self.transport.negotiatedProtocol == HTTP2:
             self._begin_proxy_session(b"")
 
     def dataReceived(self, data: bytes) -> None:

@@ -16,9 +16,9 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from egress.http.events import RequestHead
 from egress.http.proxy_authorization import Basic, parse_credentials
 from egress.http.request_target import RequestTarget, TargetForm, parse_request_target
-from egress.model.authority import DEFAULT_PORTS, Authority, Origin
+from egress.model.authority import DEFAULT_PORTS, PROXY_HOST, Authority, Origin
 from egress.model.decision import ClientIdentity
-from egress.model.errors import BadRequest, EgressError, MisdirectedRequest, ServerNameMismatch
+from egress.model.errors import BadRequest, EgressError, MisdirectedRequest, ProxyAddressed, ServerNameMismatch
 from egress.model.quote import quoted
 from egress.transport.tcp import below_tls
 from egress.transport.tls_layer import TLS_LAYERS
@@ -67,10 +67,12 @@ def _process_of(sock: socket.socket | None) -> tuple[int | None, int]:
 
     @return: the user, C{None} if unknown; and the process, 0 if unknown or in another namespace.
     """
-    if sock is None or not hasattr(socket, "SO_PEERCRED"):
+    # Not hasattr(), which the compiler evaluates for the system that compiles.
+    option = getattr(socket, "SO_PEERCRED", None)
+    if sock is None or option is None:
         return None, 0
     try:
-        data = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        data = sock.getsockopt(socket.SOL_SOCKET, option, _CREDENTIALS.size)
     except OSError:
         return None, 0
     process, user, _ = _CREDENTIALS.unpack(data)
@@ -227,6 +229,15 @@ def named_origin(target: RequestTarget) -> Origin:
             "https_proxy of your client"
         )
     return Origin.of(target.scheme, target.authority)
+
+
+def require_other_host(origin: Origin) -> None:
+    """Check that a request is not for the name of the proxy itself.
+
+    @raise ProxyAddressed: if it is.
+    """
+    if origin.authority.host == PROXY_HOST:
+        raise ProxyAddressed(f"the request went through egressproxy, which responds to {PROXY_HOST} itself")
 
 
 def target_for_log(binding: Binding | None, head: RequestHead) -> str:

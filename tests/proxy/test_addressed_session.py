@@ -5,22 +5,14 @@ from __future__ import annotations
 from twisted.internet.address import IPv4Address
 
 from egress.model.authority import Authority
-from egress.proxy.addressed_session import AddressedSession
 from egress.proxy.client_auth import ANONYMOUS
 from egress.proxy.session_state import FIRST_REQUEST_SECONDS
+from egress.proxy.transparent import TransparentSession
 from tests.proxy.fakes import ProxyTestCase, Wire, request, response, status_of
 from tests.proxy.http2_client import Http2Client
 from tests.proxy.http2_listener import PlainEnd
 from tests.proxy.tunnels import inner
 from tests.transport.tls import TlsClient, leaves
-
-
-class _Session(AddressedSession):
-    """A session whose destination is known from the start."""
-
-    def connectionMade(self) -> None:
-        super().connectionMade()
-        self._wait_for_first(Authority("203.0.113.9", 443))
 
 
 class AddressedTests(ProxyTestCase):
@@ -31,7 +23,12 @@ class AddressedTests(ProxyTestCase):
 
     def connected(self) -> Wire:
         """Connect a client."""
-        session = _Session(self.proxy.parts, auth_policy=ANONYMOUS)
+        session = TransparentSession(
+            self.proxy.parts,
+            auth_policy=ANONYMOUS,
+            find_original=lambda _: Authority("203.0.113.9", 443),
+            names=None,
+        )
         self.proxy.parts.sessions.accept(session, "198.51.100.8")
         wire = Wire(self.clock, IPv4Address("TCP", "198.51.100.8", 40000))
         self.clients.append(wire)

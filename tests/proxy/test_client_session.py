@@ -12,14 +12,15 @@ from twisted.internet.error import ConnectionLost
 
 from egress.config.model import Limits
 from egress.http.body import MAX_CHUNKS, encode_chunk
-from egress.http.readers import RequestReader
 from egress.model.errors import AuthorizerUnavailable
 from egress.observability.audit_log import audit_line
+from egress.proxy.client_auth import ClientAuthPolicy
 from egress.proxy.http1_stream import Http1Stream
 from egress.proxy.session_state import FIRST_REQUEST_SECONDS
 from egress.transport.fair_turns import PIECES
 from egress.transport.lingering_close import LINGER_BYTES, LINGER_SECONDS
 from tests.proxy.fakes import ProxyTestCase, allow, broken, content_of, deny, request, response, session_of, status_of
+from tests.proxy.test_client_auth import FakeAuthenticator
 from tests.untyped import untyped
 
 
@@ -444,10 +445,8 @@ class DenialTests(ProxyTestCase):
         # Over TLS, data still arrives while the proxy waits for the closing alert.
         self.client.feed(request("GET", "/", "Connection: close"))
         session = session_of(self.client)
-        received: list[bytes] = []
-        self.patch(RequestReader, "receive", lambda _, data: received.append(data))
         session.dataReceived(b"x" * 1000)
-        self.assertEqual(received, [])
+        self.assertEqual(session._reader.buffered, 0)  # noqa: SLF001
 
 
 class CloseTests(ProxyTestCase):
@@ -631,12 +630,16 @@ class InternalErrorTests(ProxyTestCase):
         self.assertEqual(self.outcomes(), ["internal-error"])
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 
-    def test_an_error_in_the_reader(self) -> None:
-        self.patch(RequestReader, "next_event", broken)
-        self.client.feed(request())
-        self.assertTrue(self.client.disconnected)
+    def test_an_error_in_the_session(self) -> None:
+        authenticator = FakeAuthenticator()
+        self.patch(authenticator, "check", broken)
+        client = self.proxy.client(auth_policy=ClientAuthPolicy(authenticator))
+        client.feed(request())
+        self.assertEqual(status_of(client.written), 500)
+        self.assertTrue(client.disconnecting or client.disconnected)
         self.assertEqual(self.outcomes(), ["internal-error"])
-        self.flushLoggedErrors(RuntimeError)
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+        client.lose()
 
     def test_an_error_after_the_end_of_an_exchange_aborts_the_connection(self) -> None:
         decision = self.authorizer.pending()

@@ -681,7 +681,7 @@ class PassthroughTests(ProxyTestCase):
 
     def test_an_error_after_a_refusal(self) -> None:
         self.authorizer.answers = [deny()]
-        self.patch(session_of(self.client), "resume_reading", broken)
+        self.patch(self.client, "resumeProducing", broken)
         self.client.feed(connect())
         self.clock.advance(0)
         self.assertTrue(self.client.disconnected)

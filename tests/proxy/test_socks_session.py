@@ -21,7 +21,7 @@ from egress.tls.issuer import CertificateAuthority
 from egress.tls.name_constraints import name_constraints
 from egress.transport.tls import ServerTls, TlsFactory
 from tests.certificates import TestCA
-from tests.proxy.fakes import ProxyTestCase, Wire, broken, content_of, deny, request, response, session_of, status_of
+from tests.proxy.fakes import ProxyTestCase, Wire, broken, content_of, deny, request, response, status_of
 from tests.proxy.http2_client import Http2Client
 from tests.proxy.http2_listener import PlainEnd
 from tests.proxy.test_client_auth import FakeAuthenticator
@@ -302,12 +302,6 @@ class HttpTests(SocksTestCase):
         self.clock.advance(self.proxy.limits.head_timeout)
         self.assertEqual(status_of(self.client.take()), 408)
 
-    def test_a_defect(self) -> None:
-        self.patch(session_of(self.client), "_one_event", broken)
-        self.client.feed(b"G")
-        self.assertEqual(status_of(self.client.take()), 500)
-        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
-
     def test_a_listener_without_socks(self) -> None:
         client = self.proxy.client()
         self.clients.append(client)
@@ -471,9 +465,15 @@ class AuthenticatedTests(SocksTestCase):
 
     def test_a_defect(self) -> None:
         self.client.feed(greeting(2) + login(b"ci", b"other"))
-        self.patch(session_of(self.client), "admitted", broken)
+        self.patch(self.client, "write", broken)
         self.gate.pending.pop().callback("ci")
         self.assertTrue(self.client.aborted)
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+
+    def test_a_defect_with_http(self) -> None:
+        self.patch(self.gate, "check", broken)
+        self.client.feed(request())
+        self.assertEqual(status_of(self.client.take()), 500)
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 
     def test_http(self) -> None:
