@@ -12,7 +12,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer, ITCPTransport
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from egress.relay.budget import ByteBudget
 from egress.relay.buffered import Flows
@@ -21,7 +21,6 @@ from egress.transport.dialed import DialedProtocol
 from egress.transport.tls_layer import TLS_LAYERS
 
 
-@implementer(IPushProducer, IHalfCloseableProtocol)
 class _OriginEnd(DialedProtocol):
     """The origin side of a relay."""
 
@@ -30,7 +29,7 @@ class _OriginEnd(DialedProtocol):
         self.closed = False
 
     def connectionMade(self) -> None:
-        self.transport.registerProducer(self, True)  # type: ignore[union-attr]
+        self.transport.registerProducer(self, True)
         super().connectionMade()
 
     def dataReceived(self, data: bytes) -> None:
@@ -57,6 +56,10 @@ class _OriginEnd(DialedProtocol):
 
     def stopProducing(self) -> None:
         pass
+
+
+# Not as a decorator, which would prevent the compilation of the class.
+classImplements(_OriginEnd, IPushProducer, IHalfCloseableProtocol)
 
 
 def _end_writing(transport: object) -> None:
@@ -88,6 +91,7 @@ class Relay:
 
     @param budget: the byte limit, if there is one.
     @ivar origin: the protocol for the origin connection.
+    @ivar takeover_bytes: the bytes in both directions before a socket relay takes over.
     """
 
     __slots__ = (
@@ -103,12 +107,14 @@ class Relay:
         "_socket_relay",
         "_started",
         "origin",
+        "takeover_bytes",
     )
 
     def __init__(
         self, owner: RelayOwner, client: ITCPTransport, flows: Flows, budget: ByteBudget | None = None
     ) -> None:
         self.origin = _OriginEnd(self)
+        self.takeover_bytes = TAKEOVER_BYTES
         self._sent = 0
         self._received = 0
         self._client = client
@@ -159,7 +165,7 @@ class Relay:
             return False
         self._sent += len(data)
         self._active()
-        self.origin.transport.write(data)  # type: ignore[union-attr]
+        self.origin.transport.write(data)
         return True
 
     def _pass_to_client(self, data: bytes) -> bool:
@@ -173,7 +179,7 @@ class Relay:
     # -- large transfers
 
     def _use_socket_relay(self) -> None:
-        if self._sent + self._received < TAKEOVER_BYTES or self._socket_relay is not None:
+        if self._sent + self._received < self.takeover_bytes or self._socket_relay is not None:
             return
         # A half-closed relay keeps its transports, because a transport does not report that it has sent its end.
         if self._client_ended or self._origin_ended or self.origin.closed:
@@ -202,7 +208,7 @@ class Relay:
             # The loss of the client connection drops the origin connection.
             self._client.abortConnection()
         else:
-            self.origin.transport.abortConnection()  # type: ignore[union-attr]
+            self.origin.transport.abortConnection()
 
     # -- end
 
@@ -226,8 +232,8 @@ class Relay:
 
     def _close_origin(self) -> None:
         """Both directions have ended: send the remaining data to the origin; then L{origin_lost} follows."""
-        self.origin.transport.unregisterProducer()  # type: ignore[union-attr]
-        self.origin.transport.loseConnection()  # type: ignore[union-attr]
+        self.origin.transport.unregisterProducer()
+        self.origin.transport.loseConnection()
 
     def origin_lost(self, broken: bool) -> None:
         """Handle the loss of the origin connection.
@@ -244,7 +250,7 @@ class Relay:
         self._owner = None
         self.stop()
         if not self.origin.closed and self.origin.transport is not None:
-            self.origin.transport.abortConnection()  # type: ignore[attr-defined]
+            self.origin.transport.abortConnection()
 
     def stop(self) -> None:
         """Stop the socket relay: the transports control their sockets again."""
@@ -266,10 +272,10 @@ class Relay:
     def pause_origin(self) -> None:
         """Pause the origin: the client reads too slowly."""
         if not self.origin.closed:
-            self.origin.transport.pauseProducing()  # type: ignore[union-attr]
+            self.origin.transport.pauseProducing()
 
     def resume_origin(self) -> None:
         """Resume the origin: the client reads again."""
         if not self.origin.closed and not self._origin_ended:
-            self.origin.transport.resumeProducing()  # type: ignore[union-attr]
+            self.origin.transport.resumeProducing()
             self._use_socket_relay()

@@ -6,7 +6,7 @@ import socket
 from collections.abc import Callable
 from ipaddress import ip_address
 
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from egress.config.model import IPNetwork
 from egress.interfaces import IAddressGuard
@@ -14,7 +14,6 @@ from egress.model.address_classes import METADATA_NAMES, embedded, forbidden, is
 from egress.model.authority import Authority, IPAddress
 
 
-@implementer(IAddressGuard)
 class AddressGuard:
     """Refuses the addresses that are dangerous on every machine: the machine itself, metadata services and the proxy.
 
@@ -89,6 +88,10 @@ class AddressGuard:
         if authority.host in METADATA_NAMES:
             return self.refusal(ip_address("169.254.169.254"), authority.port)
         return None
+
+
+# Not as a decorator, which would prevent the compilation of the class.
+classImplements(AddressGuard, IAddressGuard)
 
 
 def _within(address: IPAddress, networks: tuple[IPNetwork, ...]) -> bool:

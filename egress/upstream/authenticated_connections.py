@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from egress.model.authority import IPAddress
@@ -26,15 +27,26 @@ class AuthenticatedConnections:
 
     @param finish: ends the client connection after its current exchange; called when an authenticated connection
         is lost.
+    @param max_per_session: see L{MAX_PER_SESSION}.
+    @param max_per_client: see L{MAX_PER_CLIENT}.
     @ivar ended: whether an authenticated connection was lost, so that the client connection ends.
     """
 
-    __slots__ = ("_finish", "_idle", "_lost", "_over", "_pool", "ended")
+    __slots__ = ("_finish", "_idle", "_lost", "_max_per_client", "_max_per_session", "_over", "_pool", "ended")
 
-    def __init__(self, pool: OriginPool, finish: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        pool: OriginPool,
+        finish: Callable[[], None],
+        *,
+        max_per_session: int = MAX_PER_SESSION,
+        max_per_client: int = MAX_PER_CLIENT,
+    ) -> None:
         self.ended = False
         self._pool = pool
         self._finish = finish
+        self._max_per_session = max_per_session
+        self._max_per_client = max_per_client
         self._idle: dict[PoolKey, OriginConnection] = {}
         self._lost: dict[PoolKey, None] = {}
         self._over = False
@@ -92,12 +104,12 @@ class AuthenticatedConnections:
         self._idle[key] = connection
         counts, client = self._pool.private, _client(key)
         counts[client] += 1
-        if self._over or counts[client] > MAX_PER_CLIENT:
+        if self._over or counts[client] > self._max_per_client:
             connection.close()
             self._connection_lost(key, connection)
             return
-        self._pool.put(private, connection, lambda: self._connection_lost(key, connection))
-        if len(self._idle) > MAX_PER_SESSION:
+        self._pool.put(private, connection, partial(self._connection_lost, key, connection))
+        if len(self._idle) > self._max_per_session:
             self._pool.discard((self, *next(iter(self._idle))))
 
     def _forget(self, key: PoolKey) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final, cast
+from typing import Any, Final
 from typing import Protocol as Structure
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -12,10 +12,9 @@ from twisted.internet.error import ConnectError, NoRouteError, UserError
 from twisted.internet.error import ConnectionRefusedError as ConnectRefused
 from twisted.internet.error import TimeoutError as ConnectTimeout
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
-from twisted.internet.protocol import Protocol
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from egress.config.model import Limits
 from egress.interfaces import IAddressGuard, IDialer
@@ -90,13 +89,13 @@ class _Dial:
         self._limits = limits
         self._create_tls = create_tls
         self._connecting: Deferred[None] | None = None
-        self._bottom: Protocol | None = None
+        self._bottom: Any = None
         self._over = False
         self._hops = () if route.upstream is None else route.upstream.hops
         self._targets = targets
         # The upstream proxy that is expected to respond next.
         self._hop = self._hops[0] if self._hops else None
-        self.done: Deferred[None] = Deferred(lambda _: self._drop())
+        self.done: Deferred[None] = Deferred(self._cancelled)
         self._timer = reactor.callLater(limits.connect_timeout, self._expired)
 
     def start(self, addresses: tuple[IPAddress, ...], port: int) -> None:
@@ -119,9 +118,9 @@ class _Dial:
         if self._phases is not None:
             self._phases.append((phase, self._reactor.seconds()))
 
-    def _layers(self) -> Protocol:
+    def _layers(self) -> Any:
         route = self._route
-        layer: Protocol = self._protocol
+        layer: Any = self._protocol
         if route.tls:
             layer = self._with_tls(self._protocol, self._protocol, route.origin.authority, self._ready)
         elif route.connect or route.upstream is None:
@@ -141,7 +140,7 @@ class _Dial:
         self._begin(UPSTREAM_CONNECT)
         tunnel.send_connect()
 
-    def _to_upstream(self, upstream: UpstreamHop, inner: DialedProtocol, ready: Callable[[], None]) -> Protocol:
+    def _to_upstream(self, upstream: UpstreamHop, inner: DialedProtocol, ready: Callable[[], None]) -> Any:
         if upstream.scheme == "https":
             return self._with_tls(inner, inner, upstream.authority, ready, upstream=True)
         inner.prepare(False, ready, self._lost)
@@ -149,24 +148,24 @@ class _Dial:
 
     def _with_tls(
         self,
-        inner: Protocol,
+        inner: Any,
         listener: DialedProtocol,
         authority: Authority,
         ready: Callable[[], None],
         upstream: bool = False,
-    ) -> Protocol:
+    ) -> Any:
         creator = self._create_tls(authority, _ONLY_HTTP_1 if upstream else self._alpn)
 
-        def lost(reason: Failure) -> None:
-            error = creator.explain(reason)
-            if upstream:
-                text = f"the TLS session with the upstream proxy {authority} failed: {error.reason}"
-                self.fail(UpstreamUnreachable(text))
-            else:
-                self.fail(error)
+        listener.prepare(True, ready, partial(self._tls_failed, creator, authority, upstream))
+        return TlsLayer(_as_creator(creator), True, inner, self._turns)
 
-        listener.prepare(True, ready, lost)
-        return cast("Protocol", TlsLayer(_as_creator(creator), True, inner, self._turns))
+    def _tls_failed(self, creator: TlsClientCreator, authority: Authority, upstream: bool, reason: Failure) -> None:
+        error = creator.explain(reason)
+        if upstream:
+            text = f"the TLS session with the upstream proxy {authority} failed: {error.reason}"
+            self.fail(UpstreamUnreachable(text))
+        else:
+            self.fail(error)
 
     def _tcp_up(self, _: None) -> None:
         self._connecting = None
@@ -236,6 +235,9 @@ class _Dial:
         self._drop()
         self.done.errback(error)
 
+    def _cancelled(self, done: Deferred[None]) -> None:
+        self._drop()
+
     def _drop(self) -> None:
         self._over = True
         if self._timer.active():
@@ -244,7 +246,7 @@ class _Dial:
         if connecting is not None:
             connecting.cancel()
         elif self._bottom is not None and self._bottom.transport is not None:
-            self._bottom.transport.abortConnection()  # type: ignore[attr-defined]
+            self._bottom.transport.abortConnection()
 
 
 def _as_creator(creator: TlsClientCreator) -> IOpenSSLClientConnectionCreator:
@@ -255,7 +257,6 @@ def _with_tls(origin: Origin, purpose: Purpose) -> bool:
     return origin.scheme == "https" and purpose is not Purpose.TUNNEL
 
 
-@implementer(IDialer)
 class Dialer:
     """Connects to origins directly or through an upstream proxy.
 
@@ -354,25 +355,43 @@ class Dialer:
     ) -> Deferred[None]:
         """Open a connection along a route; see L{IDialer.dial}."""
         upstream = route.upstream
-        authority = route.origin.authority if upstream is None else upstream.hops[0].authority
-
-        def attempt(addresses: tuple[IPAddress, ...], targets: tuple[Authority, ...]) -> Deferred[None]:
-            dial = _Dial(
-                self._reactor,
-                route,
-                protocol,
-                limits=self._limits,
-                create_tls=self._create_tls,
-                turns=self._turns,
-                phases=phases,
-                targets=targets,
-                http2=http2,
-            )
-            dial.start(addresses, authority.port)
-            return dial.done
-
         if upstream is None:
-            return attempt(route.addresses, ())
+            port = route.origin.authority.port
+            return self._attempt(
+                route.addresses, (), route=route, protocol=protocol, phases=phases, http2=http2, port=port
+            )
+        port = upstream.hops[0].authority.port
+        attempt = partial(self._attempt, route=route, protocol=protocol, phases=phases, http2=http2, port=port)
         if phases is not None:
             phases.append((DNS, self._reactor.seconds()))
         return self._path.dial(route, attempt)
+
+    def _attempt(
+        self,
+        addresses: tuple[IPAddress, ...],
+        targets: tuple[Authority, ...],
+        *,
+        route: Route,
+        protocol: DialedProtocol,
+        phases: list[Mark] | None,
+        http2: bool,
+        port: int,
+    ) -> Deferred[None]:
+        """Open a connection to one of the addresses."""
+        dial = _Dial(
+            self._reactor,
+            route,
+            protocol,
+            limits=self._limits,
+            create_tls=self._create_tls,
+            turns=self._turns,
+            phases=phases,
+            targets=targets,
+            http2=http2,
+        )
+        dial.start(addresses, port)
+        return dial.done
+
+
+# Not as a decorator, which would prevent the compilation of the class.
+classImplements(Dialer, IDialer)

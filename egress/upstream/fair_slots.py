@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-import attrs
-
 from egress.model.client_queues import ClientQueues
 from egress.model.fair_shares import FairShares
 
@@ -26,7 +24,6 @@ class NoSlot(Exception):
         self.of_client = of_client
 
 
-@attrs.frozen(eq=False)
 class Ticket:
     """A queue entry of one client.
 
@@ -34,8 +31,11 @@ class Ticket:
     @ivar begin: called when a slot is free; each call requires one later call of L{FairSlots.over}.
     """
 
-    client: str
-    begin: Callable[[], None]
+    __slots__ = ("begin", "client")
+
+    def __init__(self, client: str, begin: Callable[[], None]) -> None:
+        self.client = client
+        self.begin = begin
 
 
 class FairSlots:

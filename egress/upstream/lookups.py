@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterable
+from functools import partial
 from typing import Protocol
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IHostResolution, IResolutionReceiver
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from egress.model.authority import IPAddress, parse_ip
 from egress.runtime.threads import Offload
@@ -55,7 +56,7 @@ class SystemLookups:
 
     def __call__(self, host: str) -> Deferred[Addresses]:
         """See L{Lookups}."""
-        return self._in_threads(lambda: _by_system(host))
+        return self._in_threads(partial(_by_system, host))
 
 
 def _by_system(host: str) -> Addresses:
@@ -67,7 +68,6 @@ def _by_system(host: str) -> Addresses:
     return _distinct(str(address[0]) for _, _, _, _, address in found)
 
 
-@implementer(IResolutionReceiver)
 class _Receiver:
     """Collects the results of a reactor's resolver."""
 
@@ -84,6 +84,10 @@ class _Receiver:
 
     def resolutionComplete(self) -> None:
         self.done.callback(_distinct(self._found))
+
+
+# Not as a decorator, which would prevent the compilation of the class.
+classImplements(_Receiver, IResolutionReceiver)
 
 
 class ReactorLookups:

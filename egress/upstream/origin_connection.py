@@ -10,7 +10,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IPushProducer, IReactorTime, ITCPTransport
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from egress.http.body import encode_chunk, encode_last_chunk
 from egress.http.events import HTTP_1_1, VERSION_NAMES, BodyKind, End, ForwardedHead, ResponseHead
@@ -40,7 +40,6 @@ _DELIMITED: Final = BodyKind.DELIMITED
 _HTTP: Final = VERSION_NAMES[HTTP_1_1]
 
 
-@implementer(IOriginStream, IPushProducer)
 class OriginConnection(DialedProtocol):
     """An HTTP/1.1 connection to one origin, or to the upstream proxy that forwards to it.
 
@@ -59,7 +58,7 @@ class OriginConnection(DialedProtocol):
     @ivar reused: whether it carried another exchange before the current one.
     """
 
-    multiplexed = False
+    multiplexed: Final = False
 
     # CPython 3.11 stores 30 or more attributes of an instance in a dictionary, which makes each access slower.
     __slots__ = (
@@ -124,7 +123,7 @@ class OriginConnection(DialedProtocol):
     def connectionMade(self) -> None:
         """Register as the transport's producer, so that its buffer limits the request."""
         # This comes first: code that is notified of the connection writes immediately.
-        self.transport.registerProducer(self, True)  # type: ignore[union-attr]
+        self.transport.registerProducer(self, True)
         self.hop = describe_peer(self.route, self.transport, _HTTP)
         super().connectionMade()
 
@@ -150,13 +149,13 @@ class OriginConnection(DialedProtocol):
         self._chunked = head.framing.kind is _DELIMITED
         self._missing = 0 if self._chunked else head.framing.length
         self._reader.expect(head.method)
-        self.transport.write(encode_request(head) + self._encode(content, end))  # type: ignore[union-attr]
+        self.transport.write(encode_request(head) + self._encode(content, end))
 
     def send_content(self, content: bytes, end: End | None = None) -> None:
         """See L{IOriginStream.send_content}."""
         data = self._encode(content, end)
         if data:
-            self.transport.write(data)  # type: ignore[union-attr]
+            self.transport.write(data)
 
     def _encode(self, content: bytes, end: End | None) -> bytes:
         self._request_ended = end is not None
@@ -193,7 +192,7 @@ class OriginConnection(DialedProtocol):
         self._sink = None
         self._idle_lost = None
         if self._lost is None and self.transport is not None:
-            self.transport.abortConnection()  # type: ignore[attr-defined]
+            self.transport.abortConnection()
 
     def close(self) -> None:
         """Close the connection after the written data is sent."""
@@ -201,7 +200,7 @@ class OriginConnection(DialedProtocol):
         self._idle_lost = None
         if self._lost is None and self.transport is not None:
             self._closing.set(CLOSE_SECONDS)
-            self.transport.unregisterProducer()  # type: ignore[attr-defined]
+            self.transport.unregisterProducer()
             self.transport.loseConnection()
 
     def end_writing(self) -> bool:
@@ -218,7 +217,7 @@ class OriginConnection(DialedProtocol):
         """Stop reading the response: the client does not keep up."""
         if not self._paused and self._lost is None:
             self._paused = True
-            self.transport.pauseProducing()  # type: ignore[union-attr]
+            self.transport.pauseProducing()
 
     def resume(self) -> None:
         """Continue reading the response."""
@@ -234,7 +233,7 @@ class OriginConnection(DialedProtocol):
 
     def _read_on(self) -> None:
         if not (self._paused or self._pace.queued or self._lost is not None):
-            self.transport.resumeProducing()  # type: ignore[union-attr]
+            self.transport.resumeProducing()
 
     def dataReceived(self, data: bytes) -> None:
         """Read a part of the response."""
@@ -277,7 +276,7 @@ class OriginConnection(DialedProtocol):
     def _wait_for_turn(self) -> None:
         """Process the buffered data in a later turn of the reactor."""
         if self._lost is None:
-            self.transport.pauseProducing()  # type: ignore[union-attr]
+            self.transport.pauseProducing()
         self._pace.wait(self._client, self.transport)
 
     def _one_event(self, sink: IResponseSink) -> int:
@@ -373,3 +372,7 @@ class OriginConnection(DialedProtocol):
 
     def stopProducing(self) -> None:
         """Do nothing: the transport is closed, and L{connectionLost} follows."""
+
+
+# Not as a decorator, which would prevent the compilation of the class.
+classImplements(OriginConnection, IOriginStream, IPushProducer)

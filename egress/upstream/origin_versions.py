@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Final
 
-import attrs
 from twisted.internet.interfaces import IReactorTime
 
 from egress.model.authority import Origin
@@ -18,7 +17,6 @@ CHOICE_SECONDS: Final = 3600.0
 FAILURE_SECONDS: Final = 600.0
 
 
-@attrs.frozen
 class OriginVersion:
     """The choice of one origin.
 
@@ -28,10 +26,13 @@ class OriginVersion:
     @ivar streams: the number of concurrent streams that the origin permits; C{None} if that is not known.
     """
 
-    until: float
-    http2: bool
-    failed: bool = False
-    streams: int | None = None
+    __slots__ = ("failed", "http2", "streams", "until")
+
+    def __init__(self, until: float, http2: bool, *, failed: bool = False, streams: int | None = None) -> None:
+        self.until = until
+        self.http2 = http2
+        self.failed = failed
+        self.streams = streams
 
 
 class OriginVersions:
@@ -55,7 +56,7 @@ class OriginVersions:
         """Remember the number of concurrent streams that an origin permits."""
         known = self._origins.get(origin)
         if known is not None:
-            self._origins[origin] = attrs.evolve(known, streams=streams)
+            known.streams = streams
 
     def fail(self, origin: Origin) -> None:
         """Remember that HTTP/2 does not work with an origin."""

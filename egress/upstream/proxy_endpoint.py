@@ -5,38 +5,12 @@ from __future__ import annotations
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import ConnectError
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
-from twisted.internet.protocol import connectionDone
-from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from egress.interfaces import IDialer
 from egress.model.authority import Authority, Origin, UpstreamProxy
 from egress.model.route import Route
-from egress.transport.dialed import DialedProtocol
-
-
-class _ProtocolAdapter(DialedProtocol):
-    """Provides the transport to an ordinary protocol after the tunnel is established."""
-
-    def __init__(self, inner: IProtocol) -> None:
-        self._inner: IProtocol = inner
-        self._standing = False
-
-    def attach(self) -> IProtocol:
-        """Connect the inner protocol: the tunnel is established."""
-        self._standing = True
-        self._inner.makeConnection(self.transport)  # type: ignore[arg-type]
-        return self._inner
-
-    def dataReceived(self, data: bytes) -> None:
-        """Forward data to the inner protocol."""
-        self._inner.dataReceived(data)
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Report the end of the connection to the inner protocol."""
-        super().connectionLost(reason)
-        if self._standing:
-            self._inner.connectionLost(reason)
+from egress.transport.dialed import ProtocolAdapter
 
 
 @implementer(IStreamClientEndpoint)
@@ -52,5 +26,5 @@ class UpstreamEndpoint:
         inner = protocolFactory.buildProtocol(None)  # type: ignore[arg-type]
         if inner is None:
             return fail(ConnectError(string="the factory built no protocol"))  # type: ignore[no-untyped-call]
-        bridge = _ProtocolAdapter(inner)
+        bridge = ProtocolAdapter(inner)
         return self._dialer.dial(self._route, bridge).addCallback(lambda _: bridge.attach())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from twisted.internet.defer import Deferred, fail
@@ -29,13 +30,17 @@ Dial = Callable[[Route, str, "list[Mark] | None"], "Deferred[Dialed]"]
 class _Request:
     """A request that waits for a connection."""
 
-    __slots__ = ("client", "done", "phases", "timer")
+    __slots__ = ("_canceller", "client", "done", "phases", "timer")
 
     def __init__(self, client: str, phases: list[Mark] | None, canceller: Callable[[_Request], None]) -> None:
         self.client = client
         self.phases = phases
         self.timer: IDelayedCall | None = None
-        self.done: Deferred[Stream] = Deferred(lambda _: canceller(self))
+        self._canceller = canceller
+        self.done: Deferred[Stream] = Deferred(self._cancel)
+
+    def _cancel(self, done: Deferred[Stream]) -> None:
+        self._canceller(self)
 
     def stop_waiting(self) -> None:
         """Stop the timer."""
@@ -85,7 +90,7 @@ class SharedDials:
         queue = self._queue(key, route)
         if len(queue.requests) >= MAX_WAITING:
             return fail(_no_capacity(route))
-        request = _Request(client, phases, lambda request: self._cancelled(queue, request))
+        request = _Request(client, phases, partial(self._cancelled, queue))
         queue.requests.append(request)
         if phases is not None and queue.dialing is not None:
             phases.append((CONNECT, self._clock.seconds()))

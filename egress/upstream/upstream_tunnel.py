@@ -38,7 +38,7 @@ class UpstreamTunnel(DialedProtocol):
     def send_connect(self) -> None:
         """Send the CONNECT: the connection to the upstream proxy is ready."""
         assert self._handshake is not None
-        self.transport.write(self._handshake.request())  # type: ignore[union-attr]
+        self.transport.write(self._handshake.request())
 
     def dataReceived(self, data: bytes) -> None:
         """Read the response to the CONNECT, or pass data on to the inner protocol."""
@@ -53,11 +53,11 @@ class UpstreamTunnel(DialedProtocol):
             return
         output = handshake.take_output()
         if output:
-            self.transport.write(output)  # type: ignore[union-attr]
+            self.transport.write(output)
         if rest is not None:
             self._handshake = None
             self._opened()
-            self._inner.makeConnection(self.transport)  # type: ignore[arg-type]
+            self._inner.makeConnection(self.transport)
             if rest:
                 self._inner.dataReceived(rest)
 

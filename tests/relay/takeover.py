@@ -39,12 +39,16 @@ class TakeoverTestCase(SocketsTestCase):
                 received += len(read_all(receiver))
             self.reactor.settle()
 
+    def take_over_after(self, size: int) -> None:
+        """Set the number of bytes after which a socket relay takes over."""
+        self.patch(self.module, "TAKEOVER_BYTES", size)
+
     def fill(self, sender: socket.socket) -> int:
         """Send as much as the relay and its transports accept, without a takeover.
 
         @return: the number of bytes.
         """
-        self.patch(self.module, "TAKEOVER_BYTES", 1 << 30)
+        self.take_over_after(1 << 30)
         block = bytes(1 << 20)
         sent = 0
         while True:
@@ -53,7 +57,7 @@ class TakeoverTestCase(SocketsTestCase):
             except BlockingIOError:
                 if not self.reactor.turn():
                     break
-        self.patch(self.module, "TAKEOVER_BYTES", TAKEOVER_BYTES)
+        self.take_over_after(TAKEOVER_BYTES)
         return sent
 
     def drain(self, receiver: socket.socket, size: int) -> None:

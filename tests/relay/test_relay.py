@@ -6,18 +6,19 @@ import socket
 
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IHalfCloseableProtocol
-from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from egress.model.authority import Authority
-from egress.relay import relay as module
 from egress.relay.buffered import BufferedFlows
 from egress.relay.relay import Relay
 from egress.relay.socket_relay import TAKEOVER_BYTES
-from egress.transport.tls import ServerTls, TlsFactory
+from egress.transport.fair_turns import RoundRobin
+from egress.transport.tls import ServerTls
+from egress.transport.tls_layer import TlsLayer
 from tests.proxy.fakes import Wire
 from tests.relay.takeover import TakeoverTestCase
 from tests.transport.sockets import TurnedReactor, read_all, reset, server
@@ -115,8 +116,8 @@ class RelayTests(SynchronousTestCase):
         context = leaves().context_for(Authority("origin.test", 443))
         relay = Relay(self, self.near, BufferedFlows())
         relay.origin.prepare(True, lambda: None, lambda _: None)
-        factory = TlsFactory(ServerTls(context), False, Factory.forProtocol(lambda: relay.origin), clock=self.clock)
-        wire = Wire(self.clock).connect(factory.buildProtocol(None))
+        layer = TlsLayer(ServerTls(context), False, relay.origin, RoundRobin(self.clock))
+        wire = Wire(self.clock).connect(layer)
         other = TlsClient(wire)
         other.shake()
         relay.begin(b"all")
@@ -218,10 +219,11 @@ class _ClientSide(Protocol):
 class SocketRelayTests(TakeoverTestCase):
     """Large transfers move to a socket relay."""
 
-    module = module
-
     def setUp(self) -> None:
         self.connect(self.tcp_pair(), self.tcp_pair())
+
+    def take_over_after(self, size: int) -> None:
+        self.relay.takeover_bytes = size
 
     def connect(
         self, clients: tuple[socket.socket, socket.socket], origins: tuple[socket.socket, socket.socket]

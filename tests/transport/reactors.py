@@ -8,10 +8,11 @@ from typing import Any
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.error import ConnectionRefusedError as Refused
 from twisted.internet.error import UserError
+from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from egress.transport.dialed import DialedProtocol
+from egress.transport.dialed import ProtocolAdapter
 from tests.proxy.fakes import Wire
 
 
@@ -94,7 +95,7 @@ class DialingReactor(Clock):
         return attempt
 
 
-class Recorder(DialedProtocol):
+class Recorder(Protocol):
     """Records the results that it receives."""
 
     def __init__(self) -> None:
@@ -105,5 +106,15 @@ class Recorder(DialedProtocol):
         self.received += data
 
     def connectionLost(self, reason: Any = None) -> None:
-        super().connectionLost(reason)
         self.lost.append(reason)
+
+
+class DialedRecorder(Recorder):
+    """Records the results of a connection that the proxy opens.
+
+    @ivar dialed: the protocol of the connection; its C{attach} passes on the end of the connection, too.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dialed = ProtocolAdapter(self)

@@ -36,7 +36,6 @@ class TlsLayerTests(SynchronousTestCase):
     def test_a_session(self) -> None:
         clock = Clock()
         above = Recorder()
-        above.prepare(True, lambda: None, lambda _: None)
         context = leaves().context_for(Authority("origin.test", 443))
         factory = TlsFactory(ServerTls(context), False, Factory.forProtocol(lambda: above), clock=clock)
         layer = factory.buildProtocol(None)
@@ -55,7 +54,6 @@ class TlsLayerTests(SynchronousTestCase):
         """A session after its handshake."""
         self.clock = clock = Clock()
         above = Recorder()
-        above.prepare(True, lambda: None, lambda _: None)
         context = leaves().context_for(Authority("origin.test", 443))
         factory = TlsFactory(ServerTls(context), False, Factory.forProtocol(lambda: above), clock=clock)
         wire = Wire(clock).connect(factory.buildProtocol(None))
@@ -124,7 +122,6 @@ class TlsLayerTests(SynchronousTestCase):
     def test_pending_data_of_a_lost_server_is_processed(self) -> None:
         clock = Clock()
         above = Recorder()
-        above.prepare(True, lambda: None, lambda _: None)
         factory = TlsFactory(_Trusting(), True, Factory.forProtocol(lambda: above), clock=clock)
         wire = Wire(clock).connect(factory.buildProtocol(None))
         server = SSL.Connection(leaves().context_for(Authority("origin.test", 443)), None)
@@ -201,8 +198,6 @@ class TransportTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.above = Recorder()
-        self.lost_early: list[Any] = []
-        self.above.prepare(True, lambda: None, self.lost_early.append)
         context = leaves().context_for(Authority("origin.test", 443))
         factory = TlsFactory(ServerTls(context), False, Factory.forProtocol(lambda: self.above), clock=self.clock)
         self.layer: Any = factory.buildProtocol(None)
@@ -262,7 +257,7 @@ class TransportTests(SynchronousTestCase):
         self.assertTrue(wire.aborted)
         wire.feed(self.client.hello())
         self.clock.advance(0)
-        self.assertEqual(len(self.lost_early), 1)
+        self.assertEqual(len(self.above.lost), 1)
 
     def test_close_waits_for_the_producer(self) -> None:
         wire = self.connect()
@@ -310,7 +305,7 @@ class TransportTests(SynchronousTestCase):
         wire = self.connect()
         wire.feed(self.client.hello())
         wire.lose()
-        self.assertIsInstance(self.lost_early[0].value, ConnectionLost)
+        self.assertIsInstance(self.above.lost[0].value, ConnectionLost)
         self.assertIsNone(self.layer.getHandle())
 
     def test_failed_handshake(self) -> None:
@@ -319,7 +314,7 @@ class TransportTests(SynchronousTestCase):
         wire.feed(b"\x16\x03\x01\x00\x05nonsense")
         self.assertGreater(len(wire.take()), 0)
         self.clock.advance(0)
-        self.assertIsInstance(self.lost_early[0].value, SSL.Error)
+        self.assertIsInstance(self.above.lost[0].value, SSL.Error)
         self.layer.write(b"nowhere")
 
     def test_close_in_the_middle_of_a_write(self) -> None:

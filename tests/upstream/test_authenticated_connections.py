@@ -15,7 +15,6 @@ from egress.model.authority import Authority, Origin, UpstreamProxy
 from egress.model.decision import Decision, Obligations, Verdict
 from egress.model.route import Route
 from egress.transport.fair_turns import RoundRobin
-from egress.upstream import authenticated_connections as module
 from egress.upstream.authenticated_connections import AuthenticatedConnections
 from egress.upstream.origin_connection import OriginConnection, PoolKey
 from egress.upstream.pool import OriginPool
@@ -34,8 +33,12 @@ class IdleConnectionTests(SynchronousTestCase):
         self.clock = Clock()
         self.pool = OriginPool(self.clock, Limits(pool_per_origin=2, pool_total=5, idle_timeout=40))
         self.finished = 0
-        self.logins = AuthenticatedConnections(self.pool, self.finish)
+        self.logins = self.for_session()
         self.wires: dict[OriginConnection, Wire] = {}
+
+    def for_session(self, **limits: int) -> AuthenticatedConnections:
+        """Return the connections of a client connection."""
+        return AuthenticatedConnections(self.pool, self.finish, **limits)
 
     def finish(self) -> None:
         """Record the end of the client connection."""
@@ -152,15 +155,14 @@ class IdleConnectionTests(SynchronousTestCase):
         self.assertEqual(self.finished, 2)
 
     def test_limit_per_client_connection(self) -> None:
-        self.patch(module, "MAX_PER_SESSION", 2)
+        self.logins = self.for_session(max_per_session=2)
         oldest, *others = [self.keep((KEY[0], ORIGIN, number)) for number in range(3)]
         self.assertTrue(self.closed(oldest))
         self.assertFalse(any(map(self.closed, others)))
         self.assertEqual(self.finished, 1)
 
     def test_limit_per_client(self) -> None:
-        self.patch(module, "MAX_PER_CLIENT", 2)
-        several = [AuthenticatedConnections(self.pool, self.finish) for _ in range(3)]
+        several = [self.for_session(max_per_client=2) for _ in range(3)]
         connections = [self.keep(logins=logins) for logins in several]
         self.assertEqual([self.closed(one) for one in connections], [False, False, True])
         self.assertEqual([logins.lost(KEY) for logins in several], [False, False, True])
@@ -169,7 +171,7 @@ class IdleConnectionTests(SynchronousTestCase):
             logins.drop()
 
     def test_limit_counts_ipv6_by_64(self) -> None:
-        self.patch(module, "MAX_PER_CLIENT", 1)
+        self.logins = self.for_session(max_per_client=1)
         hosts = ("2001:db8::1", "2001:db8::2", "2001:db8:0:1::1")
         connections = [self.keep(((host, b""), ORIGIN)) for host in hosts]
         self.assertEqual([self.closed(one) for one in connections], [False, True, False])

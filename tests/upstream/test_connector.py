@@ -40,7 +40,7 @@ from egress.upstream.connector import Dialer
 from tests.certificates import TestCA, TestCertificate, self_signed
 from tests.files import make_directory
 from tests.proxy.fakes import Wire
-from tests.transport.reactors import DialingReactor, Recorder
+from tests.transport.reactors import DialedRecorder, DialingReactor
 from tests.transport.tls import TlsServer
 
 HTTP = Origin("http", Authority("origin.test", 80))
@@ -95,7 +95,7 @@ class DialTestCase(SynchronousTestCase):
         self.guard = Guard()
         directory = make_directory(self)
         self.trust = OriginTrust(authority().write(directory))
-        self.far = Recorder()
+        self.far = DialedRecorder()
         self.build()
 
     def build(self, **options: Any) -> None:
@@ -115,7 +115,7 @@ class DialTestCase(SynchronousTestCase):
 
     def dial(self, origin: Origin = HTTP, purpose: Purpose = Purpose.REQUEST) -> Deferred[None]:
         """Find a route and dial it."""
-        return self.dialer.dial(self.check(origin, purpose), self.far)
+        return self.dialer.dial(self.check(origin, purpose), self.far.dialed)
 
     def accept(self) -> Wire:
         """Make the last connection attempt succeed."""
@@ -124,7 +124,7 @@ class DialTestCase(SynchronousTestCase):
     def phases(self, connect: Callable[[], object], origin: Origin = HTTP) -> list[tuple[str, float]]:
         """Dial, connect after a second, and return the phases with their seconds."""
         marks: list[Mark] = []
-        dialled = self.dialer.dial(self.check(origin), self.far, marks)
+        dialled = self.dialer.dial(self.check(origin), self.far.dialed, marks)
         self.reactor.advance(1)
         connect()
         self.successResultOf(dialled)
@@ -310,6 +310,7 @@ class DirectTests(DialTestCase):
     def test_no_events_after_ready(self) -> None:
         dialled = self.dial()
         wire = self.accept()
+        self.far.dialed.attach()
         wire.lose()
         self.successResultOf(dialled)
         self.assertEqual(len(self.far.lost), 1)
@@ -366,7 +367,7 @@ class PhaseTests(DialTestCase):
 
     def test_failure(self) -> None:
         marks: list[Mark] = []
-        dialled = self.dialer.dial(self.check(HTTPS), self.far, marks)
+        dialled = self.dialer.dial(self.check(HTTPS), self.far.dialed, marks)
         self.accept()
         self.reactor.advance(30)
         self.failed(dialled, OriginConnectTimeout)
@@ -386,7 +387,7 @@ class TlsTests(DialTestCase):
         self.successResultOf(dialled)
         self.assertEqual(server.connection.get_servername(), b"origin.test")
         self.assertTrue(wire.no_delay)
-        self.far.transport.write(b"request")  # type: ignore[union-attr]
+        self.far.dialed.transport.write(b"request")
         self.assertEqual(server.take(), b"request")
         server.send(b"answer")
         self.assertEqual(self.far.received, b"answer")
@@ -396,7 +397,7 @@ class TlsTests(DialTestCase):
         """HTTP/2 is offered only if the caller asks for it, and never to an upstream proxy."""
         for http2, through in ((False, False), (True, False), (True, True)):
             self.build(upstream_https=TLS_PROXY if through else None)
-            dialled = self.dialer.dial(self.check(HTTPS), self.far, http2=http2)
+            dialled = self.dialer.dial(self.check(HTTPS), self.far.dialed, http2=http2)
             below: Any = self.accept()
             if through:
                 below = TlsServer(below, certificate("proxy.test"))
@@ -454,6 +455,7 @@ class TlsTests(DialTestCase):
     def test_cancelled_during_the_handshake(self) -> None:
         dialled = self.dial(HTTPS)
         wire = self.accept()
+        self.far.dialed.attach()
         dialled.cancel()
         self.failureResultOf(dialled, CancelledError)
         self.assertTrue(wire.aborted)
@@ -505,6 +507,7 @@ class UpstreamTests(DialTestCase):
         self.assertEqual(self.far.received, b"banner")
         wire.feed(b" more")
         self.assertEqual(self.far.received, b"banner more")
+        self.far.dialed.attach()
         wire.lose()
         self.assertEqual(len(self.far.lost), 1)
 
@@ -515,7 +518,7 @@ class UpstreamTests(DialTestCase):
         server = TlsServer(wire, certificate("origin.test"))
         server.shake()
         self.successResultOf(dialled)
-        self.far.transport.write(b"request")  # type: ignore[union-attr]
+        self.far.dialed.transport.write(b"request")
         self.assertEqual(server.take(), b"request")
 
     def test_tls_to_the_proxy(self) -> None:
@@ -537,7 +540,7 @@ class UpstreamTests(DialTestCase):
         server = TlsServer(proxy, certificate("origin.test"))
         server.shake()
         self.successResultOf(dialled)
-        self.far.transport.write(b"request")  # type: ignore[union-attr]
+        self.far.dialed.transport.write(b"request")
         self.assertEqual(server.take(), b"request")
         server.send(b"answer")
         self.assertEqual(self.far.received, b"answer")
@@ -655,7 +658,7 @@ class SocksUpstreamTests(DialTestCase):
             wire.feed(REPLY + b"early")
             self.successResultOf(dialled)
             self.assertEqual(self.far.received, b"early")
-            self.far = Recorder()
+            self.far = DialedRecorder()
         self.assertEqual(set(self.reactor.looked_up), {"proxy.test"})
 
     def test_absolute_form(self) -> None:
@@ -738,7 +741,7 @@ class ChainTests(DialTestCase):
         upstream = self.chain(second, first)
         self.build(upstream_http=upstream, upstream_https=upstream)
         self.marks: list[Mark] = []
-        dialled = self.dialer.dial(self.check(origin), self.far, self.marks)
+        dialled = self.dialer.dial(self.check(origin), self.far.dialed, self.marks)
         attempt = self.reactor.attempts[-1]
         self.assertEqual((attempt.host, attempt.port), ("192.0.2.9", 3128))
         return dialled, self.accept()
@@ -761,14 +764,14 @@ class ChainTests(DialTestCase):
         for first in ("http", "socks5h"):
             for second in ("http", "socks5h"):
                 with self.subTest(first, second=second):
-                    self.far = Recorder()
+                    self.far = DialedRecorder()
                     dialled, wire = self.dial_through(second, first)
                     self.connect(wire, first, "second.test:3129")
                     self.connect(wire, second, "origin.test:443")
                     server = TlsServer(wire, certificate("origin.test"))
                     server.shake()
                     self.successResultOf(dialled)
-                    self.far.transport.write(b"request")  # type: ignore[union-attr]
+                    self.far.dialed.transport.write(b"request")
                     self.assertEqual(server.take(), b"request")
         names = [name for name, _ in self.marks]
         self.assertEqual(names, ["dns", "connect", "upstream-connect", "upstream-connect", "tls"])
@@ -798,7 +801,7 @@ class ChainTests(DialTestCase):
         dialled, wire = self.dial_through("http", "socks5h", HTTP)
         self.connect(wire, "socks5h", "second.test:3129")
         self.successResultOf(dialled)
-        self.far.transport.write(b"GET http://origin.test/ HTTP/1.1\r\n")  # type: ignore[union-attr]
+        self.far.dialed.transport.write(b"GET http://origin.test/ HTTP/1.1\r\n")
         self.assertEqual(wire.take(), b"GET http://origin.test/ HTTP/1.1\r\n")
 
     def test_errors_name_the_proxy(self) -> None:

@@ -8,7 +8,9 @@ from ipaddress import ip_address
 from typing import Any
 
 import attrs
+from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
+from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.config.model import Limits
@@ -17,7 +19,6 @@ from egress.http.heads import HeadLimits
 from egress.model.authority import Authority, Origin
 from egress.model.route import Route
 from egress.transport.fair_turns import RoundRobin
-from egress.upstream.http2_origin_connection import Http2OriginConnection
 from egress.upstream.http2_origin_stream import Http2OriginStream
 from egress.upstream.origin_connection import CLOSE_SECONDS, OriginConnection
 from egress.upstream.pool import FRESH_SECONDS, OriginPool
@@ -176,11 +177,17 @@ class OriginPoolTests(SynchronousTestCase):
     def test_unread_bytes_within_tls(self) -> None:
         """They may be a session ticket: the connection stays, and is not used before they are read."""
         connection = self.put()
-        self.patch(OriginConnection, "encrypted", True)
-        self.patch(OriginConnection, "has_unread", True)
+        wire = self.wires[connection]
+        origin, wire.socket = socket.socketpair()
+        self.addCleanup(origin.close)
+        self.addCleanup(wire.socket.close)
+        layer = TLSMemoryBIOProtocol(object(), Protocol(), False)
+        layer.transport = wire
+        connection.transport = layer
+        origin.sendall(b"x")
         self.assertIsNone(self.pool.take(KEY, repeatable=True))
         self.assertFalse(self.closed(connection))
-        self.patch(OriginConnection, "has_unread", False)
+        wire.socket.recv(1)
         self.assertIs(self.pool.take(KEY, repeatable=True), connection)
 
     def test_on_lost(self) -> None:
@@ -357,8 +364,11 @@ class Http2Tests(ConnectionTestCase):
 
     def test_unread_bytes(self) -> None:
         """The connection may be closed: it serves no further request before they are read."""
+        origin, self.wire.socket = socket.socketpair()
+        self.addCleanup(origin.close)
+        self.addCleanup(self.wire.socket.close)
         self.first.abort()
-        self.patch(Http2OriginConnection, "has_unread", True)
+        origin.sendall(b"x")
         self.assertIsNone(self.take())
-        self.patch(Http2OriginConnection, "has_unread", False)
+        self.wire.socket.recv(1)
         self.assertIsNotNone(self.take())
