@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IConnector, IDelayedCall, IProtocol
@@ -19,8 +20,8 @@ ATTEMPT_DELAY = 0.25
 class _Factory(ClientFactory):
     noisy = False
 
-    def __init__(self, attempts: _Attempts) -> None:
-        self._attempts: _Attempts | None = attempts
+    def __init__(self, attempts: Attempts) -> None:
+        self._attempts: Attempts | None = attempts
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
         # The connection references its factory for its whole lifetime, but does not need the attempts.
@@ -32,11 +33,23 @@ class _Factory(ClientFactory):
             self._attempts.failed(self, reason)
 
 
-class _Attempts:
+class Attempts:
     """The attempts for one connection: one more every L{ATTEMPT_DELAY}, or immediately when the previous one fails.
+
+    The owner stops them after a time of its own.
 
     At the concurrency limit, the next address is tried when an attempt fails, or it replaces the oldest attempt.  The
     interval of the replacements is chosen so that each address is tried within the timeout.
+
+    @param reactor: the reactor.
+    @param addresses: at least one address, in the order of the attempts.
+    @param port: the TCP port.
+    @param protocol: the protocol of the connection.
+    @param connected: called just before C{protocol} gets its transport; the protocol itself reports when it is ready.
+    @param failed: called with the last attempt's C{ConnectError}.
+    @param timeout: seconds for all attempts.
+    @param attempt_timeout: seconds for each attempt; C{None} without a limit.
+    @param max_concurrent: the maximum number of concurrent attempts.
     """
 
     def __init__(
@@ -46,19 +59,23 @@ class _Attempts:
         port: int,
         protocol: IProtocol,
         *,
+        connected: Callable[[], None],
+        failed: Callable[[Failure], None],
         timeout: float,
+        attempt_timeout: float | None,
         max_concurrent: int,
     ) -> None:
         self._reactor = reactor
         self._waiting = list(addresses)
         self._port = port
         self._protocol = protocol
-        self._timeout = timeout
+        self._connected = connected
+        self._failed = failed
+        self._timeout = attempt_timeout
         self._max_concurrent = max_concurrent
         self._replace_delay = max(ATTEMPT_DELAY, timeout / len(addresses))
         self._under_way: dict[_Factory, IConnector | None] = {}
         self._next: IDelayedCall | None = None
-        self.done: Deferred[None] = Deferred(lambda _: self._stop())
 
     def begin_next(self) -> None:
         """Try the next address."""
@@ -71,7 +88,7 @@ class _Attempts:
         address = self._waiting.pop(0)
         factory = _Factory(self)
         self._under_way[factory] = None
-        connector = self._reactor.connectTCP(str(address), self._port, factory, timeout=self._timeout)
+        connector = self._reactor.connectTCP(str(address), self._port, factory, timeout=self._timeout)  # type: ignore[arg-type]
         if factory in self._under_way:
             self._under_way[factory] = connector
             if self._waiting and self._next is None:
@@ -81,15 +98,16 @@ class _Attempts:
                 )
 
     def connected(self, winner: _Factory) -> Protocol | None:
+        """Handle a connection, and return its protocol, unless another attempt was faster."""
         if winner not in self._under_way:
             return None
         del self._under_way[winner]
-        self._stop()
-        # Fires before the protocol has its transport; the protocol itself reports when it is ready.
-        self.done.callback(None)
+        self.stop()
+        self._connected()
         return self._protocol  # type: ignore[return-value]
 
     def failed(self, factory: _Factory, reason: Failure) -> None:
+        """Handle the failure of an attempt."""
         if factory not in self._under_way:
             return
         del self._under_way[factory]
@@ -98,9 +116,10 @@ class _Attempts:
                 self._next.cancel()
             self.begin_next()
         elif not self._under_way:
-            self.done.errback(reason)
+            self._failed(reason)
 
-    def _stop(self) -> None:
+    def stop(self) -> None:
+        """Give up all attempts."""
         self._waiting.clear()
         if self._next is not None:
             self._next.cancel()
@@ -131,6 +150,17 @@ def connect_first(
     @return: fires just before C{protocol} gets its transport; fails with the last attempt's C{ConnectError}.
         Cancelling it cancels all attempts.
     """
-    attempts = _Attempts(reactor, addresses, port, protocol, timeout=timeout, max_concurrent=max_concurrent)
+    done: Deferred[None] = Deferred(lambda _: attempts.stop())
+    attempts = Attempts(
+        reactor,
+        addresses,
+        port,
+        protocol,
+        connected=partial(done.callback, None),
+        failed=done.errback,
+        timeout=timeout,
+        attempt_timeout=timeout,
+        max_concurrent=max_concurrent,
+    )
     attempts.begin_next()
-    return attempts.done
+    return done
