@@ -6,30 +6,30 @@ the tunnel, in a session that the client can read, because clients show only the
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from twisted.internet.interfaces import IProtocol
-from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from egress.http.sniff import TunnelProtocol, detect_protocol
 from egress.model.authority import Authority, Origin
 from egress.model.client_tls import LeafKey
-from egress.model.decision import ClientIdentity, Decision, Headers, Stage, Verdict
+from egress.model.decision import ClientIdentity, Headers, Stage
 from egress.model.errors import (
     CertificateNotPermitted,
     ClientDisconnected,
     ClientTlsFailed,
-    Denied,
     EgressError,
     InternalError,
     TunnelProtocolUnknown,
     TunnelWithoutRequest,
     outcome_of,
 )
-from egress.model.phases import DNS, RELAY
+from egress.model.phases import RELAY
 from egress.model.route import Purpose, Route
 from egress.proxy.client_session import HttpSession
 from egress.proxy.destination import Destination
@@ -39,6 +39,7 @@ from egress.proxy.interfaces import IClientConnection, ITunnel
 from egress.proxy.state_machine import StateMachine
 from egress.proxy.tls_intercept import Handshake, parse_client_hello
 from egress.proxy.transaction import Transaction
+from egress.proxy.tunnel_authorization import TunnelAuthorization
 from egress.proxy.tunnel_binding import TunnelBinding
 from egress.proxy.tunnel_errors import handshake_fault, unused_connection_error
 from egress.proxy.tunnel_replies import CONNECT_REPLIES, TunnelReplies
@@ -53,8 +54,7 @@ if TYPE_CHECKING:
 _log = Logger()
 
 
-@implementer(ITunnel)
-class Tunnel(StateMachine[TunnelState], Protocol):
+class Tunnel(StateMachine[TunnelState]):
     """The tunnel of one CONNECT, of a SOCKS5 connection, or of a connection to a transparent listener.
 
     It receives the data that the outer session's transport reads, and passes it to the protocol inside the tunnel.
@@ -65,7 +65,7 @@ class Tunnel(StateMachine[TunnelState], Protocol):
         can read this error only before the tunnel is established.
     """
 
-    transitions = TRANSITIONS
+    transitions: ClassVar[Mapping[TunnelState, frozenset[TunnelState]]] = TRANSITIONS
 
     def __init__(
         self,
@@ -80,6 +80,7 @@ class Tunnel(StateMachine[TunnelState], Protocol):
         self._no_certificate = context.tunnels.interception.refusal(authority)
         if self._no_certificate is not None and not context.tunnels.is_passthrough(authority):
             raise CertificateNotPermitted(self._no_certificate)
+        self.transport: Any = None
         self._context = context
         self._outer = outer
         self._authority = authority
@@ -100,7 +101,7 @@ class Tunnel(StateMachine[TunnelState], Protocol):
         self._buffered = b""
         self._protocols: tuple[bytes, ...] = ()
         self._refusal: EgressError | None = None
-        self._inner: IProtocol | None = None
+        self._inner: Any = None
         self._session: HttpSession | Http2Session | None = None
         self._relay: Relay | None = None
 
@@ -109,63 +110,28 @@ class Tunnel(StateMachine[TunnelState], Protocol):
 
         @param buffered: the data that the client sent after the CONNECT.
         """
-        self.makeConnection(self._outer.transport)  # type: ignore[no-untyped-call]
+        self.transport = self._outer.transport
         self._outer.watch(None)
         self._buffered = buffered
         if self._context.tunnels.is_passthrough(self._authority):
             self._outer.pause_reading()
-            self._check_destination()
+            origin = Origin("https", self._authority)
+            destination = Destination(self._context.origins, self._client, origin, Purpose.TUNNEL)
+            TunnelAuthorization(self._transaction, self._authority, destination, self._dial, self._refuse).begin()
         else:
             self._sniff()
 
     # -- passthrough
 
-    def _check_destination(self) -> None:
-        destination = Destination(self._context.origins, self._client, Origin("https", self._authority), Purpose.TUNNEL)
-        try:
-            resolve_first = destination.begin()
-        except EgressError as error:
-            self._refuse(error)
-            return
-        if resolve_first:
-            self._transaction.begin_phase(DNS)
-            self._transaction.await_or_fail(destination.look_up_first(), lambda _: self._authorize(destination))
-        else:
-            self._authorize(destination)
-
-    def _authorize(self, destination: Destination) -> None:
-        self._transaction.authorize(
-            ((b"Host", str(self._authority).encode("ascii")),),
-            None,
-            False,
-            lambda decision: self._decided(decision, destination),
-            addresses=destination.addresses,
-            addresses_withheld=destination.withheld,
-        )
-
-    def _decided(self, decision: Decision, destination: Destination) -> None:
-        if decision.verdict is Verdict.NEED_ADDRESSES:
-            self._transaction.begin_phase(DNS)
-            looked_up = destination.look_up().addCallback(destination.set_addresses)
-            self._transaction.await_or_fail(looked_up, lambda _: self._authorize(destination))
-        elif not decision.allowed:
-            self._refuse(Denied(decision))
-        elif destination.route is None:
-            # Only now: a denied name causes no DNS query.
-            self._transaction.begin_phase(DNS)
-            self._transaction.await_or_fail(destination.look_up(), self._dial)
-        else:
-            self._dial(destination.route)
-
     def _dial(self, route: Route) -> None:
         lease = self._transaction.lease
         if lease is not None:
             lease.known_addresses = route.known_addresses
-        relay = Relay(self, self.transport, self._context.flows, lease)  # type: ignore[arg-type]
+        relay = Relay(self, self.transport, self._context.flows, lease)
         dialing = self._context.origins.dialer.dial(route, relay.origin, self._transaction.phases)
-        self._transaction.await_or_fail(dialing, lambda _: self._relaying(relay, route))
+        self._transaction.await_or_fail(dialing, partial(self._relaying, relay, route))
 
-    def _relaying(self, relay: Relay, route: Route) -> None:
+    def _relaying(self, relay: Relay, route: Route, dialed: None) -> None:
         self._enter(TunnelState.RELAY)
         self._transaction.begin_phase(RELAY)
         self._transaction.hop = describe_peer(route, relay.origin.transport)
@@ -264,9 +230,9 @@ class Tunnel(StateMachine[TunnelState], Protocol):
             self._begin_tls(key)
             return
         self._outer.pause_reading()
-        self._transaction.await_or_fail(preparing, lambda _: self._begin_tls(key))
+        self._transaction.await_or_fail(preparing, partial(self._begin_tls, key))
 
-    def _begin_tls(self, key: LeafKey) -> None:
+    def _begin_tls(self, key: LeafKey, prepared: object = None) -> None:
         try:
             tls = self._context.tunnels.interception.layer(self._authority, key, Handshake(self))
         except Exception:  # noqa: BLE001
@@ -278,7 +244,7 @@ class Tunnel(StateMachine[TunnelState], Protocol):
         self._outer.resume_reading()
         self._inner = tls
         # The TLS layer registers producers on the transport itself.
-        self.transport.unregisterProducer()  # type: ignore[union-attr]
+        self.transport.unregisterProducer()
         tls.makeConnection(self.transport)  # type: ignore[no-untyped-call]
         self._pass_buffered()
 
@@ -396,3 +362,7 @@ class Tunnel(StateMachine[TunnelState], Protocol):
                 relay.stop()
                 sent, received = relay.sent, relay.received
             self._transaction.report(error, None if deciding else 200, sent, received)
+
+
+# Not as a decorator, which would prevent the compilation of the class.
+classImplements(Tunnel, ITunnel)

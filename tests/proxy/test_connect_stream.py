@@ -9,7 +9,6 @@ from h2.errors import ErrorCodes
 
 from egress.config.model import Limits
 from egress.http2.engine import HIGH_WATER
-from egress.proxy.connect_tunnel import Tunnel
 from egress.proxy.http2_stream import LINGER_SECONDS
 from egress.transport.fair_turns import PIECES
 from egress.transport.lingering_close import LINGER_SECONDS as TUNNEL_LINGER_SECONDS
@@ -280,7 +279,7 @@ class PassthroughTests(Http2ListenerTestCase):
 
     def test_an_error_in_the_proxy(self) -> None:
         """It ends one stream."""
-        self.patch(Tunnel, "_check_destination", broken)
+        self.patch(self.dialer, "judge", broken)
         stream = self.connect_stream()
         self.clock.advance(0)
         self.http2.read()

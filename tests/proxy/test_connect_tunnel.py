@@ -19,7 +19,6 @@ from egress.proxy import factory
 from egress.proxy.connect_tunnel import Tunnel
 from egress.proxy.session_state import FIRST_REQUEST_SECONDS
 from egress.proxy.tunnel_replies import ESTABLISHED
-from egress.relay.relay import Relay
 from egress.tls.host_contexts import HostContexts
 from egress.tls.issuer import CertificateAuthority
 from egress.tls.name_constraints import name_constraints
@@ -673,8 +672,15 @@ class PassthroughTests(ProxyTestCase):
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 
     def test_an_error_at_the_start_of_the_relay(self) -> None:
-        self.patch(Relay, "begin", broken)
-        self.client.feed(connect())
+        write = Wire.write
+
+        def refuse_early_data(wire: Wire, data: bytes) -> None:
+            if data == b"early data":
+                raise RuntimeError
+            write(wire, data)
+
+        self.patch(Wire, "write", refuse_early_data)
+        self.client.feed(connect() + b"early data")
         self.assertTrue(self.client.aborted)
         self.assertEqual(self.outcomes(), ["internal-error"])
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
