@@ -28,7 +28,7 @@ from egress.tracing.settings import Settings, read_settings
 from egress.tracing.telemetry import Telemetry, configured_exporter
 from egress.transport.fair_turns import RoundRobin
 from egress.transport.reactor import IEgressReactor
-from egress.transport.write_through import write_through
+from egress.transport.tcp_reactor import write_through
 from egress.upstream.address_guard import AddressGuard, is_local_address
 from egress.upstream.connector import Dialer
 from egress.upstream.origins import Origins

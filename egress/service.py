@@ -44,7 +44,7 @@ from egress.tls.host_contexts import HostContexts
 from egress.tls.issuer import CertificateAuthority
 from egress.tls.reloadable_trust import ReloadableTrust
 from egress.transport.reactor import IEgressReactor
-from egress.transport.write_through import write_through
+from egress.transport.tcp_reactor import write_through
 from egress.upstream.proxy_endpoint import UpstreamEndpoint
 from egress.upstream.resolver import Resolver, resolver_for
 

@@ -77,7 +77,8 @@ class SocketEnd:
         """Take over the socket from its transport."""
         self.peer = peer
         self._flow = flows.between(self.socket, peer.socket)
-        self.transport.pauseProducing()  # type: ignore[no-untyped-call]
+        # Not a pause, which may leave the transport in the reactor.
+        self.transport.stopReading()  # type: ignore[no-untyped-call]
         self.transport.unregisterProducer()  # type: ignore[no-untyped-call]
         self.transport.registerProducer(self, True)  # type: ignore[no-untyped-call]
 

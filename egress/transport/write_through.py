@@ -1,43 +1,100 @@
-"""TCP transports that write to the socket immediately.
+"""TCP transports with fewer system calls than Twisted's.
 
 Twisted's transports buffer data and send it in the reactor's next turn, for which they register the socket for writing
 and unregister it again. A proxy writes whole messages, so these transports send in C{write} itself if their buffer is
 empty, and leave to Twisted what the socket does not take.
+
+For the same reason, they register and unregister the socket only where an event of it is needed:
+
+  - A pause unregisters the socket when data arrives during the pause. Most pauses end before.
+  - An empty buffer needs no event before the connection, or its writing direction, is closed. It is closed in the next
+    turn, as by Twisted, so that no protocol is called within its own call.
+  - A connection attempt begins immediately, not in the next turn. The socket remains registered for reading after it.
 """
 
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING, cast
+from collections.abc import Callable, Iterable
+from errno import EALREADY, EINPROGRESS, EISCONN, EWOULDBLOCK
+from os import strerror
+from typing import Any, Final
 
-from twisted.internet import tcp, unix
-from twisted.internet.posixbase import PosixReactorBase
-from zope.interface import directlyProvides, providedBy
+from twisted.internet import tcp
+from twisted.internet.error import getConnectError
+from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
+from twisted.internet.protocol import connectionDone
 
+from egress.config.model import KIB
+from egress.runtime.native import mypyc_attr
 from egress.transport.fair_turns import HEAD_READ
-from egress.transport.reactor import IEgressReactor
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from typing import Any
-
-    from twisted.internet.interfaces import IConnector, IListeningPort
-    from twisted.internet.protocol import ClientFactory, ServerFactory
-
-# The default number of connections that may wait to be accepted. With Twisted's default, a burst of clients loses its
-# first packets and waits for a second.
-BACKLOG = 1024
-TWISTED_BACKLOG = 50
 
 # The read size on a connection that has filled a smaller read once, which is also the amount stored for a slow
 # receiver.
-BULK_BYTES = 256 * 1024
-# The number of connections that a port accepts in one turn of the reactor. Twisted's own number grows without a bound.
-MAX_ACCEPTED = 16
+BULK_BYTES: Final = 256 * KIB
+# The results of a connection attempt that continues.
+_IN_PROGRESS: Final = (EINPROGRESS, EALREADY, EWOULDBLOCK)
 
 
-class _WriteThrough(tcp.Connection):
+# Workers count their connections in a subclass.
+@mypyc_attr(allow_interpreted_subclasses=True)
+class WriteThroughConnection(tcp.Connection):
     """The behavior that client and server transports share."""
+
+    _is_paused = False
+
+    @property
+    def _is_empty(self) -> bool:
+        """Whether the transport works, has no data to send, and its producer, if any, can produce more at any time."""
+        return bool(
+            self.connected
+            and not self._tempDataBuffer
+            and len(self.dataBuffer) == self.offset
+            and not self.TLS
+            and not self.disconnecting
+            and not self._writeDisconnecting
+            and (self.producer is None or (self.streamingProducer and not self.producerPaused))
+        )
+
+    # -- reads
+
+    def startReading(self) -> None:
+        """Read, now and in the future."""
+        self._is_paused = False
+        self.reactor.addReader(self)
+
+    def pauseProducing(self) -> None:
+        """Pause reading (C{IPushProducer})."""
+        self._is_paused = True
+
+    def doRead(self) -> Any:
+        """Pass the available data to the protocol (C{IReadDescriptor}).
+
+        One method for what Twisted spreads over several.
+        """
+        if self._is_paused:
+            self._read_in_pause()
+            return None
+        size = self.bufferSize
+        try:
+            data = self.socket.recv(size)
+        except BlockingIOError:
+            return None
+        except OSError:
+            return CONNECTION_LOST
+        if not data:
+            return CONNECTION_DONE
+        if len(data) == size < BULK_BYTES:
+            # A full read indicates a bulk transfer, which larger reads make cheaper.
+            self.bufferSize = BULK_BYTES
+        self.protocol.dataReceived(data)
+        return None
+
+    def _read_in_pause(self) -> None:
+        """Handle an event that arrived during a pause: no more of them until its end."""
+        self.stopReading()  # type: ignore[no-untyped-call]
+
+    # -- writes
 
     def write(self, data: bytes) -> None:
         """Send data; Twisted buffers the rest (C{ITransport})."""
@@ -62,102 +119,104 @@ class _WriteThrough(tcp.Connection):
             data = data[sent:]
         super().write(data)  # type: ignore[no-untyped-call]
 
-    def _dataReceived(self, data: bytes) -> Any:  # type: ignore[override]
-        if len(data) == self.bufferSize < BULK_BYTES:
-            # A full read indicates a bulk transfer, which larger reads make cheaper.
-            self.bufferSize = BULK_BYTES
-        return super()._dataReceived(data)
-
     def writeSequence(self, iovec: Iterable[bytes]) -> None:
         """Send all chunks (C{ITransport})."""
         self.write(b"".join(iovec))
 
+    def doWrite(self) -> Any:
+        """Send buffered data (C{IWriteDescriptor})."""
+        if self.connected:
+            return super().doWrite()  # type: ignore[no-untyped-call]
+        self._write_unconnected()
+        return None
 
-class WriteThroughServer(_WriteThrough, tcp.Server):
+    def _write_unconnected(self) -> None:
+        """Handle an event of a connection that was lost while an event before was processed."""
+
+    # -- end
+
+    def loseConnection(self) -> None:
+        """Close the connection after the written data was sent (C{ITransport})."""
+        if self._is_empty and not self._writeDisconnected:
+            self.stopReading()  # type: ignore[no-untyped-call]
+            self.disconnecting = True
+            self.reactor.callLater(0, self._close_if_empty)  # type: ignore[attr-defined]
+        else:
+            super().loseConnection()  # type: ignore[no-untyped-call]
+
+    def _close_if_empty(self) -> None:
+        # Data that was written in the meantime is sent by Twisted, which then closes the connection.
+        if self.connected and not self._aborting and not self._tempDataBuffer:
+            self.connectionLost(connectionDone)
+
+    def loseWriteConnection(self) -> None:
+        """Close the writing direction after the written data was sent (C{IHalfCloseableDescriptor})."""
+        if self._is_empty and not self._writeDisconnected:
+            self._writeDisconnecting = True
+            self.reactor.callLater(0, self._end_writing_if_empty)  # type: ignore[attr-defined]
+        else:
+            super().loseWriteConnection()  # type: ignore[no-untyped-call]
+
+    def _end_writing_if_empty(self) -> None:
+        # Likewise.
+        if not (self.connected and not self._aborting and not self.disconnecting and not self._tempDataBuffer):
+            return
+        if not self._writeDisconnected:
+            self._writeDisconnected = True
+            self._closeWriteConnection()
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class WriteThroughServer(WriteThroughConnection, tcp.Server):
     """An accepted connection. Its reads are small until one is full."""
 
     bufferSize = HEAD_READ
 
 
-class WriteThroughClient(_WriteThrough, tcp.Client):
+class WriteThroughClient(WriteThroughConnection, tcp.Client):
     """An outgoing connection."""
 
+    def _finishInit(
+        self, whenDone: Callable[[], None] | None, skt: socket.socket | None, error: Exception | None, reactor: Any
+    ) -> None:
+        """Begin the attempt, unless there is no socket, or only a name, which Twisted resolves."""
+        if whenDone is None or skt is None or self._requiresResolution:
+            super()._finishInit(whenDone, skt, error, reactor)  # type: ignore[no-untyped-call]
+            return
+        tcp.Connection.__init__(self, skt, None, reactor)  # type: ignore[arg-type]
+        self.realAddress = self.addr
+        result = skt.connect_ex(self.addr)
+        if result in _IN_PROGRESS:
+            self.startReading()
+            self._is_paused = True
+            self.startWriting()  # type: ignore[no-untyped-call]
+        else:
+            # Not now: the caller does not have this object yet.
+            reactor.callLater(0, self._attempted, result)
 
-class _Connector(tcp.Connector):
-    def _makeTransport(self) -> WriteThroughClient:
-        return WriteThroughClient(self.host, self.port, self.bindAddress, self, self.reactor)  # type: ignore[no-untyped-call]
+    def _read_in_pause(self) -> None:
+        if self.connected:
+            super()._read_in_pause()
+        else:
+            # An error. If the attempt succeeded, a write event follows.
+            self._check_attempt(writable=False)
 
+    def _write_unconnected(self) -> None:
+        self._check_attempt(writable=True)
 
-class WriteThroughReactor:
-    """A reactor with these TCP connections; everything else is unchanged."""
+    def _check_attempt(self, *, writable: bool) -> None:
+        # An attempt that failed has no socket any more.
+        if hasattr(self, "connector"):
+            result = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if result or writable:
+                self._attempted(result)
 
-    def __init__(self, reactor: PosixReactorBase) -> None:
-        self._reactor = reactor
-        directlyProvides(self, providedBy(reactor))
-
-    def __getattr__(self, name: str) -> Any:
-        attribute = getattr(self._reactor, name)
-        if callable(attribute):
-            # Cache it: the time is read often.
-            self.__dict__[name] = attribute
-        return attribute
-
-    def connectTCP(
-        self,
-        host: str,
-        port: int,
-        factory: ClientFactory,
-        timeout: float = 30,
-        bindAddress: tuple[str, int] | None = None,
-    ) -> IConnector:
-        """See C{IReactorTCP}."""
-        connector = _Connector(host, port, factory, timeout, bindAddress, self._reactor)
-        connector.connect()
-        return connector
-
-    def listenTCP(self, port: int, factory: ServerFactory, backlog: int = 50, interface: str = "") -> IListeningPort:
-        """See C{IReactorTCP}."""
-        backlog = BACKLOG if backlog == TWISTED_BACKLOG else backlog
-        return _accepting(self._reactor.listenTCP(port, factory, backlog, interface))  # type: ignore[no-untyped-call]
-
-    def adoptStreamPort(self, fileDescriptor: int, addressFamily: int, factory: ServerFactory) -> IListeningPort:
-        """See C{IReactorSocket}."""
-        if addressFamily == socket.AF_UNIX:
-            port = _Inherited._fromListeningDescriptor(self._reactor, fileDescriptor, factory)  # type: ignore[no-untyped-call] # noqa: SLF001
-            port.startListening()
-            return cast("IListeningPort", port)
-        return _accepting(self._reactor.adoptStreamPort(fileDescriptor, addressFamily, factory))  # type: ignore[no-untyped-call]
-
-
-class _Inherited(unix.Port):
-    """A UNIX socket that another process has bound, and will remove.
-
-    Twisted would make it writable for all users when it starts to listen, whatever its mode, and would remove it at the
-    end, while other processes still listen on it.
-    """
-
-    def startListening(self) -> None:
-        """Listen without touching the file: Twisted does not change names in the abstract namespace."""
-        self._bindPath = b"\0"
-        super().startListening()  # type: ignore[no-untyped-call]
-
-
-def _accepting(port: Any) -> IListeningPort:
-    # UNIX sockets, which can be adopted too, have transports of their own.
-    if isinstance(port, tcp.Port) and port.transport is tcp.Server:
-        port.transport = WriteThroughServer
-        accept = port.doRead
-
-        def accept_few() -> None:
-            port.numberAccepts = min(port.numberAccepts, MAX_ACCEPTED)
-            accept()  # type: ignore[no-untyped-call]
-
-        port.doRead = accept_few  # type: ignore[method-assign]
-    return cast("IListeningPort", port)
-
-
-def write_through(reactor: IEgressReactor) -> IEgressReactor:
-    """Return a reactor whose TCP connections send immediately, if its transports are known."""
-    if isinstance(reactor, PosixReactorBase):
-        return cast("IEgressReactor", WriteThroughReactor(reactor))
-    return reactor
+    def _attempted(self, result: int) -> None:
+        if not hasattr(self, "connector"):
+            return
+        if result and result != EISCONN:
+            error = getConnectError((result, strerror(result)))  # type: ignore[no-untyped-call]
+            self.failIfNotConnected(error)  # type: ignore[no-untyped-call]
+        else:
+            self.stopWriting()  # type: ignore[no-untyped-call]
+            self._connectDone()  # type: ignore[no-untyped-call]

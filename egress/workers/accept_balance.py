@@ -17,7 +17,7 @@ from typing import Any, Final
 from twisted.internet.interfaces import IListeningPort
 from twisted.python.failure import Failure
 
-from egress.transport.write_through import MAX_ACCEPTED
+from egress.transport.tcp_reactor import MAX_ACCEPTED
 
 _ABSENT: Final = -1
 _BYTES: Final = 8

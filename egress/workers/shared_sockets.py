@@ -29,7 +29,7 @@ from egress.config.model import ConfigError
 from egress.config.systemd_socket import KIND
 from egress.runtime.activation import Passed, inherited
 from egress.runtime.safe_files import check_socket_directory, remove_socket, socket_mode
-from egress.transport.write_through import BACKLOG, TWISTED_BACKLOG
+from egress.transport.tcp_reactor import BACKLOG, TWISTED_BACKLOG
 
 # For other kinds, serverFromString may do more with a port than listen on it.
 _KINDS: Final = ("tcp:", "tcp6:", "unix:", KIND)

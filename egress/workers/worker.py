@@ -32,7 +32,7 @@ from egress.runtime.log_output import above
 from egress.runtime.role import Role
 from egress.runtime.signals import reload_and_log
 from egress.service import ABORT_SECONDS, EgressProxyService
-from egress.transport.write_through import write_through
+from egress.transport.tcp_reactor import write_through
 from egress.workers.accept_balance import BalancedReactor, ConnectionCounts
 from egress.workers.ipc import (
     ABORT,

@@ -5,23 +5,26 @@ from __future__ import annotations
 import socket
 from typing import Any
 
-from twisted.internet import tcp
-from twisted.internet.posixbase import PosixReactorBase
-from twisted.internet.protocol import Factory, Protocol
-from twisted.internet.task import Clock
+from twisted.internet.defer import succeed
+from twisted.internet.error import (
+    ConnectError,
+    ConnectionAborted,
+    ConnectionDone,
+    ConnectionLost,
+    UserError,
+)
+from twisted.internet.error import ConnectionRefusedError as Refused
+from twisted.internet.error import TimeoutError as ConnectTimeout
+from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.protocol import ClientFactory, Protocol, connectionDone
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import classImplements
 
 from egress.transport.fair_turns import HEAD_READ
-from egress.transport.write_through import (
-    BACKLOG,
-    BULK_BYTES,
-    MAX_ACCEPTED,
-    WriteThroughClient,
-    WriteThroughReactor,
-    WriteThroughServer,
-    write_through,
-)
-from tests.transport.sockets import Descriptors
+from egress.transport.tcp_reactor import _Connector
+from egress.transport.write_through import BULK_BYTES, WriteThroughClient, WriteThroughServer
+from tests.transport.sockets import SocketsTestCase, TurnedReactor, read_all, reset, server
 
 
 class _Producer:
@@ -42,7 +45,7 @@ class WriteThroughTests(SynchronousTestCase):
     """Data is sent immediately and in order, and nothing is lost when the socket is full."""
 
     def setUp(self) -> None:
-        self.reactor = Descriptors()
+        self.reactor = TurnedReactor()
         ours, self.peer = socket.socketpair()
         self.addCleanup(ours.close)
         self.addCleanup(self.peer.close)
@@ -107,7 +110,8 @@ class WriteThroughTests(SynchronousTestCase):
             self.transport.doRead()
         self.assertEqual([len(data) for data in read], list(sizes))
         self.assertEqual(self.transport.bufferSize, BULK_BYTES)
-        self.assertEqual(WriteThroughServer.bufferSize, HEAD_READ, "only this connection has larger reads")
+        other = WriteThroughServer(self.peer, Protocol(), ("", 0), None, 1, self.reactor)  # type: ignore[arg-type]
+        self.assertEqual(other.bufferSize, HEAD_READ, "only this connection has larger reads")
         self.assertGreater(WriteThroughClient.bufferSize, HEAD_READ, "origins send no requests")
 
     def test_a_broken_socket(self) -> None:
@@ -125,88 +129,228 @@ class WriteThroughTests(SynchronousTestCase):
 
     def test_after_half_closing(self) -> None:
         self.transport.loseWriteConnection()
-        self.transport.doWrite()
+        self.reactor.advance(0)
         self.transport.write(b"too late")
         self.assertEqual(self.peer.recv(100), b"")
         self.assertTrue(self.transport.connected)
         self.assertEqual(self.reactor.writing, set())
 
 
-class _Port(tcp.Port):
-    def __init__(self) -> None:
-        self.accepted: list[int] = []
-
-    def doRead(self) -> None:
-        self.accepted.append(self.numberAccepts)
-        self.numberAccepts += 20
-
-
-class _Posix(PosixReactorBase):
-    """A reactor that does nothing."""
+class _Events(Protocol):
+    """Records what happens to a connection, including the end of each direction."""
 
     def __init__(self) -> None:
-        self.listened: tuple[Any, ...] = ()
-        self.adopted: tuple[Any, ...] = ()
+        self.events: list[Any] = []
 
-    def listenTCP(self, *args: Any) -> Any:
-        self.listened = args
-        return _Port()
+    def connectionMade(self) -> None:
+        self.events.append("made")
 
-    def callLater(self, *args: Any) -> Any:  # type: ignore[override]
-        return args
+    def dataReceived(self, data: bytes) -> None:
+        self.events.append(data)
 
-    def adoptStreamPort(self, *args: Any) -> Any:
-        self.adopted = args
-        return _Port()
+    def readConnectionLost(self) -> None:
+        self.events.append("read closed")
+
+    def writeConnectionLost(self) -> None:
+        self.events.append("write closed")
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.events.append(type(reason.value))
 
 
-class ReactorTests(SynchronousTestCase):
-    """Every TCP connection of a wrapped reactor writes immediately."""
+classImplements(_Events, IHalfCloseableProtocol)
+
+
+class EventsTests(SocketsTestCase):
+    """Sockets are registered with the reactor only for events that are needed."""
 
     def setUp(self) -> None:
-        self.reactor = _Posix()
-        self.wrapped: Any = write_through(self.reactor)  # type: ignore[arg-type]
+        self.reactor = TurnedReactor()
+        ours, self.peer = self.tcp_pair()
+        self.protocol = _Events()
+        self.transport = server(self.reactor, ours, self.protocol)
+        self.protocol.events.clear()
 
-    def test_an_in_memory_reactor_is_unchanged(self) -> None:
-        clock: Any = Clock()
-        self.assertIs(write_through(clock), clock)
+    def test_a_short_pause(self) -> None:
+        """It needs no change in the reactor."""
+        self.transport.pauseProducing()
+        self.assertEqual(self.reactor.reading, {self.transport})
+        self.transport.resumeProducing()
+        self.peer.send(b"data")
+        self.reactor.settle()
+        self.assertEqual(self.protocol.events, [b"data"])
 
-    def test_everything_else(self) -> None:
-        self.assertIsInstance(self.wrapped, WriteThroughReactor)
-        self.assertEqual(self.wrapped.listened, ())
-        self.assertEqual(self.wrapped.callLater(3, print), (3, print))
-        self.assertIn("callLater", vars(self.wrapped))
+    def test_data_in_a_pause(self) -> None:
+        self.transport.pauseProducing()
+        self.peer.send(b"data")
+        self.reactor.settle()
+        self.assertEqual((self.protocol.events, self.reactor.reading), ([], set()))
+        self.transport.resumeProducing()
+        self.reactor.settle()
+        self.assertEqual(self.protocol.events, [b"data"])
 
-    def test_listening(self) -> None:
-        factory = Factory()
-        for given, used in ((50, BACKLOG), (7, 7)):
-            port: Any = self.wrapped.listenTCP(80, factory, given, "127.0.0.1")
-            self.assertIs(port.transport, WriteThroughServer)
-            self.assertEqual(self.reactor.listened, (80, factory, used, "127.0.0.1"))
+    def test_the_end_in_a_pause(self) -> None:
+        self.transport.pauseProducing()
+        self.peer.close()
+        self.reactor.settle()
+        self.assertEqual((self.protocol.events, self.reactor.reading), ([], set()))
+        self.transport.resumeProducing()
+        self.reactor.settle()
+        self.assertEqual(self.protocol.events, ["read closed"])
 
-    def test_accepted_connections_per_turn_are_limited(self) -> None:
-        port: Any = self.wrapped.listenTCP(80, Factory(), 50, "127.0.0.1")
-        port.numberAccepts = 3
-        for _ in range(3):
-            port.doRead()
-        self.assertEqual(port.accepted, [3, MAX_ACCEPTED, MAX_ACCEPTED])
+    def test_no_data(self) -> None:
+        self.assertIsNone(self.transport.doRead())
+        self.assertEqual(self.protocol.events, [])
 
-    def test_adopting(self) -> None:
-        factory = Factory()
-        port: Any = self.wrapped.adoptStreamPort(3, socket.AF_INET, factory)
-        self.assertIs(port.transport, WriteThroughServer)
-        self.assertEqual(self.reactor.adopted, (3, socket.AF_INET, factory))
+    def test_reset(self) -> None:
+        reset(self.peer)
+        self.reactor.settle()
+        self.assertEqual(self.protocol.events, [ConnectionLost])
 
-    def test_connecting(self) -> None:
-        made: list[Any] = []
+    def test_closing(self) -> None:
+        self.transport.loseConnection()
+        self.transport.loseConnection()
+        self.assertEqual((self.protocol.events, self.reactor.reading, self.reactor.writing), ([], set(), set()))
+        self.reactor.advance(0)
+        self.assertEqual(self.protocol.events, [ConnectionDone])
+        self.assertEqual(self.peer.recv(1), b"")
 
-        def connect(transport: Any) -> None:
-            made.append(transport)
+    def test_writing_while_closing(self) -> None:
+        """The data is sent, as by Twisted."""
+        self.transport.loseConnection()
+        self.transport.write(b"last")
+        self.reactor.settle()
+        self.assertEqual(self.protocol.events, [ConnectionDone])
+        self.assertEqual(self.peer.recv(10), b"last")
 
-        self.patch(WriteThroughClient, "__init__", lambda self, *args: connect((self, args)))
-        factory = Factory()
-        factory.doStart = factory.startedConnecting = lambda *_: None  # type: ignore[attr-defined,method-assign]
-        connector = self.wrapped.connectTCP("192.0.2.1", 80, factory, None)
-        [(transport, args)] = made
-        self.assertIsInstance(transport, tcp.Client)
-        self.assertEqual(args, ("192.0.2.1", 80, None, connector, self.reactor))
+    def test_aborting_while_closing(self) -> None:
+        for close in (self.transport.loseConnection, self.transport.loseWriteConnection):
+            self.setUp()
+            close()
+            self.transport.abortConnection()
+            self.reactor.advance(0)
+            self.assertEqual(self.protocol.events, [ConnectionAborted])
+
+    def test_closing_one_direction(self) -> None:
+        self.transport.loseWriteConnection()
+        self.transport.write(b"last")
+        self.assertEqual((self.protocol.events, self.reactor.writing), ([], set()))
+        self.reactor.advance(0)
+        self.assertEqual(self.protocol.events, ["write closed"])
+        self.assertEqual((self.peer.recv(10), self.peer.recv(10)), (b"last", b""))
+        self.peer.send(b"more")
+        self.peer.shutdown(socket.SHUT_WR)
+        self.reactor.settle()
+        self.assertEqual(self.protocol.events, ["write closed", b"more", "read closed"])
+        self.transport.loseConnection()
+        self.assertEqual(self.protocol.events[3:], [ConnectionDone])
+
+    def test_closing_both_directions_in_one_turn(self) -> None:
+        self.transport.loseWriteConnection()
+        self.transport.loseConnection()
+        self.reactor.settle()
+        self.assertEqual(self.protocol.events[-1], ConnectionDone)
+        self.assertEqual(self.protocol.events.count(ConnectionDone), 1)
+
+    def test_closing_one_direction_with_buffered_data(self) -> None:
+        data = bytes(1 << 22)
+        self.transport.write(data)
+        self.transport.loseWriteConnection()
+        received = 0
+        while "write closed" not in self.protocol.events:
+            self.reactor.turn()
+            received += len(read_all(self.peer))
+        self.assertEqual(received + len(read_all(self.peer)), len(data))
+
+
+class ConnectingTests(SocketsTestCase):
+    """Outgoing connections."""
+
+    def setUp(self) -> None:
+        self.reactor = TurnedReactor()
+        self.protocol = _Events()
+        self.failures: list[Any] = []
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(self.listener.close)
+        self.port = self.listener.getsockname()[1]
+
+    def connect(self, host: str = "127.0.0.1", timeout: float | None = None) -> Any:
+        """Begin a connection attempt."""
+        factory = ClientFactory()
+        factory.noisy = False
+        factory.buildProtocol = lambda address: self.protocol  # type: ignore[assignment,method-assign]
+        factory.clientConnectionFailed = lambda _, reason: self.failures.append(type(reason.value))  # type: ignore[assignment,method-assign]
+        connector = _Connector(host, self.port, factory, timeout, None, self.reactor)  # type: ignore[arg-type]
+        connector.connect()
+        return connector
+
+    def test_connected(self) -> None:
+        connector = self.connect()
+        self.assertEqual((self.reactor.reading, self.reactor.writing), ({connector.transport}, {connector.transport}))
+        self.reactor.turn(1)
+        self.assertEqual((self.protocol.events, self.reactor.writing), (["made"], set()))
+        peer, address = self.listener.accept()
+        self.addCleanup(peer.close)
+        self.assertEqual(connector.transport.getPeer().port, self.port)
+        self.assertEqual(connector.transport.getHost().port, address[1])
+        peer.send(b"data")
+        self.reactor.settle()
+        self.assertEqual(self.protocol.events, ["made", b"data"])
+        connector.transport.pauseProducing()
+        peer.send(b"more")
+        self.reactor.settle()
+        self.assertEqual(self.reactor.reading, set())
+        connector.disconnect()
+        self.reactor.settle()
+        self.assertEqual(self.protocol.events[2:], [ConnectionDone])
+        self.assertEqual(self.failures, [])
+
+    def test_data_before_the_first_event(self) -> None:
+        """Reactors report the readable socket first."""
+        connector = self.connect()
+        peer, _ = self.listener.accept()
+        self.addCleanup(peer.close)
+        peer.send(b"early")
+        self.reactor.settle()
+        self.assertEqual(self.protocol.events, ["made", b"early"])
+        connector.transport.abortConnection()
+        self.reactor.advance(0)
+
+    def test_refused(self) -> None:
+        self.listener.close()
+        connector = self.connect()
+        transport = connector.transport
+        self.assertEqual(self.failures, [], "the caller does not have the connector yet")
+        self.reactor.settle()
+        self.assertEqual(self.failures, [Refused])
+        self.assertEqual((self.reactor.reading, self.reactor.writing), (set(), set()))
+        self.assertIsNone(transport.doWrite(), "a reactor may report the same event for both directions")
+
+    def test_refused_without_a_packet(self) -> None:
+        """The system refuses the attempt itself: a broadcast address."""
+        self.connect("255.255.255.255")
+        self.assertEqual(self.failures, [])
+        self.reactor.advance(0)
+        self.assertEqual(len(self.failures), 1)
+        self.assertTrue(issubclass(self.failures[0], ConnectError))
+
+    def test_given_up(self) -> None:
+        for host in ("127.0.0.1", "255.255.255.255"):
+            self.failures.clear()
+            self.connect(host).stopConnecting()
+            self.reactor.settle()
+            self.assertEqual((self.failures, self.protocol.events), ([UserError], []))
+
+    def test_timeout(self) -> None:
+        self.connect(timeout=3)
+        self.reactor.advance(3)
+        self.assertEqual(self.failures, [ConnectTimeout])
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_a_name(self) -> None:
+        """Twisted resolves it."""
+        looked_up: list[str] = []
+        self.reactor.resolve = lambda name: looked_up.append(name) or succeed("127.0.0.1")  # type: ignore[attr-defined,func-returns-value]
+        self.connect("localhost")
+        self.reactor.settle()
+        self.assertEqual((looked_up, self.protocol.events), (["localhost"], ["made"]))

@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.transport.write_through import MAX_ACCEPTED
+from egress.transport.tcp_reactor import MAX_ACCEPTED
 from egress.workers import accept_balance
 from egress.workers.accept_balance import (
     LONGEST,

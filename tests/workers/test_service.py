@@ -32,7 +32,7 @@ from egress.tls.ca_rotation import Rotation
 from egress.tls.ca_store import CaDirectory
 from egress.tls.ca_watch import LOOK_EVERY
 from egress.tls.issuer import CA_LIFETIME
-from egress.transport.write_through import BACKLOG
+from egress.transport.tcp_reactor import BACKLOG
 from egress.workers.service import WorkerPool
 from tests.certificates import TestCA
 from tests.files import make_directory

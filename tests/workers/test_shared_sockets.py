@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.config.model import ConfigError
 from egress.runtime.activation import Passed
-from egress.transport.write_through import BACKLOG
+from egress.transport.tcp_reactor import BACKLOG
 from egress.workers.shared_sockets import SharedListeners, make_stream
 from tests.runtime.test_activation import Activated
 
