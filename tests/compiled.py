@@ -22,19 +22,15 @@ NOT_COPIED = shutil.ignore_patterns(
 )
 
 
-def check_wheel(tree: Path, directory: Path) -> None:
-    """Build a wheel from the compiled modules of a tree, and try it where there is no compiler."""
-    wheels, clean = directory / "wheels", directory / "clean"
-    shutil.rmtree(wheels, ignore_errors=True)
-    build = [sys.executable, "setup.py", "-q", "bdist_wheel", "--dist-dir", str(wheels)]
-    subprocess.run(build, cwd=tree, env={**os.environ, "EGRESS_COMPILE": "1"}, check=True)
+def try_wheel(wheels: Path, clean: Path) -> None:
+    """Install the wheel into a clean environment, and try it without a compiler."""
     (wheel,) = wheels.iterdir()
     if wheel.name.endswith("-any.whl"):
         raise SystemExit(f"{wheel.name} is for any system")
     venv.create(clean, clear=True, with_pip=True)
     environment = {**os.environ, "CC": "false", "EGRESS_COMPILE": "", "PYTHONPATH": ""}
     python = clean / "bin" / "python"
-    subprocess.run([python, "-m", "pip", "install", "--quiet", wheel], env=environment, check=True)
+    subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-compile", wheel], env=environment, check=True)
     subprocess.run([python, "-I", ROOT / "tests" / "smoke.py", "compiled"], env=environment, check=True)
     print(f"{wheel.name} works in a clean environment", flush=True)
 
@@ -45,11 +41,15 @@ def main(directory: Path, tests: list[str], wheel: bool) -> int:
     @param wheel: whether to try a wheel of it too.
     @return: the exit status.
     """
-    tree = directory / "tree"
-    shutil.rmtree(tree, ignore_errors=True)
+    tree, wheels = directory / "tree", directory / "wheels"
+    for old in (tree, wheels):
+        shutil.rmtree(old, ignore_errors=True)
     shutil.copytree(ROOT, tree, symlinks=True, ignore=NOT_COPIED)
     python = sys.executable
     compile_all = [python, "setup.py", "-q", "build_ext", "--inplace", "--parallel", str(os.cpu_count() or 1)]
+    if wheel:
+        # In the same run: the modules are compiled once.
+        compile_all += ["bdist_wheel", "--dist-dir", str(wheels)]
     subprocess.run(compile_all, cwd=tree, env={**os.environ, "EGRESS_COMPILE": "1"}, check=True)
     version = subprocess.run(
         [python, "-m", "egress", "--version"], cwd=tree, check=True, capture_output=True, text=True
@@ -58,7 +58,7 @@ def main(directory: Path, tests: list[str], wheel: bool) -> int:
     if "compiled build" not in version.stdout:
         return 1
     if wheel:
-        check_wheel(tree, directory)
+        try_wheel(wheels, directory / "clean")
     variables = {**os.environ, "EGRESS_TEST_BUILD": "compiled"}
     return subprocess.run([python, "-m", "tests", *tests], cwd=tree, env=variables, check=False).returncode
 

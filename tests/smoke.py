@@ -158,7 +158,7 @@ def main(build: str) -> int:
     @return: the exit status.
     """
     version = subprocess.run(
-        [sys.executable, "-m", "egress", "--version"], capture_output=True, text=True, check=True
+        [sys.executable, "-I", "-m", "egress", "--version"], capture_output=True, text=True, check=True
     ).stdout
     print(version, end="", flush=True)
     with tempfile.TemporaryDirectory() as name:
