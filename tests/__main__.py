@@ -1,9 +1,9 @@
-"""The tests, run by trial: C{python -m tests [-j N] [--unit|--integration|--workers] [NAME ...]}.
+"""The tests, run by trial: C{python -m tests [-j N] [--unit|--integration|--workers|--traffic] [NAME ...]}.
 
 It is C{trial [-j N] NAME ...}, with all tests as the default.
 
-  - C{--unit} selects the tests that open no socket, C{--integration} the others, and C{--workers} the integration tests
-    to which several workers can make a difference.
+  - C{--unit} selects the tests that open no socket, C{--integration} the others, C{--workers} the integration tests to
+    which several workers can make a difference, and C{--traffic} those that send messages of all kinds through a proxy.
   - With C{-j N}, N processes run the tests, after those that measure time.
   - C{--durations N} prints the N slowest modules and tests at the end.
   - Under C{EGRESS_NO_SKIP=1} a skipped test fails the run.
@@ -83,6 +83,13 @@ ALIKE = frozenset(
     }
 )
 
+# What a proxy does with messages, for the compiled build: each of its compiled modules runs in some of them.
+TRAFFIC = (
+    *("authorization", "connection_auth", "content", "grpc", "http2", "http2_listener", "http2_origins", "limits"),
+    *("messages", "origin_faults", "origin_terms", "origin_tls", "scorecard", "socks", "splice.EpollTests"),
+    *("start.BuildTests", "streaming", "terms", "tunnels", "upgrades", "upstream"),
+)
+
 # They measure times and need both cores, so each runs separately.
 MEASURING = frozenset({"fairness", "soak"})
 
@@ -98,7 +105,12 @@ def workers_names() -> list[str]:
     return [f"tests.{INTEGRATION}.{name}" for name in modules if name.removeprefix("test_") not in ALIKE]
 
 
-GROUPS = {"unit": unit_names, "integration": integration_names, "workers": workers_names}
+def traffic_names() -> list[str]:
+    """Return the integration tests that send messages of all kinds."""
+    return [f"tests.{INTEGRATION}.test_{name}" for name in TRAFFIC]
+
+
+GROUPS = {"unit": unit_names, "integration": integration_names, "workers": workers_names, "traffic": traffic_names}
 
 
 def is_measuring(test: TestCase) -> bool:

@@ -51,6 +51,8 @@ PROGRAMS = {"egressauthz": "--token-file", "egressproxy": "--authz-url"}
 # The options that install twistd, too: see docs/how-to/deploy.md.
 UV_TWISTD = ("--with-executables-from", "twisted")
 PIPX_TWISTD = ("--include-deps",)
+# Most modules of the dependencies are never imported.
+PIPX_QUICK = ("--pip-args=--no-compile",)
 NO_HOP = ("dropin.cache", "__pycache__", "node_modules", "_trial_temp", ".pyc")
 
 
@@ -106,7 +108,7 @@ def check(directory: Path) -> None:
 
     clean = directory / "clean"
     venv.create(clean, with_pip=True)
-    run(clean / "bin" / "pip", "install", "--quiet", wheel)
+    run(clean / "bin" / "pip", "install", "--quiet", "--no-compile", wheel)
     # Outside the source tree, whose twisted/plugins would be found in addition to the installed one.
     programs = run(clean / "bin" / "twistd", "--help", cwd=directory)
     for program, option in PROGRAMS.items():
@@ -172,7 +174,7 @@ def check_tools(directory: Path, wheel: Path, pip: Path) -> None:
     }
     tools = Path(sys.executable).parent
     run(tools / "uv", "tool", "install", "--python", sys.executable, "egressproxy", variables=where)
-    run(tools / "pipx", "install", "--python", sys.executable, "egressproxy", variables=where)
+    run(tools / "pipx", "install", *PIPX_QUICK, "--python", sys.executable, "egressproxy", variables=where)
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = str(probe.getsockname()[1])
     origin = subprocess.Popen([sys.executable, "-m", "http.server", "--bind", "127.0.0.1", port], cwd=ROOT)
@@ -193,7 +195,8 @@ def check_tools(directory: Path, wheel: Path, pip: Path) -> None:
         "egressproxy",
         variables=where,
     )
-    run(tools / "pipx", "install", "--force", "--python", sys.executable, *PIPX_TWISTD, "egressproxy", variables=where)
+    again = ("install", "--force", *PIPX_QUICK, *PIPX_TWISTD)
+    run(tools / "pipx", *again, "--python", sys.executable, "egressproxy", variables=where)
     for programs in bins.values():
         run(programs / "twistd", "egressproxy", "--version", cwd=directory)
     print("uv and pipx install the commands")
