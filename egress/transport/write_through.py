@@ -24,6 +24,7 @@ from twisted.internet import tcp
 from twisted.internet.error import getConnectError
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
 
 from egress.config.model import KIB
 from egress.runtime.native import mypyc_attr
@@ -93,6 +94,14 @@ class WriteThroughConnection(tcp.Connection):
     def _read_in_pause(self) -> None:
         """Handle an event that arrived during a pause: no more of them until its end."""
         self.stopReading()  # type: ignore[no-untyped-call]
+
+    def readConnectionLost(self, reason: Failure) -> None:
+        """Handle the end of the peer's data, unless reading is paused: then it is reported again after the pause.
+
+        Reactors that use kqueue report it without a read.
+        """
+        if not self._is_paused:
+            super().readConnectionLost(reason)
 
     # -- writes
 

@@ -198,6 +198,17 @@ class EventsTests(SocketsTestCase):
         self.reactor.settle()
         self.assertEqual(self.protocol.events, ["read closed"])
 
+    def test_an_end_that_a_reactor_reports_in_a_pause(self) -> None:
+        """With kqueue, there is no read before."""
+        self.transport.pauseProducing()
+        self.peer.close()
+        self.reactor.removeReader(self.transport)
+        self.transport.readConnectionLost(Failure(ConnectionDone()))
+        self.assertEqual(self.protocol.events, [])
+        self.transport.resumeProducing()
+        self.reactor.settle()
+        self.assertEqual(self.protocol.events, ["read closed"])
+
     def test_no_data(self) -> None:
         self.assertIsNone(self.transport.doRead())
         self.assertEqual(self.protocol.events, [])
