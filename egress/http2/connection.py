@@ -26,7 +26,7 @@ from h2.exceptions import (
     StreamIDTooLowError,
     TooManyStreamsError,
 )
-from h2.settings import SettingCodes, Settings
+from h2.settings import SettingCodes
 from h2.stream import H2Stream, StreamClosedBy, StreamInputs, StreamState
 from hyperframe.frame import (
     DataFrame,
@@ -40,6 +40,7 @@ from hyperframe.frame import (
 
 from egress.http2.field_blocks import BlockDecoder, BlockEncoder
 from egress.http2.frames import FrameReader, PlainData, PlainHeaders
+from egress.http2.settings import CompactSettings
 from egress.model.decision import Header
 
 _KNOWN_SETTINGS: Final = frozenset(int(code) for code in SettingCodes)
@@ -79,7 +80,8 @@ class Connection(H2Connection):
                 normalize_inbound_headers=False,
             )
         )
-        self.local_settings = Settings(client=client, initial_values=settings)
+        self.local_settings = CompactSettings(client=client, values=settings)
+        self.remote_settings = CompactSettings(client=not client)
         self.encoder = BlockEncoder()  # type: ignore[assignment]
         self.blocks = BlockDecoder(2 * settings[SettingCodes.MAX_HEADER_LIST_SIZE])
         self.frames = FrameReader(server=not client, block_limit=block_limit)

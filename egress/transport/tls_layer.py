@@ -43,6 +43,7 @@ class TlsLayer:
         "_deferred",
         "_end",
         "_handshake_done",
+        "_holds_tickets",
         "_is_client",
         "_lost",
         "_pace",
@@ -78,6 +79,7 @@ class TlsLayer:
         self._session: TlsSession | None = None
         self._records = Records()
         self._handshake_done = False
+        self._holds_tickets = False
         self._lost = False
         self._aborted = False
         self._paused = False
@@ -134,6 +136,7 @@ class TlsLayer:
         if not self._handshake_done:
             self._keep(data)
             return
+        self._holds_tickets = False
         size = len(data)
         start = 0
         while start < size:
@@ -257,6 +260,9 @@ class TlsLayer:
             self._finish_shutdown(error)
         else:
             self._handshake_done = True
+            # The session tickets of TLS 1.3 wait for the first response, which saves a packet and a system call. In
+            # TLS 1.2, the client waits for the output.
+            self._holds_tickets = not self._is_client and connection.get_protocol_version() >= SSL.TLS1_3_VERSION
             if IHandshakeListener.providedBy(self.wrappedProtocol):
                 self.wrappedProtocol.handshakeCompleted()
 
@@ -300,7 +306,7 @@ class TlsLayer:
                 self._finish_shutdown(None)
             elif session.failure is not None:
                 self._finish_shutdown(session.failure)
-        if not (content and single):
+        if not (content and single) and not self._holds_tickets:
             # Content requires no response of OpenSSL, and the output of the receiver was sent.
             self._send_output()
 
