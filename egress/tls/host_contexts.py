@@ -17,7 +17,7 @@ from egress.interfaces import ILeafSource
 from egress.model.authority import Authority
 from egress.model.client_tls import ClientTls, LeafKey
 from egress.runtime.threads import Offload
-from egress.tls.contexts import tls_context
+from egress.tls.contexts import LoadedKey, tls_context
 from egress.tls.issuer import CaKey, CertificateAuthority, LeafCertificate
 from egress.tls.lazy_key import LazyKey
 
@@ -57,10 +57,13 @@ def select_http1(_: SSL.Connection, offered: list[bytes]) -> Any:
     return HTTP1 if HTTP1 in offered else SSL.NO_OVERLAPPING_PROTOCOLS
 
 
-def server_context(leaf: LeafCertificate, accepted: ClientTls = ClientTls.MODERN, *, http2: bool = True) -> SSL.Context:
+def server_context(
+    leaf: LeafCertificate, key: LoadedKey, accepted: ClientTls = ClientTls.MODERN, *, http2: bool = True
+) -> SSL.Context:
     """Create the context that serves one leaf certificate.
 
     @param leaf: the certificate.
+    @param key: its key.
     @param accepted: the accepted cipher suites.
     @param http2: whether clients can select HTTP/2.
     """
@@ -69,7 +72,7 @@ def server_context(leaf: LeafCertificate, accepted: ClientTls = ClientTls.MODERN
     context.use_certificate(leaf.certificate)
     for certificate in leaf.chain:
         context.add_extra_chain_cert(certificate)
-    context.use_privatekey(leaf.key)
+    key.use_in(context)
     context.set_alpn_select_callback(select_protocol if http2 else select_http1)
     return context
 
@@ -121,6 +124,7 @@ class HostContexts:
         self._capacity = capacity
         self._wall_clock = wall_clock
         self._entries: OrderedDict[tuple[str, LeafKey], _Entry] = OrderedDict()
+        self._loaded: dict[LeafKey, LoadedKey] = {}
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -129,6 +133,7 @@ class HostContexts:
         """Let another CA sign from now on.  Open sessions are not affected."""
         self._authority = authority
         self._entries.clear()
+        self._loaded.clear()
 
     def refusal(self, authority: Authority) -> str | None:
         """Explain why no certificate for a host is possible, if so; see L{ILeafSource.refusal}."""
@@ -171,10 +176,13 @@ class HostContexts:
 
     def _make(self, authority: Authority, now: float, key: LeafKey) -> _Entry:
         leaf = self._authority.issue(authority, datetime.fromtimestamp(now, timezone.utc), self._key_of(key))
+        loaded = self._loaded.get(key)
+        if loaded is None:
+            loaded = self._loaded[key] = LoadedKey(leaf.key)
         certificate = leaf.certificate
         end = certificate.not_valid_after_utc.timestamp()
         return _Entry(
-            server_context(leaf, self._accepted, http2=self._http2),
+            server_context(leaf, loaded, self._accepted, http2=self._http2),
             certificate.not_valid_before_utc.timestamp(),
             now + (end - now) * _USED,
         )

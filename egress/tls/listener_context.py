@@ -27,11 +27,12 @@ def listener_context(tls: ListenerTls, accepted: ClientTls = ClientTls.MODERN, *
     set_ciphers(context, accepted)
     context.set_alpn_select_callback(select_protocol if http2 else select_http1)
     use_certificate(context, tls.certificate, tls.key, tls.chain)
+    # A resumed session would not verify the certificate of the client again. Also, the keys of the tickets would not
+    # change while the process runs, because this context lives as long (decision 16).
+    context.set_options(SSL.OP_NO_TICKET)
     if tls.client_ca is not None:
         # Clients with several certificates select one by these names.
         trusted = trust_certificates(context, tls.client_ca)
         context.set_client_ca_list([crypto.X509.from_cryptography(each).get_subject() for each in trusted])
         context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, _verify)
-        # The certificate is verified in each full handshake, but a resumed session would not be verified.
-        context.set_options(SSL.OP_NO_TICKET)
     return context

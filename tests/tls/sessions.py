@@ -44,6 +44,25 @@ def move(near: SSL.Connection, far: SSL.Connection) -> None:
         far.bio_write(near.bio_read(1 << 16))
 
 
+def is_resumed(client: SSL.Context, first: SSL.Context, second: SSL.Context) -> bool:
+    """Tell whether a session with one server context is resumed with another one."""
+    ends = SSL.Connection(client, None), SSL.Connection(first, None)
+    shake_hands(*ends)
+    # The tickets of TLS 1.3 follow the handshake.
+    ends[1].send(b"hello")
+    move(ends[1], ends[0])
+    ends[0].recv(5)
+    session = ends[0].get_session()
+    assert session is not None
+    again = SSL.Connection(client, None), SSL.Connection(second, None)
+    again[0].set_session(session)
+    shake_hands(*again)
+    bindings: Any = SSL
+    resumed = {bool(bindings._lib.SSL_session_reused(one._ssl)) for one in again}  # noqa: SLF001
+    assert len(resumed) == 1
+    return resumed.pop()
+
+
 @implementer(IHandshakeListener)
 class Listener(Protocol):
     """Records its events.

@@ -5,7 +5,8 @@ from __future__ import annotations
 from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.tls.contexts import tls_context
+from egress.tls.contexts import LoadedKey, tls_context
+from tests.certificates import self_signed
 
 
 class TlsContextTests(SynchronousTestCase):
@@ -20,3 +21,21 @@ class TlsContextTests(SynchronousTestCase):
                 if hasattr(context, "clear_mode"):
                     self.assertFalse(context.set_mode(0) & 1)
                 self.assertTrue(context.set_options(0) & SSL.OP_NO_COMPRESSION)
+
+
+class LoadedKeyTests(SynchronousTestCase):
+    """A key for many contexts."""
+
+    def test_contexts(self) -> None:
+        issued = self_signed("origin.test")
+        key = LoadedKey(issued.key)
+        for _ in range(2):
+            context = tls_context(SSL.TLS_SERVER_METHOD)
+            context.use_certificate(issued.certificate)
+            key.use_in(context)
+            context.check_privatekey()
+
+    def test_wrong_key(self) -> None:
+        context = tls_context(SSL.TLS_SERVER_METHOD)
+        context.use_certificate(self_signed("origin.test").certificate)
+        self.assertRaises(SSL.Error, LoadedKey(self_signed("other.test").key).use_in, context)

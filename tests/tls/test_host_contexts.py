@@ -21,7 +21,7 @@ from egress.tls.name_constraints import name_constraints
 from egress.transport.tls import ServerTls
 from tests.certificates import TestCA
 from tests.threads import Later
-from tests.tls.sessions import Session, move, shake_hands
+from tests.tls.sessions import Session, is_resumed, move, shake_hands
 from tests.transport.tls import rsa_key
 
 HOST = Authority("api.example.com", 443)
@@ -124,6 +124,41 @@ class KeysTests(ContextsTestCase):
         after = self.served(self.contexts.context_for(HOST, LeafKey.RSA))
         after.verify_directly_issued_by(other.certificate)
         self.assertEqual(before.public_key(), after.public_key())
+
+
+class ResumptionTests(ContextsTestCase):
+    """The sessions that returning clients resume (decision 16)."""
+
+    def resumed(self, first: SSL.Context, second: SSL.Context) -> list[bool]:
+        found = []
+        for version in (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION):
+            client = client_context()
+            client.set_max_proto_version(version)
+            found.append(is_resumed(client, first, second))
+        return found
+
+    def test_same_host(self) -> None:
+        context = self.contexts.context_for(HOST)
+        self.assertEqual(self.resumed(context, self.contexts.context_for(HOST)), [True, True])
+
+    def test_other_host(self) -> None:
+        other = self.contexts.context_for(Authority("b.example", 443))
+        self.assertEqual(self.resumed(self.contexts.context_for(HOST), other), [False, False])
+
+    def test_other_key(self) -> None:
+        other = self.contexts.context_for(HOST, LeafKey.P384)
+        self.assertEqual(self.resumed(self.contexts.context_for(HOST), other), [False, False])
+
+    def test_after_a_change_of_the_ca(self) -> None:
+        """A client that does not trust the CA any more must verify the new certificate."""
+        before = self.contexts.context_for(HOST)
+        self.contexts.follow(self.authority)
+        self.assertEqual(self.resumed(before, self.contexts.context_for(HOST)), [False, False])
+
+    def test_keys_change_with_the_certificate(self) -> None:
+        before = self.contexts.context_for(HOST)
+        self.now += LEAF_LIFETIME.total_seconds() * 0.9
+        self.assertEqual(self.resumed(before, self.contexts.context_for(HOST)), [False, False])
 
 
 class CacheTests(ContextsTestCase):

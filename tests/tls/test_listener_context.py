@@ -12,7 +12,7 @@ from egress.tls.listener_context import listener_context
 from egress.tls.pem import TrustError
 from tests.certificates import CLIENT, TestCA, TestCertificate, key_pem_of, new_key, self_signed
 from tests.files import make_directory
-from tests.tls.sessions import move, shake_hands
+from tests.tls.sessions import is_resumed, move, shake_hands
 
 
 class ListenerContextTests(SynchronousTestCase):
@@ -128,6 +128,13 @@ class ListenerContextTests(SynchronousTestCase):
             second.set_session(session)
             shake_hands(second, SSL.Connection(context, None))
             self.assertIn(0, depths)
+
+    def test_no_resumption_without_client_certificates(self) -> None:
+        """The keys of tickets would live as long as the process."""
+        context = listener_context(ListenerTls(self.key, self.certificate))
+        for version in (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION):
+            client = self.client(version=version)
+            self.assertFalse(is_resumed(client.get_context(), context, context))
 
     def test_invalid_files(self) -> None:
         missing = self.directory / "missing.pem"
