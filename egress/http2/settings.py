@@ -1,4 +1,4 @@
-"""The settings of one end of an HTTP/2 connection, which take a tenth of the memory of those of C{h2}."""
+"""The settings of one end of an HTTP/2 connection, with a tenth of the memory of the class in C{h2}."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class CompactSettings(Settings):
     """The settings of one end.
 
     @param client: whether this end is the client.
-    @param values: the values that differ from those of RFC 9113.
+    @param values: the values that differ from the default values of RFC 9113.
     """
 
     def __init__(self, *, client: bool, values: dict[SettingCodes, int] | None = None) -> None:

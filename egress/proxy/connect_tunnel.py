@@ -189,6 +189,9 @@ class Tunnel(StateMachine[TunnelState]):
         self._outer.resume_reading()
         if self._buffered:
             self._detect()
+        else:
+            # The client reads the response first, so the certificate is there when it begins its handshake.
+            self._context.tunnels.interception.prepare(self._authority)
 
     def _detect(self) -> None:
         inner = detect_protocol(self._buffered, http2=self._context.tunnels.http2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, cast
 from typing import Protocol as Structure
 
@@ -88,6 +89,12 @@ class TlsIntercept:
         @return: fires when the key exists; C{None} if it exists already.
         """
         return None if key is LeafKey.P256 else self._host_contexts.prepared(key)
+
+    def prepare(self, authority: Authority) -> None:
+        """Create the certificate and the context that most clients of an authority need, before they are needed."""
+        # The handshake repeats an error, and reports it.
+        with suppress(Exception):
+            self._host_contexts.context_for(authority)
 
     def layer(self, authority: Authority, key: LeafKey, handshake: Handshake) -> Protocol:
         """Build the TLS layer of one tunnel.

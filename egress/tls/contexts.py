@@ -28,7 +28,7 @@ def tls_context(method: int) -> SSL.Context:
         # One call encrypts all its data instead of one record of 16 KiB; a memory BIO accepts any amount.
         context.clear_mode(_PARTIAL_WRITE)
     # Client sessions resume by ticket, under keys of one context, so no session can be resumed for another host
-    # (decision 16).
+    # (decision 17).
     # Origin sessions are never resumed, because a resumed session is not verified.
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     return context

@@ -28,7 +28,7 @@ def listener_context(tls: ListenerTls, accepted: ClientTls = ClientTls.MODERN, *
     context.set_alpn_select_callback(select_protocol if http2 else select_http1)
     use_certificate(context, tls.certificate, tls.key, tls.chain)
     # A resumed session would not verify the certificate of the client again. Also, the keys of the tickets would not
-    # change while the process runs, because this context lives as long (decision 16).
+    # change while the process runs, because this context lives as long (decision 17).
     context.set_options(SSL.OP_NO_TICKET)
     if tls.client_ca is not None:
         # Clients with several certificates select one by these names.

@@ -72,6 +72,11 @@ class TlsTests(InterceptTestCase):
         self.origin.feed(response())
         self.assertEqual(status_of(tls.take()), 200)
 
+    def test_the_certificate_is_made_before_the_hello(self) -> None:
+        self.assertEqual(len(self.proxy.leaves), 0)
+        self.tunnel()
+        self.assertEqual(len(self.proxy.leaves), 1)
+
     def test_the_hello_may_come_with_the_connect(self) -> None:
         tls = TlsClient(self.client)
         self.client.feed(connect() + tls.hello())

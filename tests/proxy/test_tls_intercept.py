@@ -12,7 +12,7 @@ from egress.model.client_tls import LeafKey
 from egress.proxy.tls_intercept import Handshake, TlsIntercept, parse_client_hello
 from egress.tls.client_hello import UNREADABLE
 from egress.transport.fair_turns import RoundRobin
-from tests.proxy.fakes import Wire
+from tests.proxy.fakes import NoLeaves, Wire
 from tests.transport.tls import TlsClient, leaves
 
 AUTHORITY = Authority("origin.test", 443)
@@ -86,6 +86,18 @@ class TlsInterceptTests(SynchronousTestCase):
         """The key that nearly every client accepts needs no preparation."""
         self.assertIsNone(self.interception.prepared(LeafKey.P256))
         self.assertIsNotNone(self.interception.prepared(LeafKey.RSA))
+
+    def test_prepare(self) -> None:
+        """The context is there when the handshake begins."""
+        contexts = leaves()
+        TlsIntercept(contexts, RoundRobin(self.clock)).prepare(AUTHORITY)
+        self.assertEqual(len(contexts), 1)
+
+    def test_prepare_fails(self) -> None:
+        """The handshake reports the error."""
+        interception = TlsIntercept(NoLeaves(), RoundRobin(self.clock))
+        interception.prepare(AUTHORITY)
+        self.assertRaises(AssertionError, interception.layer, AUTHORITY, LeafKey.P256, Handshake(self.session))
 
     def test_no_refusal(self) -> None:
         self.assertIsNone(self.interception.refusal(AUTHORITY))

@@ -127,7 +127,7 @@ class KeysTests(ContextsTestCase):
 
 
 class ResumptionTests(ContextsTestCase):
-    """The sessions that returning clients resume (decision 16)."""
+    """The sessions that returning clients resume (decision 17)."""
 
     def resumed(self, first: SSL.Context, second: SSL.Context) -> list[bool]:
         found = []

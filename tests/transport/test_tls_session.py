@@ -95,10 +95,10 @@ class TlsSessionTests(SynchronousTestCase):
 
     def test_encrypt(self) -> None:
         for client, session in self.sessions():
-            for data in (b"hello", bytearray(b"hello"), memoryview(b"hello")):
-                client.bio_write(session.encrypt(data, 0))  # type: ignore[arg-type]
+            for start in (0, 2):
+                client.bio_write(session.encrypt(b"hello", start))
                 self.assertEqual((session.position, session.blocked, session.failure), (5, False, None))
-                self.assertEqual(client.recv(100), b"hello")
+                self.assertEqual(client.recv(100), b"hello"[start:])
             session.encrypt(bytes(WRITE_BYTES + 1), 0)
             self.assertEqual(session.position, WRITE_BYTES)
 
