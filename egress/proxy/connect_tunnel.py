@@ -190,7 +190,6 @@ class Tunnel(StateMachine[TunnelState]):
         if self._buffered:
             self._detect()
         else:
-            # The client reads the response first, so the certificate is there when it begins its handshake.
             self._context.tunnels.interception.prepare(self._authority)
 
     def _detect(self) -> None:
