@@ -10,11 +10,12 @@ from __future__ import annotations
 import runpy
 import sys
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from http.cookiejar import CookieJar
 from typing import Any, Final
 
 from hyperlink import EncodedURL
+from treq import content
 from treq.client import HTTPClient
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -24,7 +25,10 @@ from twisted.web.iweb import IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
 from egress.authz.remote import client
-from egress.authz.remote.agent import MAX_CONNECTIONS, KeepAliveAgent
+from egress.authz.remote.agent import MAX_CONNECTIONS, AgentRequest, KeepAliveAgent
+from egress.authz.remote.messages import BytesProducer, PendingRequest
+from egress.http.events import ResponseHead
+from egress.runtime.build import build_name
 
 
 class _ParsedUrl(EncodedURL):
@@ -85,25 +89,46 @@ class TreqAgent(KeepAliveAgent):
         self._reactor: Any = clock
         self._jar = self.jar_class()
         self._client = HTTPClient(_Agent(self), self._jar, lambda producer: producer)  # type: ignore[arg-type]
-        self._parsed: tuple[bytes, EncodedURL] | None = None
+        # The method, the URL and the fields of the last request, and the head that they come from.
+        self._last_head = b""
+        self._last = ("", self.url_class(), Headers())
 
-    def request(
-        self, method: bytes, uri: bytes, headers: Headers | None = None, bodyProducer: IBodyProducer | None = None
-    ) -> Deferred[IResponse]:
-        """See L{IAgent.request}."""
-        if self._parsed is None or self._parsed[0] != uri:
-            self._parsed = uri, self.url_class.from_text(uri.decode("ascii")).to_uri()
+    def send(self, pending: PendingRequest) -> None:
+        """See L{KeepAliveAgent.send}."""
+        if isinstance(pending, AgentRequest):
+            # The client sends it.
+            super().send(pending)
+            return
+        head, _, body = pending.data.partition(b"\r\n\r\n")
+        head = head.rpartition(b"\r\n")[0]
+        if head != self._last_head:
+            self._last_head, self._last = head, self._parsed(head)
+        method, url, headers = self._last
         sending: Deferred[Any] = self._client.request(
-            method.decode("ascii"),
-            self._parsed[1],
+            method,
+            url,
             headers=headers,
-            data=bodyProducer,  # type: ignore[arg-type]
+            data=BytesProducer(body),  # type: ignore[arg-type]
             cookies=self._jar,
             allow_redirects=False,
             unbuffered=True,
             reactor=self._reactor,
         )
-        return sending.addCallback(_original)
+        pending.on_cancel = sending.cancel
+        sending.addCallback(_read, pending).addErrback(pending.fail)
+
+    def _parsed(self, head: bytes) -> tuple[str, EncodedURL, Headers]:
+        """Parse the head of a request without its last field, which is the length."""
+        first, *lines = head.decode("ascii").split("\r\n")
+        method, path, _ = first.split(" ")
+        headers, host = Headers(), ""
+        for line in lines:
+            name, _, value = line.partition(": ")
+            if name == "Host":
+                host = value
+            elif name != "Accept-Encoding":
+                headers.addRawHeader(name, value)
+        return method, self.url_class.from_text(f"http://{host}{path}").to_uri(), headers
 
 
 class ReducedTreqAgent(TreqAgent):
@@ -113,10 +138,11 @@ class ReducedTreqAgent(TreqAgent):
     jar_class = _NoCookies
 
 
-def _original(response: Any) -> IResponse:
-    # The response of treq is a wrapper, and L{RemoteAuthorizer} reads the fields of the agent's own response.
-    original: IResponse = response.original
-    return original
+def _read(response: Any, pending: PendingRequest) -> Deferred[None]:
+    # The response of treq is a wrapper of the agent's own response.
+    head: ResponseHead = response.original.head
+    reading: Deferred[bytes] = content(response)
+    return reading.addCallback(partial(pending.succeed, head))
 
 
 CLIENTS: Final[dict[str, type[KeepAliveAgent]]] = {
@@ -127,7 +153,9 @@ CLIENTS: Final[dict[str, type[KeepAliveAgent]]] = {
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run C{twist} with one of the clients."""
+    """Run C{twist} with one of the clients.  A compiled module does not use the replaced name."""
+    if build_name() != "pure":
+        raise SystemExit("--treq compares clients of the pure build only")
     name, *rest = arguments
     vars(client)["KeepAliveAgent"] = CLIENTS[name]
     sys.argv[1:] = rest

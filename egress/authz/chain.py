@@ -19,7 +19,8 @@ from egress.authz.fail_closed import FailClosedAuthorizer
 from egress.authz.limiter import LimitedAuthorizer
 from egress.authz.observe import ObservingAuthorizer
 from egress.authz.policy_authorizer import PolicyAuthorizer
-from egress.authz.remote.client import CreateEndpoint, RemoteAuthorizer, RemoteService, remote_authorizer
+from egress.authz.remote.authorizer import RemoteAuthorizer
+from egress.authz.remote.client import CreateEndpoint, RemoteService, remote_authorizer
 from egress.authz.require_audit import AuditRequiringAuthorizer
 from egress.authz.secret_injection import SecretInjectingAuthorizer
 from egress.authz.secrets.command import run_command

@@ -17,7 +17,8 @@ from twisted.internet.error import TimeoutError as ConnectTimeout
 
 from egress import __version__
 from egress.authz.remote.agent import KeepAliveAgent
-from egress.authz.remote.client import BytesProducer, CreateEndpoint, TlsEndpoint
+from egress.authz.remote.client import CreateEndpoint, TlsEndpoint
+from egress.authz.remote.messages import BytesProducer
 from egress.model.authority import UpstreamProxy
 from egress.model.errors import EgressError, NameNotResolved
 from egress.model.webhook import WebhookTarget, signature

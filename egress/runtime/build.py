@@ -10,6 +10,21 @@ from importlib.util import find_spec
 from typing import Final
 
 COMPILED: Final = (
+    "egress.authz.breaker",
+    "egress.authz.fail_closed",
+    "egress.authz.fair_queue",
+    "egress.authz.limiter",
+    "egress.authz.policy_authorizer",
+    "egress.authz.protocols.authzen",
+    "egress.authz.protocols.base",
+    "egress.authz.protocols.opa",
+    "egress.authz.protocols.request_json",
+    "egress.authz.protocols.response_json",
+    "egress.authz.protocols.strict_json",
+    "egress.authz.protocols.validate",
+    "egress.authz.remote.agent",
+    "egress.authz.remote.authorizer",
+    "egress.authz.remote.messages",
     "egress.http.body",
     "egress.http.connection_auth",
     "egress.http.events",

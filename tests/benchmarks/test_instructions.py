@@ -18,7 +18,7 @@ from benchmarks.keep_alive import Unproven
 from benchmarks.treq_proxy import CLIENTS
 from egress.authz.remote import client
 from egress.authz.remote.agent import KeepAliveAgent
-from egress.authz.remote.client import RemoteAuthorizer
+from egress.authz.remote.authorizer import RemoteAuthorizer
 from egress.model.errors import AuthorizerUnavailable
 from egress.transport.reactor import IEgressReactor
 from tests.authz.fakes import REQUEST

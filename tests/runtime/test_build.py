@@ -15,7 +15,19 @@ from egress.runtime import build
 ROOT = Path(__file__).parents[2]
 # The layers that process requests.  Other packages run at the start, on reload, or for people.
 HOT_LAYERS = frozenset(
-    {"http", "http2", "messages", "model", "observability", "policy", "proxy", "relay", "transport", "upstream"}
+    {
+        "authz",
+        "http",
+        "http2",
+        "messages",
+        "model",
+        "observability",
+        "policy",
+        "proxy",
+        "relay",
+        "transport",
+        "upstream",
+    }
 )
 
 

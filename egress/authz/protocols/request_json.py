@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from egress.authz.protocols.base import unsupported_request
@@ -11,8 +12,19 @@ from egress.grpc.call import call_of
 from egress.model.decision import DecisionRequest, Headers
 from egress.model.message import Message
 
-# Made once: json.dumps makes one for each call.
-to_json: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+# JSONEncoder.encode makes an encoder in C for each call, which takes half of its time.
+_python: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+_make: Final[Any] = getattr(json.encoder, "c_make_encoder", None)
+_pieces: Final[Callable[[Any, int], Iterable[str]]] = (
+    _python.iterencode  # type: ignore[assignment]
+    if _make is None
+    else _make(None, _python.default, json.encoder.encode_basestring, None, ":", ",", False, False, True)
+)
+
+
+def to_json(value: Any) -> str:
+    """Serialize a value without whitespace, with the characters as they are."""
+    return "".join(_pieces(value, 0))
 
 
 def encoded(document: dict[str, Any]) -> bytes:

@@ -7,20 +7,20 @@ is one authority, responses are small, and there are no proxies and no redirects
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IHandshakeListener, IReactorTime, ITCPTransport
+from twisted.internet.interfaces import IHandshakeListener, IProtocol, IReactorTime, ITCPTransport
 from twisted.internet.interfaces import IStreamClientEndpoint as IEndpoint
-from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.protocol import Factory, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IResponse
-from zope.interface import implementer
+from zope.interface import classImplements
 
-from egress.authz.remote.messages import Gather, Response, encode_head
+from egress.authz.remote.messages import Gather, PendingRequest, Response, encode_head, encode_request
 from egress.http.events import End, ResponseHead
 from egress.http.heads import HeadLimits
 from egress.http.readers import ResponseReader
@@ -51,23 +51,30 @@ class TooManyRequests(EgressError):
     """The queue for a connection is full."""
 
 
-class _PendingRequest:
-    """One request, until its response.
+class AgentRequest(PendingRequest):
+    """A request for a caller of C{IAgent}.
 
     @ivar result: fires with the response.  Cancelling it calls C{on_cancel}.
-    @ivar on_cancel: cancels the current step.
     """
 
     def __init__(self, method: str, data: bytes) -> None:
-        self.method = method
-        self.data = data
-        self.on_cancel: Callable[[], None] = lambda: None
-        self.result: Deferred[IResponse] = Deferred(lambda _: self.on_cancel())
+        super().__init__(method, data)
+        self.result: Deferred[IResponse] = Deferred(self._cancel)
+
+    def _cancel(self, _: object) -> None:
+        self.on_cancel()
+
+    def succeed(self, head: ResponseHead, content: bytes) -> None:
+        response: Any = Response(head, content)
+        self.result.callback(response)
+
+    def fail(self, failure: Failure) -> None:
+        self.result.errback(failure)
 
 
-@implementer(IHandshakeListener)
-class _Connection(Protocol):
-    """One connection, with one request at a time.
+class _Connection:
+    """One connection, with one request at a time: an C{IProtocol} without the base class of Twisted, so that it is
+    compiled.
 
     @ivar ready: fires when a request may be sent.  Over TLS this is only after the handshake, so that no token is sent
         to a server that fails the verification.
@@ -75,17 +82,25 @@ class _Connection(Protocol):
     """
 
     def __init__(self, agent: KeepAliveAgent) -> None:
-        self.ready: Deferred[_Connection] = Deferred(lambda _: self.drop())
+        self.transport: Any = None
+        self.ready: Deferred[_Connection] = Deferred(self._cancel)
         self.idle_since = 0.0
         self._agent = agent
         self._reader = ResponseReader(_LIMITS)
-        self._pending: _PendingRequest | None = None
+        self._pending: PendingRequest | None = None
         self._head: ResponseHead | None = None
         self._body: list[bytes] = []
         self._size = 0
         self._no_response_byte = True
         self._reused = False
         self._lost = False
+
+    def _cancel(self, _: object) -> None:
+        self.drop()
+
+    def makeConnection(self, transport: Any) -> None:
+        self.transport = transport
+        self.connectionMade()
 
     def connectionMade(self) -> None:
         if ITCPTransport.providedBy(self.transport):
@@ -95,33 +110,36 @@ class _Connection(Protocol):
 
     def handshakeCompleted(self) -> None:
         # Twisted also reports the handshake when the certificate was rejected and the connection aborted.
-        if not self.ready.called and not self.transport.disconnecting:  # type: ignore[union-attr]
+        if not self.ready.called and not self.transport.disconnecting:
             self.ready.callback(self)
 
-    def send(self, pending: _PendingRequest) -> None:
+    def send(self, pending: PendingRequest) -> None:
         self._pending = pending
         pending.on_cancel = self.drop
         self._no_response_byte = True
         self._reader.expect(pending.method)
-        self.transport.write(pending.data)  # type: ignore[union-attr]
+        self.transport.write(pending.data)
 
     def dataReceived(self, data: bytes) -> None:
-        if self._pending is None:
+        if not self._is_busy():
             self.drop()
             return
         self._no_response_byte = False
         self._reader.receive(data)
         try:
-            while self._pending is not None:
+            while self._is_busy():
                 event = self._reader.next_event()
                 if event is None:
                     return
                 self._take(event)
-        except (ResponseTooLarge, MalformedResponse) as error:
-            self._fail(error)
-        except OriginProtocolError:
+        except EgressError as error:
             # The message of the reader is about origins.
-            self._fail(MalformedResponse("the response is not valid HTTP/1"))
+            malformed = isinstance(error, OriginProtocolError)
+            self._fail(MalformedResponse("the response is not valid HTTP/1") if malformed else error)
+
+    def _is_busy(self) -> bool:
+        # Compiled code would not see that a call inside of a condition on the attribute changes it.
+        return self._pending is not None
 
     def _take(self, event: ResponseHead | bytes | End) -> None:
         if isinstance(event, bytes):
@@ -147,7 +165,7 @@ class _Connection(Protocol):
         head, pending = self._head, self._pending
         assert head is not None
         assert pending is not None
-        response = Response(head, b"".join(self._body))
+        content = b"".join(self._body)
         self._pending = self._head = None
         self._body.clear()
         self._size = 0
@@ -157,7 +175,7 @@ class _Connection(Protocol):
                 self._agent.release(self)
             else:
                 self.close()
-        pending.result.callback(response)
+        pending.succeed(head, content)
 
     def close(self) -> None:
         """Close the connection.  No request is in progress."""
@@ -166,19 +184,19 @@ class _Connection(Protocol):
             self.drop()
         else:
             self._agent.forget(self)
-            self.transport.loseConnection()  # type: ignore[union-attr]
+            self.transport.loseConnection()
 
     def drop(self) -> None:
         """Close the connection immediately, even during a request."""
         self._pending = None
         self._agent.forget(self)
-        self.transport.abortConnection()  # type: ignore[union-attr]
+        self.transport.abortConnection()
 
     def _fail(self, error: EgressError) -> None:
         pending = self._pending
         assert pending is not None
         self.drop()
-        pending.result.errback(error)
+        pending.fail(Failure(error))  # type: ignore[no-untyped-call]
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._lost = True
@@ -192,9 +210,10 @@ class _Connection(Protocol):
             if self._no_response_byte and self._reused:
                 self._agent.send_again(pending)
             elif isinstance(reason.value, (ConnectionDone, ConnectionLost)):
-                pending.result.errback(TruncatedResponse("it closed the connection before its response was complete"))
+                error = TruncatedResponse("it closed the connection before its response was complete")
+                pending.fail(Failure(error))  # type: ignore[no-untyped-call]
             else:
-                pending.result.errback(reason)
+                pending.fail(reason)
         self._agent.forget(self)
 
     def _completes_response(self, reason: Failure) -> bool:
@@ -208,11 +227,14 @@ class _Factory(Factory):
     def __init__(self, agent: KeepAliveAgent) -> None:
         self._agent = agent
 
-    def buildProtocol(self, addr: object) -> _Connection:
+    def buildProtocol(self, addr: object) -> Any:
         return _Connection(self._agent)
 
 
-@implementer(IAgent)
+# A decorator would keep the compiler from making the class a native one.
+classImplements(_Connection, IProtocol, IHandshakeListener)
+
+
 class KeepAliveAgent:
     """Sends requests to one server over persistent connections.
 
@@ -242,10 +264,7 @@ class KeepAliveAgent:
         self._connections: set[_Connection] = set()
         self._connecting = 0
         self._idle: deque[_Connection] = deque()
-        self._waiting: deque[_PendingRequest] = deque()
-        # The last head, without the length: most often the next one is the same.
-        self._last_request: tuple[bytes, bytes, Headers] | None = None
-        self._head = b""
+        self._waiting: deque[PendingRequest] = deque()
         self._draining = False
         self._closed = False
 
@@ -261,23 +280,25 @@ class KeepAliveAgent:
             gather = Gather()
             bodyProducer.startProducing(gather)  # type: ignore[no-untyped-call]
             body = b"".join(gather.pieces)
-        headers = headers or Headers()
-        if self._last_request != (method, uri, headers):
-            self._last_request = (method, uri, headers.copy())
-            self._head = encode_head(method, uri, headers)
-        data = b"%bContent-Length: %d\r\n\r\n%b" % (self._head, len(body), body)
-        pending = _PendingRequest(method.decode("ascii"), data)
+        pending = AgentRequest(
+            method.decode("ascii"), encode_request(encode_head(method, uri, headers or Headers()), body)
+        )
+        self.send(pending)
+        return pending.result
+
+    def send(self, pending: PendingRequest) -> None:
+        """Send a request, or queue it.  Its C{on_cancel} drops its connection, or removes it from the queue."""
         connection = self._idle_connection()
         if connection is not None:
             connection.send(pending)
         elif self._can_connect():
             self.connect_and_send(pending)
         elif len(self._waiting) < MAX_WAITING:
-            pending.on_cancel = lambda: self._waiting.remove(pending)
+            pending.on_cancel = partial(self._waiting.remove, pending)
             self._waiting.append(pending)
         else:
-            return fail(TooManyRequests(f"the limit of {MAX_WAITING} queued requests is reached"))
-        return pending.result
+            error = TooManyRequests(f"the limit of {MAX_WAITING} queued requests is reached")
+            pending.fail(Failure(error))  # type: ignore[no-untyped-call]
 
     def _can_connect(self) -> bool:
         return len(self._connections) + self._connecting < self._max_connections
@@ -290,29 +311,29 @@ class KeepAliveAgent:
             self._idle[-1].close()
         return None
 
-    def connect_and_send(self, pending: _PendingRequest) -> None:
+    def connect_and_send(self, pending: PendingRequest) -> None:
         """Send a request over a new connection."""
         connecting = self._connect()
         pending.on_cancel = connecting.cancel
-        connecting.addCallbacks(lambda connection: connection.send(pending), pending.result.errback)
+        connecting.addCallbacks(_send, pending.fail, callbackArgs=(pending,))
 
-    def send_again(self, pending: _PendingRequest) -> None:
+    def send_again(self, pending: PendingRequest) -> None:
         """Send a request again, over a new connection, because the reused one was closed."""
         self.retries += 1
         self.connect_and_send(pending)
 
     def _connect(self) -> Deferred[_Connection]:
-        def connected(result: _Connection | Failure) -> _Connection | Failure:
-            self._connecting -= 1
-            if isinstance(result, _Connection):
-                self._connections.add(result)
-            else:
-                self._drain_queue()
-            return result
-
-        connecting: Deferred[_Connection] = self._endpoint.connect(self._factory)  # type: ignore[assignment]
+        connecting: Deferred[Any] = self._endpoint.connect(self._factory)
         self._connecting += 1
-        return connecting.addCallback(lambda connection: connection.ready).addBoth(connected)
+        return connecting.addCallback(_ready).addBoth(self._connected)
+
+    def _connected(self, result: _Connection | Failure) -> _Connection | Failure:
+        self._connecting -= 1
+        if isinstance(result, _Connection):
+            self._connections.add(result)
+        else:
+            self._drain_queue()
+        return result
 
     def _drain_queue(self) -> None:
         """Open new connections for requests in the queue, up to the limit."""
@@ -356,3 +377,14 @@ class KeepAliveAgent:
         self._closed = True
         while self._idle:
             self._idle[-1].close()
+
+
+def _ready(connection: _Connection) -> Deferred[_Connection]:
+    return connection.ready
+
+
+def _send(connection: _Connection, pending: PendingRequest) -> None:
+    connection.send(pending)
+
+
+classImplements(KeepAliveAgent, IAgent)

@@ -4,45 +4,36 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlsplit
 
 import attrs
-from OpenSSL import SSL
-from treq import content
-from twisted.internet.defer import CancelledError, Deferred, fail, succeed
-from twisted.internet.defer import TimeoutError as DeadlinePassed
+from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint
-from twisted.internet.error import ConnectError, ConnectingCancelledError, ConnectionClosed, DNSLookupError
-from twisted.internet.error import ConnectionRefusedError as ConnectRefused
-from twisted.internet.error import TimeoutError as ConnectTimeout
-from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IReactorTime, IStreamClientEndpoint
+from twisted.internet.interfaces import (
+    IOpenSSLClientConnectionCreator,
+    IReactorTime,
+    IStreamClientEndpoint,
+)
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
-from twisted.web.http_headers import Headers
-from twisted.web.iweb import IBodyProducer, IResponse
 from zope.interface import implementer
 
 from egress.authz.protocols.authzen import AuthZenCodec
-from egress.authz.protocols.base import AuthzResponse, Codec
+from egress.authz.protocols.base import Codec
 from egress.authz.protocols.ext_authz import ExtAuthzCodec
 from egress.authz.protocols.opa import OpaCodec
 from egress.authz.protocols.response_json import settable
 from egress.authz.protocols.validate import ValidateCodec
-from egress.authz.remote.agent import KeepAliveAgent, MalformedResponse, ResponseTooLarge, TooManyRequests
-from egress.authz.remote.messages import Response
+from egress.authz.remote.agent import KeepAliveAgent
+from egress.authz.remote.authorizer import RemoteAuthorizer
 from egress.config.model import AuthzApi, AuthzBody, ConfigError, ProxyConfig
-from egress.interfaces import IAuthorizer
 from egress.model.authority import DEFAULT_PORTS, Authority, Origin, UpstreamProxy
-from egress.model.authz_failure import AuthzFailure
-from egress.model.decision import Decision, DecisionRequest, Verdict
-from egress.model.errors import AuthorizerUnavailable, EgressError
-from egress.model.trace import TRACESTATE
+from egress.model.errors import EgressError
 from egress.transport.reactor import IEgressReactor
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IConsumer, IProtocol, IProtocolFactory
+    from twisted.internet.interfaces import IProtocol, IProtocolFactory
 
     from egress.tls.reloadable_trust import ReloadableTrust
 
@@ -55,33 +46,9 @@ CODECS: Final[dict[AuthzApi, type[Codec]]] = {
     AuthzApi.OPA: OpaCodec,
     AuthzApi.EXT_AUTHZ: ExtAuthzCodec,
 }
-_CONTENT_TOO_LARGE: Final = HTTPStatus.REQUEST_ENTITY_TOO_LARGE.value
 # RFC 3986 section 3.3, and text that is already percent-encoded.
 _WIRE_PATH: Final = re.compile(r"[!-~]*")
 _IN_PATHS: Final = "/%:@!$&'()*+,;=-._~"
-
-
-@implementer(IBodyProducer)
-class BytesProducer:
-    """Content in memory."""
-
-    def __init__(self, data: bytes) -> None:
-        self.length = len(data)
-        self._data = data
-
-    def startProducing(self, consumer: IConsumer) -> Deferred[None]:
-        """Write all of the content."""
-        consumer.write(self._data)
-        return succeed(None)
-
-    def pauseProducing(self) -> None:
-        """Do nothing: all content is written already."""
-
-    def resumeProducing(self) -> None:
-        """Do nothing: all content is written already."""
-
-    def stopProducing(self) -> None:
-        """Do nothing: all content is written already."""
 
 
 class _TlsFactory(TLSMemoryBIOFactory):
@@ -158,137 +125,6 @@ class RemoteService:
             body=config.authz_body,
             max_concurrency=config.authz_max_concurrency,
         )
-
-
-@implementer(IAuthorizer)
-class RemoteAuthorizer:
-    """Sends authorization requests to an authorization service.
-
-    @param agent: connects to the authority of the service.
-    @param explain_tls: describes a failed TLS handshake with the service.
-    """
-
-    def __init__(
-        self,
-        clock: IEgressReactor,
-        service: RemoteService,
-        agent: KeepAliveAgent,
-        explain_tls: Callable[[Failure], EgressError] | None = None,
-    ) -> None:
-        self.name = service.name
-        self.needs_body = service.body is AuthzBody.ALWAYS
-        self._sends_body = service.body is not AuthzBody.NEVER
-        self._clock = clock
-        self._codec = service.codec
-        self._agent = agent
-        self._timeout = service.timeout
-        self._explain_tls = explain_tls
-        self._headers = Headers()
-        for field in service.codec.fields:
-            self._headers.addRawHeader(*field)
-        if service.token is not None:
-            self._headers.setRawHeaders("Authorization", [f"Bearer {service.token}"])
-
-    def retries(self) -> int:
-        """Return the number of requests that were sent again."""
-        return self._agent.retries
-
-    def decide(self, request: DecisionRequest) -> Deferred[Decision]:
-        """Send an authorization request; see L{IAuthorizer.decide}."""
-        try:
-            encoded = self._codec.encode(request)
-        except AuthorizerUnavailable as error:
-            return fail(error)
-        headers = self._headers
-        if encoded.fields or request.trace:
-            headers = headers.copy()
-            for field in encoded.fields:
-                headers.addRawHeader(*field)
-            if request.trace:
-                # They replace the context of the client, which some codecs pass on.
-                headers.removeHeader(TRACESTATE)
-            for name, value in request.trace:
-                headers.setRawHeaders(name, [value])
-        call = self._agent.request(encoded.method, encoded.url, headers, BytesProducer(encoded.content))
-        decision: Deferred[Decision] = call.addCallback(self._decode, request, len(encoded.content))
-        decision.addTimeout(self._timeout, self._clock)
-        return decision.addErrback(self._unavailable)
-
-    def _decode(self, response: IResponse, request: DecisionRequest, size: int) -> Deferred[Decision]:
-        assert isinstance(response, Response)
-        code, fields = response.code, response.fields
-
-        def decoded(body: bytes) -> Decision:
-            try:
-                return self._checked(self._codec.decode(AuthzResponse(code, fields, body), request))
-            except AuthorizerUnavailable as error:
-                # Many servers accept only small requests by default, and the text of such a response is not a decision.
-                if code == _CONTENT_TOO_LARGE:
-                    raise AuthorizerUnavailable(_too_large(size), AuthzFailure.REQUEST) from error
-                raise
-
-        return content(response).addCallback(decoded)
-
-    def _checked(self, decision: Decision) -> Decision:
-        if decision.verdict is Verdict.NEED_BODY and not self._sends_body:
-            reason = "the authorization service needs the content, but --authz-body is never"
-            # The service responded, so no stale decision may replace this result.
-            raise AuthorizerUnavailable(reason, AuthzFailure.REQUEST)
-        return decision
-
-    def _unavailable(self, failure: Failure) -> Failure:
-        error = failure.value
-        if isinstance(error, (AuthorizerUnavailable, CancelledError)):
-            return failure
-        raise AuthorizerUnavailable(f"the authorization service {self._describe(failure)}", _kind(error)) from error
-
-    def _describe(self, failure: Failure) -> str:
-        error = failure.value
-        if isinstance(error, DeadlinePassed):
-            return f"did not respond within {self._timeout:g} s"
-        if isinstance(error, (ConnectTimeout, ConnectingCancelledError)):
-            return f"did not accept the connection within {self._timeout:g} s"
-        if isinstance(error, ConnectRefused):
-            return "refused the connection"
-        if isinstance(error, DNSLookupError):
-            return "has a host name that does not resolve"
-        # A plain close reaches this line only during a handshake; during a response the agent raises its own errors.
-        if isinstance(error, (SSL.Error, ConnectionClosed)) and self._explain_tls is not None:
-            return f"has a TLS error: {self._explain_tls(failure).reason}"
-        if isinstance(error, ConnectionClosed):
-            return "closed the connection before its response was complete"
-        if isinstance(error, ConnectError):
-            return f"cannot be reached: {error}"
-        if isinstance(error, EgressError):
-            return f"failed: {error.reason}"
-        return f"failed: {type(error).__name__}"
-
-    def check_ready(self) -> Deferred[None]:
-        """Check whether the service can be connected to, without an authorization request."""
-        probe = self._agent.probe()
-        probe.addTimeout(self._timeout, self._clock)
-        return probe.addErrback(self._unavailable)
-
-    def close(self) -> Deferred[None]:
-        """Close idle connections."""
-        self._agent.close()
-        return succeed(None)
-
-
-def _too_large(size: int) -> str:
-    return (
-        f"the authorization service rejected the size of the authorization request (status 413, {size:,} bytes); "
-        "the operator can increase the limit of the service (in Express: express.json({limit: '25mb'})), or set "
-        "--authz-body on-demand or never"
-    )
-
-
-def _kind(error: object) -> AuthzFailure:
-    if isinstance(error, DeadlinePassed):
-        return AuthzFailure.TIMEOUT
-    if isinstance(error, (ResponseTooLarge, MalformedResponse)):
-        return AuthzFailure.RESPONSE
-    return AuthzFailure.OVERLOAD if isinstance(error, TooManyRequests) else AuthzFailure.CONNECTION
 
 
 def _parse_url(text: str, codec: type[Codec]) -> tuple[str, Authority, str]:

@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.authz.protocols.request_json import add_content, add_context, destination, encoded
+from egress.authz.protocols.request_json import add_content, add_context, destination, encoded, to_json
 from egress.model.authz_failure import AuthzFailure
 from egress.model.decision import ClientIdentity, Stage
 from egress.model.errors import AuthorizerUnavailable
@@ -105,6 +105,20 @@ class RequestTests(SynchronousTestCase):
         ):
             with self.subTest(path):
                 self.assertEqual(destination(changed(path=path)), {**parts, **expected})
+
+    def test_to_json(self) -> None:
+        """The encoder of C{json}, without what it does for each call."""
+        values: tuple[object, ...] = (
+            {"a": 'é\U0001f600\ud800\x00"\\', "b": [1, 1.5, None, True, {}], "": []},
+            {},
+            "text",
+            [],
+        )
+        for value in values:
+            with self.subTest(repr(value)):
+                expected = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+                self.assertEqual(to_json(value), expected)
+        self.assertRaises(TypeError, to_json, {"a": object()})
 
     def test_encoded(self) -> None:
         self.assertEqual(json.loads(encoded({"a": "ä"})), {"a": "ä"})

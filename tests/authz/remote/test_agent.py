@@ -29,7 +29,7 @@ from egress.authz.remote.agent import (
     TooManyRequests,
     TruncatedResponse,
 )
-from egress.authz.remote.client import BytesProducer
+from egress.authz.remote.messages import BytesProducer
 from tests.authz.servers import Endpoint, Transport, http, refused
 
 

@@ -23,7 +23,9 @@ from egress.authz.protocols.base import Codec
 from egress.authz.protocols.ext_authz import ExtAuthzCodec
 from egress.authz.protocols.validate import ValidateCodec, encode_request
 from egress.authz.remote.agent import MAX_CONNECTIONS, MAX_WAITING, KeepAliveAgent
-from egress.authz.remote.client import BytesProducer, RemoteAuthorizer, RemoteService, remote_authorizer
+from egress.authz.remote.authorizer import RemoteAuthorizer
+from egress.authz.remote.client import RemoteService, remote_authorizer
+from egress.authz.remote.messages import BytesProducer
 from egress.config.model import AuthzApi, AuthzBody, ConfigError, ProxyConfig
 from egress.interfaces import IAuthorizer
 from egress.model.authority import Authority, UpstreamProxy
@@ -74,6 +76,8 @@ class RemoteTestCase(SynchronousTestCase):
         )
 
     def tearDown(self) -> None:
+        # The timer ends by itself.
+        self.clock.advance(5)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def decide(self) -> Deferred[Any]:
