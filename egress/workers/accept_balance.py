@@ -25,12 +25,11 @@ _BYTES: Final = 8
 # How long a worker leaves a new connection to the others, in seconds.  Even on a busy machine, an idle worker wakes up
 # within this time.
 LONGEST: Final = 0.03
-SHORTEST: Final = 0.0005
-# The delays after which it accepts more connections each time, and the number of delays up to the shortest one.
-_WIDER: Final = 4
-_MOST: Final = 10
-# After this time without a delay, the other workers get the longest delay again.
-_FORGOTTEN: Final = 1.0
+# How often a worker that waits looks whether it may accept again.
+POLL: Final = 0.001
+# The number of delays in a second.  With many new connections, they are balanced anyway, and delays cost more than they
+# gain.  If a worker does not respond, the others soon accept without a delay.
+MAX_DELAYS: Final = 8
 
 
 def free_share(own: int, others: Iterable[int]) -> int:
@@ -40,22 +39,21 @@ def free_share(own: int, others: Iterable[int]) -> int:
     @param others: the number of connections of each other worker; negative for a worker that does not accept.
     """
     least = min((count for count in others if count >= 0), default=own + MAX_ACCEPTED)
-    return min(max(least - own + 1, 0), MAX_ACCEPTED)
+    # With many connections, a small difference does not matter.
+    return min(max(least + least // 8 - own + 1, 0), MAX_ACCEPTED)
 
 
 class ConnectionCounts:
-    """The number of open client connections of each worker, and of all that it accepted, in memory that all processes
-    share.
+    """The number of open client connections of each worker, in memory that all processes share.
 
-    Each worker writes only its own numbers.  Another worker may read old numbers, and then balances less well.
+    Each worker writes only its own number.  Another worker may read an old number, and then balances less well.
 
     @param descriptor: the memory.
     """
 
     def __init__(self, descriptor: int, workers: int) -> None:
         self.descriptor = descriptor
-        numbers = memoryview(mmap.mmap(descriptor, 2 * workers * _BYTES)).cast("q")
-        self._counts, self._accepted = numbers[:workers], numbers[workers:]
+        self._counts = memoryview(mmap.mmap(descriptor, workers * _BYTES)).cast("q")
 
     @classmethod
     def of_new_memory(cls, workers: int) -> ConnectionCounts:
@@ -65,7 +63,7 @@ class ConnectionCounts:
         else:
             with tempfile.TemporaryFile() as file:
                 descriptor = os.dup(file.fileno())
-        os.ftruncate(descriptor, 2 * workers * _BYTES)
+        os.ftruncate(descriptor, workers * _BYTES)
         made = cls(descriptor, workers)
         for worker in range(1, workers + 1):
             made.leave(worker)
@@ -88,7 +86,6 @@ class ConnectionCounts:
 
     def opened(self, worker: int) -> None:
         """Count a connection that a worker accepted."""
-        self._accepted[worker - 1] += 1
         self._change(worker, 1)
 
     def closed(self, worker: int) -> None:
@@ -99,10 +96,6 @@ class ConnectionCounts:
         # A worker that no longer accepts still has connections.
         if self[worker] != _ABSENT:
             self._counts[worker - 1] += by
-
-    def accepted_by_others(self, worker: int) -> int:
-        """Return the number of connections that all other workers have accepted."""
-        return sum(self._accepted.tolist()) - self._accepted[worker - 1]
 
     def share(self, worker: int) -> int:
         """Return the number of connections that a worker may accept without a delay."""
@@ -121,13 +114,11 @@ class BalancedPort:
 
     @param clock: schedules the delay.
     @param port: a port of Twisted.
-    @ivar unheeded: the number of successive delays in which no other worker accepted a connection.  It makes this
-        worker accept more after a delay, and then shortens the delay.
     """
 
     def __init__(self, clock: Any, port: Any, counts: ConnectionCounts, worker: int) -> None:
-        self.unheeded = 0
-        self._last = 0.0
+        self._second = self._until = 0.0
+        self._delays = 0
         self._clock = clock
         self._port = port
         self._counts = counts
@@ -138,28 +129,30 @@ class BalancedPort:
 
     def _readable(self) -> None:
         share = self._counts.share(self._worker)
-        if share:
-            self._take(share)
+        if share or not self._may_wait():
+            self._take(share or MAX_ACCEPTED)
             return
         # While the port is not read, the waiting connection does not wake this worker again.
         self._port.stopReading()
-        if self._clock.seconds() - self._last > _FORGOTTEN:
-            self.unheeded = 0
-        shorter = max(self.unheeded - _WIDER, 0)
-        others = self._counts.accepted_by_others(self._worker)
-        self._clock.callLater(max(LONGEST / 2**shorter, SHORTEST), self._waited, others)
+        self._until = self._clock.seconds() + LONGEST
+        self._clock.callLater(POLL, self._waited)
 
-    def _waited(self, others: int) -> None:
-        self._last = self._clock.seconds()
+    def _may_wait(self) -> bool:
+        now = self._clock.seconds()
+        if now - self._second >= 1:
+            self._second, self._delays = now, 0
+        self._delays += 1
+        return self._delays <= MAX_DELAYS
+
+    def _waited(self) -> None:
         if self._port.disconnecting or not self._port.connected:
             return
+        share = self._counts.share(self._worker)
+        if not share and self._clock.seconds() < self._until:
+            self._clock.callLater(POLL, self._waited)
+            return
         self._port.startReading()
-        before = self._port.sessionno
-        self._take(min(2**self.unheeded, MAX_ACCEPTED))
-        if self._counts.accepted_by_others(self._worker) != others:
-            self.unheeded = 0
-        elif self._port.sessionno != before:
-            self.unheeded = min(self.unheeded + 1, _MOST)
+        self._take(share or 1)
 
     def _take(self, number: int) -> None:
         self._port.numberAccepts = number

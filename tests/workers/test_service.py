@@ -207,7 +207,7 @@ class StartingTests(WorkersTestCase):
         descriptors = [process.options["childFDs"] for process in self.reactor.processes]
         self.assertEqual([each[4] for each in descriptors], [only.number] * 2)
         # The counts of connections.
-        self.assertEqual({os.fstat(each[5]).st_size for each in descriptors}, {32})
+        self.assertEqual({os.fstat(each[5]).st_size for each in descriptors}, {16})
         self.assertEqual(len({each[5] for each in descriptors}), 1)
 
     def test_the_admin_api(self) -> None:
