@@ -58,7 +58,7 @@ class Guard:
     __slots__ = ("_points", "_since")
 
     def __init__(self, now: float) -> None:
-        self._points: float = CAPACITY
+        self._points = float(CAPACITY)
         self._since = now
 
     def earn(self, points: int) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 from h2.errors import ErrorCodes
 from h2.events import RequestReceived
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from egress.http.events import HTTP_2, NO_BODY, RequestHead
 from egress.http2.client_fields import ClientRequest, MalformedMessage, parse_request, websocket_head, websocket_key
@@ -98,8 +98,8 @@ class RequestStreams:
                 refusal = self._context.sessions.refusal(self.limit_key, self._context.limits)
                 if refusal is not None:
                     raise refusal
-        except MalformedMessage as error:
-            report_refusal(self._context.authz, client, BadRequest(str(error)), "", "", http=HTTP_2)
+        except MalformedMessage as malformed:
+            report_refusal(self._context.authz, client, BadRequest(str(malformed)), "", "", http=HTTP_2)
             self._engine.refuse(stream_id, ErrorCodes.PROTOCOL_ERROR)
             return None
         except EgressError as error:
@@ -170,7 +170,6 @@ def _upgrading(request: ClientRequest) -> RequestHead:
     return websocket_head(request.head, base64.b64encode(urandom(16)))
 
 
-@implementer(IHttp2Requests)
 class Http2Requests:
     """Accepts the requests of one connection that is bound to a destination.
 
@@ -210,6 +209,10 @@ class Http2Requests:
             named = quoted(scheme)
             raise MisdirectedRequest(f"the request is for {named}, but the tunnel carries {binding.origin.scheme}")
         return binding.destination_of(request.head)
+
+
+# The decorator C{implementer} would make it an interpreted class.
+classImplements(Http2Requests, IHttp2Requests)
 
 
 def bound_session(context: ProxyContext, binding: Binding) -> Http2Session:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from h2.errors import ErrorCodes
 from h2.events import (
@@ -15,11 +15,17 @@ from h2.events import (
     StreamReset,
     TrailersReceived,
 )
-from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol, IHandshakeListener, IPushProducer
-from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IHalfCloseableProtocol,
+    IHandshakeListener,
+    IProtocol,
+    IPushProducer,
+)
+from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from egress.http.events import END
 from egress.http2.client_fields import MalformedMessage, parse_trailers
@@ -48,19 +54,20 @@ MAX_UNSENT: Final = 16 * KIB
 _MALFORMED: Final = "the client sent frames that are not valid on their stream"
 
 
-@implementer(IHttp2Connection, IPushProducer, IHalfCloseableProtocol, IHandshakeListener)
-class Http2Session(Protocol):
+class Http2Session:
     """An HTTP/2 connection with a client, inside a tunnel or on a listener.
 
     Each stream is a request of its own.
 
     @param client: the client, as far as it is known before the first request.
     @param open_requests: creates the acceptor of the requests.
+    @ivar transport: the transport.
     @ivar logins: the authenticated origin connections that belong to this client connection only.
     @ivar unused_loss: the reason of the lost connection, if it carried no request.
     """
 
     def __init__(self, context: ProxyContext, client: ClientIdentity, open_requests: RequestsOpener) -> None:
+        self.transport: Any = None
         self._context = context
         self._client = client
         settings = EngineSettings(context.limits.head, context.limits.http2_streams, connect_protocol=True)
@@ -69,21 +76,25 @@ class Http2Session(Protocol):
         self._watchdog = Watchdog(context.clock, self._expired)
         self.logins = AuthenticatedConnections(context.origins.pool, self.drain)
         self._streams: dict[int, IHttp2ClientStream] = {}
-        self._requests = open_requests(self, self._engine)
+        self._requests = open_requests(cast("IHttp2Connection", self), self._engine)
         self._pace = Pace(context.turns, self._advance)
         self._next_write: IDelayedCall | None = None
         self._paused = self._advancing = self._writing = self._reading_paused = False
         self._used = self._draining = self._said_goodbye = self._closing = False
-        self._counted = 0
-        self._left = PIECES
+        self._counted, self._left = 0, PIECES
         self._expires_at: float | None = None
         self.unused_loss: Failure | None = None
+
+    def makeConnection(self, transport: Any) -> None:
+        """Start to use a transport (C{IProtocol})."""
+        self.transport = transport
+        self.connectionMade()
 
     def connectionMade(self) -> None:
         """Send the settings, and wait for the settings of the client."""
         no_delay(self.transport)
         self._context.sessions.add(self)
-        self.transport.registerProducer(self, True)  # type: ignore[union-attr]
+        self.transport.registerProducer(self, True)
         self._engine.begin()
         self._write()
         self._watch_connection(self._context.limits.head_timeout)
@@ -140,9 +151,9 @@ class Http2Session(Protocol):
         if pause is not self._reading_paused:
             self._reading_paused = pause
             if pause:
-                self.transport.pauseProducing()  # type: ignore[union-attr]
+                self.transport.pauseProducing()
             else:
-                self.transport.resumeProducing()  # type: ignore[union-attr]
+                self.transport.resumeProducing()
 
     def _process(self, event: Event) -> None:
         if isinstance(event, RequestReceived):
@@ -230,7 +241,7 @@ class Http2Session(Protocol):
         engine = self._engine
         try:
             while not self._paused and (data := engine.take_output(MAX_WRITE)):
-                self.transport.write(data)  # type: ignore[union-attr]
+                self.transport.write(data)
                 for stream_id in engine.sent:
                     stream = self._streams.get(stream_id)
                     if stream is not None:
@@ -344,12 +355,12 @@ class Http2Session(Protocol):
         self._stop_exchanges()
         # Even if the client reads slowly, or this is called for a stream that was just written.
         while data := self._engine.take_output(MAX_WRITE):
-            self.transport.write(data)  # type: ignore[union-attr]
+            self.transport.write(data)
         self._watch_connection(self._context.limits.idle_timeout)
-        self.transport.unregisterProducer()  # type: ignore[union-attr]
+        self.transport.unregisterProducer()
         if self._reading_paused:
-            self.transport.resumeProducing()  # type: ignore[union-attr]
-        self.transport.loseConnection()  # type: ignore[union-attr]
+            self.transport.resumeProducing()
+        self.transport.loseConnection()
 
     def _stop_exchanges(self) -> None:
         streams, self._streams = self._streams, {}
@@ -383,3 +394,7 @@ class Http2Session(Protocol):
         self.logins.drop()
         # Last: when the last session is discarded, the audit log is closed.
         self._context.sessions.discard(self)
+
+
+# The decorator C{implementer} and the base C{Protocol} would make it an interpreted class.
+classImplements(Http2Session, IHttp2Connection, IPushProducer, IHalfCloseableProtocol, IHandshakeListener, IProtocol)

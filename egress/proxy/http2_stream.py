@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 from h2.errors import ErrorCodes
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from egress.grpc.call import kind_of_request
 from egress.http.error_response import error_response
@@ -34,7 +34,6 @@ LINGER_SECONDS: Final = 2.0
 CLOSE_SECONDS: Final = 10.0
 
 
-@implementer(IClientStream, IHttp2ClientStream)
 class Http2Stream:
     """One request of an HTTP/2 connection, and its response.
 
@@ -323,3 +322,7 @@ class Http2Stream:
         """See L{IClientStream.resume}."""
         self._held = False
         self.read_content()
+
+
+# The decorator C{implementer} would make it an interpreted class.
+classImplements(Http2Stream, IClientStream, IHttp2ClientStream)

@@ -38,7 +38,7 @@ class Http2Inside:
     def begin(self, buffered: bytes) -> None:
         """See L{ITunnel.begin}."""
         self._outer.watch(None)
-        self._session.makeConnection(SharedTransport(self._outer.transport))  # type: ignore[arg-type, no-untyped-call]
+        self._session.makeConnection(SharedTransport(self._outer.transport))  # type: ignore[arg-type]
         if buffered:
             self._session.dataReceived(buffered)
 

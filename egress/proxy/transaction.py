@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import attrs
@@ -111,13 +112,8 @@ class Transaction:
         self.hop = NO_HOP
         self.trace: ExchangeTrace | None = None
         self._context = context
-        self._client = client
-        self._stage = stage
-        self._method = method
-        self._http = http
-        self._origin = origin
-        self._path = path
-        self._failed = failed
+        self._client, self._stage, self._method, self._http = client, stage, method, http
+        self._origin, self._path, self._failed = origin, path, failed
         self._started = context.wall_clock()
         # Called for each phase.
         self._seconds = seconds = context.clock.seconds
@@ -180,22 +176,23 @@ class Transaction:
         self._decision_started = started = self._seconds()
         self.phases.append((DECISION, started))
 
-        def received_decision(result: object) -> None:
-            # Until the result is validated, errors are attributed to the authorizer.
-            decision = validated_decision(result, request)
-            self._stop_timing()
-            if decision.verdict not in NEEDS:
-                self.decision = decision
-            elif decision.observed is not None:
-                # A request that observe mode lets pass stays recorded as such, even if no further decision can be made.
-                self.decision = attrs.evolve(decision, verdict=Verdict.ALLOW)
-            if decision.allowed and (withheld or decision.obligations is not NO_OBLIGATIONS):
-                self.lease = lease_for(self._context, request, decision.obligations, self._failed)
-                self.inspector = inspector_for(self._context, request, decision)
-            decided(decision)
-
+        then = partial(self._received_decision, request, decided)
         # decide() may raise or return a plain value; maybeDeferred handles both.
-        self.await_or_fail(maybeDeferred(self._context.authorizer.decide, request), received_decision)
+        self.await_or_fail(maybeDeferred(self._context.authorizer.decide, request), then)
+
+    def _received_decision(self, request: DecisionRequest, decided: Callable[[Decision], None], result: object) -> None:
+        # Until the result is validated, errors are attributed to the authorizer.
+        decision = validated_decision(result, request)
+        self._stop_timing()
+        if decision.verdict not in NEEDS:
+            self.decision = decision
+        elif decision.observed is not None:
+            # A request that observe mode lets pass stays recorded as such, even if no further decision can be made.
+            self.decision = attrs.evolve(decision, verdict=Verdict.ALLOW)
+        if decision.allowed and (request.body_withheld or decision.obligations is not NO_OBLIGATIONS):
+            self.lease = lease_for(self._context, request, decision.obligations, self._failed)
+            self.inspector = inspector_for(self._context, request, decision)
+        decided(decision)
 
     def begin_phase(self, phase: str) -> None:
         """Begin a phase (L{egress.model.phases}), which ends the one before."""
@@ -216,26 +213,26 @@ class Transaction:
 
     def await_or_fail(self, waiting: Deferred[_T], then: Callable[[_T], None]) -> None:
         """Call C{then} when C{waiting} fires, unless the transaction has ended by then."""
-
         if waiting.called and not waiting.paused and not isinstance(waiting.result, Failure):
             # The result is available immediately, as with every decision of the embedded policy.
             self._continue(cast(_T, waiting.result), then)
             return
 
-        def failed(failure: Failure) -> None:
-            if self._pending is waiting:
-                self._pending = None
-            # The result of a cancelled operation is ignored.
-            if waiting is not self._cancelled:
-                self._fault(failure)
-
-        def arrived(result: _T) -> None:
-            self._pending = None
-            self._continue(result, then)
-
         # Set before the callbacks are added: they may run immediately and wait for the next operation.
         self._pending = waiting
+        arrived, failed = partial(self._arrived, then), partial(self._await_failed, waiting)
         waiting.addCallbacks(arrived, failed).addErrback(self._failed_at_end)
+
+    def _arrived(self, then: Callable[[_T], None], result: _T) -> None:
+        self._pending = None
+        self._continue(result, then)
+
+    def _await_failed(self, waiting: Deferred[Any], failure: Failure) -> None:
+        if self._pending is waiting:
+            self._pending = None
+        # The result of a cancelled operation is ignored.
+        if waiting is not self._cancelled:
+            self._fault(failure)
 
     def _continue(self, result: _T, then: Callable[[_T], None]) -> None:
         if self._over:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from unittest import mock
+from typing import Any, cast
 
 from h2.errors import ErrorCodes
 from twisted.internet.defer import Deferred
 
 from egress.config.model import Limits
-from egress.http2.waiting import add_event
 from egress.model.decision import Decision
-from egress.proxy import http2_stream
+from egress.proxy.http2_session import Http2Session
 from tests.http2.frames import CONTINUATION, DATA, HEADERS, PING, PRIORITY, SETTINGS, WINDOW_UPDATE, frame
 from tests.proxy.fakes import allow, response
 from tests.proxy.http2_client import Http2TestCase
@@ -78,10 +77,10 @@ class SmallFrameTests(Http2TestCase):
     def test_it_is_joined_while_it_waits(self) -> None:
         decision: Deferred[Decision] = Deferred()
         self.authorizer.answers = [decision]
-        with mock.patch.object(http2_stream, "add_event", wraps=add_event) as added:
-            stream = self.http2.request(method="POST", end=False)
-            self.http2.tls.send(frame(DATA, 0, stream, b"ab") * 10_000)
-        (waiting,) = {id(call.args[0]): call.args[0] for call in added.call_args_list}.values()
+        stream = self.http2.request(method="POST", end=False)
+        self.http2.tls.send(frame(DATA, 0, stream, b"ab") * 10_000)
+        (session,) = [each for each in self.proxy.parts.sessions._open if isinstance(each, Http2Session)]  # noqa: SLF001
+        waiting: Any = cast("Any", session)._streams[stream]._waiting  # noqa: SLF001
         self.assertEqual(sum(map(len, waiting)), 20_000)
         self.assertLess(len(waiting), 10)
         decision.callback(allow())

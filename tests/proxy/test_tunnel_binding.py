@@ -18,7 +18,6 @@ from egress.http.request_target import TargetForm, parse_request_target
 from egress.model.authority import Authority, Origin
 from egress.model.decision import ClientIdentity
 from egress.model.errors import BadRequest, Denied, InvalidTarget, MisdirectedRequest
-from egress.proxy import tunnel_binding as module
 from egress.proxy.tunnel_binding import Peer, TunnelBinding, client_identity, named_origin, peer_of, server_name_error
 from tests.proxy.fakes import deny
 
@@ -115,7 +114,8 @@ class UnixPeerTests(SynchronousTestCase):
                 one, other = (peer_of(Transport(UNIXAddress(b"/x"), sock)) for _ in range(2))
                 self.assertEqual(one.address, "unknown")
                 self.assertNotEqual(client_identity(one, None).pool_key, client_identity(other, None).pool_key)
-        self.patch(module, "socket", object())
+        self.addCleanup(setattr, socket, "SO_PEERCRED", socket.SO_PEERCRED)
+        del socket.SO_PEERCRED
         self.assertEqual(self.peer(7).address, "unknown")
 
     def test_credentials_cannot_imitate_a_process(self) -> None:
