@@ -162,6 +162,10 @@ class Authority:
     def __hash__(self) -> int:
         return self._hash
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Pickled for a worker, where the same text has another hash.
+        return Authority, (self.host, self.port)
+
     @classmethod
     def parse(cls, text: str, default_port: int | None = None, *, bare_ipv6: bool = False) -> Authority:
         """Parse C{host[:port]} (RFC 3986 section 3.2, without userinfo).
@@ -251,6 +255,10 @@ class Origin:
 
     def __hash__(self) -> int:
         return self._hash
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # See Authority.__reduce__.
+        return Origin, (self.scheme, self.authority)
 
     @classmethod
     def of(cls, scheme: str, authority: Authority) -> Origin:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import pickle
+import subprocess
+import sys
 from base64 import b64encode
 from ipaddress import ip_address
 
@@ -217,6 +221,25 @@ class AuthorityTests(SynchronousTestCase):
         self.assertEqual(Authority("::1", 80).ip, ip_address("::1"))
         self.assertIsNone(Authority("example.com", 80).ip)
         self.assertIsNone(parse_ip("not:an:address"))
+
+
+class PickleTests(SynchronousTestCase):
+    """A worker gets authorities and origins of its supervisor."""
+
+    def test_hashes(self) -> None:
+        """Another process has other hashes of text, and finds the objects nevertheless."""
+        authority = Authority("origin.test", 80)
+        for known in (authority, Origin("http", authority)):
+            code = f"import pickle; print(hash(pickle.loads({pickle.dumps(known)!r})))"
+            made = f"from egress.model.authority import *; print(hash({known!r}))"
+            environment = {**os.environ, "PYTHONHASHSEED": "7"}
+            hashes = [
+                subprocess.run(
+                    [sys.executable, "-c", each], capture_output=True, text=True, check=True, env=environment
+                ).stdout
+                for each in (code, made)
+            ]
+            self.assertEqual(hashes[0], hashes[1])
 
 
 class OriginTests(SynchronousTestCase):
