@@ -26,7 +26,7 @@ from egress.relay.buffered import Flows
 from egress.relay.splice import best_flows
 from egress.tracing.tracer import Tracer
 from egress.transport.fair_turns import RoundRobin
-from egress.upstream.origins import Origins
+from egress.upstream.interfaces import StreamOpener
 from egress.upstream.pool import OriginPool
 
 _ID_BYTES = 12
@@ -90,7 +90,7 @@ class OriginContext:
 
     dialer: IDialer
     pool: OriginPool
-    streams: Origins
+    streams: StreamOpener
     resolve: Resolve = Resolve.AFTER
 
 

@@ -6,14 +6,18 @@ side.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from typing import Protocol as Structure
 
 from zope.interface import Attribute, Interface
 
 if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
+
     from egress.http.events import End, ForwardedHead, ResponseHead
     from egress.model.decision import Headers
     from egress.model.errors import EgressError
+    from egress.model.phases import Mark
     from egress.model.route import Destination, Route
 
 
@@ -98,3 +102,22 @@ class IOriginStream(Interface):
 
     def abort() -> None:
         """Abort the stream. The sink gets no further events."""
+
+
+class StreamOpener(Structure):
+    """Opens streams to origins; L{egress.upstream.origins.Origins} is the implementation."""
+
+    def open(
+        self,
+        route: Route,
+        client: str = "",
+        phases: list[Mark] | None = None,
+        *,
+        key: tuple[object, ...] | None = None,
+        http2: bool = False,
+        prior_knowledge: bool = False,
+    ) -> Deferred[Any]:
+        """Open a stream along a route.
+
+        @return: fires with an L{IOriginStream}.
+        """

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
@@ -15,6 +13,7 @@ from egress.model.errors import BadRequest, ClientDisconnected, EgressError
 from egress.proxy.http1_stream import Http1Stream
 from egress.proxy.interfaces import IClientStream, IHttp1Connection
 from egress.transport.tcp import SharedTransport
+from egress.upstream.authenticated_connections import AuthenticatedConnections
 from tests.proxy.fakes import Proxy, content_of, status_of
 
 GET = b"GET http://origin.test/ HTTP/1.1\r\nHost: origin.test\r\n\r\n"
@@ -37,7 +36,7 @@ class Connection:
         self.written = b""
         self.calls: list[object] = []
         self.transport: object = "transport"
-        self.logins: Any = "logins"
+        self.logins = AuthenticatedConnections(Proxy().pool, print)
         self.backpressured = True
         self.persistent = True
         self.read = True
@@ -90,7 +89,7 @@ class Http1StreamTests(SynchronousTestCase):
 
     def test_interface(self) -> None:
         verifyObject(IClientStream, self.stream)
-        self.assertEqual((self.stream.backpressured, self.stream.logins), (True, "logins"))
+        self.assertEqual((self.stream.backpressured, self.stream.logins), (True, self.connection.logins))
         self.assertEqual(self.stream.transport, "transport")
         self.connection.transport = SharedTransport("below")  # type: ignore[arg-type]
         self.assertEqual(self.stream.transport, "below")
