@@ -27,6 +27,7 @@ from egress.model.authority import Authority, UpstreamProxy
 from egress.model.log_format import LoggedRequests
 from egress.preflight import Finding, Level
 from egress.runtime import plugin
+from egress.runtime.build import build_name
 from egress.tap import makeService, start_message
 from tests.tap import Cases, ListeningService
 
@@ -87,10 +88,11 @@ class StartMessageTests(SynchronousTestCase):
 
     def test_facts(self) -> None:
         end = authority().not_after
+        build = "" if build_name() == "pure" else f" ({build_name()})"
         self.assertEqual(
             self.message(ca_dir=CERTIFICATE.parent).splitlines(),
             [
-                f"egressproxy {__version__} listens on 127.0.0.1:8080",
+                f"egressproxy {__version__}{build} listens on 127.0.0.1:8080",
                 "  decides     the starter policy, mode enforce",
                 f"  CA          /var/lib/ca/ca.pem, SHA-256 AB:CD, ends {end:%Y-%m-%d}, in 1000 days",
                 "  upstream    none, direct",

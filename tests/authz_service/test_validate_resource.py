@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from unittest import mock
 
 from twisted.internet.defer import Deferred, fail
 
 from egress.authz_service import service as service_module
+from egress.authz_service import validate_resource
 from egress.authz_service.config import AuthzServiceConfig
 from egress.model.decision import ClientIdentity, Decision, Obligations, Verdict
 from egress.model.errors import AuthorizerUnavailable
@@ -234,8 +236,9 @@ class FailureTests(CallerTestCase):
 
     def test_defect_in_encoding(self) -> None:
         """A decision that cannot be encoded is a failure."""
-        self.serve(FixedAuthorizer(Decision(Verdict.ALLOW, object(), "fake")))  # type: ignore[arg-type]
-        self.assertEqual(self.ask()[0], 500)
+        self.serve()
+        with mock.patch.object(validate_resource, "encode_response", side_effect=TypeError):
+            self.assertEqual(self.ask()[0], 500)
         self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
 
 
