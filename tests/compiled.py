@@ -18,8 +18,22 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 NOT_COPIED = shutil.ignore_patterns(
     *(".git", ".venv", ".tox", ".hypothesis", ".mypy_cache", ".ruff_cache", "_build", "_trial_temp*"),
-    *("build", "dist", "*.so", "__pycache__", "results", ".coverage*"),
+    *("*.so", "__pycache__", "node_modules", "results", ".coverage*"),
 )
+# Only here: packages have directories of these names too.
+BUILT = {"build", "dist"}
+NODE_MODULES = Path("tests", "integration", "node_modules")
+
+
+def copy(tree: Path) -> None:
+    """Copy the sources; the programs of npm are shared."""
+
+    def not_copied(directory: str, names: list[str]) -> set[str]:
+        return {*NOT_COPIED(directory, names), *(BUILT.intersection(names) if Path(directory) == ROOT else ())}
+
+    shutil.copytree(ROOT, tree, symlinks=True, ignore=not_copied)
+    if (ROOT / NODE_MODULES).exists():
+        (tree / NODE_MODULES).symlink_to((ROOT / NODE_MODULES).resolve())
 
 
 def try_wheel(wheels: Path, clean: Path) -> None:
@@ -44,7 +58,7 @@ def main(directory: Path, tests: list[str], wheel: bool) -> int:
     tree, wheels = directory / "tree", directory / "wheels"
     for old in (tree, wheels):
         shutil.rmtree(old, ignore_errors=True)
-    shutil.copytree(ROOT, tree, symlinks=True, ignore=NOT_COPIED)
+    copy(tree)
     python = sys.executable
     compile_all = [python, "setup.py", "-q", "build_ext", "--inplace", "--parallel", str(os.cpu_count() or 1)]
     if wheel:
