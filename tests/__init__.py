@@ -6,13 +6,13 @@ import unittest
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests import durations
 
 # Timeouts must not fail on a busy machine.
-settings.register_profile("egress", deadline=None)
+settings.register_profile("egress", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("egress")
 
 
