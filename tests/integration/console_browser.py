@@ -82,9 +82,12 @@ class ConsoleChromium:
         self._send("keyboard", "press", key)
 
     def problems(self) -> list[str]:
-        """Return the errors of scripts and requests since the last call."""
+        """Return the errors of scripts and requests since the last call.
+
+        A browser aborts the requests of a page that it leaves, such as the icon on a slow machine.
+        """
         found: list[str] = self._send("driver", "problems")
-        return found
+        return [problem for problem in found if "net::ERR_ABORTED" not in problem]
 
     # -- pages of the console
 

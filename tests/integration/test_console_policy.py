@@ -96,10 +96,6 @@ class ConsolePolicyTests(IntegrationTestCase):
         self.browser.sign_in(ADMIN)
         return proxy
 
-    def problems(self) -> list[str]:
-        """Return the problems in the browser, without requests of a page that the test has left."""
-        return [each for each in self.browser.problems() if "net::ERR_ABORTED" not in each]
-
     def audit(self, name: str) -> None:
         """Check the current page in two appearances."""
         browser, found = self.browser, {}
@@ -113,7 +109,7 @@ class ConsolePolicyTests(IntegrationTestCase):
         browser.page("emulateMedia", {"colorScheme": "light"})
         browser.page("setViewportSize", WINDOW)
         self.assertEqual(found, {})
-        self.assertEqual(self.problems(), [])
+        self.assertEqual(self.browser.problems(), [])
 
     def test_rule_from_a_request(self) -> None:
         """Open a denied request, create a rule from it, and see the next request pass."""
@@ -185,7 +181,7 @@ class ConsolePolicyTests(IntegrationTestCase):
 
         self.wait_until(lambda: "ann added allow-localhost-closed-orders" in found(), "the change in the audit store")
         self.assertRegex(found(), "the policy was [0-9a-f]{64}, and is [0-9a-f]{64}")
-        self.assertEqual([each for each in self.problems() if "409" not in each], [])
+        self.assertEqual([each for each in self.browser.problems() if "409" not in each], [])
 
     def test_newman_waits_for_an_approval(self) -> None:
         """A pending request appears in the open page, with its content; newman continues when it is allowed."""
@@ -226,7 +222,7 @@ class ConsolePolicyTests(IntegrationTestCase):
         # A record is written just after the response.
         reason = "denied by an approver: not today"
         self.wait_until(lambda: reason in [each["reason"] for each in proxy.records()], "the record")
-        self.assertEqual(self.problems(), [])
+        self.assertEqual(self.browser.problems(), [])
 
     def newman(self, proxy: Proxy) -> subprocess.Popen[str]:
         """Start newman with a collection of one upload."""
