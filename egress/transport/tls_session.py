@@ -68,7 +68,8 @@ class TlsSession:
         except SSL.ZeroReturnError:
             self.ended = True
         except SSL.Error as error:
-            self.failure = error
+            # Without its traceback, whose frames refer to this object: a cycle would keep the session for a while.
+            self.failure = error.with_traceback(None)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def encrypt(self, data: bytes, start: int) -> bytes:
@@ -87,7 +88,8 @@ class TlsSession:
         except SSL.WantReadError:
             self.blocked = True
         except SSL.Error as error:
-            self.failure = error
+            # Without its traceback, whose frames refer to this object: a cycle would keep the session for a while.
+            self.failure = error.with_traceback(None)
         self.position = start
         return self.output(WRITE_BYTES + _OVERHEAD)
 
@@ -206,7 +208,8 @@ class DirectSession(TlsSession):
         except SSL.ZeroReturnError:
             self.ended = True
         except SSL.Error as error:
-            self.failure = error
+            # Without its traceback, whose frames refer to this object: a cycle would keep the session for a while.
+            self.failure = error.with_traceback(None)
         return False
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import gc
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -152,6 +154,21 @@ class TlsSessionTests(SynchronousTestCase):
             self.assertEqual(session.decrypt(b"", False), b"")
             assert session.failure is not None
             self.assertTrue(is_unexpected_end(session.failure))
+
+    def test_no_cycle_after_a_failure(self) -> None:
+        """The memory of a failed session is released immediately, and not by the garbage collector."""
+        for kind in (TlsSession, DirectSession):
+            with self.subTest(kind.__name__):
+                server = connected()[1]
+                session = kind(server)
+                server.bio_shutdown()
+                session.decrypt(b"", False)
+                self.assertIsNotNone(session.failure)
+                kept = weakref.ref(server)
+                gc.disable()
+                self.addCleanup(gc.enable)
+                del server, session
+                self.assertIsNone(kept())
 
     def test_encryption_during_the_handshake(self) -> None:
         for kind in (TlsSession, DirectSession):
