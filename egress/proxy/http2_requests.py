@@ -24,15 +24,9 @@ from egress.proxy.http2_session import Http2Session
 from egress.proxy.http2_stream import Http2Stream
 from egress.proxy.interfaces import IHttp2Connection, IHttp2Requests
 from egress.proxy.outgoing_request import OutgoingRequest
+from egress.proxy.session_refusal import recorded_refusal
 from egress.proxy.transaction import report_refusal
-from egress.proxy.tunnel_binding import (
-    UNKNOWN,
-    Binding,
-    TunnelBinding,
-    require_other_host,
-    server_name_error,
-    target_for_log,
-)
+from egress.proxy.tunnel_binding import UNKNOWN, Binding, require_other_host, server_name_error
 
 if TYPE_CHECKING:
     from egress.http.request_target import RequestTarget
@@ -153,14 +147,9 @@ class RequestStreams:
 
     def _report(self, head: RequestHead | None, client: ClientIdentity, error: EgressError) -> str:
         """Record a request that did not become an exchange; return the id of the record."""
-        binding, authz = self._binding, self._context.authz
-        if isinstance(binding, TunnelBinding) and error is binding.refusal:
-            # Already recorded: the decision of the tunnel.
-            return binding.refusal_id
         if head is None:
-            return report_refusal(authz, client, error, "", "", http=HTTP_2)
-        url = target_for_log(binding, head)
-        return report_refusal(authz, client, error, head.method, url, headers=head.headers, http=HTTP_2)
+            return report_refusal(self._context.authz, client, error, "", "", http=HTTP_2)
+        return recorded_refusal(self._context, client, self._binding, head, error)
 
 
 def _upgrading(request: ClientRequest) -> RequestHead:
