@@ -31,7 +31,12 @@ def extensions() -> list[Any]:
     from mypyc.build import mypycify
 
     names = runpy.run_path("egress/runtime/build.py")["COMPILED"]
-    return mypycify([f"{name.replace('.', '/')}.py" for name in names], opt_level="2", debug_level="0")
+    modules = mypycify([f"{name.replace('.', '/')}.py" for name in names], opt_level="2", debug_level="0")
+    if os.name == "posix":
+        for module in modules:
+            # For this warning, gcc reads the C source again for each "if": more than half of the compilation.
+            module.extra_compile_args.append("-Wno-misleading-indentation")
+    return modules
 
 
 if os.environ.get("EGRESS_COMPILE") != "1":
