@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from OpenSSL import SSL, crypto
 
@@ -34,6 +35,19 @@ def tls_context(method: int) -> SSL.Context:
     return context
 
 
+def use_certificate(context: SSL.Context, der: bytes) -> None:
+    """Set the certificate of a context.
+
+    The method of pyOpenSSL accepts only an object of cryptography, and encodes it for OpenSSL.
+
+    @param der: the certificate in DER.
+    """
+    loaded: Any = crypto.load_certificate(crypto.FILETYPE_ASN1, der)
+    if not _call("SSL_CTX_use_certificate", context, getattr(loaded, "_x509", None)):
+        # With an error of pyOpenSSL, if there is one.
+        context.use_certificate(x509.load_der_x509_certificate(der))
+
+
 class LoadedKey:
     """A key that OpenSSL has loaded once, for many contexts: pyOpenSSL loads it for each of them, which takes 50 us."""
 
@@ -47,9 +61,17 @@ class LoadedKey:
         @raise SSL.Error: if it is not the key of the certificate.
         """
         # The method of pyOpenSSL for this is deprecated, and calls the same function of OpenSSL.
-        bindings: Any = getattr(SSL, "_lib", None)
-        use: Any = getattr(bindings, "SSL_CTX_use_PrivateKey", None)
-        inner: tuple[Any, Any] = getattr(context, "_context", None), getattr(self._loaded, "_pkey", None)
-        if use is None or None in inner or use(*inner) != 1:
+        if not _call("SSL_CTX_use_PrivateKey", context, getattr(self._loaded, "_pkey", None)):
             # With an error of pyOpenSSL, if there is one.
             context.use_privatekey(self.key)
+
+
+def _call(name: str, context: SSL.Context, argument: Any) -> bool:
+    """Call a function of OpenSSL for a context, if this release of pyOpenSSL has the bindings for it.
+
+    @return: whether it succeeded.
+    """
+    bindings: Any = getattr(SSL, "_lib", None)
+    function: Any = getattr(bindings, name, None)
+    inner: Any = getattr(context, "_context", None)
+    return None not in (function, inner, argument) and function(inner, argument) == 1

@@ -17,9 +17,10 @@ from egress.interfaces import ILeafSource
 from egress.model.authority import Authority
 from egress.model.client_tls import ClientTls, LeafKey
 from egress.runtime.threads import Offload
-from egress.tls.contexts import LoadedKey, tls_context
-from egress.tls.issuer import CaKey, CertificateAuthority, LeafCertificate
+from egress.tls.contexts import LoadedKey, tls_context, use_certificate
+from egress.tls.issuer import CertificateAuthority, LeafCertificate
 from egress.tls.lazy_key import LazyKey
+from egress.tls.leaf_template import CaKey
 
 HTTP1: Final = b"http/1.1"
 HTTP2: Final = b"h2"
@@ -69,7 +70,7 @@ def server_context(
     """
     context = tls_context(SSL.TLS_SERVER_METHOD)
     set_ciphers(context, accepted)
-    context.use_certificate(leaf.certificate)
+    use_certificate(context, leaf.der)
     for certificate in leaf.chain:
         context.add_extra_chain_cert(certificate)
     key.use_in(context)
@@ -179,10 +180,9 @@ class HostContexts:
         loaded = self._loaded.get(key)
         if loaded is None:
             loaded = self._loaded[key] = LoadedKey(leaf.key)
-        certificate = leaf.certificate
-        end = certificate.not_valid_after_utc.timestamp()
+        end = leaf.end.timestamp()
         return _Entry(
             server_context(leaf, loaded, self._accepted, http2=self._http2),
-            certificate.not_valid_before_utc.timestamp(),
+            leaf.begin.timestamp(),
             now + (end - now) * _USED,
         )

@@ -16,9 +16,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from egress.model.authority import Authority
+from egress.tls.leaf_template import CaKey, LeafTemplate, key_usage
 from egress.tls.name_constraints import constraints_of, describe, permits
-
-CaKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 # The expiry of a CA interrupts all traffic of its clients: unless the operator chooses a shorter lifetime, the CA
 # should outlive the machine.
@@ -53,37 +52,27 @@ class CaError(Exception):
 class LeafCertificate:
     """The certificate with which the proxy authenticates as one host.
 
-    @ivar certificate: the certificate.
+    @ivar der: the certificate in DER.
     @ivar key: its key.
     @ivar chain: the certificates that the client needs in addition to its trusted root; empty if the CA is a root.
+    @ivar begin: the begin of its validity period.
+    @ivar end: the end of its validity period.
     """
 
-    certificate: x509.Certificate
+    der: bytes
     key: CaKey = attrs.field(repr=False)
     chain: tuple[x509.Certificate, ...]
+    begin: datetime
+    end: datetime
 
-
-def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not signs_certificates,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=signs_certificates,
-        crl_sign=signs_certificates,
-        encipher_only=False,
-        decipher_only=False,
-    )
+    @property
+    def certificate(self) -> x509.Certificate:
+        """The certificate."""
+        return x509.load_der_x509_certificate(self.der)
 
 
 def _common_name(text: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
-
-
-def _alternative_name(authority: Authority) -> x509.GeneralName:
-    address = authority.ip
-    return x509.DNSName(authority.host) if address is None else x509.IPAddress(address)
 
 
 def _subject_key_identifier(certificate: x509.Certificate) -> x509.SubjectKeyIdentifier:
@@ -213,22 +202,8 @@ class CertificateAuthority:
         )
         return base64.b64encode(hashlib.sha256(key).digest()).decode("ascii")
 
-    def _template_for(self, key: CaKey) -> x509.CertificateBuilder:
-        """Return a builder with all fields that do not depend on the host; builders are immutable."""
-        public_key = key.public_key()
-        # RSA without forward secrecy is never offered, so no leaf key encrypts other keys.
-        return (
-            x509.CertificateBuilder()
-            .issuer_name(self.certificate.subject)
-            .public_key(public_key)
-            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(_key_usage(signs_certificates=False), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
-            .add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(self._identifier), critical=False
-            )
-        )
+    def _template_for(self, key: CaKey) -> LeafTemplate:
+        return LeafTemplate(self.certificate.subject, self._identifier, self._key, key)
 
     @classmethod
     def create(
@@ -257,7 +232,7 @@ class CertificateAuthority:
             .not_valid_before(now - BACKDATED)
             .not_valid_after(now + lifetime)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-            .add_extension(_key_usage(signs_certificates=True), critical=True)
+            .add_extension(key_usage(signs_certificates=True), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
         )
         if limits is not None:
@@ -319,19 +294,14 @@ class CertificateAuthority:
             raise CaError(f"the CA certificate expired on {self.not_after:%Y-%m-%d}")
         if not self.may_sign_for(authority):
             raise CaError(f"the CA may sign only for {self.limits}")
-        host = authority.host
         # Libraries also apply name constraints to the subject, in different ways.
-        named = len(host) <= _COMMON_NAME_LENGTH and not self._limits
+        named = len(authority.host) <= _COMMON_NAME_LENGTH and not self._limits
         template = self._template if key is None else self._template_for(key)
-        builder = (
-            template.subject_name(_common_name(host) if named else x509.Name([]))
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(max(now - BACKDATED, self._not_before))
-            .not_valid_after(min(now + LEAF_LIFETIME, self.not_after))
-            # RFC 5280 section 4.2.1.6: critical if there is no subject.
-            .add_extension(x509.SubjectAlternativeName([_alternative_name(authority)]), critical=not named)
-        )
-        return LeafCertificate(builder.sign(self._key, hashes.SHA256()), key or self._leaf_key, self.chain)
+        # A certificate has whole seconds.
+        begin = max(now - BACKDATED, self._not_before).replace(microsecond=0)
+        end = min(now + LEAF_LIFETIME, self.not_after).replace(microsecond=0)
+        der = template.sign(authority, named, x509.random_serial_number(), begin, end)
+        return LeafCertificate(der, key or self._leaf_key, self.chain, begin, end)
 
 
 def _read_key(text: bytes) -> object:

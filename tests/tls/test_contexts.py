@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.tls.contexts import LoadedKey, tls_context
+from egress.tls import contexts
+from egress.tls.contexts import LoadedKey, tls_context, use_certificate
 from tests.certificates import self_signed
 
 
@@ -21,6 +23,26 @@ class TlsContextTests(SynchronousTestCase):
                 if hasattr(context, "clear_mode"):
                     self.assertFalse(context.set_mode(0) & 1)
                 self.assertTrue(context.set_options(0) & SSL.OP_NO_COMPRESSION)
+
+
+class UseCertificateTests(SynchronousTestCase):
+    """A certificate in DER."""
+
+    def check(self) -> None:
+        issued = self_signed("origin.test")
+        context = tls_context(SSL.TLS_SERVER_METHOD)
+        use_certificate(context, issued.certificate.public_bytes(Encoding.DER))
+        LoadedKey(issued.key).use_in(context)
+        context.check_privatekey()
+        self.assertEqual(SSL.Connection(context, None).get_certificate(as_cryptography=True), issued.certificate)
+
+    def test_used(self) -> None:
+        self.check()
+
+    def test_by_public_methods(self) -> None:
+        """A release of pyOpenSSL with other bindings."""
+        self.patch(contexts, "_call", lambda *_: False)
+        self.check()
 
 
 class LoadedKeyTests(SynchronousTestCase):
