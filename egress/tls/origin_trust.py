@@ -11,10 +11,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
-import service_identity
 from cryptography import x509
 from OpenSSL import SSL, crypto
-from service_identity.hazmat import DNS_ID, CertificatePattern, DNSPattern, IPAddress_ID, IPAddressPattern
 from twisted.internet.error import ConnectionClosed
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from zope.interface import implementer
@@ -25,19 +23,17 @@ from egress.model.protocol import ALPN_HTTP_1, ALPN_HTTP_2
 from egress.model.tls_alert import alert_in, hint_at_certificate, reason_in, refuses_protocols
 from egress.tls.contexts import tls_context
 from egress.tls.ocsp import staple_fault
+from egress.tls.origin_names import name_fault
 from egress.tls.origin_policy import OriginTlsPolicy
 from egress.tls.pem import plain, trust_certificates, use_certificate
 
 if TYPE_CHECKING:
-    from ipaddress import IPv4Address, IPv6Address
-
     from twisted.protocols.tls import TLSMemoryBIOProtocol
     from twisted.python.failure import Failure
 
 
 _TRUST_HINT = "its CA can be added with --ssl-extra-ca-certs"
 _PINNED_HINT = "for this host, only the CAs in --origin-tls are trusted"
-_SHOWN_NAMES = 5
 # The reasons for which HTTP/2 was not offered.
 _NOT_HERE: Final = "the proxy does not use for this connection: it cannot carry an upgrade or NTLM"
 _TURNED_OFF: Final = "is turned off with --http2, or with http2 in --origin-tls"
@@ -108,55 +104,6 @@ def _chain_fault(certificate: x509.Certificate, number: int, depth: int, authori
     return f"the certificate{within} of {authority} {fault}"
 
 
-def _names_in(certificate: x509.Certificate) -> tuple[list[CertificatePattern], list[str], list[str]]:
-    """Read the hosts and addresses of a certificate (RFC 9525 section 2.1: DNS-ID and IP-ID).
-
-    An invalid name does not affect the other names, so it is ignored.  Examples are an address as a dNSName, and a
-    wildcard that is not the whole leftmost label of at least three.  Names of other kinds (URIs, SRV names) never
-    identify a host.
-
-    @return: the names to compare, the same names as text, and the ignored names as text.
-    @raise ValueError: if the extension is not valid DER.
-    """
-    try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        return [], [], []
-    patterns: list[CertificatePattern] = []
-    readable: list[str] = []
-    ignored: list[str] = []
-    for name in names.get_values_for_type(x509.DNSName):
-        try:
-            patterns.append(DNSPattern.from_bytes(name.encode("utf-8")))
-        except service_identity.CertificateError:
-            ignored.append(name)
-        else:
-            readable.append(name)
-    for address in names.get_values_for_type(x509.IPAddress):
-        patterns.append(IPAddressPattern(cast("IPv4Address | IPv6Address", address)))
-        readable.append(str(address))
-    return patterns, readable, ignored
-
-
-def _to_text(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _SHOWN_NAMES} more" if len(names) > _SHOWN_NAMES else ""
-    return ", ".join(map(plain, names[:_SHOWN_NAMES])) + more
-
-
-def _name_fault(certificate: x509.Certificate, authority: Authority) -> str | None:
-    """Compare the names of a certificate with the requested name (RFC 9525 section 6)."""
-    wanted = DNS_ID(authority.host) if authority.ip is None else IPAddress_ID(authority.host)
-    patterns, readable, ignored = _names_in(certificate)
-    if any(wanted.verify(pattern) for pattern in patterns):
-        return None
-    if ignored:
-        problem = f"is for another host: {_to_text(readable)}" if readable else "contains no valid host name"
-        return f"the certificate of {authority} {problem}; ignored invalid names: {_to_text(ignored)}"
-    if readable:
-        return f"the certificate of {authority} is for another host: {_to_text(readable)}"
-    return f"the certificate of {authority} contains no host name"
-
-
 # -- the handshake
 
 
@@ -187,7 +134,7 @@ class _VerifiedConnection(SSL.Connection):
         try:
             parsed = certificate.to_cryptography()
             authority, hint = self._authority, self._hint
-            fault = _name_fault(parsed, authority) if ok else _chain_fault(parsed, number, depth, authority, hint)
+            fault = name_fault(parsed, authority) if ok else _chain_fault(parsed, number, depth, authority, hint)
         except Exception as error:  # noqa: BLE001 - OpenSSL would ignore it and continue
             fault = f"a certificate in the chain of {self._authority} cannot be verified ({plain(str(error))})"
         if fault is not None:
