@@ -242,7 +242,8 @@ class TlsLayer:
         self.transport = transport
         self.connected = True
         self.wrappedProtocol.makeConnection(self)
-        self._shake(b"")
+        if self._is_client:  # A server waits for the first message.
+            self._shake(b"")
 
     def _shake(self, data: bytes) -> None:
         """Continue the handshake."""
@@ -311,10 +312,9 @@ class TlsLayer:
             self._send_output()
 
     def _send_output(self) -> None:
-        if self._session is not None:
-            output = self._session.output()
-            if output:
-                self.transport.write(output)
+        output = b"" if self._session is None else self._session.output()
+        if output:
+            self.transport.write(output)
 
     def _wait(self) -> None:
         pace = self._pace
