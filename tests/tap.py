@@ -65,6 +65,7 @@ class Cases:
             self.reloads: list[partial[Deferred[None]]] = []
             self.patch(plugin, "end_when_interrupted", lambda reactor, tidy: self.interruptible.append(tidy))
             self.patch(plugin, "StopSignals", IgnoredStops)
+            self.patch(plugin, "spare_started_objects", lambda: None)
             self.patch(plugin, "reload_on_sighup", lambda reactor, reload: self.reloads.append(reload))
             self.patch(self.tap, self.service_name, self.make)
 

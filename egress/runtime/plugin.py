@@ -12,6 +12,7 @@ import attrs
 from egress.config.model import STDOUT, ConfigError
 from egress.config.wording import Spellings
 from egress.model.log_format import LogFormat, LogThreshold
+from egress.runtime.collector import spare_started_objects
 from egress.runtime.global_reactor import global_reactor
 from egress.runtime.log_output import log_observer
 from egress.runtime.program import Listening, Program
@@ -102,6 +103,11 @@ def make_program(
         terminal = attrs.evolve(terminal, logs=True)
     if terminal.foreground:
         end_when_interrupted(reactor, terminal.tidy)
+
+    def listens() -> None:
+        spare_started_objects()
+        started(service)
+
     manager = ServiceManager(reactor, os.getpid(), os.environ)
     reload_on_sighup(reactor, partial(manager.reloading, service.reload))
     return Program(
@@ -111,7 +117,7 @@ def make_program(
         terminal=terminal,
         stop=reactor.stop,
         observer=observer,
-        started=lambda: started(service),
+        started=listens,
         manager=manager,
         stopping=StopSignals(reactor).began,
     )

@@ -26,6 +26,7 @@ from egress.config.model import ConfigError
 from egress.model.log_format import LogThreshold
 from egress.observability.health import Readiness
 from egress.observability.worker_aggregation import to_json
+from egress.runtime.collector import spare_started_objects
 from egress.runtime.global_reactor import global_reactor
 from egress.runtime.log_lines import json_observer
 from egress.runtime.log_output import above
@@ -189,6 +190,7 @@ def main() -> None:
     def start() -> None:
         # Replace the reactor's handler, which logs an error when the supervisor's message comes first.
         signal.signal(signal.SIGTERM, worker.terminated)
+        spare_started_objects()
         worker.start()
 
     reactor.callWhenRunning(start)

@@ -54,6 +54,8 @@ class MakeProgramTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.patch(plugin, "end_when_interrupted", lambda reactor, tidy: None)
         self.patch(plugin, "StopSignals", IgnoredStops)
+        self.patch(plugin, "spare_started_objects", lambda: self.spared.append(bool(self.service.running)))
+        self.spared: list[bool] = []
         self.patch(plugin, "reload_on_sighup", lambda reactor, reload: self.reloads.append(reload))
         self.patch(os, "environ", {"EXAMPLE": "1"})
         self.reloads: list[Any] = []
@@ -85,6 +87,7 @@ class MakeProgramTests(SynchronousTestCase):
         self.make(Config()).startService()
         self.assertTrue(self.service.running)
         self.assertEqual(self.out.getvalue(), f"{ADDRESS} True {Config()}\n")
+        self.assertEqual(self.spared, [True])
         self.assertEqual([reload.args for reload in self.reloads], [(self.service.reload,)])
 
     def test_json(self) -> None:

@@ -198,6 +198,7 @@ class MainTests(SynchronousTestCase):
         self.patch(worker_module, "import_module", self.importing)
         self.patch(worker_module, "EgressProxyService", self.make)
         self.patch(signal, "signal", self.handle)
+        self.patch(worker_module, "spare_started_objects", lambda: self.ran.append("spared"))
         self.patch(globalLogBeginner, "beginLoggingTo", self.begin)
         self.patch(sys, "stderr", self.logged)
         # Import the module, whether or not a reactor is installed already.
@@ -242,7 +243,7 @@ class MainTests(SynchronousTestCase):
     def test_run(self) -> None:
         main()
         ignored = ["SIGINT SIG_IGN", "SIGUSR1 SIG_IGN", "SIGHUP SIG_IGN"]
-        self.assertEqual(self.ran, [*ignored, "installed", "run", "SIGTERM terminated"])
+        self.assertEqual(self.ran, [*ignored, "installed", "run", "SIGTERM terminated", "spared"])
         self.assertTrue(self.line.closed)
         (transport,) = self.reactor.transports
         self.assertEqual(frames(transport.value()), [{"notification": "ready", "text": ""}])
