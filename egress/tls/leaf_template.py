@@ -67,7 +67,7 @@ def encode_time(time: datetime) -> bytes:
 
 
 def _encode_serial(number: int) -> bytes:
-    # With room for a sign: the number is positive.
+    # One bit more than the number has: it is positive.
     return encode(_INTEGER, number.to_bytes(number.bit_length() // 8 + 1, "big"))
 
 
