@@ -7,7 +7,6 @@ proxy are fast, so that its time matters more than the bytes.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable
 from typing import Final
 
@@ -30,6 +29,7 @@ _MAX_SIZE_UPDATES: Final = 8
 
 _STATIC: Final[tuple[Header, ...]] = ((b"", b""), *HeaderTable.STATIC_TABLE)
 _FIRST_DYNAMIC: Final = len(_STATIC)
+_LAST_STATIC: Final = _FIRST_DYNAMIC - 1
 
 _NEVER_INDEXED: Final = frozenset({b"authorization", b"proxy-authorization", b"cookie", b"set-cookie"})
 
@@ -50,7 +50,8 @@ class BlockDecoder:
     def __init__(self, max_header_list_size: int) -> None:
         self.max_header_list_size = max_header_list_size
         self.max_allowed_table_size = TABLE_SIZE
-        self._table: deque[Header] = deque()
+        # The oldest entry first. A deque would reserve 64 places on each connection.
+        self._table: list[Header] = []
         self._size = 0
         self._max_size = TABLE_SIZE
 
@@ -81,7 +82,7 @@ class BlockDecoder:
                     if not index:
                         raise CompressionError("a field has the index 0")
                 else:
-                    field = table[index - _FIRST_DYNAMIC]
+                    field = table[_LAST_STATIC - index]
             elif byte & 0xE0 == 0x20:
                 updates += 1
                 if fields or updates > _MAX_SIZE_UPDATES:
@@ -95,7 +96,7 @@ class BlockDecoder:
                 if index == mask:
                     index, at = _integer(data, at, index)
                 if index:
-                    name = _STATIC[index][0] if index < _FIRST_DYNAMIC else table[index - _FIRST_DYNAMIC][0]
+                    name = _STATIC[index][0] if index < _FIRST_DYNAMIC else table[_LAST_STATIC - index][0]
                 else:
                     name, at = _string(data, at)
                 value, at = _string(data, at)
@@ -115,14 +116,14 @@ class BlockDecoder:
         self._evict()
 
     def _add(self, field: Header) -> None:
-        self._table.appendleft(field)
+        self._table.append(field)
         self._size += len(field[0]) + len(field[1]) + ENTRY_OVERHEAD
         # An entry that is larger than the table empties it (RFC 7541 section 4.4).
         self._evict()
 
     def _evict(self) -> None:
         while self._size > self._max_size:
-            name, value = self._table.pop()
+            name, value = self._table.pop(0)
             self._size -= len(name) + len(value) + ENTRY_OVERHEAD
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from h2.settings import SettingCodes, Settings
@@ -28,15 +29,22 @@ class CompactSettings(Settings):
 
     def __init__(self, *, client: bool, values: dict[SettingCodes, int] | None = None) -> None:
         super().__init__(client=client, initial_values=values)
-        self._compact(self._settings)
+        settings: Any = self._settings
+        for key, (value,) in settings.items():
+            settings[key] = _single(value)
 
     def __setitem__(self, key: SettingCodes | int, value: int) -> None:
-        is_new = key not in self._settings
-        super().__setitem__(key, value)
-        if is_new:
-            self._compact((key,))
-
-    def _compact(self, keys: Any) -> None:
         settings: Any = self._settings
-        for key in list(keys):
+        former = settings.get(key)
+        if former is not None:
+            # The former values may be shared.
+            settings[key] = _Values(former)
+        super().__setitem__(key, value)
+        if former is None:
             settings[key] = _Values(settings[key])
+
+
+@lru_cache(maxsize=256)
+def _single(value: int) -> _Values:
+    """Return the list of one value that never changes, and that all connections share."""
+    return _Values((value,))

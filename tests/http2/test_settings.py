@@ -60,3 +60,12 @@ class CompactSettingsTests(SynchronousTestCase):
             ours.acknowledge()
             kept: Any = ours._settings  # noqa: SLF001
             self.assertLess(max(map(sys.getsizeof, kept.values())), 200)
+
+    def test_connections_are_independent(self) -> None:
+        """The connections share the lists of values that do not change."""
+        first, second = CompactSettings(client=True), CompactSettings(client=True)
+        first[SettingCodes.MAX_FRAME_SIZE] = 1 << 15
+        self.assertEqual(second.acknowledge(), {})
+        first.acknowledge()
+        self.assertEqual((first.max_frame_size, second.max_frame_size), (1 << 15, 1 << 14))
+        self.assertEqual(CompactSettings(client=True).max_frame_size, 1 << 14)
