@@ -13,10 +13,8 @@ connections.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import multiprocessing
 import os
-import resource
 import socket
 import ssl
 import statistics
@@ -30,6 +28,7 @@ from itertools import count
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from benchmarks.idle_origin import raise_limit, serve
 from tests.certificates import TestCA
 from tests.integration.base import ALLOW_ALL, Proxy
 from tests.integration.processes import free_port
@@ -42,43 +41,11 @@ _EACH = 1000
 _PACE = 3.0
 _BIG = 2 << 20
 _NARROW = 4096
-_SMALL = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 _HOLDERS = 2
 
 
-class _Origin(asyncio.Protocol):
-    """Responds with two bytes, or with the number of bytes in the path."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        self._head = b""
-
-    def data_received(self, data: bytes) -> None:
-        self._head += data
-        while b"\r\n\r\n" in self._head:
-            head, _, self._head = self._head.partition(b"\r\n\r\n")
-            self._transport.write(_SMALL) if b"/big" not in head else self._transport.write(
-                b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % _BIG + bytes(_BIG)
-            )
-
-
-def _raise_limit() -> None:
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def _serve(ports: dict[str, int], certificate: str, key: str) -> None:
-    async def run() -> None:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(certificate, key)
-        loop = asyncio.get_running_loop()
-        for host, port in ports.items():
-            await loop.create_server(_Origin, host, port, backlog=4096, ssl=context if host == TLS else None)
-        await asyncio.Event().wait()
-
-    _raise_limit()
-    asyncio.run(run())
+def _respond(path: bytes) -> bytes:
+    return bytes(_BIG) if path.startswith(b"/big") else b"ok"
 
 
 # -- clients
@@ -137,7 +104,7 @@ def _ask(sock: socket.socket, request: bytes) -> None:
 
 def _hold(place: Place, number: int, idle: int, slow: int, line: Connection) -> None:
     """Open a share of the connections, hold them until told otherwise, and report how many are still open."""
-    _raise_limit()
+    raise_limit()
     opened = count()
 
     def source() -> str:
@@ -240,7 +207,10 @@ def run(options: argparse.Namespace, directory: Path) -> bool:
     certificate, key = ca.issue(TLS).write(directory, "origin")
     ports = {host: free_port(host) for host in (PLAIN, TLS, OPAQUE)}
     origin = multiprocessing.get_context("fork").Process(
-        target=_serve, args=(ports, str(certificate), str(key)), daemon=True
+        target=serve,
+        args=(_respond, ports, str(certificate), str(key)),
+        kwargs={"without_tls": (PLAIN, OPAQUE)},
+        daemon=True,
     )
     origin.start()
     policy = directory / "policy.toml"

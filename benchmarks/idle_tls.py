@@ -8,9 +8,7 @@ carries another request. The proxy must keep all of them open, and must serve th
 from __future__ import annotations
 
 import argparse
-import asyncio
 import multiprocessing
-import resource
 import socket
 import ssl
 import sys
@@ -23,6 +21,7 @@ import h2.config
 import h2.connection
 import h2.events
 
+from benchmarks.idle_origin import raise_limit, serve
 from tests.certificates import TestCA
 from tests.integration.base import ALLOW_ALL, Proxy
 from tests.integration.processes import free_port
@@ -35,37 +34,8 @@ _WARM_UP: Final = 100
 _SETTLE: Final = 2.0
 
 
-class _Origin(asyncio.Protocol):
-    """Responds with the path of the request."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        self._head = b""
-
-    def data_received(self, data: bytes) -> None:
-        self._head += data
-        while b"\r\n\r\n" in self._head:
-            head, _, self._head = self._head.partition(b"\r\n\r\n")
-            path = head.split(b" ")[1]
-            self._transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(path), path))
-
-
-def _raise_limit() -> None:
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def _serve(port: int, certificate: str, key: str) -> None:
-    async def run() -> None:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(certificate, key)
-        loop = asyncio.get_running_loop()
-        await loop.create_server(_Origin, ORIGIN, port, backlog=4096, ssl=context)
-        await asyncio.Event().wait()
-
-    _raise_limit()
-    asyncio.run(run())
+def _respond(path: bytes) -> bytes:
+    return path
 
 
 # -- clients
@@ -163,12 +133,12 @@ def _resident(proxy: Proxy) -> int:
 
 def run(connections: int, directory: Path) -> None:
     """Measure, and print a line for each kind of connection."""
-    _raise_limit()
+    raise_limit()
     ca = TestCA("Idle connections")
     certificate, key = ca.issue(ORIGIN).write(directory, "origin")
     port = free_port(ORIGIN)
     fork = multiprocessing.get_context("fork")
-    origin = fork.Process(target=_serve, args=(port, str(certificate), str(key)), daemon=True)
+    origin = fork.Process(target=serve, args=(_respond, {ORIGIN: port}, str(certificate), str(key)), daemon=True)
     origin.start()
     policy = directory / "policy.toml"
     policy.write_text(ALLOW_ALL, "utf-8")
