@@ -14,7 +14,7 @@ from typing import Any
 from setuptools import setup
 
 _COMPILING = frozenset({"bdist_wheel", "build", "build_ext", "editable_wheel"})
-# They have no types (see pyproject.toml), and not every system has a wheel of theirs.
+# They have no types (see pyproject.toml), and no wheels for some systems.
 _WITHOUT_TYPES = ("brotli ", "google-re2 ")
 
 

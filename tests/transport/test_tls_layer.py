@@ -92,7 +92,7 @@ class TlsLayerTests(SynchronousTestCase):
         wire.protocol.dataReceived(client.connection.bio_read(1 << 16))
         above.transport.pauseProducing()  # type: ignore[union-attr]
         self.clock.advance(0)
-        self.assertEqual(above.received.count(b","), MAX_RECORDS, "nobody takes more now")
+        self.assertEqual(above.received.count(b","), MAX_RECORDS, "a paused receiver takes no more")
         above.transport.resumeProducing()  # type: ignore[union-attr]
         self.clock.advance(0)
         self.assertEqual(above.received.count(b","), 3 * MAX_RECORDS)

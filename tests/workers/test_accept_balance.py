@@ -96,7 +96,7 @@ class ShareTests(SynchronousTestCase):
             (5, [7, 9], 3),
             (5, [7, 4], 0),
             (0, [100], MAX_ACCEPTED),
-            # Nobody else accepts.
+            # No other worker accepts.
             (100, [], MAX_ACCEPTED),
             (100, [-1], MAX_ACCEPTED),
             (3, [-1, 3], 1),
