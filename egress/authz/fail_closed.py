@@ -8,8 +8,8 @@ from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from zope.interface import classImplements
 
+from egress.authz.wrapper import Wrapper
 from egress.interfaces import IAuthorizer
 from egress.model.authz_failure import AuthzFailure
 from egress.model.decision import Decision, DecisionRequest
@@ -26,7 +26,7 @@ def cancel(call: Deferred[Any]) -> None:
         _log.failure("cancelling an authorization request failed")
 
 
-class FailClosedAuthorizer:
+class FailClosedAuthorizer(Wrapper):
     """Calls an authorizer and fails closed.
 
     Every result other than a L{Decision} within the deadline (an exception, another value, no result) becomes
@@ -37,21 +37,9 @@ class FailClosedAuthorizer:
     """
 
     def __init__(self, clock: IReactorTime, authorizer: IAuthorizer, deadline: float | None) -> None:
-        self._authorizer = authorizer
+        super().__init__(authorizer)
         self._clock = clock
         self._deadline = deadline
-
-    @property
-    def name(self) -> str:
-        """See L{IAuthorizer}."""
-        name: str = self._authorizer.name
-        return name
-
-    @property
-    def needs_body(self) -> bool:
-        """See L{IAuthorizer}."""
-        needs_body: bool = self._authorizer.needs_body
-        return needs_body
 
     def decide(self, request: DecisionRequest) -> Deferred[Decision]:
         """Forward the request; see L{IAuthorizer.decide}."""
@@ -112,7 +100,3 @@ class FailClosedAuthorizer:
     def close(self) -> Deferred[None]:
         """See L{IAuthorizer.close}."""
         return maybeDeferred(self._authorizer.close)
-
-
-# A decorator, or a base class that is not compiled, would keep the compiler from making the class a native one.
-classImplements(FailClosedAuthorizer, IAuthorizer)

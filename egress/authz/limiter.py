@@ -13,11 +13,11 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from zope.interface import classImplements
 
 from egress.authz.breaker import Breaker, State
 from egress.authz.fail_closed import cancel
 from egress.authz.fair_queue import FairQueue
+from egress.authz.wrapper import Wrapper
 from egress.interfaces import IAuthorizer
 from egress.model.authz_failure import AuthzFailure
 from egress.model.decision import Decision, DecisionRequest
@@ -81,7 +81,7 @@ class _Waiting:
             self.deadline.cancel()
 
 
-class LimitedAuthorizer:
+class LimitedAuthorizer(Wrapper):
     """Limits the calls of an authorizer: a number of concurrent calls, a bounded queue, and a failure beyond that.
 
     The queue serves clients in turn, and the requests of one client in order: a client that floods delays only itself.
@@ -110,7 +110,7 @@ class LimitedAuthorizer:
         max_queue: int,
         breaker_changed: Callable[[str | None], object] = lambda cause: None,
     ) -> None:
-        self._authorizer = authorizer
+        super().__init__(authorizer)
         self._clock = clock
         self._breaker = breaker
         self._deadline = deadline
@@ -126,18 +126,6 @@ class LimitedAuthorizer:
         self._checking: Deferred[None] | None = None
         self._timer: IDelayedCall | None = None
         self._closed = False
-
-    @property
-    def name(self) -> str:
-        """See L{IAuthorizer}."""
-        name: str = self._authorizer.name
-        return name
-
-    @property
-    def needs_body(self) -> bool:
-        """See L{IAuthorizer}."""
-        needs_body: bool = self._authorizer.needs_body
-        return needs_body
 
     def decide(self, request: DecisionRequest) -> Deferred[Decision]:
         """Forward the request, queue it, or fail; see L{IAuthorizer.decide}."""
@@ -344,7 +332,3 @@ class LimitedAuthorizer:
         while self._waiting:
             self._waiting.take().reject(AuthorizerUnavailable("the proxy is stopping", AuthzFailure.CANCELLED))
         return self._authorizer.close()
-
-
-# A decorator, or a base class that is not compiled, would keep the compiler from making the class a native one.
-classImplements(LimitedAuthorizer, IAuthorizer)

@@ -2,38 +2,46 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from twisted.python.components import proxyForInterface
+from twisted.internet.defer import Deferred
+from zope.interface import classImplements
 
 from egress.interfaces import IAuthorizer
+from egress.model.decision import Decision, DecisionRequest
+from egress.runtime.native import mypyc_attr
 
-if TYPE_CHECKING:
-    from twisted.internet.defer import Deferred
-    from zope.interface import implementer
 
-    from egress.model.decision import Decision, DecisionRequest
+# Some subclasses are compiled, others are not.
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Wrapper:
+    """An L{IAuthorizer} that forwards every call to another one.  A subclass overrides C{decide}."""
 
-    @implementer(IAuthorizer)
-    class Wrapper:
-        """The class that C{proxyForInterface} makes, for type checkers."""
+    def __init__(self, authorizer: IAuthorizer) -> None:
+        self._authorizer = authorizer
 
-        name: str
-        needs_body: bool
+    @property
+    def name(self) -> str:
+        """See L{IAuthorizer}."""
+        name: str = self._authorizer.name
+        return name
 
-        def __init__(self, original: IAuthorizer) -> None:
-            """Wrap an authorizer."""
-            self._authorizer = original
+    @property
+    def needs_body(self) -> bool:
+        """See L{IAuthorizer}."""
+        needs_body: bool = self._authorizer.needs_body
+        return needs_body
 
-        def decide(self, request: DecisionRequest) -> Deferred[Decision]:
-            """Forward the call."""
+    def decide(self, request: DecisionRequest) -> Deferred[Decision]:
+        """Forward the call."""
+        return self._authorizer.decide(request)
 
-        def check_ready(self) -> Deferred[None]:
-            """Forward the call."""
+    def check_ready(self) -> Deferred[None]:
+        """Forward the call."""
+        return self._authorizer.check_ready()
 
-        def close(self) -> Deferred[None]:
-            """Forward the call."""
+    def close(self) -> Deferred[None]:
+        """Forward the call."""
+        return self._authorizer.close()
 
-else:
-    Wrapper = proxyForInterface(IAuthorizer, "_authorizer")
-    """An L{IAuthorizer} that forwards every call to C{_authorizer}.  A wrapper overrides C{decide}."""
+
+# A decorator would keep the compiler from making the class a native one.
+classImplements(Wrapper, IAuthorizer)

@@ -25,6 +25,7 @@ COMPILED: Final = (
     "egress.authz.remote.agent",
     "egress.authz.remote.authorizer",
     "egress.authz.remote.messages",
+    "egress.authz.wrapper",
     "egress.http.body",
     "egress.http.connection_auth",
     "egress.http.events",
