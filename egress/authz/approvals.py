@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Mapping
 from os import urandom
 from typing import Any, Final
@@ -19,17 +19,13 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from egress.authz.approval_decisions import allowed_by_grant, allowed_once, denied, denied_by_approver
 from egress.authz.content_decoding import decoded_for_preview
-from egress.authz.wrapper import Wrapper
-from egress.interfaces import IAuthorizer
 from egress.model.approval import ApprovalAnswer, Grant, GrantScope, truncate, truncate_name
-from egress.model.decision import Decision, DecisionRequest, Stage, Verdict
+from egress.model.decision import Decision, DecisionRequest, Stage
 from egress.model.redact import redact_url
-from egress.model.request_preview import MAX_SHOWN, preview_of
+from egress.model.request_preview import preview_of
 
 # Beyond this number, the grant that expires first is dropped; the next request waits for an approver again.
 MAX_GRANTS: Final = 1000
-# The requests whose content is collected for an approver, of which the decision is remembered.
-_MAX_COLLECTING: Final = 256
 # The requests that wait longest are listed.  Others follow when these are complete.
 MAX_LISTED: Final = 200
 # The length of all previews in a list, as JSON: a list must fit into one message between processes.
@@ -45,9 +41,6 @@ TIMED_OUT: Final = "timed-out"
 REJECTED: Final = "rejected"
 CLIENT_DISCONNECTED: Final = "client-disconnected"
 _OUTCOMES: Final = (ALLOWED, GRANTED, DENIED, TIMED_OUT, REJECTED, CLIENT_DISCONNECTED)
-
-# CPython 3.11 takes six times as long to look up a member of an enum as a name of the module.
-_ASK: Final = Verdict.ASK
 
 
 @attrs.define(eq=False)
@@ -326,64 +319,3 @@ def _shown(pending: _Pending, show: Callable[[str], str]) -> dict[str, Any]:
         "since": pending.since,
         "until": pending.until,
     }
-
-
-def _needs_content(request: DecisionRequest) -> bool:
-    """Whether an approver can see the content only if the proxy reads it now; long content is not read for that."""
-    length = request.content_length
-    return request.body_withheld and length is not None and length <= MAX_SHOWN
-
-
-def _is_same(before: DecisionRequest | None, request: DecisionRequest) -> bool:
-    """Whether the second of two requests with the same id only adds the content."""
-    return before is not None and (before.stage, before.method, before.url, before.headers, before.client) == (
-        request.stage,
-        request.method,
-        request.url,
-        request.headers,
-        request.client,
-    )
-
-
-class ApprovalAuthorizer(Wrapper):
-    """Calls an authorizer, and waits for an approver where the decision requires an approval.
-
-    The approver sees content of a moderate length: the proxy collects it, and then calls L{decide} again.  The decision
-    does not depend on the content, which the authorizer would have requested otherwise, so it is not queried again.
-    """
-
-    def __init__(self, authorizer: IAuthorizer, approvals: Approvals) -> None:
-        super().__init__(authorizer)
-        self._approvals = approvals
-        # The requests whose content the proxy collects now, with the decision that requires the approval.
-        self._collecting: OrderedDict[str, tuple[DecisionRequest, Decision]] = OrderedDict()
-
-    def decide(self, request: DecisionRequest) -> Deferred[Decision]:
-        """Forward the request; see L{IAuthorizer.decide}."""
-        if self._collecting and not request.body_withheld:
-            before, decision = self._collecting.pop(request.request_id, (None, None))
-            if decision is not None and _is_same(before, request):
-                return self._approvals.enqueue(request, decision)
-        call = self._authorizer.decide(request)
-        if call.called and not call.paused and isinstance(call.result, Decision):
-            # The usual case with the embedded policy.
-            return call if call.result.verdict is not _ASK else self._enqueue(call.result, request)
-        return call.addCallback(self._decided, request)
-
-    def _decided(self, decision: Decision, request: DecisionRequest) -> Decision | Deferred[Decision]:
-        return decision if decision.verdict is not _ASK else self._enqueue(decision, request)
-
-    def _enqueue(self, decision: Decision, request: DecisionRequest) -> Deferred[Decision]:
-        if _needs_content(request) and self._approvals.resolve_without_approver(request, decision) is None:
-            reason = "an approver needs the content"
-            self._collecting[request.request_id] = request, decision
-            if len(self._collecting) > _MAX_COLLECTING:
-                # Its client has probably disconnected; otherwise, the authorizer is queried again.
-                self._collecting.popitem(last=False)
-            return succeed(Decision(Verdict.NEED_BODY, reason, decision.decided_by, decision.rule_id))
-        return self._approvals.enqueue(request, decision)
-
-    def close(self) -> Deferred[None]:
-        """Deny all pending requests; see L{IAuthorizer.close}."""
-        self._approvals.close()
-        return self._authorizer.close()

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final
 import attrs
 from twisted.internet.defer import succeed
 
-from egress.authz.approvals import ApprovalAuthorizer, Approvals
+from egress.authz.approval_authorizer import ApprovalAuthorizer
+from egress.authz.approvals import Approvals
 from egress.authz.breaker import Breaker
 from egress.authz.cache import CachingAuthorizer
 from egress.authz.content_decoding import DecodingAuthorizer

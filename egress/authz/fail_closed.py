@@ -14,6 +14,7 @@ from egress.interfaces import IAuthorizer
 from egress.model.authz_failure import AuthzFailure
 from egress.model.decision import Decision, DecisionRequest
 from egress.model.errors import AuthorizerUnavailable
+from egress.runtime.deferred_call import call_for_deferred
 
 _log = Logger()
 
@@ -43,7 +44,7 @@ class FailClosedAuthorizer(Wrapper):
 
     def decide(self, request: DecisionRequest) -> Deferred[Decision]:
         """Forward the request; see L{IAuthorizer.decide}."""
-        call: Deferred[Decision] = maybeDeferred(self._authorizer.decide, request)
+        call: Deferred[Decision] = call_for_deferred(self._authorizer.decide, request)
         if call.called and not call.paused and type(call.result) is Decision:
             return call
         call.addCallbacks(self._validated, self._failed)

@@ -23,8 +23,8 @@ from egress.config.model import MIB, AuditFailure
 from egress.observability.audit_log import JsonLinesAudit, configured_audit
 from egress.observability.audit_sinks import AuditSinks
 from egress.observability.health import Check, Readiness, ops_site_of
-from egress.proxy.context import Ids
 from egress.proxy.listeners import behind_tls, tls_of
+from egress.proxy.request_ids import RequestIds
 from egress.resources import read_rules
 from egress.runtime.ports import PortBinder, described, metrics_endpoint, settled
 from egress.runtime.reload import Reloader
@@ -159,7 +159,7 @@ class EgressAuthzService(Service):
             trusted=authenticated,
             report=self._sinks.write,
             rejected=self.metrics.reject,
-            new_id=Ids().__next__,
+            new_id=RequestIds().new,
         )
         site = CallerSite(
             self._reactor,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from twisted.logger import Logger
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from egress.interfaces import IAuditSink
 from egress.model.record import ExchangeRecord
@@ -11,7 +11,6 @@ from egress.model.record import ExchangeRecord
 _log = Logger()
 
 
-@implementer(IAuditSink)
 class AuditSinks:
     """Several audit sinks as one, which neither stops nor fails because of one of them.
 
@@ -33,3 +32,7 @@ class AuditSinks:
         """Close every sink (L{IAuditSink.close})."""
         for sink in self._sinks:
             sink.close()
+
+
+# A decorator would keep the compiler from making the class a native one.
+classImplements(AuditSinks, IAuditSink)

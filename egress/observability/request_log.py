@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from egress.interfaces import IAuditSink
 from egress.model.errors import OUTCOMES
@@ -61,7 +61,6 @@ _UNREMARKABLE: Final = frozenset({"tunnel-without-request", "client-disconnected
 _Pair = tuple[str, str]
 
 
-@implementer(IAuditSink)
 class RequestLog:
     """Writes lines about requests to the log.
 
@@ -164,6 +163,10 @@ class RequestLog:
         if self._period is not None:
             self._period.cancel()
             self._end_period()
+
+
+# A decorator would keep the compiler from making the class a native one.
+classImplements(RequestLog, IAuditSink)
 
 
 def _write(record: ExchangeRecord) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from email.utils import formatdate
-from os import urandom
 
 import attrs
 from twisted.internet.interfaces import IReactorTime
@@ -21,6 +20,7 @@ from egress.model.record import ExchangeRecord
 from egress.model.recorded_headers import AuditHeaders
 from egress.proxy.connection_registry import ConnectionRegistry
 from egress.proxy.memory_budget import MemoryBudget
+from egress.proxy.request_ids import RequestIds
 from egress.proxy.tls_intercept import TlsIntercept
 from egress.relay.buffered import Flows
 from egress.relay.splice import best_flows
@@ -28,28 +28,6 @@ from egress.tracing.tracer import Tracer
 from egress.transport.fair_turns import RoundRobin
 from egress.upstream.interfaces import StreamOpener
 from egress.upstream.pool import OriginPool
-
-_ID_BYTES = 12
-_IDS_AT_ONCE = 256
-
-
-class Ids:
-    """An endless iterator of unguessable, unique ids. It reads random data in large blocks."""
-
-    def __init__(self) -> None:
-        self._random = ""
-        self._used = 0
-
-    def __iter__(self) -> Ids:
-        return self
-
-    def __next__(self) -> str:
-        used = self._used
-        if used == len(self._random):
-            self._random = urandom(_ID_BYTES * _IDS_AT_ONCE).hex()
-            used = 0
-        self._used = end = used + 2 * _ID_BYTES
-        return self._random[used:end]
 
 
 @attrs.define(eq=False)
@@ -75,7 +53,7 @@ class AuthzContext:
     tracer: Tracer | None = attrs.field(default=None, kw_only=True)
     message_counts: MessageCounts = attrs.field(factory=MessageCounts, kw_only=True)
     wall_clock: Callable[[], float] = attrs.field(default=time.time, kw_only=True)
-    new_id: Callable[[], str] = attrs.field(factory=lambda: Ids().__next__, kw_only=True)
+    new_id: Callable[[], str] = attrs.field(factory=lambda: RequestIds().new, kw_only=True)
 
 
 @attrs.define(eq=False)

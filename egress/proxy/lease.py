@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
-from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -21,6 +21,7 @@ from egress.model.errors import (
     LeaseRevoked,
     LimitReached,
 )
+from egress.runtime.deferred_call import call_for_deferred
 
 if TYPE_CHECKING:
     from egress.proxy.context import AuthzContext
@@ -153,7 +154,7 @@ class Lease:
         self._renew()
 
     def _renew(self) -> None:
-        self._pending = pending = maybeDeferred(self._context.authorizer.decide, self._request)
+        self._pending = pending = call_for_deferred(self._context.authorizer.decide, self._request)
         pending.addCallbacks(self._renewed, self._renewal_failed).addErrback(self._log_failure)
 
     def _renewed(self, result: object) -> None:

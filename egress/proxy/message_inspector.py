@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
-from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -15,6 +15,7 @@ from egress.model.errors import AuthorizerUnavailable, EgressError, MessageDenie
 from egress.model.message import Direction, Message, MessageKind, MessageObligation, message_headers
 from egress.model.record import ExchangeRecord
 from egress.proxy.lease import validated_decision
+from egress.runtime.deferred_call import call_for_deferred
 
 if TYPE_CHECKING:
     from egress.proxy.context import AuthzContext
@@ -85,8 +86,8 @@ class MessageInspector:
 
         @return: fires with a decision that allows or denies; fails with an L{EgressError}.
         """
-        # decide() may raise or return a plain value; maybeDeferred handles both.
-        call: Deferred[Any] = maybeDeferred(self._context.authorizer.decide, request)
+        # It may raise, or return a plain value.
+        call: Deferred[Any] = call_for_deferred(self._context.authorizer.decide, request)
         if call.called and not call.paused and _is_sound(call.result, request):
             # The usual case with the embedded policy.
             return call

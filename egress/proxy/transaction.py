@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import attrs
-from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -32,6 +32,7 @@ from egress.model.trace import ExchangeTrace
 from egress.proxy.grpc_outcome import response_status, result_of
 from egress.proxy.lease import Lease, lease_for, validated_decision
 from egress.proxy.message_inspector import MessageInspector, inspector_for
+from egress.runtime.deferred_call import call_for_deferred
 
 if TYPE_CHECKING:
     from egress.proxy.context import AuthzContext
@@ -177,8 +178,8 @@ class Transaction:
         self.phases.append((DECISION, started))
 
         then = partial(self._received_decision, request, decided)
-        # decide() may raise or return a plain value; maybeDeferred handles both.
-        self.await_or_fail(maybeDeferred(self._context.authorizer.decide, request), then)
+        # It may raise, or return a plain value.
+        self.await_or_fail(call_for_deferred(self._context.authorizer.decide, request), then)
 
     def _received_decision(self, request: DecisionRequest, decided: Callable[[Decision], None], result: object) -> None:
         # Until the result is validated, errors are attributed to the authorizer.

@@ -27,7 +27,7 @@ class ExchangeCountersTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.tally = ExchangeCounters()
         self.registry = CollectorRegistry()
-        self.registry.register(self.tally)
+        self.tally.register(self.registry)
 
     def value(self, name: str, **labels: str) -> float | None:
         return self.registry.get_sample_value(name, labels)

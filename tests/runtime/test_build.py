@@ -13,10 +13,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from egress.runtime import build
 
 ROOT = Path(__file__).parents[2]
-# The layers that process requests.  Other packages run at the start, on reload, or for people.
+# The layers with code that runs for each request.  Other packages run at the start, on reload, or for people.
 HOT_LAYERS = frozenset(
     {
         "authz",
+        "grpc",
         "http",
         "http2",
         "messages",
@@ -25,6 +26,7 @@ HOT_LAYERS = frozenset(
         "policy",
         "proxy",
         "relay",
+        "runtime",
         "transport",
         "upstream",
     }
