@@ -69,11 +69,13 @@ class RequestLog:
     @param clock: the reactor.
     @param every: whether each request has a line; otherwise a limited number of the requests that were not forwarded,
         or whose origin failed.
+    @param most_pairs: the maximum number of pairs of client and host that are remembered.
     """
 
-    def __init__(self, clock: IReactorTime, *, every: bool) -> None:
+    def __init__(self, clock: IReactorTime, *, every: bool, most_pairs: int = _MOST_PAIRS) -> None:
         self._clock = clock
         self._every = every
+        self._most_pairs = most_pairs
         self._written = 0
         self._counts: dict[_Pair, int] = {}
         self._omitted: dict[_Pair, int] = {}
@@ -104,7 +106,7 @@ class RequestLog:
             self._counts[pair] = count + 1
             self._written += 1
             return True
-        if pair in self._omitted or len(self._omitted) < _MOST_PAIRS:
+        if pair in self._omitted or len(self._omitted) < self._most_pairs:
             self._omitted[pair] = self._omitted.get(pair, 0) + 1
         else:
             self._omitted_others += 1
@@ -140,7 +142,7 @@ class RequestLog:
             return
         self._distrusting[pair] = now
         self._distrusting.move_to_end(pair)
-        if len(self._distrusting) > _MOST_PAIRS:
+        if len(self._distrusting) > self._most_pairs:
             self._distrusting.popitem(last=False)
         if not sign:
             _log.warn(

@@ -14,7 +14,6 @@ from zope.interface.verify import verifyObject
 from egress.interfaces import IAuditSink
 from egress.model.decision import ClientIdentity
 from egress.model.tls_alert import CLOSED_IN_HANDSHAKE
-from egress.observability import request_log
 from egress.observability.request_log import DISTRUST_PERIOD, MOST_LINES, MOST_OF_A_PAIR, PERIOD, RequestLog
 from egress.runtime.log_lines import record_of
 from tests.observability.records import ALLOWED, REFUSED
@@ -215,7 +214,7 @@ class DistrustTests(RequestLogTestCase):
         self.assertIn("127.0.0.1 closed the connection in the TLS handshake for api.example.com", line)
 
     def test_memory(self) -> None:
-        self.patch(request_log, "_MOST_PAIRS", 2)
+        self.log = RequestLog(self.clock, every=self.every, most_pairs=2)
         records = [attrs.evolve(DISTRUST, url=f"https://h{number}.test") for number in range(3)]
         self.assertEqual(len(self.write(*records)), 3)
         self.assertEqual(len(self.write(*records[1:])), 0)
