@@ -60,7 +60,8 @@ def section(results: Mapping[str, Any]) -> str:
         [
             f"`{machine['command']}`: {machine['cores']} cores of {machine['CPU']}, {machine['kernel']},"
             f" {machine['Python']}, {machine['date']}. The figures are medians.",
-            f"Versions: {'; '.join(f'{name} {version}' for name, version in versions.items())}.",
+            "Versions:",
+            "\n".join(f"- {name}: {version}" for name, version in versions.items()),
             _deeper(render_overview(tables)),
             _deeper(render_summary(tables)),
             "",
