@@ -42,10 +42,13 @@ def unit_names() -> list[str]:
 
 # In a worker, deciding, relaying, resolving and connecting are the same as in a single process.  Tests
 # that need one process or no proxy, and tests that set the number of workers, are therefore excluded.
+# What remains is what several processes do together: they start, stop, reload and restart, share the listeners, the CA,
+# the audit log, its store, the policy and the metrics, and each counts its own failed passwords.
 ALIKE = frozenset(
     {
         *("adapters", "approvals", "authorization", "egressauthz", "explain", "learning", "parity", "policy"),
         *("dns_order", "dns_servers", "origin_faults", "origin_terms", "origin_tls", "upstream", "upstream_tls"),
+        *("bulk", "client_certificates", "streaming", "tunnels"),
         *(
             "http2",
             "http2_bulk",
