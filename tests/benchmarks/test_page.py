@@ -82,7 +82,7 @@ class PageTests(SynchronousTestCase):
     def test_section(self) -> None:
         text = section(results())
         self.assertTrue(text.startswith("`run it`: 2 cores of Some & Co, Linux 6, CPython 3, today."))
-        self.assertIn(f"{COMPILED} 1.0; {SQUID} 1.0; bad 0", text)
+        self.assertIn(f"- {COMPILED}: 1.0\n- {SQUID}: 1.0\n- bad: 0\n", text)
         self.assertIn("\n### Overview\n", text)
         self.assertIn("\n### Targets\n", text)
 
