@@ -64,7 +64,7 @@ class AuthzServiceMetrics:
         self._counters = _RequestCounters()
         self._rules = RuleCounters()
         self.registry.register(self._counters)
-        self._rules.register(self.registry)
+        self.registry.register(self._rules)
         self._connections = Gauge("egressauthz_connections", "Open connections of callers.", registry=self.registry)
         text = "Audit log lines that could not be written."
         self._lost = SourceCounter("egress_audit_lines_lost", text, registry=self.registry)

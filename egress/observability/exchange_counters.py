@@ -10,17 +10,13 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
-from typing import TYPE_CHECKING, Final, cast
+from typing import Final
 
-from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.utils import floatToGoString
 
 from egress.model.errors import OUTCOMES
 from egress.model.record import ExchangeRecord
-
-if TYPE_CHECKING:
-    from prometheus_client.registry import Collector
 
 # Without the type, the compiler gives each number of a tuple a variable.
 _Bounds = tuple[float, ...]
@@ -92,11 +88,6 @@ class ExchangeCounters:
             self._versions[versions] += 1
         self._sent += record.bytes_sent
         self._received += record.bytes_received
-
-    def register(self, registry: CollectorRegistry) -> None:
-        """Add the metrics to a registry."""
-        # A base class that is not compiled would keep the compiler from making the class a native one.
-        registry.register(cast("Collector", self))
 
     def collect(self) -> Iterator[Metric]:
         """Return the metrics (C{Collector.collect})."""

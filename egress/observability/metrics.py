@@ -62,8 +62,8 @@ class Metrics:
         counter = partial(SourceCounter, registry=self.registry)
         self._exchanges = ExchangeCounters()
         self._rules = RuleCounters()
-        self._exchanges.register(self.registry)
-        self._rules.register(self.registry)
+        self.registry.register(self._exchanges)
+        self.registry.register(self._rules)
         self._client_connections = gauge("egress_client_connections", "Open client connections.")
         self._rejected = counter(
             "egress_client_connections_rejected",

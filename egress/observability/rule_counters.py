@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, Final, cast
+from typing import Final
 
-from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, Metric
 
 from egress.model.record import ExchangeRecord
 from egress.model.statistics import PolicyInUse
-
-if TYPE_CHECKING:
-    from prometheus_client.registry import Collector
 
 MOST_RULES: Final = 1000
 """The maximum number of combinations of rule and verdict; an authorization service can return any rule id."""
@@ -51,11 +47,6 @@ class RuleCounters:
             if key not in counts and len(counts) >= MOST_RULES:
                 key = OTHER, record.verdict
         counts[key] = counts.get(key, 0) + 1
-
-    def register(self, registry: CollectorRegistry) -> None:
-        """Add the metrics to a registry."""
-        # A base class that is not compiled would keep the compiler from making the class a native one.
-        registry.register(cast("Collector", self))
 
     def collect(self) -> Iterator[Metric]:
         """Return the metrics (C{Collector.collect})."""

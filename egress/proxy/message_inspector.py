@@ -86,7 +86,7 @@ class MessageInspector:
 
         @return: fires with a decision that allows or denies; fails with an L{EgressError}.
         """
-        # It may raise, or return a plain value.
+        # An authorizer may raise, or return a plain value.
         call: Deferred[Any] = call_for_deferred(self._context.authorizer.decide, request)
         if call.called and not call.paused and _is_sound(call.result, request):
             # The usual case with the embedded policy.

@@ -178,7 +178,7 @@ class Transaction:
         self.phases.append((DECISION, started))
 
         then = partial(self._received_decision, request, decided)
-        # It may raise, or return a plain value.
+        # An authorizer may raise, or return a plain value.
         self.await_or_fail(call_for_deferred(self._context.authorizer.decide, request), then)
 
     def _received_decision(self, request: DecisionRequest, decided: Callable[[Decision], None], result: object) -> None:

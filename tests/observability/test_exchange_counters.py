@@ -27,7 +27,7 @@ class ExchangeCountersTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.tally = ExchangeCounters()
         self.registry = CollectorRegistry()
-        self.tally.register(self.registry)
+        self.registry.register(self.tally)
 
     def value(self, name: str, **labels: str) -> float | None:
         return self.registry.get_sample_value(name, labels)

@@ -17,7 +17,7 @@ class RuleCountersTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.counters = RuleCounters()
         self.registry = CollectorRegistry()
-        self.counters.register(self.registry)
+        self.registry.register(self.counters)
 
     def value(self, rule: str, verdict: str = "allow") -> float | None:
         return self.registry.get_sample_value("egress_rule_matches_total", {"rule": rule, "verdict": verdict})
