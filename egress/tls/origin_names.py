@@ -69,6 +69,14 @@ def _names_in(names: x509.SubjectAlternativeName) -> tuple[list[CertificatePatte
     return patterns, readable, ignored
 
 
+def _may_match(pattern: CertificatePattern, host: str) -> bool:
+    """Tell whether service_identity can compare a name with a host.
+
+    A wildcard never matches a host of one label (RFC 9525 section 6.3). Release 24.1 fails on this comparison.
+    """
+    return "." in host or not isinstance(pattern, DNSPattern) or b"*" not in pattern.pattern
+
+
 def _to_text(names: Sequence[str]) -> str:
     more = f" and {len(names) - _SHOWN_NAMES} more" if len(names) > _SHOWN_NAMES else ""
     return ", ".join(map(plain, names[:_SHOWN_NAMES])) + more
@@ -84,7 +92,7 @@ def name_fault(certificate: x509.Certificate, authority: Authority) -> str | Non
         return None
     wanted = DNS_ID(authority.host) if address is None else IPAddress_ID(authority.host)
     patterns, readable, ignored = _names_in(names)
-    if any(wanted.verify(pattern) for pattern in patterns):
+    if any(_may_match(pattern, authority.host) and wanted.verify(pattern) for pattern in patterns):
         return None
     if ignored:
         problem = f"is for another host: {_to_text(readable)}" if readable else "contains no valid host name"

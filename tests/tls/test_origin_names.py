@@ -42,7 +42,12 @@ def dns(*names: str) -> x509.Certificate:
 
 
 def by_the_rules(host: str, name: str) -> bool:
-    """Compare a name with a host by means of service_identity only."""
+    """Compare a name with a host by means of service_identity only.
+
+    Its release 24.1 fails on a wildcard and a host of one label, which do not match (RFC 9525 section 6.3).
+    """
+    if "." not in host and "*" in name:
+        return False
     try:
         return DNS_ID(host).verify(DNSPattern.from_bytes(name.encode("ascii")))
     except service_identity.CertificateError:
@@ -87,11 +92,21 @@ class NameFaultTests(SynchronousTestCase):
         many = [f"h{number}.example" for number in range(7)]
         self.assertTrue((self.fault(dns(*many)) or "").endswith("h4.example and 2 more"))
 
+    def test_a_host_of_one_label(self) -> None:
+        """Another name of the certificate matches, after a wildcard that does not."""
+        self.assertIsNone(self.fault(dns("*.example.com", "intranet"), "intranet"))
+        self.assertIsNone(self.fault(dns("*.example.com", "INTRANET"), "intranet"))
+        self.assertEqual(
+            self.fault(dns("*.example.com"), "intranet"),
+            "the certificate of intranet:443 is for another host: *.example.com",
+        )
+
     def test_wildcards(self) -> None:
         for host, name in (
             ("a.b.example.com", "*.example.com"),
             ("example.com", "*.com"),
             ("com", "*"),
+            ("com", "*.example.com"),
             ("xn--bcher-kva.example.com", "*.example.com"),
             ("api.example.com", "a*.example.com"),
         ):
@@ -104,6 +119,7 @@ class NameFaultTests(SynchronousTestCase):
     @example("xn--bcher-kva.b-c.a", "*.b-c.a")
     @example("a.a", "*.a")
     @example("1.a", "1.a")
+    @example("a", "*.a.a")
     def test_same_as_by_the_rules(self, host: str, name: str) -> None:
         """The short comparison of common names accepts nothing else."""
         try:
