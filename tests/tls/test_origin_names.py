@@ -120,11 +120,17 @@ class NameFaultTests(SynchronousTestCase):
     @example("a.a", "*.a")
     @example("1.a", "1.a")
     @example("a", "*.a.a")
+    @example("1.1.1.1", "1.1.1.1")
+    @example("1", "1")
     def test_same_as_by_the_rules(self, host: str, name: str) -> None:
         """The short comparison of common names accepts nothing else."""
         try:
             DNS_ID(host)
         except ValueError:
-            self.assertRaises(ValueError, self.fault, dns(name), host)
+            if Authority(host, 443).ip is None:
+                self.assertRaises(ValueError, self.fault, dns(name), host)
+            else:
+                # An address only matches an address.
+                self.assertIsNotNone(self.fault(dns(name), host))
         else:
             self.assertEqual(self.fault(dns(name), host) is None, by_the_rules(host, name))
