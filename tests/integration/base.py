@@ -45,6 +45,9 @@ app._exitWithSignal = lambda number: (coverage.Coverage.current().save(), leave(
 # For tests of a single process: the last of several values has precedence.
 ONE_PROCESS = ("--workers", "1")
 
+# With two workers, the probability that all these connections reach the same one is 2 ** -31.
+ENOUGH_FOR_BOTH = 32
+
 
 def plugin(name: str, *options: str, reactor: str = "") -> list[str]:
     """Return the command line of a plugin of this project, run by this interpreter.

@@ -14,7 +14,7 @@ import time
 import urllib.request
 from typing import Any
 
-from tests.integration.base import IntegrationTestCase, Proxy, proxy_environment, run_egress
+from tests.integration.base import ENOUGH_FOR_BOTH, IntegrationTestCase, Proxy, proxy_environment, run_egress
 from tests.integration.postgresql import PASSWORD, server
 from tests.integration.processes import Process, free_port
 
@@ -125,7 +125,7 @@ class AuditSpoolTests(IntegrationTestCase):
         port, key = free_port(), self.directory / "audit.key"
         options = ("--workers", "2", "--metrics-port", str(port), "--audit-signing-key", str(key))
         proxy = self.start(*options)
-        load = Load(proxy, self.origins.http_url("/files/hello.txt?token=hunter2"), 4)
+        load = Load(proxy, self.origins.http_url("/files/hello.txt?token=hunter2"), ENOUGH_FOR_BOTH)
         self.addCleanup(load.stop)
         self.wait_until(lambda: load.responses > 200)
         self.server.kill()

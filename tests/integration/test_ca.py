@@ -15,12 +15,10 @@ from cryptography import x509
 
 from egress.tls.issuer import read_certificates
 from tests.certificates import TestCA, key_pem_of
-from tests.integration.base import IntegrationTestCase, Proxy, run_egress
+from tests.integration.base import ENOUGH_FOR_BOTH, IntegrationTestCase, Proxy, run_egress
 from tests.integration.raw_origin import Wire
 
 PATIENCE = 30.0
-# With two workers, the probability that this many connections reach the same one is about one in 10 ** 9 or less.
-OFTEN = 32
 
 
 class CaTestCase(IntegrationTestCase):
@@ -59,7 +57,7 @@ class CaTestCase(IntegrationTestCase):
 
     def issued_by(self, proxy: Proxy, issuer: x509.Certificate, ca: Path) -> bool:
         """Return whether each of many new connections gets a certificate of one CA."""
-        for _ in range(OFTEN):
+        for _ in range(ENOUGH_FOR_BOTH):
             with closing(self.connect(proxy, ca)) as session:
                 if self.leaf(session).issuer != issuer.subject:
                     return False

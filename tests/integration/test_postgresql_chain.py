@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import closing
 
 from egress.store.chain import Checkpoint, Signer, Verification
 from egress.store.interfaces import StoreError
@@ -25,7 +26,9 @@ class ChainTests(RetentionCases, PostgresqlTestCase):
         return self.open(node, signer or Signer(KEY))
 
     def verify(self, *checkpoints: Checkpoint) -> Verification:
-        found: Verification = self.open(read_only=True).verify([KEY.public_key(), OTHER.public_key()], checkpoints)
+        # A test verifies more often than the server has connections.
+        with closing(self.open(read_only=True)) as store:
+            found: Verification = store.verify([KEY.public_key(), OTHER.public_key()], checkpoints)
         return found
 
     def tamper(self, statement: str) -> list[str]:

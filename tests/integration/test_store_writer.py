@@ -10,7 +10,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from tests.integration.base import IntegrationTestCase, Proxy, children, run_egress
+from tests.integration.base import ENOUGH_FOR_BOTH, IntegrationTestCase, Proxy, children, run_egress
 from tests.integration.processes import free_port
 from tests.integration.test_audit_spool import Load
 
@@ -28,7 +28,7 @@ class StoreWriterTests(IntegrationTestCase):
         """Start a proxy whose processes have written records."""
         proxy = self.start_proxy(*self.allow_all(), "--audit-store", self.location, "--metrics-port", str(self.port))
         expected = max(1, len(proxy.workers))
-        load = Load(proxy, self.url, 8)
+        load = Load(proxy, self.url, ENOUGH_FOR_BOTH)
         self.addCleanup(load.stop)
         self.wait_until(lambda: len(self.writers(proxy)) == expected, "each process of the proxy has a writer")
         self.load = load

@@ -16,7 +16,15 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from tests.integration.base import IntegrationTestCase, Proxy, children, proxy_environment, sitecustomize, twistd
+from tests.integration.base import (
+    ENOUGH_FOR_BOTH,
+    IntegrationTestCase,
+    Proxy,
+    children,
+    proxy_environment,
+    sitecustomize,
+    twistd,
+)
 from tests.integration.processes import Process, free_port
 
 PATIENCE = 20.0
@@ -437,8 +445,7 @@ class StoppingTests(WorkersTestCase):
         workers = proxy.workers
         url = self.origins.http_url("/hold")
         clients = []
-        # The kernel selects a worker for each connection by a hash: one gets all of them once in 2^23 times.
-        for _ in range(24):
+        for _ in range(ENOUGH_FOR_BOTH):
             client = socket.create_connection(("127.0.0.1", proxy.port), PATIENCE)
             self.addCleanup(client.close)
             client.sendall(f"GET {url} HTTP/1.1\r\nHost: {url.split('/')[2]}\r\nConnection: close\r\n\r\n".encode())
