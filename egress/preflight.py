@@ -33,6 +33,7 @@ from egress.resources import LoadedResources, load_resources
 from egress.runtime.role import DRY_RUN
 from egress.runtime.threads import Threads
 from egress.service import EgressProxyService
+from egress.shared.client import SharedClient
 from egress.start_warnings import start_warnings
 from egress.store.interfaces import StoreError, StoreUnreachable
 from egress.store.location import missing_tables, spool_directory, sqlite_file
@@ -118,6 +119,7 @@ def check_configuration(reactor: Any, config: ProxyConfig) -> Generator[Deferred
     finally:
         yield proxy.stopService()
     findings += yield _shadow(reactor, config, resources)
+    findings += yield _shared(reactor, config, resources)
     findings += yield _webhooks(reactor, config, ReloadableTrust(resources.notify_trust))
     for upstream in dict.fromkeys((config.upstream_http, config.upstream_https)):
         if upstream is not None:
@@ -227,6 +229,33 @@ def _shadow(
         yield authorizer.close()
     elapsed = (reactor.seconds() - started) * 1000
     return [Finding(Level.OK, "--shadow-authz-url", f"{service.name} accepts connections ({elapsed:.0f} ms)")]
+
+
+@inlineCallbacks
+def _shared(
+    reactor: Any, config: ProxyConfig, resources: LoadedResources
+) -> Generator[Deferred[Any], Any, list[Finding]]:
+    """Connect to the engine with shared state."""
+    location = config.shared.location
+    if location is None:
+        return []
+    client = SharedClient(
+        reactor,
+        location,
+        password=config.shared.password,
+        timeout=config.shared.timeout,
+        trust=ReloadableTrust(resources.authz_trust),
+    )
+    started = reactor.seconds()
+    try:
+        yield client.start()
+        note = yield client.check()
+    finally:
+        client.stop()
+    if note is not None:
+        return [Finding(Level.WARNING, "--shared", note)]
+    elapsed = (reactor.seconds() - started) * 1000
+    return [Finding(Level.OK, "--shared", f"{location} accepts commands ({elapsed:.0f} ms)")]
 
 
 @inlineCallbacks

@@ -301,6 +301,7 @@ class EgressProxyService(Service):
         self._ca.start()
         self.notices.start()
         self._telemetry.start()
+        self._chain.start()
         # The command of a sandbox has the user of the proxy: it could change the policy, and so allow its requests.
         if self._policy_watch is not None and not self._role.serves_sandbox:
             self._policy_watch.start()
@@ -312,7 +313,7 @@ class EgressProxyService(Service):
         endpoints = self._role.endpoints
         if endpoints is None:
             endpoints = [described(self._sockets, listener.endpoint) for listener in self._config.listen]
-        bindings: list[tuple[IStreamServerEndpoint, object]] = list(zip(endpoints, self._factories, strict=True))
+        bindings: list[tuple[IStreamServerEndpoint, object]] = [*zip(endpoints, self._factories, strict=True)]
         metrics = metrics_endpoint(self._reactor, self._config.metrics_interface, self._config.metrics_port)
         if metrics is not None and not self._role.is_worker:
             pages = parts.client_pages(self._config, self.listening)
@@ -346,8 +347,7 @@ class EgressProxyService(Service):
             self._guard.add_listener(ip_address(address.host.partition("%")[0]), address.port)
 
     def _check_ca(self) -> Deferred[None]:
-        end = self.certificate_authority.not_after
-        if datetime.now(timezone.utc) >= end:
+        if datetime.now(timezone.utc) >= (end := self.certificate_authority.not_after):
             return fail(NotReady(f"the CA certificate expired on {end:%Y-%m-%d}"))
         return succeed(None)
 

@@ -61,12 +61,22 @@ def start_warnings(
                 f"is not set, so no approver can allow the requests of the rule {names[0]}{more}, and they are denied: "
                 "set it, for example to unix:/run/egress/admin.sock",
             )
+    if config.shared.location is not None:
+        yield from _shared_warnings(config, resources)
     yield from _audit_log_warnings(config)
     if resources.secrets is not None:
         for name, reason in unreadable_secrets(resources.secrets, clock, environ):
             yield StartWarning(
                 "--secrets", f"the secret {name} cannot be read: {reason}; a request that needs it gets 503 until then"
             )
+
+
+def _shared_warnings(config: ProxyConfig, resources: LoadedResources) -> Iterator[StartWarning]:
+    """Yield a warning if there are no decisions to share."""
+    if resources.rules is not None:
+        yield StartWarning("--shared", "has no effect on decisions of a policy, which are not cached: set --authz-url")
+    elif config.authz_cache is None:
+        yield StartWarning("--shared", "has no effect without a cache: set --authz-cache to a number")
 
 
 def _audit_log_warnings(config: ProxyConfig) -> Iterator[StartWarning]:

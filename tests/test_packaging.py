@@ -73,7 +73,8 @@ class SetupTests(SynchronousTestCase):
         """The versions of the oldest environment are the lower bounds."""
         bounds = {}
         extras = self.setup["options.extras_require"]
-        optional = listed(extras["opentelemetry"]) + listed(extras["postgresql"]) + listed(extras["grpc"])
+        names = ("opentelemetry", "postgresql", "redis", "grpc")
+        optional = [requirement for name in names for requirement in listed(extras[name])]
         for requirement in listed(self.setup["options"]["install_requires"]) + optional:
             match = re.fullmatch(r"([a-z0-9.-]+)(?:\[\w+\])? >= ([\d.]+)(?:;.*)?", requirement)
             assert match is not None, requirement

@@ -17,6 +17,7 @@ from egress import preflight as module
 from egress.checks.contact import Contact
 from egress.config.model import ConfigError, ProxyConfig
 from egress.config.notify import NotifySettings
+from egress.config.shared import SharedSettings
 from egress.model.authority import Authority, UpstreamHop, UpstreamProxy
 from egress.model.webhook import WebhookTarget
 from egress.preflight import Finding, Level, check_configuration, exit_status
@@ -185,6 +186,27 @@ class CheckTests(SynchronousTestCase):
         )
         self.accept()
         self.assertNotIn("--notify-url", [finding.option for finding in self.successResultOf(checking)])
+
+    def test_shared_state(self) -> None:
+        """An engine that cannot be used is a warning: each proxy then calls the authorizer itself."""
+        given: Any = {"location": "redis://192.0.2.3:7000", "key": bytes(32)}
+
+        def respond() -> None:
+            factory: Any = self.reactor.tcpClients[-1][2]
+            protocol = factory.buildProtocol(None)
+            protocol.makeConnection(_Transport())
+            protocol.dataReceived(b"+PONG\r\n")
+
+        for act, level, text in (
+            (respond, Level.OK, "redis://192.0.2.3:7000 accepts commands (0 ms)"),
+            (self.refuse, Level.WARNING, "redis://192.0.2.3:7000 cannot be used: "),
+        ):
+            with self.subTest(text):
+                checking = self.check(shared=SharedSettings(**given))
+                act()
+                finding = self.successResultOf(checking)[-1]
+                self.assertEqual((finding.level, finding.option), (level, "--shared"))
+                self.assertIn(text, finding.text)
 
     def test_shadow(self) -> None:
         """An unreachable shadow is a warning: it has no effect on requests."""

@@ -11,6 +11,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.config.model import ProxyConfig
+from egress.config.shared import SharedSettings
 from egress.model.file_access import FileMode
 from egress.resources import load_resources
 from egress.start_warnings import start_warnings
@@ -63,6 +64,14 @@ class StartWarningsTests(SynchronousTestCase):
         policy = self.write("policy.toml", ASK.replace('"allow"', '"ask"'))
         (warning,) = self.warnings(policy=policy)
         self.assertIn(f"of the rule one ({policy}:2) and 1 more, and", warning)
+
+    def test_nothing_to_share(self) -> None:
+        settings: Any = {"location": "redis://a.test", "key": bytes(32)}
+        shared = SharedSettings(**settings)
+        self.assertIn("--shared: has no effect on decisions of a policy", self.warnings(shared=shared)[0])
+        self.assertEqual(self.warnings(shared=shared, authz_url="http://authz.test"), [])
+        (warning,) = self.warnings(shared=shared, authz_url="http://authz.test", authz_cache=None)
+        self.assertIn("without a cache", warning)
 
     def test_telemetry(self) -> None:
         endpoint = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}

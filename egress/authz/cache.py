@@ -22,8 +22,9 @@ from egress.model.decision import Decision, DecisionRequest
 from egress.model.errors import AuthorizerUnavailable
 from egress.model.statistics import CacheStats
 
-# A stale decision does not help here: no caller waits for it, or the API cannot express this very request.
-_NOT_STALE: Final = frozenset({AuthzFailure.CANCELLED, AuthzFailure.REQUEST})
+NOT_STALE: Final = frozenset({AuthzFailure.CANCELLED, AuthzFailure.REQUEST})
+"""A stale decision does not help here: no caller waits for it, or the API cannot express this very request."""
+
 # Beyond this number of stages and origins, the least recently used one is forgotten.
 MAX_SCOPES: Final = 4096
 
@@ -128,7 +129,7 @@ class CachingAuthorizer(Wrapper):
 
     def _failed(self, failure: Failure, request: DecisionRequest) -> Decision | Failure:
         error = failure.value
-        if isinstance(error, AuthorizerUnavailable) and error.kind not in _NOT_STALE:
+        if isinstance(error, AuthorizerUnavailable) and error.kind not in NOT_STALE:
             found = self._store.stale(request, self._clock.seconds())
             if found is not None:
                 self._stale += 1

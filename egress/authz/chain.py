@@ -28,12 +28,16 @@ from egress.authz.secrets.command import run_command
 from egress.authz.secrets.table import SecretTable
 from egress.authz.secrets.vault import Vault
 from egress.authz.shadow import MAX_CONCURRENCY, ShadowedAuthorizer
+from egress.authz.shared_cache import SharedCachingAuthorizer
 from egress.config.model import AuditFailure, ConfigError, Mode, ProxyConfig
 from egress.interfaces import IAuthorizer
 from egress.observability.audit_log import JsonLinesAudit
 from egress.observability.health import Check
 from egress.observability.metrics import Metrics
 from egress.observability.shadow_log import ShadowLog
+from egress.shared.client import SharedClient
+from egress.shared.keys import SharedKeys
+from egress.shared.redis_protocol import INSTALL, load_hiredis
 from egress.store.sink import StoreAudit
 from egress.transport.reactor import IEgressReactor
 
@@ -55,6 +59,7 @@ class AuthorizerChain:
     @ivar authorizer: the outermost authorizer, which the proxy calls.
     @ivar policy: the embedded policy as an authorizer, if it decides.
     @ivar cache: the cache of decisions, if decisions are cached.
+    @ivar shared_cache: the cache of decisions that replicas share, if there is one.
     @ivar shadow: the shadow policy as an authorizer, if there is one.
     @ivar checks: the readiness checks, by name.
     @ivar vault: the secrets that decisions can put into requests, if there are any.
@@ -65,16 +70,23 @@ class AuthorizerChain:
     authorizer: IAuthorizer
     policy: PolicyAuthorizer | None
     cache: CachingAuthorizer | None
+    shared_cache: SharedCachingAuthorizer | None
     shadow: PolicyAuthorizer | None
     checks: dict[str, Check]
     vault: Vault | None
     rules: RuleSet | None
     without_approver: IAuthorizer
 
+    def start(self) -> None:
+        """Connect to the engine with shared state, if there is one."""
+        if self.shared_cache is not None:
+            self.shared_cache.start()
+
     def use(self, rules: RuleSet | None) -> None:
-        """Use other rules from now on, if rules decide.  Clear the cache in any case."""
-        if self.cache is not None:
-            self.cache.clear()
+        """Use other rules from now on, if rules decide.  Clear the caches in any case."""
+        for cache in (self.cache, self.shared_cache):
+            if cache is not None:
+                cache.clear()
         if self.policy is not None and rules is not None:
             self.policy.use(rules)
             self.rules = rules
@@ -219,6 +231,9 @@ def build_authorizer_chain(dependencies: ChainDependencies, sources: DecisionSou
     vault = _vault(dependencies)
     # Rules always decide, and without waiting.  They are not cached: they are faster than any cache.
     guarded = _limited(dependencies, sources) if policy is None else FailClosedAuthorizer(reactor, policy, None)
+    shared_cache = _shared(dependencies, sources, guarded) if policy is None else None
+    if shared_cache is not None:
+        guarded = FailClosedAuthorizer(reactor, shared_cache, None)
     cache = _cached(dependencies, guarded) if policy is None else None
     decided: IAuthorizer = guarded if cache is None else cache
 
@@ -230,6 +245,8 @@ def build_authorizer_chain(dependencies: ChainDependencies, sources: DecisionSou
         return ObservingAuthorizer(inner) if observe else inner
 
     checks: dict[str, Check] = {"authorizer": decided.check_ready}
+    if shared_cache is not None:
+        checks["shared"] = shared_cache.check_shared
     compared = _compared(dependencies, sources, decided, shadow_policy)
     authorizer = finished(_approved(dependencies, compared))
     logs = [each for each in (log, dependencies.store) if each is not None]
@@ -247,6 +264,7 @@ def build_authorizer_chain(dependencies: ChainDependencies, sources: DecisionSou
         authorizer=authorizer,
         policy=policy,
         cache=cache,
+        shared_cache=shared_cache,
         shadow=shadow_policy,
         checks=checks,
         vault=vault,
@@ -308,6 +326,39 @@ def _cached(dependencies: ChainDependencies, inner: IAuthorizer) -> CachingAutho
     cache = CachingAuthorizer(dependencies.reactor, inner, store, config.authz_queue)
     dependencies.metrics.set_cache_source(cache.reuse)
     return cache
+
+
+def _shared(
+    dependencies: ChainDependencies, sources: DecisionSources, inner: IAuthorizer
+) -> SharedCachingAuthorizer | None:
+    """Return the cache of decisions that replicas share, if there is one."""
+    config, settings = dependencies.config, dependencies.config.shared
+    if settings.location is None or settings.key is None or config.authz_cache is None:
+        return None
+    try:
+        load_hiredis()
+    except ImportError as error:
+        raise ConfigError("--shared", str(settings.location), f"hiredis is not installed: run {INSTALL}") from error
+    client = SharedClient(
+        dependencies.sockets,
+        settings.location,
+        password=settings.password,
+        timeout=settings.timeout,
+        trust=dependencies.authz_trust,
+    )
+    shared = SharedCachingAuthorizer(
+        dependencies.reactor,
+        inner,
+        client,
+        SharedKeys(settings.key, sources.name),
+        now=time,
+        max_ttl=config.authz_max_ttl,
+        max_stale=config.authz_max_stale,
+        patience=config.authz_timeout,
+        max_waiting=config.authz_queue,
+    )
+    dependencies.metrics.set_shared_source(shared.stats, lambda: client.is_ready)
+    return shared
 
 
 def _compared(

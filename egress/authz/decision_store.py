@@ -56,6 +56,26 @@ class _CachedDecision:
         self.stale = stale
 
 
+def lifetime(decision: Decision, max_ttl: float, max_stale: float) -> tuple[float, float]:
+    """Return the seconds for which a decision can be reused, and the seconds beyond them while the authorizer fails.
+
+    @param max_ttl: the maximum time to live, in seconds.
+    @param max_stale: the maximum number of seconds beyond the time to live.
+    @return: zero, if it cannot be reused.
+    """
+    if decision.verdict not in _REUSABLE:
+        return 0.0, 0.0
+    ttl = min(decision.ttl or 0.0, max_ttl)
+    stale = min(decision.stale_if_error or 0.0, max_stale)
+    expires_in = decision.obligations.expires_in
+    if expires_in is not None:
+        # After expires_in the proxy authorizes the exchange again, so no cached decision may outlive it, even while
+        # the authorizer does not respond.
+        ttl = min(ttl, expires_in)
+        stale = min(stale, expires_in - ttl)
+    return ttl, stale
+
+
 class DecisionStore:
     """A bounded number of decisions.  A new decision replaces the least recently used one.
 
@@ -118,15 +138,8 @@ class DecisionStore:
         if scope in self._lists:
             for key, _ in list(self._matching(request)):
                 del self._decisions[key]
-        ttl = min(decision.ttl or 0.0, self._max_ttl)
-        stale = min(decision.stale_if_error or 0.0, self._max_stale)
-        expires_in = decision.obligations.expires_in
-        if expires_in is not None:
-            # After expires_in the proxy authorizes the exchange again, so no cached decision may outlive it, even while
-            # the authorizer does not respond.
-            ttl = min(ttl, expires_in)
-            stale = min(stale, expires_in - ttl)
-        if ttl + stale <= 0 or decision.verdict not in _REUSABLE:
+        ttl, stale = lifetime(decision, self._max_ttl, self._max_stale)
+        if ttl + stale <= 0:
             return
         parts = known_parts(decision.cache_key)
         if parts is None:

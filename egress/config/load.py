@@ -12,11 +12,12 @@ from egress.config.notify import NotifySettings
 from egress.config.notify_files import FileContent
 from egress.config.options import OPTIONS
 from egress.config.parsers import ParseContext
+from egress.config.shared import SharedSettings
 from egress.config.sources import gather_all, set_values, table_of
 from egress.config.wording import made
 
 # The parts of a configuration, whose fields have these prefixes.
-_PARTS: Final = {"limits": Limits, "notify": NotifySettings}
+_PARTS: Final = {"limits": Limits, "notify": NotifySettings, "shared": SharedSettings}
 # The file of the default audit store in the state directory.
 _STORE: Final = "audit.db"
 _UPSTREAMS: Final = ("upstream_http", "upstream_https")

@@ -21,6 +21,7 @@ from egress.config.behaviors import OversizeBody as OversizeBody
 from egress.config.behaviors import Resolve as Resolve
 from egress.config.listener import InvalidListener, Listener
 from egress.config.notify import NotifySettings
+from egress.config.shared import SharedSettings
 from egress.model import text_converters as setting_text
 from egress.model.authority import UpstreamProxy
 from egress.model.authz_api import AuthzApi as AuthzApi
@@ -261,6 +262,7 @@ class ProxyConfig:
     @ivar workers: the number of worker processes that C{twistd} starts, each with all of C{limits}; an application that
         embeds the proxy has one process.
     @ivar notify: the settings of notifications.
+    @ivar shared: the settings of the state that replicas share.
     @ivar limits: the limits.
     """
 
@@ -337,6 +339,7 @@ class ProxyConfig:
     approval_queue: int = attrs.field(default=100, validator=_positive)
     workers: int = attrs.field(default=1, validator=_positive)
     notify: NotifySettings = attrs.field(factory=NotifySettings)
+    shared: SharedSettings = attrs.field(factory=SharedSettings)
     limits: Limits = attrs.field(factory=Limits)
 
     def __attrs_post_init__(self) -> None:

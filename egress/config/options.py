@@ -17,6 +17,7 @@ from egress.config.limit_options import LIMIT_OPTIONS
 from egress.config.log_options import LOG_OPTIONS
 from egress.config.notify_options import NOTIFY_OPTIONS
 from egress.config.option import Option, Variable, by_name
+from egress.config.shared_options import SHARED_OPTIONS
 from egress.config.tracing_options import TRACING_OPTIONS
 from egress.model import text_converters as setting_text
 from egress.model.dns_server import DnsServer
@@ -352,6 +353,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
         clear=_NONE,
     ),
     *NOTIFY_OPTIONS,
+    *SHARED_OPTIONS,
 )
 
 BY_NAME: Final = by_name(OPTIONS)

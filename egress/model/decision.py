@@ -251,7 +251,7 @@ class Decision:
     @ivar enforce_in_observe: whether a denial is enforced in observe mode, too, as denials of addresses are.
     @ivar observed: the original verdict, if observe mode replaced it; C{"unavailable"} for an authorization failure.
     @ivar source: the source of the decision, if it is not a response to this authorization request: C{"cache"},
-        C{"stale"}, C{"shared"} or C{"approval"}.
+        C{"stale"}, C{"shared"}, C{"replica"} or C{"approval"}.
     """
 
     verdict: Final[Verdict]

@@ -46,6 +46,27 @@ class CacheStats:
     entries: int
 
 
+@attrs.frozen(kw_only=True)
+class SharedCacheStats:
+    """Current statistics of the decision cache that replicas share.
+
+    @ivar hits: the number of authorization requests for which a decision of a replica was reused.
+    @ivar misses: the number of authorization requests that were sent to the authorizer.
+    @ivar stale: the number of authorization requests for which an expired decision was reused because the authorizer
+        failed.
+    @ivar waited: the number of authorization requests that waited for a call of another replica.
+    @ivar failed: the number of lookups and changes that failed.
+    @ivar rejected: the number of values that no holder of the secret wrote.
+    """
+
+    hits: int
+    misses: int
+    stale: int
+    waited: int
+    failed: int
+    rejected: int
+
+
 @attrs.frozen
 class PolicyInUse:
     """The policy that is in use.

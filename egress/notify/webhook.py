@@ -17,7 +17,7 @@ from twisted.internet.error import TimeoutError as ConnectTimeout
 
 from egress import __version__
 from egress.authz.remote.agent import KeepAliveAgent
-from egress.authz.remote.client import CreateEndpoint, TlsEndpoint
+from egress.authz.remote.client import CreateEndpoint
 from egress.authz.remote.messages import BytesProducer
 from egress.model.authority import UpstreamProxy
 from egress.model.errors import EgressError, NameNotResolved
@@ -26,6 +26,7 @@ from egress.notify.backoff import parse_retry_after
 from egress.notify.delivery import ATTEMPT_SECONDS, Parcel, Response
 from egress.notify.endpoint import ResolvedEndpoint
 from egress.transport.reactor import IEgressReactor
+from egress.transport.tls_endpoint import TlsEndpoint
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IStreamClientEndpoint

@@ -8,7 +8,14 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from egress.model.message_counts import MessageCounts
-from egress.model.statistics import AuthorizerStats, CacheStats, PolicyInUse, PolicyReloadStats, SpoolStats
+from egress.model.statistics import (
+    AuthorizerStats,
+    CacheStats,
+    PolicyInUse,
+    PolicyReloadStats,
+    SharedCacheStats,
+    SpoolStats,
+)
 
 
 class SourceCounter(Collector):
@@ -97,6 +104,39 @@ class CacheCollector(Collector):
             counter.add_metric([result], number)
         yield counter
         yield GaugeMetricFamily("egress_authorizer_cache_entries", "Cached decisions.", value=reuse.entries)
+
+
+class SharedCollector(Collector):
+    """Metrics of the shared state, read at each scrape.
+
+    @param source: returns the current statistics.
+    @param reachable: returns whether the engine can be used.
+    """
+
+    def __init__(self, source: Callable[[], SharedCacheStats], reachable: Callable[[], bool]) -> None:
+        self._source = source
+        self._reachable = reachable
+
+    def collect(self) -> Iterator[Metric]:
+        """Return the metrics (C{Collector.collect})."""
+        stats = self._source()
+        counter = CounterMetricFamily(
+            "egress_shared_cache_lookups",
+            "Authorization requests that no cached decision of this process matched, by result in the shared cache.",
+            labels=["result"],
+        )
+        for result, number in (("hit", stats.hits), ("miss", stats.misses), ("stale", stats.stale)):
+            counter.add_metric([result], number)
+        yield counter
+        for name, text, number in (
+            ("waits", "Authorization requests that waited for a call of another replica.", stats.waited),
+            ("failures", "Lookups and changes in the shared state that failed.", stats.failed),
+            ("rejected", "Values in the shared state that no holder of the key wrote.", stats.rejected),
+        ):
+            yield CounterMetricFamily(f"egress_shared_{name}", text, value=number)
+        yield GaugeMetricFamily(
+            "egress_shared_reachable", "Processes that can use the shared state.", value=int(self._reachable())
+        )
 
 
 class PolicyReloadCollector(Collector):

@@ -20,13 +20,21 @@ from egress.interfaces import IAuditSink
 from egress.model.decision import Stage
 from egress.model.message_counts import MessageCounts
 from egress.model.record import ExchangeRecord
-from egress.model.statistics import AuthorizerStats, CacheStats, PolicyInUse, PolicyReloadStats, SpoolStats
+from egress.model.statistics import (
+    AuthorizerStats,
+    CacheStats,
+    PolicyInUse,
+    PolicyReloadStats,
+    SharedCacheStats,
+    SpoolStats,
+)
 from egress.observability.collectors import (
     ApprovalCollector,
     AuthorizerCollector,
     CacheCollector,
     MessageCollector,
     PolicyReloadCollector,
+    SharedCollector,
     SourceCounter,
     SpoolCollector,
     TelemetryCollector,
@@ -124,6 +132,10 @@ class Metrics:
     def set_cache_source(self, source: Callable[[], CacheStats]) -> None:
         """Set the function that returns the statistics of cached decisions."""
         self.registry.register(CacheCollector(source))
+
+    def set_shared_source(self, source: Callable[[], SharedCacheStats], reachable: Callable[[], bool]) -> None:
+        """Set the functions that return the statistics of the shared state, and whether it can be used."""
+        self.registry.register(SharedCollector(source, reachable))
 
     def set_policy_source(self, source: Callable[[], PolicyReloadStats], policy: Callable[[], PolicyInUse]) -> None:
         """Set the functions that return the statistics of reloads of the embedded policy, and the policy in use."""

@@ -11,6 +11,7 @@ from egress.config.model import Limits, ProxyConfig
 from egress.config.notify import NotifySettings
 from egress.config.options import BY_NAME, OPTIONS
 from egress.config.parsers import BadValue, ParseContext
+from egress.config.shared import SharedSettings
 
 
 class OptionTableTests(SynchronousTestCase):
@@ -19,7 +20,7 @@ class OptionTableTests(SynchronousTestCase):
     def test_every_field_can_be_set(self) -> None:
         fields = {attribute.name for attribute in attrs.fields(ProxyConfig)}
         settable = {field for option in OPTIONS for field in option.fields}
-        parts = {"limits": Limits, "notify": NotifySettings}
+        parts = {"limits": Limits, "notify": NotifySettings, "shared": SharedSettings}
         nested = {field for field in settable if "." in field}
         # Only the default audit store is not required.
         self.assertEqual(settable - nested, (fields | {"config"}) - {*parts, "audit_store_required"})

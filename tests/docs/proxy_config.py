@@ -17,14 +17,16 @@ import attrs
 from egress.config.model import Limits, ProxyConfig
 from egress.config.notify import NotifySettings
 from egress.config.options import OPTIONS
+from egress.config.shared import SharedSettings
 
 ROOT = Path(__file__).parent.parent.parent
 PAGE = ROOT / "docs" / "reference" / "proxy-config.md"
 _HEAD = """# ProxyConfig
 
 `egress.config.model.ProxyConfig` is the configuration of a proxy that an application embeds, and `Limits`, in the same
-module, is its field `limits`. `egress.config.notify.NotifySettings` is its field `notify`. All fields are keyword
-arguments. [Embed the proxy](../how-to/embedding.md#configuration) describes the types that each field accepts, and
+module, is its field `limits`. `egress.config.notify.NotifySettings` is its field `notify`, and
+`egress.config.shared.SharedSettings` is its field `shared`. All fields are keyword arguments.
+[Embed the proxy](../how-to/embedding.md#configuration) describes the types that each field accepts, and
 [Configuration](configuration.md) describes the options of the command line.
 
 `python -m tests.docs.proxy_config` writes this page from the code; a test compares the two.
@@ -33,12 +35,14 @@ _FIELD = re.compile(r"^@ivar (\w+): (.+?)(?=^@|\Z)", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"[LC]\{(?:egress\.[\w.]+\.)?([^}]*)\}")
 _LIMITS = "limits."
 _NOTIFY = "notify."
+_SHARED = "shared."
 # A default that depends on the user.
 _COMPUTED = {
     "ca_dir": "~/.egressproxy/ca",
     "bypass": "no host",
     "limits": "Limits()",
     "notify": "NotifySettings()",
+    "shared": "SharedSettings()",
     "events": "all",
 }
 
@@ -84,6 +88,7 @@ def page() -> str:
             *(_HEAD, "\n## ProxyConfig fields\n\n", *_rows(ProxyConfig)),
             *("\n## Limits fields\n\n", *_rows(Limits, _LIMITS)),
             *("\n## NotifySettings fields\n\n", *_rows(NotifySettings, _NOTIFY)),
+            *("\n## SharedSettings fields\n\n", *_rows(SharedSettings, _SHARED)),
         ]
     )
 

@@ -69,5 +69,14 @@ class HelpTests(SynchronousTestCase):
     def test_group_names(self) -> None:
         self.assertEqual(
             group_names(tap.Options.table),
-            ["listeners", "authorization", "tls", "destinations", "limits", "operation", "notifications"],
+            [
+                "listeners",
+                "authorization",
+                "tls",
+                "destinations",
+                "limits",
+                "operation",
+                "notifications",
+                "shared state",
+            ],
         )

@@ -74,7 +74,7 @@ class OptionsTests(SynchronousTestCase):
             (
                 ["--help-for", "disks"],
                 "egressproxy: --help-for 'disks': write one of listeners, authorization, tls, destinations, limits, "
-                "operation, notifications",
+                "operation, notifications, shared state",
             ),
             (["--listen"], "egressproxy: option --listen requires argument; --help lists the options"),
             (["x"], "egressproxy: 'x' is not an option; --help lists the options"),

@@ -4,20 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlsplit
 
 import attrs
-from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint
-from twisted.internet.interfaces import (
-    IOpenSSLClientConnectionCreator,
-    IReactorTime,
-    IStreamClientEndpoint,
-)
-from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from egress.authz.protocols.authzen import AuthZenCodec
 from egress.authz.protocols.base import Codec
@@ -31,10 +24,9 @@ from egress.config.model import AuthzApi, AuthzBody, ConfigError, ProxyConfig
 from egress.model.authority import DEFAULT_PORTS, Authority, Origin, UpstreamProxy
 from egress.model.errors import EgressError
 from egress.transport.reactor import IEgressReactor
+from egress.transport.tls_endpoint import TlsEndpoint
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IProtocol, IProtocolFactory
-
     from egress.tls.reloadable_trust import ReloadableTrust
 
 CreateEndpoint = Callable[[UpstreamProxy, Authority], IStreamClientEndpoint]
@@ -49,29 +41,6 @@ CODECS: Final[dict[AuthzApi, type[Codec]]] = {
 # RFC 3986 section 3.3, and text that is already percent-encoded.
 _WIRE_PATH: Final = re.compile(r"[!-~]*")
 _IN_PATHS: Final = "/%:@!$&'()*+,;=-._~"
-
-
-class _TlsFactory(TLSMemoryBIOFactory):
-    """Writes to OpenSSL without a buffer: a request is one write, and a buffer would cost a turn of the reactor."""
-
-    noisy = False
-    protocol = TLSMemoryBIOProtocol
-
-
-@implementer(IStreamClientEndpoint)
-class TlsEndpoint:
-    """TLS over another endpoint.  C{wrapClientTLS} of older Twisted versions uses the clock of the global reactor."""
-
-    def __init__(self, clock: IReactorTime, tls: IOpenSSLClientConnectionCreator, inner: IStreamClientEndpoint) -> None:
-        self._clock = clock
-        self._tls = tls
-        self._inner = inner
-
-    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
-        """See C{IStreamClientEndpoint.connect}.  It fires before the handshake is complete."""
-        factory = _TlsFactory(self._tls, True, protocolFactory, clock=self._clock)
-        connecting: Deferred[Any] = self._inner.connect(factory)
-        return connecting.addCallback(lambda layer: layer.wrappedProtocol)
 
 
 @attrs.frozen(kw_only=True)

@@ -1,0 +1,1 @@
+"""State that several replicas of the proxy share, in Redis or Valkey."""

@@ -1,0 +1,131 @@
+"""Decisions in the shared cache, as JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any, Final
+
+import attrs
+
+from egress.model.decision import NO_OBLIGATIONS, Decision, Headers, Obligations, Verdict
+from egress.model.message import Direction, MessageObligation, obligation_fault
+
+_VERSION: Final = 1
+_FINAL: Final = {verdict.value: verdict for verdict in (Verdict.ALLOW, Verdict.DENY)}
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+
+
+@attrs.frozen(kw_only=True)
+class SharedDecision:
+    """A decision with the times of its life, in seconds since the epoch.
+
+    @ivar decision: the decision of the authorizer.
+    @ivar since: the time of the call of the authorizer.
+    @ivar fresh_until: the time until which it can be reused.
+    @ivar stale_until: the time until which it can be reused while the authorizer does not respond.
+    """
+
+    decision: Decision
+    since: float
+    fresh_until: float
+    stale_until: float
+
+
+def encode(shared: SharedDecision) -> bytes:
+    """Return a decision as bytes.  Its verdict is final, and its source is not part of it."""
+    decision = shared.decision
+    obligations = decision.obligations
+    document = [
+        _VERSION,
+        [shared.since, shared.fresh_until, shared.stale_until],
+        [decision.verdict.value, decision.reason, decision.decided_by, decision.rule_id],
+        [decision.ttl, decision.stale_if_error, decision.cache_key, decision.enforce_in_observe],
+        None if obligations == NO_OBLIGATIONS else _obligations(obligations),
+    ]
+    return _encode(document).encode("ascii")
+
+
+def decode(content: bytes) -> SharedDecision | None:
+    """Return the decision; C{None} if another version has written it."""
+    try:
+        version, times, (verdict, reason, decided_by, rule_id), (ttl, stale, cache_key, enforce), obligations = (
+            json.loads(content)
+        )
+        if version != _VERSION:
+            return None
+        since, fresh_until, stale_until = map(_number, times)
+        decision = Decision(
+            _FINAL[verdict],
+            _text(reason),
+            _text(decided_by),
+            rule_id=None if rule_id is None else _text(rule_id),
+            ttl=None if ttl is None else _number(ttl),
+            stale_if_error=None if stale is None else _number(stale),
+            cache_key=None if cache_key is None else tuple(map(_text, _list(cache_key))),
+            obligations=NO_OBLIGATIONS if obligations is None else _read_obligations(obligations),
+            enforce_in_observe=enforce is True,
+        )
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    return SharedDecision(decision=decision, since=since, fresh_until=fresh_until, stale_until=stale_until)
+
+
+def _obligations(obligations: Obligations) -> list[Any]:
+    messages = obligations.messages
+    return [
+        _fields(obligations.set_headers),
+        [name.decode("latin-1") for name in obligations.remove_headers],
+        obligations.max_bytes,
+        obligations.expires_in,
+        _fields(obligations.secret_headers),
+        None if messages is None else [sorted(each.value for each in messages.directions), messages.max_size],
+    ]
+
+
+def _read_obligations(document: Any) -> Obligations:
+    set_headers, remove, max_bytes, expires_in, secret_headers, messages = document
+    read = None
+    if messages is not None:
+        directions, max_size = messages
+        read = MessageObligation(frozenset(map(Direction, _list(directions))), max_size)
+        if obligation_fault(read) is not None:
+            raise ValueError("messages")
+    if max_bytes is not None and type(max_bytes) is not int:
+        raise ValueError("max_bytes")
+    return Obligations(
+        set_headers=_read_fields(set_headers),
+        remove_headers=tuple(_text(name).encode("latin-1") for name in _list(remove)),
+        max_bytes=max_bytes,
+        expires_in=None if expires_in is None else _number(expires_in),
+        secret_headers=_read_fields(secret_headers),
+        messages=read,
+    )
+
+
+def _fields(headers: Headers) -> list[list[str]]:
+    return [[name.decode("latin-1"), value.decode("latin-1")] for name, value in headers]
+
+
+def _read_fields(document: Any) -> Headers:
+    return tuple(
+        (_text(name).encode("latin-1"), _text(value).encode("latin-1")) for name, value in map(_list, _list(document))
+    )
+
+
+def _list(value: object) -> list[Any]:
+    if not isinstance(value, list):
+        raise ValueError("not a list")
+    return value
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError("not a text")
+    return value
+
+
+def _number(value: object) -> float:
+    if type(value) not in (int, float) or not math.isfinite(value):  # type: ignore[arg-type]
+        raise ValueError("not a number")
+    return value  # type: ignore[return-value]

@@ -1,0 +1,166 @@
+"""A connection to Redis or Valkey: commands in, replies out, in order.
+
+The parser is hiredis, which is imported by the first connection: a proxy without shared state does not need it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+
+from egress.transport.dialed import DialedProtocol
+
+INSTALL: Final = "pip install 'egressproxy[redis]'"
+
+MAX_REPLY: Final = 1024 * 1024
+"""The maximum size of the replies that are not complete yet, in bytes."""
+
+Argument = bytes | str | int | float
+
+
+class SharedUnavailable(Exception):
+    """The engine did not execute a command, or it is unknown whether it did; the text is the reason."""
+
+
+class CommandRejected(Exception):
+    """The engine responded with an error; the text is its message."""
+
+
+class _Command:
+    __slots__ = ("deferred", "sent")
+
+    def __init__(self, deferred: Deferred[Any], sent: float) -> None:
+        self.deferred = deferred
+        self.sent = sent
+
+
+class RedisProtocol(DialedProtocol):
+    """Sends commands and returns their replies.
+
+    @param timeout: seconds after which a command without a reply closes the connection.
+    @param max_pending: the maximum number of commands without a reply.
+    @param closed: is called once when the connection has ended after it was established, with the reason.
+    """
+
+    def __init__(self, clock: IReactorTime, *, timeout: float, max_pending: int, closed: Callable[[str], None]) -> None:
+        hiredis = load_hiredis()
+        self._pack: Callable[[Sequence[Argument]], bytes] = hiredis.pack_command
+        self._reader: Any = hiredis.Reader()
+        self._errors: tuple[type[Exception], type[Exception]] = (hiredis.ReplyError, hiredis.ProtocolError)
+        self._clock = clock
+        self._timeout = timeout
+        self._max_pending = max_pending
+        self._closed = closed
+        self._pending: deque[_Command] = deque()
+        self._timer: IDelayedCall | None = None
+        self._unread = 0
+        self._reason: str | None = None
+        self._is_connected = False
+
+    def __len__(self) -> int:
+        """The number of commands without a reply."""
+        return len(self._pending)
+
+    def connectionMade(self) -> None:
+        """Accept commands (C{IProtocol})."""
+        self._is_connected = True
+        super().connectionMade()
+
+    def call(self, *arguments: Argument) -> Deferred[Any]:
+        """Send a command.
+
+        @return: fires with the reply: C{bytes}, C{int}, C{None} or a list of these.  It fails with
+            L{SharedUnavailable} or L{CommandRejected}.  If it is cancelled, the reply is ignored.
+        """
+        deferred: Deferred[Any] = Deferred()
+        if not self._is_connected:
+            deferred.errback(SharedUnavailable(self._reason or "there is no connection"))
+        elif len(self._pending) >= self._max_pending:
+            deferred.errback(SharedUnavailable(f"{self._max_pending} commands wait for a reply"))
+        else:
+            self._pending.append(_Command(deferred, self._clock.seconds()))
+            if self._timer is None:
+                self._timer = self._clock.callLater(self._timeout, self._check)
+            self.transport.write(self._pack(arguments))
+        return deferred
+
+    def _check(self) -> None:
+        """Close the connection if the oldest command has no reply in time."""
+        self._timer = None
+        if not self._pending:
+            return
+        left = self._pending[0].sent + self._timeout - self._clock.seconds()
+        if left > 0:
+            self._timer = self._clock.callLater(left, self._check)
+        else:
+            self.abort(f"no reply within {self._timeout:g} s")
+
+    def abort(self, reason: str) -> None:
+        """Close the connection, so that all commands without a reply fail."""
+        if self._is_connected:
+            self._reason = reason
+            self._is_connected = False
+            self.transport.abortConnection()
+            self._fail(reason)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Process replies (C{IProtocol})."""
+        if not self._is_connected:
+            return
+        self._unread += len(data)
+        try:
+            self._reader.feed(data)
+            while self._is_connected and (reply := self._reader.gets()) is not False:
+                self._unread = 0
+                self._deliver(reply)
+        except self._errors[1]:
+            self.abort("it does not speak the protocol of Redis")
+            return
+        if self._unread > MAX_REPLY:
+            self.abort("a reply is too large")
+
+    def _deliver(self, reply: Any) -> None:
+        if not self._pending:
+            self.abort("it sent a reply without a command")
+            return
+        deferred = self._pending.popleft().deferred
+        # A cancelled Deferred was called and ignores the next call.
+        if isinstance(reply, self._errors[0]):
+            deferred.errback(CommandRejected(str(reply)))
+        else:
+            deferred.callback(reply)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Let all commands fail (C{IProtocol})."""
+        was_ready = self._on_lost is None
+        if self._is_connected:
+            self._is_connected = False
+            self._reason = "the connection was lost"
+            self._fail(self._reason)
+        super().connectionLost(reason)
+        if was_ready:
+            self._closed(self._reason or "the connection was closed")
+
+    def _fail(self, reason: str) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        pending, self._pending = self._pending, deque()
+        for command in pending:
+            command.deferred.errback(SharedUnavailable(reason))
+
+
+def load_hiredis() -> Any:
+    """Import hiredis.
+
+    @raise ImportError: if it is not installed.
+    """
+    import hiredis  # noqa: PLC0415 - an optional dependency
+
+    return hiredis
