@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from egress.model.decision import Decision, DecisionRequest
     from egress.model.phases import Mark
     from egress.model.record import ExchangeRecord
+    from egress.model.revocation import Revocation, RevocationCounts
     from egress.model.route import Purpose, Route
     from egress.transport.dialed import DialedProtocol
 
@@ -86,6 +87,16 @@ class IAuditSink(Interface):
 
     def close() -> None:
         """Flush and release open files."""
+
+
+class IRevocations(Interface):
+    """Applies revocations to this process."""
+
+    def apply(revocation: Revocation) -> Deferred[RevocationCounts]:
+        """Void the decisions that a revocation covers, and end the requests and tunnels that run because of them.
+
+        @return: fires when none of them runs any more.
+        """
 
 
 class IShadowSink(Interface):

@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from egress.admin.revocations import LocalRevocations
 from egress.config.model import ProxyConfig
 from egress.model.log_format import LoggedRequests
 from egress.model.no_proxy import HostPattern
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IAddress
 
+    from egress.authz.approvals import Approvals
+    from egress.authz.chain import AuthorizerChain
     from egress.authz.remote.client import CreateEndpoint
     from egress.console.endpoint import AdminEndpointSite
     from egress.interfaces import IAuthorizer, ILeafSource
@@ -259,6 +262,15 @@ def proxy_context(
         upgrade_protocols=frozenset(config.upgrade_protocols),
         oversize_body=config.over_body_limit,
     )
+
+
+def revocations(
+    metrics: Metrics, chain: AuthorizerChain, approvals: Approvals, context: ProxyContext
+) -> LocalRevocations:
+    """Make the part that applies revocations to this process."""
+    applied = LocalRevocations(chain, approvals, context)
+    metrics.set_revocations_source(applied.counts)
+    return applied
 
 
 def client_pages(config: ProxyConfig, listening: Callable[[], Deferred[tuple[IAddress, ...]]]) -> Routes:

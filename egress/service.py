@@ -72,6 +72,7 @@ class EgressProxyService(Service):
     @ivar metrics: the metrics behind C{/metrics}.
     @ivar checks: the readiness checks, by name.
     @ivar explain: explains what the proxy would do with a request, without sending it.
+    @ivar revocations: applies revocations to this process.
     @ivar admin_backend: the backend of the admin API.
     @ivar policies: the embedded policy that is in use, for the admin API.
     @ivar notices: reports what happens to the receivers of notifications.
@@ -178,9 +179,9 @@ class EgressProxyService(Service):
             approvals=self._approvals,
             ca_note=inputs.ca_note,
         ).explain
-        self.admin_backend = LocalAdminBackend(
-            self._approvals, self.explain, ChangeLog(AuditSinks(log, store), self._context.authz.new_id, time.time)
-        )
+        self.revocations = parts.revocations(self.metrics, self._chain, self._approvals, self._context)
+        changes = ChangeLog(AuditSinks(log, store), self._context.authz.new_id, time.time)
+        self.admin_backend = LocalAdminBackend(self._approvals, self.explain, changes, self.revocations)
         self._console: AdminEndpointSite | None = None
         self._factories = listener_factories(inputs.listeners, self._context, names)
         lock = DeferredLock()
@@ -352,9 +353,7 @@ class EgressProxyService(Service):
         return succeed(None)
 
     def _check_running(self) -> Deferred[None]:
-        if self._context.sessions.draining:
-            return fail(NotReady(STOPPING))
-        return succeed(None)
+        return fail(NotReady(STOPPING)) if self._context.sessions.draining else succeed(None)
 
     # -- stopping
 

@@ -1,4 +1,4 @@
-"""The admin API: pending approvals, grants, and explanations of requests that are not sent.
+"""The admin API: pending approvals, grants, revocations, and explanations of requests that are not sent.
 
 A client of the API can allow requests, so it listens on a UNIX socket or requires a token, and rejects requests from
 pages in a browser.
@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hmac
 import json
+import os
+import time
 from collections.abc import Callable
 from http import HTTPStatus
 from io import BytesIO
@@ -21,12 +23,13 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from egress import __version__
-from egress.admin.changes import actor_of, answer_approval, revoke_grant, uncancelled
+from egress.admin.changes import actor_of, answer_approval, revoke_decisions, revoke_grant, uncancelled
 from egress.admin.host_check import is_known_host
 from egress.model.approval import ApprovalAnswer, InvalidApprovalAnswer
 from egress.model.change import Change
 from egress.model.explanation import MAX_BODY, ExplainRequest, InvalidExplainRequest
 from egress.model.quote import quoted
+from egress.model.revocation import InvalidRevocation, Revocation, RevocationCounts
 from egress.transport.bounded_http import BoundedChannel, BoundedSite, ChannelBounds
 
 _log = Logger()
@@ -37,10 +40,12 @@ MAX_CONNECTIONS: Final = 64
 _MAX_CONTENT: Final = MAX_BODY * 4 // 3 + 512 * 1024
 _APPROVALS: Final = b"/approvals"
 _EXPLAIN: Final = b"/explain"
+_REVOCATIONS: Final = b"/revocations"
 _SESSIONS: Final = b"/console-sessions"
 _CONSOLE: Final = b"/console"
 _ADMIN: Final = "admin"
 _PLACE: Final = "admin API"
+_ID_BYTES: Final = 8
 
 
 class Unanswered(Exception):
@@ -63,6 +68,12 @@ class AdminBackend(Protocol):
         """Revoke a grant.
 
         @return: fires with whether it existed; fails with L{Unanswered} when a process did not confirm.
+        """
+
+    def revoke_decisions(self, revocation: Revocation) -> Deferred[RevocationCounts]:
+        """Void decisions, and end what runs because of them.
+
+        @return: fires with the counts; fails with L{Unanswered} when a process did not confirm.
         """
 
     def explain(self, question: ExplainRequest) -> Deferred[dict[str, Any]]:
@@ -164,6 +175,9 @@ class AdminResource(Resource):
                 return self._revoke(request, name)
             _expect(request, b"POST", b"DELETE")
             return self._resolve(request, name, _parsed(request, ApprovalAnswer.parse))
+        if path == _REVOCATIONS:
+            _expect(request, b"POST")
+            return self._revoke_decisions(request, _parsed(request, _revocation))
         if path == _EXPLAIN:
             _expect(request, b"POST")
             explain_request = _parsed(request, ExplainRequest.parse)
@@ -171,7 +185,7 @@ class AdminResource(Resource):
         if path == _SESSIONS and self._console is not None:
             _expect(request, b"POST")
             return succeed(self._console.make_link(_parsed(request, _role)))
-        raise _ErrorResponse(HTTPStatus.NOT_FOUND, "use /approvals, /approvals/ID or /explain")
+        raise _ErrorResponse(HTTPStatus.NOT_FOUND, "use /approvals, /approvals/ID, /revocations or /explain")
 
     def _resolve(self, request: Request, name: str, answer: ApprovalAnswer) -> Deferred[dict[str, Any]]:
         def answered(found: dict[str, Any]) -> dict[str, Any]:
@@ -199,6 +213,19 @@ class AdminResource(Resource):
 
         actor = actor_of(request, _ADMIN, _PLACE)
         return uncancelled(revoke_grant(self._backend, name, actor)).addCallback(revoked)
+
+    def _revoke_decisions(self, request: Request, revocation: Revocation) -> Deferred[dict[str, Any]]:
+        def revoked(counts: RevocationCounts) -> dict[str, Any]:
+            _log.info(
+                "{who} revokes {subject}: {counts}",
+                who=revocation.author or "an administrator",
+                subject=revocation.subject,
+                counts=str(counts),
+            )
+            return {**revocation.to_json(), **counts.to_json()}
+
+        actor = actor_of(request, _ADMIN, _PLACE)
+        return uncancelled(revoke_decisions(self._backend, revocation, actor)).addCallback(revoked)
 
     def _wait_for(self, request: Request, result: Deferred[dict[str, Any]]) -> None:
         disconnected = False
@@ -244,6 +271,10 @@ def _role(document: object) -> str:
     return str(role)
 
 
+def _revocation(document: object) -> Revocation:
+    return Revocation.parse(document, time=time.time(), revocation_id=os.urandom(_ID_BYTES).hex())
+
+
 def _expect(request: Request, *methods: bytes) -> None:
     if request.method not in methods:
         names = ", ".join(method.decode("ascii") for method in methods)
@@ -261,7 +292,7 @@ def _parsed(request: Request, parse: Callable[[object], Any]) -> Any:
     assert request.content is not None  # because the request is complete
     try:
         return parse(json.loads(request.content.read()))
-    except (InvalidApprovalAnswer, InvalidExplainRequest) as error:
+    except (InvalidApprovalAnswer, InvalidExplainRequest, InvalidRevocation) as error:
         raise _ErrorResponse(HTTPStatus.BAD_REQUEST, str(error)) from error
     except (ValueError, RecursionError) as error:
         raise _ErrorResponse(HTTPStatus.BAD_REQUEST, "the content is not JSON") from error

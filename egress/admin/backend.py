@@ -9,10 +9,12 @@ from twisted.internet.defer import Deferred, maybeDeferred, succeed
 
 from egress.admin.changes import ChangeLog
 from egress.authz.approvals import Approvals
+from egress.interfaces import IRevocations
 from egress.model.approval import ApprovalAnswer, Grant
 from egress.model.change import Change
 from egress.model.explanation import ExplainRequest, Explanation
 from egress.model.redact import redact_url
+from egress.model.revocation import Revocation, RevocationCounts
 
 
 class LocalAdminBackend:
@@ -20,6 +22,7 @@ class LocalAdminBackend:
 
     @param explain: explains a request.
     @param changes: receives the changes of administrators.
+    @param revocations: applies revocations to this process.
     """
 
     def __init__(
@@ -27,10 +30,12 @@ class LocalAdminBackend:
         approvals: Approvals,
         explain: Callable[[ExplainRequest], Deferred[Explanation]],
         changes: ChangeLog,
+        revocations: IRevocations,
     ) -> None:
         self._approvals = approvals
         self._explain = explain
         self._changes = changes
+        self._revocations = revocations
 
     def listed(self) -> Deferred[dict[str, Any]]:
         """List the pending approvals and the grants."""
@@ -48,6 +53,10 @@ class LocalAdminBackend:
     def revoke(self, grant_id: str) -> Deferred[bool]:
         """Revoke a grant."""
         return succeed(self._approvals.revoke(grant_id))
+
+    def revoke_decisions(self, revocation: Revocation) -> Deferred[RevocationCounts]:
+        """Void decisions, and end what runs because of them."""
+        return self._revocations.apply(revocation)
 
     def explain(self, request: ExplainRequest) -> Deferred[dict[str, Any]]:
         """Explain what the proxy would do with a request."""
@@ -77,6 +86,10 @@ class LocalAdminBackend:
     def add_grant_for_parent(self, grant: Mapping[str, Any]) -> int:
         """Add a grant from the supervisor."""
         return self.add_grant(Grant.from_json(grant))
+
+    def revoke_decisions_for_parent(self, revocation: Mapping[str, Any]) -> Deferred[dict[str, int]]:
+        """Void decisions for the supervisor."""
+        return self.revoke_decisions(Revocation.from_json(revocation)).addCallback(RevocationCounts.to_json)
 
     def explain_for_parent(self, request: Mapping[str, Any]) -> Deferred[dict[str, Any]]:
         """Explain a request for the supervisor."""

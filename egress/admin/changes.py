@@ -14,6 +14,7 @@ from egress.interfaces import IAuditSink
 from egress.model.approval import ApprovalAnswer
 from egress.model.change import Actor, Change, ChangeKind
 from egress.model.counted import counted
+from egress.model.revocation import Revocation, RevocationCounts
 
 _T = TypeVar("_T")
 
@@ -88,6 +89,23 @@ async def revoke_grant(backend: Any, name: str, actor: Actor) -> bool:
         text = f"grant {name} is revoked{_request(listed['grants'], name)}"
         backend.record(Change(ChangeKind.GRANT_REVOKED, text, actor))
     return existed
+
+
+async def revoke_decisions(backend: Any, revocation: Revocation, actor: Actor) -> RevocationCounts:
+    """Void decisions, and record it.
+
+    @param backend: the L{egress.admin.api.AdminBackend}.
+    @return: the result of its C{revoke_decisions}.
+    """
+    what = f"{revocation.author or 'an administrator'} revokes {revocation.subject}"
+    try:
+        counts: RevocationCounts = await backend.revoke_decisions(revocation)
+    except Exception as error:
+        # Other processes have applied it.
+        backend.record(Change(ChangeKind.DECISIONS_REVOKED, f"{what}, but not everywhere: {error}", actor))
+        raise
+    backend.record(Change(ChangeKind.DECISIONS_REVOKED, f"{what}: {counts}", actor))
+    return counts
 
 
 def _request(entries: list[Mapping[str, Any]], name: str) -> str:

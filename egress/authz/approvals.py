@@ -23,6 +23,7 @@ from egress.model.approval import ApprovalAnswer, Grant, GrantScope, truncate, t
 from egress.model.decision import Decision, DecisionRequest, Stage
 from egress.model.redact import redact_url
 from egress.model.request_preview import preview_of
+from egress.model.revocation import Revocation
 
 # Beyond this number, the grant that expires first is dropped; the next request waits for an approver again.
 MAX_GRANTS: Final = 1000
@@ -289,6 +290,17 @@ class Approvals:
         @return: whether the grant existed.
         """
         return self._grants.pop(grant_id, None) is not None
+
+    def revoke_matching(self, revocation: Revocation) -> int:
+        """Revoke the grants that a revocation voids.
+
+        @return: the number of grants.
+        """
+        self._forget_expired()
+        names = [each.grant_id for each in self._grants.values() if revocation.matches_grant(each.subject)]
+        for name in names:
+            del self._grants[name]
+        return len(names)
 
     def _forget_expired(self) -> None:
         now = self._wall_clock()

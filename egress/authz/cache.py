@@ -20,6 +20,7 @@ from egress.interfaces import IAuthorizer
 from egress.model.authz_failure import AuthzFailure
 from egress.model.decision import Decision, DecisionRequest
 from egress.model.errors import AuthorizerUnavailable
+from egress.model.revocation import Revocation
 from egress.model.statistics import CacheStats
 
 NOT_STALE: Final = frozenset({AuthzFailure.CANCELLED, AuthzFailure.REQUEST})
@@ -193,7 +194,7 @@ class CachingAuthorizer(Wrapper):
                 waiter.own = self._call(waiter.request)
                 waiter.own.addBoth(waiter.result.callback)
 
-    # -- statistics and reload
+    # -- statistics, reload and revocation
 
     def reuse(self) -> CacheStats:
         """Return the counts of decisions by source."""
@@ -201,8 +202,20 @@ class CachingAuthorizer(Wrapper):
 
     def clear(self) -> None:
         """Drop every decision, and do not cache the results of calls in progress."""
-        self._generation += 1
+        self._forget_calls()
         self._store.clear()
+
+    def revoke(self, revocation: Revocation) -> int:
+        """Drop the decisions that a revocation voids, and do not cache the results of calls in progress.
+
+        @return: the number of decisions.
+        """
+        self._forget_calls()
+        return self._store.revoke(revocation)
+
+    def _forget_calls(self) -> None:
+        """Do not cache or share the results of calls in progress."""
+        self._generation += 1
         self._in_flight.clear()
 
 

@@ -14,7 +14,9 @@ import attr
 import attrs
 
 from egress.authz.cache_key import CacheScope, Parts, key_of, known_parts, scope_of
+from egress.model.authority import Authority
 from egress.model.decision import Decision, DecisionRequest, Verdict
+from egress.model.revocation import Revocation, RevocationKind
 
 # Lists of parts for one stage and origin.  Each of them makes a lookup slower, and no service needs many.
 MAX_LISTS: Final = 8
@@ -26,11 +28,13 @@ _REUSABLE: Final = frozenset({Verdict.ALLOW, Verdict.DENY})
 class _CachedDecision:
     """One cached decision.
 
+    @ivar scope: the stage and the origin of the request.
     @ivar number: increases with each decision; a later decision overrides an earlier one.
     @ivar fresh: the decision to return while it is fresh.
     @ivar stale: the decision to return while the authorizer does not respond.
     """
 
+    scope: Final[CacheScope]
     number: Final[int]
     since: Final[float]
     fresh_until: Final[float]
@@ -41,6 +45,7 @@ class _CachedDecision:
     def __init__(
         self,
         *,
+        scope: CacheScope,
         number: int,
         since: float,
         fresh_until: float,
@@ -48,6 +53,7 @@ class _CachedDecision:
         fresh: Decision,
         stale: Decision,
     ) -> None:
+        self.scope = scope
         self.number = number
         self.since = since
         self.fresh_until = fresh_until
@@ -148,6 +154,7 @@ class DecisionStore:
         self._add_list(scope, parts)
         key = key_of(request, parts)
         self._decisions[key] = _CachedDecision(
+            scope=scope,
             number=self._number,
             since=now,
             fresh_until=now + ttl,
@@ -176,6 +183,27 @@ class DecisionStore:
             cached = self._decisions.get(key)
             if cached is not None and cached.number >= first_number:
                 yield key, cached
+
+    def revoke(self, revocation: Revocation) -> int:
+        """Drop the decisions that a revocation voids.
+
+        For a host or a rule, these are exactly the matching decisions.  A decision can apply to other clients and
+        requests than the one for which it was made, so every other revocation drops all of them.
+
+        @return: the number of decisions.
+        """
+        if revocation.kind is RevocationKind.HOST:
+            scopes = {scope for scope in self._lists if revocation.matches_host(Authority(scope[2], scope[3]))}
+            keys = [key for key, cached in self._decisions.items() if cached.scope in scopes]
+        elif revocation.kind is RevocationKind.RULE:
+            keys = [key for key, cached in self._decisions.items() if cached.fresh.rule_id == revocation.value]
+        else:
+            count = len(self._decisions)
+            self.clear()
+            return count
+        for key in keys:
+            del self._decisions[key]
+        return len(keys)
 
     def clear(self) -> None:
         """Drop everything."""

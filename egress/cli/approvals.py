@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import getpass
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ from egress.cli.admin_client import AdminApi, add_options, admin_api
 from egress.cli.errors import CommandFailed
 from egress.cli.output import add_json, plain, write_json
 from egress.cli.parser import epilog
+from egress.cli.user_name import user_name
 from egress.config.parsers import BadValue, ParseContext, duration
 
 _EVERY: Final = 1.0
@@ -250,17 +250,9 @@ def _requests(found: Mapping[str, Any]) -> str:
 
 
 def _answer(given: argparse.Namespace, environ: Mapping[str, str], answer: Mapping[str, Any]) -> dict[str, Any]:
-    by = _user() if given.by is None else given.by
+    by = user_name() if given.by is None else given.by
     document = {**answer, "reason": given.reason, "by": by}
     return admin_api(given, environ).call("POST", _path(given.id), document)
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # pragma: no cover - depends on the machine
-        # A container may run as a user that has no name.
-        return ""
 
 
 def _revoke(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> None:

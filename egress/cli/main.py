@@ -28,7 +28,7 @@ COMMANDS: Final[Mapping[str, tuple[str, ...]]] = {
     "run programs behind a proxy": ("env", "run"),
     "write and check policies": ("explain", "lock", "policy"),
     "set up": ("check", "completion", "init"),
-    "operate a proxy": ("approvals", "ca", "client", "console", "doctor", "logs", "notify", "trust"),
+    "operate a proxy": ("approvals", "ca", "client", "console", "doctor", "logs", "notify", "revoke", "trust"),
 }
 
 _DESCRIPTION: Final = (

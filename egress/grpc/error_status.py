@@ -46,6 +46,7 @@ STATUSES: Final[dict[type[EgressError], StatusCode]] = {
     errors.AuditUnavailable: _S.UNAVAILABLE,
     errors.LimitReached: _S.RESOURCE_EXHAUSTED,
     errors.LeaseRevoked: _S.PERMISSION_DENIED,
+    errors.Revoked: _S.PERMISSION_DENIED,
     errors.LeaseExpired: _S.UNAVAILABLE,
     errors.MessageDenied: _S.PERMISSION_DENIED,
     errors.MessageInvalid: _S.INTERNAL,

@@ -28,6 +28,7 @@ class ChangeKind(enum.Enum):
     APPROVAL_DENIED = "approval-denied"
     GRANT_ADDED = "grant-added"
     GRANT_REVOKED = "grant-revoked"
+    DECISIONS_REVOKED = "decisions-revoked"
 
 
 @attrs.frozen(kw_only=True)

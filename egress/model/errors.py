@@ -179,6 +179,10 @@ class LeaseExpired(EgressError):
     """The lease expired, and there was no decision on its renewal."""
 
 
+class Revoked(EgressError):
+    """An administrator revoked the decision on a request or a tunnel."""
+
+
 class MessageDenied(Denied):
     """The authorizer denies a message of an allowed exchange."""
 
@@ -352,6 +356,7 @@ OUTCOMES: Final[dict[type[EgressError], Outcome]] = {
     LeaseExpired: Outcome(
         _S.SERVICE_UNAVAILABLE, "lease-expired", "renewal-unavailable", "proxy_internal_error", "unavailable"
     ),
+    Revoked: Outcome(_S.FORBIDDEN, "revoked", "revocation", "http_request_denied", "deny"),
     MessageDenied: Outcome(_S.FORBIDDEN, "message-denied", "message", "http_request_denied", "deny"),
     MessageInvalid: Outcome(_S.BAD_REQUEST, "message-invalid", "message", "http_protocol_error", "rejected"),
     MessageTooLarge: Outcome(

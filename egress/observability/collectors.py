@@ -191,6 +191,24 @@ class ApprovalCollector(Collector):
         yield counter
 
 
+class RevocationCollector(Collector):
+    """The metric of revocations.
+
+    @param counts: returns the number of revocations, by kind.
+    """
+
+    def __init__(self, counts: Callable[[], Mapping[str, int]]) -> None:
+        self._counts = counts
+
+    def collect(self) -> Iterator[Metric]:
+        """Return the metric (C{Collector.collect})."""
+        text = "Revocations of decisions that each process has applied, by kind."
+        counter = CounterMetricFamily("egress_revocations", text, labels=["kind"])
+        for kind, number in self._counts().items():
+            counter.add_metric([kind], number)
+        yield counter
+
+
 class MessageCollector(Collector):
     """The metric of messages that are authorized one by one.
 

@@ -34,6 +34,7 @@ from egress.observability.collectors import (
     CacheCollector,
     MessageCollector,
     PolicyReloadCollector,
+    RevocationCollector,
     SharedCollector,
     SourceCounter,
     SpoolCollector,
@@ -145,6 +146,10 @@ class Metrics:
     def set_approvals_source(self, held: Callable[[], int], counts: Callable[[], Mapping[str, int]]) -> None:
         """Set the functions that return the pending approvals and the finished ones."""
         self.registry.register(ApprovalCollector(held, counts))
+
+    def set_revocations_source(self, counts: Callable[[], Mapping[str, int]]) -> None:
+        """Set the function that returns the number of revocations, by kind."""
+        self.registry.register(RevocationCollector(counts))
 
     def set_messages_source(self, counts: MessageCounts) -> None:
         """Set the counts of messages that were authorized one by one."""

@@ -54,6 +54,7 @@ _CHANGES: Final = {
     ChangeKind.APPROVAL_DENIED: 3,
     ChangeKind.GRANT_ADDED: 1,
     ChangeKind.GRANT_REVOKED: 4,
+    ChangeKind.DECISIONS_REVOKED: 4,
 }
 
 # The keys of a record that have no attribute in this class.

@@ -13,9 +13,9 @@ from egress.model.errors import EgressError, InvalidTarget, TunnelProtocolUnknow
 from egress.proxy.connect_tunnel import Tunnel
 from egress.proxy.http2_requests import bound_session
 from egress.proxy.listener_session import ListenerSession
+from egress.proxy.session_refusal import report_refusal
 from egress.proxy.session_state import CLOSED, REQUEST
 from egress.proxy.tls_intercept import parse_client_hello
-from egress.proxy.transaction import report_refusal
 from egress.proxy.tunnel_binding import AddressBinding, Binding, TunnelBinding
 from egress.proxy.tunnel_replies import NO_REPLIES, TunnelReplies
 from egress.tls.client_hello import ClientHello

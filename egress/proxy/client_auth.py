@@ -26,7 +26,8 @@ from egress.model.errors import (
     ClientTlsFailed,
     EgressError,
 )
-from egress.proxy.transaction import internal_error, report_refusal
+from egress.proxy.session_refusal import report_refusal
+from egress.proxy.transaction import internal_error
 from egress.proxy.tunnel_binding import Peer, client_identity, identified, peer_of, target_for_log
 from egress.transport.tls_layer import TLS_LAYERS
 

@@ -24,8 +24,8 @@ from egress.proxy.http1_stream import Http1Stream
 from egress.proxy.interfaces import IHttp1Connection, ITunnel, TunnelOpener
 from egress.proxy.outgoing_request import OutgoingRequest
 from egress.proxy.session_refusal import fault_response, recorded_refusal
-from egress.proxy.session_state import TRANSITIONS, SessionState
-from egress.proxy.state_machine import StateMachine
+from egress.proxy.session_state import TRANSITIONS
+from egress.proxy.session_transport import SessionTransport
 from egress.proxy.transaction import internal_error
 from egress.proxy.tunnel_binding import Binding, destination_of, require_other_host, server_name_error
 from egress.transport.fair_turns import PIECES, Pace
@@ -36,11 +36,12 @@ from egress.upstream.authenticated_connections import AuthenticatedConnections
 
 if TYPE_CHECKING:
     from egress.proxy.context import ProxyContext
+    from egress.proxy.revocations import Cutoff
 
 _log = Logger()
 
 
-class HttpSession(StateMachine[SessionState]):
+class HttpSession(SessionTransport):
     """An HTTP/1 connection with a client.
 
     The session handles one request at a time. While an L{Exchange} is active, the session reads ahead by at most one
@@ -51,7 +52,6 @@ class HttpSession(StateMachine[SessionState]):
         tunnel.
     @param auth_policy: the client authentication of the listening port.
     @param open_tunnel: creates the tunnel of a CONNECT on the listening port.
-    @ivar transport: the transport.
     @ivar watch: sets the timeout of the exchange or tunnel in seconds; C{None} disables it.
     @ivar logins: the authenticated origin connections that belong to this client connection only.
     @ivar backpressured: whether the client reads too slowly.
@@ -276,23 +276,6 @@ class HttpSession(StateMachine[SessionState]):
 
     # -- for the exchange or tunnel
 
-    def write(self, data: bytes) -> None:
-        """Send data to the client."""
-        if self._state not in states.CLOSED:
-            self.transport.write(data)
-
-    def pause_reading(self) -> None:
-        """Pause reading from the client."""
-        if not self._paused and self._state not in states.CLOSED:
-            self._paused = True
-            self.transport.pauseProducing()
-
-    def resume_reading(self) -> None:
-        """Resume reading from the client."""
-        if self._paused and self._state not in states.CLOSED:
-            self._paused = False
-            self.transport.resumeProducing()
-
     def relay(self) -> None:
         """Pass all further data to the exchange, which has switched protocols."""
         self._enter(states.UPGRADED)
@@ -351,6 +334,13 @@ class HttpSession(StateMachine[SessionState]):
         """Abort the connection, so that the client detects that data is missing."""
         self._enter(states.LOST)
         abort_without_close_notify(self.transport)
+
+    def revoke(self, cutoff: Cutoff) -> None:
+        """See L{egress.proxy.connection_registry.Session}."""
+        if self._tunnel is not None:
+            self._tunnel.revoke(cutoff)
+        elif self._exchange is not None:
+            self._exchange.revoke(cutoff)
 
     def drain(self) -> None:
         """Prepare for shutdown: close now if idle, otherwise after the current exchange."""

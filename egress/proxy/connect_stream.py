@@ -24,6 +24,7 @@ from egress.proxy.stream_transport import StreamTransport
 if TYPE_CHECKING:
     from egress.model.decision import ClientIdentity
     from egress.proxy.context import ProxyContext
+    from egress.proxy.revocations import Cutoff
 
 _log = Logger()
 
@@ -108,6 +109,11 @@ class ConnectStream:
             self.abort()
         else:
             self._tunnel.expired()
+
+    def revoke(self, cutoff: Cutoff) -> None:
+        """See L{IHttp2ClientStream.revoke}."""
+        if not self._over:
+            self._tunnel.revoke(cutoff)
 
     def lost(self, reason: Failure | EgressError | None = None) -> None:
         """Handle the loss of the stream, of which the connection or the transport notifies."""

@@ -43,13 +43,14 @@ from egress.proxy.tunnel_authorization import TunnelAuthorization
 from egress.proxy.tunnel_binding import TunnelBinding
 from egress.proxy.tunnel_errors import handshake_fault, unused_connection_error
 from egress.proxy.tunnel_replies import CONNECT_REPLIES, TunnelReplies
-from egress.proxy.tunnel_state import TRANSITIONS, TunnelState
+from egress.proxy.tunnel_state import RELAYED, TRANSITIONS, TunnelState
 from egress.relay.relay import Relay
 from egress.tls.host_contexts import HTTP2
 from egress.transport.tcp import SharedTransport, describe_peer
 
 if TYPE_CHECKING:
     from egress.proxy.context import ProxyContext
+    from egress.proxy.revocations import Cutoff
 
 _log = Logger()
 
@@ -171,6 +172,12 @@ class Tunnel(StateMachine[TunnelState]):
             self._sniff()
         else:
             self._refuse_connect(error)
+
+    def revoke(self, cutoff: Cutoff) -> None:
+        """See L{ITunnel.revoke}."""
+        if self._state in RELAYED and self._transaction.is_revoked(cutoff):
+            cutoff.tunnels += 1
+            self._refuse(cutoff.error)
 
     def _refuse_connect(self, error: EgressError) -> None:
         """Respond to the CONNECT itself: the tunnel carries neither TLS nor HTTP, or no certificate can be issued."""

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from twisted.internet.defer import Deferred, succeed
 
 from egress.config.model import Limits
 from egress.model.errors import EgressError, Overloaded, TooManyConnections
 
+if TYPE_CHECKING:
+    from egress.proxy.revocations import Cutoff
+
 
 class Session(Protocol):
-    """A session, as shutdown uses it."""
+    """A session, as shutdown and revocations use it."""
 
     def drain(self) -> None:
         """Close now if idle, otherwise after the current exchange."""
 
     def abort(self) -> None:
         """Abort the connection."""
+
+    def revoke(self, cutoff: Cutoff) -> None:
+        """End the exchanges or the tunnel of the session whose decision is revoked."""
 
 
 class ConnectionRegistry:
@@ -45,6 +51,13 @@ class ConnectionRegistry:
 
     def __len__(self) -> int:
         return len(self._open)
+
+    def __contains__(self, session: Session) -> bool:
+        return session in self._open
+
+    def sessions(self) -> list[Session]:
+        """Return the sessions that are open now."""
+        return list(self._open)
 
     def count_for(self, client: str) -> int:
         """The number of connections of a client, and of its streams that count."""

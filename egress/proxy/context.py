@@ -21,6 +21,7 @@ from egress.model.recorded_headers import AuditHeaders
 from egress.proxy.connection_registry import ConnectionRegistry
 from egress.proxy.memory_budget import MemoryBudget
 from egress.proxy.request_ids import RequestIds
+from egress.proxy.revocations import Revocations
 from egress.proxy.tls_intercept import TlsIntercept
 from egress.relay.buffered import Flows
 from egress.relay.splice import best_flows
@@ -41,6 +42,7 @@ class AuthzContext:
     @ivar tracer: begins the trace of each exchange; C{None}: there are no traces.
     @ivar headers: the requests whose header fields the records contain.
     @ivar message_counts: counts messages that are authorized one by one.
+    @ivar revocations: the revocations of decisions.
     @ivar wall_clock: seconds since the epoch, for records and C{Date}.
     @ivar new_id: creates the id of a request.
     """
@@ -52,6 +54,7 @@ class AuthzContext:
     headers: AuditHeaders = attrs.field(default=AuditHeaders.NONE, kw_only=True)
     tracer: Tracer | None = attrs.field(default=None, kw_only=True)
     message_counts: MessageCounts = attrs.field(factory=MessageCounts, kw_only=True)
+    revocations: Revocations = attrs.field(factory=Revocations, kw_only=True)
     wall_clock: Callable[[], float] = attrs.field(default=time.time, kw_only=True)
     new_id: Callable[[], str] = attrs.field(factory=lambda: RequestIds().new, kw_only=True)
 

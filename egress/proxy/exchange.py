@@ -42,6 +42,7 @@ from egress.upstream.interfaces import IOriginStream
 
 if TYPE_CHECKING:
     from egress.proxy.context import ProxyContext
+    from egress.proxy.revocations import Cutoff
 
 # CPython 3.11 takes six times as long to look up a member of an enum as a name of the module.
 _STAGE: Final = Stage.REQUEST
@@ -362,6 +363,13 @@ class Exchange(StateMachine[State]):
             self._finish(None)
         elif self._state is not states.DONE:
             self._finish(error or ClientDisconnected("the client disconnected before the exchange was complete"))
+
+    def revoke(self, cutoff: Cutoff) -> None:
+        """End the exchange, if its decision is revoked."""
+        if self._state is not states.DONE and self._transaction.is_revoked(cutoff):
+            cutoff.requests += 1
+            if self._forwarder is None or not self._forwarder.end_messages(cutoff.error):
+                self.fail(cutoff.error)
 
     def fail(self, error: EgressError) -> None:
         """End with an error: send an error response, or abort the connection if the response has started."""

@@ -372,6 +372,13 @@ class Forwarder:
             if self._switched:
                 self._use_socket_relay()
 
+    def end_messages(self, error: EgressError) -> bool:
+        """End a response as the protocol of its messages does, if the proxy reads them.
+
+        @return: whether this has ended the exchange.
+        """
+        return False
+
     def drop(self) -> None:
         """Abort the origin stream and stop forwarding."""
         self._stop_waiting()

@@ -29,6 +29,7 @@ from egress.proxy.tunnel_binding import named_origin
 
 if TYPE_CHECKING:
     from egress.proxy.context import ProxyContext
+    from egress.proxy.revocations import Cutoff
 
 _ENDS_AUTHORITY: Final = re.compile(rb"[/?]")
 
@@ -76,6 +77,9 @@ class _Arrival:
 
     def expired(self) -> None:
         """Do nothing: the authentication has its own timeout."""
+
+    def revoke(self, cutoff: Cutoff) -> None:
+        """Do nothing: the request has no decision yet."""
 
     def lost(self, error: EgressError | None = None) -> None:
         """See L{IHttp2ClientStream.lost}."""

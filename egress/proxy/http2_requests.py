@@ -24,8 +24,7 @@ from egress.proxy.http2_session import Http2Session
 from egress.proxy.http2_stream import Http2Stream
 from egress.proxy.interfaces import IHttp2Connection, IHttp2Requests
 from egress.proxy.outgoing_request import OutgoingRequest
-from egress.proxy.session_refusal import recorded_refusal
-from egress.proxy.transaction import report_refusal
+from egress.proxy.session_refusal import recorded_refusal, report_refusal
 from egress.proxy.tunnel_binding import UNKNOWN, Binding, require_other_host, server_name_error
 
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from h2.errors import ErrorCodes
@@ -31,7 +30,8 @@ from egress.http.events import END
 from egress.http2.client_fields import MalformedMessage, parse_trailers
 from egress.http2.engine import KIB, ConnectionFault, Engine, EngineSettings
 from egress.model.errors import BadRequest, EgressError
-from egress.proxy.interfaces import IHttp2ClientStream, IHttp2Connection, IHttp2Requests
+from egress.proxy.http2_deadlines import expire
+from egress.proxy.interfaces import IHttp2ClientStream, IHttp2Connection, RequestsOpener
 from egress.proxy.session_state import FIRST_REQUEST_SECONDS
 from egress.transport.fair_turns import PIECES, Pace
 from egress.transport.tcp import abort_without_close_notify, no_delay
@@ -41,8 +41,7 @@ from egress.upstream.authenticated_connections import AuthenticatedConnections
 if TYPE_CHECKING:
     from egress.model.decision import ClientIdentity
     from egress.proxy.context import ProxyContext
-
-RequestsOpener = Callable[[IHttp2Connection, Engine], IHttp2Requests]
+    from egress.proxy.revocations import Cutoff
 
 _log = Logger()
 
@@ -292,14 +291,9 @@ class Http2Session:
         if not self._streams:
             self._close()
             return
-        now = self._context.clock.seconds()
-        for stream in list(self._streams.values()):
-            if stream.deadline is not None and stream.deadline <= now:
-                stream.deadline = None
-                stream.expired()
-        deadlines = [stream.deadline for stream in self._streams.values() if stream.deadline is not None]
-        if deadlines and not self._closing:
-            self.expect(min(deadlines))
+        deadline = expire(self._streams, self._context.clock.seconds())
+        if deadline is not None and not self._closing:
+            self.expect(deadline)
 
     def _watch_connection(self, seconds: float) -> None:
         self._arm(self._context.clock.seconds() + seconds)
@@ -367,6 +361,11 @@ class Http2Session:
         for stream in streams.values():
             stream.lost()
         self._count_streams()
+
+    def revoke(self, cutoff: Cutoff) -> None:
+        """See L{egress.proxy.connection_registry.Session}."""
+        for stream in list(self._streams.values()):
+            stream.revoke(cutoff)
 
     def abort(self) -> None:
         """Abort the connection."""

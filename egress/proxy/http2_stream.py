@@ -23,6 +23,7 @@ from egress.proxy.interfaces import IClientStream, IHttp2ClientStream, IHttp2Con
 if TYPE_CHECKING:
     from egress.proxy.context import ProxyContext
     from egress.proxy.exchange import Exchange
+    from egress.proxy.revocations import Cutoff
 
 # A client that takes a response in smaller parts does not extend its timeout.
 MIN_PROGRESS: Final = 1024
@@ -275,6 +276,11 @@ class Http2Stream:
         if self._left is None or self._left - pending >= MIN_PROGRESS:
             self._left = pending
             self.watch(self._context.limits.idle_timeout)
+
+    def revoke(self, cutoff: Cutoff) -> None:
+        """See L{IHttp2ClientStream.revoke}."""
+        if self.exchange is not None:
+            self.exchange.revoke(cutoff)
 
     def lost(self, error: EgressError | None = None) -> None:
         """Stop the exchange: the client has reset the stream, or the connection is lost.

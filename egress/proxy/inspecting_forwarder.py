@@ -298,6 +298,13 @@ class InspectingForwarder(Forwarder):
             origin.abort()
         self._owner.forwarded(error)
 
+    def end_messages(self, error: EgressError) -> bool:
+        """See L{Forwarder.end_messages}."""
+        if self.status is None or self._to_client is None:
+            return False
+        self.messages_failed(error)
+        return True
+
     def _stop_gates(self) -> None:
         for gate in (self._to_origin, self._to_client):
             if gate is not None:

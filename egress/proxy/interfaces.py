@@ -19,10 +19,12 @@ if TYPE_CHECKING:
 
     from egress.http.events import End, RequestHead, ResponseHead
     from egress.http.upgrade import Upgrade
+    from egress.http2.engine import Engine
     from egress.model.authority import Authority
     from egress.model.decision import ClientIdentity, Headers
     from egress.model.errors import EgressError
     from egress.proxy.context import ProxyContext
+    from egress.proxy.revocations import Cutoff
     from egress.upstream.authenticated_connections import AuthenticatedConnections
 
 
@@ -179,6 +181,9 @@ class IHttp2ClientStream(Interface):
         @param error: the error, if the client has not disconnected.
         """
 
+    def revoke(cutoff: Cutoff) -> None:
+        """End the exchange or the tunnel, if its decision is revoked."""
+
 
 class IHttp2Requests(Interface):
     """The acceptor of the requests of an HTTP/2 client connection."""
@@ -211,6 +216,9 @@ class ITunnel(IHalfCloseableProtocol, IPushProducer, Interface):
     def expired() -> None:
         """Handle the timeout that the tunnel set."""
 
+    def revoke(cutoff: Cutoff) -> None:
+        """End the tunnel, if its decision is revoked."""
+
 
 class ForwarderOwner(Structure):
     """The interface of the object that is notified of the result."""
@@ -230,4 +238,5 @@ class ForwarderOwner(Structure):
         """
 
 
+RequestsOpener = Callable[[IHttp2Connection, "Engine"], IHttp2Requests]
 TunnelOpener = Callable[["ProxyContext", IClientConnection, "Authority", "ClientIdentity", "Headers"], ITunnel]

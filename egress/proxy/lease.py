@@ -82,6 +82,7 @@ class Lease:
     @ivar used: content bytes transferred in both directions, under all decisions together.
     @ivar observed: the first later decision that would have ended the exchange, had observe mode not let it pass.
     @ivar known_addresses: the addresses of the origin, once they are known.
+    @ivar renewed: the latest decision that renewed the lease.
     """
 
     __slots__ = (
@@ -91,9 +92,11 @@ class Lease:
         "_over",
         "_pending",
         "_request",
+        "_revocations",
         "_timer",
         "known_addresses",
         "observed",
+        "renewed",
         "used",
     )
 
@@ -107,6 +110,9 @@ class Lease:
         self.used = 0
         self.observed: Decision | None = None
         self.known_addresses: tuple[IPAddress, ...] | None = None
+        self.renewed: Decision | None = None
+        # The number of revocations when the renewal was requested.
+        self._revocations = 0
         self._context = context
         self._request = request
         self._failed = failed
@@ -154,6 +160,7 @@ class Lease:
         self._renew()
 
     def _renew(self) -> None:
+        self._revocations = self._context.revocations.count
         self._pending = pending = call_for_deferred(self._context.authorizer.decide, self._request)
         pending.addCallbacks(self._renewed, self._renewal_failed).addErrback(self._log_failure)
 
@@ -164,6 +171,10 @@ class Lease:
             decision = validated_decision(result, self._request)
         except AuthorizerUnavailable as error:
             self._fail(_expired(error.reason))
+            return
+        if self._is_void(decision):
+            # Within the same timeout.
+            self._renew()
             return
         if decision.verdict is Verdict.NEED_ADDRESSES and self.known_addresses is not None:
             # Within the same timeout. The authorizer cannot ask for them again.
@@ -180,9 +191,17 @@ class Lease:
         else:
             if decision.observed is not None and self.observed is None:
                 self.observed = decision
+            self.renewed = decision
             self._apply(decision.obligations)
             # The bytes already transferred may exceed the new limit.
             self.has_budget(0)
+
+    def _is_void(self, decision: Decision) -> bool:
+        """Return whether a decision was revoked before it arrived."""
+        revocations, request = self._context.revocations, self._request
+        return self._revocations != revocations.count and revocations.void(
+            self._revocations, request.client, request.origin.authority, decision.rule_id, request.request_id
+        )
 
     def _renewal_failed(self, failure: Failure) -> None:
         if self._over:

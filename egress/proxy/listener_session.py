@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from egress.proxy.context import ProxyContext
     from egress.proxy.http2_session import Http2Session
     from egress.proxy.interfaces import TunnelOpener
+    from egress.proxy.revocations import Cutoff
 
 
 class Http2Inside:
@@ -71,6 +72,9 @@ class Http2Inside:
 
     def expired(self) -> None:
         """Do nothing: the session has its own timeouts."""
+
+    def revoke(self, cutoff: Cutoff) -> None:
+        """Do nothing: the session is registered itself."""
 
 
 # The decorator C{implementer} would make it an interpreted class.

@@ -14,7 +14,7 @@ from zope.interface import implementer
 from egress.http.error_response import encode_error_response
 from egress.http2.engine import Engine, EngineSettings
 from egress.model.errors import EgressError
-from egress.proxy.transaction import report_refusal
+from egress.proxy.session_refusal import report_refusal
 from egress.proxy.tunnel_binding import client_identity, peer_of
 from egress.tls.host_contexts import HTTP2
 from egress.transport.lingering_close import LingeringClose

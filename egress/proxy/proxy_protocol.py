@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress
 
     from egress.proxy.context import ProxyContext
+    from egress.proxy.revocations import Cutoff
 
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -115,6 +116,9 @@ class _Header(Protocol):
     def drain(self) -> None:
         """Prepare for shutdown: the header, and a request, may be on the way."""
         self._watchdog.set(FIRST_REQUEST_SECONDS)
+
+    def revoke(self, cutoff: Cutoff) -> None:
+        """Do nothing: there is no request yet."""
 
     def abort(self) -> None:
         """Abort the connection."""

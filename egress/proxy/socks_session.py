@@ -23,8 +23,8 @@ from egress.proxy.client_auth import ANONYMOUS, ClientAuthentication, ClientAuth
 from egress.proxy.client_session import HttpSession
 from egress.proxy.connect_tunnel import Tunnel
 from egress.proxy.factory import ProxyFactory
+from egress.proxy.session_refusal import report_refusal
 from egress.proxy.session_state import CLOSED
-from egress.proxy.transaction import report_refusal
 from egress.proxy.tunnel_replies import SOCKS_REPLIES
 from egress.socks import codes
 from egress.socks.requests import (

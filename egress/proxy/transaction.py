@@ -29,9 +29,10 @@ from egress.model.record import ExchangeRecord
 from egress.model.recorded_headers import recorded_headers
 from egress.model.route import NO_HOP
 from egress.model.trace import ExchangeTrace
-from egress.proxy.grpc_outcome import response_status, result_of
+from egress.proxy.grpc_outcome import result_of
 from egress.proxy.lease import Lease, lease_for, validated_decision
 from egress.proxy.message_inspector import MessageInspector, inspector_for
+from egress.proxy.revocations import Cutoff, revoked
 from egress.runtime.deferred_call import call_for_deferred
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ class Transaction:
         "_over",
         "_path",
         "_pending",
+        "_revocations",
         "_seconds",
         "_stage",
         "_started",
@@ -121,6 +123,8 @@ class Transaction:
         self._clock_started = started = seconds()
         self.phases: list[Mark] = [(READ, started)]
         self._authorization_sent = self._over = False
+        # The number of revocations when the authorization request was sent.
+        self._revocations = 0
         self._decision_started: float | None = None
         self._decision_seconds: float | None = None
         self._pending: Deferred[Any] | None = None
@@ -173,18 +177,29 @@ class Transaction:
         )
         if self.decision is not None:
             self._reset_decision()
+        self._send(request, decided, False)
+
+    def _send(self, request: DecisionRequest, decided: Callable[[Decision], None], repeated: bool) -> None:
         self._authorization_sent = True
+        self._revocations = self._context.revocations.count
         self._decision_started = started = self._seconds()
         self.phases.append((DECISION, started))
 
-        then = partial(self._received_decision, request, decided)
+        then = partial(self._received_decision, request, decided, repeated)
         # An authorizer may raise, or return a plain value.
         self.await_or_fail(call_for_deferred(self._context.authorizer.decide, request), then)
 
-    def _received_decision(self, request: DecisionRequest, decided: Callable[[Decision], None], result: object) -> None:
+    def _received_decision(
+        self, request: DecisionRequest, decided: Callable[[Decision], None], repeated: bool, result: object
+    ) -> None:
         # Until the result is validated, errors are attributed to the authorizer.
         decision = validated_decision(result, request)
         self._stop_timing()
+        if self._revocations != self._context.revocations.count and self._void(decision):
+            if repeated:
+                raise revoked()
+            self._send(request, decided, True)
+            return
         if decision.verdict not in NEEDS:
             self.decision = decision
         elif decision.observed is not None:
@@ -194,6 +209,20 @@ class Transaction:
             self.lease = lease_for(self._context, request, decision.obligations, self._failed)
             self.inspector = inspector_for(self._context, request, decision)
         decided(decision)
+
+    def _void(self, decision: Decision) -> bool:
+        """Return whether a decision was revoked before it arrived."""
+        revocations, authority = self._context.revocations, self._origin.authority
+        return revocations.void(self._revocations, self._client, authority, decision.rule_id, self.request_id)
+
+    def is_revoked(self, cutoff: Cutoff) -> bool:
+        """Return whether there is a decision, and a revocation voids it."""
+        decision = self.decision
+        if decision is None or self._revocations >= cutoff.number:
+            return False
+        if self.lease is not None:
+            decision = self.lease.renewed or decision
+        return cutoff.revocation.matches(self._client, self._origin.authority, decision.rule_id, self.request_id)
 
     def begin_phase(self, phase: str) -> None:
         """Begin a phase (L{egress.model.phases}), which ends the one before."""
@@ -340,59 +369,3 @@ class Transaction:
                 origin_http=self.hop.http,
             )
         )
-
-
-def report_refusal(
-    context: AuthzContext,
-    client: ClientIdentity,
-    error: EgressError,
-    method: str,
-    url: str,
-    *,
-    headers: Headers = (),
-    http: bytes | None = None,
-) -> str:
-    """Record a request that was rejected before authorization.
-
-    @param context: the collaborators for the record.
-    @param client: the client.
-    @param error: the error.
-    @param method: the method, if it is known.
-    @param url: the URL, or what the client sent in its place.
-    @param headers: the header fields, if they are known.
-    @param http: the version of HTTP, if it is known.
-    @return: the id of the record.
-    """
-    outcome, request_id = outcome_of(error), context.new_id()
-    context.report(
-        ExchangeRecord(
-            time=context.wall_clock(),
-            request_id=request_id,
-            client=client,
-            stage=Stage.REQUEST.value,
-            method=method,
-            url=url,
-            verdict=outcome.verdict,
-            outcome=outcome.code,
-            reason=error.reason,
-            decided_by="proxy",
-            rule_id=None,
-            decision_seconds=None,
-            status=response_status(error, method, headers),
-            bytes_sent=0,
-            bytes_received=0,
-            duration=0.0,
-            address=None,
-            upstream=None,
-            observed=None,
-            source=None,
-            phases=(),
-            request_headers=recorded_headers(headers) if context.headers.cover(outcome.verdict) else None,
-            response_headers=None,
-            trace=None if context.tracer is None else context.tracer.begin(headers),
-            grpc=None,
-            client_http=None if http is None else VERSION_NAMES[http],
-            origin_http=None,
-        )
-    )
-    return request_id

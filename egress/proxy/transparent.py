@@ -15,7 +15,7 @@ from egress.proxy.addressed_session import AddressedSession
 from egress.proxy.client_auth import ANONYMOUS, ClientAuthPolicy
 from egress.proxy.client_session import HttpSession
 from egress.proxy.factory import ProxyFactory
-from egress.proxy.transaction import report_refusal
+from egress.proxy.session_refusal import report_refusal
 from egress.proxy.tunnel_binding import TunnelBinding
 from egress.transport.original_destination import original_destination
 

@@ -17,6 +17,9 @@ class TunnelState(enum.Enum):
     DONE = "ended"
 
 
+RELAYED: Final = frozenset({TunnelState.DECIDING, TunnelState.RELAY})
+"""The states of passthrough tunnels."""
+
 TRANSITIONS: Final[dict[TunnelState, frozenset[TunnelState]]] = {
     TunnelState.DECIDING: frozenset({TunnelState.SNIFFING, TunnelState.RELAY, TunnelState.DONE}),
     TunnelState.SNIFFING: frozenset({TunnelState.HANDSHAKE, TunnelState.SESSION, TunnelState.DONE}),

@@ -13,7 +13,16 @@ from egress.authz.approvals import MAX_GRANTS
 from egress.model.approval import ApprovalAnswer, Grant
 from egress.model.change import Change
 from egress.model.explanation import ExplainRequest
-from egress.workers.ipc import ADD_GRANT, EXPLAIN, PENDING_APPROVALS, RECORD_CHANGE, RESOLVE_APPROVAL, REVOKE
+from egress.model.revocation import Revocation, RevocationCounts
+from egress.workers.ipc import (
+    ADD_GRANT,
+    EXPLAIN,
+    PENDING_APPROVALS,
+    RECORD_CHANGE,
+    RESOLVE_APPROVAL,
+    REVOKE,
+    REVOKE_DECISIONS,
+)
 from egress.workers.supervisor import WorkerSlot
 
 _log = Logger()
@@ -28,11 +37,18 @@ class WorkerAdminBackend:
     """The admin backend of a supervisor (L{egress.admin.api.AdminBackend}).
 
     @param running: returns the slots whose workers serve.
+    @param with_clients: returns the slots whose workers have clients, also while they drain.
     @param wall_clock: seconds since the epoch.
     """
 
-    def __init__(self, running: Callable[[], Sequence[WorkerSlot]], wall_clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        running: Callable[[], Sequence[WorkerSlot]],
+        with_clients: Callable[[], Sequence[WorkerSlot]],
+        wall_clock: Callable[[], float],
+    ) -> None:
         self._running = running
+        self._with_clients = with_clients
         self._wall_clock = wall_clock
         self._grants: dict[str, Grant] = {}
 
@@ -110,6 +126,24 @@ class WorkerAdminBackend:
             return was or any(known for _, known in results)
 
         return self._request_all(REVOKE, grant_id).addCallback(told)
+
+    def revoke_decisions(self, revocation: Revocation) -> Deferred[RevocationCounts]:
+        """Void decisions in every worker, and end what runs because of them."""
+        grants = [each for each in self._current() if revocation.matches_grant(each.subject)]
+        for grant in grants:
+            del self._grants[grant.grant_id]
+
+        def told(results: list[tuple[bool, Any]]) -> Any:
+            if not all(heard for heard, _ in results):
+                return fail(Unanswered("a worker did not respond and may still apply the decisions: try again"))
+            counts = RevocationCounts(grants=len(grants))
+            for _, document in results:
+                counts += RevocationCounts.from_json(document)
+            return counts
+
+        document = revocation.to_json()
+        requests = [slot.request(REVOKE_DECISIONS, _WITHIN, document) for slot in self._with_clients()]
+        return DeferredList(requests, consumeErrors=True).addCallback(told)
 
     def record(self, change: Change) -> None:
         """Let one of the workers write the record of a change; another one if it does not respond."""

@@ -120,7 +120,7 @@ class WorkerPool(Service):
                 config, audit_log=STDOUT, audit_log_mode=FileMode.OWNER, audit_log_group=None
             )
         self._reloader = Reloader(DeferredLock(), self._reads, self._load_resources, self._reload_workers)
-        self._backend = WorkerAdminBackend(self._running, time.time)
+        self._backend = WorkerAdminBackend(self._running, self._with_clients, time.time)
         self.policies = WorkerPolicies(self._running)
         self._stopping = False
         self._approval_key = os.urandom(_KEY_BYTES)
@@ -154,6 +154,10 @@ class WorkerPool(Service):
 
     def _running(self) -> list[WorkerSlot]:
         return [slot for slot in self._slots if slot.state is State.RUNNING]
+
+    def _with_clients(self) -> list[WorkerSlot]:
+        """Return the slots whose workers have clients, also while they drain."""
+        return [slot for slot in self._slots if slot.state in (State.RUNNING, State.STOPPING)]
 
     # -- starting
 
@@ -315,8 +319,7 @@ class WorkerPool(Service):
 
         requests = [
             slot.request(METRICS, _METRICS_WITHIN).addCallback(answered, slot.name).addErrback(failed, slot.name)
-            for slot in self._slots
-            if slot.state in (State.RUNNING, State.STOPPING)
+            for slot in self._with_clients()
         ]
         return DeferredList(requests).addCallback(lambda _: self._totals.render())
 

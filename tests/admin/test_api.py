@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -15,6 +16,7 @@ from egress.admin.api import MAX_CONNECTIONS, Unanswered, admin_site
 from egress.model.approval import ApprovalAnswer
 from egress.model.change import Change, ChangeKind
 from egress.model.explanation import MAX_BODY, ExplainRequest
+from egress.model.revocation import Revocation, RevocationCounts, RevocationKind
 from tests.observability.browser import Browser
 
 JSON = "Content-Type: application/json\r\n"
@@ -44,6 +46,10 @@ class FakeBackend:
 
     def revoke(self, permission_id: str) -> Any:
         self.asked.append(permission_id)
+        return self.result
+
+    def revoke_decisions(self, revocation: Revocation) -> Any:
+        self.asked.append(revocation)
         return self.result
 
     def explain(self, question: ExplainRequest) -> Any:
@@ -127,6 +133,28 @@ class AdminTests(SynchronousTestCase):
         self.assertEqual(self.ask("DELETE", "/approvals/abc")[0], 404)
         self.backend.result = fail(Unanswered("one did not hear of it"))
         self.assertEqual(self.ask("DELETE", "/approvals/abc"), (503, {"error": "one did not hear of it"}))
+
+    def test_revoke_decisions(self) -> None:
+        self.backend.result = succeed(RevocationCounts(3, 0, 1, 2))
+        status, found = self.ask("POST", "/revocations", b'{"kind": "client", "value": "ci", "by": "ann"}')
+        (revocation,) = self.backend.asked
+        self.assertEqual((revocation.kind, revocation.value), (RevocationKind.CLIENT, "ci"))
+        self.assertApproximates(revocation.time, time.time(), 60)
+        self.assertEqual(
+            (status, found),
+            (200, {**revocation.to_json(), "cached": 3, "grants": 0, "tunnels": 1, "requests": 2}),
+        )
+        (change,) = self.backend.changes
+        self.assertEqual((change.kind, change.actor.role), (ChangeKind.DECISIONS_REVOKED, "admin"))
+        self.assertEqual(
+            change.text, "ann revokes client ci: 3 cached decisions dropped, 1 tunnel and 2 requests ended"
+        )
+        self.backend.result = fail(Unanswered("a worker did not respond"))
+        self.assertEqual(self.ask("POST", "/revocations", b'{"kind": "all"}')[0], 503)
+
+    def test_invalid_revocations(self) -> None:
+        self.refuse(400, "POST", "/revocations", b'{"kind": "user"}', words='"kind" must be one of')
+        self.refuse(405, "GET", "/revocations", words="use POST")
 
     def test_explain(self) -> None:
         self.backend.result = succeed({"verdict": "allow"})

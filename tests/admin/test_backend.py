@@ -9,11 +9,12 @@ from zope.interface import implementer
 
 from egress.admin.backend import LocalAdminBackend
 from egress.admin.changes import ChangeLog
-from egress.interfaces import IAuditSink
+from egress.interfaces import IAuditSink, IRevocations
 from egress.model.approval import ApprovalAnswer
 from egress.model.change import Actor, Change, ChangeKind
 from egress.model.explanation import ExplainRequest, Explanation
 from egress.model.record import ExchangeRecord
+from egress.model.revocation import Revocation, RevocationCounts, RevocationKind
 from tests.authz.test_approvals import ApprovalsTestCase
 
 EXPLANATION = Explanation("GET", "x", (), "allow", "why", "me")
@@ -33,6 +34,7 @@ class Written:
         pass
 
 
+@implementer(IRevocations)
 class LocalAdminBackendTests(ApprovalsTestCase):
     """The backend of one process, for local clients and for a parent process."""
 
@@ -41,11 +43,24 @@ class LocalAdminBackendTests(ApprovalsTestCase):
         self.explained: list[ExplainRequest] = []
         self.written: list[ExchangeRecord] = []
         changes = ChangeLog(Written(self.written), lambda: "id-1", lambda: 5.0)
-        self.backend = LocalAdminBackend(self.approvals, self.explain, changes)
+        self.revoked: list[Revocation] = []
+        self.backend = LocalAdminBackend(self.approvals, self.explain, changes, self)
 
     def explain(self, question: ExplainRequest) -> Deferred[Explanation]:
         self.explained.append(question)
         return succeed(EXPLANATION)
+
+    def apply(self, revocation: Revocation) -> Deferred[RevocationCounts]:
+        """See L{IRevocations.apply}."""
+        self.revoked.append(revocation)
+        return succeed(RevocationCounts(1, 2, 3, 4))
+
+    def test_revocations(self) -> None:
+        revocation = Revocation(RevocationKind.RULE, "r", 5.0, "alice", "rev-1")
+        self.assertEqual(self.found(self.backend.revoke_decisions(revocation)), RevocationCounts(1, 2, 3, 4))
+        found = self.found(self.backend.revoke_decisions_for_parent(revocation.to_json()))
+        self.assertEqual(found, {"cached": 1, "grants": 2, "tunnels": 3, "requests": 4})
+        self.assertEqual(self.revoked, [revocation] * 2)
 
     def found(self, asked: Deferred[Any]) -> Any:
         return self.successResultOf(asked)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.admin.changes import actor_of, answer_approval, revoke_grant, uncancelled
+from egress.admin.api import Unanswered
+from egress.admin.changes import actor_of, answer_approval, revoke_decisions, revoke_grant, uncancelled
 from egress.model.approval import ApprovalAnswer
-from egress.model.change import Actor, Change
+from egress.model.change import Actor, Change, ChangeKind
+from egress.model.revocation import Revocation, RevocationCounts, RevocationKind
 
 ACTOR = Actor(role="admin", place="console")
 
@@ -30,6 +33,7 @@ class FakeBackend:
 
     def __init__(self) -> None:
         self.changes: list[Change] = []
+        self.result: Deferred[RevocationCounts] = succeed(RevocationCounts(requests=2))
 
     def listed(self) -> Deferred[Any]:
         return succeed({"pending": [], "grants": []})
@@ -39,6 +43,9 @@ class FakeBackend:
 
     def revoke(self, name: str) -> Deferred[bool]:
         return succeed(True)
+
+    def revoke_decisions(self, revocation: Revocation) -> Deferred[RevocationCounts]:
+        return self.result
 
     def record(self, change: Change) -> None:
         self.changes.append(change)
@@ -56,6 +63,20 @@ class ChangesTests(SynchronousTestCase):
             request: Any = FakeRequest(client)
             found = actor_of(request, "admin", "console")
             self.assertEqual((found.role, found.place, (found.address, found.port)), ("admin", "console", expected))
+
+    def test_revocations(self) -> None:
+        backend = FakeBackend()
+        revocation = Revocation(RevocationKind.HOST, "a.test", 5.0, "alice", "rev-1")
+        self.successResultOf(uncancelled(revoke_decisions(backend, revocation, ACTOR)))
+        backend.result = fail(Unanswered("a worker did not respond"))
+        anonymous = attrs.evolve(revocation, author="")
+        self.failureResultOf(uncancelled(revoke_decisions(backend, anonymous, ACTOR)), Unanswered)
+        self.assertEqual({change.kind for change in backend.changes}, {ChangeKind.DECISIONS_REVOKED})
+        texts = [
+            "alice revokes host a.test: 0 cached decisions dropped, 0 tunnels and 2 requests ended",
+            "an administrator revokes host a.test, but not everywhere: a worker did not respond",
+        ]
+        self.assertEqual([change.text for change in backend.changes], texts)
 
     def test_unlisted(self) -> None:
         """A request that ended meanwhile is recorded without its description."""

@@ -15,6 +15,7 @@ from egress.authz import approvals as module
 from egress.authz.approvals import Approvals
 from egress.model.approval import ApprovalAnswer, Grant
 from egress.model.decision import ClientIdentity, Decision, Obligations, Verdict
+from egress.model.revocation import Revocation, RevocationKind
 from egress.workers.ipc import Channel
 from tests.authz.fakes import REQUEST
 
@@ -50,6 +51,24 @@ class ApprovalsTestCase(SynchronousTestCase):
 
     def counts(self) -> dict[str, int]:
         return {outcome: number for outcome, number in self.approvals.counts().items() if number}
+
+
+class RevocationTests(ApprovalsTestCase):
+    """Revocations of decisions."""
+
+    def test_grants(self) -> None:
+        self.hold()
+        self.approvals.answer(self.the_id(), ApprovalAnswer(True, 60))
+        for kind, value, number in (("client", "nobody", 0), ("client", REQUEST.client.address, 1), ("all", "", 0)):
+            revocation = Revocation(RevocationKind(kind), value, 0.0, "alice", "rev-1")
+            self.assertEqual(self.approvals.revoke_matching(revocation), number)
+        self.assertNoResult(self.hold())
+
+    def test_expired_grants(self) -> None:
+        self.hold()
+        self.approvals.answer(self.the_id(), ApprovalAnswer(True, 60))
+        self.clock.advance(60)
+        self.assertEqual(self.approvals.revoke_matching(Revocation(RevocationKind.ALL, "", 0.0, "", "rev-1")), 0)
 
 
 class AnswerTests(ApprovalsTestCase):

@@ -18,6 +18,7 @@ from egress.model.authority import Authority, Origin
 from egress.model.authz_failure import AuthzFailure
 from egress.model.decision import ClientIdentity, Decision, Verdict
 from egress.model.errors import AuthorizerUnavailable
+from egress.model.revocation import Revocation, RevocationKind
 from egress.model.statistics import CacheStats
 from tests.authz.fakes import ManualAuthorizer
 from tests.authz.protocols.requests import REQUEST
@@ -314,6 +315,18 @@ class CancelTests(CacheTestCase):
         self.answer(decision_with(ttl=10))
         self.failureResultOf(second, CancelledError)
         self.assertEqual(self.source(third), "shared")
+
+    def test_after_a_revocation(self) -> None:
+        """A decision in flight is neither cached nor shared with later requests, whatever is revoked."""
+        old = self.decide()
+        self.assertEqual(self.cache.revoke(Revocation(RevocationKind.RULE, "r", 0.0, "", "rev-1")), 0)
+        new = self.decide()
+        self.answer(decision_with(ttl=10), 0)
+        self.assertIsNone(self.source(old))
+        self.assertNoResult(new)
+        self.assertEqual(self.cache.reuse().entries, 0)
+        self.answer(decision_with(ttl=10), 1)
+        self.assertEqual(self.cache.revoke(Revocation(RevocationKind.ALL, "", 0.0, "", "rev-2")), 1)
 
     def test_after_a_reload(self) -> None:
         """Only the old call is cancelled; the new one continues."""

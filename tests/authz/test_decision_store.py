@@ -13,7 +13,12 @@ from egress.authz.cache_key import scope_of
 from egress.authz.decision_store import MAX_LISTS, DecisionStore
 from egress.model.authority import Authority, Origin
 from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Obligations, Verdict
+from egress.model.revocation import Revocation, RevocationKind
 from tests.authz.protocols.requests import REQUEST, changed
+
+
+def revocation(kind: str, value: str) -> Revocation:
+    return Revocation(RevocationKind(kind), value, 0.0, "alice", "rev-1")
 
 
 def decision_with(verdict: Verdict = Verdict.ALLOW, reason: str = "why", **fields: Any) -> Decision:
@@ -238,6 +243,34 @@ class BoundsTests(StoreTestCase):
         self.assertIsNone(self.store.fresh(REQUEST, 1))
         self.assertIsNone(self.store.stale(REQUEST, 1))
         self.assertEqual(len(self.store), 0)
+
+    def test_revoked_host(self) -> None:
+        """The decisions on other hosts remain."""
+        other = changed(origin=Origin("https", Authority("b.test", 443)))
+        for request in (REQUEST, at("/b"), other):
+            self.store.add(request, decision_with(ttl=10, stale_if_error=10), 0)
+        host = REQUEST.origin.authority.host
+        self.assertEqual(self.store.revoke(revocation("host", f"*.{host}")), 0)
+        self.assertEqual(self.store.revoke(revocation("host", host)), 2)
+        self.assertEqual(len(self.store), 1)
+        self.assertIsNone(self.store.fresh(REQUEST, 1))
+        self.assertIsNone(self.store.stale(REQUEST, 1))
+        self.assertIsNotNone(self.store.fresh(other, 1))
+
+    def test_revoked_rule(self) -> None:
+        self.store.add(REQUEST, decision_with(ttl=10, rule_id="r1"), 0)
+        self.store.add(at("/b"), decision_with(ttl=10), 0)
+        self.assertEqual(self.store.revoke(revocation("rule", "r2")), 0)
+        self.assertEqual(self.store.revoke(revocation("rule", "r1")), 1)
+        self.assertIsNone(self.store.fresh(REQUEST, 1))
+        self.assertIsNotNone(self.store.fresh(at("/b"), 1))
+
+    def test_revoked_otherwise(self) -> None:
+        """A decision may apply to other clients and requests than its first."""
+        for kind, value in (("client", "x"), ("decision", "id-9"), ("all", "")):
+            self.store.add(REQUEST, decision_with(ttl=10), 0)
+            self.assertEqual(self.store.revoke(revocation(kind, value)), 1)
+            self.assertIsNone(self.store.fresh(REQUEST, 1))
 
     @settings(max_examples=200)
     @given(

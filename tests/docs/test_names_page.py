@@ -23,6 +23,7 @@ from egress.model.decision import Decision, Stage, Verdict
 from egress.model.errors import OUTCOMES
 from egress.model.message_counts import MessageCounts
 from egress.model.phases import PHASES
+from egress.model.revocation import RevocationKind
 from egress.model.statistics import CacheStats, PolicyInUse, PolicyReloadStats, SpoolStats
 from egress.notify.metrics import NotificationMetrics
 from egress.observability.audit_log import audit_line
@@ -99,6 +100,7 @@ def proxy_metrics() -> dict[str, Family]:
     metrics.set_spool_source(lambda: SpoolStats(reached=True, records=0, size=0, oldest=0.0))
     metrics.set_telemetry_source(lambda: dict.fromkeys(("traces", "logs", "metrics"), 0))
     metrics.set_approvals_source(lambda: 0, Approvals(clock, clock.seconds, timeout=1, limit=1, is_open=True).counts)
+    metrics.set_revocations_source(lambda: {kind.value: 0 for kind in RevocationKind})
     metrics.set_messages_source(MessageCounts())
     metrics.registry.register(ShadowLog(clock.seconds, clock.seconds))
     metrics.registry.register(NotificationMetrics(ALL_EVENTS, lambda: 0))

@@ -178,3 +178,16 @@ class SpoolCollectorTests(SynchronousTestCase):
         metrics.set_spool_source(lambda: None)
         self.assertNotIn(b"egress_audit_spool", metrics.render()[0])
         self.assertNotIn(b"egress_audit_spool", Metrics().render()[0])
+
+
+class RevocationCollectorTests(SynchronousTestCase):
+    """The number of revocations."""
+
+    def test_metric(self) -> None:
+        metrics = Metrics()
+        metrics.set_revocations_source(lambda: {"client": 2, "all": 0})
+        lines = metrics.render()[0].decode("utf-8").splitlines()
+        found = [line for line in lines if line.startswith("egress_revocations")]
+        self.assertEqual(
+            found, ['egress_revocations_total{kind="client"} 2.0', 'egress_revocations_total{kind="all"} 0.0']
+        )

@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from egress.config.model import Limits
 from egress.model.errors import Overloaded, TooManyConnections
 from egress.proxy.connection_registry import ConnectionRegistry
+from egress.proxy.revocations import Cutoff
 
 
 class _Session:
@@ -19,6 +20,9 @@ class _Session:
 
     def abort(self) -> None:
         self.calls.append("abort")
+
+    def revoke(self, cutoff: Cutoff) -> None:
+        self.calls.append("revoke")
 
 
 class SessionsTests(SynchronousTestCase):
@@ -43,6 +47,13 @@ class SessionsTests(SynchronousTestCase):
         self.assertNoResult(drained)
         self.sessions.discard(self.two)
         self.successResultOf(drained)
+
+    def test_open_sessions(self) -> None:
+        self.add_both()
+        self.assertEqual(self.sessions.sessions(), [self.one, self.two])
+        self.sessions.discard(self.one)
+        self.assertNotIn(self.one, self.sessions)
+        self.assertIn(self.two, self.sessions)
 
     def test_waiting_can_be_cancelled(self) -> None:
         self.add_both()

@@ -5,10 +5,10 @@ from __future__ import annotations
 from egress.http.events import HTTP_1_1, NO_BODY, RequestHead
 from egress.model.authority import Authority, Origin
 from egress.model.decision import ClientIdentity
-from egress.model.errors import BadRequest, Denied
-from egress.proxy.session_refusal import fault_response, recorded_refusal
+from egress.model.errors import BadRequest, Denied, UnsupportedRequest
+from egress.proxy.session_refusal import fault_response, recorded_refusal, report_refusal
 from egress.proxy.tunnel_binding import TunnelBinding
-from tests.proxy.fakes import ProxyTestCase, deny, status_of
+from tests.proxy.fakes import WALL, ProxyTestCase, deny, status_of
 
 CLIENT = ClientIdentity("198.51.100.7", 40000, None, b"")
 HEAD = RequestHead(
@@ -44,6 +44,17 @@ class RefusalTests(ProxyTestCase):
         (record,) = self.records
         self.assertEqual((record.request_id, record.outcome), (request_id, "bad-request"))
         self.assertEqual((record.method, record.url), ("GET", "https://origin.test/a"))
+
+    def test_the_record(self) -> None:
+        error = UnsupportedRequest("gzip")
+        name = report_refusal(self.proxy.parts.authz, CLIENT, error, "POST", "http://origin.test/")
+        (record,) = self.records
+        self.assertEqual((record.request_id, record.time, record.client), (name, WALL, CLIENT))
+        self.assertEqual((record.method, record.url), ("POST", "http://origin.test/"))
+        self.assertEqual(
+            (record.verdict, record.outcome, record.reason, record.status, record.decided_by),
+            ("rejected", "unsupported-request", "gzip", 501, "proxy"),
+        )
 
     def test_a_refused_tunnel(self) -> None:
         """The tunnel has a record; requests inside it get the id of that record."""

@@ -14,10 +14,9 @@ from egress.model.errors import (
     EgressError,
     InternalError,
     OriginUnreachable,
-    UnsupportedRequest,
 )
-from egress.proxy.transaction import Transaction, report_refusal
-from tests.proxy.fakes import WALL, Proxy, allow, broken
+from egress.proxy.transaction import Transaction
+from tests.proxy.fakes import Proxy, allow, broken
 from tests.untyped import untyped
 
 CLIENT = ClientIdentity("198.51.100.7", 40000)
@@ -157,18 +156,3 @@ class TransactionTests(SynchronousTestCase):
     def test_no_decision_and_no_destination(self) -> None:
         self.transaction.report(None, None, 0, 0)
         self.assertEqual((self.proxy.records[0].verdict, self.proxy.records[0].reason), ("failed", ""))
-
-
-class ReportRefusalTests(SynchronousTestCase):
-    """Requests that are rejected immediately are recorded, too."""
-
-    def test_record(self) -> None:
-        proxy = Proxy()
-        name = report_refusal(proxy.parts.authz, CLIENT, UnsupportedRequest("gzip"), "POST", "http://origin.test/")
-        (record,) = proxy.records
-        self.assertEqual((record.request_id, record.time, record.client), (name, WALL, CLIENT))
-        self.assertEqual((record.method, record.url), ("POST", "http://origin.test/"))
-        self.assertEqual(
-            (record.verdict, record.outcome, record.reason, record.status, record.decided_by),
-            ("rejected", "unsupported-request", "gzip", 501, "proxy"),
-        )

@@ -13,6 +13,7 @@ from egress.admin.api import Unanswered
 from egress.model.approval import ApprovalAnswer, Grant, GrantScope
 from egress.model.change import Actor, Change, ChangeKind
 from egress.model.explanation import ExplainRequest
+from egress.model.revocation import Revocation, RevocationCounts, RevocationKind
 from egress.workers import admin_backend as module
 from egress.workers.admin_backend import WorkerAdminBackend
 from tests.authz.fakes import REQUEST
@@ -54,7 +55,12 @@ class WorkerAdminBackendTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.slots = [FakeSlot("1"), FakeSlot("2")]
-        self.backend = WorkerAdminBackend(lambda: self.slots, self.clock.seconds)  # type: ignore[arg-type, return-value]
+        self.draining: list[FakeSlot] = []
+        self.backend = WorkerAdminBackend(
+            lambda: self.slots,  # type: ignore[arg-type, return-value]
+            lambda: [*self.slots, *self.draining],  # type: ignore[list-item]
+            self.clock.seconds,
+        )
 
     def say(self, what: str, first: Any, second: Any) -> None:
         self.slots[0].answers[what], self.slots[1].answers[what] = first, second
@@ -124,6 +130,33 @@ class WorkerAdminBackendTests(SynchronousTestCase):
         self.clock.advance(60)
         self.backend.announce_grants(third)  # type: ignore[arg-type]
         self.assertEqual(len(third.asked), 2)
+
+    def test_decisions_are_revoked_in_every_worker(self) -> None:
+        """Also in one that drains; the grants are the same in each of them."""
+        self.permit()
+        self.draining = [FakeSlot("3")]
+        told = {"cached": 1, "grants": 1, "tunnels": 2, "requests": 3}
+        for slot in (*self.slots, *self.draining):
+            slot.answers["revoke-decisions"] = told
+        revocation = Revocation(RevocationKind.RULE, "r", 5.0, "alice", "rev-1")
+        found = self.successResultOf(self.backend.revoke_decisions(revocation))
+        self.assertEqual(found, RevocationCounts(3, 1, 6, 9))
+        self.assertEqual(self.draining[0].asked, [("revoke-decisions", revocation.to_json())])
+        self.assertEqual(self.permissions(), [])
+
+    def test_other_grants_remain(self) -> None:
+        self.permit()
+        self.say("revoke-decisions", RevocationCounts().to_json(), RevocationCounts().to_json())
+        revocation = Revocation(RevocationKind.RULE, "other", 5.0, "alice", "rev-1")
+        self.assertEqual(self.successResultOf(self.backend.revoke_decisions(revocation)), RevocationCounts())
+        self.assertEqual(self.permissions(), ["p"])
+
+    def test_worker_that_does_not_revoke(self) -> None:
+        """The administrator must know."""
+        self.say("revoke-decisions", RevocationCounts().to_json(), ValueError())
+        revocation = Revocation(RevocationKind.ALL, "", 5.0, "alice", "rev-1")
+        failure = self.failureResultOf(self.backend.revoke_decisions(revocation), Unanswered)
+        self.assertIn("try again", failure.getErrorMessage())
 
     def test_number_of_grants_is_limited(self) -> None:
         self.patch(module, "MAX_GRANTS", 2)
