@@ -56,12 +56,22 @@ class LocalRevocations:
         self._counts[revocation.kind] += 1
         # First, so that no decision in flight escapes: it is compared with the revocations when it arrives.
         cutoff = self._context.authz.revocations.add(revocation)
-        cached, grants = self._chain.revoke(revocation), self._approvals.revoke_matching(revocation)
+        cached, grants = self._drop_cached(revocation), self._approvals.revoke_matching(revocation)
         result: Deferred[RevocationCounts] = Deferred()
         result.addCallback(lambda _: RevocationCounts(cached, grants, cutoff.tunnels, cutoff.requests))
         # A session that begins later has no decision from before.
         self._cut(cutoff, self._context.sessions.sessions(), result)
         return result
+
+    def _drop_cached(self, revocation: Revocation) -> int:
+        """Drop the cached decisions, and use no earlier decision that replicas share.
+
+        @return: the number of decisions in this process.
+        """
+        cache, shared_cache = self._chain.cache, self._chain.shared_cache
+        if shared_cache is not None:
+            shared_cache.clear()
+        return 0 if cache is None else cache.revoke(revocation)
 
     def _cut(self, cutoff: Cutoff, remaining: list[Session], result: Deferred[RevocationCounts]) -> None:
         """End the revoked requests and tunnels, in as many turns of the reactor as it takes."""

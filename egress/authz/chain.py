@@ -31,7 +31,6 @@ from egress.authz.shadow import MAX_CONCURRENCY, ShadowedAuthorizer
 from egress.authz.shared_cache import SharedCachingAuthorizer
 from egress.config.model import AuditFailure, ConfigError, Mode, ProxyConfig
 from egress.interfaces import IAuthorizer
-from egress.model.revocation import Revocation
 from egress.observability.audit_log import JsonLinesAudit
 from egress.observability.health import Check
 from egress.observability.metrics import Metrics
@@ -91,15 +90,6 @@ class AuthorizerChain:
         if self.policy is not None and rules is not None:
             self.policy.use(rules)
             self.rules = rules
-
-    def revoke(self, revocation: Revocation) -> int:
-        """Drop the cached decisions that a revocation voids, and use no earlier decision that replicas share.
-
-        @return: the number of decisions in this process.
-        """
-        if self.shared_cache is not None:
-            self.shared_cache.clear()
-        return 0 if self.cache is None else self.cache.revoke(revocation)
 
     def use_shadow(self, rules: RuleSet | None) -> None:
         """Compare with other rules from now on, if there is a shadow policy."""

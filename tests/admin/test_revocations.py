@@ -11,7 +11,7 @@ from egress.interfaces import IRevocations
 from egress.model.revocation import RevocationCounts
 from egress.proxy.revocations import Cutoff
 from tests.proxy.fakes import ProxyTestCase
-from tests.proxy.revoking import revocation, revocations_of
+from tests.proxy.revoking import FakeChain, revocation, revocations_of
 
 
 class _Session:
@@ -82,6 +82,15 @@ class LocalRevocationsTests(ProxyTestCase):
         self.clock.advance(0)
         self.assertEqual(self.successResultOf(result).requests, 5)
         self.assertFalse(self.client.aborted)
+
+    def test_caches(self) -> None:
+        """The decisions that replicas share are not used any more."""
+        chain = FakeChain()
+        chain.shared_cache, chain.cache = chain, None
+        result = revocations_of(self.proxy, chain).apply(revocation())
+        self.clock.advance(0)
+        self.assertEqual(self.successResultOf(result).cached, 0)
+        self.assertTrue(chain.cleared)
 
     def test_counts(self) -> None:
         for kind, value in (("client", "a"), ("rule", "r"), ("rule", "q")):

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from egress.admin.revocations import LocalRevocations
 from egress.model.revocation import Revocation, RevocationCounts, RevocationKind
 from tests.proxy.fakes import Proxy
 
 
-class FakeGrants:
-    """Grants and cached decisions, which record the revocations."""
+class FakeChain:
+    """Authorizers with caches, and grants.
+
+    @ivar cache: the cache of this process; C{None}: there is none.
+    @ivar shared_cache: the cache that replicas share; C{None}: there is none.
+    @ivar cleared: whether the shared cache was cleared.
+    """
 
     def __init__(self) -> None:
-        self.seen: list[Revocation] = []
+        self.cache: FakeChain | None = self
+        self.shared_cache: FakeChain | None = None
+        self.cleared = False
+
+    def clear(self) -> None:
+        """See L{egress.authz.shared_cache.SharedCachingAuthorizer.clear}."""
+        self.cleared = True
 
     def revoke(self, revocation: Revocation) -> int:
-        """See L{egress.authz.chain.AuthorizerChain.revoke}."""
-        self.seen.append(revocation)
+        """See L{egress.authz.cache.CachingAuthorizer.revoke}."""
         return 3
 
     def revoke_matching(self, revocation: Revocation) -> int:
         """See L{egress.authz.approvals.Approvals.revoke_matching}."""
-        self.seen.append(revocation)
         return 1
 
 
@@ -29,10 +40,10 @@ def revocation(kind: str = "all", value: str = "") -> Revocation:
     return Revocation(RevocationKind(kind), value, 0.0, "alice", "rev-1")
 
 
-def revocations_of(proxy: Proxy, time_slice: float = 1.0) -> LocalRevocations:
-    """What applies revocations to a proxy; 3 cached decisions and 1 grant match each of them."""
-    fake = FakeGrants()
-    return LocalRevocations(fake, fake, proxy.parts, time_slice)  # type: ignore[arg-type]
+def revocations_of(proxy: Proxy, chain: FakeChain | None = None) -> LocalRevocations:
+    """The object that applies revocations to a proxy; 3 cached decisions and 1 grant match each of them."""
+    fake: Any = chain or FakeChain()
+    return LocalRevocations(fake, fake, proxy.parts, 1.0)
 
 
 def revoke(proxy: Proxy, kind: str = "all", value: str = "") -> RevocationCounts:
