@@ -6,6 +6,7 @@ import base64
 import hashlib
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Final
 
 import attrs
@@ -33,6 +34,8 @@ _ENDS_SOON_PART: Final = 10
 # The upper bound ub-common-name (RFC 5280 appendix A.1); host names may be longer.
 _COMMON_NAME_LENGTH = 64
 _RSA_BITS = 2048
+# The leaf keys whose templates a CA stores, more than the kinds of keys that clients need.
+_MAX_TEMPLATES: Final = 4
 
 
 class CaError(Exception):
@@ -189,7 +192,9 @@ class CertificateAuthority:
         self._not_before = certificate.not_valid_before_utc
         self._identifier = identifier
         self._leaf_key = ec.generate_private_key(ec.SECP256R1())
-        self._template = self._template_for(self._leaf_key)
+        self._template_of = lru_cache(_MAX_TEMPLATES)(self._make_template)
+        # Almost all clients need the first one.
+        self._template_of(self._leaf_key)
 
     @property
     def leaf_key_hash(self) -> str:
@@ -202,7 +207,7 @@ class CertificateAuthority:
         )
         return base64.b64encode(hashlib.sha256(key).digest()).decode("ascii")
 
-    def _template_for(self, key: CaKey) -> LeafTemplate:
+    def _make_template(self, key: CaKey) -> LeafTemplate:
         return LeafTemplate(self.certificate.subject, self._identifier, self._key, key)
 
     @classmethod
@@ -296,12 +301,13 @@ class CertificateAuthority:
             raise CaError(f"the CA may sign only for {self.limits}")
         # Libraries also apply name constraints to the subject, in different ways.
         named = len(authority.host) <= _COMMON_NAME_LENGTH and not self._limits
-        template = self._template if key is None else self._template_for(key)
+        leaf_key = key or self._leaf_key
+        template = self._template_of(leaf_key)
         # A certificate has whole seconds.
         begin = max(now - BACKDATED, self._not_before).replace(microsecond=0)
         end = min(now + LEAF_LIFETIME, self.not_after).replace(microsecond=0)
         der = template.sign(authority, named, x509.random_serial_number(), begin, end)
-        return LeafCertificate(der, key or self._leaf_key, self.chain, begin, end)
+        return LeafCertificate(der, leaf_key, self.chain, begin, end)
 
 
 def _read_key(text: bytes) -> object:

@@ -63,6 +63,18 @@ def build(
     return builder.sign(signed.key if signed else key, hashes.SHA256())
 
 
+class CountedKey:
+    """A leaf key that counts how often it is encoded."""
+
+    def __init__(self) -> None:
+        self.key = new_key()
+        self.used = 0
+
+    def public_key(self) -> ec.EllipticCurvePublicKey:
+        self.used += 1
+        return self.key.public_key()
+
+
 class NewAuthorityTests(SynchronousTestCase):
     """A newly created CA."""
 
@@ -487,6 +499,20 @@ class LeafTests(SynchronousTestCase):
         self.assertEqual(first.certificate.public_key(), first.key.public_key())
         self.assertNotEqual(first.certificate.public_key(), self.authority.certificate.public_key())
         self.assertNotIn("key=", repr(first))
+
+    def test_another_key(self) -> None:
+        """The fields that the certificates of another key share are encoded once, for a limited number of keys."""
+        keys: list[Any] = [CountedKey() for _ in range(10)]
+        first, second = self.authority.issue(HOST, NOW, keys[0]), self.authority.issue(HOST, NOW, keys[0])
+        for leaf in (first, second):
+            self.assertIs(leaf.key, keys[0])
+            self.assertEqual(leaf.certificate.public_key(), keys[0].key.public_key())
+        self.assertEqual(keys[0].used, 1)
+        for key in keys:
+            self.authority.issue(HOST, NOW, key)
+        leaf = self.authority.issue(HOST, NOW, keys[0])
+        self.assertEqual(leaf.certificate.public_key(), keys[0].key.public_key())
+        self.assertEqual([key.used for key in keys], [2] + [1] * 9)
 
     def test_serials_differ(self) -> None:
         """Two certificates for one host have different serial numbers: clients reject duplicate numbers."""
