@@ -107,6 +107,7 @@ COMPILED: Final = (
     "egress.transport.dialed",
     "egress.transport.event_dispatch",
     "egress.transport.fair_turns",
+    "egress.transport.idle_buffers",
     "egress.transport.lingering_close",
     "egress.transport.producer_membrane",
     "egress.transport.tcp",

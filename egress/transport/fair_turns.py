@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from egress.config.model import KIB
+from egress.transport.idle_buffers import IdleBuffers
 from egress.transport.write_batch import WriteBatch
 
 # The time that all jobs together may use in one turn of the reactor, in seconds.
@@ -39,10 +40,12 @@ class RoundRobin:
     @param clock: the reactor.
     @param time_slice: seconds that jobs may use in one turn. The job that exceeds them is finished.
     @ivar writes: the writes that wait until one connection has processed its input.
+    @ivar buffers: the buffers of TLS sessions, which are freed some time after their last use.
     """
 
     def __init__(self, clock: IReactorTime, time_slice: float = SLICE) -> None:
         self.writes = WriteBatch()
+        self.buffers = IdleBuffers(clock.seconds)
         self._clock = clock
         self._time_slice = time_slice
         self._waiting: OrderedDict[Hashable, deque[Job]] = OrderedDict()

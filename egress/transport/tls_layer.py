@@ -238,7 +238,7 @@ class TlsLayer:
         else:
             connection = creator.serverConnectionForTLS(self)
             connection.set_accept_state()
-        self._session = session_of(connection)
+        self._session = session_of(connection, self._turns.buffers)
         self.transport = transport
         self.connected = True
         self.wrappedProtocol.makeConnection(self)
@@ -261,6 +261,7 @@ class TlsLayer:
             self._finish_shutdown(error)
         else:
             self._handshake_done = True
+            session.grow()
             # The session tickets of TLS 1.3 wait for the first response, which saves a packet and a system call. In
             # TLS 1.2, the client waits for the output.
             self._holds_tickets = not self._is_client and connection.get_protocol_version() >= SSL.TLS1_3_VERSION
@@ -359,6 +360,8 @@ class TlsLayer:
         cause, self._reason = self._reason or reason, None
         self.connected = False
         inner, self.wrappedProtocol = self.wrappedProtocol, None
+        if session is not None:
+            self._turns.buffers.discard(session)
         self._session = None
         self._producer = None
         inner.connectionLost(cause)

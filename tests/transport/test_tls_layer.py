@@ -14,6 +14,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from egress.model.authority import Authority
+from egress.transport.fair_turns import RoundRobin
+from egress.transport.idle_buffers import IDLE_SECONDS
 from egress.transport.tls import ServerTls, TlsFactory
 from egress.transport.tls_layer import TlsLayer
 from egress.transport.tls_records import MAX_RECORDS
@@ -60,6 +62,31 @@ class TlsLayerTests(SynchronousTestCase):
         client = TlsClient(wire)
         client.shake()
         return above, wire, client
+
+    def test_buffers_of_an_idle_session(self) -> None:
+        """Those of the handshake are freed while the session is idle. A session that has ended is not stored."""
+        clock = Clock()
+        context = leaves().context_for(Authority("origin.test", 443))
+        turns = RoundRobin(clock)
+        factory = TlsFactory(ServerTls(context), False, Factory.forProtocol(Recorder), clock=clock, turns=turns)
+        sessions = []
+        for _ in range(3):
+            layer = factory.buildProtocol(None)
+            wire = Wire(clock).connect(layer)
+            client = TlsClient(wire)
+            self.assertLess(len(turns.buffers), 2, "a handshake is not idle")
+            client.shake()
+            layer.wrappedProtocol.transport.write(b"answer")
+            sessions.append((layer, wire, client))
+            clock.advance(IDLE_SECONDS)
+            self.assertEqual(len(turns.buffers), 1)
+        for layer, wire, client in sessions:
+            client.send(b"hello")
+            self.assertEqual(layer.wrappedProtocol.received, b"hello")
+            wire.lose()
+        clock.advance(0)
+        self.assertEqual(len(turns.buffers), 0)
+        self.assertEqual(clock.getDelayedCalls(), [])
 
     def test_the_output_of_a_receiver(self) -> None:
         """It is sent once, also if the received data is one record."""

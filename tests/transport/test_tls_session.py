@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from OpenSSL import SSL
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.model.authority import Authority
+from egress.transport.idle_buffers import IDLE_SECONDS, IdleBuffers
 from egress.transport.tls_session import WRITE_BYTES, DirectSession, TlsSession, is_unexpected_end, session_of
 from tests.transport.tls import client_context, leaves
 
@@ -176,6 +178,83 @@ class TlsSessionTests(SynchronousTestCase):
                 session = kind(connections()[1])
                 self.assertEqual(session.encrypt(b"early", 0), b"")
                 self.assertEqual((session.position, session.blocked, session.failure), (0, True, None))
+
+    def test_freed_buffers(self) -> None:
+        """A session works as before, within a record as well, until its closing alert."""
+        content = bytes(range(256)) * 1000
+        for client, session in self.sessions():
+            for data in (b"hello", content):
+                client.sendall(data)
+                sent = client.bio_read(1 << 20)
+                received = session.decrypt(sent[:1000], False)
+                self.assertTrue(session.free_buffers())
+                received += session.decrypt(sent[1000:], False)
+                self.assertEqual(received, data)
+                client.bio_write(session.encrypt(data[:WRITE_BYTES], 0))
+                self.assertTrue(session.free_buffers())
+                answer = b""
+                with contextlib.suppress(SSL.WantReadError):
+                    while True:
+                        answer += client.recv(1 << 16)
+                self.assertEqual(answer, data[:WRITE_BYTES])
+            client.shutdown()
+            session.decrypt(client.bio_read(1 << 16), False)
+            self.assertEqual((session.ended, session.failure), (True, None))
+            session.connection.shutdown()
+            client.bio_write(session.output())
+            self.assertRaises(SSL.ZeroReturnError, client.recv, 100)
+
+    def test_end_after_freed_buffers(self) -> None:
+        for _, session in self.sessions():
+            session.free_buffers()
+            session.connection.bio_shutdown()
+            self.assertEqual(session.decrypt(b"", False), b"")
+            assert session.failure is not None
+            self.assertTrue(is_unexpected_end(session.failure))
+
+    def test_buffers_with_data(self) -> None:
+        """Data that OpenSSL has received, or has to send, is not lost."""
+        client, server = connected()
+        session = DirectSession(server)
+        client.send(b"hello")
+        server.bio_write(client.bio_read(1 << 16))
+        self.assertFalse(session.free_buffers())
+        self.assertEqual(session.decrypt(b"", False), b"hello")
+        server.send(b"answer")
+        self.assertFalse(session.free_buffers())
+        client.bio_write(session.output())
+        self.assertEqual(client.recv(100), b"answer")
+        self.assertTrue(session.free_buffers())
+
+    def test_growing_buffers(self) -> None:
+        """They are freed some time after a large read or write, not after a small one."""
+        clock = Clock()
+        for read, written, wanted in ((10, 10, 0), (9000, 10, 1), (10, 9000, 1), (9000, 9000, 1)):
+            with self.subTest(read=read, written=written):
+                idle = IdleBuffers(clock.seconds)
+                client, server = connected()
+                session = session_of(server, idle)
+                for _ in range(2):
+                    client.send(bytes(read))
+                    self.assertEqual(session.decrypt(client.bio_read(1 << 16), True), bytes(read))
+                    client.bio_write(session.encrypt(bytes(written), 0))
+                    self.assertEqual(len(idle), wanted)
+                if wanted:
+                    clock.advance(IDLE_SECONDS)
+                    idle.add(session_of(connected()[1]))
+                    self.assertEqual(len(idle), 1, "the other one")
+                    client.send(bytes(read))
+                    self.assertEqual(session.decrypt(client.bio_read(1 << 16), True), bytes(read))
+                    session.encrypt(bytes(written), 0)
+                    self.assertEqual(len(idle), 2)
+
+    def test_after_a_handshake(self) -> None:
+        """Its buffers are worth freeing, once."""
+        idle = IdleBuffers(lambda: 0.0)
+        session = session_of(connected()[1], idle)
+        session.grow()
+        session.grow()
+        self.assertEqual(len(idle), 1)
 
     def test_unexpected_ends(self) -> None:
         for error, wanted in (
