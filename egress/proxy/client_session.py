@@ -5,7 +5,7 @@ L{egress.proxy.session_state} lists the states of a session and their successors
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IHalfCloseableProtocol, IHandshakeListener, IProtocol, IPushProducer
 from twisted.internet.protocol import connectionDone
@@ -24,14 +24,12 @@ from egress.proxy.http1_stream import Http1Stream
 from egress.proxy.interfaces import IHttp1Connection, ITunnel, TunnelOpener
 from egress.proxy.outgoing_request import OutgoingRequest
 from egress.proxy.session_refusal import fault_response, recorded_refusal
-from egress.proxy.session_state import TRANSITIONS
 from egress.proxy.session_transport import SessionTransport
 from egress.proxy.transaction import internal_error
 from egress.proxy.tunnel_binding import Binding, destination_of, require_other_host, server_name_error
-from egress.transport.fair_turns import PIECES, Pace
+from egress.transport.fair_turns import PIECES, read_little
 from egress.transport.lingering_close import LingeringClose
 from egress.transport.tcp import abort_without_close_notify, no_delay
-from egress.transport.watchdog import Watchdog
 from egress.upstream.authenticated_connections import AuthenticatedConnections
 
 if TYPE_CHECKING:
@@ -52,14 +50,13 @@ class HttpSession(SessionTransport):
         tunnel.
     @param auth_policy: the client authentication of the listening port.
     @param open_tunnel: creates the tunnel of a CONNECT on the listening port.
-    @ivar watch: sets the timeout of the exchange or tunnel in seconds; C{None} disables it.
     @ivar logins: the authenticated origin connections that belong to this client connection only.
     @ivar backpressured: whether the client reads too slowly.
     @ivar unused_loss: the reason of the lost connection, if it carried no request.
     """
 
-    transitions = TRANSITIONS
-    __deletable__ = ("_reader",)  # The compiler permits C{del} for no other attribute.
+    # The compiler permits C{del} for no other attribute.
+    __deletable__ = ("_client_auth", "_reader", "logins")
 
     def __init__(
         self,
@@ -69,27 +66,17 @@ class HttpSession(SessionTransport):
         auth_policy: ClientAuthPolicy = ANONYMOUS,
         open_tunnel: TunnelOpener | None = None,
     ) -> None:
-        self.transport: Any = None
-        self._context = context
+        super().__init__(context)
         self._binding, self._open_tunnel = binding, open_tunnel
         self._reader = RequestReader(context.head_limits)
-        self._watchdog = Watchdog(context.clock, self._expired)
-        self.watch = self._watchdog.set
         self.logins = AuthenticatedConnections(context.origins.pool, self.drain)
         self._client_auth = ClientAuthentication(context, self, auth_policy, binding.client if binding else None)
-        self._state = states.IDLE
         self._exchange: Exchange | None = None
         self._tunnel: ITunnel | None = None
         self._lingering: LingeringClose | None = None
         self._sni_error: EgressError | None = None
-        self.backpressured = self._paused = self._client_ended = self._advancing = self._used = False
-        self._pace = Pace(context.turns, self.advance)
+        self.backpressured = self._client_ended = self._advancing = self._queued = self._used = False
         self.unused_loss: Failure | None = None
-
-    def makeConnection(self, transport: Any) -> None:
-        """Start to use a transport (C{IProtocol})."""
-        self.transport = transport
-        self.connectionMade()
 
     def connectionMade(self) -> None:
         """Start to wait for the first request (C{IProtocol})."""
@@ -141,14 +128,15 @@ class HttpSession(SessionTransport):
         self._watchdog.stop()
         if self._lingering is not None:
             self._lingering.stop()
-        self._client_auth.drop(reason)
         tunnel, self._tunnel = self._tunnel, None
         if tunnel is not None:
             tunnel.connectionLost(reason)
-        exchange, self._exchange = self._exchange, None
-        if exchange is not None:
-            exchange.client_lost()
-        self.logins.drop()
+        else:
+            self._client_auth.drop(reason)
+            exchange, self._exchange = self._exchange, None
+            if exchange is not None:
+                exchange.client_lost()
+            self.logins.drop()
         # Last: when the last session is discarded, the audit log is closed.
         self._context.sessions.discard(self)
 
@@ -177,12 +165,12 @@ class HttpSession(SessionTransport):
         """Process buffered events while the session can take them."""
         # The local name keeps the compiler from the assumption that a tunnel never begins below.
         tunnel = self._tunnel
-        if self._advancing or self._pace.queued or tunnel is not None:
+        if self._advancing or self._queued or tunnel is not None:
             return
         self._advancing = True
         try:
-            pace, pieces = self._pace, 0
-            while not (self._state in states.CLOSED or pace.queued) and (taken := self._one_event()):
+            pieces = 0
+            while not (self._state in states.CLOSED or self._queued) and (taken := self._one_event()):
                 pieces += taken > 1
                 if pieces >= PIECES and self._reader.buffered:
                     self._wait_for_turn()
@@ -196,8 +184,15 @@ class HttpSession(SessionTransport):
 
     def _wait_for_turn(self) -> None:
         """Continue with the buffered data in a later turn of the reactor."""
-        self._pace.wait(self._client_auth.client.limit_key, self.transport)
+        if not self._queued:
+            self._queued = True
+            self._context.turns.later(self._client_auth.client.limit_key, self._take_turn)
+            read_little(self.transport)
         self.pause_reading()
+
+    def _take_turn(self) -> None:
+        self._queued = False
+        self.advance()
 
     def _one_event(self) -> int:
         """Process one event; return 0 if no event can be processed now, 2 for content, otherwise 1."""
@@ -237,7 +232,7 @@ class HttpSession(SessionTransport):
     def _update_reading(self) -> None:
         """Pause reading while buffered data cannot be processed, so that the buffer stays bounded."""
         taken = self._state is states.UPGRADED or self._can_take_event(self._exchange)
-        if self._pace.queued or (not taken and self._reader.buffered):
+        if self._queued or (not taken and self._reader.buffered):
             self.pause_reading()
         else:
             self.resume_reading()
@@ -271,7 +266,8 @@ class HttpSession(SessionTransport):
     def _begin(self, tunnel: ITunnel, rest: bytes) -> None:
         self._enter(states.TUNNEL)
         self._tunnel = tunnel
-        del self._reader  # no longer needed, and a tunnel may stay open for a long time
+        # No longer needed, and a tunnel may stay open for a long time.
+        del self._reader, self._client_auth, self.logins
         tunnel.begin(rest)
 
     # -- for the exchange or tunnel
@@ -345,7 +341,7 @@ class HttpSession(SessionTransport):
     def drain(self) -> None:
         """Prepare for shutdown: close now if idle, otherwise after the current exchange."""
         # If buffered requests wait for their turn, the response to the first one announces the close.
-        if self._state in (states.IDLE, states.HEAD) and not self._pace.queued:
+        if self._state in (states.IDLE, states.HEAD) and not self._queued:
             if self._used:
                 self.close(last=True)
             else:

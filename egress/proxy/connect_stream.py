@@ -166,6 +166,10 @@ class ConnectStream:
             self.deadline = deadline = self._context.clock.seconds() + seconds
             self._connection.expect(deadline)
 
+    def unwatch(self) -> None:
+        """See L{IClientConnection.unwatch}. The streams of a connection share one timer."""
+        self.watch(None)
+
     def pause_reading(self) -> None:
         """See L{IClientConnection.pause_reading}."""
         self.transport.pauseProducing()

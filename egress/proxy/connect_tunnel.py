@@ -93,7 +93,7 @@ class Tunnel(StateMachine[TunnelState]):
             client=client,
             stage=Stage.TUNNEL,
             method="CONNECT",
-            origin=Origin("https", authority),
+            origin=Origin.of("https", authority),
             path="",
         )
         if context.authz.tracer is not None:
@@ -205,7 +205,7 @@ class Tunnel(StateMachine[TunnelState]):
             self._read_client_hello()
         elif inner is TunnelProtocol.HTTP or inner is TunnelProtocol.HTTP2:
             self._enter(TunnelState.SESSION)
-            self._outer.watch(None)
+            self._outer.unwatch()
             session = self._inner = self.new_session("http", HTTP2 if inner is TunnelProtocol.HTTP2 else None)
             session.makeConnection(SharedTransport(self.transport))
             self._pass_buffered()
@@ -215,7 +215,7 @@ class Tunnel(StateMachine[TunnelState]):
 
     def new_session(self, scheme: str, protocol: bytes | None) -> HttpSession | Http2Session:
         """See L{egress.proxy.tls_intercept.HandshakeOwner}."""
-        origin = Origin(scheme, self._authority)
+        origin = Origin.of(scheme, self._authority)
         binding = TunnelBinding(origin, self._client, self._refusal, self._transaction.request_id)
         if protocol == HTTP2:
             self._session = bound_session(self._context, binding)
@@ -265,7 +265,7 @@ class Tunnel(StateMachine[TunnelState]):
     def handshake_over(self) -> None:
         """Handle the end of the TLS handshake."""
         self._enter(TunnelState.SESSION)
-        self._outer.watch(None)
+        self._outer.unwatch()
 
     def handshake_failed(self, reason: Failure) -> None:
         """Handle a failed TLS handshake. Most often, the client does not trust the CA, or pins a certificate."""

@@ -99,6 +99,9 @@ class IClientConnection(Interface):
     def watch(seconds: float | None) -> None:
         """Set the timeout of the tunnel; C{None} disables it."""
 
+    def unwatch() -> None:
+        """Disable the timeout for a long time, without a timer."""
+
     def pause_reading() -> None:
         """Stop reading from the client."""
 

@@ -10,7 +10,7 @@ from twisted.python.failure import Failure
 from zope.interface import classImplements
 
 from egress.http.sniff import starts_http2
-from egress.proxy.client_auth import ANONYMOUS, ClientAuthentication, ClientAuthPolicy
+from egress.proxy.client_auth import ANONYMOUS, ClientAuthPolicy
 from egress.proxy.client_session import HttpSession
 from egress.proxy.http2_proxy_requests import proxy_session
 from egress.proxy.interfaces import IClientConnection, ITunnel
@@ -38,7 +38,7 @@ class Http2Inside:
 
     def begin(self, buffered: bytes) -> None:
         """See L{ITunnel.begin}."""
-        self._outer.watch(None)
+        self._outer.unwatch()
         self._session.makeConnection(SharedTransport(self._outer.transport))  # type: ignore[arg-type]
         if buffered:
             self._session.dataReceived(buffered)
@@ -131,9 +131,6 @@ class ListenerSession(HttpSession):
 
         @param first: the data that was received.
         """
-        # The session identifies its clients itself.
-        client = self._client_auth.client
-        self._client_auth = ClientAuthentication(self._context, self, self._auth_policy, client)
         self._used = True
         self._enter(REQUEST)
         self._begin(Http2Inside(self, session), first)

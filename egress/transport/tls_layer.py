@@ -80,9 +80,7 @@ class TlsLayer:
         self._records = Records()
         self._handshake_done = False
         self._holds_tickets = False
-        self._lost = False
-        self._aborted = False
-        self._paused = False
+        self._lost = self._aborted = self._paused = False
         self._unsent: list[bytes] | None = None
         self._producer: ProducerMembrane | None = None
         self._deferred = b""
@@ -362,8 +360,7 @@ class TlsLayer:
         inner, self.wrappedProtocol = self.wrappedProtocol, None
         if session is not None:
             self._turns.buffers.discard(session)
-        self._session = None
-        self._producer = None
+        self._session = self._producer = None
         inner.connectionLost(cause)
 
     # -- the end of the session

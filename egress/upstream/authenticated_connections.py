@@ -47,18 +47,20 @@ class AuthenticatedConnections:
         self._finish = finish
         self._max_per_session = max_per_session
         self._max_per_client = max_per_client
-        self._idle: dict[PoolKey, OriginConnection] = {}
-        self._lost: dict[PoolKey, None] = {}
+        # Few sessions have authenticated connections; the other sessions have no dictionaries, and hash no key.
+        self._idle: dict[PoolKey, OriginConnection] | None = None
+        self._lost: set[PoolKey] | None = None
         self._over = False
 
     def route(self, key: PoolKey) -> Route | None:
         """Return the route of the connection that L{take} would return; see L{OriginPool.route}."""
-        # Few sessions have authenticated connections; the other sessions do not need to hash a key.
-        return self._pool.route((self, *key) if self._idle and key in self._idle else key)
+        idle = self._idle
+        return self._pool.route((self, *key) if idle and key in idle else key)
 
     def lost(self, key: PoolKey) -> bool:
         """Tell whether an authenticated connection was lost, on which the client's next request relies."""
-        return key in self._lost
+        lost = self._lost
+        return lost is not None and key in lost
 
     def take(
         self,
@@ -78,7 +80,8 @@ class AuthenticatedConnections:
             client is authenticated on an idle connection, and gets a tunnel if there is an upstream proxy.
         @param fresh: whether a connection that another client connection has used is unsuitable.
         """
-        idle = self._idle.get(key) if self._idle else None
+        all_idle = self._idle
+        idle = all_idle.get(key) if all_idle else None
         if idle is None:
             return None if upgrade or fresh else self._pool.take(key, repeatable=repeatable, addresses=addresses)
         if upgrade and idle.route.absolute_form:
@@ -95,13 +98,16 @@ class AuthenticatedConnections:
             self._pool.put(key, connection)
             return
         private = (self, *key)
-        former = self._idle.get(key)
+        idle = self._idle
+        if idle is None:
+            idle = self._idle = {}
+        former = idle.get(key)
         if former is not None:
             # The former connection did not fit the request, so the authentication continued on the new one.
             former.on_lost = None
             self._forget(key)
             self._pool.discard(private)
-        self._idle[key] = connection
+        idle[key] = connection
         counts, client = self._pool.private, _client(key)
         counts[client] += 1
         if self._over or counts[client] > self._max_per_client:
@@ -109,10 +115,11 @@ class AuthenticatedConnections:
             self._connection_lost(key, connection)
             return
         self._pool.put(private, connection, partial(self._connection_lost, key, connection))
-        if len(self._idle) > self._max_per_session:
-            self._pool.discard((self, *next(iter(self._idle))))
+        if len(idle) > self._max_per_session:
+            self._pool.discard((self, *next(iter(idle))))
 
     def _forget(self, key: PoolKey) -> None:
+        assert self._idle is not None
         del self._idle[key]
         counts, client = self._pool.private, _client(key)
         counts[client] -= 1
@@ -122,14 +129,16 @@ class AuthenticatedConnections:
     def _connection_lost(self, key: PoolKey, connection: OriginConnection) -> None:
         self._forget(key)
         if connection.logged_in and not self._over:
-            self._lost[key] = None
+            if self._lost is None:
+                self._lost = set()
+            self._lost.add(key)
             self.ended = True
             self._finish()
 
     def drop(self) -> None:
         """Close the idle authenticated connections, because the client connection is closed."""
         self._over = True
-        for key in list(self._idle):
+        for key in list(self._idle or ()):
             self._pool.discard((self, *key))
 
 

@@ -63,6 +63,18 @@ class TlsTests(InterceptTestCase):
         self.assertIn(b"Host: origin.test\r\n", self.origin.take())
         self.assertEqual(self.outcomes(), ["forwarded", "forwarded"], "the tunnel itself is not recorded")
 
+    def test_an_idle_tunnel_takes_little_memory(self) -> None:
+        """The session outside has released what it does not need any more, and its timer."""
+        tls = self.intercept()
+        tls.send(inner())
+        self.origin.feed(response())
+        self.assertEqual(status_of(tls.take()), 200)
+        outside = session_of(self.client)
+        for name in ("logins", "_client_auth", "_reader"):
+            self.assertFalse(hasattr(outside, name), name)
+        # The second one is of the pool.
+        self.assertEqual(len(self.clock.getDelayedCalls()), 2)
+
     def test_a_denial_is_sent_inside_the_tunnel(self) -> None:
         tls = self.intercept()
         self.authorizer.answers = [deny("because")]

@@ -50,6 +50,9 @@ class Connection:
     def watch(self, seconds: float | None) -> None:
         self.calls.append(seconds)
 
+    def unwatch(self) -> None:
+        raise NotImplementedError
+
     def write(self, data: bytes) -> None:
         self.written += data
 
