@@ -29,9 +29,26 @@ class _Connection(asyncio.Protocol):
             self._transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(content), content))
 
 
-def raise_limit() -> None:
-    """Permit this process as many descriptors as the system allows."""
+class TooFewDescriptors(Exception):
+    """The system allows fewer descriptors than a benchmark needs."""
+
+
+def raise_limit(needed: int = 0) -> None:
+    """Permit this process and its children as many descriptors as the system allows.
+
+    @param needed: the number of descriptors that one of them needs. Only a privileged process can raise the hard limit.
+    @raise TooFewDescriptors: if the system does not allow so many.
+    """
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (needed, needed))
+        except (OSError, ValueError) as error:
+            raise TooFewDescriptors(
+                f"a process needs {needed} descriptors, but the hard limit is {hard} (ulimit -Hn), and this process "
+                f"may not raise it ({error})"
+            ) from error
+        return
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 

@@ -3,6 +3,10 @@
 Run it with C{python -m benchmarks.idle_tls [--connections N]}, on Linux. Each connection has carried one request. The
 figure is the growth of the proxy's resident memory, divided by the number of connections. At the end, each connection
 carries another request. The proxy must keep all of them open, and must serve them with the correct content.
+
+The proxy accepts about half as many connections as it may open descriptors, because each request needs a connection to
+an origin, too. For 10,000 connections, the hard limit is raised if it is too low, for which the benchmark must run with
+the capability C{CAP_SYS_RESOURCE}.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ import ssl
 import sys
 import tempfile
 import time
+from bisect import bisect_left
 from pathlib import Path
 from typing import Final
 
@@ -21,7 +26,9 @@ import h2.config
 import h2.connection
 import h2.events
 
-from benchmarks.idle_origin import raise_limit, serve
+from benchmarks.idle_origin import TooFewDescriptors, raise_limit, serve
+from egress.config.model import Limits
+from egress.runtime.rlimits import clamp_to
 from tests.certificates import TestCA
 from tests.integration.base import ALLOW_ALL, Proxy
 from tests.integration.processes import free_port
@@ -32,6 +39,8 @@ KIB: Final = 1024
 _EACH: Final = 1000
 _WARM_UP: Final = 100
 _SETTLE: Final = 2.0
+# More descriptors than any number of connections needs.
+_MANY: Final = 1 << 20
 
 
 def _respond(path: bytes) -> bytes:
@@ -131,9 +140,20 @@ def _resident(proxy: Proxy) -> int:
     return proxy.memory("VmRSS")
 
 
+def descriptors_for(connections: int) -> int:
+    """Return the number of descriptors with which a proxy accepts a number of connections.
+
+    @raise TooFewDescriptors: if it accepts fewer connections with any number of descriptors.
+    """
+    limits = Limits()
+    if connections > limits.connections:
+        raise TooFewDescriptors(f"the proxy accepts at most {limits.connections} connections by default")
+    return bisect_left(range(_MANY), connections, key=lambda count: clamp_to(limits, count).connections)
+
+
 def run(connections: int, directory: Path) -> None:
     """Measure, and print a line for each kind of connection."""
-    raise_limit()
+    raise_limit(descriptors_for(connections + _WARM_UP))
     ca = TestCA("Idle connections")
     certificate, key = ca.issue(ORIGIN).write(directory, "origin")
     port = free_port(ORIGIN)
@@ -177,7 +197,10 @@ def main() -> int:
     parser.add_argument("--connections", type=int, default=10_000, metavar="N", help="idle connections (10000)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="egressproxy-idle-") as scratch:
-        run(options.connections, Path(scratch))
+        try:
+            run(options.connections, Path(scratch))
+        except TooFewDescriptors as error:
+            parser.error(f"argument --connections: {error}")
     return 0
 
 
