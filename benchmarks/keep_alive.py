@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 HOST = "localhost"
@@ -43,14 +43,24 @@ class Client:
         """
         done = 0
         while done < times:
-            for one in self._sockets:
-                one.sendall(request)
-            for one in self._sockets:
-                status, content = receive(one.recv)
-                if status != 200 or not content.startswith(answer):
-                    raise Unproven(f"the response is {status}: {content[:200]!r}")
-            done += len(self._sockets)
+            done += self.ask_each([request] * len(self._sockets), answer)
         return done
+
+    def ask_each(self, requests: Sequence[bytes], answer: bytes) -> int:
+        """Send one request on each connection.
+
+        @param requests: the requests, one for each connection.
+        @param answer: the beginning of the content of each response.
+        @return: the number of requests.
+        @raise Unproven: for another response.
+        """
+        for one, request in zip(self._sockets, requests, strict=True):
+            one.sendall(request)
+        for one in self._sockets:
+            status, content = receive(one.recv)
+            if status != 200 or not content.startswith(answer):
+                raise Unproven(f"the response is {status}: {content[:200]!r}")
+        return len(self._sockets)
 
     def status(self, request: bytes) -> int:
         """Send one request, and return the status of the response."""

@@ -195,6 +195,7 @@ class CheckTests(SynchronousTestCase):
             factory: Any = self.reactor.tcpClients[-1][2]
             protocol = factory.buildProtocol(None)
             protocol.makeConnection(_Transport())
+            self.reactor.advance(0)
             protocol.dataReceived(b"+PONG\r\n")
 
         for act, level, text in (

@@ -28,16 +28,13 @@ from egress.authz.secrets.command import run_command
 from egress.authz.secrets.table import SecretTable
 from egress.authz.secrets.vault import Vault
 from egress.authz.shadow import MAX_CONCURRENCY, ShadowedAuthorizer
-from egress.authz.shared_cache import SharedCachingAuthorizer
+from egress.authz.shared_cache import SharedCachingAuthorizer, shared_cache_of
 from egress.config.model import AuditFailure, ConfigError, Mode, ProxyConfig
 from egress.interfaces import IAuthorizer
 from egress.observability.audit_log import JsonLinesAudit
 from egress.observability.health import Check
 from egress.observability.metrics import Metrics
 from egress.observability.shadow_log import ShadowLog
-from egress.shared.client import SharedClient
-from egress.shared.keys import SharedKeys
-from egress.shared.redis_protocol import INSTALL, load_hiredis
 from egress.store.sink import StoreAudit
 from egress.transport.reactor import IEgressReactor
 
@@ -332,33 +329,12 @@ def _shared(
     dependencies: ChainDependencies, sources: DecisionSources, inner: IAuthorizer
 ) -> SharedCachingAuthorizer | None:
     """Return the cache of decisions that replicas share, if there is one."""
-    config, settings = dependencies.config, dependencies.config.shared
-    if settings.location is None or settings.key is None or config.authz_cache is None:
-        return None
-    try:
-        load_hiredis()
-    except ImportError as error:
-        raise ConfigError("--shared", str(settings.location), f"hiredis is not installed: run {INSTALL}") from error
-    client = SharedClient(
-        dependencies.sockets,
-        settings.location,
-        password=settings.password,
-        timeout=settings.timeout,
-        trust=dependencies.authz_trust,
+    made = shared_cache_of(
+        dependencies.config, dependencies.sockets, inner, sources.name, trust=dependencies.authz_trust, now=time
     )
-    shared = SharedCachingAuthorizer(
-        dependencies.reactor,
-        inner,
-        client,
-        SharedKeys(settings.key, sources.name),
-        now=time,
-        max_ttl=config.authz_max_ttl,
-        max_stale=config.authz_max_stale,
-        patience=config.authz_timeout,
-        max_waiting=config.authz_queue,
-    )
-    dependencies.metrics.set_shared_source(shared.stats, lambda: client.is_ready)
-    return shared
+    if made is not None:
+        dependencies.metrics.set_shared_source(made.stats, lambda: made.is_ready)
+    return made
 
 
 def _compared(

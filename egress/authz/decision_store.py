@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from typing import Final
 
 import attr
-import attrs
 
 from egress.authz.cache_key import CacheScope, Parts, key_of, known_parts, scope_of
 from egress.model.authority import Authority
@@ -141,9 +140,10 @@ class DecisionStore:
     def add(self, request: DecisionRequest, decision: Decision, now: float) -> None:
         """Store the decision on a request.  It overrides all earlier ones for it, even if it is not reusable."""
         scope = scope_of(request)
-        if scope in self._lists:
-            for key, _ in list(self._matching(request)):
-                del self._decisions[key]
+        keys = {parts: key_of(request, parts) for parts in self._lists.get(scope, ())}
+        for key in keys.values():
+            # A decision under a list that was dropped meanwhile is not found any more.
+            self._decisions.pop(key, None)
         ttl, stale = lifetime(decision, self._max_ttl, self._max_stale)
         if ttl + stale <= 0:
             return
@@ -152,15 +152,15 @@ class DecisionStore:
             return
         self._number += 1
         self._add_list(scope, parts)
-        key = key_of(request, parts)
+        key = keys.get(parts) or key_of(request, parts)
         self._decisions[key] = _CachedDecision(
             scope=scope,
             number=self._number,
             since=now,
             fresh_until=now + ttl,
             stale_until=now + ttl + stale,
-            fresh=attrs.evolve(decision, source="cache"),
-            stale=attrs.evolve(decision, source="stale"),
+            fresh=decision.reused("cache", decision.ttl, decision.stale_if_error),
+            stale=decision.reused("stale", decision.ttl, decision.stale_if_error),
         )
         self._decisions.move_to_end(key)
         if len(self._decisions) > self._max_decisions:

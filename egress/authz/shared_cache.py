@@ -7,39 +7,31 @@ only a holder of the key can write an allow.  Each failure of the engine only me
 
 from __future__ import annotations
 
-import json
 import os
-from collections import OrderedDict
-from collections.abc import Callable, Generator, Iterable
-from typing import Any, Final
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any, Final
 
-import attrs
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import deferLater
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from egress.authz.cache import MAX_SCOPES, NOT_STALE
-from egress.authz.cache_key import ALL, CacheScope, Parts, key_of, known_parts, scope_of
-from egress.authz.decision_store import MAX_LISTS, DecisionStore, lifetime
+from egress.authz.cache import NOT_STALE
+from egress.authz.cache_key import CacheScope, scope_of
+from egress.authz.shared_decisions import UNUSABLE, Found, SharedDecisions
 from egress.authz.wrapper import Wrapper
+from egress.config.model import ConfigError, ProxyConfig
 from egress.interfaces import IAuthorizer
 from egress.model.decision import Decision, DecisionRequest
 from egress.model.errors import AuthorizerUnavailable
 from egress.model.statistics import SharedCacheStats
 from egress.shared.client import SharedClient
-from egress.shared.decision_codec import SharedDecision, decode, encode
 from egress.shared.keys import SharedKeys
-from egress.shared.redis_protocol import Argument, CommandRejected, SharedUnavailable
+from egress.shared.redis_protocol import INSTALL, load_hiredis
+from egress.transport.reactor import IEgressReactor
 
-_log = Logger()
-
-# The engine did not do what it should: the proxy continues without it.
-_UNUSABLE: Final = (SharedUnavailable, CommandRejected)
-
-MAX_VALUE: Final = 64 * 1024
-"""The maximum size of a value, in bytes: larger decisions are not shared, and larger values are not read."""
+if TYPE_CHECKING:
+    from egress.tls.reloadable_trust import ReloadableTrust
 
 LEASE: Final = 1.0
 """Seconds after which the lease of a replica that was killed expires."""
@@ -51,17 +43,6 @@ FIRST_POLL: Final = 0.01
 LAST_POLL: Final = 0.1
 """Seconds between two looks at a decision that another replica requests, doubled after each one."""
 
-MAX_SKEW: Final = 2.0
-"""Seconds by which the clocks of replicas may differ."""
-
-# Rejected values are logged at most once in this number of seconds.
-_LOG_INTERVAL: Final = 60.0
-
-READ: Final = (
-    "local found={} for i,name in ipairs(KEYS) do found[i]=redis.call('getrange',name,0,ARGV[1]) end return found"
-)
-"""Reads the beginnings of values: a value of someone else can be larger than the memory."""
-
 RENEW: Final = "if redis.call('get',KEYS[1])==ARGV[1] then return redis.call('pexpire',KEYS[1],ARGV[2]) end return 0"
 """Renews a lease, unless another replica has it."""
 
@@ -69,27 +50,12 @@ RELEASE: Final = "if redis.call('get',KEYS[1])==ARGV[1] then return redis.call('
 """Releases a lease, unless another replica has it."""
 
 
-@attrs.frozen
-class _Found:
-    """The result of a lookup.
-
-    @ivar lists: the lists of parts on which decisions for this scope depend, the latest one last.
-    @ivar names: the names of the values for this request that exist.
-    @ivar decision: the latest decision, fresh or stale; C{None}: there is none.
-    """
-
-    lists: tuple[Parts, ...] = ()
-    names: tuple[bytes, ...] = ()
-    decision: SharedDecision | None = None
-
-
 class SharedCachingAuthorizer(Wrapper):
     """Calls an authorizer only when no replica has cached a matching decision, as far as the authorizer permits it.
 
     @param authorizer: fails only with L{AuthorizerUnavailable}.
+    @param decisions: the decisions in the engine.
     @param now: returns the time in seconds since the epoch.
-    @param max_ttl: the maximum time to live, in seconds.
-    @param max_stale: the maximum number of seconds beyond the time to live, while the authorizer does not respond.
     @param patience: the maximum seconds for which a request waits for a call of another replica.
     @param max_waiting: the number of requests that can wait; beyond it, each request makes its own call.
     """
@@ -99,31 +65,23 @@ class SharedCachingAuthorizer(Wrapper):
         clock: IReactorTime,
         authorizer: IAuthorizer,
         client: SharedClient,
-        keys: SharedKeys,
+        decisions: SharedDecisions,
         *,
         now: Callable[[], float],
-        max_ttl: float,
-        max_stale: float,
         patience: float,
         max_waiting: int,
     ) -> None:
         super().__init__(authorizer)
         self._clock = clock
         self._client = client
-        self._keys = keys
+        self._decisions = decisions
         self._now = now
-        self._max_ttl = max_ttl
-        self._max_stale = max_stale
         self._patience = patience
         self._max_waiting = max_waiting
         self._waiting = 0
-        # The lists as they were last seen; None: the latest decision was not reusable, so a lookup finds nothing.
-        self._lists: OrderedDict[CacheScope, tuple[Parts, ...] | None] = OrderedDict()
-        # Decisions on requests from before this time are not used.
-        self._since = 0.0
+        # Decisions on requests from before the last clear() are not shared.
         self._generation = 0
-        self._hits = self._misses = self._stale = self._waited = self._failed = self._rejected = 0
-        self._logged: float | None = None
+        self._hits = self._misses = self._stale = self._waited = self._failed = 0
 
     def start(self) -> None:
         """Connect to the engine."""
@@ -133,6 +91,11 @@ class SharedCachingAuthorizer(Wrapper):
         """Close the connection to the engine, and the authorizer."""
         self._client.stop()
         return super().close()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the engine can be used."""
+        return self._client.is_ready
 
     def check_shared(self) -> Deferred[str | None]:
         """Return a note for the readiness check while the engine cannot be used."""
@@ -145,38 +108,61 @@ class SharedCachingAuthorizer(Wrapper):
             misses=self._misses,
             stale=self._stale,
             waited=self._waited,
-            failed=self._failed,
-            rejected=self._rejected,
+            failed=self._failed + self._decisions.failed,
+            rejected=self._decisions.rejected,
         )
 
     def clear(self) -> None:
         """Do not use any decision on a request from before now, and do not share the results of calls in progress."""
         self._generation += 1
-        self._since = self._now() + MAX_SKEW
-        self._lists.clear()
+        self._decisions.clear()
 
     def decide(self, request: DecisionRequest) -> Deferred[Decision]:
         """Return a decision that a replica has cached, wait for the call of another replica, or make a call."""
         scope = scope_of(request)
-        known = self._lists.get(scope, ())
-        if known is None or not self._client.is_ready:
-            return self._ask(request, scope, _Found(), shares=self._client.is_ready)
-        return self._look(request, scope)
+        if not self._client.is_ready:
+            return self._ask(request, scope, Found(), shares=False)
+        if not self._decisions.may_contain(scope):
+            return self._ask(request, scope, Found(), shares=True)
+        looking: Deferred[Any] = self._decisions.lookup(request, scope)
+        return looking.addCallbacks(
+            self._looked, self._not_looked, callbackArgs=(request, scope), errbackArgs=(request, scope)
+        )
+
+    def _looked(self, found: Found, request: DecisionRequest, scope: CacheScope) -> Decision | Deferred[Decision]:
+        return self._reused(found) or self._missed(request, scope, found)
+
+    def _not_looked(self, failure: Failure, request: DecisionRequest, scope: CacheScope) -> Deferred[Decision]:
+        failure.trap(*UNUSABLE)  # type: ignore[no-untyped-call]
+        self._failed += 1
+        return self._ask(request, scope, Found(), shares=True)
+
+    def _reused(self, found: Found) -> Decision | None:
+        """Return a fresh decision with the rest of its life, so that the first level caches it no longer."""
+        shared = found.decision
+        if shared is None:
+            return None
+        left = shared.fresh_until - self._now()
+        if left <= 0:
+            return None
+        self._hits += 1
+        return shared.decision.reused("replica", left, shared.stale_until - shared.fresh_until or None)
 
     @inlineCallbacks
-    def _look(self, request: DecisionRequest, scope: CacheScope) -> Generator[Deferred[Any], Any, Decision]:
-        found, lease = _Found(), None
+    def _missed(
+        self, request: DecisionRequest, scope: CacheScope, found: Found
+    ) -> Generator[Deferred[Any], Any, Decision]:
+        """Make a call for all replicas, or wait for the one that another replica makes."""
+        lease: _Lease | None = None
         try:
-            found = yield self._lookup(request, scope)
-            if not self._is_fresh(found):
-                lease = yield self._acquire(request, scope)
-                if lease is None:
-                    found = yield self._wait(request, scope)
-        except _UNUSABLE:
+            lease = yield self._acquire(request, scope)
+            if lease is None and self._waiting < self._max_waiting:
+                found = yield self._wait(request, scope)
+                reused = self._reused(found)
+                if reused is not None:
+                    return reused
+        except UNUSABLE:
             self._failed += 1
-        if found.decision is not None and self._is_fresh(found):
-            self._hits += 1
-            return self._reused(found.decision)
         try:
             decision: Decision = yield self._ask(request, scope, found, shares=True)
         finally:
@@ -184,11 +170,9 @@ class SharedCachingAuthorizer(Wrapper):
                 lease.release()
         return decision
 
-    # -- the authorizer
-
     @inlineCallbacks
     def _ask(
-        self, request: DecisionRequest, scope: CacheScope, found: _Found, *, shares: bool
+        self, request: DecisionRequest, scope: CacheScope, found: Found, *, shares: bool
     ) -> Generator[Deferred[Any], Any, Decision]:
         generation, asked = self._generation, self._now()
         self._misses += 1
@@ -200,164 +184,40 @@ class SharedCachingAuthorizer(Wrapper):
                 raise
             self._stale += 1
             # It is not cached again.
-            return attrs.evolve(cached.decision, source="stale", ttl=None, stale_if_error=None)
+            return cached.decision.reused("stale", None, None)
         if shares and generation == self._generation:
-            self._share(request, scope, found, decision, asked)
+            self._decisions.share(request, scope, found, decision, asked)
         return decision
-
-    def _share(
-        self, request: DecisionRequest, scope: CacheScope, found: _Found, decision: Decision, asked: float
-    ) -> None:
-        """Store a decision, in place of all earlier ones for the request.
-
-        The connection keeps the order of commands, so that the lease is released after them.
-        """
-        ttl, stale = lifetime(decision, self._max_ttl, self._max_stale)
-        parts = known_parts(decision.cache_key) if ttl + stale > 0 else None
-        if not DecisionStore.reusable(decision):
-            # There is nothing to look up until a decision is reusable.
-            self._remember(scope, found.lists or None)
-        if found.names:
-            self._change("DEL", *found.names)
-        if parts is None:
-            return
-        shared = SharedDecision(
-            decision=decision, since=asked, fresh_until=asked + ttl, stale_until=asked + ttl + stale
-        )
-        name = self._name(scope, request, parts)
-        value = self._keys.seal(name, encode(shared))
-        if len(value) > MAX_VALUE:
-            return
-        self._change("SET", name, value, "PX", max(1, round(1000 * (ttl + stale))))
-        lists = (*[each for each in found.lists if each != parts], parts)[-MAX_LISTS:]
-        self._remember(scope, lists)
-        where = self._lists_name(scope)
-        everything = self._keys.seal(where, json.dumps(lists).encode("ascii"))
-        self._change("SET", where, everything, "PX", round(1000 * (self._max_ttl + self._max_stale)))
-
-    def _change(self, *arguments: Argument) -> None:
-        self._client.call(*arguments).addErrback(self._not_shared)
-
-    def _not_shared(self, failure: Failure) -> None:
-        failure.trap(*_UNUSABLE)  # type: ignore[no-untyped-call]
-        self._failed += 1
-
-    # -- lookups
-
-    @inlineCallbacks
-    def _lookup(self, request: DecisionRequest, scope: CacheScope) -> Generator[Deferred[Any], Any, _Found]:
-        """Find the latest decision for a request, in one turn if the lists are as they were last seen."""
-        where = self._lists_name(scope)
-        lists = self._lists.get(scope) or ()
-        names = tuple(self._name(scope, request, parts) for parts in lists)
-        everything, *values = yield self._read(where, *names)
-        current = self._read_lists(where, everything)
-        if current != lists:
-            self._remember(scope, current)
-            lists = current
-            names = tuple(self._name(scope, request, parts) for parts in lists)
-            values = (yield self._read(*names)) if names else []
-        found: SharedDecision | None = None
-        for name, value in zip(names, values, strict=True):
-            read = self._read_decision(name, value)
-            if read is not None and (found is None or read.since > found.since):
-                found = read
-        return _Found(lists, tuple(name for name, value in zip(names, values, strict=True) if value), found)
-
-    def _read(self, *names: bytes) -> Deferred[list[bytes]]:
-        """Return the beginnings of values; empty ones for missing values."""
-        return self._client.call("EVAL", READ, len(names), *names, MAX_VALUE)
-
-    def _read_lists(self, name: bytes, value: bytes) -> tuple[Parts, ...]:
-        content = self._unsealed(name, value)
-        return () if content is None else tuple(tuple(parts) for parts in json.loads(content))[-MAX_LISTS:]
-
-    def _read_decision(self, name: bytes, value: bytes) -> SharedDecision | None:
-        content = self._unsealed(name, value)
-        shared = None if content is None else decode(content)
-        if shared is None or shared.since < self._since:
-            return None
-        # The limits of this replica apply, too, and a clock that is ahead does not prolong a decision.
-        latest = shared.since + self._max_ttl
-        fresh_until, stale_until = min(shared.fresh_until, latest), min(shared.stale_until, latest + self._max_stale)
-        now = self._now()
-        if shared.since > now + MAX_SKEW or now >= stale_until:
-            return None
-        return attrs.evolve(shared, fresh_until=fresh_until, stale_until=stale_until)
-
-    def _unsealed(self, name: bytes, value: bytes) -> bytes | None:
-        if not value:
-            return None
-        content = self._keys.unseal(name, value)
-        if content is None:
-            self._rejected += 1
-            now = self._clock.seconds()
-            if self._logged is None or now - self._logged >= _LOG_INTERVAL:
-                self._logged = now
-                _log.warn(
-                    "shared state: rejected a value that no holder of --shared-key-file wrote: "
-                    "do all replicas have the same key?"
-                )
-        return content
-
-    def _is_fresh(self, found: _Found) -> bool:
-        return found.decision is not None and self._now() < found.decision.fresh_until
-
-    def _reused(self, shared: SharedDecision) -> Decision:
-        """Return a decision with the rest of its life, so that the first level caches it no longer."""
-        now = self._now()
-        decision = shared.decision
-        ttl = min(shared.fresh_until - now, self._max_ttl)
-        stale = min(decision.stale_if_error or 0.0, max(0.0, shared.stale_until - shared.fresh_until))
-        return attrs.evolve(decision, source="replica", ttl=ttl, stale_if_error=stale or None)
 
     # -- leases
 
     @inlineCallbacks
     def _acquire(self, request: DecisionRequest, scope: CacheScope) -> Generator[Deferred[Any], Any, _Lease | None]:
         """Try to become the replica that calls the authorizer for a request."""
-        name = self._lease_name(scope, request)
+        name = self._decisions.lease_name(request, scope)
         token = os.urandom(16).hex()
         done = yield self._client.call("SET", name, token, "NX", "PX", round(1000 * LEASE))
         return None if done is None else _Lease(self._clock, self._client, name, token)
 
     @inlineCallbacks
-    def _wait(self, request: DecisionRequest, scope: CacheScope) -> Generator[Deferred[Any], Any, _Found]:
+    def _wait(self, request: DecisionRequest, scope: CacheScope) -> Generator[Deferred[Any], Any, Found]:
         """Wait until another replica has a decision, or has ended its call without one."""
-        if self._waiting >= self._max_waiting:
-            return _Found()
         self._waiting += 1
         self._waited += 1
         try:
-            name, delay = self._lease_name(scope, request), FIRST_POLL
+            name, delay = self._decisions.lease_name(request, scope), FIRST_POLL
             until = self._clock.seconds() + self._patience
             while True:
                 yield deferLater(self._clock, delay, lambda: None)
                 # In this order: the decision is stored before the lease is released.
                 exists = yield self._client.call("EXISTS", name)
-                found: _Found = yield self._lookup(request, scope)
-                if self._is_fresh(found) or not exists or self._clock.seconds() >= until:
+                found: Found = yield self._decisions.lookup(request, scope)
+                fresh = found.decision is not None and self._now() < found.decision.fresh_until
+                if fresh or not exists or self._clock.seconds() >= until:
                     return found
                 delay = min(2 * delay, LAST_POLL)
         finally:
             self._waiting -= 1
-
-    # -- names
-
-    def _name(self, scope: CacheScope, request: DecisionRequest, parts: Parts) -> bytes:
-        return self._keys.name(_group(scope), b"decision", key_of(request, parts))
-
-    def _lists_name(self, scope: CacheScope) -> bytes:
-        return self._keys.name(_group(scope), b"lists")
-
-    def _lease_name(self, scope: CacheScope, request: DecisionRequest) -> bytes:
-        return self._keys.name(_group(scope), b"lease", key_of(request, ALL))
-
-    def _remember(self, scope: CacheScope, lists: Iterable[Parts] | None) -> None:
-        self._lists[scope] = None if lists is None else tuple(lists)
-        self._lists.move_to_end(scope)
-        if len(self._lists) > MAX_SCOPES:
-            self._lists.popitem(last=False)
 
 
 class _Lease:
@@ -384,5 +244,44 @@ class _Lease:
         self._client.call("EVAL", script, 1, self._name, self._token, *arguments).addErrback(lambda _: None)
 
 
-def _group(scope: CacheScope) -> bytes:
-    return repr(scope).encode("utf-8")
+def shared_cache_of(
+    config: ProxyConfig,
+    reactor: IEgressReactor,
+    authorizer: IAuthorizer,
+    name: str,
+    *,
+    trust: ReloadableTrust,
+    now: Callable[[], float],
+) -> SharedCachingAuthorizer | None:
+    """Return the cache that a configuration describes, if there is one.
+
+    @param authorizer: fails only with L{AuthorizerUnavailable}.
+    @param name: the name of the authorizer; replicas share only decisions of the same one.
+    @param trust: the trust store for an engine with TLS.
+    @raise ConfigError: if hiredis is not installed.
+    """
+    settings = config.shared
+    if settings.location is None or settings.key is None or config.authz_cache is None:
+        return None
+    try:
+        load_hiredis()
+    except ImportError as error:
+        raise ConfigError("--shared", str(settings.location), f"hiredis is not installed: run {INSTALL}") from error
+    client = SharedClient(reactor, settings.location, password=settings.password, timeout=settings.timeout, trust=trust)
+    decisions = SharedDecisions(
+        reactor,
+        client,
+        SharedKeys(settings.key, name),
+        now=now,
+        max_ttl=config.authz_max_ttl,
+        max_stale=config.authz_max_stale,
+    )
+    return SharedCachingAuthorizer(
+        reactor,
+        authorizer,
+        client,
+        decisions,
+        now=now,
+        patience=config.authz_timeout,
+        max_waiting=config.authz_queue,
+    )

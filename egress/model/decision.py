@@ -296,3 +296,24 @@ class Decision:
     def allowed(self) -> bool:
         """Whether the proxy may forward the request."""
         return self.verdict is _ALLOW
+
+    def reused(self, source: str, ttl: float | None, stale_if_error: float | None) -> Decision:
+        """Return the decision for another request.
+
+        @param source: its source.
+        @param ttl: its time to live in seconds.
+        @param stale_if_error: seconds beyond C{ttl} for which it may be reused while the authorizer fails.
+        """
+        return Decision(
+            self.verdict,
+            self.reason,
+            self.decided_by,
+            self.rule_id,
+            ttl,
+            stale_if_error,
+            self.cache_key,
+            self.obligations,
+            self.enforce_in_observe,
+            self.observed,
+            source,
+        )

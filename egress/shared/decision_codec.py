@@ -6,7 +6,7 @@ import json
 import math
 from typing import Any, Final
 
-import attrs
+import attr
 
 from egress.model.decision import NO_OBLIGATIONS, Decision, Headers, Obligations, Verdict
 from egress.model.message import Direction, MessageObligation, obligation_fault
@@ -16,7 +16,7 @@ _FINAL: Final = {verdict.value: verdict for verdict in (Verdict.ALLOW, Verdict.D
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
-@attrs.frozen(kw_only=True)
+@attr.s(auto_attribs=True, slots=True, order=False, unsafe_hash=True)
 class SharedDecision:
     """A decision with the times of its life, in seconds since the epoch.
 
@@ -50,7 +50,7 @@ def decode(content: bytes) -> SharedDecision | None:
     """Return the decision; C{None} if another version has written it."""
     try:
         version, times, (verdict, reason, decided_by, rule_id), (ttl, stale, cache_key, enforce), obligations = (
-            json.loads(content)
+            json.loads(content.decode("ascii"))
         )
         if version != _VERSION:
             return None
@@ -68,7 +68,7 @@ def decode(content: bytes) -> SharedDecision | None:
         )
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
-    return SharedDecision(decision=decision, since=since, fresh_until=fresh_until, stale_until=stale_until)
+    return SharedDecision(decision, since, fresh_until, stale_until)
 
 
 def _obligations(obligations: Obligations) -> list[Any]:

@@ -36,18 +36,23 @@ class SharedKeys:
         self._names = hmac.digest(secret, _VERSION + b"names\0" + context, "sha256")
         self._values = hmac.digest(secret, _VERSION + b"values\0" + context, "sha256")
 
+    def group(self, facts: bytes) -> bytes:
+        """Return a group of names, which are all in one slot of a cluster.
+
+        @param facts: what distinguishes the group from others.
+        """
+        return urlsafe_b64encode(hmac.digest(self._names, b"group\0" + facts, "sha256")[:30])
+
     def name(self, group: bytes, kind: bytes, facts: bytes = b"") -> bytes:
         """Return the name of a value.
 
-        All names of a group are in one slot of a cluster.
-
-        @param group: the group.
+        @param group: its group, as L{group} returns it.
         @param kind: the kind of the value: letters.
         @param facts: what distinguishes the value from others of its kind.
         """
-        slot = urlsafe_b64encode(hmac.digest(self._names, b"group\0" + group, "sha256")[:15])
-        digest = hmac.digest(self._names, b"%d\0%b%b\0%b" % (len(group), group, kind, facts), "sha256")
-        return b"egress:{%b}:%b:%b" % (slot, kind, urlsafe_b64encode(digest[:30]))
+        digest = hmac.digest(self._names, b"name\0%b\0%b\0%b" % (group, kind, facts), "sha256")
+        # The braces mark the part of the name that selects the slot.
+        return b"egress:{%b}:%b:%b" % (group, kind, urlsafe_b64encode(digest[:30]))
 
     def seal(self, name: bytes, content: bytes) -> bytes:
         """Encrypt and authenticate the content of a value.

@@ -58,6 +58,7 @@ class RedisProtocol(DialedProtocol):
         self._max_pending = max_pending
         self._closed = closed
         self._pending: deque[_Command] = deque()
+        self._unsent: list[bytes] = []
         self._timer: IDelayedCall | None = None
         self._unread = 0
         self._reason: str | None = None
@@ -87,8 +88,16 @@ class RedisProtocol(DialedProtocol):
             self._pending.append(_Command(deferred, self._clock.seconds()))
             if self._timer is None:
                 self._timer = self._clock.callLater(self._timeout, self._check)
-            self.transport.write(self._pack(arguments))
+            if not self._unsent:
+                self._clock.callLater(0, self._flush)
+            self._unsent.append(self._pack(arguments))
         return deferred
+
+    def _flush(self) -> None:
+        """Write the commands of one turn of the reactor together: a write costs more than a command."""
+        unsent, self._unsent = self._unsent, []
+        if self._is_connected:
+            self.transport.write(b"".join(unsent))
 
     def _check(self) -> None:
         """Close the connection if the oldest command has no reply in time."""

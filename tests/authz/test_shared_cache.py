@@ -2,84 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
-from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from egress.authz import shared_cache as module
-from egress.authz.fail_closed import FailClosedAuthorizer
-from egress.authz.shared_cache import SharedCachingAuthorizer
+from egress.authz import shared_decisions
+from egress.authz.shared_decisions import MAX_SKEW, MAX_VALUE
 from egress.interfaces import IAuthorizer
 from egress.model.authority import Authority, Origin
 from egress.model.authz_failure import AuthzFailure
 from egress.model.decision import ClientIdentity, Decision, Obligations, Verdict
 from egress.model.errors import AuthorizerUnavailable
-from egress.shared.keys import SharedKeys
 from egress.shared.redis_protocol import SharedUnavailable
-from tests.authz.fakes import ManualAuthorizer
 from tests.authz.protocols.requests import REQUEST
+from tests.authz.replicas import KEYS, Replica, SharedCacheTestCase
 from tests.authz.test_decision_store import decision_with
-from tests.shared.engine import Engine, EngineClient
-
-KEYS = SharedKeys(bytes(32), "service")
-
-
-class Replica:
-    """A replica with its own client, authorizer and cache."""
-
-    def __init__(
-        self, clock: Clock, engine: Engine, *, max_waiting: int = 3, max_ttl: float = 100.0, ahead: float = 0.0
-    ) -> None:
-        self.authorizer = ManualAuthorizer()
-        self.client = EngineClient(engine)
-        self.cache = SharedCachingAuthorizer(
-            clock,
-            self.authorizer,
-            self.client,  # type: ignore[arg-type]
-            KEYS,
-            now=lambda: 1e9 + ahead + clock.seconds(),
-            max_ttl=max_ttl,
-            max_stale=50.0,
-            patience=5.0,
-            max_waiting=max_waiting,
-        )
-        # As in the chain.
-        self.chain = FailClosedAuthorizer(clock, self.cache, None)
-
-    def decide(self, **changes: Any) -> Deferred[Decision]:
-        return self.chain.decide(attrs.evolve(REQUEST, **changes))
-
-    def answer(self, result: Decision | Exception, number: int = -1) -> None:
-        deferred = self.authorizer.asked[number][1]
-        if isinstance(result, Decision):
-            deferred.callback(result)
-        else:
-            deferred.errback(result)
-
-    @property
-    def asked(self) -> int:
-        return len(self.authorizer.asked)
-
-
-class SharedCacheTestCase(SynchronousTestCase):
-    """Base: an engine, and two replicas."""
-
-    def setUp(self) -> None:
-        self.clock = Clock()
-        self.engine = Engine(self.clock)
-        self.one, self.two = Replica(self.clock, self.engine), Replica(self.clock, self.engine)
-
-    def source(self, call: Deferred[Decision]) -> str | None:
-        return self.successResultOf(call).source
-
-    def share(self, decision: Decision, **changes: Any) -> None:
-        """Let the first replica share a decision."""
-        self.one.authorizer.at_once = decision
-        self.assertIsNone(self.source(self.one.decide(**changes)))
 
 
 class ReuseTests(SharedCacheTestCase):
@@ -166,7 +105,7 @@ class ReuseTests(SharedCacheTestCase):
         self.assertNoResult(strict.decide())
 
     def test_too_large(self) -> None:
-        self.share(decision_with(ttl=10, obligations=Obligations(set_headers=((b"x", b"v" * module.MAX_VALUE),))))
+        self.share(decision_with(ttl=10, obligations=Obligations(set_headers=((b"x", b"v" * MAX_VALUE),))))
         self.assertEqual(self.engine.names("decision"), [])
 
     def test_later_decision(self) -> None:
@@ -197,7 +136,7 @@ class ReuseTests(SharedCacheTestCase):
         self.share(decision_with(ttl=50))
         self.two.cache.clear()
         self.assertNoResult(self.two.decide())
-        self.clock.advance(module.MAX_SKEW)
+        self.clock.advance(MAX_SKEW)
         self.two.answer(decision_with(Verdict.DENY, ttl=50))
         self.share(decision_with(ttl=50), method="PUT")
         self.assertEqual(self.source(self.two.decide(method="PUT")), "replica")
@@ -210,7 +149,7 @@ class ReuseTests(SharedCacheTestCase):
         self.assertEqual(self.engine.names("decision"), [])
 
     def test_forgotten_scopes(self) -> None:
-        self.patch(module, "MAX_SCOPES", 2)
+        self.patch(shared_decisions, "MAX_SCOPES", 2)
         for number in range(4):
             self.share(decision_with(), origin=Origin("http", Authority(f"h{number}.test", 80)))
         for number, looks in ((3, False), (0, True)):
@@ -395,85 +334,3 @@ class UnavailableTests(SharedCacheTestCase):
         self.clock.advance(module.FIRST_POLL)
         self.two.answer(decision_with())
         self.assertIsNone(self.source(call))
-
-
-class AttackerTests(SharedCacheTestCase):
-    """Someone who can write to the engine can deny and delay, and never allow."""
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.share(decision_with(ttl=10, cache_key=("method", "path")))
-        self.two.authorizer.at_once = decision_with(Verdict.DENY)
-
-    def assert_denied(self, **changes: Any) -> None:
-        replica = Replica(self.clock, self.engine)
-        replica.authorizer.at_once = decision_with(Verdict.DENY)
-        self.assertEqual(self.successResultOf(replica.decide(**changes)).verdict, Verdict.DENY)
-
-    def copy_of(self, pattern: str) -> bytes:
-        (name,) = self.engine.names(pattern)
-        return self.engine.values[name][0]
-
-    def test_copied(self) -> None:
-        """An allow for one request, under the name of another one."""
-        allow, lists = self.copy_of("decision"), self.copy_of("lists")
-        other = Replica(self.clock, self.engine)
-        other.authorizer.at_once = decision_with(Verdict.DENY, ttl=10, cache_key=("method", "path"))
-        other.decide(path="/other")
-        for name in list(self.engine.values):
-            self.engine.values[name] = (allow if b":decision:" in name else lists, 1e9)
-        replica = Replica(self.clock, self.engine)
-        replica.authorizer.at_once = decision_with(Verdict.DENY)
-        self.assertEqual(self.successResultOf(replica.decide(path="/other")).verdict, Verdict.DENY)
-        self.assertEqual(replica.cache.stats().rejected, 1)
-
-    def test_lists_of_another_origin(self) -> None:
-        lists = self.copy_of("lists")
-        origin = Origin("https", Authority("other.test", 443))
-        elsewhere = Engine(self.clock)
-        other = Replica(self.clock, elsewhere)
-        other.authorizer.at_once = decision_with(ttl=10)
-        other.decide(origin=origin)
-        (name,) = elsewhere.names("lists")
-        self.engine.values[name] = (lists, 1e9)
-        self.assert_denied(origin=origin)
-
-    def test_another_key(self) -> None:
-        """A value of someone who has another key, such as a replica of another fleet, is logged once a minute."""
-        other = SharedKeys(b"x" * 32, "service")
-        for name in list(self.engine.values):
-            self.engine.values[name] = (other.seal(name, b"[]"), 1e9)
-        for _ in range(3):
-            self.assertEqual(self.successResultOf(self.two.decide()).verdict, Verdict.DENY)
-            self.two.cache.clear()
-        self.assertEqual(self.two.cache.stats().rejected, 3)
-
-    def test_prolonged(self) -> None:
-        """A value that does not expire in the engine still expires."""
-        for name, (value, _) in list(self.engine.values.items()):
-            self.engine.values[name] = (value, 1e9)
-        self.clock.advance(10)
-        self.assert_denied()
-
-    def test_garbage(self) -> None:
-        for garbage in (b"x", b"\0" * 100, b"[]", b"x" * (module.MAX_VALUE + 10)):
-            for name in list(self.engine.values):
-                self.engine.values[name] = (garbage, 1e9)
-            self.assert_denied()
-
-    def test_lease_that_never_ends(self) -> None:
-        """It delays a request for a bounded time."""
-        elsewhere = Engine(self.clock)
-        Replica(Clock(), elsewhere).decide(path="/new")
-        (name,) = elsewhere.names("lease")
-        self.engine.values[name] = (b"attacker", 1e9)
-        call = self.two.decide(path="/new")
-        self.clock.pump([0.1] * 52)
-        self.assertEqual(self.successResultOf(call).verdict, Verdict.DENY)
-
-    def test_future(self) -> None:
-        """A replica whose clock is ahead does not prolong a decision."""
-        ahead = Replica(self.clock, self.engine, ahead=60)
-        ahead.authorizer.at_once = decision_with(ttl=60)
-        ahead.decide(path="/ahead")
-        self.assert_denied(path="/ahead")

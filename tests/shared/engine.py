@@ -8,7 +8,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 
-from egress.authz import shared_cache
+from egress.authz import shared_cache, shared_decisions
 from egress.shared.redis_protocol import CommandRejected, SharedUnavailable
 
 
@@ -56,7 +56,7 @@ class Engine:
 
     def _script(self, script: str, keys: int, *arguments: Any) -> Any:
         names, values = arguments[:keys], arguments[keys:]
-        if script == shared_cache.READ:
+        if script == shared_decisions.READ:
             return [(self.get(name) or b"")[: values[0] + 1] for name in names]
         if self.get(names[0]) != _bytes(values[0]):
             return 0

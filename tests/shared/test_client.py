@@ -58,6 +58,7 @@ class SharedClientTests(SynchronousTestCase):
 
     def receive(self, transport: StringTransportWithDisconnection, data: bytes) -> bytes:
         """Reply, and return what was sent before."""
+        self.reactor.advance(0)
         sent: bytes = transport.value()
         transport.clear()
         transport.protocol.dataReceived(data)

@@ -18,7 +18,7 @@ class SharedKeysTests(SynchronousTestCase):
     def test_names(self) -> None:
         """A name depends on everything, reveals nothing, and is in the slot of its group."""
         names = {
-            keys.name(group, kind, facts)
+            keys.name(keys.group(group), kind, facts)
             for keys in (self.keys, SharedKeys(SECRET, "other"), SharedKeys(bytes(32), "the service"))
             for group, kind, facts in (
                 (b"a", b"x", b"secret"),
@@ -30,11 +30,12 @@ class SharedKeysTests(SynchronousTestCase):
         }
         self.assertEqual(len(names), 15)
         for name in names:
-            self.assertRegex(name, rb"\Aegress:\{[\w-]{20}\}:[xy]:[\w-]{40}\Z")
+            self.assertRegex(name, rb"\Aegress:\{[\w-]{40}\}:[xy]:[\w-]{40}\Z")
             self.assertNotIn(b"secret", name)
-        first, second = self.keys.name(b"a", b"x", b"1"), self.keys.name(b"a", b"y", b"2")
+        group = self.keys.group(b"a")
+        first, second = self.keys.name(group, b"x", b"1"), self.keys.name(group, b"y", b"2")
         self.assertEqual(first.partition(b"}")[0], second.partition(b"}")[0])
-        self.assertEqual(first, SharedKeys(SECRET, "the service").name(b"a", b"x", b"1"))
+        self.assertEqual(first, SharedKeys(SECRET, "the service").name(group, b"x", b"1"))
 
     def test_sealed(self) -> None:
         sealed = self.keys.seal(b"name", b"content")

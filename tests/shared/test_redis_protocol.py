@@ -29,7 +29,9 @@ class RedisProtocolTests(SynchronousTestCase):
         return protocol
 
     def call(self, *arguments: Any) -> Deferred[Any]:
-        return self.protocol.call(*arguments)
+        call = self.protocol.call(*arguments)
+        self.clock.advance(0)
+        return call
 
     def reply(self, data: bytes) -> None:
         self.protocol.dataReceived(data)
@@ -54,6 +56,23 @@ class RedisProtocolTests(SynchronousTestCase):
             self.assertEqual(self.successResultOf(calls[1]), [1, None, b""])
             self.assertEqual(str(self.failureResultOf(calls[2], CommandRejected).value), "ERR unknown")
             self.assertEqual(len(self.protocol), 0)
+
+    def test_one_write(self) -> None:
+        """The commands of one turn of the reactor are written together."""
+        written: list[bytes] = []
+        self.transport.write = written.append  # type: ignore[method-assign]
+        calls = [self.protocol.call("X"), self.protocol.call("Y")]
+        self.assertEqual(written, [])
+        self.clock.advance(0)
+        self.assertEqual(len(written), 1)
+        self.reply(b":1\r\n:2\r\n")
+        self.assertEqual([self.successResultOf(call) for call in calls], [1, 2])
+        # A connection that ends in the same turn.
+        lost = self.protocol.call("Z")
+        self.protocol.abort("why")
+        self.assert_unavailable(lost, "why")
+        self.clock.advance(0)
+        self.assertEqual(len(written), 1)
 
     def test_no_connection(self) -> None:
         protocol = RedisProtocol(self.clock, timeout=1.0, max_pending=3, closed=self.closed.append)
