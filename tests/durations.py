@@ -31,9 +31,18 @@ class Duration:
     cpu: float
 
 
+# The CPU time of programs that are children of another process.
+_others: list[float] = []
+
+
+def add_program(cpu: float) -> None:
+    """Count the CPU time of a program that the test started, that has ended, and that is no child of this process."""
+    _others.append(cpu)
+
+
 def _cpu() -> float:
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return time.process_time() + children.ru_utime + children.ru_stime
+    return time.process_time() + children.ru_utime + children.ru_stime + sum(_others)
 
 
 def record() -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.integration.loaded import Fork, can_fork
 from tests.integration.peers import Origins, origins
 from tests.integration.processes import HERE, ROOT, Process, environment, free_port, node_module, program
 
@@ -54,9 +55,13 @@ def plugin(name: str, *options: str, reactor: str = "") -> list[str]:
 
     @param reactor: the name of its reactor; by default the best one.
     """
-    program = COVERED + TWISTD if "COVERAGE_PROCESS_CONFIG" in os.environ else TWISTD
+    program = COVERED + TWISTD if _covered() else TWISTD
     reactors = [f"--reactor={reactor}"] if reactor else []
     return [sys.executable, "-c", program, "-n", "--pidfile=", *reactors, name, *options]
+
+
+def _covered() -> bool:
+    return "COVERAGE_PROCESS_CONFIG" in os.environ
 
 
 def twistd(*options: str, reactor: str = "") -> list[str]:
@@ -124,15 +129,18 @@ def tcp_addresses(arguments: Sequence[str]) -> list[tuple[str, int]]:
 
 
 class Proxy:
-    """A running proxy.
+    """A running proxy, by default in a fork of an interpreter that has loaded it (L{tests.integration.loaded}).
 
     @param reactor: the name of its reactor; by default the best one.
     @param first: Python code that each of its processes runs before anything else.
+    @param forked: whether it may be a fork; otherwise it is a new interpreter.
     @ivar url: the value for C{http_proxy}.
     @ivar ca: the CA certificate, for its clients.
     """
 
-    def __init__(self, directory: Path, *options: str, reactor: str = "", first: str = "", **env: str) -> None:
+    def __init__(
+        self, directory: Path, *options: str, reactor: str = "", first: str = "", forked: bool = True, **env: str
+    ) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.directory = directory
@@ -150,7 +158,9 @@ class Proxy:
         )
         if first:
             env["PYTHONPATH"] = sitecustomize(directory, first)
-        self.process = Process(arguments, directory, "egressproxy", proxy_environment(**env))
+        # Coverage begins with the interpreter.
+        start = Fork if forked and not _covered() and can_fork(env) else None
+        self.process = Process(arguments, directory, "egressproxy", proxy_environment(**env), start=start)
         # One of the ports can accept connections before another one is bound.
         for host, port in tcp_addresses(arguments):
             self.process.wait_for_port(port, host)
@@ -193,8 +203,12 @@ class Proxy:
 
 
 class IntegrationTestCase(SynchronousTestCase):
-    """Base: origins, and the proxies that a test starts."""
+    """Base: origins, and the proxies that a test starts.
 
+    @cvar forked: whether proxies may be forks; not where the start, the memory or the build itself is tested.
+    """
+
+    forked = True
     origins: Origins
 
     def setUp(self) -> None:
@@ -221,6 +235,7 @@ class IntegrationTestCase(SynchronousTestCase):
             str(self.origins.ca),
             *opened,
             *options,
+            forked=self.forked,
             **env,
         )
         self.addCleanup(self.stop_cleanly, proxy.process)

@@ -11,8 +11,9 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, Protocol
 
 from twisted.trial.unittest import SkipTest
 
@@ -106,10 +107,34 @@ def connections_to(port: int) -> int:
     return found
 
 
+class Running(Protocol):
+    """A child process: the methods of C{subprocess.Popen} that tests use."""
+
+    args: Any
+    pid: int
+    returncode: Any
+
+    def poll(self) -> int | None:
+        """Return the exit status; C{None} while it runs."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the end, and return the exit status."""
+
+    def send_signal(self, sig: int) -> None:
+        """Send a signal, unless it has ended."""
+
+    def terminate(self) -> None:
+        """Send C{SIGTERM}."""
+
+    def kill(self) -> None:
+        """Send C{SIGKILL}."""
+
+
 class Process:
     """A program that runs during a test.
 
     @param pass_fds: the descriptors that it inherits.
+    @param start: starts it in another way, from its arguments, directory, log and environment.
     @ivar log: the file with its output.
     """
 
@@ -120,19 +145,25 @@ class Process:
         name: str,
         env: Mapping[str, str] | None = None,
         pass_fds: Sequence[int] = (),
+        start: Callable[[Sequence[str], Path, Path, Mapping[str, str]], Running] | None = None,
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.log = directory / f"{name}.log"
         self._name = name
+        env = dict(env if env is not None else environment())
         with self.log.open("ab") as log:
-            self.popen = subprocess.Popen(
-                list(arguments),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                cwd=directory,
-                env=dict(env if env is not None else environment()),
-                pass_fds=pass_fds,
+            self.popen: Running = (
+                subprocess.Popen(
+                    list(arguments),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    cwd=directory,
+                    env=env,
+                    pass_fds=pass_fds,
+                )
+                if start is None
+                else start(arguments, directory, self.log, env)
             )
         atexit.register(self.stop)
 

@@ -204,7 +204,7 @@ class AuditSpoolTests(IntegrationTestCase):
 
     def start_again(self, proxy: Proxy) -> Process:
         """Start a proxy with the same arguments, in the log of its own."""
-        arguments = list(map(str, proxy.process.popen.args))  # type: ignore[arg-type]
+        arguments = list(map(str, proxy.process.popen.args))
         process = Process(arguments, proxy.directory, "again", proxy_environment(**self.environ))
         self.addCleanup(self.stop_cleanly, process)
         process.wait_for_port(proxy.port)

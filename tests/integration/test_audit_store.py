@@ -113,7 +113,7 @@ class AuditStoreTests(IntegrationTestCase):
 
     def start_again(self, proxy: Proxy) -> None:
         """Restart a proxy with the same arguments."""
-        arguments = list(map(str, proxy.process.popen.args))  # type: ignore[arg-type]
+        arguments = list(map(str, proxy.process.popen.args))
         process = Process(arguments, proxy.directory, "again", proxy_environment())
         self.addCleanup(self.stop_cleanly, process)
         process.wait_for_port(proxy.port)

@@ -15,6 +15,8 @@ BODIES = 400
 class UnfinishedBodiesTests(IntegrationTestCase):
     """A client sends 400 bodies of 1 MiB, all but the last byte of each."""
 
+    forked = False
+
     def send(self, proxy: Proxy, source: str) -> socket.socket:
         """Send the head of a request with 1 MiB of content."""
         client = socket.create_connection(("127.0.0.1", proxy.port), timeout=30, source_address=(source, 0))

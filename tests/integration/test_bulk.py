@@ -13,6 +13,8 @@ MAX_GROWTH_KIB = 32 * 1024
 class BulkTests(IntegrationTestCase):
     """2 GiB in each direction."""
 
+    forked = False
+
     def peak(self, proxy: Proxy) -> int:
         """Return the peak resident set size of the proxy, in KiB."""
         return proxy.memory("VmHWM") // 1024

@@ -14,6 +14,8 @@ SIZE = 32 * MIB // STREAMS
 class BulkTests(IntegrationTestCase):
     """To an origin that sends content back."""
 
+    forked = False
+
     def start(self, version: str) -> tuple[Proxy, int]:
         """Start a proxy and an origin, and send a request on each stream.
 

@@ -146,6 +146,7 @@ class Http2OriginTests(IntegrationTestCase):
     def test_nghttpd(self) -> None:
         """The limit of concurrent streams, trailers, and a large transfer in both directions."""
         big = self.big_file(24 * MIB)
+        self.forked = False
         options = [
             "--max-concurrent-streams=3",
             "--trailer=x-sum: done",

@@ -16,7 +16,7 @@ class KilledTests(RawOriginTestCase):
 
     def start_again(self, proxy: Proxy) -> None:
         """Restart a proxy immediately with the same arguments, as a process manager does."""
-        arguments = list(map(str, proxy.process.popen.args))  # type: ignore[arg-type]
+        arguments = list(map(str, proxy.process.popen.args))
         process = Process(arguments, proxy.directory, "again", proxy_environment())
         self.addCleanup(self.stop_cleanly, process)
         process.wait_for_port(proxy.port)

@@ -26,6 +26,8 @@ from tests.integration.processes import Process, free_port
 class BuildTests(IntegrationTestCase):
     """The programs that the tests start have the build of the tests: L{tests.compiled} names the one that it tests."""
 
+    forked = False
+
     def test_programs(self) -> None:
         build = os.environ.get("EGRESS_TEST_BUILD", build_name())
         port = free_port()
@@ -95,6 +97,8 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
 
 class StartTests(IntegrationTestCase):
     """A proxy that starts successfully."""
+
+    forked = False
 
     def test_the_message(self) -> None:
         proxy = self.start_proxy()
@@ -196,6 +200,8 @@ tap.start_message = lambda *anything, **named: signal.raise_signal(signal.SIGINT
 
 class StopTests(IntegrationTestCase):
     """SIGTERM lets exchanges finish."""
+
+    forked = False
 
     def held_download(self, proxy: Proxy) -> tuple[subprocess.Popen[str], Path]:
         """Start a download that the origin has not finished."""

@@ -95,6 +95,8 @@ class EventTests(StreamingTestCase):
 class BackpressureTests(StreamingTestCase):
     """A slow reader slows the sender, and does not consume memory."""
 
+    forked = False
+
     def resident(self) -> int:
         """Return the proxy's resident memory, in bytes."""
         return self.proxy.memory("VmRSS")
