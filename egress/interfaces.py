@@ -95,6 +95,8 @@ class IRevocations(Interface):
     def apply(revocation: Revocation) -> Deferred[RevocationCounts]:
         """Void the decisions that a revocation covers, and end the requests and tunnels that run because of them.
 
+        A revocation with the id of an earlier one has no effect.
+
         @return: fires when none of them runs any more.
         """
 

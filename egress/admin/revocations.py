@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -26,11 +26,13 @@ _log = Logger()
 # The time that one revocation may use in one turn of the reactor, in seconds. Thousands of connections end within a
 # second, and the other connections do not wait long.
 SLICE: Final = 0.02
+# The number of revocations that are recognized when they arrive again.
+MAX_APPLIED: Final = 1000
 
 
 @implementer(IRevocations)
 class LocalRevocations:
-    """Applies revocations to this process.
+    """Applies revocations to this process, each of them once: it can arrive by several ways.
 
     @param chain: the authorizers, with the cache of decisions.
     @param approvals: the grants.
@@ -46,6 +48,7 @@ class LocalRevocations:
         self._context = context
         self._time_slice = time_slice
         self._counts: Counter[RevocationKind] = Counter()
+        self._applied: deque[str] = deque(maxlen=MAX_APPLIED)
 
     def counts(self) -> Mapping[str, int]:
         """Return the number of revocations by kind, since the start."""
@@ -53,6 +56,9 @@ class LocalRevocations:
 
     def apply(self, revocation: Revocation) -> Deferred[RevocationCounts]:
         """See L{IRevocations.apply}."""
+        if revocation.revocation_id in self._applied:
+            return succeed(RevocationCounts())
+        self._applied.append(revocation.revocation_id)
         self._counts[revocation.kind] += 1
         # First, so that no decision in flight escapes: it is compared with the revocations when it arrives.
         cutoff = self._context.authz.revocations.add(revocation)

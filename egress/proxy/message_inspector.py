@@ -86,12 +86,22 @@ class MessageInspector:
 
         @return: fires with a decision that allows or denies; fails with an L{EgressError}.
         """
+        revocations = self._context.revocations.count
         # An authorizer may raise, or return a plain value.
         call: Deferred[Any] = call_for_deferred(self._context.authorizer.decide, request)
         if call.called and not call.paused and _is_sound(call.result, request):
             # The usual case with the embedded policy.
             return call
-        return call.addCallback(validated_decision, request).addErrback(_as_egress_error)
+        return call.addCallback(self._received, request, revocations).addErrback(_as_egress_error)
+
+    def _received(self, result: object, request: DecisionRequest, since: int) -> Any:
+        decision, revocations = validated_decision(result, request), self._context.revocations
+        if since != revocations.count:
+            client, authority = request.client, request.origin.authority
+            if revocations.void(since, client, authority, decision.rule_id, request.request_id):
+                # Within the same timeout.
+                return self.authorize(request)
+        return decision
 
     def forwarded(self, request: DecisionRequest, decision: Decision) -> None:
         """Count a message that is forwarded; record it if only observe mode allows it."""

@@ -123,8 +123,6 @@ class Transaction:
         self._clock_started = started = seconds()
         self.phases: list[Mark] = [(READ, started)]
         self._authorization_sent = self._over = False
-        # The number of revocations when the authorization request was sent.
-        self._revocations = 0
         self._decision_started: float | None = None
         self._decision_seconds: float | None = None
         self._pending: Deferred[Any] | None = None
@@ -177,16 +175,21 @@ class Transaction:
         )
         if self.decision is not None:
             self._reset_decision()
-        self._send(request, decided, False)
-
-    def _send(self, request: DecisionRequest, decided: Callable[[Decision], None], repeated: bool) -> None:
         self._authorization_sent = True
+        # A revocation in the meantime can void the decision.
         self._revocations = self._context.revocations.count
         self._decision_started = started = self._seconds()
         self.phases.append((DECISION, started))
 
-        then = partial(self._received_decision, request, decided, repeated)
+        then = partial(self._received_decision, request, decided, False)
         # An authorizer may raise, or return a plain value.
+        self.await_or_fail(call_for_deferred(self._context.authorizer.decide, request), then)
+
+    def _repeat(self, request: DecisionRequest, decided: Callable[[Decision], None]) -> None:
+        """Send an authorization request again, because its decision was revoked before it arrived."""
+        self._revocations = self._context.revocations.count
+        self._decision_started = self._seconds()
+        then = partial(self._received_decision, request, decided, True)
         self.await_or_fail(call_for_deferred(self._context.authorizer.decide, request), then)
 
     def _received_decision(
@@ -198,7 +201,7 @@ class Transaction:
         if self._revocations != self._context.revocations.count and self._void(decision):
             if repeated:
                 raise revoked()
-            self._send(request, decided, True)
+            self._repeat(request, decided)
             return
         if decision.verdict not in NEEDS:
             self.decision = decision

@@ -83,6 +83,15 @@ class LocalRevocationsTests(ProxyTestCase):
         self.assertEqual(self.successResultOf(result).requests, 5)
         self.assertFalse(self.client.aborted)
 
+    def test_once(self) -> None:
+        """A revocation can arrive by several ways."""
+        once = revocation("rule", "r1")
+        for number in (5, 0):
+            result = self.revocations.apply(once)
+            self.clock.advance(0)
+            self.assertEqual(self.successResultOf(result).requests, number)
+        self.assertEqual(self.revocations.counts()["rule"], 1)
+
     def test_caches(self) -> None:
         """The decisions that replicas share are not used any more."""
         chain = FakeChain()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import Any
 
 from egress.admin.revocations import LocalRevocations
 from egress.model.revocation import Revocation, RevocationCounts, RevocationKind
 from tests.proxy.fakes import Proxy
+
+_NUMBERS = count(1)
 
 
 class FakeChain:
@@ -37,7 +40,7 @@ class FakeChain:
 
 def revocation(kind: str = "all", value: str = "") -> Revocation:
     """A revocation."""
-    return Revocation(RevocationKind(kind), value, 0.0, "alice", "rev-1")
+    return Revocation(RevocationKind(kind), value, 0.0, "alice", f"rev-{next(_NUMBERS)}")
 
 
 def revocations_of(proxy: Proxy, chain: FakeChain | None = None) -> LocalRevocations:

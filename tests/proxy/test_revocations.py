@@ -29,6 +29,8 @@ from tests.proxy.fakes import (
 from tests.proxy.http2_client import Http2TestCase
 from tests.proxy.http2_listener import Http2ListenerTestCase
 from tests.proxy.revoking import revocation, revoke
+from tests.proxy.test_socks_session import SocksTestCase
+from tests.proxy.test_transparent import TransparentTestCase
 from tests.proxy.tunnels import connect
 from tests.transport.tls import TlsClient, leaves
 
@@ -207,6 +209,20 @@ class UpgradeTests(ProxyTestCase):
         self.assertEqual(self.outcomes(), ["revoked"])
         self.clock.advance(PARTING_SECONDS)
 
+    def test_a_message_in_flight(self) -> None:
+        """Its decision is discarded, and requested again."""
+        self.allow_with(messages=MessageObligation())
+        self.open()
+        first, second = self.authorizer.pending(), self.authorizer.pending()
+        self.origin.feed(frame(b"hello"))
+        self.assertEqual(revoke(self.proxy, "rule", "rule-7").requests, 0)
+        first.callback(Decision(Verdict.ALLOW, "ok", "script", "rule-7"))
+        self.assertEqual(self.client.take(), b"")
+        revoke(self.proxy, "rule", "rule-7")
+        second.callback(Decision(Verdict.ALLOW, "ok", "script", "rule-8"))
+        self.assertEqual(self.client.take(), frame(b"hello"))
+        self.assertEqual(len(self.authorizer.asked), 3)
+
     def test_an_event_stream_whose_messages_are_authorized(self) -> None:
         self.allow_with(messages=MessageObligation())
         self.client.feed(request())
@@ -266,6 +282,32 @@ class PassthroughTests(ProxyTestCase):
         self.client.take()
         self.client.feed(b"ping")
         self.assertEqual(self.origin.take(), b"ping")
+
+
+class SocksTunnelTests(SocksTestCase):
+    """Tunnels of SOCKS5 clients."""
+
+    def test_a_relayed_tunnel(self) -> None:
+        self.build(leaves=leaves(), passthrough=("origin.test",))
+        self.tunnel()
+        self.client.feed(b"ping")
+        self.assertEqual(self.origin.take(), b"ping")
+        self.assertEqual(revoke(self.proxy, "host", "origin.test:443").tunnels, 1)
+        self.assertTrue(self.client.aborted)
+        self.assertEqual(self.outcomes(), ["revoked"])
+
+
+class TransparentTunnelTests(TransparentTestCase):
+    """Tunnels of transparent listeners."""
+
+    def test_a_relayed_tunnel(self) -> None:
+        self.build(leaves=leaves(), opaque_ports=(range(22, 23),))
+        client = self.redirected(port=22)
+        client.feed(b"ping")
+        self.assertEqual(self.origin.take(), b"ping")
+        self.assertEqual(revoke(self.proxy, "host", "203.0.113.9").tunnels, 1)
+        self.assertTrue(client.aborted)
+        self.assertEqual(self.outcomes(), ["revoked"])
 
 
 class InterceptedTests(Http2TestCase):
