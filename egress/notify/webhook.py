@@ -7,26 +7,22 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
 
 import attrs
-from OpenSSL import SSL
 from treq.client import HTTPClient
 from twisted.internet.defer import Deferred
-from twisted.internet.defer import TimeoutError as DeadlinePassed
-from twisted.internet.error import ConnectError, ConnectingCancelledError, ConnectionClosed
-from twisted.internet.error import ConnectionRefusedError as ConnectRefused
-from twisted.internet.error import TimeoutError as ConnectTimeout
 
 from egress import __version__
 from egress.authz.remote.agent import KeepAliveAgent
 from egress.authz.remote.client import CreateEndpoint
+from egress.authz.remote.connection_failure import describe_failure
 from egress.authz.remote.messages import BytesProducer
 from egress.model.authority import UpstreamProxy
-from egress.model.errors import EgressError, NameNotResolved
+from egress.model.errors import EgressError
 from egress.model.webhook import WebhookTarget, signature
 from egress.notify.backoff import parse_retry_after
 from egress.notify.delivery import ATTEMPT_SECONDS, Parcel, Response
-from egress.notify.endpoint import ResolvedEndpoint
 from egress.transport.reactor import IEgressReactor
 from egress.transport.tls_endpoint import TlsEndpoint
+from egress.upstream.resolved_endpoint import ResolvedEndpoint
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IStreamClientEndpoint
@@ -125,24 +121,7 @@ class Webhook:
 
     def explain(self, failure: Failure) -> str:
         """Describe why there was no response.  The URL is a secret, so it is not part of the description."""
-        error = failure.value
-        if isinstance(error, DeadlinePassed):
-            return f"no response within {ATTEMPT_SECONDS:g} s"
-        if isinstance(error, (ConnectTimeout, ConnectingCancelledError)):
-            return f"no connection within {ATTEMPT_SECONDS:g} s"
-        if isinstance(error, ConnectRefused):
-            return "the connection was refused"
-        if isinstance(error, NameNotResolved):
-            return "the host name does not resolve"
-        if isinstance(error, (SSL.Error, ConnectionClosed)) and self._explain_tls is not None:
-            return f"TLS error: {self._explain_tls(failure).reason}"
-        if isinstance(error, ConnectionClosed):
-            return "the connection closed before the response was complete"
-        if isinstance(error, ConnectError):
-            return "the host cannot be reached"
-        if isinstance(error, EgressError):
-            return error.reason
-        return type(error).__name__
+        return describe_failure(failure, ATTEMPT_SECONDS, self._explain_tls)
 
     def close(self) -> None:
         """Close the connection."""

@@ -1,4 +1,4 @@
-"""Tests for L{egress.notify.endpoint}."""
+"""Tests for L{egress.upstream.resolved_endpoint}."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from zope.interface.verify import verifyObject
 from egress.config.model import Limits
 from egress.model.authority import Authority, parse_ip
 from egress.model.errors import NameNotResolved
-from egress.notify.endpoint import ResolvedEndpoint
 from egress.testing.origin import MemoryOrigin
 from egress.testing.reactor import MemoryReactor
 from egress.transport.reactor import IEgressReactor
 from egress.upstream.lookups import Addresses
+from egress.upstream.resolved_endpoint import ResolvedEndpoint
 from egress.upstream.resolver import Resolver
 
 
