@@ -16,7 +16,7 @@ from egress.authz.chain import DecisionSources, decision_sources
 from egress.config.contradictions import OWN_AUTHORIZER, RULES_DECIDE, check
 from egress.config.model import AuditFailure, ConfigError, Limits, Mode, ProxyConfig
 from egress.observability.audit_log import JsonLinesAudit, configured_audit
-from egress.proxy.listeners import ListenerSecurity, listener_security
+from egress.proxy.listeners import FetchKeysOf, ListenerSecurity, listener_security
 from egress.resources import LoadedResources, load_resources
 from egress.runtime.rlimits import clamp_to, soft_limit
 from egress.runtime.role import Role
@@ -87,6 +87,7 @@ def load_inputs(
     own: IAuthorizer | None,
     clock: IReactorTime,
     in_thread: InThread,
+    fetch_of: FetchKeysOf,
 ) -> ProxyInputs:
     """Load and check the inputs of a proxy.
 
@@ -95,6 +96,7 @@ def load_inputs(
     @param own: the authorizer of the application, if it has one.
     @param clock: the reactor.
     @param in_thread: runs password checks in a thread.
+    @param fetch_of: returns the function that downloads the keys of an issuer of tokens.
     @raise ConfigError: naming the invalid value and the fix.
     """
     config = effective_config(config, role, own_authorizer=own is not None)
@@ -115,7 +117,7 @@ def load_inputs(
         audit_store=store,
         store_fault=store_fault,
         sources=decision_sources(config, clock, own=own, rules=resources.rules, shadow_rules=resources.shadow),
-        listeners=listener_security(config, clock, in_thread),
+        listeners=listener_security(config, clock, in_thread, fetch_of),
     )
 
 

@@ -8,14 +8,22 @@ from datetime import datetime, timezone
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from twisted.internet.defer import Deferred, fail, succeed
+
 from egress.admin.revocations import LocalRevocations
+from egress.authz.remote.issuer_client import IssuerClient
+from egress.client_auth.key_source import FETCH_SECONDS, FetchKeys
 from egress.config.model import ProxyConfig
+from egress.model.authority import Authority
+from egress.model.jwt_issuer import JwtIssuer
 from egress.model.log_format import LoggedRequests
 from egress.model.no_proxy import HostPattern
 from egress.model.trace import Otel
 from egress.observability.client_pages import ClientPages
+from egress.observability.health import Check, NotReady
 from egress.observability.request_log import RequestLog
 from egress.proxy.context import AuthzContext, OriginContext, ProxyContext, TunnelContext, head_limits
+from egress.proxy.listeners import FetchKeysOf
 from egress.proxy.tls_intercept import TlsIntercept
 from egress.runtime.role import Role
 from egress.store.batches import StoreBatches
@@ -24,7 +32,9 @@ from egress.store.sink import StoreAudit
 from egress.store.writer import BatchWriter, ThreadWriter
 from egress.store.writer_ipc import WriterSpec, retention_of
 from egress.tls.ca_source import ca_source
-from egress.tls.issuer import pem_of
+from egress.tls.issuer import CertificateAuthority, pem_of
+from egress.tls.origin_trust import OriginTrust
+from egress.tls.reloadable_trust import ReloadableTrust
 from egress.tracing.settings import Settings, read_settings
 from egress.tracing.telemetry import Telemetry, configured_exporter
 from egress.transport.fair_turns import RoundRobin
@@ -35,14 +45,14 @@ from egress.upstream.connector import Dialer
 from egress.upstream.origins import Origins
 from egress.upstream.pool import OriginPool
 from egress.upstream.proxy_endpoint import UpstreamEndpoint
+from egress.upstream.resolved_endpoint import ResolvedEndpoint
 from egress.upstream.resolver import Resolver
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from prometheus_client import CollectorRegistry
-    from twisted.internet.defer import Deferred
-    from twisted.internet.interfaces import IAddress
+    from twisted.internet.interfaces import IAddress, IStreamClientEndpoint
 
     from egress.authz.approvals import Approvals
     from egress.authz.chain import AuthorizerChain
@@ -57,7 +67,6 @@ if TYPE_CHECKING:
     from egress.policy.rules import RuleSet
     from egress.runtime.threads import Offload
     from egress.store.interfaces import IAuditStore
-    from egress.tls.reloadable_trust import ReloadableTrust
     from egress.tracing.tracer import Tracer
 
 # Extra seconds beyond the authorizer's own longest deadline when a lease is renewed: the authorizer's deadline passes
@@ -135,6 +144,30 @@ def store_audit(
     if role.has_writer:
         writer = ProcessWriter(reactor, WriterSpec.of(config, role.worker), writer)
     return StoreAudit(reactor, writer)
+
+
+def key_fetcher(reactor: IEgressReactor, resolver: Resolver) -> FetchKeysOf:
+    """Return the function that returns the download of the keys of an issuer of tokens."""
+
+    def connect(authority: Authority) -> IStreamClientEndpoint:
+        return ResolvedEndpoint(reactor, resolver, authority, FETCH_SECONDS)
+
+    def fetch_of(issuer: JwtIssuer, trust: OriginTrust) -> FetchKeys:
+        return IssuerClient(reactor, issuer, ReloadableTrust(trust), connect).fetch
+
+    return fetch_of
+
+
+def ca_check(authority: Callable[[], CertificateAuthority]) -> Check:
+    """Return the readiness check of the CA."""
+
+    def check() -> Deferred[None]:
+        end = authority().not_after
+        if datetime.now(timezone.utc) >= end:
+            return fail(NotReady(f"the CA certificate expired on {end:%Y-%m-%d}"))
+        return succeed(None)
+
+    return check
 
 
 def renewal_timeout(config: ProxyConfig) -> float:

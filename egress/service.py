@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from datetime import datetime, timezone
 from functools import partial
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
@@ -32,7 +31,7 @@ from egress.observability.audit_log import JsonLinesAudit
 from egress.observability.audit_sinks import AuditSinks
 from egress.observability.health import STOPPING, Check, NotReady, Readiness, ops_site
 from egress.observability.metrics import Metrics
-from egress.proxy.listeners import listener_factories
+from egress.proxy.listeners import key_downloads, listener_factories
 from egress.resources import LoadedResources, load_resources, read_policy
 from egress.runtime.ports import PortBinder, admin_endpoint, described, metrics_endpoint, settled
 from egress.runtime.reload import Reloader
@@ -100,7 +99,10 @@ class EgressProxyService(Service):
         @raise ConfigError: naming the invalid value and the fix.
         """
         self._pools = Pools(reactor, lookups=config.limits.lookups, passwords=AT_ONCE)
-        inputs = load_inputs(config, role, own=authorizer, clock=reactor, in_thread=self._pools.passwords)
+        resolver = resolver_for(reactor, config, self._pools.lookups)
+        fetch_of = parts.key_fetcher(reactor, resolver)
+        in_thread = self._pools.passwords
+        inputs = load_inputs(config, role, own=authorizer, clock=reactor, in_thread=in_thread, fetch_of=fetch_of)
         config, resources, authority, log = inputs.config, inputs.resources, inputs.authority, inputs.audit_log
         self._reactor, self._config, self._role = reactor, config, role
         self._embedded = resources.rules is not None
@@ -108,7 +110,6 @@ class EgressProxyService(Service):
         self._ports = PortBinder(self._bound)
         self._trust, self._authz_trust = ReloadableTrust(resources.trust), ReloadableTrust(resources.authz_trust)
         self._guard = parts.address_guard(config, resources.rules)
-        resolver = resolver_for(reactor, config, self._pools.lookups)
         self._dialer = parts.dialer(sockets, config, guard=self._guard, trust=self._trust, resolver=resolver)
         self.metrics = Metrics()
         self.store_fault = inputs.store_fault
@@ -184,12 +185,14 @@ class EgressProxyService(Service):
         self.admin_backend = LocalAdminBackend(self._approvals, self.explain, changes, self.revocations)
         self._console: AdminEndpointSite | None = None
         self._factories = listener_factories(inputs.listeners, self._context, names)
+        self._keys = key_downloads(inputs.listeners)
         lock = DeferredLock()
         self._reloader = Reloader(lock, self._pools.files, self._load_resources, self._use_resources)
         self._policy_reloader = Reloader(lock, self._pools.files, lambda: read_policy(self._config), self._use_policy)
         self._policy_watch = self._watch(resources.rules)
         self.policies = LocalPolicies(self._policy_in_use)
-        self.checks: dict[str, Check] = {**self._chain.checks, "ca": self._check_ca, "running": self._check_running}
+        own = {"ca": parts.ca_check(lambda: self.certificate_authority), "running": self._check_running}
+        self.checks: dict[str, Check] = {**self._chain.checks, **self._keys.checks, **own}
         self._set_metric_sources((log, store), resolver, contexts)
 
     def _watch(self, rules: RuleSet | None) -> PolicyWatch | None:
@@ -303,6 +306,7 @@ class EgressProxyService(Service):
         self.notices.start()
         self._telemetry.start()
         self._chain.start()
+        self._keys.start()
         # The command of a sandbox has the user of the proxy: it could change the policy, and so allow its requests.
         if self._policy_watch is not None and not self._role.serves_sandbox:
             self._policy_watch.start()
@@ -347,11 +351,6 @@ class EgressProxyService(Service):
             # No request may reach the proxy's own listeners: not in a loop, and not the metrics.
             self._guard.add_listener(ip_address(address.host.partition("%")[0]), address.port)
 
-    def _check_ca(self) -> Deferred[None]:
-        if datetime.now(timezone.utc) >= (end := self.certificate_authority.not_after):
-            return fail(NotReady(f"the CA certificate expired on {end:%Y-%m-%d}"))
-        return succeed(None)
-
     def _check_running(self) -> Deferred[None]:
         return fail(NotReady(STOPPING)) if self._context.sessions.draining else succeed(None)
 
@@ -368,6 +367,7 @@ class EgressProxyService(Service):
         """
         super().stopService()  # type: ignore[no-untyped-call]
         self._ca.stop()
+        self._keys.stop()
         if self._policy_watch is not None:
             self._policy_watch.stop()
         self._approvals.close()

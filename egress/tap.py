@@ -56,7 +56,7 @@ class Options(CommandLine):
     )
     common = {
         "listen": "where clients connect [default: tcp:8080:interface=127.0.0.1]",
-        "client-auth": "the clients that may use the proxy, with their hashed secrets",
+        "client-auth": "the clients that may use the proxy",
         "authz-url": "the authorization service that decides",
         "policy": "the rules that decide, without a service",
         "mode": "observe: forward and record what would be denied",

@@ -9,7 +9,7 @@ from typing import Any
 from unittest import mock
 
 import attrs
-from twisted.internet.defer import succeed
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
@@ -91,7 +91,14 @@ class LoadInputsTests(SynchronousTestCase):
 
     def load(self, role: Role = WHOLE, own: Any = None, **options: Any) -> inputs.ProxyInputs:
         config = ProxyConfig(ca_dir=Path(self.mktemp()), **options)
-        return inputs.load_inputs(config, role, own=own, clock=Clock(), in_thread=lambda check: succeed(check()))
+        return inputs.load_inputs(
+            config,
+            role,
+            own=own,
+            clock=Clock(),
+            in_thread=lambda check: succeed(check()),
+            fetch_of=lambda issuer, trust: Deferred,
+        )
 
     def note(self, close: Callable[[], None], closed: list[str], path: str) -> None:
         close()

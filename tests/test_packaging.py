@@ -73,7 +73,7 @@ class SetupTests(SynchronousTestCase):
         """The versions of the oldest environment are the lower bounds."""
         bounds = {}
         extras = self.setup["options.extras_require"]
-        names = ("opentelemetry", "postgresql", "redis", "grpc")
+        names = ("opentelemetry", "postgresql", "redis", "grpc", "jwt")
         optional = [requirement for name in names for requirement in listed(extras[name])]
         for requirement in listed(self.setup["options"]["install_requires"]) + optional:
             match = re.fullmatch(r"([a-z0-9.-]+)(?:\[\w+\])? >= ([\d.]+)(?:;.*)?", requirement)

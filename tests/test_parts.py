@@ -16,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from egress import parts
 from egress.config.model import Limits, Mode, OversizeBody, ProxyConfig
 from egress.model.authority import Authority, Origin, UpstreamProxy
+from egress.model.jwt_issuer import JwtIssuer
 from egress.model.log_format import LoggedRequests
 from egress.model.no_proxy import Bypass
 from egress.model.recorded_headers import AuditHeaders
@@ -27,7 +28,8 @@ from egress.proxy.context import ProxyContext
 from egress.runtime.role import DRY_RUN, PROGRAM, WHOLE, Role
 from egress.store.writer import BatchWriter
 from egress.store.writer_ipc import WriterSpec
-from egress.testing.origin import MemoryOrigin
+from egress.testing.origin import MemoryOrigin, OriginResponse
+from egress.testing.origin_ca import OriginCa
 from egress.testing.reactor import MemoryReactor
 from egress.testing.resolver import FixedResolver
 from egress.tls.origin_trust import OriginTrust
@@ -35,9 +37,27 @@ from egress.tls.reloadable_trust import ReloadableTrust
 from egress.tracing.telemetry import Telemetry
 from egress.upstream.lookups import ReactorLookups
 from egress.upstream.resolver import Resolver
+from tests.files import make_directory
 from tests.observability.records import ALLOWED
 from tests.store.test_sink import MemoryStore
 from tests.threads import immediately
+
+
+class KeyFetcherTests(SynchronousTestCase):
+    """L{parts.key_fetcher}."""
+
+    def test_download(self) -> None:
+        """With the resolver and over TCP of the proxy, with the trust of the issuer."""
+        reactor: Any = MemoryReactor(FixedResolver({"issuer.test": ["11.0.0.1"]}))
+        ca = OriginCa()
+        origin = MemoryOrigin(lambda request: OriginResponse(request.target.encode("ascii")))
+        context = ca.context(Authority("issuer.test", 443))
+        reactor.listen("11.0.0.1", 443, lambda transport: origin.accept(transport, context))
+        fetch_of = parts.key_fetcher(reactor, Resolver(reactor, ReactorLookups(reactor), Limits()))
+        trust = OriginTrust(ca.write(make_directory(self) / "ca.pem"))
+        found = fetch_of(JwtIssuer("x", jwks="https://issuer.test/keys"), trust)()
+        reactor.pass_time(0.5)
+        self.assertEqual(self.successResultOf(found), b"/keys")
 
 
 class ContextTests(SynchronousTestCase):

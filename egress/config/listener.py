@@ -6,12 +6,15 @@ import re
 from collections.abc import Callable
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import attrs
 
 from egress.model.authority import Authority, parse_ip
-from egress.model.converters import ConfigError, checked, string
+from egress.model.converters import BadValue, ConfigError, checked, string
+from egress.model.jwt_issuer import ClientAuth, client_auth, client_auth_setting
+
+_F = TypeVar("_F")
 
 # The pieces between colons; a colon in a value is escaped with a backslash.
 _PIECE: Final = re.compile(r"(?:\\.|[^:\\])*", re.DOTALL)
@@ -75,14 +78,15 @@ class ListenerTls:
     client_ca: Path | None = None
 
 
-@attrs.frozen(field_transformer=checked(endpoint=string))
+@attrs.frozen(field_transformer=checked(endpoint=string, client_auth=client_auth_setting))
 class Listener:
     """An endpoint for clients.
 
     @ivar endpoint: the description of a Twisted server endpoint; with TLS, of the endpoint below TLS.
     @ivar tls: the TLS settings.
     @ivar sets_auth: whether C{client_auth} applies here, instead of the setting of the whole proxy.
-    @ivar client_auth: a file with the secrets of clients; C{None}: clients need no authentication.
+    @ivar client_auth: a file with the secrets of clients, or an issuer of tokens; C{None}: clients need no
+        authentication.
     @ivar https: whether clients may request https URLs without a CONNECT; C{None}: only if no other user can read the
         requests on the way to the proxy.
     @ivar transparent: whether the system redirects connections to it, of clients that do not know the proxy.
@@ -95,7 +99,7 @@ class Listener:
     endpoint: str
     tls: ListenerTls | None = None
     sets_auth: bool = False
-    client_auth: Path | None = None
+    client_auth: ClientAuth | None = None
     https: bool | None = None
     transparent: bool = False
     proxy_protocol: bool = False
@@ -168,7 +172,8 @@ class Listener:
         @param path: converts a file name to a path.
         @raise InvalidListener: if the description cannot be parsed.
         """
-        pieces, ours, switches, balancers = [], {}, {}, None
+        pieces, switches, balancers = [], {}, None
+        ours: dict[str, Any] = {}
         for piece in _split(text):
             found = _OPTION.fullmatch(piece)
             if found is not None and found[1] in _SWITCHES:
@@ -187,7 +192,7 @@ class Listener:
             elif found[1] in ours:
                 raise InvalidListener(f"{found[1]} is set twice: remove one of them")
             else:
-                ours[found[1]] = _file(found[1], found[2], path)
+                ours[found[1]] = _client_auth(found[2], path) if found[1] == _AUTH else _file(_CA, found[2], path)
         proxied = pieces[0] == _PROXIED and len(pieces) > 1
         if proxied:
             del pieces[0]
@@ -263,13 +268,20 @@ def _networks(value: str) -> tuple[IPv4Network | IPv6Network, ...]:
         raise InvalidListener(remedy) from error
 
 
-def _file(name: str, value: str, path: Callable[[str], Path]) -> Path | None:
+def _file(name: str, value: str, path: Callable[[str], _F]) -> _F | None:
     value = _ESCAPED.sub(r"\1", value)
     if value == _CLEAR:
         return None
     if not value:
         raise InvalidListener(f"{name} is empty: set a file name, or none")
     return path(value)
+
+
+def _client_auth(value: str, path: Callable[[str], Path]) -> ClientAuth | None:
+    try:
+        return _file(_AUTH, value, lambda text: client_auth(text, path))
+    except BadValue as error:
+        raise InvalidListener(f"{_AUTH}: {error.remedy}") from error
 
 
 def _over_tls(pieces: list[str], client_ca: Path | None, path: Callable[[str], Path]) -> tuple[list[str], ListenerTls]:

@@ -34,6 +34,7 @@ from egress.model.converters import not_negative as _not_negative
 from egress.model.converters import positive as _positive
 from egress.model.dns_server import DnsServer
 from egress.model.file_access import FileAccess, FileMode
+from egress.model.jwt_issuer import ClientAuth, client_auth_setting
 from egress.model.log_format import LogFormat, LoggedRequests, LogThreshold
 from egress.model.no_proxy import Bypass
 from egress.model.recorded_headers import AuditHeaders
@@ -149,6 +150,7 @@ def _admin(given: AdminEndpoint | str | None) -> AdminEndpoint | None:
 
 # The constraints of values that types do not express.
 _KINDS: Final = checked(
+    client_auth=client_auth_setting,
     authz_url=setting_text.authz_url,
     authz_token=setting_text.token,
     authz_response_headers=setting_text.field_name,
@@ -179,8 +181,8 @@ class ProxyConfig:
 
     @ivar listen: server endpoint descriptions (C{twisted.internet.endpoints.serverFromString}), each with its own
         settings; L{Listener.parse} parses text.
-    @ivar client_auth: a file with the secrets of clients, which are then required for each request, unless a listener
-        has another setting; C{None}: clients need no authentication.
+    @ivar client_auth: a file with the secrets of clients, or an issuer of tokens (C{jwt:ISSUER}); one of them is then
+        required for each request, unless a listener has another setting.  C{None}: clients need no authentication.
     @ivar authz_url: the authorization service; the path of C{authz_api} is appended if it is missing.  C{None}:
         C{policy} decides.
     @ivar authz_timeout: the timeout of one authorization request, in seconds.
@@ -267,7 +269,7 @@ class ProxyConfig:
     """
 
     listen: tuple[Listener, ...] = attrs.field(default=("tcp:8080:interface=127.0.0.1",), converter=parse_listeners)
-    client_auth: Path | None = None
+    client_auth: ClientAuth | None = None
     authz_url: str | None = None
     authz_timeout: float = attrs.field(default=5.0, validator=_positive)
     authz_token: str | None = attrs.field(default=None, repr=False)
@@ -359,8 +361,8 @@ class ProxyConfig:
         """The handling of a request whose content exceeds the body limit: observe mode never rejects it."""
         return OversizeBody.TRUNCATE if self.mode is Mode.OBSERVE else self.oversize_body
 
-    def auth_at(self, listener: Listener) -> Path | None:
-        """Return the file with the secrets of a listener's clients; C{None} if the listener accepts every client."""
+    def auth_at(self, listener: Listener) -> ClientAuth | None:
+        """Return how a listener's clients authenticate; C{None} if the listener accepts every client."""
         return listener.client_auth if listener.sets_auth else self.client_auth
 
     def requires_auth_at(self, listener: Listener) -> bool:

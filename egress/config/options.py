@@ -53,11 +53,11 @@ OPTIONS: Final[tuple[Option, ...]] = (
         metavar="ENDPOINT",
         help="A listener for clients, as a Twisted server endpoint: tcp:8080:interface=127.0.0.1, "
         "tcp6:8080:interface=\\:\\:1, unix:/run/egress.sock or ssl:8443:privateKey=proxy.pem. With socket activation, "
-        "write systemd:name=NAME. Additional settings in the endpoint: client-auth=FILE or none, https=allow or refuse "
-        "(https URLs without CONNECT), transparent=yes (connections that the system redirects) and, with ssl:, "
-        "client-ca=FILE. With socks5=yes, the listener accepts SOCKS5 in addition to HTTP, and with h2c=yes HTTP/2 "
-        "without TLS, from clients with prior knowledge. haproxy: before an endpoint requires the PROXY protocol, with "
-        "balancers=ADDRESSES only of these load balancers.",
+        "write systemd:name=NAME. Additional settings in the endpoint: client-auth=FILE, jwt\\:ISSUER or none, "
+        "https=allow or refuse (https URLs without CONNECT), and transparent=yes (connections that the system "
+        "redirects). With ssl:, there is also client-ca=FILE. With socks5=yes, the listener accepts SOCKS5 in addition "
+        "to HTTP, and with h2c=yes HTTP/2 without TLS, from clients with prior knowledge. haproxy: before an endpoint "
+        "requires the PROXY protocol, with balancers=ADDRESSES only of these load balancers.",
         default="tcp:8080:interface=127.0.0.1",
         fields=("listen",),
         parse=values.endpoint,
@@ -66,12 +66,15 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option(
         name="client-auth",
         group="Listeners",
-        metavar="FILE",
+        metavar="FILE|jwt:ISSUER",
         help="A file with the hashed secrets of clients, one line for each client. Create the lines with: egress "
-        "client NAME. A request without valid credentials gets 407. The file is reloaded when it changes.",
+        "client NAME. A request without valid credentials gets 407. The file is reloaded when it changes. With "
+        "jwt:ISSUER, clients send a JSON Web Token of this issuer instead, such as the token of a Kubernetes service "
+        "account. Settings follow after a colon: audience=NAME (egressproxy), claim=NAME (sub), jwks=FILE or URL, "
+        "ca=FILE, token-file=FILE, algorithms=LIST. Needs egressproxy[jwt].",
         default="none",
         fields=("client_auth",),
-        parse=values.readable_file,
+        parse=values.client_auth,
         clear=_NONE,
     ),
     *AUTHZ_OPTIONS,

@@ -25,6 +25,8 @@ from egress.model.client_tls import ClientTls
 from egress.model.converters import BadValue as BadValue
 from egress.model.converters import choice, network, parse_port, parse_ports
 from egress.model.file_access import FileMode
+from egress.model.jwt_issuer import ClientAuth, files_of
+from egress.model.jwt_issuer import client_auth as parse_client_auth
 from egress.model.log_format import LogFormat, LoggedRequests, LogThreshold
 from egress.model.recorded_headers import AuditHeaders
 from egress.model.trace import Otel
@@ -214,12 +216,20 @@ def endpoint(text: str, place: ParseContext) -> Listener:
         raise BadValue("write an endpoint as in tcp:8080:interface=127.0.0.1 or unix:/run/egress.sock") from error
     tls = listener.tls
     files = () if tls is None else (tls.key, tls.certificate, tls.chain, tls.client_ca)
-    for path in filter(None, (*files, listener.client_auth)):
+    for path in filter(None, (*files, *files_of(listener.client_auth))):
         _check_readable(path)
     match = _TCP_PORT.match(listener.endpoint)
     if match is not None and int(match[1][:6]) > 65535:
         raise BadValue("write a TCP port up to 65535, as in tcp:8080:interface=127.0.0.1")
     return listener
+
+
+def client_auth(text: str, place: ParseContext) -> ClientAuth:
+    """Parse how clients authenticate: a file with their secrets, or an issuer of tokens."""
+    found = parse_client_auth(text, place.path)
+    for path in files_of(found):
+        _check_readable(path)
+    return found
 
 
 def authz_url(text: str, place: ParseContext) -> str:

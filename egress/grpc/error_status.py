@@ -33,6 +33,7 @@ STATUSES: Final[dict[type[EgressError], StatusCode]] = {
     errors.ClientAuthRequired: _S.UNAUTHENTICATED,
     errors.ClientCredentialsRejected: _S.UNAUTHENTICATED,
     errors.ClientAuthBusy: _S.RESOURCE_EXHAUSTED,
+    errors.ClientAuthUnavailable: _S.UNAVAILABLE,
     # These four have no response; the audit record has the status.
     errors.TunnelProtocolUnknown: _S.INVALID_ARGUMENT,
     errors.ClientTlsFailed: _S.UNAVAILABLE,

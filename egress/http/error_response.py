@@ -18,6 +18,7 @@ from egress.model.errors import (
     AuthorizerUnavailable,
     ClientAuthBusy,
     ClientAuthRequired,
+    ClientAuthUnavailable,
     ContentMemoryExhausted,
     Denied,
     EgressError,
@@ -47,6 +48,8 @@ _RESPONSE_OF_PROXY: Final = "Response of the proxy"
 # RFC 7617 section 2.1 and RFC 6750 section 3. Two separate fields, because many clients read one challenge per field.
 _CHALLENGES: Final = (b'Basic realm="egressproxy", charset="UTF-8"', b'Bearer realm="egressproxy"')
 _RETRY_AFTER: Final = b"1"
+# The errors after which the same request can succeed soon.
+_LATER: Final = (ClientAuthBusy, ClientAuthUnavailable, ContentMemoryExhausted, ResolverBusy, TooManyLookups)
 
 # Clients limit the size of a head, some to 8 KiB; a reason may quote client input.
 _MAX_DETAILS: Final = 400
@@ -214,7 +217,7 @@ def error_response(
     ]
     if isinstance(error, ClientAuthRequired):
         headers += [(b"Proxy-Authenticate", challenge) for challenge in _CHALLENGES]
-    elif isinstance(error, (ClientAuthBusy, ContentMemoryExhausted, ResolverBusy, TooManyLookups)):
+    elif isinstance(error, _LATER):
         headers.append((b"Retry-After", _RETRY_AFTER))
     elif isinstance(error, AuthorizerUnavailable) and error.retry_after is not None:
         headers.append((b"Retry-After", b"%d" % error.retry_after))

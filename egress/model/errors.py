@@ -97,6 +97,10 @@ class ClientAuthBusy(ClientError):
     """The client cannot be authenticated now because too many authentications are in progress."""
 
 
+class ClientAuthUnavailable(EgressError):
+    """The client cannot be authenticated now because the keys of the issuer of its token are not known."""
+
+
 class TunnelProtocolUnknown(ClientError):
     """The bytes inside a CONNECT tunnel are neither TLS nor HTTP, so no response is possible."""
 
@@ -309,6 +313,10 @@ def _client(status: HTTPStatus | None, code: str, stage: str = "request") -> Out
     return Outcome(status, code, stage, "http_request_error", "rejected")
 
 
+def _unavailable(code: str, stage: str, verdict: str = "unavailable") -> Outcome:
+    return Outcome(HTTPStatus.SERVICE_UNAVAILABLE, code, stage, "proxy_internal_error", verdict)
+
+
 def _origin(status: HTTPStatus, code: str, stage: str, proxy_error: str) -> Outcome:
     return Outcome(status, code, stage, proxy_error, "failed")
 
@@ -320,9 +328,7 @@ OUTCOMES: Final[dict[type[EgressError], Outcome]] = {
     InvalidTarget: _client(_S.BAD_REQUEST, "invalid-target"),
     RequestTimeout: _client(_S.REQUEST_TIMEOUT, "request-timeout"),
     ContentTooLarge: _client(_S.REQUEST_ENTITY_TOO_LARGE, "content-too-large"),
-    ContentMemoryExhausted: Outcome(
-        _S.SERVICE_UNAVAILABLE, "content-memory-exhausted", "request", "proxy_internal_error", "rejected"
-    ),
+    ContentMemoryExhausted: _unavailable("content-memory-exhausted", "request", "rejected"),
     TargetTooLong: _client(_S.REQUEST_URI_TOO_LONG, "target-too-long"),
     HeadTooLarge: _client(_S.REQUEST_HEADER_FIELDS_TOO_LARGE, "head-too-large"),
     MisdirectedRequest: _client(_S.MISDIRECTED_REQUEST, "misdirected-request"),
@@ -335,6 +341,7 @@ OUTCOMES: Final[dict[type[EgressError], Outcome]] = {
     ClientAuthRequired: _client(_S.PROXY_AUTHENTICATION_REQUIRED, "client-auth-required", "client-auth"),
     ClientCredentialsRejected: _client(_S.PROXY_AUTHENTICATION_REQUIRED, "client-credentials-rejected", "client-auth"),
     ClientAuthBusy: _client(_S.TOO_MANY_REQUESTS, "client-auth-busy", "client-auth"),
+    ClientAuthUnavailable: _unavailable("client-auth-unavailable", "client-auth", "rejected"),
     TunnelProtocolUnknown: _client(None, "tunnel-protocol-unknown", "tunnel"),
     ClientTlsFailed: _client(None, "client-tls-failed", "client-tls"),
     TunnelWithoutRequest: _client(None, "tunnel-without-request", "client"),
@@ -345,17 +352,11 @@ OUTCOMES: Final[dict[type[EgressError], Outcome]] = {
     CertificateNotPermitted: Outcome(
         _S.FORBIDDEN, "certificate-not-permitted", "certificate", "http_request_denied", "deny"
     ),
-    AuthorizerUnavailable: Outcome(
-        _S.SERVICE_UNAVAILABLE, "authorizer-unavailable", "authz-unavailable", "proxy_internal_error", "unavailable"
-    ),
-    AuditUnavailable: Outcome(
-        _S.SERVICE_UNAVAILABLE, "audit-unavailable", "audit", "proxy_internal_error", "unavailable"
-    ),
+    AuthorizerUnavailable: _unavailable("authorizer-unavailable", "authz-unavailable"),
+    AuditUnavailable: _unavailable("audit-unavailable", "audit"),
     LimitReached: Outcome(_S.FORBIDDEN, "limit-reached", "limit", "http_request_denied", "deny"),
     LeaseRevoked: Outcome(_S.FORBIDDEN, "lease-revoked", "renewal", "http_request_denied", "deny"),
-    LeaseExpired: Outcome(
-        _S.SERVICE_UNAVAILABLE, "lease-expired", "renewal-unavailable", "proxy_internal_error", "unavailable"
-    ),
+    LeaseExpired: _unavailable("lease-expired", "renewal-unavailable"),
     Revoked: Outcome(_S.FORBIDDEN, "revoked", "revocation", "http_request_denied", "deny"),
     MessageDenied: Outcome(_S.FORBIDDEN, "message-denied", "message", "http_request_denied", "deny"),
     MessageInvalid: Outcome(_S.BAD_REQUEST, "message-invalid", "message", "http_protocol_error", "rejected"),
@@ -365,7 +366,7 @@ OUTCOMES: Final[dict[type[EgressError], Outcome]] = {
     NameNotResolved: _origin(_S.BAD_GATEWAY, "name-not-resolved", "dns", "dns_error"),
     ResolutionTimeout: _origin(_S.GATEWAY_TIMEOUT, "resolution-timeout", "dns", "dns_timeout"),
     TooManyLookups: _client(_S.TOO_MANY_REQUESTS, "too-many-lookups", "dns"),
-    ResolverBusy: Outcome(_S.SERVICE_UNAVAILABLE, "resolver-busy", "dns", "proxy_internal_error", "rejected"),
+    ResolverBusy: _unavailable("resolver-busy", "dns", "rejected"),
     OriginUnreachable: _origin(_S.BAD_GATEWAY, "origin-unreachable", "origin", "destination_unavailable"),
     OriginConnectTimeout: _origin(_S.GATEWAY_TIMEOUT, "origin-connect-timeout", "origin", "connection_timeout"),
     OriginTlsFailed: _origin(_S.BAD_GATEWAY, "origin-tls-failed", "origin-tls", "tls_protocol_error"),
@@ -379,7 +380,7 @@ OUTCOMES: Final[dict[type[EgressError], Outcome]] = {
     UpstreamUnreachable: _origin(_S.BAD_GATEWAY, "upstream-unreachable", "upstream", "destination_unavailable"),
     UpstreamTimeout: _origin(_S.GATEWAY_TIMEOUT, "upstream-timeout", "upstream", "connection_timeout"),
     UpstreamRefused: _origin(_S.BAD_GATEWAY, "upstream-refused", "upstream", "proxy_configuration_error"),
-    Overloaded: Outcome(_S.SERVICE_UNAVAILABLE, "overloaded", "connection", "proxy_internal_error", "rejected"),
+    Overloaded: _unavailable("overloaded", "connection", "rejected"),
     InternalError: Outcome(_S.INTERNAL_SERVER_ERROR, "internal-error", "proxy", "proxy_internal_error", "failed"),
 }
 

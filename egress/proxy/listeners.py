@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -12,16 +14,21 @@ from twisted.internet.protocol import ServerFactory
 from egress.client_auth.authenticator import ClientAuthenticator, InThread
 from egress.client_auth.certificate_names import name_of
 from egress.client_auth.htpasswd import SecretsError
+from egress.client_auth.jwt_authenticator import JwtAuthenticator
+from egress.client_auth.jwt_keys import InvalidKeys, load_pyjwt
+from egress.client_auth.key_source import FetchKeys, FileKeys, IssuerKeys, KeyDownloads, KeySource
 from egress.config.model import ConfigError, ProxyConfig
 from egress.http.request_target import CLEAR_TEXT
 from egress.model.authority import DEFAULT_PORTS
 from egress.model.client_tls import ClientTls
+from egress.model.jwt_issuer import ClientAuth, JwtIssuer
 from egress.proxy.client_auth import ClientAuthPolicy
 from egress.proxy.factory import ProxyFactory
 from egress.proxy.proxy_protocol import Network, ProxyProtocolFactory
 from egress.proxy.socks_session import SocksFactory
 from egress.proxy.transparent import TransparentFactory
 from egress.tls.listener_context import listener_context
+from egress.tls.origin_trust import OriginTrust
 from egress.tls.pem import TrustError
 from egress.transport.tls import ServerTls, TlsFactory
 
@@ -31,10 +38,13 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
     from egress.config.listener import Listener
-    from egress.interfaces import IPlaceholderNames
+    from egress.interfaces import IClientAuthenticator, IPlaceholderNames
     from egress.proxy.context import ProxyContext
 
 F = TypeVar("F")
+
+FetchKeysOf = Callable[[JwtIssuer, OriginTrust], FetchKeys]
+"""Returns the function that downloads the keys of an issuer."""
 
 
 @attrs.frozen(kw_only=True)
@@ -59,28 +69,36 @@ class ListenerSecurity:
     balancers: tuple[Network, ...] = ()
 
 
-def listener_security(config: ProxyConfig, clock: IReactorTime, in_thread: InThread) -> tuple[ListenerSecurity, ...]:
+def listener_security(
+    config: ProxyConfig, clock: IReactorTime, in_thread: InThread, fetch_of: FetchKeysOf
+) -> tuple[ListenerSecurity, ...]:
     """Load the security settings of each listener in C{config.listen}.
 
     @param config: the configuration.
     @param clock: the reactor.
     @param in_thread: runs password checks in a thread.
+    @param fetch_of: returns the function that downloads the keys of an issuer of tokens.
     @raise ConfigError: names the option that cannot be used.
     """
-    # Listeners with the same password file share an authenticator.
-    authenticators: dict[Path, ClientAuthenticator] = {}
+    # Listeners with the same setting share an authenticator.
+    authenticators: dict[ClientAuth, IClientAuthenticator] = {}
     allow_unverified_names = not any(map(config.requires_auth_at, config.listen))
 
+    def authenticator(setting: ClientAuth) -> IClientAuthenticator:
+        if isinstance(setting, JwtIssuer):
+            return JwtAuthenticator(setting, key_source(setting, config, clock, fetch_of), time.time)
+        return ClientAuthenticator(setting, clock, in_thread)
+
     def security(listener: Listener) -> ListenerSecurity:
-        path = config.auth_at(listener)
-        if path is not None and path not in authenticators:
+        setting = config.auth_at(listener)
+        if setting is not None and setting not in authenticators:
             try:
-                authenticators[path] = ClientAuthenticator(path, clock, in_thread)
-            except SecretsError as error:
-                raise ConfigError("--listen" if listener.sets_auth else "--client-auth", "", error.reason) from error
+                authenticators[setting] = authenticator(setting)
+            except (SecretsError, InvalidKeys, TrustError) as error:
+                raise ConfigError("--listen" if listener.sets_auth else "--client-auth", "", str(error)) from error
         tls = listener.tls
         auth_policy = ClientAuthPolicy(
-            authenticator=None if path is None else authenticators[path],
+            authenticator=None if setting is None else authenticators[setting],
             certificate=name_of if tls is not None and tls.client_ca is not None else None,
             allow_unverified_names=allow_unverified_names,
             schemes=DEFAULT_PORTS if listener.takes_https_urls else CLEAR_TEXT,
@@ -97,6 +115,26 @@ def listener_security(config: ProxyConfig, clock: IReactorTime, in_thread: InThr
         )
 
     return tuple(map(security, config.listen))
+
+
+def key_source(setting: JwtIssuer, config: ProxyConfig, clock: IReactorTime, fetch_of: FetchKeysOf) -> KeySource:
+    """Create the source of the keys of an issuer of tokens.
+
+    @raise InvalidKeys: if the file with the keys cannot be used, or if PyJWT is not installed.
+    @raise TrustError: if the file with the trusted CAs cannot be used.
+    """
+    load_pyjwt()
+    if isinstance(setting.jwks, Path):
+        return FileKeys(setting.jwks, setting.algorithms, clock)
+    trust = OriginTrust(setting.ca or config.extra_ca_certs)
+    return IssuerKeys(fetch_of(setting, trust), setting.algorithms, clock, setting.issuer)
+
+
+def key_downloads(listeners: Iterable[ListenerSecurity]) -> KeyDownloads:
+    """Return the downloads of keys for listeners."""
+    found: set[Any] = {listener.auth_policy.authenticator for listener in listeners}
+    sources = (each.keys for each in found if isinstance(each, JwtAuthenticator))
+    return KeyDownloads(each for each in sources if isinstance(each, IssuerKeys))
 
 
 def listener_factories(

@@ -97,7 +97,8 @@ class WorkerPool(Service):
         )
         self._counts = ConnectionCounts.of_new_memory(config.workers)
         self._reads = Threads(reactor, "files", 1)
-        inputs = load_inputs(config, SUPERVISOR, own=None, clock=reactor, in_thread=self._reads)
+        fetch_of = parts.key_fetcher(reactor, resolver_for(reactor, config, self._reads))
+        inputs = load_inputs(config, SUPERVISOR, own=None, clock=reactor, in_thread=self._reads, fetch_of=fetch_of)
         # The configuration is checked.  Each worker loads the inputs that it uses.
         inputs.close()
         self.authorizer_name = inputs.sources.name

@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from egress.config.listener import InvalidListener, Listener, ListenerTls
 from egress.model.authority import Authority
 from egress.model.converters import ConfigError
+from egress.model.jwt_issuer import JwtIssuer
 
 PEM = Path("server.pem")
 
@@ -40,6 +41,7 @@ class ParseTests(SynchronousTestCase):
             ),
             ("tcp:8080:client-auth=none", "tcp:8080", None),
             ("unix:/run/x:client-auth=/etc/a\\:b=c", "unix:/run/x", Path("/etc/a:b=c")),
+            ("tcp:1:client-auth=jwt\\:https\\://a\\:claim=b", "tcp:1", JwtIssuer("https://a", claim="b")),
         ):
             with self.subTest(text):
                 self.assertEqual(Listener.parse(text), Listener(endpoint, None, True, path))
@@ -183,6 +185,7 @@ class ParseTests(SynchronousTestCase):
         for text, words in (
             ("tcp:8080:client-ca=ca.pem", "client-ca requires an ssl:"),
             ("tcp:8080:client-auth=", "client-auth is empty"),
+            ("tcp:8080:client-auth=jwt\\:http\\://a", "client-auth: write an https:// URL"),
             ("tcp:8080:client-auth=a:client-auth=b", "client-auth is set twice: remove one of them"),
             ("ssl:8443:sslmethod=SSLv23_METHOD", "no setting sslmethod"),
             ("ssl:8443:dhParameters=dh.pem", "no setting dhParameters"),

@@ -18,6 +18,7 @@ from egress.config.listener import Listener, ListenerTls
 from egress.config.model import AuditFailure, AuthzApi, AuthzBody, Mode, OversizeBody
 from egress.config.parsers import BadValue, ParseContext
 from egress.model.authority import Authority, UpstreamHop, UpstreamProxy
+from egress.model.jwt_issuer import JwtIssuer
 from egress.model.recorded_headers import AuditHeaders
 from tests.files import make_directory
 
@@ -186,6 +187,18 @@ class AddressTests(ValueTests):
                 "tcp:1:client-auth=none": Listener("tcp:1", None, True, None),
             },
         )
+
+    def test_client_auth(self) -> None:
+        keys = self.directory / "keys.json"
+        keys.touch()
+        tokens = JwtIssuer("https://a", jwks=keys)
+        self.accept(values.client_auth, {"keys.json": keys, "jwt:https://a:jwks=keys.json": tokens})
+        self.accept(
+            values.endpoint,
+            {"tcp:1:client-auth=jwt\\:https\\://a\\:jwks=keys.json": Listener("tcp:1", None, True, tokens)},
+        )
+        self.refuse(values.client_auth, dict.fromkeys(["absent", "jwt:https://a:ca=absent"], "No such file"))
+        self.refuse(values.client_auth, {"jwt:http://a": "write an https:// URL"})
 
     def test_interfaces(self) -> None:
         self.accept(values.interface, {"127.0.0.1": "127.0.0.1", "::": "::", "2001:DB8::1": "2001:db8::1"})

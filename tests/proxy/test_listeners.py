@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -9,17 +10,21 @@ from unittest import mock
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred, succeed
 
-from egress.client_auth import authenticator
+from egress.client_auth import authenticator, jwt_keys
 from egress.client_auth.authenticator import load_secrets
 from egress.client_auth.htpasswd import token_line
+from egress.client_auth.key_source import FetchKeys
 from egress.config.listener import Listener
 from egress.config.model import ConfigError, ProxyConfig
 from egress.http.sniff import PREFACE
 from egress.model.authority import Authority
+from egress.model.jwt_issuer import JwtIssuer
 from egress.proxy.factory import ProxyFactory
-from egress.proxy.listeners import listener_factories, listener_security
+from egress.proxy.listeners import key_downloads, listener_factories, listener_security
+from egress.tls.origin_trust import OriginTrust
 from egress.transport.tls import TlsFactory
 from tests.certificates import CLIENT, TestCA, TestCertificate
+from tests.client_auth.jwt_issuer import ISSUER, key_set, token
 from tests.files import make_directory
 from tests.proxy.fakes import ProxyTestCase, Wire, request, response, status_of
 from tests.proxy.http2_client import Http2Client
@@ -49,7 +54,14 @@ class ListenerTests(ProxyTestCase):
         def in_thread(check: Any) -> Deferred[bool]:
             return succeed(check())
 
-        security = listener_security(config, self.clock, in_thread)
+        self.fetched: list[tuple[JwtIssuer, OriginTrust]] = []
+
+        def fetch_of(issuer: JwtIssuer, trust: OriginTrust) -> FetchKeys:
+            self.fetched.append((issuer, trust))
+            return lambda: succeed(key_set())
+
+        security = listener_security(config, self.clock, in_thread, fetch_of)
+        self.downloads = key_downloads(security)
         return listener_factories(security, self.proxy.parts)
 
     def meet(self, factory: Any) -> Wire:
@@ -104,6 +116,49 @@ class ListenerTests(ProxyTestCase):
         self.assertEqual(self.status(self.meet(default), TOKEN), 200)
         self.assertEqual(self.status(self.meet(own), TOKEN), 407)
         self.assertEqual(self.status(self.meet(own), "Proxy-Authorization: Bearer 0ther"), 200)
+
+    def bearer(self, **claims: Any) -> str:
+        now = time.time()
+        return f"Proxy-Authorization: Bearer {token(exp=now + 60, iat=now, nbf=now, **claims).decode()}"
+
+    def test_tokens(self) -> None:
+        """Listeners with the same issuer share its keys."""
+        setting = f"jwt:{ISSUER}"
+        escaped = setting.replace(":", "\\:")
+        factories = self.factories("tcp:1", f"tcp:2:client-auth={escaped}", client_auth=setting)
+        ((issuer, _),) = self.fetched
+        self.assertEqual(issuer, JwtIssuer(ISSUER))
+        for factory in factories:
+            self.assertEqual(self.status(self.meet(factory)), 407)
+            self.assertEqual(self.status(self.meet(factory), TOKEN), 407)
+            self.assertEqual(self.status(self.meet(factory), self.bearer()), 200)
+            self.assertEqual(self.status(self.meet(factory), self.bearer(aud="other")), 407)
+        self.assertEqual(list(self.downloads.checks), ["client-auth"])
+        self.successResultOf(self.downloads.check_ready())
+
+    def test_keys_in_a_file(self) -> None:
+        keys = self.directory / "keys.json"
+        keys.write_bytes(key_set())
+        (factory,) = self.factories("tcp:1", client_auth=JwtIssuer(ISSUER, jwks=keys))
+        self.assertEqual(self.status(self.meet(factory), self.bearer()), 200)
+        self.assertEqual((self.fetched, self.downloads.checks), ([], {}))
+
+    def test_unusable_tokens(self) -> None:
+        bad = self.directory / "bad"
+        bad.write_text("x")
+        for setting, reason in (
+            (f"jwt:{ISSUER}:jwks={bad}", "cannot be parsed"),
+            (f"jwt:{ISSUER}:jwks={bad}x", "cannot be read"),
+            (f"jwt:{ISSUER}:ca={bad}", str(bad)),
+        ):
+            error = self.assertRaises(ConfigError, self.factories, "tcp:1", client_auth=setting)
+            self.assertEqual(error.option, "--client-auth")
+            self.assertIn(reason, error.remedy)
+        with mock.patch.object(jwt_keys, "import_module", side_effect=ImportError):
+            error = self.assertRaises(ConfigError, self.factories, f"tcp:1:client-auth=jwt\\:x\\:jwks={bad}")
+        self.assertEqual(
+            (error.option, error.remedy), ("--listen", "needs the library PyJWT: pip install 'egressproxy[jwt]'")
+        )
 
     def test_unverified_names(self) -> None:
         """Unverified names are allowed only if no listener verifies names."""
