@@ -26,7 +26,7 @@ from egress.checks.contact import upstream_contact
 from egress.config.model import STDOUT, ConfigError, ProxyConfig
 from egress.inputs import ca_option
 from egress.model.authority import UpstreamProxy
-from egress.model.errors import AuthorizerUnavailable
+from egress.model.errors import AuthorizerUnavailable, ClientAuthUnavailable
 from egress.notify.setup import webhook_of
 from egress.notify.webhook import WebhookRoute
 from egress.resources import LoadedResources, load_resources
@@ -116,6 +116,7 @@ def check_configuration(reactor: Any, config: ProxyConfig) -> Generator[Deferred
     findings.append(Finding(Level.OK, "--listen", f"{listeners}; no port was bound"))
     try:
         findings.append((yield _authorizer(reactor, config, proxy)))
+        findings += yield _issuers(proxy)
     finally:
         yield proxy.stopService()
     findings += yield _shadow(reactor, config, resources)
@@ -207,6 +208,19 @@ def _authorizer(reactor: Any, config: ProxyConfig, proxy: EgressProxyService) ->
         return Finding(Level.OK, option, f"{proxy.authorizer_name} decides")
     elapsed = (reactor.seconds() - started) * 1000
     return Finding(Level.OK, option, f"{proxy.authorizer_name} accepts connections ({elapsed:.0f} ms)")
+
+
+@inlineCallbacks
+def _issuers(proxy: EgressProxyService) -> Generator[Deferred[Any], Any, list[Finding]]:
+    """Download the keys of the issuers of tokens, if there are any."""
+    check = proxy.checks.get("client-auth")
+    if check is None:
+        return []
+    try:
+        yield check()
+    except ClientAuthUnavailable as error:
+        return [Finding(Level.ERROR, "--client-auth", f"{error.reason}; until then, clients get 503")]
+    return [Finding(Level.OK, "--client-auth", "the keys of the issuer of tokens can be downloaded")]
 
 
 @inlineCallbacks

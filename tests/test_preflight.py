@@ -8,21 +8,26 @@ from typing import Any
 from unittest import mock
 
 import attrs
+from twisted.internet.defer import fail as failed
+from twisted.internet.defer import succeed
 from twisted.internet.error import ConnectionRefusedError as ConnectRefused
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress import preflight as module
+from egress.authz.remote.issuer_client import IssuerClient
 from egress.checks.contact import Contact
 from egress.config.model import ConfigError, ProxyConfig
 from egress.config.notify import NotifySettings
 from egress.config.shared import SharedSettings
 from egress.model.authority import Authority, UpstreamHop, UpstreamProxy
+from egress.model.errors import ClientAuthUnavailable
 from egress.model.webhook import WebhookTarget
 from egress.preflight import Finding, Level, check_configuration, exit_status
 from egress.store.interfaces import StoreError, StoreUnreachable
 from egress.tls.ca_source import ca_source
+from tests.client_auth.jwt_issuer import key_set
 from tests.files import make_directory
 from tests.test_start_warnings import ASK
 from tests.threads import ThreadlessReactor, at_once
@@ -94,6 +99,17 @@ class CheckTests(SynchronousTestCase):
         self.assertEqual(exit_status(findings), 0)
         self.assertEqual(list(self.directory.iterdir()), [])
         self.assertEqual(self.reactor.tcpServers, [])
+
+    def test_issuers(self) -> None:
+        """The keys of an issuer of tokens are downloaded."""
+        refused = failed(ClientAuthUnavailable("refused"))
+        for result, expected in (
+            (succeed(key_set()), "ok       --client-auth: the keys of the issuer of tokens can be downloaded"),
+            (refused, "error    --client-auth: the keys of the issuer of tokens are not known: refused; until then, "),
+        ):
+            with mock.patch.object(IssuerClient, "fetch", return_value=result):
+                found = self.found(client_auth="jwt:https://issuer.test")
+            self.assertEqual(len([each for each in found if each.startswith(expected)]), 1, found)
 
     def test_ca(self) -> None:
         config = ProxyConfig(ca_dir=self.directory / "ca")
