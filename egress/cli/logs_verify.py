@@ -13,10 +13,11 @@ from egress.cli.parser import epilog
 from egress.cli.proxy_options import add_selected_options
 from egress.config.load import load_config
 from egress.model.counted import counted
+from egress.runtime.signing_keys import public_file
 from egress.store.chain import Checkpoint, Verification
 from egress.store.interfaces import StoreError
 from egress.store.location import store_to_read
-from egress.store.signing_key import public_file, read_public_keys
+from egress.store.signing_key import read_public_keys
 
 _OPTIONS: Final = ("audit-store", "audit-store-password-file", "audit-signing-key", "ca-dir", "config")
 _FIELDS: Final = ("audit_store", "audit_store_password", "audit_signing_key", "ca_dir")

@@ -11,9 +11,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.config.model import ConfigError
+from egress.runtime.signing_keys import public_file
 from egress.store import signing_key as module
 from egress.store.interfaces import StoreError
-from egress.store.signing_key import load_signer, public_file, read_public_keys
+from egress.store.signing_key import load_signer, read_public_keys
 from tests.files import make_directory
 
 

@@ -158,8 +158,9 @@ class _Connection:
             self._complete()
 
     def _check(self, size: int) -> None:
-        if size > MAX_BODY:
-            raise ResponseTooLarge(f"the response is over {MAX_BODY} bytes")
+        limit = self._agent.max_body
+        if size > limit:
+            raise ResponseTooLarge(f"the response is over {limit} bytes")
 
     def _complete(self) -> None:
         head, pending = self._head, self._pending
@@ -249,13 +250,20 @@ class KeepAliveAgent:
     @param endpoint: connects to the server, with TLS if needed.
     @param over_tls: whether the endpoint uses TLS, so that a connection is ready only after the handshake.
     @param connections: the maximum number of connections.
+    @ivar max_body: the maximum size of a response.
     @ivar retries: the number of requests that were sent again.
     """
 
     def __init__(
-        self, clock: IReactorTime, endpoint: IEndpoint, over_tls: bool = False, connections: int = MAX_CONNECTIONS
+        self,
+        clock: IReactorTime,
+        endpoint: IEndpoint,
+        over_tls: bool = False,
+        connections: int = MAX_CONNECTIONS,
+        max_body: int = MAX_BODY,
     ) -> None:
         self.over_tls = over_tls
+        self.max_body = max_body
         self.retries = 0
         self._max_connections = connections
         self._clock = clock
