@@ -15,6 +15,7 @@ from twisted.logger import Logger
 from egress.authz.chain import DecisionSources, decision_sources
 from egress.config.contradictions import OWN_AUTHORIZER, RULES_DECIDE, check
 from egress.config.model import AuditFailure, ConfigError, Limits, Mode, ProxyConfig
+from egress.config.reduced import without_shadow
 from egress.observability.audit_log import JsonLinesAudit, configured_audit
 from egress.proxy.listeners import FetchKeysOf, ListenerSecurity, listener_security
 from egress.resources import LoadedResources, load_resources
@@ -133,9 +134,7 @@ def effective_config(config: ProxyConfig, role: Role, *, own_authorizer: bool) -
     check(config, OWN_AUTHORIZER if own_authorizer else RULES_DECIDE)
     if role.is_dry_run:
         # An explanation is not compared with the shadow authorizer.
-        config = attrs.evolve(
-            config, shadow_authz_url=None, shadow_authz_token=None, shadow_policy=None, shadow_log=None
-        )
+        config = without_shadow(config)
     elif role.is_whole and config.workers != 1:
         raise ConfigError("workers", str(config.workers), "an application has one process: set it to 1")
     if role.notifies and config.mode is Mode.OBSERVE:

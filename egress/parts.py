@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import Deferred, fail, succeed
 
 from egress.admin.revocations import LocalRevocations
+from egress.authz.approvals import Approvals
 from egress.authz.remote.issuer_client import IssuerClient
 from egress.client_auth.key_source import FETCH_SECONDS, FetchKeys
 from egress.config.model import ProxyConfig
@@ -32,6 +33,7 @@ from egress.store.sink import StoreAudit
 from egress.store.writer import BatchWriter, ThreadWriter
 from egress.store.writer_ipc import WriterSpec, retention_of
 from egress.tls.ca_source import ca_source
+from egress.tls.host_contexts import HostContexts
 from egress.tls.issuer import CertificateAuthority, pem_of
 from egress.tls.origin_trust import OriginTrust
 from egress.tls.reloadable_trust import ReloadableTrust
@@ -54,8 +56,8 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
     from twisted.internet.interfaces import IAddress, IStreamClientEndpoint
 
-    from egress.authz.approvals import Approvals
     from egress.authz.chain import AuthorizerChain
+    from egress.authz.policy_watch import PolicyWatch
     from egress.authz.remote.client import CreateEndpoint
     from egress.console.endpoint import AdminEndpointSite
     from egress.interfaces import IAuthorizer, ILeafSource
@@ -170,9 +172,64 @@ def ca_check(authority: Callable[[], CertificateAuthority]) -> Check:
     return check
 
 
+def approvals(
+    reactor: IEgressReactor,
+    config: ProxyConfig,
+    role: Role,
+    changed: Callable[[str, Mapping[str, Any] | None], object],
+) -> Approvals:
+    """Return the pending approvals and the grants.
+
+    @param changed: is called when an approval becomes pending, or ends.
+    """
+    return Approvals(
+        reactor,
+        time.time,
+        timeout=config.approval_timeout,
+        limit=config.approval_queue,
+        is_open=config.admin is not None,
+        key=role.approval_key,
+        changed=changed,
+    )
+
+
+def host_contexts(config: ProxyConfig, authority: CertificateAuthority, in_thread: Offload) -> HostContexts:
+    """Return the contexts of intercepted hosts."""
+    return HostContexts(
+        authority,
+        config.limits.leaf_contexts,
+        time.time,
+        in_thread,
+        accepted=config.client_tls,
+        http2=config.http2,
+    )
+
+
 def renewal_timeout(config: ProxyConfig) -> float:
     """Return the seconds after which the renewal of a lease fails."""
     return 2 * config.authz_timeout + RENEWAL_MARGIN
+
+
+def set_metric_sources(
+    metrics: Metrics, context: ProxyContext, watch: PolicyWatch | None, resolver: Resolver, contexts: HostContexts
+) -> None:
+    """Set the sources of the metrics about connections, the policy and the resources of a proxy.
+
+    @param metrics: the metrics.
+    @param context: the collaborators of all sessions.
+    @param watch: the watch of the policy, if a policy decides.
+    @param resolver: the resolver.
+    @param contexts: the contexts of intercepted hosts.
+    """
+    if watch is not None:
+        metrics.set_policy_source(lambda: watch.state, lambda: watch.policy)
+    metrics.set_connections_source(lambda: context.sessions.clients)
+    metrics.set_rejected_source(lambda: context.sessions.rejected)
+    metrics.set_http2_faults_source(lambda: context.sessions.http2_faults)
+    metrics.set_lookups_source(lambda: resolver.busy, lambda: resolver.waiting)
+    metrics.set_body_memory_source(lambda: context.contents.held, lambda: context.contents.waiting)
+    metrics.set_messages_source(context.authz.message_counts)
+    metrics.set_host_contexts_source(lambda: len(contexts))
 
 
 def set_audit_sources(metrics: Metrics, audits: Sequence[JsonLinesAudit | StoreAudit]) -> None:

@@ -17,8 +17,8 @@ from egress.admin.backend import LocalAdminBackend
 from egress.admin.changes import ChangeLog
 from egress.admin.explain import Explainer
 from egress.admin.policies import LocalPolicies
-from egress.authz.approvals import Approvals
 from egress.authz.chain import ChainDependencies, build_authorizer_chain
+from egress.authz.distribution.setup import ServerRoute
 from egress.authz.policy_watch import PolicyWatch
 from egress.client_auth.authenticator import AT_ONCE
 from egress.config.model import ProxyConfig
@@ -27,25 +27,31 @@ from egress.interfaces import IAuditSink, IAuthorizer, IPlaceholderNames
 from egress.model.recorded_headers import AuditHeaders
 from egress.notify.setup import NotifyDependencies, notices_of
 from egress.notify.webhook import WebhookRoute
-from egress.observability.audit_log import JsonLinesAudit
 from egress.observability.audit_sinks import AuditSinks
 from egress.observability.health import STOPPING, Check, NotReady, Readiness, ops_site
 from egress.observability.metrics import Metrics
 from egress.proxy.listeners import key_downloads, listener_factories
-from egress.resources import LoadedResources, load_resources, read_policy
+from egress.resources import (
+    POLICY,
+    SHADOW_POLICY,
+    LoadedResources,
+    PoliciesInUse,
+    Trusts,
+    load_resources,
+    policy_distribution,
+    read_policy,
+    read_shadow,
+)
 from egress.runtime.ports import PortBinder, admin_endpoint, described, metrics_endpoint, settled
 from egress.runtime.reload import Reloader
 from egress.runtime.role import WHOLE, Role
 from egress.runtime.threads import Pools
-from egress.store.sink import StoreAudit
 from egress.tls.ca_watch import CaWatch
-from egress.tls.host_contexts import HostContexts
 from egress.tls.issuer import CertificateAuthority
-from egress.tls.reloadable_trust import ReloadableTrust
 from egress.transport.reactor import IEgressReactor
 from egress.transport.tcp_reactor import write_through
 from egress.upstream.proxy_endpoint import UpstreamEndpoint
-from egress.upstream.resolver import Resolver, resolver_for
+from egress.upstream.resolver import resolver_for
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress, IListeningPort, IStreamServerEndpoint
@@ -108,16 +114,15 @@ class EgressProxyService(Service):
         self._embedded = resources.rules is not None
         self._sockets = sockets = write_through(reactor)
         self._ports = PortBinder(self._bound)
-        self._trust, self._authz_trust = ReloadableTrust(resources.trust), ReloadableTrust(resources.authz_trust)
+        self._trusts = Trusts.of(resources)
         self._guard = parts.address_guard(config, resources.rules)
-        self._dialer = parts.dialer(sockets, config, guard=self._guard, trust=self._trust, resolver=resolver)
+        self._dialer = parts.dialer(sockets, config, guard=self._guard, trust=self._trusts.origins, resolver=resolver)
         self.metrics = Metrics()
         self.store_fault = inputs.store_fault
         store = parts.store_audit(reactor, config, inputs.audit_store, self._pools.store, role)
         behind_upstream = partial(UpstreamEndpoint, self._dialer)
-        self._notify_trust = ReloadableTrust(resources.notify_trust)
         notify = NotifyDependencies(
-            route=WebhookRoute(trust=self._notify_trust, resolver=resolver, behind_upstream=behind_upstream),
+            route=WebhookRoute(trust=self._trusts.notify, resolver=resolver, behind_upstream=behind_upstream),
             authority=lambda: self._ca.authority,
             registry=self.metrics.registry,
             audits=[each for each in (log, store) if each is not None],
@@ -126,20 +131,20 @@ class EgressProxyService(Service):
         self._telemetry = parts.telemetry(reactor, config, role, self.metrics)
         requests = parts.request_log(reactor, config, role)
         self._sinks = AuditSinks(self.metrics, audit, log, store, requests, self.notices.sink, self._telemetry.sink)
-        self._approvals = Approvals(
+        self._approvals = parts.approvals(reactor, config, role, self.notices.approval)
+        self._distribution = policy_distribution(
             reactor,
-            time.time,
-            timeout=config.approval_timeout,
-            limit=config.approval_queue,
-            is_open=config.admin is not None,
-            key=role.approval_key,
-            changed=self.notices.approval,
+            config,
+            role,
+            ServerRoute(trust=self._trusts.policy, resolver=resolver, in_thread=self._pools.files),
+            registry=self.metrics.registry,
+            in_use=PoliciesInUse(lambda: self._chain.rules, lambda: self._chain.shadow_rules, self._reload_shadow),
         )
         dependencies = ChainDependencies(
             reactor=reactor,
             sockets=sockets,
             config=config,
-            authz_trust=self._authz_trust,
+            authz_trust=self._trusts.authz,
             behind_upstream=behind_upstream,
             metrics=self.metrics,
             log=log,
@@ -147,17 +152,12 @@ class EgressProxyService(Service):
             secrets=resources.secrets,
             approvals=self._approvals,
             breaker_changed=self.notices.breaker,
+            policy_fault=self._distribution.fault(POLICY),
+            shadow_fault=self._distribution.fault(SHADOW_POLICY),
         )
         self._chain = build_authorizer_chain(dependencies, inputs.sources)
         self.authorizer = self._chain.authorizer
-        contexts = HostContexts(
-            authority,
-            config.limits.leaf_contexts,
-            time.time,
-            self._pools.keys,
-            accepted=config.client_tls,
-            http2=config.http2,
-        )
+        contexts = parts.host_contexts(config, authority, self._pools.keys)
         # In a worker the supervisor logs the reminders, not the worker.
         self._ca = CaWatch(reactor, inputs.ca_source, authority, contexts.follow, reminds=not role.is_worker)
         self._context = parts.proxy_context(
@@ -189,11 +189,17 @@ class EgressProxyService(Service):
         lock = DeferredLock()
         self._reloader = Reloader(lock, self._pools.files, self._load_resources, self._use_resources)
         self._policy_reloader = Reloader(lock, self._pools.files, lambda: read_policy(self._config), self._use_policy)
+        self._shadow_reloader = Reloader(
+            lock, self._pools.files, lambda: read_shadow(self._config), self._chain.use_shadow
+        )
         self._policy_watch = self._watch(resources.rules)
         self.policies = LocalPolicies(self._policy_in_use)
         own = {"ca": parts.ca_check(lambda: self.certificate_authority), "running": self._check_running}
         self.checks: dict[str, Check] = {**self._chain.checks, **self._keys.checks, **own}
-        self._set_metric_sources((log, store), resolver, contexts)
+        self._distribution.add_check(self.checks)
+        parts.set_audit_sources(self.metrics, [each for each in (log, store) if each is not None])
+        parts.set_metric_sources(self.metrics, self._context, self._policy_watch, resolver, contexts)
+        self.metrics.set_ca_expiry_source(lambda: self.certificate_authority.not_after.timestamp())
 
     def _watch(self, rules: RuleSet | None) -> PolicyWatch | None:
         """Return the watch of the policy files, if a policy decides."""
@@ -203,26 +209,14 @@ class EgressProxyService(Service):
         reload = partial(self.notices.reported, self._policy_reloader.begin, only_policy=True)
         return PolicyWatch(self._reactor, rules, lambda: self._rules.files, reload)
 
+    def _reload_shadow(self) -> None:
+        """Use another version of a shadow policy that has a URL."""
+        self._shadow_reloader.begin().addErrback(lambda failure: _log.failure("reading the shadow policy", failure))
+
     def _policy_in_use(self) -> tuple[RuleSet, float] | None:
         """Return the policy, and the time at which it was loaded, if a policy decides."""
         watch = self._policy_watch
         return None if watch is None else (self._rules, watch.policy.loaded)
-
-    def _set_metric_sources(
-        self, logs: tuple[JsonLinesAudit | StoreAudit | None, ...], resolver: Resolver, contexts: HostContexts
-    ) -> None:
-        metrics, context, watch = self.metrics, self._context, self._policy_watch
-        parts.set_audit_sources(metrics, [each for each in logs if each is not None])
-        if watch is not None:
-            metrics.set_policy_source(lambda: watch.state, lambda: watch.policy)
-        metrics.set_connections_source(lambda: context.sessions.clients)
-        metrics.set_rejected_source(lambda: context.sessions.rejected)
-        metrics.set_http2_faults_source(lambda: context.sessions.http2_faults)
-        metrics.set_lookups_source(lambda: resolver.busy, lambda: resolver.waiting)
-        metrics.set_body_memory_source(lambda: context.contents.held, lambda: context.contents.waiting)
-        metrics.set_messages_source(context.authz.message_counts)
-        metrics.set_host_contexts_source(lambda: len(contexts))
-        metrics.set_ca_expiry_source(lambda: self.certificate_authority.not_after.timestamp())
 
     @property
     def authorizer_name(self) -> str:
@@ -262,9 +256,8 @@ class EgressProxyService(Service):
             self._use_rules(resources.rules)
         else:
             self._chain.use(None)
-        self._trust.replace(resources.trust)
-        self._authz_trust.replace(resources.authz_trust)
-        self._notify_trust.replace(resources.notify_trust)
+        self._trusts.use(resources)
+        self._distribution.forget()
         self.notices.use(resources.notify)
         self._context.origins.pool.clear()
 
@@ -310,6 +303,7 @@ class EgressProxyService(Service):
         # The command of a sandbox has the user of the proxy: it could change the policy, and so allow its requests.
         if self._policy_watch is not None and not self._role.serves_sandbox:
             self._policy_watch.start()
+        self._distribution.start()
         self._listen()
 
     def _listen(self) -> None:
@@ -370,6 +364,7 @@ class EgressProxyService(Service):
         self._keys.stop()
         if self._policy_watch is not None:
             self._policy_watch.stop()
+        self._distribution.stop()
         self._approvals.close()
         sessions = self._context.sessions
         sessions.draining = True

@@ -64,6 +64,8 @@ def start_warnings(
     if config.shared.location is not None:
         yield from _shared_warnings(config, resources)
     yield from _audit_log_warnings(config)
+    if resources.rules is not None and not resources.rules.is_loaded:
+        yield StartWarning("--policy", "no version of this URL is stored, so requests get 503 until it is loaded")
     if resources.secrets is not None:
         for name, reason in unreadable_secrets(resources.secrets, clock, environ):
             yield StartWarning(

@@ -377,8 +377,8 @@ class ReloadTests(ServiceTestCase):
         self.successResultOf(service.reload())
         self.assertEqual(self.decide(service).reason, "closed")
         self.assertIn("private", self.refusal("10.0.0.1", 80))
-        # The trust for origins, for the authorization service and for the receivers of notifications.
-        self.assertEqual((self.replaced.call_count, self.cleared.call_count), (3, 1))
+        # The trust for origins, for the authorization service, for policies and for the receivers of notifications.
+        self.assertEqual((self.replaced.call_count, self.cleared.call_count), (4, 1))
 
     def test_shadow(self) -> None:
         """The shadow policy is reloaded, too."""

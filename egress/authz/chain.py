@@ -11,17 +11,18 @@ import attrs
 from twisted.internet.defer import succeed
 
 from egress.authz.approval_authorizer import ApprovalAuthorizer
-from egress.authz.approvals import Approvals
 from egress.authz.breaker import Breaker
 from egress.authz.cache import CachingAuthorizer
+from egress.authz.chain_dependencies import ChainDependencies as ChainDependencies
 from egress.authz.content_decoding import DecodingAuthorizer
+from egress.authz.current_policy import CurrentPolicyAuthorizer
 from egress.authz.decision_store import DecisionStore
 from egress.authz.fail_closed import FailClosedAuthorizer
 from egress.authz.limiter import LimitedAuthorizer
 from egress.authz.observe import ObservingAuthorizer
 from egress.authz.policy_authorizer import PolicyAuthorizer
 from egress.authz.remote.authorizer import RemoteAuthorizer
-from egress.authz.remote.client import CreateEndpoint, RemoteService, remote_authorizer
+from egress.authz.remote.client import RemoteService, remote_authorizer
 from egress.authz.require_audit import AuditRequiringAuthorizer
 from egress.authz.secret_injection import SecretInjectingAuthorizer
 from egress.authz.secrets.command import run_command
@@ -33,16 +34,13 @@ from egress.config.model import AuditFailure, ConfigError, Mode, ProxyConfig
 from egress.interfaces import IAuthorizer
 from egress.observability.audit_log import JsonLinesAudit
 from egress.observability.health import Check
-from egress.observability.metrics import Metrics
 from egress.observability.shadow_log import ShadowLog
 from egress.store.sink import StoreAudit
-from egress.transport.reactor import IEgressReactor
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
     from egress.policy.rules import RuleSet
-    from egress.tls.reloadable_trust import ReloadableTrust
 
 # The breaker does not count failures as consecutive when more time than this, plus the time limit of one request, lies
 # between them.
@@ -61,6 +59,7 @@ class AuthorizerChain:
     @ivar checks: the readiness checks, by name.
     @ivar vault: the secrets that decisions can put into requests, if there are any.
     @ivar rules: the rules of the embedded policy.
+    @ivar shadow_rules: the rules of the shadow policy.
     @ivar without_approver: the same decisions without approvals: it never waits for an approver.
     """
 
@@ -72,6 +71,7 @@ class AuthorizerChain:
     checks: dict[str, Check]
     vault: Vault | None
     rules: RuleSet | None
+    shadow_rules: RuleSet | None
     without_approver: IAuthorizer
 
     def start(self) -> None:
@@ -92,6 +92,7 @@ class AuthorizerChain:
         """Compare with other rules from now on, if there is a shadow policy."""
         if self.shadow is not None and rules is not None:
             self.shadow.use(rules)
+            self.shadow_rules = rules
 
     @property
     def secrets(self) -> SecretTable | None:
@@ -189,36 +190,6 @@ def _shadow_log(config: ProxyConfig, clock: IReactorTime) -> ShadowLog:
         raise ConfigError("--shadow-log", config.shadow_log or "", f"cannot be written to: {error.strerror}") from error
 
 
-@attrs.frozen(kw_only=True)
-class ChainDependencies:
-    """The parts of a proxy on which authorizers depend.
-
-    @ivar reactor: the reactor.
-    @ivar sockets: the reactor whose connections write immediately.
-    @ivar config: the configuration.
-    @ivar authz_trust: the trust store for the authorization service.
-    @ivar behind_upstream: creates an endpoint through the upstream proxy.
-    @ivar metrics: the metrics.
-    @ivar log: the audit log, if there is one.
-    @ivar store: the sink of the audit store, if there is one.
-    @ivar secrets: the secrets that decisions can put into requests, if there are any.
-    @ivar approvals: the pending approvals and the grants, if there is an approver.
-    @ivar breaker_changed: is called when the circuit breaker opens or closes (L{LimitedAuthorizer}).
-    """
-
-    reactor: IEgressReactor
-    sockets: IEgressReactor
-    config: ProxyConfig
-    authz_trust: ReloadableTrust
-    behind_upstream: CreateEndpoint
-    metrics: Metrics
-    log: JsonLinesAudit | None
-    store: StoreAudit | None = None
-    secrets: SecretTable | None = None
-    approvals: Approvals | None = None
-    breaker_changed: Callable[[str | None], object] = lambda cause: None
-
-
 def build_authorizer_chain(dependencies: ChainDependencies, sources: DecisionSources) -> AuthorizerChain:
     """Build the chain for the authorizer of the application, the rules, or the authorization service."""
     reactor, config, log = dependencies.reactor, dependencies.config, dependencies.log
@@ -227,10 +198,14 @@ def build_authorizer_chain(dependencies: ChainDependencies, sources: DecisionSou
     shadow_policy = None if sources.shadow_rules is None else PolicyAuthorizer(sources.shadow_rules)
     vault = _vault(dependencies)
     # Rules always decide, and without waiting.  They are not cached: they are faster than any cache.
-    guarded = _limited(dependencies, sources) if policy is None else FailClosedAuthorizer(reactor, policy, None)
-    shared_cache = _shared(dependencies, sources, guarded) if policy is None else None
-    if shared_cache is not None:
-        guarded = FailClosedAuthorizer(reactor, shared_cache, None)
+    shared_cache: SharedCachingAuthorizer | None = None
+    if policy is None:
+        guarded = _limited(dependencies, sources)
+        shared_cache = _shared(dependencies, sources, guarded)
+        if shared_cache is not None:
+            guarded = FailClosedAuthorizer(reactor, shared_cache, None)
+    else:
+        guarded = FailClosedAuthorizer(reactor, _while_current(policy, dependencies.policy_fault), None)
     cache = _cached(dependencies, guarded) if policy is None else None
     decided: IAuthorizer = guarded if cache is None else cache
 
@@ -266,6 +241,7 @@ def build_authorizer_chain(dependencies: ChainDependencies, sources: DecisionSou
         checks=checks,
         vault=vault,
         rules=sources.rules,
+        shadow_rules=sources.shadow_rules,
         without_approver=finished(decided),
     )
 
@@ -342,7 +318,7 @@ def _compared(
 ) -> IAuthorizer:
     """Compare decisions with the decisions of a shadow policy or shadow authorization service, if there is one."""
     reactor, shadow_log = dependencies.reactor, sources.shadow_log
-    shadow: IAuthorizer | None = policy
+    shadow = None if policy is None else _while_current(policy, dependencies.shadow_fault)
     if shadow is None and sources.shadow_service is not None:
         shadow = _with_decoded_content(dependencies, _remote(dependencies, sources.shadow_service))
     if shadow is None or shadow_log is None:
@@ -350,6 +326,11 @@ def _compared(
     dependencies.metrics.registry.register(shadow_log)
     guarded = FailClosedAuthorizer(reactor, shadow, None)
     return ShadowedAuthorizer(reactor, inner, guarded, shadow_log, dependencies.config.mode is Mode.OBSERVE)
+
+
+def _while_current(policy: PolicyAuthorizer, fault: Callable[[], str | None] | None) -> IAuthorizer:
+    """Use a policy only while it is current, if it has a URL."""
+    return policy if fault is None else CurrentPolicyAuthorizer(policy, fault)
 
 
 def _remote(dependencies: ChainDependencies, service: RemoteService) -> RemoteAuthorizer:

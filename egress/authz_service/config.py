@@ -11,11 +11,12 @@ from egress.config import contradictions
 from egress.config.listener import Listener
 from egress.config.model import MIB, AuditFailure, ConfigError, IPNetwork, parse_listeners
 from egress.model import text_converters as setting_text
-from egress.model.converters import checked, file_text, port
+from egress.model.converters import BadValue, checked, file_text, port
 from egress.model.converters import not_negative as _not_negative
 from egress.model.converters import positive as _positive
 from egress.model.file_access import FileAccess, FileMode
 from egress.model.log_format import LogFormat, LogThreshold
+from egress.model.policy_url import PolicyUrl, policy_location
 
 
 def _without_clients(instance: object, attribute: attrs.Attribute[Any], value: tuple[Listener, ...]) -> None:
@@ -25,8 +26,20 @@ def _without_clients(instance: object, attribute: attrs.Attribute[Any], value: t
         raise ConfigError("listen", "", "remove https: it applies only to clients of a proxy")
 
 
+def _policy_file(value: object) -> Path:
+    """Accept the file of a policy."""
+    location = policy_location(value)
+    if isinstance(location, PolicyUrl):
+        raise BadValue("egressauthz needs a file: download the policy, and specify its file")
+    return location
+
+
 _KINDS: Final = checked(
-    token=setting_text.token, audit_log=file_text, metrics_port=port, metrics_interface=setting_text.interface
+    policy=_policy_file,
+    token=setting_text.token,
+    audit_log=file_text,
+    metrics_port=port,
+    metrics_interface=setting_text.interface,
 )
 
 

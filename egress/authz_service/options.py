@@ -41,6 +41,7 @@ AUTHZ_SERVICE_OPTIONS: Final[tuple[Option, ...]] = (
     ),
     _shared(
         "policy",
+        metavar="FILE",
         help="A TOML file with the rules of the policy. It is reloaded when it, or an included file, changes.",
     ),
     _shared("grpc-descriptors"),

@@ -15,6 +15,7 @@ from egress.checks.contact import Contact, server_contact, upstream_contact
 from egress.checks.finding import Finding, Fix, skipped
 from egress.checks.judgements import judge_authorizer, judge_dns, judge_upstream
 from egress.config.model import ConfigError, ProxyConfig
+from egress.config.reduced import without_shadow
 from egress.interfaces import IAuthorizer
 from egress.model.authority import PROXY_HOST, Authority, Origin, UpstreamProxy
 from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Stage
@@ -74,7 +75,7 @@ def check_authorizer(
     @param dry_run: makes a proxy that serves no client.
     """
     # No approver sees the request, and no shadow authorizer gets it.
-    config = attrs.evolve(config, admin=None, admin_token=None, shadow_authz_url=None, shadow_policy=None)
+    config = attrs.evolve(without_shadow(config), admin=None, admin_token=None)
     if config.authz_url is None and config.policy is None:
         return skipped("authorizer", "no --authz-url and no --policy: the starter policy decides")
     try:

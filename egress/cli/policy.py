@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from egress.cli import policy_check, policy_new, policy_replay, policy_suggest
+from egress.cli import policy_bundle, policy_check, policy_new, policy_replay, policy_suggest
 from egress.cli.parser import epilog
 
 # Each adds its own parser, which sets "run".
@@ -14,6 +14,8 @@ _COMMANDS: Final[tuple[Callable[[Any], None], ...]] = (
     policy_check.add_parser,
     policy_suggest.add_parser,
     policy_replay.add_parser,
+    policy_bundle.add_parser,
+    policy_bundle.add_keygen_parser,
 )
 
 
@@ -31,6 +33,7 @@ def add_parser(commands: Any) -> None:
                 "Compare its decisions with the log",
                 "egress policy replay audit.jsonl --policy policy.toml",
             ),
+            ("Sign a policy, to distribute it", "egress policy bundle policy.toml --key policy.key -o policy.bundle"),
         ),
     )
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)

@@ -26,6 +26,7 @@ from egress.launch.runner import CannotRun
 from egress.launch.session import run_behind_proxy, run_client
 from egress.launch.summary import Style, Summary
 from egress.launch.work_directory import work_directory
+from egress.model.policy_url import PolicyUrl
 from egress.policy.learn.suggest import MAX_RULES
 from egress.policy.learn.writer import write_policy
 from egress.resources import read_rules
@@ -174,8 +175,13 @@ def _run(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> 
 def _summary(config: ProxyConfig, lock: RunLock | None) -> Summary:
     """Make the summary of the requests."""
     policy = None
+    if isinstance(config.policy, PolicyUrl) or isinstance(config.shadow_policy, PolicyUrl):
+        # The command could change the stored version, or end before the URL was checked.
+        raise ConfigError("--policy", "", "egress run needs a file: download the policy, and specify its file")
     if config.authz_url is None:
-        policy = PolicySource.of(config.policy, read_rules(config.policy, config.grpc_descriptors), Path.cwd())
+        policy = PolicySource.of(
+            config.policy, read_rules(config.policy, config.grpc_descriptors, config.policy_key), Path.cwd()
+        )
     return Summary(policy=policy) if lock is None else Summary(lock.add, policy)
 
 

@@ -6,6 +6,7 @@ from typing import Final
 
 from egress.config import parsers as values
 from egress.config.option import Option, Variable
+from egress.config.policy_options import POLICY_OPTIONS, policy
 
 _NONE: Final = ("none",)
 
@@ -165,16 +166,7 @@ AUTHZ_OPTIONS: Final[tuple[Option, ...]] = (
         fields=("authz_max_stale",),
         parse=values.duration_or_zero,
     ),
-    Option(
-        name="policy",
-        group="Authorization",
-        metavar="FILE",
-        help="A TOML file with the rules of the embedded policy. Cannot be combined with --authz-url.",
-        default="the starter policy of the package",
-        fields=("policy",),
-        parse=values.readable_file,
-        clear=_NONE,
-    ),
+    *POLICY_OPTIONS,
     Option(
         name="grpc-descriptors",
         group="Authorization",
@@ -254,13 +246,14 @@ AUTHZ_OPTIONS: Final[tuple[Option, ...]] = (
     Option(
         name="shadow-policy",
         group="Authorization",
-        metavar="FILE",
-        help="A TOML file with a shadow policy. It evaluates the same requests without any effect. Cannot be combined "
-        "with --shadow-authz-url.",
+        metavar="FILE|URL",
+        help="A TOML file with a shadow policy, or an https:// URL as for --policy. It evaluates the same requests "
+        "without any effect. Cannot be combined with --shadow-authz-url.",
         default="none",
         fields=("shadow_policy",),
-        parse=values.readable_file,
+        parse=policy,
         clear=_NONE,
+        url=True,
     ),
     Option(
         name="shadow-log",

@@ -109,6 +109,21 @@ def _first_url(config: Any) -> str:
     return config.authz_url or config.shadow_authz_url or ""
 
 
+# The fields that apply only to a policy with a URL.
+POLICY_URL_FIELDS: Final = (
+    "policy_interval",
+    "policy_token_file",
+    "policy_client_cert",
+    "policy_max_age",
+    "policy_dir",
+)
+
+
+def _without_url(config: Any) -> bool:
+    """Return whether no policy has a URL."""
+    return not any(hasattr(policy, "url") for policy in (config.policy, config.shadow_policy))
+
+
 _NO_AUDIT: Final = Contradiction(
     "audit_failure",
     lambda config: config.audit_failure.value == "deny" and config.audit_log is None,
@@ -227,10 +242,16 @@ PROXY: Final = (
         "console_policy_edit",
     ),
     *_unused(
-        _missing("policy"),
+        lambda config: config.policy is None or hasattr(config.policy, "url"),
         "has no effect without a policy file: set {policy}",
         "console_policy_edit",
     ),
+    *_unused(
+        _without_url,
+        "has no effect without the URL of a policy: set {policy} to a URL",
+        *POLICY_URL_FIELDS,
+    ),
+    *_unused(_missing("policy", "shadow_policy"), "has no effect without a policy: set {policy}", "policy_key"),
     Contradiction(
         "admin_viewer_token",
         lambda config: config.admin_viewer_token is not None and config.admin_viewer_token == config.admin_token,

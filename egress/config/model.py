@@ -37,6 +37,7 @@ from egress.model.file_access import FileAccess, FileMode
 from egress.model.jwt_issuer import ClientAuth, client_auth_setting
 from egress.model.log_format import LogFormat, LoggedRequests, LogThreshold
 from egress.model.no_proxy import Bypass
+from egress.model.policy_url import PolicyUrl, policy_location
 from egress.model.recorded_headers import AuditHeaders
 from egress.model.trace import Otel
 
@@ -154,6 +155,8 @@ _KINDS: Final = checked(
     authz_url=setting_text.authz_url,
     authz_token=setting_text.token,
     authz_response_headers=setting_text.field_name,
+    policy=policy_location,
+    shadow_policy=policy_location,
     shadow_authz_url=setting_text.authz_url,
     shadow_authz_token=setting_text.token,
     shadow_log=file_text,
@@ -202,7 +205,14 @@ class ProxyConfig:
     @ivar authz_max_ttl: the maximum time to live of a cached decision, in seconds.
     @ivar authz_max_stale: the maximum time for which a cached decision is used beyond that while the authorizer fails,
         in seconds.
-    @ivar policy: the TOML file of the embedded policy; C{None}: the packaged starter policy.
+    @ivar policy: the file or the URL of the embedded policy; C{None}: the packaged starter policy.
+    @ivar policy_interval: the seconds between two checks of a policy URL.
+    @ivar policy_token_file: a file with the bearer token for the server of a policy URL.
+    @ivar policy_client_cert: a PEM file with certificate and key, sent to the server of a policy URL.
+    @ivar policy_key: a PEM file with the public keys of which one must have signed a policy; C{None}: none must.
+    @ivar policy_max_age: the seconds after the last successful check of a policy URL for which its policy is used;
+        C{None}: no limit.
+    @ivar policy_dir: the directory for the last good version of a policy URL; C{None}: C{policy} in C{ca_dir}.
     @ivar grpc_descriptors: descriptor sets with the types of gRPC messages, for conditions on their fields.
     @ivar secrets: a TOML file with the sources of the secrets that decisions put into requests, and the destinations of
         each secret; C{None}: no secrets.
@@ -285,13 +295,19 @@ class ProxyConfig:
     authz_cache: int | None = attrs.field(default=4096, validator=_positive)
     authz_max_ttl: float = attrs.field(default=3600.0, validator=_positive)
     authz_max_stale: float = attrs.field(default=300.0, validator=_not_negative)
-    policy: Path | None = None
+    policy: Path | PolicyUrl | None = None
+    policy_interval: float = attrs.field(default=30.0, validator=_positive)
+    policy_token_file: Path | None = None
+    policy_client_cert: Path | None = None
+    policy_key: Path | None = None
+    policy_max_age: float | None = attrs.field(default=None, validator=_positive)
+    policy_dir: Path | None = None
     grpc_descriptors: tuple[Path, ...] = ()
     secrets: Path | None = None
     mode: Mode = Mode.ENFORCE
     shadow_authz_url: str | None = None
     shadow_authz_token: str | None = attrs.field(default=None, repr=False)
-    shadow_policy: Path | None = None
+    shadow_policy: Path | PolicyUrl | None = None
     shadow_log: str | None = None
     ca_dir: Path = attrs.field(factory=lambda: Path.home() / ".egressproxy" / "ca")
     ca_cert: Path | None = None
@@ -360,6 +376,11 @@ class ProxyConfig:
     def over_body_limit(self) -> OversizeBody:
         """The handling of a request whose content exceeds the body limit: observe mode never rejects it."""
         return OversizeBody.TRUNCATE if self.mode is Mode.OBSERVE else self.oversize_body
+
+    @property
+    def policy_cache(self) -> Path:
+        """The directory for the last good version of a policy URL."""
+        return self.policy_dir or self.ca_dir / "policy"
 
     def auth_at(self, listener: Listener) -> ClientAuth | None:
         """Return how a listener's clients authenticate; C{None} if the listener accepts every client."""

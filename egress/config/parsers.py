@@ -19,6 +19,7 @@ from twisted.internet.endpoints import serverFromString
 from egress.config.listener import InvalidListener, Listener
 from egress.config.model import KIB, MIB, AuditFailure, AuthzApi, AuthzBody, IPNetwork, Mode, OversizeBody, Resolve
 from egress.config.systemd_socket import KIND, InvalidSocket, SystemdSocket
+from egress.config.token_files import MAX_SIZE, read_token
 from egress.model import text_converters as setting_text
 from egress.model.authority import UpstreamProxy
 from egress.model.client_tls import ClientTls
@@ -46,7 +47,6 @@ _TRUE: Final = ("1", "true", "yes", "on")
 _BOOLEANS: Final = dict.fromkeys(_TRUE, True) | dict.fromkeys(("0", "false", "no", "off"), False)
 _TCP_PORT: Final = re.compile(r"tcp6?:(?:port=)?([0-9]+)")
 
-_TOKEN_FILE: Final = 64 * KIB
 
 # Higher than any useful number, and low enough that a typing error does not overload the machine.
 MAX_WORKERS: Final = 256
@@ -270,15 +270,14 @@ def token(text: str, place: ParseContext) -> str:
 
 def token_file(text: str, place: ParseContext) -> str:
     """Read a bearer token from a file that contains only the token."""
+    return read_token(readable_file(text, place))
+
+
+def path_of_token(text: str, place: ParseContext) -> Path:
+    """Check a file that contains only a bearer token, which is read again for each use."""
     path = readable_file(text, place)
-    with path.open("rb") as file:
-        data = file.read(_TOKEN_FILE + 1)
-    if len(data) > _TOKEN_FILE:
-        raise BadValue("a token file must contain only the token")
-    try:
-        return token(data.decode("ascii").strip(), place)
-    except (BadValue, UnicodeDecodeError) as error:
-        raise BadValue("a token file must contain only the token: one word of visible ASCII characters") from error
+    read_token(path)
+    return path
 
 
 def password(text: str, place: ParseContext) -> str:
@@ -290,7 +289,7 @@ def password_file(text: str, place: ParseContext) -> str:
     """Read a password from a file that contains only the password, with or without a line feed at its end."""
     path = readable_file(text, place)
     with path.open("rb") as file:
-        data = file.read(_TOKEN_FILE)
+        data = file.read(MAX_SIZE)
     try:
         return password(data.decode("utf-8").removesuffix("\n").removesuffix("\r"), place)
     except (BadValue, UnicodeDecodeError) as error:

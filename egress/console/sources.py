@@ -63,4 +63,5 @@ class ConsoleSources:
     @property
     def policy_file(self) -> Path | None:
         """The file of the embedded policy, if it decides."""
-        return self.config.policy if self.config.authz_url is None else None
+        policy = self.config.policy
+        return policy if self.config.authz_url is None and isinstance(policy, Path) else None

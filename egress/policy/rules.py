@@ -38,6 +38,8 @@ from egress.policy.trace import (
 
 # CPython 3.11 takes six times as long to look up a member of an enum as a name of the module.
 _REQUEST: Final = Stage.REQUEST
+# The version of a policy that is not loaded yet; the versions of bundles are greater.
+NOT_LOADED: Final = 0
 # The maximum number of rules to cache per origin; more are searched again each time, to limit memory.
 _MAX_CACHED: Final = 64
 
@@ -107,6 +109,7 @@ class RuleSet:
     @ivar cases: the test cases in the policy.
     @ivar texts: the texts of the policy, the main one first.
     @ivar descriptors: the types of gRPC messages, for conditions on their fields.
+    @ivar version: the version of the bundle that contains the policy, if it is in a bundle.
     """
 
     name: Final[str]
@@ -119,6 +122,7 @@ class RuleSet:
     cases: tuple[Case, ...] = attr.ib(repr=False)
     texts: tuple[SourceText, ...] = attr.ib(eq=False, repr=False)
     descriptors: Descriptors | None = attr.ib(eq=False, repr=False)
+    version: int | None = attr.ib(eq=False, repr=False)
     _finder: _Finder = attr.ib(init=False, eq=False, repr=False)
     _with_messages: dict[str, Rule] = attr.ib(init=False, eq=False, repr=False)
 
@@ -134,6 +138,7 @@ class RuleSet:
         cases: tuple[Case, ...] = (),
         texts: tuple[SourceText, ...] = (),
         descriptors: Descriptors | None = None,
+        version: int | None = None,
     ) -> None:
         self.name = name
         self.rules = rules
@@ -145,8 +150,14 @@ class RuleSet:
         self.cases = cases
         self.texts = texts
         self.descriptors = descriptors
+        self.version = version
         self._finder = _Finder(rules)
         self._with_messages = {rule.rule_id: rule for rule in rules if rule.messages is not None}
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether this is a policy, and not the placeholder for one that is not loaded yet."""
+        return self.version != NOT_LOADED
 
     @property
     def digest(self) -> str:

@@ -184,18 +184,20 @@ def make_private(path: Path) -> None:
     path.mkdir(mode=0o700, exist_ok=True)
 
 
-def check_private(path: Path) -> None:
+def check_private(path: Path, what: str = "the CA") -> None:
     """Check that only a directory's owner and root can add files to it or replace it.
 
     For root, a directory of any user is acceptable: root works there for that user.
 
+    @param path: the directory.
+    @param what: what it contains, for the message.
     @raise UnsafeFile: if another user can.
     @raise OSError: if there is no such directory.
     """
     state = path.stat()
     if state.st_mode & _OTHERS_WRITE:
         remedy = f"run chmod 700 {path}, or use a new directory in it"
-        _refuse(path, f"other users can write to it and replace the CA; {remedy}")
+        _refuse(path, f"other users can write to it and replace {what}; {remedy}")
     if os.geteuid() != 0 and not _is_ours(state.st_uid):
         _refuse(path, "belongs to another user; use a directory of your own")
     # Both the path as given and the path with all links resolved.

@@ -22,6 +22,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from egress import parts
+from egress.authz.distribution.setup import ServerRoute
 from egress.config.model import STDOUT, AuditFailure, ConfigError, ProxyConfig
 from egress.inputs import load_inputs
 from egress.model.errors import WorkerFailed
@@ -32,7 +33,7 @@ from egress.notify.webhook import WebhookRoute
 from egress.observability.audit_log import JsonLinesAudit
 from egress.observability.health import STOPPING, Coalesced, Page, ops_site_of
 from egress.observability.worker_aggregation import WorkerMetrics, from_json, merge_checks
-from egress.resources import LoadedResources, load_resources
+from egress.resources import LoadedResources, Trusts, load_resources, policy_distribution
 from egress.runtime.ports import admin_endpoint, metrics_endpoint, settled
 from egress.runtime.reload import Reloader
 from egress.runtime.role import SUPERVISOR
@@ -40,7 +41,6 @@ from egress.runtime.threads import Threads
 from egress.service import ABORT_SECONDS, EgressProxyService
 from egress.tls.ca_watch import CaWatch
 from egress.tls.issuer import CertificateAuthority
-from egress.tls.reloadable_trust import ReloadableTrust
 from egress.upstream.resolver import resolver_for
 from egress.workers.accept_balance import ConnectionCounts
 from egress.workers.admin_backend import WorkerAdminBackend
@@ -132,15 +132,16 @@ class WorkerPool(Service):
         )
         self._totals = WorkerMetrics(registry)
         self._telemetry = parts.supervisor_telemetry(reactor, config, registry)
-        self._trust = ReloadableTrust(inputs.resources.trust)
-        self._notify_trust = ReloadableTrust(inputs.resources.notify_trust)
+        self._trusts = Trusts.of(inputs.resources)
         self._lookups = Threads(reactor, "lookups", _LOOKUPS)
         resolver = resolver_for(reactor, config, self._lookups)
+        route = ServerRoute(trust=self._trusts.policy, resolver=resolver, in_thread=self._reads)
+        self._distribution = policy_distribution(reactor, config, SUPERVISOR, route, registry=registry)
         notify = NotifyDependencies(
             route=WebhookRoute(
-                trust=self._notify_trust,
+                trust=self._trusts.notify,
                 resolver=resolver,
-                behind_upstream=parts.upstream_endpoints(reactor, config, self._trust, resolver),
+                behind_upstream=parts.upstream_endpoints(reactor, config, self._trusts.origins, resolver),
             ),
             authority=lambda: self._ca.authority,
             registry=registry,
@@ -185,6 +186,7 @@ class WorkerPool(Service):
             self._start()
         if isinstance(self._result, tuple):
             self._ca.start()
+            self._distribution.start()
             self._notices.start()
             self._telemetry.start()
 
@@ -295,8 +297,8 @@ class WorkerPool(Service):
         return load_resources(self._config, embedded=self._config.authz_url is None)
 
     def _reload_workers(self, resources: LoadedResources) -> None:
-        self._trust.replace(resources.trust)
-        self._notify_trust.replace(resources.notify_trust)
+        self._trusts.use(resources)
+        self._distribution.forget()
         self._notices.use(resources.notify)
         for slot in self._slots:
             slot.reload()
@@ -363,6 +365,7 @@ class WorkerPool(Service):
         super().stopService()  # type: ignore[no-untyped-call]
         self._stopping = True
         self._ca.stop()
+        self._distribution.stop()
         self._listeners.close()
         patience = self._config.limits.drain_timeout + ABORT_SECONDS + _GRACE
         stopping = DeferredList([slot.stop(patience) for slot in self._slots])

@@ -32,6 +32,13 @@ CASES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("shadow_policy", {"shadow_policy": "p.toml", "shadow_authz_url": URL}),
     ("shadow_log", {"shadow_log": "s.jsonl"}),
     ("shadow_authz_token", {"shadow_authz_token": "hunter2", "shadow_policy": "p.toml"}),
+    ("policy_interval", {"policy_interval": 5.0, "policy": "p.toml"}),
+    ("policy_token_file", {"policy_token_file": "t", "policy": "p.toml"}),
+    ("policy_client_cert", {"policy_client_cert": "c", "policy": "p.toml"}),
+    ("policy_max_age", {"policy_max_age": 5.0, "shadow_policy": "p.toml"}),
+    ("policy_dir", {"policy_dir": "d"}),
+    ("policy_key", {"policy_key": "k"}),
+    ("console_policy_edit", {"console_policy_edit": True, "admin": "unix:/a", "policy": "https://a.test/p"}),
     ("ca_name_constraints", {"ca_name_constraints": ["a.test"], "ca_cert": "c", "ca_key": "k"}),
     ("ca_key", {"ca_cert": "c"}),
     ("ca_cert", {"ca_key": "k"}),
@@ -110,6 +117,8 @@ class ProxyTests(SynchronousTestCase):
     def test_accepted(self) -> None:
         for given in (
             {"shadow_log": "s.jsonl", "shadow_policy": "p.toml", "authz_url": URL},
+            {"policy_interval": 5.0, "policy_key": "k", "policy": "https://a.test/p"},
+            {"policy_max_age": 5.0, "policy_key": "k", "shadow_policy": "https://a.test/p"},
             {"authz_client_cert": "c", "authz_url": HTTPS},
             {"authz_client_cert": "c", "shadow_authz_url": HTTPS},
             {"authz_response_headers": ["x"], "authz_api": AuthzApi.EXT_AUTHZ, "authz_url": URL},

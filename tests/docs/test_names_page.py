@@ -15,6 +15,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.authz.approvals import Approvals
 from egress.authz.breaker import Breaker
+from egress.authz.distribution.metrics import CheckStats, PolicyCheckMetrics
+from egress.authz.distribution.poller import FAILED, UNCHANGED, UPDATED
 from egress.authz.limiter import LimitedAuthorizer
 from egress.authz_service.metrics import AuthzServiceMetrics
 from egress.config.notify import ALL_EVENTS
@@ -29,6 +31,7 @@ from egress.notify.metrics import NotificationMetrics
 from egress.observability.audit_log import audit_line
 from egress.observability.metrics import Metrics
 from egress.observability.shadow_log import ShadowLog
+from egress.resources import POLICY, SHADOW_POLICY
 from egress.workers.parent_metrics import parent_metrics
 from tests.authz.fakes import REQUEST
 from tests.docs import log_events
@@ -104,6 +107,8 @@ def proxy_metrics() -> dict[str, Family]:
     metrics.set_messages_source(MessageCounts())
     metrics.registry.register(ShadowLog(clock.seconds, clock.seconds))
     metrics.registry.register(NotificationMetrics(ALL_EVENTS, lambda: 0))
+    checks = CheckStats(dict.fromkeys((UPDATED, UNCHANGED, FAILED), 0), 0.0)
+    metrics.registry.register(PolicyCheckMetrics(lambda: dict.fromkeys((POLICY, SHADOW_POLICY), checks)))
     return samples_of(metrics.registry, parent_metrics(2, lambda: 2, lambda: 0)[0])
 
 

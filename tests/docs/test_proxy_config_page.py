@@ -18,4 +18,4 @@ class ProxyConfigPageTests(SynchronousTestCase):
         text = page()
         self.assertIn("| `mode` | `Mode` | `'enforce'` | `--mode` |", text)
         self.assertIn("| `body` | `int` | `16777216` | `--body-limit` |", text)
-        self.assertIn("| `policy` | `Path \\| None` | `None` | `--policy` |", text)
+        self.assertIn("| `policy` | `Path \\| PolicyUrl \\| None` | `None` | `--policy` |", text)

@@ -47,14 +47,31 @@ def read_document(path: Path, where: str) -> Document:
 
     @raise PolicyError: if the file cannot be read or parsed.
     """
+    return decode_document(read_file(path, where), where, path)
+
+
+def read_file(path: Path, where: str) -> bytes:
+    """Read one file.
+
+    @raise PolicyError: if the file cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except (OSError, ValueError) as error:
+        raise PolicyError(f"{where}: cannot be read: {getattr(error, 'strerror', error)}") from error
+
+
+def decode_document(content: bytes, where: str, file: Path | None = None) -> Document:
+    """Parse the content of one file.
+
+    @raise PolicyError: if the content cannot be parsed.
+    """
     try:
         # With the line ends of the file: its digest is that of its bytes.
-        text = path.read_bytes().decode("utf-8")
-    except OSError as error:
-        raise PolicyError(f"{where}: cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, ValueError) as error:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
         raise PolicyError(f"{where}: is not UTF-8; save it as UTF-8 text") from error
-    return parse_document(text, where, path)
+    return parse_document(text, where, file)
 
 
 ReadDocument = Callable[[Path, str], Document]

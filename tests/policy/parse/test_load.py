@@ -8,14 +8,25 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.model.decision import Decision, Verdict
+from egress.policy.bundle import Bundle, encode_bundle
 from egress.policy.check.case_runner import run_case
 from egress.policy.match.header_fields import MAX_MEMBERS
 from egress.policy.match.paths import MAX_READINGS
 from egress.policy.match.query import MAX_PARAMETERS
 from egress.policy.match.work_budget import MAX_WORK
-from egress.policy.parse.load import PolicyError, load_policy, load_starter, load_texts, parse_policy
+from egress.policy.parse.load import (
+    PolicyError,
+    load_content,
+    load_policy,
+    load_starter,
+    load_texts,
+    no_policy,
+    parse_policy,
+)
 from egress.policy.parse.rule_parser import KEYS
+from egress.policy.rules import RuleSet
 from egress.policy.source_text import SourceText
+from tests.files import make_directory
 from tests.policy.match.test_multipart import form, part
 from tests.policy.policies import PolicyTestCase, parse, request
 
@@ -377,3 +388,67 @@ class TextTests(SynchronousTestCase):
         starter = load_starter()
         (text,) = starter.texts
         self.assertEqual((text.where, load_texts(starter.texts, "x").rules), ("starter.toml", starter.rules))
+
+
+class BundleTests(SynchronousTestCase):
+    """A bundle contains all documents, and nothing outside of it is read."""
+
+    def load(self, main: str, *, file: Path = Path("/none/policy.bundle"), **others: str) -> RuleSet:
+        """Load a bundle."""
+        documents = {"a/policy.toml": main, **{f"b/{name}.toml": text for name, text in others.items()}}
+        content = encode_bundle(Bundle(7, "a/policy.toml", documents), [])
+        return load_content(content, "https://policies.test/p", file)
+
+    def test_documents(self) -> None:
+        allow = 'version = 1\n[[rules]]\naction = "allow"\n'
+        rules = self.load('version = 1\ninclude = ["../b/x.toml"]\n', x=allow)
+        self.assertEqual((rules.version, rules.is_loaded), (7, True))
+        self.assertEqual(rules.files, (Path("/none/policy.bundle"),))
+        self.assertEqual(rules.rules[0].where, "https://policies.test/p/b/x.toml:2")
+        again = load_texts(rules.texts, rules.name)
+        self.assertEqual((again.rules, again.texts), (rules.rules, rules.texts))
+
+    def test_outside(self) -> None:
+        directory = make_directory(self).absolute()
+        outside = directory / "x.toml"
+        outside.write_text("version = 1\n")
+        for name in ("../../x.toml", str(outside), "missing.toml"):
+            with self.subTest(name):
+                text = f'version = 1\ninclude = ["{name}"]\n'
+                error = self.assertRaises(PolicyError, self.load, text, file=directory / "policy.bundle")
+                self.assertIn("is not in the bundle", error.reason)
+
+    def test_circle(self) -> None:
+        text = 'version = 1\ninclude = ["../b/x.toml"]\n'
+        error = self.assertRaises(PolicyError, self.load, text, x='version = 1\ninclude = ["../a/policy.toml"]\n')
+        self.assertIn("in a circle", error.reason)
+
+    def test_one_document(self) -> None:
+        """A document that is not in a bundle includes nothing."""
+        file = Path("/none/policy")
+        rules = load_content(b"version = 1\n", "https://policies.test/p", file)
+        self.assertEqual((rules.version, rules.files, rules.is_loaded), (None, (file,), True))
+        for content, words in (
+            (b'version = 1\ninclude = ["x.toml"]\n', "permitted only in a file"),
+            (b"\xff", "is not UTF-8"),
+            (b"{", "is not JSON"),
+        ):
+            error = self.assertRaises(PolicyError, load_content, content, "https://policies.test/p", file)
+            self.assertTrue(error.reason.startswith("https://policies.test/p"), error.reason)
+            self.assertIn(words, error.reason)
+
+    def test_keys(self) -> None:
+        directory = make_directory(self).absolute()
+        path = directory / "policy"
+        path.write_text("version = 1\n")
+        self.assertIsNone(load_policy(path).version)
+        error = self.assertRaises(PolicyError, load_policy, path, [])
+        self.assertIn("is not signed", error.reason)
+        path.write_bytes(encode_bundle(Bundle(1, "a", {"a": "version = 1\n"}), []))
+        self.assertEqual(load_policy(path).version, 1)
+        error = self.assertRaises(PolicyError, load_policy, path, [])
+        self.assertIn("has no signature", error.reason)
+
+    def test_placeholder(self) -> None:
+        rules = no_policy("https://policies.test/p", Path("/none/policy"))
+        self.assertEqual((rules.is_loaded, rules.files, len(rules.texts)), (False, (Path("/none/policy"),), 1))
