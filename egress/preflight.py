@@ -21,15 +21,18 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.python.failure import Failure
 
 from egress.authz.chain import shadow_service
+from egress.authz.distribution.client import PolicyClient
+from egress.authz.distribution.poller import describe_fault
 from egress.authz.remote.client import remote_authorizer
 from egress.checks.contact import upstream_contact
 from egress.config.model import STDOUT, ConfigError, ProxyConfig
+from egress.config.token_files import read_token
 from egress.inputs import ca_option
 from egress.model.authority import UpstreamProxy
 from egress.model.errors import AuthorizerUnavailable, ClientAuthUnavailable
 from egress.notify.setup import webhook_of
 from egress.notify.webhook import WebhookRoute
-from egress.resources import LoadedResources, load_resources
+from egress.resources import POLICY, LoadedResources, PoliciesInUse, distributed_policies, load_resources
 from egress.runtime.role import DRY_RUN
 from egress.runtime.threads import Threads
 from egress.service import EgressProxyService
@@ -119,6 +122,7 @@ def check_configuration(reactor: Any, config: ProxyConfig) -> Generator[Deferred
         findings += yield _issuers(proxy)
     finally:
         yield proxy.stopService()
+    findings += yield _policies(reactor, config, resources)
     findings += yield _shadow(reactor, config, resources)
     findings += yield _shared(reactor, config, resources)
     findings += yield _webhooks(reactor, config, ReloadableTrust(resources.notify_trust))
@@ -296,6 +300,38 @@ def _webhooks(
             findings.append(Finding(Level.OK, option, text))
         finally:
             webhook.close()
+    return findings
+
+
+@inlineCallbacks
+def _policies(
+    reactor: Any, config: ProxyConfig, resources: LoadedResources
+) -> Generator[Deferred[Any], Any, list[Finding]]:
+    """Download the policies that have a URL, without storing them."""
+    findings: list[Finding] = []
+    trust = ReloadableTrust(resources.policy_trust)
+    resolver = resolver_for(reactor, config, Threads(reactor, "lookups", 1))
+    for policy in distributed_policies(config, PoliciesInUse(lambda: resources.rules, lambda: resources.shadow)):
+        option = f"--{policy.label}" if policy.label == POLICY else "--shadow-policy"
+        client = PolicyClient(reactor, policy.url, trust, resolver)
+        try:
+            token = None if config.policy_token_file is None else read_token(config.policy_token_file)
+            download = yield client.fetch(None, token).addTimeout(_SECONDS, reactor)
+            rules = policy.parse(download.content)
+        except Exception:  # noqa: BLE001 - each kind of failure is one finding
+            reason = describe_fault(Failure(), client, config.policy_token_file)  # type: ignore[no-untyped-call]
+            stored = policy.rules()
+            if stored is not None and stored.is_loaded:
+                text = f"{policy.url} cannot be used: {reason}; until it can, the stored version decides"
+                findings.append(Finding(Level.WARNING, option, text))
+            else:
+                text = f"{policy.url} cannot be used: {reason}; there is no stored version"
+                findings.append(Finding(Level.ERROR, option, text))
+        else:
+            version = "" if rules.version is None else f"version {rules.version}, "
+            findings.append(Finding(Level.OK, option, f"{policy.url}: {version}{len(rules.rules)} rules"))
+        finally:
+            client.close()
     return findings
 
 

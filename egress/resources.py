@@ -263,11 +263,11 @@ class PoliciesInUse:
 
     rules: Callable[[], RuleSet | None]
     shadow: Callable[[], RuleSet | None]
-    shadow_changed: Callable[[], object]
+    shadow_changed: Callable[[], object] = lambda: None
 
 
 # A process that serves no client uses no policy.
-NO_POLICIES: Final = PoliciesInUse(lambda: None, lambda: None, lambda: None)
+NO_POLICIES: Final = PoliciesInUse(lambda: None, lambda: None)
 
 
 def distributed_policies(config: ProxyConfig, in_use: PoliciesInUse) -> list[DistributedPolicy]:

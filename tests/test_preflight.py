@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress import preflight as module
+from egress.authz.distribution.store import PolicyStore
 from egress.authz.remote.issuer_client import IssuerClient
 from egress.checks.contact import Contact
 from egress.config.model import ConfigError, ProxyConfig
@@ -23,7 +24,9 @@ from egress.config.notify import NotifySettings
 from egress.config.shared import SharedSettings
 from egress.model.authority import Authority, UpstreamHop, UpstreamProxy
 from egress.model.errors import ClientAuthUnavailable
+from egress.model.policy_url import PolicyUrl
 from egress.model.webhook import WebhookTarget
+from egress.policy.bundle import Bundle, encode_bundle
 from egress.preflight import Finding, Level, check_configuration, exit_status
 from egress.store.interfaces import StoreError, StoreUnreachable
 from egress.tls.ca_source import ca_source
@@ -36,6 +39,8 @@ UPSTREAM = UpstreamProxy("http", Authority("192.0.2.7", 3128), None)
 
 
 class _Transport(StringTransport):
+    protocol: Any = None
+
     def abortConnection(self) -> None:
         self.loseConnection()
 
@@ -62,7 +67,8 @@ class CheckTests(SynchronousTestCase):
         """Accept the last connection."""
         factory: Any = self.reactor.tcpClients[-1][2]
         transport = _Transport()
-        factory.buildProtocol(None).makeConnection(transport)
+        transport.protocol = factory.buildProtocol(None)
+        transport.protocol.makeConnection(transport)
         return transport
 
     def refuse(self) -> None:
@@ -224,6 +230,40 @@ class CheckTests(SynchronousTestCase):
                 finding = self.successResultOf(checking)[-1]
                 self.assertEqual((finding.level, finding.option), (level, "--shared"))
                 self.assertIn(text, finding.text)
+
+    def test_policy_urls(self) -> None:
+        """A policy is downloaded and checked, but not stored."""
+        url = PolicyUrl.parse("http://127.0.0.1:8000/policy.toml")
+        store = PolicyStore(self.directory / "ca" / "policy", url)
+        token = self.directory / "token"
+        token.write_text("secret")
+
+        def check(option: str, content: bytes | None) -> Any:
+            settings: dict[str, Any] = {option: url, "policy_token_file": token}
+            checking = self.check(**settings)
+            if content is None:
+                self.refuse()
+            else:
+                transport = self.accept()
+                self.assertIn(b"Authorization: Bearer secret\r\n", transport.value())
+                head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(content)
+                transport.protocol.dataReceived(head + content)
+            found = [each for each in self.successResultOf(checking) if each.text.startswith(str(url))]
+            return [(each.level, each.option, each.text.removeprefix(f"{url}")) for each in found]
+
+        for option, field in (("--policy", "policy"), ("--shadow-policy", "shadow_policy")):
+            self.assertEqual(check(field, b"version = 1\n"), [(Level.OK, option, ": 0 rules")])
+            bundle = encode_bundle(Bundle(7, "a", {"a": "version = 1\n"}), [])
+            self.assertEqual(check(field, bundle), [(Level.OK, option, ": version 7, 0 rules")])
+            ((level, _, text),) = check(field, b"garbage")
+            self.assertEqual((level, "is not TOML" in text), (Level.ERROR, True))
+            ((level, _, text),) = check(field, None)
+            self.assertEqual((level, "the connection was refused; there is no" in text), (Level.ERROR, True))
+        self.assertIsNone(store.read())
+        store.prepare()
+        store.save(b"version = 1\n")
+        ((level, _, text),) = check("policy", None)
+        self.assertEqual((level, "the stored version decides" in text), (Level.WARNING, True))
 
     def test_shadow(self) -> None:
         """An unreachable shadow is a warning: it has no effect on requests."""

@@ -20,6 +20,7 @@ from egress.console.policy_change import wait_until_loaded
 from egress.console.policy_reader import MAX_RECORDS, PolicyReader, PolicyState, line_of
 from egress.console.sources import ConsoleSources
 from egress.model.change import Change, ChangeKind, policy_change
+from egress.model.policy_url import PolicyUrl
 from egress.model.quote import quoted
 from egress.policy.learn.audit_reader import AuditLine
 from egress.policy.source_text import SourceText
@@ -127,6 +128,8 @@ class NewRulePage:
                 "The starter policy of the package has no file. Save the text as a file after a line version = 1, and "
                 "start the proxy with --policy FILE."
             )
+        if isinstance(config.policy, PolicyUrl):
+            return f"The policy is at {config.policy}. Change it there: all proxies with this URL load it."
         if not config.console_policy_edit:
             return (
                 "The console may not change the policy. Copy the text into the file, or start the proxy with "

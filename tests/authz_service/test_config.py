@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.authz_service.config import AuthzServiceConfig
@@ -27,6 +30,12 @@ class AuthzServiceConfigTests(SynchronousTestCase):
         ):
             with self.subTest(wrong):
                 self.assertRaises(ConfigError, AuthzServiceConfig, **wrong)
+
+    def test_policy(self) -> None:
+        self.assertEqual(AuthzServiceConfig(policy=Path("p.toml")).policy, Path("p.toml"))
+        url: Any = "https://policies.test/p"
+        error = self.assertRaises(ConfigError, AuthzServiceConfig, policy=url)
+        self.assertIn("egressauthz needs a file", str(error))
 
     def test_repr_contains_no_token(self) -> None:
         self.assertNotIn("s3cret", repr(AuthzServiceConfig(token="s3cret")))

@@ -113,6 +113,12 @@ class RunCommandTests(SynchronousTestCase):
             self.assertIn(words, self.egress(*options, "x")[1])
         self.assertNotIn("To allow", self.egress("--authz-url", "http://a.test", "x")[1])
 
+    def test_policy_urls(self) -> None:
+        """The command could change the stored version."""
+        for option in ("--policy", "--shadow-policy"):
+            words = self.egress(option, "https://policies.test/p", "x", status=125)[0]
+            self.assertIn("egress run needs a file", words)
+
     def test_report(self) -> None:
         directory = make_directory(self)
         for name, words in (("a.md", "| Requests |"), ("a.json", '"requests": 1')):

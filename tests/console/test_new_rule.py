@@ -220,6 +220,11 @@ class SaveTests(NewRuleTestCase):
         browser = self.console(config={"policy": None})
         self.assertIn("The starter policy of the package has no file", browser.get(f"{PATH}?request=r1").text)
 
+    def test_policy_of_a_url(self) -> None:
+        browser = self.console(config={"policy": "https://policies.test/policy.toml"})
+        page = browser.get(f"{PATH}?request=r1").text
+        self.assertIn("The policy is at https://policies.test/policy.toml. Change it there", page)
+
     def test_reload_fails(self) -> None:
         """The file gets its old text again."""
         error = ConfigError("--policy", "", "requires secrets: set --secrets to a file with x")

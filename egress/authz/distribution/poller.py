@@ -138,7 +138,7 @@ class PolicyPoller:
     def _failed(self, failure: Failure) -> Deferred[None] | None:
         if self._stopped:
             return None
-        fault = self._describe(failure)
+        fault = describe_fault(failure, self._client, self._token_file)
         if fault != self._fault:
             self._fault = fault
             _log.error("{name}: a check failed, keeping the last good version: {fault}", name=self._name, fault=fault)
@@ -158,14 +158,21 @@ class PolicyPoller:
         self._checked()
         self._timer = self._clock.callLater(delay * (1 - JITTER * self._jitter()), self._begin)
 
-    def _describe(self, failure: Failure) -> str:
-        error = failure.value
-        if isinstance(error, BadValue):
-            return f"{self._token_file}: {error.remedy}"
-        if isinstance(error, OSError) and error.filename is not None:
-            return f"{error.filename}: {error.strerror}"
-        if isinstance(error, RejectedPolicy):
-            return f"the policy is rejected: {error}"
-        if isinstance(error, ValueError):
-            return f"the policy is not valid: {error}"
-        return self._client.describe(failure)
+
+def describe_fault(failure: Failure, client: PolicyClient, token_file: Path | None) -> str:
+    """Describe why a check failed.
+
+    @param failure: the failure of the check.
+    @param client: the client of the policy.
+    @param token_file: the file with the token for its server.
+    """
+    error = failure.value
+    if isinstance(error, BadValue):
+        return f"{token_file}: {error.remedy}"
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, RejectedPolicy):
+        return f"the policy is rejected: {error}"
+    if isinstance(error, ValueError):
+        return f"the policy is not valid: {error}"
+    return client.describe(failure)

@@ -76,6 +76,7 @@ class PolicyPage:
             "uses": sorted((uses or {}).items(), key=lambda item: -item[1].records),
             "service": self._sources.config.authz_url,
             "file": self._sources.policy_file,
+            "is_starter": self._sources.config.policy is None,
             "since": since,
             "words": words,
             "times": TIMES,

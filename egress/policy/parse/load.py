@@ -91,7 +91,7 @@ def load_content(content: bytes, where: str, file: Path, keys: Sequence[Ed25519P
 
     # Documents have paths below the bundle, and no other files are read.
     main = read(file / bundle.main, "")
-    return _rule_set(main, name, read, files=(file,), version=bundle.version)
+    return _rule_set(main, f"{name} version {bundle.version}", read, files=(file,), version=bundle.version)
 
 
 def no_policy(where: str, file: Path) -> RuleSet:

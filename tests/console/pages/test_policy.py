@@ -121,6 +121,12 @@ class RulesTests(PolicyConsoleTestCase):
         self.assertEqual(page.status, 200)
         self.assertIn("The starter policy of the package", page.text)
 
+    def test_policy_of_a_url(self) -> None:
+        page = self.console(config={"policy": "https://policies.test/policy.toml"}).get("/console/policy")
+        self.assertEqual(page.status, 200)
+        self.assertNotIn("The starter policy of the package", page.text)
+        self.assertIn("SHA-256", page.text)
+
     def test_authorization_service(self) -> None:
         self.rules = None
         self.store.uses = {"s1": RuleUse(7, NOW)}

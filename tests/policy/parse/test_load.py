@@ -403,6 +403,7 @@ class BundleTests(SynchronousTestCase):
         allow = 'version = 1\n[[rules]]\naction = "allow"\n'
         rules = self.load('version = 1\ninclude = ["../b/x.toml"]\n', x=allow)
         self.assertEqual((rules.version, rules.is_loaded), (7, True))
+        self.assertEqual(rules.name, "policy https://policies.test/p version 7")
         self.assertEqual(rules.files, (Path("/none/policy.bundle"),))
         self.assertEqual(rules.rules[0].where, "https://policies.test/p/b/x.toml:2")
         again = load_texts(rules.texts, rules.name)
