@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -23,7 +24,8 @@ class PolicyUrlTests(IntegrationTestCase):
         # The last of two values of --ssl-extra-ca-certs has precedence.
         self.metrics = free_port()
         return self.start_proxy(
-            *("--policy", server.url, "--policy-interval", "200ms", "--ssl-extra-ca-certs", str(trusted)),
+            *(() if "--shadow-policy" in options else ("--policy", server.url)),
+            *("--policy-interval", "200ms", "--ssl-extra-ca-certs", str(trusted)),
             *("--policy-dir", str(self.directory / "state"), "--metrics-port", str(self.metrics)),
             *options,
         )
@@ -31,6 +33,12 @@ class PolicyUrlTests(IntegrationTestCase):
     def status_of(self, proxy: Proxy) -> int:
         """Return the status of a request."""
         return self.fetch(proxy, self.url)[0]
+
+    def page(self, path: str) -> str:
+        """Return a page of the metrics port."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics}{path}", timeout=10) as response:
+            content: bytes = response.read()
+        return content.decode("utf-8")
 
     def readiness(self) -> dict[str, str]:
         """Return the results of the readiness checks."""
@@ -115,4 +123,26 @@ class PolicyUrlTests(IntegrationTestCase):
         self.assertIn("--policy-max-age", self.readiness()["policy"])
         server.status = 200
         self.wait_until(lambda: self.status_of(proxy) == 200, "the policy is checked again")
+        server.stop()
+
+    def test_shadow(self) -> None:
+        """A canary: each process compares with the newest version of the server."""
+        server = PolicyServer(self.directory, ALLOW_ALL.encode())
+        options = ("--policy", str(self.write("allow.toml", ALLOW_ALL)), "--shadow-policy", server.url)
+        proxy = self.start(server, *options)
+        self.assertEqual(self.status_of(proxy), 200)
+
+        def results() -> dict[str, float]:
+            pattern = r'^egress_shadow_decisions_total\{result="(\w+)"\} (\S+)'
+            found = re.findall(pattern, self.page("/metrics"), re.MULTILINE)
+            return {result: float(number) for result, number in found}
+
+        def result_after_a_request(result: str) -> bool:
+            self.assertEqual(self.status_of(proxy), 200)
+            return results().get(result, 0.0) > 0
+
+        self.wait_until(lambda: result_after_a_request("same"), "the shadow policy is loaded")
+        server.content, server.etag = DENY_ALL.encode(), '"2"'
+        self.wait_until(lambda: result_after_a_request("stricter"), "the new shadow policy is compared")
+        self.assertIn('egress_policy_checks_total{policy="shadow",result="updated"} 2.0', self.page("/metrics"))
         server.stop()
