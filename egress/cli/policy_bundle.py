@@ -14,9 +14,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from egress.cli.errors import Misused
-from egress.cli.output import write_file
+from egress.cli.output import add_json, write_file, write_json
 from egress.cli.parser import epilog
-from egress.policy.bundle import MAX_VERSION, Bundle, InvalidBundle, encode_bundle, is_bundle
+from egress.policy.bundle import MAX_VERSION, Bundle, InvalidBundle, encode_bundle, is_bundle, key_id
 from egress.policy.parse.load import PolicyError, load_content, load_policy
 from egress.policy.rules import RuleSet
 from egress.runtime.private_file import ExposedFile, read_secret
@@ -32,10 +32,7 @@ def add_parser(commands: Any) -> None:
         "--policy.",
         epilog=epilog(
             ("Sign a policy", "egress policy bundle policy.toml --key policy.key -o policy.bundle"),
-            (
-                "Use it",
-                "twistd -n egressproxy --policy https://policies.example/policy.bundle --policy-key policy.key.pub",
-            ),
+            ("Check it", "egress policy check policy.bundle"),
         ),
     )
     parser.add_argument(
@@ -53,6 +50,7 @@ def add_parser(commands: Any) -> None:
         help="the version, which must be greater than that of the policy in use; default: the seconds since 1970",
     )
     parser.add_argument("-o", "--output", metavar="FILE", required=True, help="the file to write")
+    add_json(parser)
     parser.add_argument("file", metavar="POLICY", help="the policy file")
     parser.set_defaults(run=_bundle)
 
@@ -65,6 +63,7 @@ def add_keygen_parser(commands: Any) -> None:
         description="Makes an Ed25519 key that signs policies: the private key in FILE, the public key in FILE.pub.",
         epilog=epilog(("Make a key", "egress policy keygen policy.key")),
     )
+    add_json(parser)
     parser.add_argument("file", metavar="FILE", help="the file of the private key, which must not exist")
     parser.set_defaults(run=_keygen)
 
@@ -83,6 +82,9 @@ def _keygen(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) 
         create_key(path)
     except OSError as error:
         raise Misused(f"{path}: cannot be written: {error.strerror}") from error
+    if given.json:
+        write_json(out, {"privateKey": str(path), "publicKey": str(public_file(path))})
+        return
     print(f"{path}: the private key: keep it where policies are signed", file=out)
     print(f"{public_file(path)}: the public key: specify it with --policy-key", file=out)
 
@@ -103,6 +105,10 @@ def _bundle(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) 
     except (PolicyError, InvalidBundle) as error:
         raise Misused(error.reason) from error
     write_file(output, content.decode("ascii"))
+    if given.json:
+        names = [key_id(key.public_key()) for key in keys]
+        write_json(out, {"file": str(output), "version": version, "documents": len(rules.texts), "keys": names})
+        return
     signed = f"{len(keys)} signature{'' if len(keys) == 1 else 's'}"
     print(f"{output}: version {found.version}, {len(rules.files)} of the policy's files, {signed}", file=out)
 

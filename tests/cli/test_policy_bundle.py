@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 from contextlib import redirect_stderr
 from pathlib import Path
@@ -13,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.cli.main import main
+from egress.policy.bundle import key_id
 from egress.policy.parse.load import PolicyError, load_policy
 from egress.runtime.signing_keys import read_public_keys
 from tests.files import make_directory
@@ -51,6 +53,15 @@ class BundleTests(SynchronousTestCase):
         others = read_public_keys(self.directory / "other.key.pub")
         self.assertRaises(PolicyError, load_policy, self.output, others)
         self.assertRaises(PolicyError, load_policy, self.policy, keys)
+
+    def test_json(self) -> None:
+        status, output = self.egress("keygen", self.key, "--json")
+        self.assertEqual((status, json.loads(output)["publicKey"]), (0, f"{self.key}.pub"))
+        arguments = ("bundle", self.policy, "--key", self.key, "-o", self.output, "--version", "7", "--json")
+        status, output = self.egress(*arguments)
+        (public,) = read_public_keys(self.directory / "policy.key.pub")
+        expected = {"file": str(self.output), "version": 7, "documents": 1, "keys": [key_id(public)]}
+        self.assertEqual((status, json.loads(output)), (0, expected))
 
     def test_unsigned(self) -> None:
         with mock.patch("time.time", return_value=1_700_000_000.9):

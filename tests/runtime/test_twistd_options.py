@@ -127,7 +127,7 @@ class OptionsTests(SynchronousTestCase):
     def test_help(self) -> None:
         """The short help fits a screen."""
         text = self.run_and_exit("--help")
-        self.assertIn("\n  --policy FILE ", text)
+        self.assertIn("\n  --policy FILE|URL ", text)
         self.assertIn("--help-all", text)
         self.assertLessEqual(len(text.splitlines()), 50)
 
