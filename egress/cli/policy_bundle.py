@@ -32,7 +32,7 @@ def add_parser(commands: Any) -> None:
         "--policy.",
         epilog=epilog(
             ("Sign a policy", "egress policy bundle policy.toml --key policy.key -o policy.bundle"),
-            ("Check it", "egress policy check policy.bundle"),
+            ("Set its version", "egress policy bundle policy.toml -k policy.key --version 7 -o policy.bundle"),
         ),
     )
     parser.add_argument(
