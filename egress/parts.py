@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import Deferred, fail, succeed
 
 from egress.admin.revocations import LocalRevocations
+from egress.admin.shared_revocations import SharedRevocations
 from egress.authz.approvals import Approvals
 from egress.authz.remote.issuer_client import IssuerClient
 from egress.client_auth.key_source import FETCH_SECONDS, FetchKeys
@@ -60,7 +61,7 @@ if TYPE_CHECKING:
     from egress.authz.policy_watch import PolicyWatch
     from egress.authz.remote.client import CreateEndpoint
     from egress.console.endpoint import AdminEndpointSite
-    from egress.interfaces import IAuthorizer, ILeafSource
+    from egress.interfaces import IAuthorizer, ILeafSource, IRevocations
     from egress.model.record import ExchangeRecord
     from egress.model.recorded_headers import AuditHeaders
     from egress.observability.audit_log import JsonLinesAudit
@@ -354,13 +355,11 @@ def proxy_context(
     )
 
 
-def revocations(
-    metrics: Metrics, chain: AuthorizerChain, approvals: Approvals, context: ProxyContext
-) -> LocalRevocations:
-    """Make the part that applies revocations to this process."""
+def revocations(metrics: Metrics, chain: AuthorizerChain, approvals: Approvals, context: ProxyContext) -> IRevocations:
+    """Make the part that applies revocations to this process, and to other replicas with the same shared state."""
     applied = LocalRevocations(chain, approvals, context)
     metrics.set_revocations_source(applied.counts)
-    return applied
+    return applied if chain.shared is None else SharedRevocations(applied, chain.shared.events)
 
 
 def client_pages(config: ProxyConfig, listening: Callable[[], Deferred[tuple[IAddress, ...]]]) -> Routes:

@@ -378,7 +378,7 @@ class EgressProxyService(Service):
             sessions.abort()
             # An aborted connection ends a moment later; its audit record is written then.
             aborted = sessions.drain().addTimeout(ABORT_SECONDS, self._reactor)
-            return settled([self.authorizer.close(), aborted]).addCallback(lambda _: self._telemetry.stop())
+            return settled([self._chain.close(), aborted]).addCallback(lambda _: self._telemetry.stop())
 
         def closed(_: object) -> Deferred[None]:
             self._context.flows.close()

@@ -8,7 +8,7 @@ from time import time
 from typing import TYPE_CHECKING, Final
 
 import attrs
-from twisted.internet.defer import succeed
+from twisted.internet.defer import Deferred, succeed
 
 from egress.authz.approval_authorizer import ApprovalAuthorizer
 from egress.authz.breaker import Breaker
@@ -35,6 +35,7 @@ from egress.interfaces import IAuthorizer
 from egress.observability.audit_log import JsonLinesAudit
 from egress.observability.health import Check
 from egress.observability.shadow_log import ShadowLog
+from egress.shared.state import SharedState, shared_state
 from egress.store.sink import StoreAudit
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class AuthorizerChain:
     @ivar authorizer: the outermost authorizer, which the proxy calls.
     @ivar policy: the embedded policy as an authorizer, if it decides.
     @ivar cache: the cache of decisions, if decisions are cached.
+    @ivar shared: the shared state of this process, if there is one.
     @ivar shared_cache: the cache of decisions that replicas share, if there is one.
     @ivar shadow: the shadow policy as an authorizer, if there is one.
     @ivar checks: the readiness checks, by name.
@@ -66,6 +68,7 @@ class AuthorizerChain:
     authorizer: IAuthorizer
     policy: PolicyAuthorizer | None
     cache: CachingAuthorizer | None
+    shared: SharedState | None
     shared_cache: SharedCachingAuthorizer | None
     shadow: PolicyAuthorizer | None
     checks: dict[str, Check]
@@ -76,8 +79,14 @@ class AuthorizerChain:
 
     def start(self) -> None:
         """Connect to the engine with shared state, if there is one."""
-        if self.shared_cache is not None:
-            self.shared_cache.start()
+        if self.shared is not None:
+            self.shared.start()
+
+    def close(self) -> Deferred[None]:
+        """Close the connections to the engine and to the authorizer."""
+        if self.shared is not None:
+            self.shared.stop()
+        return self.authorizer.close()
 
     def use(self, rules: RuleSet | None) -> None:
         """Use other rules from now on, if rules decide.  Clear the caches in any case."""
@@ -198,11 +207,12 @@ def build_authorizer_chain(dependencies: ChainDependencies, sources: DecisionSou
     shadow_policy = None if sources.shadow_rules is None else PolicyAuthorizer(sources.shadow_rules)
     vault = _vault(dependencies)
     # Rules always decide, and without waiting.  They are not cached: they are faster than any cache.
+    shared = shared_state(config, dependencies.sockets, trust=dependencies.authz_trust, now=time)
     shared_cache: SharedCachingAuthorizer | None = None
     if policy is None:
         guarded = _limited(dependencies, sources)
-        shared_cache = _shared(dependencies, sources, guarded)
-        if shared_cache is not None:
+        if shared is not None and config.authz_cache is not None:
+            shared_cache = shared_cache_of(config, reactor, guarded, sources.name, shared, time)
             guarded = FailClosedAuthorizer(reactor, shared_cache, None)
     else:
         guarded = FailClosedAuthorizer(reactor, _while_current(policy, dependencies.policy_fault), None)
@@ -217,8 +227,11 @@ def build_authorizer_chain(dependencies: ChainDependencies, sources: DecisionSou
         return ObservingAuthorizer(inner) if observe else inner
 
     checks: dict[str, Check] = {"authorizer": decided.check_ready}
-    if shared_cache is not None:
-        checks["shared"] = shared_cache.check_shared
+    if shared is not None:
+        checks["shared"] = shared.check
+        dependencies.metrics.set_shared_source(
+            None if shared_cache is None else shared_cache.stats, lambda: shared.is_ready
+        )
     compared = _compared(dependencies, sources, decided, shadow_policy)
     authorizer = finished(_approved(dependencies, compared))
     logs = [each for each in (log, dependencies.store) if each is not None]
@@ -236,6 +249,7 @@ def build_authorizer_chain(dependencies: ChainDependencies, sources: DecisionSou
         authorizer=authorizer,
         policy=policy,
         cache=cache,
+        shared=shared,
         shared_cache=shared_cache,
         shadow=shadow_policy,
         checks=checks,
@@ -299,18 +313,6 @@ def _cached(dependencies: ChainDependencies, inner: IAuthorizer) -> CachingAutho
     cache = CachingAuthorizer(dependencies.reactor, inner, store, config.authz_queue)
     dependencies.metrics.set_cache_source(cache.reuse)
     return cache
-
-
-def _shared(
-    dependencies: ChainDependencies, sources: DecisionSources, inner: IAuthorizer
-) -> SharedCachingAuthorizer | None:
-    """Return the cache of decisions that replicas share, if there is one."""
-    made = shared_cache_of(
-        dependencies.config, dependencies.sockets, inner, sources.name, trust=dependencies.authz_trust, now=time
-    )
-    if made is not None:
-        dependencies.metrics.set_shared_source(made.stats, lambda: made.is_ready)
-    return made
 
 
 def _compared(

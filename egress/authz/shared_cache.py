@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -20,18 +20,13 @@ from egress.authz.cache import NOT_STALE
 from egress.authz.cache_key import CacheScope, scope_of
 from egress.authz.shared_decisions import UNUSABLE, Found, SharedDecisions
 from egress.authz.wrapper import Wrapper
-from egress.config.model import ConfigError, ProxyConfig
+from egress.config.model import ProxyConfig
 from egress.interfaces import IAuthorizer
 from egress.model.decision import Decision, DecisionRequest
 from egress.model.errors import AuthorizerUnavailable
 from egress.model.statistics import SharedCacheStats
 from egress.shared.client import SharedClient
-from egress.shared.keys import SharedKeys
-from egress.shared.redis_protocol import INSTALL, load_hiredis
-from egress.transport.reactor import IEgressReactor
-
-if TYPE_CHECKING:
-    from egress.tls.reloadable_trust import ReloadableTrust
+from egress.shared.state import SharedState
 
 LEASE: Final = 1.0
 """Seconds after which the lease of a replica that was killed expires."""
@@ -82,24 +77,6 @@ class SharedCachingAuthorizer(Wrapper):
         # Decisions on requests from before the last clear() are not shared.
         self._generation = 0
         self._hits = self._misses = self._stale = self._waited = self._failed = 0
-
-    def start(self) -> None:
-        """Connect to the engine."""
-        self._client.start()
-
-    def close(self) -> Deferred[None]:
-        """Close the connection to the engine, and the authorizer."""
-        self._client.stop()
-        return super().close()
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether the engine can be used."""
-        return self._client.is_ready
-
-    def check_shared(self) -> Deferred[str | None]:
-        """Return a note for the readiness check while the engine cannot be used."""
-        return self._client.check()
 
     def stats(self) -> SharedCacheStats:
         """Return the counts of lookups by result."""
@@ -246,40 +223,30 @@ class _Lease:
 
 def shared_cache_of(
     config: ProxyConfig,
-    reactor: IEgressReactor,
+    clock: IReactorTime,
     authorizer: IAuthorizer,
     name: str,
-    *,
-    trust: ReloadableTrust,
+    state: SharedState,
     now: Callable[[], float],
-) -> SharedCachingAuthorizer | None:
-    """Return the cache that a configuration describes, if there is one.
+) -> SharedCachingAuthorizer:
+    """Return the cache that a configuration describes.
 
     @param authorizer: fails only with L{AuthorizerUnavailable}.
     @param name: the name of the authorizer; replicas share only decisions of the same one.
-    @param trust: the trust store for an engine with TLS.
-    @raise ConfigError: if hiredis is not installed.
     """
-    settings = config.shared
-    if settings.location is None or settings.key is None or config.authz_cache is None:
-        return None
-    try:
-        load_hiredis()
-    except ImportError as error:
-        raise ConfigError("--shared", str(settings.location), f"hiredis is not installed: run {INSTALL}") from error
-    client = SharedClient(reactor, settings.location, password=settings.password, timeout=settings.timeout, trust=trust)
     decisions = SharedDecisions(
-        reactor,
-        client,
-        SharedKeys(settings.key, name),
+        clock,
+        state.client,
+        state.keys(name),
         now=now,
         max_ttl=config.authz_max_ttl,
         max_stale=config.authz_max_stale,
     )
+    state.events.on_since = decisions.use_since
     return SharedCachingAuthorizer(
-        reactor,
+        clock,
         authorizer,
-        client,
+        state.client,
         decisions,
         now=now,
         patience=config.authz_timeout,

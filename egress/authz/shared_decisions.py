@@ -8,6 +8,7 @@ that this process already knows, so it usually is one command.
 from __future__ import annotations
 
 import json
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -23,6 +24,7 @@ from egress.authz.decision_store import MAX_LISTS, DecisionStore, lifetime
 from egress.model.decision import Decision, DecisionRequest
 from egress.shared.client import SharedClient
 from egress.shared.decision_codec import SharedDecision, decode, encode
+from egress.shared.events import MAX_SKEW
 from egress.shared.keys import SharedKeys
 from egress.shared.redis_protocol import Argument, CommandRejected, SharedUnavailable
 
@@ -33,9 +35,6 @@ UNUSABLE: Final = (SharedUnavailable, CommandRejected)
 
 MAX_VALUE: Final = 64 * 1024
 """The maximum size of a value, in bytes: larger decisions are not shared, and larger values are not read."""
-
-MAX_SKEW: Final = 2.0
-"""Seconds by which the clocks of replicas may differ."""
 
 READ: Final = (
     "local found={} for i,name in ipairs(KEYS) do found[i]=redis.call('getrange',name,0,ARGV[1]) end return found"
@@ -108,14 +107,18 @@ class SharedDecisions:
         self._max_ttl = max_ttl
         self._max_stale = max_stale
         self._scopes: OrderedDict[CacheScope, _Scope] = OrderedDict()
-        # Decisions on requests from before this time are not used.
-        self._since = 0.0
+        # Decisions on requests from before these times are not used: the last clear(), and what other replicas know.
+        self._cleared, self._since = 0.0, math.inf
         self._logged: float | None = None
 
     def clear(self) -> None:
         """Do not use any decision on a request from before now."""
-        self._since = self._now() + MAX_SKEW
+        self._cleared = self._now() + MAX_SKEW
         self._scopes.clear()
+
+    def use_since(self, since: float) -> None:
+        """Use decisions on requests from this time on, in seconds since the epoch, unless L{clear} was called later."""
+        self._since = since
 
     def may_contain(self, scope: CacheScope) -> bool:
         """Return whether a lookup for a stage and an origin can find a decision."""
@@ -160,7 +163,7 @@ class SharedDecisions:
     def _decision(self, name: bytes, value: bytes) -> SharedDecision | None:
         content = self._unsealed(name, value)
         shared = None if content is None else decode(content)
-        if shared is None or shared.since < self._since:
+        if shared is None or shared.since < self._since or shared.since < self._cleared:
             return None
         # The limits of this replica apply, too, and a clock that is ahead does not prolong a decision.
         latest = shared.since + self._max_ttl

@@ -109,16 +109,21 @@ class CacheCollector(Collector):
 class SharedCollector(Collector):
     """Metrics of the shared state, read at each scrape.
 
-    @param source: returns the current statistics.
+    @param source: returns the current statistics of shared decisions; C{None}: there are none.
     @param reachable: returns whether the engine can be used.
     """
 
-    def __init__(self, source: Callable[[], SharedCacheStats], reachable: Callable[[], bool]) -> None:
+    def __init__(self, source: Callable[[], SharedCacheStats] | None, reachable: Callable[[], bool]) -> None:
         self._source = source
         self._reachable = reachable
 
     def collect(self) -> Iterator[Metric]:
         """Return the metrics (C{Collector.collect})."""
+        yield GaugeMetricFamily(
+            "egress_shared_reachable", "Processes that can use the shared state.", value=int(self._reachable())
+        )
+        if self._source is None:
+            return
         stats = self._source()
         counter = CounterMetricFamily(
             "egress_shared_cache_lookups",
@@ -134,9 +139,6 @@ class SharedCollector(Collector):
             ("rejected", "Values in the shared state that no holder of the key wrote.", stats.rejected),
         ):
             yield CounterMetricFamily(f"egress_shared_{name}", text, value=number)
-        yield GaugeMetricFamily(
-            "egress_shared_reachable", "Processes that can use the shared state.", value=int(self._reachable())
-        )
 
 
 class PolicyReloadCollector(Collector):

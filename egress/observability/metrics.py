@@ -134,8 +134,10 @@ class Metrics:
         """Set the function that returns the statistics of cached decisions."""
         self.registry.register(CacheCollector(source))
 
-    def set_shared_source(self, source: Callable[[], SharedCacheStats], reachable: Callable[[], bool]) -> None:
-        """Set the functions that return the statistics of the shared state, and whether it can be used."""
+    def set_shared_source(self, source: Callable[[], SharedCacheStats] | None, reachable: Callable[[], bool]) -> None:
+        """Set the functions that return the statistics of shared decisions, if there are any, and whether the shared
+        state can be used.
+        """
         self.registry.register(SharedCollector(source, reachable))
 
     def set_policy_source(self, source: Callable[[], PolicyReloadStats], policy: Callable[[], PolicyInUse]) -> None:

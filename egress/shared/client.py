@@ -47,7 +47,7 @@ class SharedClient:
     @param timeout: seconds for one command.
     @param trust: the trust store for a location with TLS.
     @ivar fault: the reason why there is no connection; C{None} while there is one.
-    @ivar connected: how often a connection was established.
+    @ivar on_connected: is called whenever a connection was established, before other commands are sent.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class SharedClient:
         jitter: Callable[[], float] = random,
     ) -> None:
         self.fault: str | None = "it is not connected yet"
-        self.connected = 0
+        self.on_connected: Callable[[], object] = lambda: None
         self._reactor = reactor
         self._location = location
         self._password = password
@@ -168,8 +168,8 @@ class SharedClient:
         _log.info("shared state: connected to {location}", location=str(self._location))
         self._reported = False
         self.fault = None
-        self.connected += 1
         self._delay = FIRST_DELAY
+        self.on_connected()
 
     def _failed(self, failure: Failure) -> None:
         if self._running:

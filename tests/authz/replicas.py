@@ -34,11 +34,14 @@ class Replica:
         def now() -> float:
             return 1e9 + ahead + clock.seconds()
 
+        decisions = SharedDecisions(clock, client, KEYS, now=now, max_ttl=max_ttl, max_stale=50.0)
+        decisions.use_since(0.0)
+
         self.cache = SharedCachingAuthorizer(
             clock,
             self.authorizer,
             client,
-            SharedDecisions(clock, client, KEYS, now=now, max_ttl=max_ttl, max_stale=50.0),
+            decisions,
             now=now,
             patience=5.0,
             max_waiting=max_waiting,

@@ -68,7 +68,7 @@ class RedisServer:
 
     def values(self) -> dict[bytes, bytes]:
         """Return all values."""
-        return {name: self.run("GET", name) for name in self.run("KEYS", "*")}
+        return {name: self.run("GET", name) for name in self.run("KEYS", "*") if self.run("TYPE", name) == b"string"}
 
     def send_signal(self, number: signal.Signals) -> None:
         """Send a signal to the server."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
+import socket
 import threading
 import time
 import urllib.request
@@ -11,10 +13,14 @@ from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from egress.cli.admin_client import AdminApi
+from egress.config.admin_endpoint import AdminEndpoint
 from tests.certificates import TestCA
 from tests.integration.base import ENOUGH_FOR_BOTH, IntegrationTestCase, Proxy
 from tests.integration.processes import free_port
 from tests.integration.redis_server import RedisServer
+
+JOINED = "earlier decisions can be used"
 
 
 class Authorizer(ThreadingHTTPServer):
@@ -86,9 +92,13 @@ class ReplicasTestCase(IntegrationTestCase):
         """Start a replica with a metrics port."""
         self.metrics_port = free_port()
         shared = ("--shared", location, "--shared-key-file", str(self.key), "--metrics-port", str(self.metrics_port))
-        proxy = self.start_proxy("--authz-url", self.authorizer.url, *shared, *options)
-        self.wait_until(lambda: "shared state: connected to" in proxy.process.output(), "the connection")
-        return proxy
+        return self.start_proxy("--authz-url", self.authorizer.url, *shared, *options)
+
+    def join(self, *replicas: Proxy, times: int = 1) -> None:
+        """Wait until replicas can use decisions of each other."""
+        for proxy in replicas:
+            number = times * max(1, len(proxy.workers))
+            self.wait_until(lambda: proxy.process.output().count(JOINED) >= number, "a replica joins the others")  # noqa: B023
 
     def status(self, proxy: Proxy, path: str) -> int:
         """Send a request on a connection of its own."""
@@ -115,6 +125,7 @@ class SharingTests(ReplicasTestCase):
         """HTTP and HTTPS; allows and denials; a replica that starts later."""
         engine = self.start_engine()
         one, two = self.start_replica(engine.location), self.start_replica(engine.location)
+        self.join(one, two)
         urls = [self.origins.http_url("/echo?a"), self.origins.https_url("/files/hello.txt")]
         for proxy in (one, two):
             for url in urls:
@@ -125,6 +136,7 @@ class SharingTests(ReplicasTestCase):
         self.assertEqual([record["source"] for record in self.records(two, 3)], ["replica"] * 3)
         one.process.stop()
         later = self.start_replica(engine.location)
+        self.join(later)
         self.assertEqual(self.status(later, "/echo?b"), 200)
         self.assertEqual(self.fetch(later, self.origins.https_url("/closed/x"))[0], 403)
         self.assertEqual(sum(self.authorizer.calls.values()), 3)
@@ -137,6 +149,7 @@ class SharingTests(ReplicasTestCase):
         """Equal requests on two replicas at the same time become one call."""
         engine = self.start_engine()
         replicas = [self.start_replica(engine.location), self.start_replica(engine.location)]
+        self.join(*replicas)
         self.authorizer.seconds = 0.5
         found: list[int] = []
         threads = [
@@ -154,7 +167,7 @@ class SharingTests(ReplicasTestCase):
     def test_workers(self) -> None:
         """The workers of one proxy share, too."""
         proxy = self.start_replica(self.start_engine().location, "--workers", "2")
-        self.wait_until(lambda: proxy.process.output().count("shared state: connected to") == 2, "both workers")
+        self.join(proxy)
         for _ in range(ENOUGH_FOR_BOTH):
             self.assertEqual(self.status(proxy, "/echo"), 200)
         self.assertEqual(dict(self.authorizer.calls), {"/echo": 1})
@@ -173,7 +186,7 @@ class SharingTests(ReplicasTestCase):
             *("--tls-key-file", str(self.directory / "redis-key.pem")),
             *("--tls-ca-cert-file", str(certificate)),
         )
-        permissions = "~egress:* +ping +select +set +del +exists +eval +get +getrange +pexpire"
+        permissions = "~egress:* +ping +select +set +del +exists +eval +get +getrange +pexpire +xadd +xread"
         engine.run("ACL", "SETUSER", "egress", "on", ">s3cret", *permissions.split())
         password = self.write("password", "s3cret\n")
         options = ["--shared-password-file", str(password)]
@@ -181,6 +194,7 @@ class SharingTests(ReplicasTestCase):
         options += ["--ssl-extra-ca-certs", str(bundle)]
         location = f"rediss://egress@localhost:{port}"
         one, two = self.start_replica(location, *options), self.start_replica(location, *options)
+        self.join(one, two)
         for proxy in (one, two):
             self.assertEqual(self.status(proxy, "/echo"), 200)
         # The path for which a lease is renewed.
@@ -203,6 +217,7 @@ class FailureTests(ReplicasTestCase):
         self.engine = self.start_engine()
         self.one = self.start_replica(self.engine.location)
         self.two = self.start_replica(self.engine.location)
+        self.join(self.one, self.two)
 
     def assert_authorized(self, name: str) -> None:
         """Check that both replicas get decisions on new requests."""
@@ -218,7 +233,7 @@ class FailureTests(ReplicasTestCase):
         self.wait_until(lambda: "decides without shared state" in self.note())
         self.engine.start()
         self.wait_until(lambda: self.note() == "ok", "the replica uses the engine again")
-        self.wait_until(lambda: self.one.process.output().count("shared state: connected") == 2)
+        self.join(self.one, self.two, times=2)
         self.assert_authorized("after")
         self.assertEqual((self.authorizer.calls["/echo/before"], self.authorizer.calls["/echo/after"]), (1, 1))
 
@@ -244,6 +259,7 @@ class FailureTests(ReplicasTestCase):
             for name in decisions:
                 self.engine.run("SET", name, replacement)
             third = self.start_replica(self.engine.location)
+            self.join(third)
             self.assertEqual(self.status(third, "/closed/x"), 403)
             self.assertEqual(self.status(third, "/echo/x"), 200)
             third.process.stop()
@@ -252,3 +268,79 @@ class FailureTests(ReplicasTestCase):
             self.engine.run("LPUSH", name, "another type")
         third = self.start_replica(self.engine.location)
         self.assertEqual(self.status(third, "/closed/x"), 403)
+
+
+class RevocationTests(ReplicasTestCase):
+    """A revocation on one replica applies to all of them within a second."""
+
+    def start_with_admin(self, location: str, name: str, *options: str) -> tuple[Proxy, AdminApi]:
+        admin = f"unix:{self.directory / name}"
+        return self.start_replica(location, "--admin", admin, *options), AdminApi(AdminEndpoint.parse(admin), None)
+
+    def tunnel(self, proxy: Proxy, port: int) -> socket.socket:
+        """Open a passthrough tunnel, and use it."""
+        client = socket.create_connection(("127.0.0.1", proxy.port), 30)
+        self.addCleanup(client.close)
+        client.sendall(f"CONNECT localhost:{port} HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n".encode())
+        self.assertIn(b" 200 ", client.recv(1000))
+        client.sendall(b"ping")
+        self.assertEqual(client.recv(10), b"ping")
+        return client
+
+    def test_tunnels_and_decisions(self) -> None:
+        engine = self.start_engine()
+        echo = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(echo.close)
+        port = echo.getsockname()[1]
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    threading.Thread(target=_repeat, args=(echo.accept()[0],), daemon=True).start()
+
+        threading.Thread(target=serve, daemon=True).start()
+        one, admin = self.start_with_admin(engine.location, "one", "--passthrough", "localhost")
+        two, _ = self.start_with_admin(engine.location, "two", "--passthrough", "localhost", "--workers", "2")
+        self.join(one, two)
+        for proxy in (one, two):
+            self.assertEqual(self.status(proxy, "/echo"), 200)
+        clients = [self.tunnel(proxy, port) for proxy in (one, two)]
+        begun = time.monotonic()
+        admin.call("POST", "/revocations", {"kind": "all", "by": "alice"})
+        for client in clients:
+            with contextlib.suppress(ConnectionResetError):
+                self.assertEqual(client.recv(10), b"")
+        self.assertLess(time.monotonic() - begun, 1.5)
+        self.wait_until(lambda: two.process.output().count("alice revoked all decisions on another replica") == 2)
+        # Neither replica uses a decision from before.
+        before = self.authorizer.calls["/echo"]
+        for proxy in (one, two):
+            self.assertEqual(self.status(proxy, "/echo"), 200)
+        self.assertEqual(before, 1)
+        self.assertGreater(self.authorizer.calls["/echo"], 1)
+
+    def test_later_replica(self) -> None:
+        """Someone who can write to the engine hides the revocation from a replica, and repeats a decision."""
+        engine = self.start_engine()
+        one, admin = self.start_with_admin(engine.location, "one")
+        self.join(one)
+        self.assertEqual(self.status(one, "/echo"), 200)
+        kinds = (b":decision:", b":lists:")
+        decisions = {name: value for name, value in engine.values().items() if any(kind in name for kind in kinds)}
+        self.assertEqual(len(decisions), 2)
+        admin.call("POST", "/revocations", {"kind": "all", "by": "alice"})
+        one.process.stop()
+        for name in engine.run("KEYS", "*"):
+            engine.run("DEL", name)
+        for name, value in decisions.items():
+            engine.run("SET", name, value)
+        later = self.start_replica(engine.location)
+        self.join(later)
+        self.assertEqual(self.status(later, "/echo"), 200)
+        self.assertEqual(self.authorizer.calls["/echo"], 2)
+
+
+def _repeat(connection: socket.socket) -> None:
+    with contextlib.suppress(OSError), connection:
+        while data := connection.recv(1000):
+            connection.sendall(data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -16,12 +17,14 @@ class Engine:
     """The values of an engine.
 
     @ivar values: the values, each with the time at which it expires.
+    @ivar streams: the events of each stream, with their numbers.
     @ivar commands: the commands that were executed.
     """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self.values: dict[bytes, tuple[bytes, float]] = {}
+        self.streams: dict[bytes, list[tuple[int, list[bytes]]]] = {}
         self.commands: list[tuple[Any, ...]] = []
 
     def names(self, pattern: str) -> list[bytes]:
@@ -52,6 +55,15 @@ class Engine:
             return b"OK"
         if command == "EVAL":
             return self._script(*arguments)
+        if command == "XADD":
+            name, *_, field, value = arguments
+            events = self.streams.setdefault(name, [])
+            events.append((len(events) + 1, [field, value]))
+            return b"%d-0" % len(events)
+        if command == "XREAD":
+            _, count, _, name, last = arguments
+            found = [each for each in self.streams.get(name, []) if each[0] > int(last.partition(b"-")[0])][:count]
+            return [[name, [[b"%d-0" % number, fields] for number, fields in found]]] if found else None
         raise CommandRejected(f"unknown command {command}")
 
     def _script(self, script: str, keys: int, *arguments: Any) -> Any:
@@ -85,6 +97,7 @@ class EngineClient:
         self.fault: str | None = None
         self.rejects = False
         self.running: bool | None = None
+        self.on_connected: Callable[[], object] = lambda: None
         self.pending: list[tuple[Deferred[Any], tuple[Any, ...]]] | None = None
 
     @property

@@ -1,0 +1,210 @@
+"""Events that replicas send to each other: revocations, and what a replica must know before it uses shared decisions.
+
+All events are in one stream of the engine.  Each process reads it every half second.  An event is a sealed value, so
+only a holder of the key can send one.  Someone who can write to the engine can remove events and repeat earlier ones:
+a repeated event has no effect, and one that is too old is ignored.
+
+A process that connects does not know the revocations that were made before.  So it uses no decision from before the
+connection, until another process has told it from which time on that process knows all revocations.  Its event
+has a random number, and so has the response: an earlier response is not accepted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from egress.model.revocation import Revocation
+from egress.shared.client import SharedClient
+from egress.shared.keys import SharedKeys
+from egress.shared.redis_protocol import CommandRejected, SharedUnavailable
+
+_log = Logger()
+
+INTERVAL: Final = 0.5
+"""Seconds between two reads of the stream."""
+
+MAX_EVENTS: Final = 100
+"""The maximum number of events in one read; others wait for the next one."""
+
+MAX_SKEW: Final = 2.0
+"""Seconds by which the clocks of replicas may differ."""
+
+ALONE_AFTER: Final = 1.0
+"""Seconds after which a process without a response continues as the first one."""
+
+MAX_AGE: Final = 300.0
+"""Seconds after which an event is ignored, and after which a revocation is not sent again."""
+
+MAX_KNOWN: Final = 10_000
+"""The maximum number of revocations that a process remembers, so that it applies each of them once."""
+
+MAX_EVENT: Final = 8 * 1024
+"""The maximum size of an event, in bytes."""
+
+# The stream has about this number of events.
+_LENGTH: Final = 1000
+_FIELD: Final = b"e"
+_UNUSABLE: Final = (SharedUnavailable, CommandRejected)
+
+
+class SharedEvents:
+    """Sends events to other replicas, and receives theirs.
+
+    @param now: returns the time in seconds since the epoch.
+    @ivar on_revocation: is called with each revocation of another process.
+    @ivar on_since: is called with the time from which on all revocations are known, in seconds since the epoch.  After
+        each connection, it is the present time; when another process has responded, an earlier one.
+    @ivar rejected: the number of events that no holder of the key sent.
+    """
+
+    def __init__(self, clock: IReactorTime, client: SharedClient, keys: SharedKeys, now: Callable[[], float]) -> None:
+        self.on_revocation: Callable[[Revocation], object] = lambda revocation: None
+        self.on_since: Callable[[float], object] = lambda since: None
+        self.rejected = 0
+        self._clock = clock
+        self._client = client
+        self._keys = keys
+        self._now = now
+        self._stream = keys.name(keys.group(b"events"), b"events")
+        self._timer: IDelayedCall | None = None
+        self._connected_at = 0.0
+        self._nonce: str | None = None
+        # The number of the last event that was read; None: there was no connection yet.
+        self._last: bytes | None = None
+        # The time from which on this process knows all revocations; None: another process may know more.
+        self._since: float | None = None
+        # The time of the last revocation.
+        self._revoked_at = 0.0
+        self._known: OrderedDict[str, Revocation] = OrderedDict()
+
+    def start(self) -> None:
+        """Read events from now on."""
+        self._client.on_connected = self._connected
+        self._timer = self._clock.callLater(0, self._tick)
+
+    def stop(self) -> None:
+        """Do not read events any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def revoked(self, revocation: Revocation) -> None:
+        """Send a revocation that this process has applied, unless another process sent it."""
+        if self._remember(revocation):
+            self._send(_revocation(revocation))
+
+    # -- sending
+
+    def _send(self, event: Mapping[str, Any]) -> Deferred[Any]:
+        content = json.dumps(event, separators=(",", ":")).encode("ascii")
+        value = self._keys.seal(self._stream, content)
+        sent = self._client.call("XADD", self._stream, "MAXLEN", "~", _LENGTH, "*", _FIELD, value)
+        return sent.addErrback(self._not_sent)
+
+    def _not_sent(self, failure: Failure) -> None:
+        failure.trap(*_UNUSABLE)  # type: ignore[no-untyped-call]
+        # It is sent again with the next connection.
+        _log.warn("shared state: an event was not sent: {reason}", reason=failure.getErrorMessage())
+
+    def _connected(self) -> None:
+        """Ask for revocations that this process may have missed, and repeat the ones that may be lost."""
+        self._nonce = os.urandom(16).hex()
+        self._since = None
+        self._connected_at = now = self._now()
+        self.on_since(now)
+        self._send({"type": "hello", "time": now, "nonce": self._nonce}).addCallback(self._begin)
+        for revocation in self._known.values():
+            if now - revocation.time < MAX_AGE:
+                self._send(_revocation(revocation))
+
+    def _begin(self, number: bytes | None) -> None:
+        """Read the events after the first one that this process has sent."""
+        if self._last is None:
+            self._last = number
+
+    # -- receiving
+
+    def _tick(self) -> None:
+        self._timer = self._clock.callLater(INTERVAL, self._tick)
+        if not self._client.is_ready:
+            return
+        if self._since is None and self._now() - self._connected_at >= ALONE_AFTER:
+            self._known_since(self._connected_at)
+        if self._last is None:
+            return
+        read = self._client.call("XREAD", "COUNT", MAX_EVENTS, "STREAMS", self._stream, self._last)
+        read.addCallbacks(self._received, self._not_read)
+
+    def _not_read(self, failure: Failure) -> None:
+        failure.trap(*_UNUSABLE)  # type: ignore[no-untyped-call]
+
+    def _received(self, reply: Any) -> None:
+        if not reply:
+            return
+        answered = False
+        for number, fields in reply[0][1]:
+            self._last = number
+            event = self._event(fields)
+            if event is None:
+                continue
+            kind = event["type"]
+            if kind == "revocation":
+                self._revocation(event)
+            elif kind == "hello" and event["nonce"] != self._nonce and self._since is not None:
+                if not answered:
+                    answered = True
+                    since = max(self._since, self._revoked_at + MAX_SKEW)
+                    self._send({"type": "state", "time": self._now(), "nonce": event["nonce"], "since": since})
+            elif kind == "state" and event["nonce"] == self._nonce:
+                self._known_since(event["since"])
+
+    def _event(self, fields: Any) -> dict[str, Any] | None:
+        """Return an event that a holder of the key has sent recently."""
+        value = fields[1] if isinstance(fields, list) and len(fields) == 2 and fields[0] == _FIELD else b""
+        content = self._keys.unseal(self._stream, value) if len(value) <= MAX_EVENT else None
+        if content is None:
+            self.rejected += 1
+            return None
+        event: dict[str, Any] = json.loads(content)
+        return event if abs(self._now() - event["time"]) <= MAX_AGE else None
+
+    def _revocation(self, event: Mapping[str, Any]) -> None:
+        try:
+            revocation = Revocation.from_json(event["revocation"])
+        except ValueError:
+            # A newer version has sent it: this process cannot tell which decisions it voids.
+            _log.error("shared state: a revocation cannot be applied: all replicas need the same version")
+            return
+        if self._remember(revocation):
+            self.on_revocation(revocation)
+
+    def _remember(self, revocation: Revocation) -> bool:
+        """Return whether a revocation is new."""
+        if revocation.revocation_id in self._known:
+            return False
+        self._known[revocation.revocation_id] = revocation
+        self._revoked_at = max(self._revoked_at, revocation.time)
+        if len(self._known) > MAX_KNOWN:
+            self._known.popitem(last=False)
+        return True
+
+    def _known_since(self, since: float) -> None:
+        """Use the time of another process; the latest one counts if several respond."""
+        first = self._since is None
+        self._since = max(since, self._since or 0.0)
+        self.on_since(self._since)
+        if first:
+            _log.info("shared state: earlier decisions can be used")
+
+
+def _revocation(revocation: Revocation) -> dict[str, Any]:
+    return {"type": "revocation", "time": revocation.time, "revocation": revocation.to_json()}

@@ -1,0 +1,77 @@
+"""The shared state of one process: the client of the engine, the key, and the events of other replicas."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import Deferred
+
+from egress.config.model import ConfigError, ProxyConfig
+from egress.shared.client import SharedClient
+from egress.shared.events import SharedEvents
+from egress.shared.keys import SharedKeys
+from egress.shared.redis_protocol import INSTALL, load_hiredis
+from egress.transport.reactor import IEgressReactor
+
+if TYPE_CHECKING:
+    from egress.tls.reloadable_trust import ReloadableTrust
+
+
+class SharedState:
+    """The shared state of one process.
+
+    @ivar client: the client of the engine.
+    @ivar events: the events of other replicas.
+    """
+
+    def __init__(self, client: SharedClient, events: SharedEvents, secret: bytes) -> None:
+        self.client = client
+        self.events = events
+        self._secret = secret
+
+    def keys(self, namespace: str) -> SharedKeys:
+        """Return the keys for a purpose.
+
+        @param namespace: the purpose, such as the name of the authorizer.
+        """
+        return SharedKeys(self._secret, namespace)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the engine can be used."""
+        return self.client.is_ready
+
+    def start(self) -> None:
+        """Connect to the engine, and receive events."""
+        self.events.start()
+        self.client.start()
+
+    def stop(self) -> None:
+        """Close the connection to the engine."""
+        self.events.stop()
+        self.client.stop()
+
+    def check(self) -> Deferred[str | None]:
+        """Return a note for the readiness check while the engine cannot be used."""
+        return self.client.check()
+
+
+def shared_state(
+    config: ProxyConfig, reactor: IEgressReactor, *, trust: ReloadableTrust, now: Callable[[], float]
+) -> SharedState | None:
+    """Return the shared state that a configuration describes, if there is one.
+
+    @param trust: the trust store for an engine with TLS.
+    @param now: returns the time in seconds since the epoch.
+    @raise ConfigError: if hiredis is not installed.
+    """
+    settings = config.shared
+    if settings.location is None or settings.key is None:
+        return None
+    try:
+        load_hiredis()
+    except ImportError as error:
+        raise ConfigError("--shared", str(settings.location), f"hiredis is not installed: run {INSTALL}") from error
+    client = SharedClient(reactor, settings.location, password=settings.password, timeout=settings.timeout, trust=trust)
+    return SharedState(client, SharedEvents(reactor, client, SharedKeys(settings.key, "events"), now), settings.key)

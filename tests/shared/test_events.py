@@ -1,0 +1,268 @@
+"""Tests for L{egress.shared.events}."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.model.revocation import Revocation, RevocationKind
+from egress.shared import events as module
+from egress.shared.events import ALONE_AFTER, INTERVAL, MAX_AGE, MAX_SKEW, SharedEvents
+from egress.shared.keys import SharedKeys
+from tests.shared.engine import Engine, EngineClient
+
+KEYS = SharedKeys(bytes(32), "events")
+EPOCH = 1e9
+
+
+class Member:
+    """A process.
+
+    @ivar revocations: the revocations that it received.
+    @ivar since: the times that it was told.
+    """
+
+    def __init__(self, clock: Clock, engine: Engine, keys: SharedKeys = KEYS) -> None:
+        self.client = EngineClient(engine)
+        given: Any = self.client
+        self.events = SharedEvents(clock, given, keys, lambda: EPOCH + clock.seconds())
+        self.revocations: list[Revocation] = []
+        self.since: list[float] = []
+        self.events.on_revocation = self.revocations.append
+        self.events.on_since = lambda since: self.since.append(since - EPOCH)
+        self.events.start()
+        self.client.on_connected()
+
+    def reconnect(self) -> None:
+        self.client.fault = None
+        self.client.on_connected()
+
+
+class EventsTestCase(SynchronousTestCase):
+    """Base: an engine."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.engine = Engine(self.clock)
+
+    def member(self) -> Member:
+        return Member(self.clock, self.engine)
+
+    def wait(self, seconds: float = 2 * INTERVAL) -> None:
+        while seconds > 0:
+            self.clock.advance(INTERVAL / 2)
+            seconds -= INTERVAL / 2
+
+    def revocation(self, revocation_id: str = "r1") -> Revocation:
+        return Revocation(RevocationKind.HOST, "*.a.test", EPOCH + self.clock.seconds(), "alice", revocation_id)
+
+    def stream(self) -> list[tuple[int, list[bytes]]]:
+        (events,) = self.engine.streams.values()
+        return events
+
+
+class RevocationTests(EventsTestCase):
+    """Each process applies each revocation once."""
+
+    def test_sent(self) -> None:
+        one, two, three = self.member(), self.member(), self.member()
+        self.wait()
+        sent = self.revocation()
+        one.events.revoked(sent)
+        self.wait(INTERVAL)
+        self.assertEqual((one.revocations, two.revocations, three.revocations), ([], [sent], [sent]))
+        # Also when the workers of one proxy send it, or the stream is read again.
+        two.events.revoked(sent)
+        one.events.revoked(sent)
+        self.wait()
+        self.assertEqual([len(each.revocations) for each in (one, two, three)], [0, 1, 1])
+
+    def test_engine_away(self) -> None:
+        """A revocation is sent again with the next connection, also if the engine has lost its data."""
+        one, two = self.member(), self.member()
+        self.wait()
+        one.client.fault = "away"
+        one.events.revoked(self.revocation("r1"))
+        self.wait()
+        self.assertEqual(two.revocations, [])
+        one.reconnect()
+        self.wait(INTERVAL)
+        self.assertEqual(len(two.revocations), 1)
+        one.events.revoked(self.revocation("r2"))
+        self.engine.streams.clear()
+        # The numbers of a real engine depend on the time, so they do not begin again.
+        self.engine.streams = {module_name(KEYS): [(number, [b"x", b"x"]) for number in range(1, 40)]}
+        one.reconnect()
+        two.reconnect()
+        self.wait()
+        self.assertEqual([each.revocation_id for each in two.revocations], ["r1", "r2"])
+
+    def test_old_ones_are_not_repeated(self) -> None:
+        one = self.member()
+        one.events.revoked(self.revocation())
+        self.clock.advance(MAX_AGE)
+        before = len(self.stream())
+        one.reconnect()
+        self.assertEqual(len(self.stream()), before + 1)
+
+    def test_bounded(self) -> None:
+        self.patch(module, "MAX_KNOWN", 2)
+        one, two = self.member(), self.member()
+        self.wait()
+        for number in range(4):
+            one.events.revoked(self.revocation(f"r{number}"))
+        self.wait()
+        self.assertEqual(len(two.revocations), 4)
+        one.events.revoked(self.revocation("r3"))
+        self.wait()
+        self.assertEqual(len(two.revocations), 4)
+
+    def test_stop(self) -> None:
+        one = self.member()
+        one.events.stop()
+        one.events.stop()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class SinceTests(EventsTestCase):
+    """The decisions of the time before its start that a process may use."""
+
+    def test_first_process(self) -> None:
+        one = self.member()
+        self.assertEqual(one.since, [0.0])
+        self.wait(ALONE_AFTER + INTERVAL)
+        self.assertEqual(one.since, [0.0, 0.0])
+
+    def test_later_process(self) -> None:
+        """It learns from when on a revocation would be known."""
+        self.member()
+        self.wait(10)
+        two = self.member()
+        self.assertEqual(two.since, [self.clock.seconds()])
+        self.wait(2 * INTERVAL)
+        self.assertEqual(two.since[1:], [0.0])
+        self.wait(10)
+        self.assertEqual(two.since[1:], [0.0])
+
+    def test_after_a_revocation(self) -> None:
+        one = self.member()
+        self.wait(10)
+        one.events.revoked(self.revocation())
+        revoked_at = self.clock.seconds()
+        self.wait(10)
+        two = self.member()
+        self.wait(2 * INTERVAL)
+        self.assertEqual(two.since[1:], [revoked_at + MAX_SKEW])
+
+    def test_several_responses(self) -> None:
+        """The latest time counts."""
+        one = self.member()
+        self.wait(10)
+        lonely = self.member()
+        lonely.client.fault = "away"
+        self.wait(5)
+        lonely.client.fault = None
+        one.client.fault = "away"
+        lonely.reconnect()
+        alone_since = self.clock.seconds()
+        self.wait(5)
+        one.client.fault = None
+        three = self.member()
+        self.wait(5)
+        self.assertEqual(three.since[-1], alone_since)
+
+    def test_reconnected(self) -> None:
+        """It may have missed a revocation."""
+        one = self.member()
+        self.member()
+        self.wait(10)
+        one.reconnect()
+        self.assertEqual(one.since[-1], self.clock.seconds())
+        self.wait(2 * INTERVAL)
+        self.assertEqual(one.since[-1], 0.0)
+
+
+class AttackerTests(EventsTestCase):
+    """Someone who can write to the engine can remove and repeat events."""
+
+    def add(self, value: bytes) -> None:
+        self.engine.execute("XADD", module_name(KEYS), "*", b"e", value)
+
+    def test_forged(self) -> None:
+        one = self.member()
+        self.wait()
+        event = json.dumps({"type": "state", "time": EPOCH, "nonce": "x", "since": 0.0}).encode()
+        other = SharedKeys(b"x" * 32, "events")
+        values = [b"", event, other.seal(module_name(KEYS), event), KEYS.seal(b"other", event), b"x" * 100_000]
+        for value in values:
+            self.add(value)
+        self.engine.streams[module_name(KEYS)].append((99, [b"e"]))
+        self.engine.streams[module_name(KEYS)].append((100, [b"f", KEYS.seal(module_name(KEYS), event)]))
+        self.wait()
+        self.assertEqual((one.events.rejected, one.revocations), (7, []))
+
+    def test_earlier_response(self) -> None:
+        """A process that starts does not accept the response to another one."""
+        self.member()
+        self.wait(10)
+        self.member()
+        self.wait(2)
+        values = [fields[1] for _, fields in self.stream()]
+        (response,) = [value for value in values if b"state" in (KEYS.unseal(module_name(KEYS), value) or b"")]
+        engine = Engine(self.clock)
+        three = Member(self.clock, engine)
+        begun = self.clock.seconds()
+        engine.execute("XADD", module_name(KEYS), "*", b"e", response)
+        self.wait(10)
+        self.assertEqual(set(three.since), {begun})
+
+    def test_own_question(self) -> None:
+        """A process does not respond to itself, and one that knows too little does not respond at all."""
+        self.member()
+        two = self.member()
+        self.wait(INTERVAL)
+        self.assertEqual(len(self.stream()), 2)
+        self.assertEqual(two.since, [0.0])
+
+    def test_old_events(self) -> None:
+        one = self.member()
+        self.wait()
+        sent = Revocation(RevocationKind.ALL, "", EPOCH - MAX_AGE - 5, "", "old")
+        one.events.revoked(sent)
+        two = self.member()
+        event = {"type": "revocation", "time": sent.time, "revocation": sent.to_json()}
+        self.add(KEYS.seal(module_name(KEYS), json.dumps(event).encode()))
+        self.wait()
+        self.assertEqual(two.revocations, [])
+
+    def test_another_version(self) -> None:
+        """A revocation that cannot be understood is an error in the log."""
+        one = self.member()
+        self.wait()
+        event = {"type": "revocation", "time": EPOCH, "revocation": {**self.revocation().to_json(), "kind": "new"}}
+        for document in (event, {"type": "new", "time": EPOCH}):
+            self.add(KEYS.seal(module_name(KEYS), json.dumps(document).encode()))
+        self.wait()
+        self.assertEqual((one.revocations, one.events.rejected), ([], 0))
+
+    def test_errors(self) -> None:
+        """A stream of another type."""
+        one = self.member()
+        one.client.rejects = True
+        self.wait()
+        one.events.revoked(self.revocation())
+        one.reconnect()
+        self.wait()
+        one.client.rejects = False
+        two = self.member()
+        one.reconnect()
+        self.wait()
+        self.assertEqual(len(two.revocations), 1)
+
+
+def module_name(keys: SharedKeys) -> bytes:
+    """Return the name of the stream."""
+    return keys.name(keys.group(b"events"), b"events")
