@@ -133,18 +133,25 @@ class SharedDecisions:
         @return: fires with the result.  It fails with one of L{UNUSABLE}.
         """
         known = self._scope(scope)
-        names = self._names(known, request)
-        return self._read(known.where, *names).addCallback(self._with_lists, request, known, names)
+        lists, names = known.lists, self._names(known, request)
+        return self._read(known.where, *names).addCallback(self._with_lists, request, known, lists, names)
 
     def _with_lists(
-        self, values: list[bytes], request: DecisionRequest, scope: _Scope, names: list[bytes]
+        self,
+        values: list[bytes],
+        request: DecisionRequest,
+        scope: _Scope,
+        lists: tuple[Parts, ...],
+        names: list[bytes],
     ) -> Found | Deferred[Found]:
         value = values.pop(0)
-        if value == scope.value:
+        if value != scope.value:
+            scope.value = value
+            content = self._unsealed(scope.where, value)
+            scope.lists = () if content is None else tuple(map(tuple, json.loads(content)))[-MAX_LISTS:]
+        # Another lookup can have changed the lists meanwhile.
+        if scope.lists == lists:
             return self._latest(values, names)
-        scope.value = value
-        content = self._unsealed(scope.where, value)
-        scope.lists = () if content is None else tuple(map(tuple, json.loads(content)))[-MAX_LISTS:]
         names = self._names(scope, request)
         return self._read(*names).addCallback(self._latest, names) if names else Found()
 

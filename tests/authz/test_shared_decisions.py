@@ -15,6 +15,23 @@ from tests.authz.test_decision_store import decision_with
 from tests.shared.engine import Engine
 
 
+class LookupTests(SharedCacheTestCase):
+    """Lookups of several requests at the same time."""
+
+    def test_lists_change_meanwhile(self) -> None:
+        """Each of them finds its decision, although the first one learns the parts."""
+        for path in ("/1", "/2"):
+            self.share(decision_with(ttl=10, cache_key=("method", "path")), path=path)
+        self.two.client.pending = []
+        calls = [self.two.decide(path=path) for path in ("/1", "/2")]
+        for _ in range(3):
+            self.two.client.flush()
+            if self.two.client.pending is None:
+                self.two.client.pending = []
+        self.assertEqual([self.source(call) for call in calls], ["replica", "replica"])
+        self.assertEqual(self.two.asked, 0)
+
+
 class AttackerTests(SharedCacheTestCase):
     """Someone who can write to the engine can deny and delay, and never allow."""
 
