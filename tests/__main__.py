@@ -79,6 +79,7 @@ ALIKE = frozenset(
             "postgresql",
             "prometheus",
             "proxy_protocol",
+            "replicas",
             "systemd",
             "trust",
             "undici",
