@@ -212,7 +212,7 @@ def build_authorizer_chain(dependencies: ChainDependencies, sources: DecisionSou
     if policy is None:
         guarded = _limited(dependencies, sources)
         if shared is not None and config.authz_cache is not None:
-            shared_cache = shared_cache_of(config, reactor, guarded, sources.name, shared, time)
+            shared_cache = shared_cache_of(config, reactor, guarded, sources.name, state=shared, now=time)
             guarded = FailClosedAuthorizer(reactor, shared_cache, None)
     else:
         guarded = FailClosedAuthorizer(reactor, _while_current(policy, dependencies.policy_fault), None)

@@ -226,6 +226,7 @@ def shared_cache_of(
     clock: IReactorTime,
     authorizer: IAuthorizer,
     name: str,
+    *,
     state: SharedState,
     now: Callable[[], float],
 ) -> SharedCachingAuthorizer:

@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 
 from egress.model.shared_location import SharedLocation
 from egress.shared.redis_protocol import Argument, CommandRejected, RedisProtocol, SharedUnavailable
+from egress.transport.dialed import ProtocolAdapter
 from egress.transport.reactor import IEgressReactor
 from egress.transport.tls_endpoint import TlsEndpoint
 
@@ -37,6 +38,18 @@ LAST_DELAY: Final = 5.0
 """Seconds before a new connection, doubled after each failure."""
 
 CONNECT_TIMEOUT: Final = 5.0
+
+
+class _Factory(Factory):
+    """Returns one protocol.  Twisted's own factory sets an attribute, which a compiled protocol does not have."""
+
+    noisy = False
+
+    def __init__(self, protocol: ProtocolAdapter) -> None:
+        self._protocol = protocol
+
+    def buildProtocol(self, addr: object) -> Any:
+        return self._protocol
 
 
 class SharedClient:
@@ -139,16 +152,17 @@ class SharedClient:
             max_pending=MAX_PENDING,
             closed=lambda reason: self._lost(protocol, reason),
         )
-        protocol.prepare(self._location.tls, is_ready, lost)
-        factory = Factory.forProtocol(lambda: protocol)  # type: ignore[type-var]
-        factory.noisy = False
-        connecting = self._endpoint.connect(factory)
+        dialed = ProtocolAdapter(protocol)
+        dialed.prepare(self._location.tls, is_ready, lost)
+        connecting = self._endpoint.connect(_Factory(dialed))
         yield connecting.addTimeout(CONNECT_TIMEOUT, self._reactor)
         try:
             yield ready.addTimeout(CONNECT_TIMEOUT, self._reactor)
+            dialed.attach()
             yield from self._greet(protocol)
         except BaseException:
             protocol.abort("the connection was not established")
+            dialed.transport.abortConnection()
             raise
         self._protocol = protocol
         self._established()

@@ -11,10 +11,8 @@ from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.internet.protocol import connectionDone
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
-
-from egress.transport.dialed import DialedProtocol
 
 INSTALL: Final = "pip install 'egressproxy[redis]'"
 
@@ -40,12 +38,12 @@ class _Command:
         self.sent = sent
 
 
-class RedisProtocol(DialedProtocol):
-    """Sends commands and returns their replies.
+class RedisProtocol(Protocol):
+    """Sends commands and returns their replies.  Its connection is established, including TLS.
 
     @param timeout: seconds after which a command without a reply closes the connection.
     @param max_pending: the maximum number of commands without a reply.
-    @param closed: is called once when the connection has ended after it was established, with the reason.
+    @param closed: is called once when the connection has ended, with the reason.
     """
 
     def __init__(self, clock: IReactorTime, *, timeout: float, max_pending: int, closed: Callable[[str], None]) -> None:
@@ -71,7 +69,6 @@ class RedisProtocol(DialedProtocol):
     def connectionMade(self) -> None:
         """Accept commands (C{IProtocol})."""
         self._is_connected = True
-        super().connectionMade()
 
     def call(self, *arguments: Argument) -> Deferred[Any]:
         """Send a command.
@@ -97,7 +94,8 @@ class RedisProtocol(DialedProtocol):
         """Write the commands of one turn of the reactor together: a write costs more than a command."""
         unsent, self._unsent = self._unsent, []
         if self._is_connected:
-            self.transport.write(b"".join(unsent))
+            transport: Any = self.transport
+            transport.write(b"".join(unsent))
 
     def _check(self) -> None:
         """Close the connection if the oldest command has no reply in time."""
@@ -115,7 +113,8 @@ class RedisProtocol(DialedProtocol):
         if self._is_connected:
             self._reason = reason
             self._is_connected = False
-            self.transport.abortConnection()
+            transport: Any = self.transport
+            transport.abortConnection()
             self._fail(reason)
 
     def dataReceived(self, data: bytes) -> None:
@@ -147,14 +146,11 @@ class RedisProtocol(DialedProtocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Let all commands fail (C{IProtocol})."""
-        was_ready = self._on_lost is None
         if self._is_connected:
             self._is_connected = False
             self._reason = "the connection was lost"
             self._fail(self._reason)
-        super().connectionLost(reason)
-        if was_ready:
-            self._closed(self._reason or "the connection was closed")
+        self._closed(self._reason or "the connection was closed")
 
     def _fail(self, reason: str) -> None:
         if self._timer is not None:

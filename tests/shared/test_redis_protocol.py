@@ -160,14 +160,3 @@ class RedisProtocolTests(SynchronousTestCase):
         self.call("X").addErrback(lambda _: again.append(self.call("Y")))
         self.protocol.abort("why")
         self.assert_unavailable(again[0], "why")
-
-    def test_lost_before_ready(self) -> None:
-        """A connection that ends before its TLS handshake is not reported as closed."""
-        protocol = RedisProtocol(self.clock, timeout=1.0, max_pending=3, closed=self.closed.append)
-        lost: list[Any] = []
-        protocol.prepare(True, lambda: self.fail("ready"), lost.append)
-        transport = StringTransportWithDisconnection()
-        transport.protocol = protocol
-        protocol.makeConnection(transport)
-        transport.loseConnection()
-        self.assertEqual((len(lost), self.closed), (1, []))
