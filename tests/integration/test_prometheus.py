@@ -31,7 +31,13 @@ scrape_configs:
       - targets: [{targets}]
 """
 # Metrics of features that these proxies do not use: their queries succeed, perhaps without data.
-ABSENT = ("egress_audit_spool_", "egress_audit_store_reachable", "egress_telemetry_")
+ABSENT = (
+    "egress_audit_spool_",
+    "egress_audit_store_reachable",
+    "egress_policy_check",
+    "egress_policy_last_check_",
+    "egress_telemetry_",
+)
 VARIABLES = {"$job": ".+", "$instance": ".+", "$__rate_interval": "1m", "$__range": "1h"}
 
 
