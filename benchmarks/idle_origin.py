@@ -37,7 +37,7 @@ def raise_limit(needed: int = 0) -> None:
     """Permit this process and its children as many descriptors as the system allows.
 
     @param needed: the number of descriptors that one of them needs. Only a privileged process can raise the hard limit.
-    @raise TooFewDescriptors: if the system does not allow so many.
+    @raise TooFewDescriptors: if the system does not allow this number.
     """
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     if hard != resource.RLIM_INFINITY and hard < needed:

@@ -17,7 +17,8 @@ from egress.admin.backend import LocalAdminBackend
 from egress.admin.changes import ChangeLog
 from egress.admin.explain import Explainer
 from egress.admin.policies import LocalPolicies
-from egress.authz.chain import ChainDependencies, build_authorizer_chain
+from egress.authz.chain import build_authorizer_chain
+from egress.authz.chain_dependencies import ChainDependencies
 from egress.authz.distribution.setup import ServerRoute
 from egress.authz.policy_watch import PolicyWatch
 from egress.client_auth.authenticator import AT_ONCE

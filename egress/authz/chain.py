@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred, succeed
 from egress.authz.approval_authorizer import ApprovalAuthorizer
 from egress.authz.breaker import Breaker
 from egress.authz.cache import CachingAuthorizer
-from egress.authz.chain_dependencies import ChainDependencies as ChainDependencies
+from egress.authz.chain_dependencies import ChainDependencies
 from egress.authz.content_decoding import DecodingAuthorizer
 from egress.authz.current_policy import CurrentPolicyAuthorizer
 from egress.authz.decision_store import DecisionStore

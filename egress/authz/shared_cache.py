@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 
 from egress.authz.cache import NOT_STALE
 from egress.authz.cache_key import CacheScope, scope_of
-from egress.authz.shared_decisions import UNUSABLE, Found, SharedDecisions
+from egress.authz.shared_decisions import Found, SharedDecisions
 from egress.authz.wrapper import Wrapper
 from egress.config.model import ProxyConfig
 from egress.interfaces import IAuthorizer
@@ -26,6 +26,7 @@ from egress.model.decision import Decision, DecisionRequest
 from egress.model.errors import AuthorizerUnavailable
 from egress.model.statistics import SharedCacheStats
 from egress.shared.client import SharedClient
+from egress.shared.redis_protocol import UNUSABLE
 from egress.shared.state import SharedState
 
 LEASE: Final = 1.0
@@ -116,11 +117,8 @@ class SharedCachingAuthorizer(Wrapper):
 
     def _reused(self, found: Found) -> Decision | None:
         """Return a fresh decision with the rest of its life, so that the first level caches it no longer."""
-        shared = found.decision
-        if shared is None:
-            return None
-        left = shared.fresh_until - self._now()
-        if left <= 0:
+        shared, left = found.decision, found.fresh_for(self._now())
+        if shared is None or left <= 0:
             return None
         self._hits += 1
         return shared.decision.reused("replica", left, shared.stale_until - shared.fresh_until or None)
@@ -189,8 +187,7 @@ class SharedCachingAuthorizer(Wrapper):
                 # In this order: the decision is stored before the lease is released.
                 exists = yield self._client.call("EXISTS", name)
                 found: Found = yield self._decisions.lookup(request, scope)
-                fresh = found.decision is not None and self._now() < found.decision.fresh_until
-                if fresh or not exists or self._clock.seconds() >= until:
+                if found.fresh_for(self._now()) > 0 or not exists or self._clock.seconds() >= until:
                     return found
                 delay = min(2 * delay, LAST_POLL)
         finally:

@@ -26,12 +26,9 @@ from egress.shared.client import SharedClient
 from egress.shared.decision_codec import SharedDecision, decode, encode
 from egress.shared.events import MAX_SKEW
 from egress.shared.keys import SharedKeys
-from egress.shared.redis_protocol import Argument, CommandRejected, SharedUnavailable
+from egress.shared.redis_protocol import UNUSABLE, Argument
 
 _log = Logger()
-
-UNUSABLE: Final = (SharedUnavailable, CommandRejected)
-"""The engine did not do what it should: the proxy continues without it."""
 
 MAX_VALUE: Final = 64 * 1024
 """The maximum size of a value, in bytes: larger decisions are not shared, and larger values are not read."""
@@ -57,6 +54,13 @@ class Found:
     def __init__(self, names: Sequence[bytes] = (), decision: SharedDecision | None = None) -> None:
         self.names = names
         self.decision = decision
+
+    def fresh_for(self, now: float) -> float:
+        """Return the seconds for which the decision can be reused; zero or less: it cannot.
+
+        @param now: the time in seconds since the epoch.
+        """
+        return 0.0 if self.decision is None else self.decision.fresh_until - now
 
 
 class _Scope:

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
 
 import attrs
-from treq.client import HTTPClient
 from twisted.internet.defer import Deferred
 
 from egress import __version__
-from egress.authz.remote.agent import KeepAliveAgent
 from egress.authz.remote.client import CreateEndpoint
-from egress.authz.remote.connection_failure import describe_failure
 from egress.authz.remote.messages import BytesProducer
+from egress.authz.remote.treq_client import TreqClient
 from egress.model.authority import UpstreamProxy
-from egress.model.errors import EgressError
 from egress.model.webhook import WebhookTarget, signature
 from egress.notify.backoff import parse_retry_after
 from egress.notify.delivery import ATTEMPT_SECONDS, Parcel, Response
 from egress.transport.reactor import IEgressReactor
-from egress.transport.tls_endpoint import TlsEndpoint
 from egress.upstream.resolved_endpoint import ResolvedEndpoint
 
 if TYPE_CHECKING:
@@ -76,16 +71,7 @@ class Webhook:
             endpoint = ResolvedEndpoint(reactor, route.resolver, authority, ATTEMPT_SECONDS)
         else:
             endpoint = route.behind_upstream(route.upstream, authority)
-        self._explain_tls: Callable[[Failure], EgressError] | None = None
-        if target.is_encrypted:
-            tls = route.trust.connection_creator(authority)
-            endpoint = TlsEndpoint(reactor, tls, endpoint)
-            self._explain_tls = tls.explain
-        self._agent = KeepAliveAgent(reactor, endpoint, target.is_encrypted, 1)
-        # A receiver must not be able to make the proxy store anything.
-        # Later versions of treq name a subclass as the type, which version 24.9 does not have.
-        no_cookies: Any = CookieJar(DefaultCookiePolicy(allowed_domains=()))
-        self._client = HTTPClient(self._agent, no_cookies)
+        self._client = TreqClient(reactor, endpoint, target.origin, route.trust, timeout=ATTEMPT_SECONDS)
         self._target = target
         self.secrets = secrets
         self._wall_clock = wall_clock
@@ -102,7 +88,7 @@ class Webhook:
         }
         if self.secrets:
             headers["webhook-signature"] = signature(self.secrets, parcel.message_id, int(now), parcel.body)
-        sent: Deferred[Any] = self._client.post(
+        sent: Deferred[Any] = self._client.http.post(
             self._target.url,
             headers=headers,
             data=BytesProducer(parcel.body),
@@ -113,7 +99,7 @@ class Webhook:
 
     def check(self) -> Deferred[None]:
         """Connect to the target, without a message; with TLS, this verifies its certificate."""
-        return self._agent.probe()
+        return self._client.probe()
 
     def _received(self, response: Any) -> Response:
         values = response.headers.getRawHeaders("retry-after", [None])
@@ -121,8 +107,8 @@ class Webhook:
 
     def explain(self, failure: Failure) -> str:
         """Describe why there was no response.  The URL is a secret, so it is not part of the description."""
-        return describe_failure(failure, ATTEMPT_SECONDS, self._explain_tls)
+        return self._client.describe(failure)
 
     def close(self) -> None:
         """Close the connection."""
-        self._agent.close()
+        self._client.close()

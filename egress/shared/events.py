@@ -25,7 +25,7 @@ from twisted.python.failure import Failure
 from egress.model.revocation import Revocation
 from egress.shared.client import SharedClient
 from egress.shared.keys import SharedKeys
-from egress.shared.redis_protocol import CommandRejected, SharedUnavailable
+from egress.shared.redis_protocol import UNUSABLE
 
 _log = Logger()
 
@@ -53,7 +53,6 @@ MAX_EVENT: Final = 8 * 1024
 # The stream has about this number of events.
 _LENGTH: Final = 1000
 _FIELD: Final = b"e"
-_UNUSABLE: Final = (SharedUnavailable, CommandRejected)
 
 
 class SharedEvents:
@@ -111,7 +110,7 @@ class SharedEvents:
         return sent.addErrback(self._not_sent)
 
     def _not_sent(self, failure: Failure) -> None:
-        failure.trap(*_UNUSABLE)  # type: ignore[no-untyped-call]
+        failure.trap(*UNUSABLE)  # type: ignore[no-untyped-call]
         # It is sent again with the next connection.
         _log.warn("shared state: an event was not sent: {reason}", reason=failure.getErrorMessage())
 
@@ -145,7 +144,7 @@ class SharedEvents:
         read.addCallbacks(self._received, self._not_read)
 
     def _not_read(self, failure: Failure) -> None:
-        failure.trap(*_UNUSABLE)  # type: ignore[no-untyped-call]
+        failure.trap(*UNUSABLE)  # type: ignore[no-untyped-call]
 
     def _received(self, reply: Any) -> None:
         if not reply:

@@ -15,9 +15,6 @@ from typing import Final
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-SECRET_BYTES: Final = 32
-"""The minimum length of a secret."""
-
 _SALT: Final = 16
 # Each value has a key of its own, so that no nonce can occur twice.
 _NONCE: Final = bytes(12)
@@ -27,7 +24,7 @@ _VERSION: Final = b"egressproxy shared state 1\0"
 class SharedKeys:
     """Makes names and sealed values.
 
-    @param secret: the secret of all replicas; at least L{SECRET_BYTES} random bytes.
+    @param secret: the secret of all replicas; at least L{egress.config.shared.MIN_KEY} random bytes.
     @param namespace: separates the users of one secret, such as the name of an authorizer.
     """
 

@@ -30,6 +30,10 @@ class CommandRejected(Exception):
     """The engine responded with an error; the text is its message."""
 
 
+UNUSABLE: Final = (SharedUnavailable, CommandRejected)
+"""The engine did not do what it should: the proxy continues without it."""
+
+
 class _Command:
     __slots__ = ("deferred", "sent")
 

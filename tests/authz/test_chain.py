@@ -18,11 +18,11 @@ from egress.authz.approvals import Approvals
 from egress.authz.cache import CachingAuthorizer
 from egress.authz.chain import (
     AuthorizerChain,
-    ChainDependencies,
     DecisionSources,
     build_authorizer_chain,
     decision_sources,
 )
+from egress.authz.chain_dependencies import ChainDependencies
 from egress.authz.content_decoding import DecodingAuthorizer
 from egress.authz.fail_closed import FailClosedAuthorizer
 from egress.authz.limiter import LimitedAuthorizer

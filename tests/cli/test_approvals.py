@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import getpass
 import io
 import json
 import sys
 import time
 from typing import Any
 
-from twisted.trial.unittest import SynchronousTestCase
-
 from egress.cli import approvals as module
 from egress.cli import main as cli
-from egress.cli.admin_client import AdminApi, AdminFailed
+from egress.cli.admin_client import AdminFailed
 from egress.cli.approvals import in_lines
+from tests.cli.fake_api import AdminCommandTestCase
 
 HELD = {
     "id": "abc",
@@ -50,34 +48,10 @@ PERMISSION = {
 }
 
 
-class FakeApi(AdminApi):
-    """An API that records its calls."""
-
-    def __init__(self) -> None:
-        self.asked: list[Any] = []
-        self.answers: list[Any] = []
-
-    def call(self, method: str, path: str, document: object = None) -> dict[str, Any]:
-        self.asked.append((method, path, document))
-        answer = self.answers.pop(0)
-        if isinstance(answer, BaseException):
-            raise answer
-        found: dict[str, Any] = answer
-        return found
-
-
-class ApprovalsCommandTests(SynchronousTestCase):
+class ApprovalsCommandTests(AdminCommandTestCase):
     """The output of the command, and its requests."""
 
-    def setUp(self) -> None:
-        self.api = FakeApi()
-        self.given: list[Any] = []
-        self.patch(module, "admin_api", self.find)
-        self.patch(getpass, "getuser", lambda: "bob")
-
-    def find(self, given: Any, environ: Any) -> AdminApi:
-        self.given.append(given.admin)
-        return self.api
+    module = module
 
     def run_approvals(self, *arguments: str, answer: Any) -> tuple[int, str, str]:
         self.api.answers.append(answer)

@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-import getpass
 import io
 import json
 from typing import Any
 
-from twisted.trial.unittest import SynchronousTestCase
-
 from egress.cli import main as cli
 from egress.cli import revoke as module
-from egress.cli.admin_client import AdminApi, AdminFailed
-from tests.cli.test_approvals import FakeApi
+from egress.cli.admin_client import AdminFailed
+from tests.cli.fake_api import AdminCommandTestCase
 
 COUNTS = {"cached": 3, "grants": 0, "tunnels": 1, "requests": 2}
 
 
-class RevokeCommandTests(SynchronousTestCase):
+class RevokeCommandTests(AdminCommandTestCase):
     """The request and the output of the command."""
 
-    def setUp(self) -> None:
-        self.api = FakeApi()
-        self.given: list[Any] = []
-        self.patch(module, "admin_api", self.find)
-        self.patch(getpass, "getuser", lambda: "bob")
-
-    def find(self, given: Any, environ: Any) -> AdminApi:
-        self.given.append(given.admin)
-        return self.api
+    module = module
 
     def revoke(self, *arguments: str, answer: Any = None) -> tuple[int, str, str]:
         self.api.answers.append(answer or COUNTS)

@@ -17,8 +17,9 @@ from tests.integration.processes import environment, program
 
 
 class RedisServer:
-    """A server on a UNIX socket, and with C{port} also on a TCP port with TLS.
+    """A server on a UNIX socket.
 
+    @param options: further options, such as those of a TCP port with TLS.
     @ivar path: the path of the socket.
     """
 

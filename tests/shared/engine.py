@@ -96,23 +96,12 @@ class EngineClient:
         self.engine = engine
         self.fault: str | None = None
         self.rejects = False
-        self.running: bool | None = None
         self.on_connected: Callable[[], object] = lambda: None
         self.pending: list[tuple[Deferred[Any], tuple[Any, ...]]] | None = None
 
     @property
     def is_ready(self) -> bool:
         return self.fault is None
-
-    def start(self) -> Deferred[None]:
-        self.running = True
-        return succeed(None)
-
-    def stop(self) -> None:
-        self.running = False
-
-    def check(self) -> Deferred[str | None]:
-        return succeed(self.fault)
 
     def call(self, *arguments: Any) -> Deferred[Any]:
         if self.fault is not None:

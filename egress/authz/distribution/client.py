@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
-from treq.client import HTTPClient
 from twisted.internet.defer import Deferred
 
 from egress import __version__
 from egress.authz.distribution.store import MAX_POLICY
-from egress.authz.remote.agent import KeepAliveAgent
-from egress.authz.remote.connection_failure import describe_failure
+from egress.authz.remote.treq_client import TreqClient
 from egress.model.errors import EgressError
 from egress.model.policy_url import PolicyUrl
 from egress.transport.reactor import IEgressReactor
-from egress.transport.tls_endpoint import TlsEndpoint
 from egress.upstream.resolved_endpoint import ResolvedEndpoint
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IStreamClientEndpoint
     from twisted.python.failure import Failure
 
     from egress.tls.reloadable_trust import ReloadableTrust
@@ -62,19 +56,9 @@ class PolicyClient:
     """
 
     def __init__(self, reactor: IEgressReactor, url: PolicyUrl, trust: ReloadableTrust, resolver: Resolver) -> None:
-        authority = url.origin.authority
-        endpoint: IStreamClientEndpoint = ResolvedEndpoint(reactor, resolver, authority, TIMEOUT)
-        self._explain_tls: Callable[[Failure], EgressError] | None = None
-        if url.is_encrypted:
-            tls = trust.connection_creator(authority)
-            endpoint = TlsEndpoint(reactor, tls, endpoint)
-            self._explain_tls = tls.explain
-        self._agent = KeepAliveAgent(reactor, endpoint, url.is_encrypted, 1, MAX_POLICY)
+        endpoint = ResolvedEndpoint(reactor, resolver, url.origin.authority, TIMEOUT)
+        self._client = TreqClient(reactor, endpoint, url.origin, trust, timeout=TIMEOUT, max_body=MAX_POLICY)
         self._reactor = reactor
-        # A server must not be able to make the proxy store anything but the policy.
-        # Later versions of treq name a subclass as the type, which version 24.9 does not have.
-        no_cookies: Any = CookieJar(DefaultCookiePolicy(allowed_domains=()))
-        self._client = HTTPClient(self._agent, no_cookies)
         self._url = url
 
     def fetch(self, etag: str | None, token: str | None) -> Deferred[Download | None]:
@@ -92,7 +76,7 @@ class PolicyClient:
             headers["If-None-Match"] = etag
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
-        fetched: Deferred[Any] = self._client.get(
+        fetched: Deferred[Any] = self._client.http.get(
             self._url.url, headers=headers, allow_redirects=False, unbuffered=True
         )
         fetched.addCallback(self._received, etag)
@@ -112,8 +96,8 @@ class PolicyClient:
 
     def describe(self, failure: Failure) -> str:
         """Describe why there is no policy, without the URL."""
-        return describe_failure(failure, TIMEOUT, self._explain_tls)
+        return self._client.describe(failure)
 
     def close(self) -> None:
         """Close the connection."""
-        self._agent.close()
+        self._client.close()

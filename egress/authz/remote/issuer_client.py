@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.protocol import Protocol
@@ -15,7 +15,7 @@ from egress.authz.remote.agent import KeepAliveAgent
 from egress.authz.remote.connection_failure import describe_failure
 from egress.client_auth.jwt_keys import InvalidObject, parse_object
 from egress.client_auth.key_source import FETCH_SECONDS
-from egress.model import text_converters as setting_text
+from egress.config.token_files import read_token
 from egress.model.authority import Authority
 from egress.model.converters import BadValue
 from egress.model.errors import ClientAuthUnavailable
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from twisted.web.iweb import IResponse
 
     from egress.transport.reactor import IEgressReactor
-
-_TOKEN_FILE: Final = 64 * 1024
 
 Connect = Callable[[Authority], "IStreamClientEndpoint"]
 """Creates an endpoint for TCP connections to an authority."""
@@ -112,11 +110,10 @@ class IssuerClient:
 
 def _read_token(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return setting_text.token(file.read(_TOKEN_FILE).decode("ascii").strip())
+        return read_token(path)
     except OSError as error:
         raise IssuerFault(f"token-file cannot be read: {error.strerror}") from error
-    except (BadValue, UnicodeDecodeError) as error:
+    except BadValue as error:
         raise IssuerFault("token-file does not contain only a token") from error
 
 
