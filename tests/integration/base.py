@@ -11,7 +11,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,8 @@ leave = app._exitWithSignal
 app._exitWithSignal = lambda number: (coverage.Coverage.current().save(), leave(number))
 """
 
+# Commands of egress that run in a new interpreter: they show the build, and start programs.
+NEW_PROCESS = ("--version", "run")
 
 # For tests of a single process: the last of several values has precedence.
 ONE_PROCESS = ("--workers", "1")
@@ -80,6 +83,18 @@ def proxy_environment(**extra: str) -> dict[str, str]:
     return environment(**{"PYTHONPATH": str(ROOT), **extra})
 
 
+def start_of(env: Mapping[str, str], arguments: Sequence[str] = ()) -> Callable[..., Fork] | None:
+    """Return how a program of this project starts: in a fork if possible, otherwise in a new interpreter.
+
+    @param env: the variables that are special to it.
+    @param arguments: the command line of a proxy, whose first workers are forks, too.
+    """
+    numbers = [int(value) for option, value in itertools.pairwise(arguments) if option == "--workers"]
+    workers = numbers[-1] if numbers and numbers[-1] > 1 else 0
+    # Coverage begins with the interpreter.
+    return partial(Fork, workers=workers) if not _covered() and can_fork(env) else None
+
+
 def run_egress(
     *arguments: str, directory: Path | None = None, stdin: str | None = None, **env: str
 ) -> subprocess.CompletedProcess[str]:
@@ -87,16 +102,38 @@ def run_egress(
 
     @param directory: its working directory.
     """
+    command = [sys.executable, "-m", "egress", *arguments]
+    environ = proxy_environment(**env)
+    if arguments[0] not in NEW_PROCESS and start_of(env) is not None:
+        return run_in_fork(command, directory or Path.cwd(), environ, stdin or "")
     return subprocess.run(
-        [sys.executable, "-m", "egress", *arguments],
+        command,
         input=stdin,
         capture_output=True,
         text=True,
         timeout=60,
         cwd=directory,
-        env=proxy_environment(**env),
+        env=environ,
         check=False,
     )
+
+
+def run_in_fork(
+    command: Sequence[str], directory: Path, environ: Mapping[str, str], stdin: str = "", seconds: float = 60
+) -> subprocess.CompletedProcess[str]:
+    """Run C{egress} in a fork of an interpreter that has loaded it (L{tests.integration.loaded}).
+
+    @param seconds: the time that it may take.
+    """
+    with tempfile.TemporaryDirectory() as files:
+        given, output, errors = (Path(files, name) for name in ("stdin", "stdout", "stderr"))
+        given.write_text(stdin)
+        fork = Fork(command, directory, output, environ, program="egress", stdin=given, errors=errors)
+        try:
+            status = fork.wait(seconds)
+        finally:
+            fork.kill()
+        return subprocess.CompletedProcess(list(command), status, output.read_text(), errors.read_text())
 
 
 def sitecustomize(directory: Path, program: str) -> str:
@@ -134,12 +171,20 @@ class Proxy:
     @param reactor: the name of its reactor; by default the best one.
     @param first: Python code that each of its processes runs before anything else.
     @param forked: whether it may be a fork; otherwise it is a new interpreter.
+    @param forks_workers: whether its first workers may be forks, too.
     @ivar url: the value for C{http_proxy}.
     @ivar ca: the CA certificate, for its clients.
     """
 
     def __init__(
-        self, directory: Path, *options: str, reactor: str = "", first: str = "", forked: bool = True, **env: str
+        self,
+        directory: Path,
+        *options: str,
+        reactor: str = "",
+        first: str = "",
+        forked: bool = True,
+        forks_workers: bool = True,
+        **env: str,
     ) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -158,8 +203,7 @@ class Proxy:
         )
         if first:
             env["PYTHONPATH"] = sitecustomize(directory, first)
-        # Coverage begins with the interpreter.
-        start = Fork if forked and not _covered() and can_fork(env) else None
+        start = start_of(env, arguments if forks_workers else ()) if forked else None
         self.process = Process(arguments, directory, "egressproxy", proxy_environment(**env), start=start)
         # One of the ports can accept connections before another one is bound.
         for host, port in tcp_addresses(arguments):
@@ -206,9 +250,11 @@ class IntegrationTestCase(SynchronousTestCase):
     """Base: origins, and the proxies that a test starts.
 
     @cvar forked: whether proxies may be forks; not where the start, the memory or the build itself is tested.
+    @cvar forks_workers: whether their workers may be forks; not where the start of workers is tested.
     """
 
     forked = True
+    forks_workers = True
     origins: Origins
 
     def setUp(self) -> None:
@@ -236,6 +282,7 @@ class IntegrationTestCase(SynchronousTestCase):
             *opened,
             *options,
             forked=self.forked,
+            forks_workers=self.forks_workers,
             **env,
         )
         self.addCleanup(self.stop_cleanly, proxy.process)

@@ -1,8 +1,8 @@
-"""Proxies that start in forks of an interpreter that has loaded them.
+"""Proxies and commands that start in forks of an interpreter that has loaded them.
 
-Imports take four fifths of the CPU time of a start, and the tests start more than a thousand proxies.  Each process
-that runs tests has one such interpreter.  A fork has the arguments, the environment, the working directory, the input
-and the output of a program of its own, and runs the same C{twistd} from there.
+Imports take four fifths of the CPU time of a start, and the tests start more than a thousand proxies and commands.
+Each process that runs tests has one such interpreter for C{twistd}, and one for C{egress}.  A fork has the arguments,
+the environment, the working directory, the input and the output of a program of its own, and runs the same from there.
 """
 
 from __future__ import annotations
@@ -18,35 +18,38 @@ import sys
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from tests import durations
 from tests.integration.processes import HERE, ROOT, environment
 
-# Of a command line: python -c PROGRAM OPTIONS.
+# Of a command line: python -c PROGRAM OPTIONS, or python -m egress OPTIONS.
 _OPTIONS = 3
 # What an interpreter and its libraries read before they run a program: a fork would come too late.
 _READ_BEFORE = ("GLIBC_", "LANG", "LC_", "LD_", "MALLOC_", "OPENSSL_", "PYTHON")
 _replacing = threading.Lock()
+_programs: dict[str, LoadedProgram] = {}
 
 
 class LoadedProgram:
-    """The interpreter (L{tests.integration.loaded_program})."""
+    """The interpreter (L{tests.integration.loaded_program}).
 
-    def __init__(self) -> None:
+    @param name: of the program: C{twistd} or C{egress}.
+    """
+
+    def __init__(self, name: str) -> None:
         # Some tests start proxies in several threads.
         self._lock = threading.Lock()
         self._process = subprocess.Popen(
-            [sys.executable, str(HERE / "loaded_program.py")],
+            [sys.executable, str(HERE / "loaded_program.py"), name],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=environment(PYTHONPATH=str(ROOT)),
             text=True,
         )
         if self._response() != "loaded":
-            raise AssertionError("the interpreter did not load the proxy")
+            raise AssertionError(f"the interpreter did not load {name}")
         atexit.register(self.close)
 
     @property
@@ -73,7 +76,7 @@ class LoadedProgram:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise AssertionError(f"the interpreter that forks proxies ended with {self._process.wait()}")
+            raise AssertionError(f"the interpreter that forks programs ended with {self._process.wait()}")
         return json.loads(line)
 
     def close(self) -> None:
@@ -84,40 +87,56 @@ class LoadedProgram:
         self._process.wait()
 
 
-@cache
-def _loaded_program() -> LoadedProgram:
-    return LoadedProgram()
+def loaded_program(name: str = "twistd") -> LoadedProgram:
+    """Return the interpreter of this process: another one if the previous one has ended.
 
-
-def loaded_program() -> LoadedProgram:
-    """Return the interpreter of this process: another one if the previous one has ended."""
+    @param name: of the program.
+    """
     with _replacing:
-        if _loaded_program().has_ended:
-            _loaded_program.cache_clear()
-        return _loaded_program()
+        found = _programs.get(name)
+        if found is None or found.has_ended:
+            found = _programs[name] = LoadedProgram(name)
+        return found
 
 
 def can_fork(environ: Mapping[str, str]) -> bool:
     """Return whether a fork can behave like a new interpreter with these variables.
 
-    @param environ: the variables, without those that each proxy has.
+    @param environ: the variables, without those that each program of this project has.
     """
     return not any(name.startswith(_READ_BEFORE) for name in environ)
 
 
 class Fork:
-    """A process that runs C{twistd} in a fork (L{tests.integration.processes.Running}).
+    """A process that runs a program in a fork (L{tests.integration.processes.Running}).
 
     @param args: the command line that does the same with a new interpreter: C{python -c PROGRAM} and the arguments.
+    @param output: the file for standard output.
+    @param program: C{twistd} or C{egress}.
+    @param stdin: the file for standard input.
+    @param errors: the file for standard error, by default that for standard output.
+    @param workers: how many of the workers that it starts are forks, too; the others are new interpreters.
     """
 
-    def __init__(self, args: Sequence[str], directory: Path, log: Path, env: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        args: Sequence[str],
+        directory: Path,
+        output: Path,
+        env: Mapping[str, str],
+        *,
+        program: str = "twistd",
+        stdin: Path = Path(os.devnull),
+        errors: Path | None = None,
+        workers: int = 0,
+    ) -> None:
         self.args = list(args)
         self.returncode: int | None = None
         self._lock = threading.Lock()
-        self._program = loaded_program()
+        self._program = loaded_program(program)
         options = self.args[_OPTIONS:]
-        self.pid: int = self._program.ask(start=[options, str(directory.resolve()), str(log.resolve()), dict(env)])
+        files = [str(file.resolve()) for file in (stdin, output, errors or output)]
+        self.pid: int = self._program.ask(start=[options, str(directory.resolve()), files, dict(env), workers])
         # It is readable once the process has ended, and names no other process after that.
         self._descriptor = os.pidfd_open(self.pid)
         weakref.finalize(self, os.close, self._descriptor)

@@ -14,7 +14,14 @@ import time
 import urllib.request
 from typing import Any
 
-from tests.integration.base import ENOUGH_FOR_BOTH, IntegrationTestCase, Proxy, proxy_environment, run_egress
+from tests.integration.base import (
+    ENOUGH_FOR_BOTH,
+    IntegrationTestCase,
+    Proxy,
+    proxy_environment,
+    run_egress,
+    start_of,
+)
 from tests.integration.postgresql import PASSWORD, server
 from tests.integration.processes import Process, free_port
 
@@ -205,7 +212,8 @@ class AuditSpoolTests(IntegrationTestCase):
     def start_again(self, proxy: Proxy) -> Process:
         """Start a proxy with the same arguments, in the log of its own."""
         arguments = list(map(str, proxy.process.popen.args))
-        process = Process(arguments, proxy.directory, "again", proxy_environment(**self.environ))
+        env, start = proxy_environment(**self.environ), start_of(self.environ, arguments)
+        process = Process(arguments, proxy.directory, "again", env, start=start)
         self.addCleanup(self.stop_cleanly, process)
         process.wait_for_port(proxy.port)
         return process

@@ -12,7 +12,7 @@ import time
 from contextlib import closing
 from typing import Any
 
-from tests.integration.base import IntegrationTestCase, Proxy, proxy_environment, run_egress
+from tests.integration.base import IntegrationTestCase, Proxy, proxy_environment, run_egress, start_of
 from tests.integration.processes import Process
 
 
@@ -114,7 +114,8 @@ class AuditStoreTests(IntegrationTestCase):
     def start_again(self, proxy: Proxy) -> None:
         """Restart a proxy with the same arguments."""
         arguments = list(map(str, proxy.process.popen.args))
-        process = Process(arguments, proxy.directory, "again", proxy_environment())
+        start = start_of({}, arguments)
+        process = Process(arguments, proxy.directory, "again", proxy_environment(), start=start)
         self.addCleanup(self.stop_cleanly, process)
         process.wait_for_port(proxy.port)
 

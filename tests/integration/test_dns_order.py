@@ -6,7 +6,7 @@ import sys
 
 from egress.config.model import AuthzApi
 from tests.authz.deciders import PATHS
-from tests.integration.base import ALLOW_ALL, IntegrationTestCase, Proxy, plugin, proxy_environment
+from tests.integration.base import ALLOW_ALL, IntegrationTestCase, Proxy, plugin, proxy_environment, start_of
 from tests.integration.names import NameServer
 from tests.integration.processes import ROOT, Process, environment, free_port
 
@@ -74,7 +74,8 @@ class OrderTestCase(IntegrationTestCase):
         """Start C{egressauthz}, and return the options of a proxy that uses it."""
         port, file = free_port(), self.write("policy.toml", text)
         options = ["--listen", f"tcp:{port}:interface=127.0.0.1", "--policy", str(file)]
-        service = Process(plugin("egressauthz", *options), self.directory, "egressauthz", proxy_environment())
+        arguments = plugin("egressauthz", *options)
+        service = Process(arguments, self.directory, "egressauthz", proxy_environment(), start=start_of({}))
         self.addCleanup(service.stop)
         service.wait_for_port(port)
         return ["--authz-url", f"http://127.0.0.1:{port}"]

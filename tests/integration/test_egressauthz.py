@@ -13,7 +13,7 @@ from typing import Any
 
 from tests.authz_service.callers import POLICY
 from tests.certificates import TestCA
-from tests.integration.base import ALLOW_ALL, DENY_ALL, IntegrationTestCase, plugin, proxy_environment
+from tests.integration.base import ALLOW_ALL, DENY_ALL, IntegrationTestCase, plugin, proxy_environment, start_of
 from tests.integration.processes import Process, free_port
 
 TOKEN = "a-token-of-the-tests"
@@ -31,7 +31,8 @@ class Service:
         self.audit = directory / "questions.jsonl"
         listen = endpoint.format(port=self.port)
         arguments = plugin("egressauthz", "--listen", listen, "--audit-log", str(self.audit), *options)
-        self.process = Process(arguments, directory, "egressauthz", proxy_environment(EGRESSAUTHZ_TOKEN=TOKEN))
+        environ = proxy_environment(EGRESSAUTHZ_TOKEN=TOKEN)
+        self.process = Process(arguments, directory, "egressauthz", environ, start=start_of({}))
         self.process.wait_for_port(self.port)
 
     def records(self) -> list[dict[str, Any]]:

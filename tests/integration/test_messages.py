@@ -13,7 +13,7 @@ from typing import Any
 
 from aiohttp import ClientSession, ClientWebSocketResponse, TCPConnector, WSMsgType, web
 
-from tests.integration.base import Proxy, plugin, proxy_environment
+from tests.integration.base import Proxy, plugin, proxy_environment, start_of
 from tests.integration.processes import Process, free_port
 from tests.integration.raw_origin import RawOriginTestCase
 
@@ -233,7 +233,7 @@ class MessageTests(RawOriginTestCase):
             *("egressauthz", "--listen", f"tcp:{port}:interface=127.0.0.1"),
             *("--policy", str(self.write("policy.toml", POLICY))),
         )
-        service = Process(arguments, self.directory, "egressauthz", proxy_environment())
+        service = Process(arguments, self.directory, "egressauthz", proxy_environment(), start=start_of({}))
         self.addCleanup(self.stop_cleanly, service)
         service.wait_for_port(port)
         proxy = self.start_proxy("--authz-url", f"http://127.0.0.1:{port}")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.docs import promql
-from tests.integration.base import DENY_CLOSED, IntegrationTestCase, Proxy, plugin, proxy_environment
+from tests.integration.base import DENY_CLOSED, IntegrationTestCase, Proxy, plugin, proxy_environment, start_of
 from tests.integration.processes import HERE, Process, environment, free_port, program
 
 SHADOW = 'version = 1\n[[rules]]\naction = "allow"\nmethods = ["GET"]\n'
@@ -47,7 +47,7 @@ class PrometheusTests(IntegrationTestCase):
     def start_egressauthz(self, policy: Path) -> tuple[str, Process]:
         port = free_port()
         arguments = plugin("egressauthz", "--listen", f"tcp:{port}:interface=127.0.0.1", "--policy", str(policy))
-        service = Process(arguments, self.directory, "egressauthz", proxy_environment())
+        service = Process(arguments, self.directory, "egressauthz", proxy_environment(), start=start_of({}))
         self.addCleanup(service.stop)
         service.wait_for_port(port)
         return f"http://127.0.0.1:{port}", service

@@ -6,7 +6,7 @@ import os
 import signal
 import time
 
-from tests.integration.base import Proxy, proxy_environment
+from tests.integration.base import Proxy, proxy_environment, start_of
 from tests.integration.processes import Process
 from tests.integration.raw_origin import RawOriginTestCase
 
@@ -17,7 +17,8 @@ class KilledTests(RawOriginTestCase):
     def start_again(self, proxy: Proxy) -> None:
         """Restart a proxy immediately with the same arguments, as a process manager does."""
         arguments = list(map(str, proxy.process.popen.args))
-        process = Process(arguments, proxy.directory, "again", proxy_environment())
+        start = start_of({}, arguments)
+        process = Process(arguments, proxy.directory, "again", proxy_environment(), start=start)
         self.addCleanup(self.stop_cleanly, process)
         process.wait_for_port(proxy.port)
 

@@ -11,12 +11,17 @@ import sys
 import time
 from pathlib import Path
 
-from tests.integration.base import DENY_CLOSED, IntegrationTestCase, proxy_environment
+from tests.integration.base import DENY_CLOSED, IntegrationTestCase, proxy_environment, run_in_fork, start_of
 from tests.integration.processes import ROOT, free_port
 
 
 class RunTestCase(IntegrationTestCase):
-    """Base: commands behind a proxy that allows everything except C{/closed}."""
+    """Base: commands behind a proxy that allows everything except C{/closed}.
+
+    @cvar forks_commands: whether C{egress run} may be a fork; only where the clients are tested, and not the command.
+    """
+
+    forks_commands = False
 
     def setUp(self) -> None:
         super().setUp()
@@ -33,14 +38,12 @@ class RunTestCase(IntegrationTestCase):
         self, *command: str, options: tuple[str, ...] = (), **environ: str
     ) -> subprocess.CompletedProcess[str]:
         """Run a command behind a proxy.  Its environment excludes all hosts from any proxy."""
+        line = self.command(*command, options=options)
+        env = proxy_environment(NO_PROXY="*", no_proxy="*", **environ)
+        if self.forks_commands and start_of(environ) is not None:
+            return run_in_fork(line, self.directory, env, seconds=120)
         return subprocess.run(
-            self.command(*command, options=options),
-            capture_output=True,
-            text=True,
-            timeout=120,
-            cwd=self.directory,
-            env=proxy_environment(NO_PROXY="*", no_proxy="*", **environ),
-            check=False,
+            line, capture_output=True, text=True, timeout=120, cwd=self.directory, env=env, check=False
         )
 
     def urls(self) -> tuple[str, str, str, str]:

@@ -17,6 +17,7 @@ class ClientTests(RunTestCase):
     @cvar options: more options of C{egress run}.
     """
 
+    forks_commands = True
     options: tuple[str, ...] = ()
 
     def setUp(self) -> None:

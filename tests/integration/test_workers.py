@@ -42,6 +42,8 @@ def runs(pid: int) -> bool:
 class WorkersTestCase(IntegrationTestCase):
     """Base: proxies with two workers."""
 
+    forks_workers = False
+
     def start_workers(self, *options: str, **env: Any) -> Proxy:
         """Start a proxy with two workers."""
         proxy = self.start_proxy(*self.allow_all(), "--workers", "2", *options, **env)
