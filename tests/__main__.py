@@ -4,6 +4,7 @@ It is C{trial [-j N] NAME ...}, with all tests as the default.
 
   - C{--unit} selects the tests that open no socket, C{--integration} the others, C{--workers} the integration tests to
     which several workers can make a difference, and C{--traffic} those that send messages of all kinds through a proxy.
+    Those of C{--workers} run last, with two workers behind each C{twistd}.
   - With C{-j N}, N processes run the tests, after those that measure time.
   - C{--durations N} prints the N slowest modules and tests at the end.
   - Under C{EGRESS_NO_SKIP=1} a skipped test fails the run.
@@ -18,10 +19,10 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from unittest import TestCase, TestSuite
+from unittest import TestSuite
 
 import attrs
 from twisted.trial.reporter import TextReporter
@@ -29,12 +30,15 @@ from twisted.trial.runner import TestLoader, TrialRunner
 
 from tests import durations
 
+ROOT = Path(__file__).parent.parent
 INTEGRATION = "integration"
+# Names the number of workers behind each proxy of a test.
+WORKERS = "EGRESS_TEST_WORKERS"
 
 
 def unit_names() -> list[str]:
     """Return every test package and module except the integration tests."""
-    here = Path(__file__).parent
+    here = ROOT / "tests"
     packages = [path.parent.name for path in here.glob("*/__init__.py") if path.parent.name != INTEGRATION]
     modules = [path.stem for path in here.glob("test_*.py")]
     return [f"tests.{name}" for name in sorted(packages + modules)]
@@ -94,8 +98,8 @@ TRAFFIC = (
     *("start.BuildTests", "streaming", "terms", "tunnels", "upgrades", "upstream"),
 )
 
-# They measure times and need both cores, so each runs separately.
-MEASURING = frozenset({"fairness", "soak"})
+# They measure times and need both cores, so they run separately.
+MEASURING = tuple(f"tests.{INTEGRATION}.test_{name}" for name in ("fairness", "soak"))
 
 
 def integration_names() -> list[str]:
@@ -105,7 +109,7 @@ def integration_names() -> list[str]:
 
 def workers_names() -> list[str]:
     """Return the integration tests that are relevant to several workers behind each C{twistd}."""
-    modules = sorted(path.stem for path in (Path(__file__).parent / INTEGRATION).glob("test_*.py"))
+    modules = sorted(path.stem for path in (ROOT / "tests" / INTEGRATION).glob("test_*.py"))
     return [f"tests.{INTEGRATION}.{name}" for name in modules if name.removeprefix("test_") not in ALIKE]
 
 
@@ -117,18 +121,20 @@ def traffic_names() -> list[str]:
 GROUPS = {"unit": unit_names, "integration": integration_names, "workers": workers_names, "traffic": traffic_names}
 
 
-def is_measuring(test: TestCase) -> bool:
-    """Return whether a test belongs to a module that measures time."""
-    return type(test).__module__.rpartition(".")[2].removeprefix("test_") in MEASURING
+def modules_of(name: str) -> list[str]:
+    """Return the names of the test modules in a package; other names remain as they are."""
+    directory = ROOT.joinpath(*name.split("."))
+    if not (directory / "__init__.py").exists():
+        return [name]
+    found = [f"{name}.{path.stem}" for path in sorted(directory.glob("test_*.py"))]
+    for path in sorted(directory.glob("*/__init__.py")):
+        found += modules_of(f"{name}.{path.parent.name}")
+    return found
 
 
-def cases_in(suite: Any) -> Iterator[Any]:
-    """Return the test cases of a suite."""
-    for each in suite:
-        if isinstance(each, TestSuite):
-            yield from cases_in(each)
-        else:
-            yield each
+def is_measuring(name: str) -> bool:
+    """Return whether a test, class or module measures time."""
+    return f"{name}.".startswith(tuple(f"{module}." for module in MEASURING))
 
 
 # The last line that trial prints, for example "FAILED (skips=1, failures=2, successes=7)".
@@ -148,8 +154,9 @@ class Result:
     skipped: int
 
 
-def run_here(suite: TestSuite) -> Result:
+def run_here(names: Sequence[str]) -> Result:
     """Run tests in this process."""
+    suite: TestSuite = TestLoader().loadByNames(list(names), recurse=True)
     result: Any = TrialRunner(TextReporter, workingDirectory="_trial_temp").run(suite)
     return Result(
         0 if result.wasSuccessful() else 1,
@@ -159,14 +166,15 @@ def run_here(suite: TestSuite) -> Result:
     )
 
 
-def run_in_processes(number: int, tests: list[TestCase]) -> Result:
+def run_in_processes(number: int, names: Sequence[str]) -> Result:
     """Run tests in several processes.
 
-    The command line is the public interface to that, and returns the counts only in its output.
+    The command line is the public interface to that, and returns the counts only in its output.  It loads all tests,
+    which takes seconds, so this process loads none.
     """
     command = [sys.executable, "-u", "-m", "twisted.trial", "--jobs", str(number), "--reporter", "text"]
     output = bytearray()
-    with subprocess.Popen([*command, *(test.id() for test in tests)], stdout=subprocess.PIPE, bufsize=0) as trial:
+    with subprocess.Popen([*command, *names], stdout=subprocess.PIPE, bufsize=0) as trial:
         assert trial.stdout is not None
         while piece := trial.stdout.read(1 << 16):
             output += piece
@@ -180,18 +188,47 @@ def run_in_processes(number: int, tests: list[TestCase]) -> Result:
     return Result(trial.returncode, passed, failed, counts.get("skips", 0))
 
 
-def run_measured(arguments: list[str], number: int) -> int:
-    """Run the tests in a process that records their durations, and print the longest ones.
+def run_measured(names: Sequence[str], processes: int, number: int) -> int:
+    """Run tests, record their durations, and print the longest ones.
 
     @return: the exit status.
     """
     with tempfile.TemporaryDirectory() as directory:
         file = Path(directory) / "durations"
         file.touch()
-        variables = {**os.environ, durations.VARIABLE: str(file)}
-        status = subprocess.run([sys.executable, "-m", "tests", *arguments], env=variables, check=False).returncode
-        print(f"\n{durations.report(file, number)}")
+        os.environ[durations.VARIABLE] = str(file)
+        durations.record()
+        status = run(names, processes)
+        print(f"\n{durations.report(file, number)}", flush=True)
+        del os.environ[durations.VARIABLE]
     return status
+
+
+def run(names: Sequence[str], processes: int) -> int:
+    """Run tests, and report their number.
+
+    @param names: of packages, modules, classes and methods.
+    @return: the exit status.
+    """
+    # Each once.
+    modules = list(dict.fromkeys(module for name in names for module in modules_of(name)))
+    others = [name for name in modules if not is_measuring(name)]
+    status = 0
+    if processes == 1 or not others:
+        result = run_here(modules)
+    else:
+        if measuring := [name for name in modules if is_measuring(name)]:
+            # In a separate process: a reactor runs once.
+            status = subprocess.run([sys.executable, "-m", "tests", *measuring], check=False).returncode
+        result = run_in_processes(processes, others)
+    report = os.environ.get("EGRESS_TEST_RESULTS")
+    if report:
+        with open(report, "a", encoding="ascii") as file:
+            file.write(f"{result.passed} {result.failed} {result.skipped}\n")
+    if result.skipped and os.environ.get("EGRESS_NO_SKIP") == "1":
+        print(f"\n{result.skipped} tests were skipped, and EGRESS_NO_SKIP is set: the run has failed")
+        return 1
+    return status or result.status or (0 if result.passed else 1)
 
 
 def main(arguments: list[str]) -> int:
@@ -206,28 +243,29 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--durations", type=int, metavar="N", help="print the N slowest modules and tests")
     parser.add_argument("names", nargs="*", metavar="NAME", help="a package, module, class or method")
     options = parser.parse_args(arguments)
-    if options.durations is not None and durations.VARIABLE not in os.environ:
-        return run_measured(arguments, options.durations)
-    names = options.names + [name for group in options.groups for name in GROUPS[group]()]
-    suite = TestLoader().loadByNames(names or ["tests"], recurse=True)
-    tests = list(cases_in(suite))
-    others = [test for test in tests if not is_measuring(test)]
+    # Test modules read the variable, so that this takes other processes.
+    workers = [] if WORKERS in os.environ else [group for group in options.groups if group == "workers"]
+    groups = [group for group in options.groups if group not in workers]
+    names = options.names + [name for group in groups for name in GROUPS[group]()]
     status = 0
-    if options.processes == 1 or not others:
-        result = run_here(suite)
-    else:
-        if measuring := [test.id() for test in tests if is_measuring(test)]:
-            # In a separate process: a reactor runs once.
-            status = subprocess.run([sys.executable, "-m", "tests", *measuring], check=False).returncode
-        result = run_in_processes(options.processes, others)
-    report = os.environ.get("EGRESS_TEST_RESULTS")
-    if report:
-        with open(report, "a", encoding="ascii") as file:
-            file.write(f"{result.passed} {result.failed} {result.skipped}\n")
-    if result.skipped and os.environ.get("EGRESS_NO_SKIP") == "1":
-        print(f"\n{result.skipped} tests were skipped, and EGRESS_NO_SKIP is set: the run has failed")
-        return 1
-    return status or result.status or (0 if result.passed else 1)
+    if names or not workers:
+        status = run_as(options, names or ["tests"])
+    if workers:
+        again = ["-j", str(options.processes), "--workers"]
+        again += [] if options.durations is None else ["--durations", str(options.durations)]
+        variables = {**os.environ, WORKERS: "2"}
+        status |= subprocess.run([sys.executable, "-m", "tests", *again], env=variables, check=False).returncode
+    return status
+
+
+def run_as(options: argparse.Namespace, names: Sequence[str]) -> int:
+    """Run tests as the options say.
+
+    @return: the exit status.
+    """
+    if options.durations is not None:
+        return run_measured(names, options.processes, options.durations)
+    return run(names, options.processes)
 
 
 if __name__ == "__main__":
