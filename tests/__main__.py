@@ -77,6 +77,7 @@ ALIKE = frozenset(
             "console",
             "container",
             "content",
+            "fleet",
             "full_disk",
             "github_action",
             "node_example",

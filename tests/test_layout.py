@@ -20,7 +20,7 @@ MAX_POSITIONAL = 5
 # Tests that do not belong to one module.
 APART = (
     *("tests/benchmarks/", "tests/integration/", "tests/docs/", "tests/field/", "tests/fuzz/", "tests/scorecard/"),
-    "tests/http2_conformance/",
+    *("tests/fleet/", "tests/http2_conformance/"),
     *("tests/test_layout.py", "tests/test_packaging.py"),
 )
 

@@ -1,0 +1,71 @@
+"""HAProxy in front of replicas: its configuration, and what its log tells.  Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+# A replica that is not ready, because the authorization service is away, still responds with the reason.
+_CONFIG = """
+global
+    log stdout format raw local0
+    stats socket {directory}/haproxy.sock mode 600 level admin expose-fd listeners
+
+defaults
+    mode tcp
+    log global
+    log-format "session %ci %s"
+    timeout connect 2s
+    timeout client 10m
+    timeout server 10m
+    timeout check 2s
+    retries 3
+    option redispatch 1
+    default-server check inter 500ms fall 1 rise 1 send-proxy-v2
+
+frontend clients
+    bind 127.0.0.1:{port}
+    use_backend alive if {{ nbsrv(ready) lt 1 }}
+    default_backend ready
+
+backend ready
+    balance roundrobin
+    option httpchk GET /health/ready
+{servers}
+
+backend alive
+    balance roundrobin
+    option httpchk GET /health/live
+{servers}
+"""
+
+_SESSION = re.compile(r"^session (\S+) (\S+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Server:
+    """A replica.
+
+    @ivar port: the port for clients, with the PROXY protocol.
+    @ivar health: the port with C{/health}.
+    """
+
+    name: str
+    port: int
+    health: int
+
+
+def configuration(directory: str, port: int, servers: Iterable[Server]) -> str:
+    """Return the configuration.
+
+    @param directory: the directory of its socket.
+    @param port: the port for clients.
+    """
+    lines = "\n".join(f"    server {each.name} 127.0.0.1:{each.port} port {each.health}" for each in servers)
+    return _CONFIG.format(directory=directory, port=port, servers=lines)
+
+
+def sessions_in(log: str) -> Mapping[str, str]:
+    """Return the server that was chosen for each source address."""
+    return dict(_SESSION.findall(log))
