@@ -128,22 +128,30 @@ class SharedCachingAuthorizer(Wrapper):
         self, request: DecisionRequest, scope: CacheScope, found: Found
     ) -> Generator[Deferred[Any], Any, Decision]:
         """Make a call for all replicas, or wait for the one that another replica makes."""
+        acquiring: Deferred[_Lease | None] = self._acquire(request, scope)
+        # Another replica can have shared a decision, and released its lease, since the first lookup.
+        looking = self._decisions.lookup(request, scope).addErrback(self._nothing_new, found)
         lease: _Lease | None = None
         try:
-            lease = yield self._acquire(request, scope)
-            if lease is None and self._waiting < self._max_waiting:
-                found = yield self._wait(request, scope)
+            try:
+                lease = yield acquiring
+                found = yield looking
+                if lease is None and found.fresh_for(self._now()) <= 0 and self._waiting < self._max_waiting:
+                    found = yield self._wait(request, scope)
                 reused = self._reused(found)
                 if reused is not None:
                     return reused
-        except UNUSABLE:
-            self._failed += 1
-        try:
+            except UNUSABLE:
+                self._failed += 1
             decision: Decision = yield self._ask(request, scope, found, shares=True)
+            return decision
         finally:
             if lease is not None:
                 lease.release()
-        return decision
+
+    def _nothing_new(self, failure: Failure, found: Found) -> Found:
+        failure.trap(*UNUSABLE)  # type: ignore[no-untyped-call]
+        return found
 
     @inlineCallbacks
     def _ask(

@@ -210,6 +210,35 @@ class SingleFlightTests(SharedCacheTestCase):
         self.assertEqual(self.engine.names("lease"), [])
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_shared_between_lookup_and_lease(self) -> None:
+        """A decision that another replica shares after the first lookup is found with the lease."""
+        waiting = self.two.client.pending = []
+        second = self.two.decide()
+        ((looked, command),) = waiting
+        nothing = self.engine.execute(*command)
+        self.two.client.pending = None
+        self.share(decision_with(Verdict.DENY, ttl=10))
+        looked.callback(nothing)
+        self.assertEqual(self.source(second), "replica")
+        self.assertEqual(self.two.asked, 0)
+        self.assertEqual(self.engine.names("lease"), [])
+
+    def test_cancel_the_second_lookup(self) -> None:
+        """It releases the lease, too."""
+        waiting = self.two.client.pending = []
+        call = self.two.decide()
+        looked, command = waiting.pop()
+        looked.callback(self.engine.execute(*command))
+        (acquired, command), _ = waiting
+        acquired.callback(self.engine.execute(*command))
+        self.assertEqual(len(self.engine.names("lease")), 1)
+        self.two.client.pending = None
+        call.cancel()
+        error = self.failureResultOf(call, AuthorizerUnavailable).value
+        self.assertIs(error.kind, AuthzFailure.CANCELLED)
+        self.assertEqual(self.engine.names("lease"), [])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
     def test_not_reusable(self) -> None:
         """Then each request gets a decision of its own, at once."""
         first, second = self.one.decide(), self.two.decide()
