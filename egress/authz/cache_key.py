@@ -102,6 +102,16 @@ def key_of(request: DecisionRequest, parts: Parts) -> bytes:
     is Python's representation of tuples of strings, bytes and numbers.  It can be parsed back, so two different lists
     of values never have the same representation.
     """
+    keys = request.cache_keys
+    if keys is None:
+        keys = request.cache_keys = {}
+    key = keys.get(parts)
+    if key is None:
+        key = keys[parts] = sha256(repr(_values(request, parts)).encode("utf-8")).digest()
+    return key
+
+
+def _values(request: DecisionRequest, parts: Parts) -> list[Value]:
     values: list[Value] = [scope_of(request), parts]
     if request.message is not None:
         values.append(_message(request.message))
@@ -112,4 +122,4 @@ def key_of(request: DecisionRequest, parts: Parts) -> bytes:
         else:
             name = part.removeprefix("header:").encode("ascii")
             values.append(tuple([value for field, value in request.headers if field.lower() == name]))
-    return sha256(repr(values).encode("utf-8")).digest()
+    return values

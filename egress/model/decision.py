@@ -120,6 +120,8 @@ class DecisionRequest:
     @ivar addresses_withheld: whether the proxy can resolve the host but has not done so yet, so that denying a name
         causes no DNS query; L{Verdict.NEED_ADDRESSES} requests the addresses.
     @ivar trace: the header fields with the context of a distributed trace, for the message that carries the request.
+    @ivar cache_keys: the cache keys that were computed so far (L{egress.authz.cache_key.key_of}).  They are hashes of
+        this request, which does not change.
     @ivar message: the message, if the stage is L{Stage.MESSAGE}; then C{body} is its content, and all other attributes
         describe the request that it belongs to.
     """
@@ -141,6 +143,7 @@ class DecisionRequest:
     message: Final[Message | None]
     decoded_body: bytes | None = attr.ib(repr=False)
     undecodable: Final[str | None]
+    cache_keys: dict[tuple[str, ...], bytes] | None = attr.ib(eq=False, repr=False, init=False)
 
     def __init__(
         self,
@@ -179,6 +182,7 @@ class DecisionRequest:
         self.message = message
         self.decoded_body = decoded_body
         self.undecodable = undecodable
+        self.cache_keys = None
 
     @property
     def url(self) -> str:
