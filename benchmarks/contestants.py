@@ -131,7 +131,7 @@ def metrics_in(text: str) -> dict[str, float]:
 
 
 @dataclass
-class _Service:
+class Service:
     """An authorization service."""
 
     port: int
@@ -141,17 +141,18 @@ class _Service:
 
 
 @contextmanager
-def authorization_service(programs: Path, more: str) -> Iterator[_Service]:
+def authorization_service(programs: Path, more: str, delay: int = 0) -> Iterator[Service]:
     """Run an authorization service, which allows each request, during the block.
 
     @param more: further members of its responses.
+    @param delay: the time of each call, in milliseconds.
     """
     port = free_port()
-    command = [str(programs / "authorizer"), "--port", str(port)]
+    command = [str(programs / "authorizer"), "--port", str(port), "--delay-ms", str(delay)]
     process = subprocess.Popen([*command, *(["--more", more] if more else [])], stdout=subprocess.DEVNULL)
     try:
         origins.wait_for_port(port, process, "the authorization service")
-        yield _Service(port)
+        yield Service(port)
     finally:
         process.terminate()
         process.wait()
@@ -198,7 +199,7 @@ class Contestant:
     port: int
     metrics: int
     origin: int
-    service: _Service | None
+    service: Service | None
     ca: Path
     meter: Meter
     connections: int

@@ -1,0 +1,1 @@
+"""How a fleet of replicas scales: a model, a simulation, and a measurement that both are compared with."""
