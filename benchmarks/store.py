@@ -70,6 +70,7 @@ def records(number: int, now: float) -> Iterator[ExchangeRecord]:
             reason=reason,
             decided_by="policy",
             rule_id=f"rule-{chance.randrange(40)}",
+            policy_version="3f9a0c1b2d4e",
             decision_seconds=0.0001,
             status=403 if denied else chance.choice((200, 200, 200, 200, 404, 502)),
             bytes_sent=100,

@@ -701,6 +701,7 @@ _STORED: Final = ExchangeRecord(
     grpc=None,
     client_http="2",
     origin_http=None,
+    policy_version="3f9a0c1b2d4e",
 )
 
 

@@ -34,10 +34,18 @@ class PrivateAddresses(Wrapper):
 
     @param blocks: returns whether the policy denies private addresses.
     @param allow: ranges that are permitted nevertheless.
+    @param version: returns the version of the policy.
     """
 
-    def __init__(self, authorizer: IAuthorizer, blocks: Callable[[], bool], allow: tuple[IPNetwork, ...]) -> None:
+    def __init__(
+        self,
+        authorizer: IAuthorizer,
+        blocks: Callable[[], bool],
+        allow: tuple[IPNetwork, ...],
+        version: Callable[[], str | None] = lambda: None,
+    ) -> None:
         super().__init__(authorizer)
+        self._version = version
         self._blocks = blocks
         self._allow = allow
 
@@ -48,7 +56,10 @@ class PrivateAddresses(Wrapper):
         for address in (literal,) if literal is not None else request.addresses or ():
             if self._blocks() and is_private(address) and not self._is_allowed(address):
                 reason = f"{request.authority.host} resolves to {address}, a private address"
-                return succeed(Decision(Verdict.DENY, reason, self.name, RULE, enforce_in_observe=True))
+                decision = Decision(
+                    Verdict.DENY, reason, self.name, RULE, enforce_in_observe=True, policy_version=self._version()
+                )
+                return succeed(decision)
         call = self._authorizer.decide(request)
         return call.addCallback(self._require_addresses, request) if self._blocks() else call
 
@@ -60,7 +71,7 @@ class PrivateAddresses(Wrapper):
         """
         if request.addresses_withheld and decision.verdict not in _WITHOUT_ADDRESSES:
             reason = "the policy denies private addresses, so it needs the addresses of the host"
-            return Decision(Verdict.NEED_ADDRESSES, reason, self.name, RULE)
+            return Decision(Verdict.NEED_ADDRESSES, reason, self.name, RULE, policy_version=self._version())
         parts = decision.cache_key
         if parts is None or _PART in parts:
             return decision

@@ -110,6 +110,7 @@ class EgressAuthzService(Service):
             FailClosedAuthorizer(self._reactor, self._local, None),
             lambda: self._rules.blocks_private,
             config.allow_address,
+            lambda: self._rules.policy_version,
         )
 
     def _add_audit(self, log: JsonLinesAudit) -> None:

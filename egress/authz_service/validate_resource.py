@@ -258,6 +258,7 @@ class ValidateResource:
                 grpc=None,
                 client_http=None,
                 origin_http=None,
+                policy_version=None if decision is None else decision.policy_version,
             )
         )
 
@@ -291,6 +292,7 @@ class ValidateResource:
                 grpc=None,
                 client_http=None,
                 origin_http=None,
+                policy_version=None,
             )
         )
 

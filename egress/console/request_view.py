@@ -200,6 +200,9 @@ def _decision(record: Mapping[str, Any]) -> list[Fact]:
     if rule is not None:
         facts.append(Fact("Rule", rule, live_link(("rule", rule))))
     facts.append(Fact("Decided by", "the proxy itself" if by == "proxy" else by))
+    version = record.get("policyVersion")
+    if version is not None:
+        facts.append(Fact("Policy version", version, live_link(("policy", version))))
     if source is not None:
         facts.append(Fact("Source", source))
     if record["observed"] is not None:

@@ -103,6 +103,7 @@ class Change:
             grpc=None,
             client_http=None,
             origin_http=None,
+            policy_version=None,
         )
 
 

@@ -256,6 +256,7 @@ class Decision:
     @ivar observed: the original verdict, if observe mode replaced it; C{"unavailable"} for an authorization failure.
     @ivar source: the source of the decision, if it is not a response to this authorization request: C{"cache"},
         C{"stale"}, C{"shared"}, C{"replica"} or C{"approval"}.
+    @ivar policy_version: the version of the policy that decided, if the authorizer names one.
     """
 
     verdict: Final[Verdict]
@@ -269,6 +270,7 @@ class Decision:
     enforce_in_observe: Final[bool]
     observed: Final[str | None]
     source: Final[str | None]
+    policy_version: Final[str | None]
 
     def __init__(
         self,
@@ -283,6 +285,7 @@ class Decision:
         enforce_in_observe: bool = False,
         observed: str | None = None,
         source: str | None = None,
+        policy_version: str | None = None,
     ) -> None:
         self.verdict = verdict
         self.reason = reason
@@ -295,6 +298,7 @@ class Decision:
         self.enforce_in_observe = enforce_in_observe
         self.observed = observed
         self.source = source
+        self.policy_version = policy_version
 
     @property
     def allowed(self) -> bool:
@@ -320,4 +324,5 @@ class Decision:
             self.enforce_in_observe,
             self.observed,
             source,
+            self.policy_version,
         )

@@ -50,6 +50,8 @@ class ExchangeRecord:
         no request.
     @ivar origin_http: the version of HTTP of the connection to the origin; C{None} without a connection, or if the
         proxy relays bytes that it does not read.
+    @ivar policy_version: the version of the policy that decided (L{Decision.policy_version}); C{None} without a
+        decision.
     """
 
     time: Final[float]
@@ -79,6 +81,7 @@ class ExchangeRecord:
     grpc: Final[GrpcResult | None]
     client_http: Final[str | None]
     origin_http: Final[str | None]
+    policy_version: Final[str | None]
 
     def __init__(
         self,
@@ -109,6 +112,7 @@ class ExchangeRecord:
         grpc: GrpcResult | None,
         client_http: str | None,
         origin_http: str | None,
+        policy_version: str | None,
     ) -> None:
         self.time = time
         self.request_id = request_id
@@ -137,3 +141,4 @@ class ExchangeRecord:
         self.grpc = grpc
         self.client_http = client_http
         self.origin_http = origin_http
+        self.policy_version = policy_version

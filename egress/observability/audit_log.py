@@ -85,6 +85,7 @@ def audit_fields(record: ExchangeRecord) -> dict[str, Any]:
         "responseHeaders": record.response_headers,
         "clientHttp": record.client_http,
         "originHttp": record.origin_http,
+        "policyVersion": record.policy_version,
     }
     if record.grpc is not None:
         fields["grpc"] = attrs.asdict(record.grpc)

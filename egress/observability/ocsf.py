@@ -96,7 +96,7 @@ def ocsf_event(record: Mapping[str, Any], version: str) -> dict[str, Any]:
         "status_detail": record["reason"],
         "action_id": action,
         "disposition_id": disposition,
-        "policy": {"name": record["decidedBy"]},
+        "policy": {"name": record["decidedBy"], "version": record.get("policyVersion")},
         "firewall_rule": {"uid": record["ruleId"]},
         "src_endpoint": {**_endpoint(record["client"]), "owner": {"name": record["identity"]}},
         "dst_endpoint": {"hostname": parts.get("hostname"), "port": parts.get("port"), "ip": record["address"]},

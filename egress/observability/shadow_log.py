@@ -96,9 +96,11 @@ class ShadowLog(Collector):
             "result": comparison.result.value,
             "verdict": first.verdict.value,
             "ruleId": first.rule_id,
+            "policyVersion": first.policy_version,
             "reason": first.reason,
             "shadowVerdict": second.verdict.value,
             "shadowRuleId": second.rule_id,
+            "shadowPolicyVersion": second.policy_version,
             "shadowReason": second.reason,
         }
 

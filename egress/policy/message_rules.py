@@ -128,28 +128,31 @@ class MessageRules:
     rules: tuple[MessageRule, ...] = ()
     default: Verdict = Verdict.DENY
 
-    def decide(self, view: MessageView, rule_id: str, decided_by: str) -> Decision:
+    def decide(self, view: MessageView, rule_id: str, decided_by: str, policy_version: str | None = None) -> Decision:
         """Decide on a message.
 
         @param view: the message.
         @param rule_id: the rule that these message rules belong to.
         @param decided_by: the name of the policy.
+        @param policy_version: its version.
         """
+        default = f"{rule_id}/{DEFAULT_NAME}"
         for rule in self.rules:
             name = f"{rule_id}/{rule.name}"
             try:
                 failed = rule.first_unmet_condition(view)
             except TooMuchWork as error:
                 reason = f"the message takes too much work to compare with the rule {name}: {error.cause}"
-                return Decision(Verdict.DENY, reason, decided_by, f"{rule_id}/{DEFAULT_NAME}")
+                return Decision(Verdict.DENY, reason, decided_by, default, policy_version=policy_version)
             if failed is None:
-                return Decision(rule.verdict, rule.reason.text(view.request, name), decided_by, name)
+                reason = rule.reason.text(view.request, name)
+                return Decision(rule.verdict, reason, decided_by, name, policy_version=policy_version)
         message = view.message
         does = "denies" if self.default is Verdict.ALLOW else "allows"
         reason = (
             f"no message rule of {rule_id} {does} this {message.kind.value} message of the {message.direction.value}"
         )
-        return Decision(self.default, reason, decided_by, f"{rule_id}/{DEFAULT_NAME}")
+        return Decision(self.default, reason, decided_by, default, policy_version=policy_version)
 
     def trace(self, view: MessageView, rule_id: str) -> tuple[MessageRuleTrace, ...]:
         """Return the result of each message rule, in order, up to the rule that decides."""

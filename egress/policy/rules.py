@@ -26,7 +26,7 @@ from egress.policy.match.work_budget import TooMuchWork
 from egress.policy.message_rules import MessageRuleTrace
 from egress.policy.reason_template import cleaned
 from egress.policy.rule import AT_ORIGIN, DEFAULT_RULE, WANTS_ADDRESSES, WANTS_CONTENT, Rule
-from egress.policy.source_text import SourceText, digest_of
+from egress.policy.source_text import SourceText, digest_of, version_of
 from egress.policy.trace import (
     RuleTrace,
     default_denial_reason,
@@ -110,6 +110,7 @@ class RuleSet:
     @ivar texts: the texts of the policy, the main one first.
     @ivar descriptors: the types of gRPC messages, for conditions on their fields.
     @ivar version: the version of the bundle that contains the policy, if it is in a bundle.
+    @ivar policy_version: the version of the policy in decisions; C{None} for rules without a text.
     """
 
     name: Final[str]
@@ -123,6 +124,7 @@ class RuleSet:
     texts: tuple[SourceText, ...] = attr.ib(eq=False, repr=False)
     descriptors: Descriptors | None = attr.ib(eq=False, repr=False)
     version: int | None = attr.ib(eq=False, repr=False)
+    policy_version: str | None = attr.ib(init=False, eq=False, repr=False)
     _finder: _Finder = attr.ib(init=False, eq=False, repr=False)
     _with_messages: dict[str, Rule] = attr.ib(init=False, eq=False, repr=False)
 
@@ -151,6 +153,7 @@ class RuleSet:
         self.texts = texts
         self.descriptors = descriptors
         self.version = version
+        self.policy_version = version_of(texts, version)
         self._finder = _Finder(rules)
         self._with_messages = {rule.rule_id: rule for rule in rules if rule.messages is not None}
 
@@ -186,12 +189,12 @@ class RuleSet:
             except TooMuchWork as error:
                 # With the addresses known, an earlier rule can decide.
                 wants = self._wants_addresses(open_rule, Verdict.DENY)
-                return wants or Decision(Verdict.DENY, work_exceeded_reason(error, rule), self.name, DEFAULT_RULE)
+                return wants or self._undecided(Verdict.DENY, work_exceeded_reason(error, rule), DEFAULT_RULE)
             if failed is None:
                 return self._wants_addresses(open_rule, rule.verdict) or self._decided(rule, view, evaluated)
             if failed is WANTS_CONTENT:
                 reason = f"the rule {rule.rule_id} needs the content"
-                return Decision(Verdict.NEED_BODY, reason, self.name, rule.rule_id)
+                return self._undecided(Verdict.NEED_BODY, reason, rule.rule_id)
             if failed is WANTS_ADDRESSES:
                 open_rule = _less_strict(open_rule, rule)
         if open_rule is not None:
@@ -206,7 +209,19 @@ class RuleSet:
             reason = default_denial_reason(f"no rule allows {what}", evaluated, view)
         ttl = None if self.ttl is None else self._until_change(self.ttl, evaluated, now)
         key = None if ttl is None else _cache_key(evaluated, "method")
-        return Decision(self.default, reason, self.name, DEFAULT_RULE, ttl=ttl, cache_key=key)
+        return Decision(
+            self.default,
+            reason,
+            self.name,
+            DEFAULT_RULE,
+            ttl=ttl,
+            cache_key=key,
+            policy_version=self.policy_version,
+        )
+
+    def _undecided(self, verdict: Verdict, reason: str, rule_id: str) -> Decision:
+        """Return the decision on a request with which no rule was compared completely."""
+        return Decision(verdict, reason, self.name, rule_id, policy_version=self.policy_version)
 
     def _decide_message(self, request: DecisionRequest, message: Message) -> Decision:
         """Decide on a message by the message rules of the rule that allowed its exchange."""
@@ -214,15 +229,16 @@ class RuleSet:
         if rule is None or rule.messages is None or rule.first_unmet_at_origin(_REQUEST, request.origin) is not None:
             # The policy was changed after the exchange began.
             reason = "the policy no longer has message rules for this exchange; begin a new one"
-            return Decision(Verdict.DENY, reason, self.name, DEFAULT_RULE)
-        return rule.messages.decide(MessageView(request, message, self.descriptors), rule.rule_id, self.name)
+            return self._undecided(Verdict.DENY, reason, DEFAULT_RULE)
+        view = MessageView(request, message, self.descriptors)
+        return rule.messages.decide(view, rule.rule_id, self.name, self.policy_version)
 
     def _wants_addresses(self, open_rule: Rule | None, otherwise: Verdict) -> Decision | None:
         """Request the addresses, unless the decision is a denial whether or not the open rule matches."""
         if open_rule is None or open_rule.verdict is otherwise is Verdict.DENY:
             return None
         reason = f"the rule {open_rule.rule_id} needs the addresses"
-        return Decision(Verdict.NEED_ADDRESSES, reason, self.name, open_rule.rule_id)
+        return self._undecided(Verdict.NEED_ADDRESSES, reason, open_rule.rule_id)
 
     def _decided(self, rule: Rule, view: RequestView, evaluated: list[Rule]) -> Decision:
         ttl = None if self.ttl is None else self._until_change(self.ttl, evaluated, view.now)
@@ -236,6 +252,7 @@ class RuleSet:
             cache_key=None if ttl is None else _cache_key(evaluated, *rule.reason.depends_on),
             obligations=rule.obligations,
             enforce_in_observe=rule.enforce_in_observe and rule.verdict is Verdict.DENY,
+            policy_version=self.policy_version,
         )
 
     def _until_change(self, ttl: float, evaluated: list[Rule], now: float | None) -> float | None:

@@ -5,8 +5,12 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from hashlib import sha256
+from typing import Final
 
 import attrs
+
+VERSION_DIGITS: Final = 12
+"""The digits of a digest in the version of a policy."""
 
 
 @attrs.frozen
@@ -35,7 +39,32 @@ class SourceText:
 
 
 def digest_of(texts: Sequence[SourceText]) -> str:
-    """Return the digest of a policy: the digest of its text, or a digest of the names and digests of its texts."""
+    """Return the digest of a policy: the digest of its text, or a digest of the names and digests of its texts.
+
+    The names exclude the common part of their beginnings, so that the digest is the same in each directory.
+    """
     if len(texts) == 1:
         return texts[0].digest
-    return sha256("".join(f"{text.digest}  {text.where}\n" for text in texts).encode("utf-8", "replace")).hexdigest()
+    start = common_start([text.where for text in texts])
+    lines = "".join(f"{text.digest}  {text.where[start:]}\n" for text in texts)
+    return sha256(lines.encode("utf-8", "replace")).hexdigest()
+
+
+def common_start(names: Sequence[str]) -> int:
+    """Return the length of the common beginning of several names."""
+    first, last = min(names), max(names)
+    pairs = zip(first, last, strict=False)
+    return next((index for index, (one, other) in enumerate(pairs) if one != other), len(first))
+
+
+def version_of(texts: Sequence[SourceText], bundle: int | None = None) -> str | None:
+    """Return the version of a policy, as records name it: the beginning of its digest.
+
+    @param texts: its texts, the main one first.
+    @param bundle: the version of its bundle, which precedes the digest.
+    @return: C{None} if it has no text.
+    """
+    if not texts:
+        return None
+    digest = digest_of(texts)[:VERSION_DIGITS]
+    return digest if bundle is None else f"{bundle}-{digest}"

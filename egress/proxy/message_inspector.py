@@ -163,6 +163,7 @@ class MessageInspector:
                 grpc=None,
                 client_http=None,
                 origin_http=None,
+                policy_version=None if decision is None else decision.policy_version,
                 trace=None,
             )
         )

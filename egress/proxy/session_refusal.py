@@ -93,6 +93,7 @@ def report_refusal(
             grpc=None,
             client_http=None if http is None else VERSION_NAMES[http],
             origin_http=None,
+            policy_version=None,
         )
     )
     return request_id

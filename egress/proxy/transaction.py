@@ -370,5 +370,7 @@ class Transaction:
                 else result_of(self._method, self._path, self.headers, result, response + trailers),
                 client_http=None if self._http is None else VERSION_NAMES[self._http],
                 origin_http=self.hop.http,
+                # Also of a request that the address guard refused after the decision.
+                policy_version=None if decision is None else decision.policy_version,
             )
         )

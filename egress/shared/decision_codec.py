@@ -11,7 +11,7 @@ import attr
 from egress.model.decision import NO_OBLIGATIONS, Decision, Headers, Obligations, Verdict
 from egress.model.message import Direction, MessageObligation, obligation_fault
 
-_VERSION: Final = 1
+_VERSION: Final = 2
 _FINAL: Final = {verdict.value: verdict for verdict in (Verdict.ALLOW, Verdict.DENY)}
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
@@ -39,7 +39,7 @@ def encode(shared: SharedDecision) -> bytes:
     document = [
         _VERSION,
         [shared.since, shared.fresh_until, shared.stale_until],
-        [decision.verdict.value, decision.reason, decision.decided_by, decision.rule_id],
+        [decision.verdict.value, decision.reason, decision.decided_by, decision.rule_id, decision.policy_version],
         [decision.ttl, decision.stale_if_error, decision.cache_key, decision.enforce_in_observe],
         None if obligations == NO_OBLIGATIONS else _obligations(obligations),
     ]
@@ -49,11 +49,10 @@ def encode(shared: SharedDecision) -> bytes:
 def decode(content: bytes) -> SharedDecision | None:
     """Return the decision; C{None} if another version has written it."""
     try:
-        version, times, (verdict, reason, decided_by, rule_id), (ttl, stale, cache_key, enforce), obligations = (
-            json.loads(content.decode("ascii"))
-        )
+        version, times, named, (ttl, stale, cache_key, enforce), obligations = json.loads(content.decode("ascii"))
         if version != _VERSION:
             return None
+        verdict, reason, decided_by, rule_id, policy_version = named
         since, fresh_until, stale_until = map(_number, times)
         decision = Decision(
             _FINAL[verdict],
@@ -65,6 +64,7 @@ def decode(content: bytes) -> SharedDecision | None:
             cache_key=None if cache_key is None else tuple(map(_text, _list(cache_key))),
             obligations=NO_OBLIGATIONS if obligations is None else _read_obligations(obligations),
             enforce_in_observe=enforce is True,
+            policy_version=None if policy_version is None else _text(policy_version),
         )
     except (ValueError, TypeError, KeyError, RecursionError):
         return None

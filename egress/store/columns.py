@@ -31,6 +31,7 @@ COLUMNS: Final[Mapping[str, str]] = {
     "responseHeaders": "response_headers",
     "clientHttp": "client_http",
     "originHttp": "origin_http",
+    "policyVersion": "policy_version",
 }
 """The keys of an audit line, and their columns."""
 

@@ -251,9 +251,8 @@ _FIELDS: Final[dict[str, Callable[[str], Test]]] = {
     "id": Equals,
     "grpc": _call,
     "grpc_status": _grpc_status,
-    "http": _one_of(*_VERSIONS),
-    "client_http": _one_of(*_VERSIONS),
-    "origin_http": _one_of(*_VERSIONS),
+    "policy": lambda text: Prefix(text[:-1]) if text.endswith("*") else Equals(text),
+    **dict.fromkeys(("http", "client_http", "origin_http"), _one_of(*_VERSIONS)),
 }
 _TIMES: Final = ("since", "until")
 

@@ -22,6 +22,7 @@ _COLUMNS: Final = {
     "stage": ("stage",),
     "outcome": ("outcome",),
     "rule": ("rule_id",),
+    "policy": ("policy_version",),
     "client": ("client_address", "identity"),
     # Only PostgreSQL has these columns.
     "node": ("node",),

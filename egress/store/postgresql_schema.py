@@ -55,7 +55,7 @@ _FIRST_TYPES: Final = {
 _ADDED_TYPES: Final = dict.fromkeys(
     ("client_http", "origin_http", "grpc_service", "grpc_method", "grpc_status"), 'text COLLATE "C"'
 )
-_TYPES: Final = {**_FIRST_TYPES, **_ADDED_TYPES}
+_TYPES: Final = {**_FIRST_TYPES, **_ADDED_TYPES, "policy_version": 'text COLLATE "C"'}
 
 MIGRATIONS: Final = (
     (
@@ -93,6 +93,7 @@ MIGRATIONS: Final = (
     ),
     # Columns that can be NULL are added without writing the table.
     tuple(f"ALTER TABLE exchanges ADD COLUMN {name} {kind}" for name, kind in _ADDED_TYPES.items()),
+    ('ALTER TABLE exchanges ADD COLUMN policy_version text COLLATE "C"',),
 )
 """The statements of each migration."""
 

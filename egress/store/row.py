@@ -80,13 +80,14 @@ def row_of(record: ExchangeRecord) -> tuple[Any, ...]:
         None if record.response_headers is None else _encode(record.response_headers),
         record.client_http,
         record.origin_http,
+        record.policy_version,
         None if call is None else call.service,
         None if call is None else call.method,
         None if call is None else call.status,
     )
     if (
         f"{record.request_id}{client.identity}{record.method}{url}{record.outcome}{record.reason}{record.decided_by}"
-        f"{record.rule_id}{record.upstream}"
+        f"{record.rule_id}{record.upstream}{record.policy_version}"
     ).isascii():
         return row
     # Lone surrogates cannot be stored.

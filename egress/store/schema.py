@@ -52,6 +52,7 @@ MIGRATIONS: Final = (
         f"ALTER TABLE exchanges ADD COLUMN {name} TEXT"
         for name in ("client_http", "origin_http", "grpc_service", "grpc_method", "grpc_status")
     ),
+    ("ALTER TABLE exchanges ADD COLUMN policy_version TEXT",),
 )
 """The statements of each migration."""
 

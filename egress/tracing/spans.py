@@ -184,6 +184,7 @@ def decision_attributes(record: ExchangeRecord) -> dict[str, Value]:
             "egress.reason": record.reason,
             "egress.decided_by": record.decided_by,
             "egress.rule.id": record.rule_id,
+            "egress.policy.version": record.policy_version,
             "egress.decision.source": record.source,
             "egress.observed": record.observed,
         }

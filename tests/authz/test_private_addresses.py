@@ -31,7 +31,7 @@ class PrivateAddressesTests(SynchronousTestCase):
         withheld: bool = False,
     ) -> Decision:
         allow = (ip_network("10.1.0.0/16"),)
-        authorizer = PrivateAddresses(PolicyAuthorizer(rules), lambda: blocks, allow)
+        authorizer = PrivateAddresses(PolicyAuthorizer(rules), lambda: blocks, allow, lambda: "v1")
         verifyObject(IAuthorizer, authorizer)
         found = tuple(map(ip_address, addresses)) or None
         origin = Origin("https", Authority(host, 443))
@@ -53,7 +53,7 @@ class PrivateAddressesTests(SynchronousTestCase):
             with self.subTest(addresses, host=host):
                 decision = self.decide(*addresses, host=host)
                 self.assertEqual((decision.verdict, decision.rule_id), (Verdict.DENY, RULE))
-                self.assertEqual(decision.decided_by, "policy test")
+                self.assertEqual((decision.decided_by, decision.policy_version), ("policy test", "v1"))
                 self.assertTrue(decision.enforce_in_observe)
                 self.assertIn("private address", decision.reason)
 

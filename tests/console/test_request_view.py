@@ -47,6 +47,13 @@ class ViewTests(SynchronousTestCase):
         for name in ("HTTP of the client", "HTTP of the origin", "gRPC call", "gRPC status"):
             self.assertNotIn(name, self.facts(view(clientHttp=None)))
 
+    def test_policy_version(self) -> None:
+        """The version of the policy; a record of an earlier version has none."""
+        found = self.facts(view(policyVersion="7-3f9a0c1b2d4e"))["Policy version"]
+        self.assertEqual(found, ("7-3f9a0c1b2d4e", "/console/live?q=policy%3A7-3f9a0c1b2d4e"))
+        for values in ({}, {"policyVersion": None}):
+            self.assertNotIn("Policy version", self.facts(view(**values)))
+
     def test_change(self) -> None:
         """The record of a change has neither a decision nor an exchange."""
         found = view(

@@ -37,6 +37,7 @@ ALLOWED = ExchangeRecord(
     grpc=None,
     client_http="2",
     origin_http="1.1",
+    policy_version="7-3f9a0c1b2d4e",
 )
 
 ALLOWED_FIELDS: dict[str, Any] = {
@@ -64,6 +65,7 @@ ALLOWED_FIELDS: dict[str, Any] = {
     "responseHeaders": None,
     "clientHttp": "2",
     "originHttp": "1.1",
+    "policyVersion": "7-3f9a0c1b2d4e",
 }
 """The fields of its audit line, without its time and its id."""
 
@@ -83,4 +85,5 @@ REFUSED = attrs.evolve(
     phases=(),
     client_http=None,
     origin_http=None,
+    policy_version=None,
 )

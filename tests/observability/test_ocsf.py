@@ -93,7 +93,7 @@ class OcsfTests(SynchronousTestCase):
                 "status_detail": "writes to the items are allowed",
                 "action_id": 1,
                 "disposition_id": 1,
-                "policy": {"name": "authz.example"},
+                "policy": {"name": "authz.example", "version": "7-3f9a0c1b2d4e"},
                 "firewall_rule": {"uid": "items-write"},
                 "src_endpoint": {"ip": "127.0.0.1", "port": 52314, "owner": {"name": "runner-7"}},
                 "dst_endpoint": {"hostname": "api.example.com", "port": 443, "ip": "192.0.2.9"},

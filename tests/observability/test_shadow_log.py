@@ -19,7 +19,12 @@ from egress.observability.shadow_log import ShadowLog
 from tests.authz.fakes import ALLOW, DENY, REQUEST
 
 SECRET = attrs.evolve(REQUEST, path="/x?token=hunter2")
-DIFFERENT = ShadowComparison(SECRET, ALLOW, attrs.evolve(DENY, rule_id="r1"), ShadowResult.STRICTER)
+DIFFERENT = ShadowComparison(
+    SECRET,
+    attrs.evolve(ALLOW, policy_version="v1"),
+    attrs.evolve(DENY, rule_id="r1", policy_version="v2"),
+    ShadowResult.STRICTER,
+)
 
 
 class ShadowLogTests(SynchronousTestCase):
@@ -90,6 +95,7 @@ class ShadowLogTests(SynchronousTestCase):
             (entry["result"], entry["verdict"], entry["shadowVerdict"], entry["shadowRuleId"], entry["requestId"]),
             ("stricter", "allow", "deny", "r1", "1"),
         )
+        self.assertEqual((entry["policyVersion"], entry["shadowPolicyVersion"]), ("v1", "v2"))
 
     def test_full_file(self) -> None:
         """The failure is logged once, and blocks no request."""

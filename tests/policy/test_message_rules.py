@@ -54,6 +54,7 @@ class MessageRulesTests(PolicyTestCase):
             f"default = '{default}'\n[[rules.messages.rules]]\naction = '{action}'\nreason = 'because'\n{conditions}"
         )
         decision = self.decide(rules, content, **facts)
+        self.assertEqual(decision.policy_version, self.policy.policy_version)
         matched = decision.rule_id == "chat/rule-1"
         self.assertIs(decision.verdict.value == action, matched)
         return matched
@@ -135,6 +136,7 @@ class MessageRulesTests(PolicyTestCase):
             self.assertEqual((decision.verdict, decision.rule_id), (Verdict.DENY, "chat/default"))
             self.assertIn(f"too much work to compare with the rule chat/a: {words}", decision.reason)
             self.assertEqual(self.policy.trace_message(self.request)[0].failed, "work")
+            self.assertEqual(decision.policy_version, self.policy.policy_version)
 
     def test_a_policy_that_changed(self) -> None:
         """The rule that allowed the exchange no longer exists, has no message rules, or is for other hosts."""
@@ -142,6 +144,7 @@ class MessageRulesTests(PolicyTestCase):
             decision = self.decide("default = 'allow'", of=rule)
             self.assertEqual((decision.verdict, decision.rule_id), (Verdict.DENY, "default"))
             self.assertIn("no longer has message rules", decision.reason)
+            self.assertEqual(decision.policy_version, self.policy.policy_version)
         self.assertEqual(self.policy.trace_message(self.request), ())
         self.decide("default = 'allow'")
         elsewhere = attrs.evolve(self.request, origin=request("GET", "https://else.test/").origin)

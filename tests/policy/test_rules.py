@@ -134,6 +134,20 @@ class DecideTests(DecideTestCase):
         )
         self.assertFalse(RuleSet("policy test", ()).blocks_private)
 
+    def test_version(self) -> None:
+        """Each decision has the version of the policy; rules without a text have none."""
+        policy = parse(
+            "version = 1\n[[rules]]\nname = 'a'\naction = 'allow'\nhosts = ['a.test']\n"
+            "[[rules]]\nname = 'b'\naction = 'deny'\nreason = 'no'\nhosts = ['b.test']\n"
+        )
+        self.assertEqual(policy.policy_version, policy.digest[:12])
+        for host in ("a.test", "c.test"):
+            decision = policy.decide(request("GET", f"http://{host}/"))
+            self.assertEqual(decision.policy_version, policy.policy_version, host)
+        self.assertIsNone(RuleSet("policy test", ()).decide(request("GET", "http://a.test/")).policy_version)
+        bundled = attrs.evolve(policy, version=7)
+        self.assertEqual(bundled.policy_version, f"7-{policy.policy_version}")
+
     def test_first_match_decides(self) -> None:
         self.check(
             [

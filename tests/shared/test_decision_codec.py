@@ -21,6 +21,7 @@ LARGE = SharedDecision(
         "ja: 中文",
         "a service",
         rule_id="r",
+        policy_version="7-abc",
         ttl=60,
         stale_if_error=0.5,
         cache_key=("method", "header:x"),

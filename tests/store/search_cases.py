@@ -42,6 +42,7 @@ RECORDS = (
         rule_id="a:b*c",
         client_http="1.1",
         origin_http="2",
+        policy_version="71b2",
     ),
 )
 
@@ -69,6 +70,11 @@ FILTERS = (
     ("rule:items-write", "ca"),
     ("-rule:items-write", "fedb"),
     ('rule:"a:b*c"', "f"),
+    ("policy:7-3f9a0c1b2d4e", "ecba"),
+    ("policy:7-*", "ecba"),
+    ("policy:7*,x", "fecba"),
+    ("-policy:7-*", "fd"),
+    ("policy:7", ""),
     ("stage:tunnel", "e"),
     ("client:2001:db8::7", "d"),
     ("client:runner-7", "fecba"),

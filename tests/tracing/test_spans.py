@@ -144,6 +144,7 @@ class AttributeTests(SynchronousTestCase):
                 "egress.reason": "writes to the items are allowed",
                 "egress.decided_by": "authz.example",
                 "egress.rule.id": "items-write",
+                "egress.policy.version": "7-3f9a0c1b2d4e",
             },
         )
         self.assertIsNone(root.error)

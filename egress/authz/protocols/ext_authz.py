@@ -147,6 +147,8 @@ class ExtAuthzCodec:
             fields["reason"] = _text(content)
         if b"x-egress-rule-id" in by_name:
             fields["ruleId"] = _text(by_name[b"x-egress-rule-id"])
+        if b"x-egress-policy-version" in by_name:
+            fields["policyVersion"] = _text(by_name[b"x-egress-policy-version"])
         for name, key in ((b"x-egress-ttl", "ttl"), (b"x-egress-stale-if-error", "staleIfError")):
             if name in by_name:
                 fields[key] = _number(_text(by_name[name]))

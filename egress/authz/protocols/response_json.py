@@ -17,6 +17,7 @@ from egress.model.decision import NEEDS, NO_OBLIGATIONS, Decision, Headers, Obli
 from egress.model.message import DEFAULT_MAX_SIZE, Direction, MessageObligation
 
 MAX_REASON: Final = 500
+_MAX_VERSION: Final = 100
 _MAX_SECONDS: Final = 86400 * 365
 # Control characters, line ends, characters that change the direction of text, and half surrogate pairs, which cannot be
 # encoded.
@@ -58,6 +59,11 @@ def printable(value: object) -> str | None:
     if not isinstance(value, str):
         return None
     return _UNPRINTABLE.sub(" ", value).strip()[:MAX_REASON] or None
+
+
+def _version(fields: Mapping[str, Any]) -> str | None:
+    version = printable(fields.get("policyVersion"))
+    return None if version is None else version[:_MAX_VERSION]
 
 
 def settable(name: str) -> bool:
@@ -201,11 +207,19 @@ def decision_from(
     if allowed is None and verdict not in NEEDS:
         raise InvalidResponse("'allowed' is missing")
     reason = printable(fields.get("reason")) or _REASONS[verdict]
-    rule_id = printable(fields.get("ruleId"))
+    rule_id, version = printable(fields.get("ruleId")), _version(fields)
     # Any value except false: an invalid value must not disable enforcement in observe mode.
     firm = verdict is Verdict.DENY and fields.get("firm", False) is not False
     if _REUSE.isdisjoint(fields):
-        return Decision(verdict, reason, decided_by, rule_id, obligations=obligations, enforce_in_observe=firm)
+        return Decision(
+            verdict,
+            reason,
+            decided_by,
+            rule_id,
+            obligations=obligations,
+            enforce_in_observe=firm,
+            policy_version=version,
+        )
     ttl, stale_if_error = _seconds(fields.get("ttl")), _seconds(fields.get("staleIfError"))
     key = fields.get("cacheKey")
     if "cacheKey" not in fields:
@@ -215,4 +229,15 @@ def decision_from(
     else:
         # It is unknown on which parts the decision depends, so it applies only to this request.
         parts = ttl = stale_if_error = None
-    return Decision(verdict, reason, decided_by, rule_id, ttl, stale_if_error, parts, obligations, firm)
+    return Decision(
+        verdict,
+        reason,
+        decided_by,
+        rule_id,
+        ttl,
+        stale_if_error,
+        parts,
+        obligations,
+        firm,
+        policy_version=version,
+    )

@@ -352,6 +352,7 @@ def encode_response(decision: Decision) -> tuple[int, bytes]:
         "allowed": decision.allowed,
         "reason": decision.reason,
         "ruleId": decision.rule_id,
+        "policyVersion": decision.policy_version,
         "ttl": decision.ttl,
         "staleIfError": decision.stale_if_error,
         "cacheKey": None if decision.cache_key is None else list(decision.cache_key),

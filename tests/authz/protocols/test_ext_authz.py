@@ -151,6 +151,7 @@ class ResponseTests(SynchronousTestCase):
     def test_members(self) -> None:
         fields = (
             (b"X-Egress-Rule-Id", b"r1"),
+            (b"X-Egress-Policy-Version", b"7"),
             (b"x-egress-ttl", b"5.5"),
             (b"X-EGRESS-STALE-IF-ERROR", b"60"),
             (b"X-Egress-Cache-Key", b"method, path"),
@@ -158,6 +159,7 @@ class ResponseTests(SynchronousTestCase):
         )
         decision = decoded(200, fields)
         self.assertEqual((decision.rule_id, decision.ttl, decision.stale_if_error), ("r1", 5.5, 60.0))
+        self.assertEqual(decision.policy_version, "7")
         self.assertEqual(decision.cache_key, ("method", "path", "header:x-a"))
         self.assertIsNone(decoded(200, ((b"X-Egress-Ttl", b"soon"),)).ttl)
 

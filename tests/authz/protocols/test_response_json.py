@@ -181,18 +181,28 @@ class DescriptionTests(SynchronousTestCase):
 
     def test_all(self) -> None:
         decision = concluded(
-            False, reason="why\n", ruleId="r1", ttl=5, staleIfError=60.5, cacheKey=["method", "header:X-A"]
+            False,
+            reason="why\n",
+            ruleId="r1",
+            policyVersion=" 7\n",
+            ttl=5,
+            staleIfError=60.5,
+            cacheKey=["method", "header:X-A"],
         )
         self.assertEqual(
             decision,
-            Decision(Verdict.DENY, "why", "who", "r1", 5.0, 60.5, ("method", "header:X-A")),
+            Decision(Verdict.DENY, "why", "who", "r1", 5.0, 60.5, ("method", "header:X-A"), policy_version="7"),
         )
+
+    def test_long_version(self) -> None:
+        self.assertEqual(concluded(policyVersion="x" * 600).policy_version, "x" * 100)
 
     def test_ignored(self) -> None:
         for name, value in (
             *(("ttl", None), ("ttl", "5"), ("ttl", True), ("ttl", -1), ("ttl", 1e12), ("ttl", 10**400), ("ttl", [])),
             *(("staleIfError", None), ("staleIfError", -1), ("staleIfError", float("inf"))),
             *(("reason", 1), ("reason", None), ("reason", ""), ("ruleId", {}), ("ruleId", " ")),
+            *(("policyVersion", None), ("policyVersion", 7), ("policyVersion", " "), ("policyVersion", [])),
         ):
             with self.subTest(name, value=value):
                 given: dict[str, Any] = {name: value}
@@ -218,7 +228,7 @@ class DescriptionTests(SynchronousTestCase):
         st.dictionaries(
             st.sampled_from(
                 [
-                    *("reason", "ruleId", "ttl", "staleIfError", "cacheKey", "need", "ask"),
+                    *("reason", "ruleId", "policyVersion", "ttl", "staleIfError", "cacheKey", "need", "ask"),
                     *("setHeaders", "setSecretHeaders", "removeHeaders", "maxBytes", "expiresIn", "other"),
                 ]
             ),

@@ -220,6 +220,7 @@ class StarterTests(SynchronousTestCase):
                 "blocked.example.com is on the blocked list, to show what a denial looks like",
                 "policy starter",
                 "blocked-example",
+                policy_version=load_starter().policy_version,
             ),
         )
 
