@@ -39,6 +39,8 @@ _TOP: Final = 10
 _POLL_SECONDS: Final = 0.5
 # Only gRPC calls have the last key.
 _CSV_COLUMNS: Final = ("time", *COLUMNS, "grpc")
+# The records of a store that several proxies share.
+_ORIGIN: Final = ("node", "worker")
 _COLORS: Final = {"allow": Color.GREEN, "deny": Color.RED}
 
 _EXPRESSION: Final = (
@@ -346,11 +348,13 @@ def _export(
         (_write_ocsf if given.format == "ocsf" else _write_jsonl)(records, out)
         return
     writer: Any = None
+    columns: tuple[str, ...] = ()
     for record in records:
         if writer is None:
             writer = csv.writer(out, lineterminator="\n")
-            writer.writerow(_CSV_COLUMNS)
-        writer.writerow(_cell(record.get(name)) for name in _CSV_COLUMNS)
+            columns = (*_CSV_COLUMNS, *(name for name in _ORIGIN if name in record))
+            writer.writerow(columns)
+        writer.writerow(_cell(record.get(name)) for name in columns)
 
 
 def _cell(value: object) -> object:
@@ -386,4 +390,6 @@ def in_line(record: Mapping[str, Any], painter: Painter) -> str:
     else:
         rule = "" if record["ruleId"] is None else f"{record['ruleId']}: "
         why = f"  ({plain(rule + record['reason'])})"
-    return f"{painter.paint(record['time'], Color.DIM)} {verdict} {status!s:>3} {request}{why}  {record['requestId']}"
+    node = f" via {plain(record['node'])}" if "node" in record else ""
+    when = painter.paint(record["time"], Color.DIM)
+    return f"{when} {verdict} {status!s:>3} {request}{why}  {record['requestId']}{node}"

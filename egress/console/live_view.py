@@ -29,7 +29,7 @@ class DecisionRow:
     @ivar time: the time in RFC 3339.
     @ivar clock: the time of day, to the second.
     @ivar fraction: the milliseconds of the time, with the point before them.
-    @ivar client: the name or the address of the client.
+    @ivar client: the name or the address of the client, and the proxy that it used.
     @ivar method: the method.
     @ivar url: the redacted URL.
     @ivar verdict: the verdict.
@@ -80,7 +80,7 @@ def row_of(record: Mapping[str, Any]) -> DecisionRow:
         time=record["time"],
         clock=clock,
         fraction=point + fraction,
-        client=record["identity"] or record["client"].rpartition(":")[0],
+        client=_client(record),
         method=record["method"],
         # The record of a change has no URL.
         url=record["reason"] if record["stage"] == STAGE else record["url"],
@@ -91,6 +91,12 @@ def row_of(record: Mapping[str, Any]) -> DecisionRow:
         status=formats.NONE if status is None else str(status),
         duration=formats.milliseconds(record["durationMs"]),
     )
+
+
+def _client(record: Mapping[str, Any]) -> str:
+    """Return the client, and the proxy that it used if several proxies share the store."""
+    client = str(record["identity"] or record["client"].rpartition(":")[0])
+    return f"{client} via {record['node']}" if "node" in record else client
 
 
 @attrs.frozen

@@ -225,6 +225,9 @@ def _client(record: Mapping[str, Any]) -> list[Fact]:
     ]
     if identity is not None:
         facts.append(Fact("Client name", identity, live_link(("client", identity))))
+    if "node" in record:
+        node, worker = record["node"], record["worker"]
+        facts.append(Fact("Proxy", f"{node}, worker {worker}" if worker else node, live_link(("node", node))))
     return facts
 
 

@@ -114,6 +114,8 @@ def ocsf_event(record: Mapping[str, Any], version: str) -> dict[str, Any]:
             "method": method if activity == _OTHER else None,
             "originHttp": record.get("originHttp"),
             "grpc": record.get("grpc"),
+            "node": record.get("node"),
+            "worker": record.get("worker"),
         },
     }
     if record["status"] is None:

@@ -114,20 +114,23 @@ def extend(
     return Checkpoint(block.number, block.digest)
 
 
-def prune_chain(store: ChainStore, signer: Signer, last: int) -> None:
+def prune_chain(store: ChainStore, signer: Signer, last: int) -> bool:
     """Delete blocks of deleted records, and sign the anchor again, in the transaction that deletes the records.
 
     @param last: the id up to which records were deleted.
+    @return: whether there can be more such blocks.
     """
     anchor = read_anchor(store)
     if anchor is None:
-        return
+        return False
+    before = anchor.number
     with closing(read_blocks(store)) as blocks:
         anchor = signer.advance(anchor, islice(blocks, _PRUNE_BLOCKS), last)
     if anchor is None:
-        return
+        return False
     store.write("DELETE FROM blocks WHERE number < ?", [(anchor.number,)])
     _write_anchor(store, anchor)
+    return anchor.number - before == _PRUNE_BLOCKS
 
 
 def _write_anchor(store: ChainStore, anchor: Anchor) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -13,26 +13,31 @@ from zope.interface import implementer
 
 from egress.model.record import ExchangeRecord
 from egress.store.chain import Checkpoint, Signer, Stored
-from egress.store.chain_table import prune_chain
 from egress.store.filter_language import Filter
 from egress.store.filter_sql import Dialect, Query, Where
 from egress.store.interfaces import IAuditStore, StoreError, StoreUnreachable
 from egress.store.postgresql_chain import Origin, append_signed, stored_row
-from egress.store.postgresql_connection import Database, load_driver, reported
+from egress.store.postgresql_connection import Database, RecordRefused, load_driver, patient, reported
+from egress.store.postgresql_partitions import Busy, Retention, create_partitions, day_of, days_of
 from egress.store.postgresql_row import encode_row, storable
-from egress.store.postgresql_schema import DELETE, INSERT, LOCK, MIGRATIONS, RECORDS, SCHEMA, SIZE
+from egress.store.postgresql_schema import INSERT, LOCK, MIGRATIONS, RECORDS, SCHEMA, SIZE
 from egress.store.postgresql_text import POSTGRESQL, path_words
-from egress.store.rollups import prune_rollups, roll_up
-from egress.store.schema import id_at
-from egress.store.sql_store import FOLLOW_ROWS, SqlStore
+from egress.store.rollups import roll_up
+from egress.store.row import document_of
+from egress.store.sql_store import FOLLOW_ROWS, SELECTED_COLUMNS, SqlStore
 
 if TYPE_CHECKING:
     import psycopg
 
 _T = TypeVar("_T")
 
-_PRUNE_ROWS: Final = 1000
 _AT_ONCE: Final = 1.0
+# The seconds for one statement of a migration, and for the transactions of others for which it waits.
+_MIGRATION_SECONDS: Final = 3600.0
+_MIGRATION_WAITS: Final = "5s"
+# Writers wait for as long.
+_IMPATIENT_MS: Final = 200
+_MAX_DAYS: Final = 100
 # The keys of advisory locks (two 32-bit numbers): "egre", and their purpose.
 _KEY: Final = 0x65677265
 _MIGRATING: Final = 1
@@ -51,14 +56,29 @@ class PostgresqlStore(SqlStore):
     @param node: the name of this machine, which each record gets.
     @param worker: the number of this worker; 0 without workers.
     @param signer: signs the records; C{None}: they have no signatures.
+    @param now: returns the seconds since the epoch.
     @ivar checkpoint: the last block that this object signed; C{None} if it signed none.
     """
 
-    def __init__(self, database: Database, node: str = "", worker: int = 0, signer: Signer | None = None) -> None:
+    selected = f"{SELECTED_COLUMNS}, exchanges.node, exchanges.worker"
+
+    def __init__(
+        self,
+        database: Database,
+        node: str = "",
+        worker: int = 0,
+        signer: Signer | None = None,
+        *,
+        now: Callable[[], float] = time.time,
+    ) -> None:
         self.checkpoint: Checkpoint | None = None
         self._database = database
         self._origin = Origin(storable(node), worker)
         self._signer = signer
+        self._retention = Retention(signer)
+        self._now = now
+        # The days that have partitions, unless another process has dropped them.
+        self._days: set[int] = set()
         self._cursors = 0
         self._opened: psycopg.Connection[Any] | None = None
         self._in_transaction = False
@@ -159,8 +179,8 @@ class PostgresqlStore(SqlStore):
         """Apply the missing migrations, one process at a time, all of them or none."""
         driver = load_driver()
         try:
-            with connection.transaction():
-                connection.execute("SET LOCAL statement_timeout = 0")
+            with patient(connection, _MIGRATION_SECONDS), connection.transaction():
+                connection.execute(f"SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = '{_MIGRATION_WAITS}'")
                 connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", (_KEY, _MIGRATING))
                 if not _exists(connection, "to_regnamespace", SCHEMA):
                     connection.execute(f"CREATE SCHEMA {SCHEMA}")
@@ -191,38 +211,64 @@ class PostgresqlStore(SqlStore):
 
         @raise RecordRefused: if one of them cannot be stored; then none of them is.
         """
+        days = days_of(lines)
+        with self._lock:
+            try:
+                self._append(lines, days - self._days)
+            except RecordRefused as error:
+                if not isinstance(error.__cause__, load_driver().errors.CheckViolation):
+                    raise
+                # Another process has dropped a partition.
+                self._days.clear()
+                self._append(lines, days)
+            if len(self._days) > _MAX_DAYS:
+                self._days.clear()
+            self._days |= days
+
+    def _append(self, lines: Sequence[bytes], new_days: set[int]) -> None:
+        """Store lines, and create partitions in the same transaction."""
+
+        def prepare() -> None:
+            if new_days:
+                self.rows(LOCK)
+                create_partitions(self, new_days)
+
         if self._signer is not None:
-            with self._lock:
-                self.checkpoint = append_signed(self, self._signer, lines, self._origin, self.checkpoint)
+            own = self.checkpoint
+            self.checkpoint = append_signed(self, self._signer, lines, self._origin, own, prepare=prepare)
             return
         document = "[" + ",".join(line.decode("ascii") for line in lines) + "]"
-
-        def append(connection: psycopg.Connection[Any]) -> None:
-            with connection.transaction():
-                connection.execute(LOCK)
-                connection.execute(_translated(INSERT), (self._origin.node, self._origin.worker, document, len(lines)))
-
-        self._run(append)
+        with self.transaction():
+            prepare()
+            self.rows(LOCK)
+            self.write(INSERT, [(self._origin.node, self._origin.worker, document, len(lines))])
 
     def prune(self, before: float, max_bytes: int) -> bool:
-        """Delete old records, one process at a time; see L{IAuditStore.prune}."""
+        """Delete old records, one process at a time; see L{IAuditStore.prune}.
 
+        It also creates the partitions of today and of tomorrow.
+        """
         with self.transaction(_PRUNING) as begun:
             if not begun:
                 return False
-            last = id_at(before)
             self.rows(LOCK)
-            size = self.used()
-            if not self.rows("SELECT 1 FROM exchanges WHERE id < ? LIMIT 1", (last,)):
-                if size <= max_bytes:
-                    return False
-                last = (1 << 63) - 1
-            deleted, last = self.rows(DELETE, (last, _PRUNE_ROWS))[0]
-            if self._signer is not None and last is not None:
-                prune_chain(self, self._signer, last)
-            oldest = self.rows("SELECT time_ms FROM exchanges ORDER BY id LIMIT 1")
-            prune_rollups(self, oldest[0][0] if oldest else round(before * 1000))
-            return bool(deleted == _PRUNE_ROWS)
+            today = day_of(self._now())
+            create_partitions(self, (day for day in (today, today + 1) if day >= day_of(before)))
+            return self._retention.prune(self, before, max_bytes, today)
+
+    @contextmanager
+    def impatient(self) -> Iterator[None]:
+        """Run statements that do not wait for readers; see L{PartitionedStore.impatient}."""
+        connection = self._connection()
+        try:
+            with connection.transaction():
+                connection.execute(f"SET LOCAL lock_timeout = {_IMPATIENT_MS}")
+                yield
+                connection.execute("SET LOCAL lock_timeout = 0")
+        except StoreUnreachable as error:
+            if isinstance(error.__cause__, load_driver().errors.LockNotAvailable):
+                raise Busy from error
+            raise
 
     def used(self) -> int:
         """Return the bytes of the records and of their part of the indexes."""
@@ -248,14 +294,20 @@ class PostgresqlStore(SqlStore):
         with self._lock:
             # This connects again if the server has closed the connection.
             self._run(lambda connection: connection.execute("SELECT 1"))
-            self._in_transaction = True
+            outside, self._in_transaction = self._in_transaction, True
             try:
                 with reported(self.name), self._connection().transaction():
                     yield lock is None or bool(self.rows("SELECT pg_try_advisory_xact_lock(?, ?)", (_KEY, lock))[0][0])
             finally:
-                self._in_transaction = False
+                self._in_transaction = outside
 
     # -- reading
+
+    def document(self, row: Sequence[Any]) -> Mapping[str, Any]:
+        """Return the fields of a record, with its node and its worker; see L{SqlStore.document}."""
+        *values, node, worker = row
+        fields = document_of(values)
+        return {"time": fields["time"], "node": node, "worker": worker, **fields}
 
     def compiled(self, given: Filter) -> Query:
         """Compile a filter for a query of all records, which finds paths by the index of their words."""
@@ -274,7 +326,10 @@ class PostgresqlStore(SqlStore):
                 yield
                 return
             with self.transaction():
-                self._connection().execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+                # No partition is dropped between the begin of the snapshot and a query.
+                self._connection().execute(
+                    "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; LOCK TABLE ONLY exchanges IN ACCESS SHARE MODE"
+                )
                 yield
 
     def rows(self, statement: str, values: Sequence[Any] = ()) -> list[Sequence[Any]]:

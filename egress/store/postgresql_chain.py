@@ -11,7 +11,7 @@ the words for searches.  It includes the name of the machine and the number of t
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from hashlib import sha256
 from typing import Any, Final, Protocol
@@ -101,21 +101,30 @@ def stored_row(row: Sequence[Any]) -> Stored:
 
 
 def append_signed(
-    store: SigningStore, signer: Signer, lines: Sequence[bytes], origin: Origin, own: Checkpoint | None
+    store: SigningStore,
+    signer: Signer,
+    lines: Sequence[bytes],
+    origin: Origin,
+    own: Checkpoint | None,
+    *,
+    prepare: Callable[[], None] = lambda: None,
 ) -> Checkpoint | None:
     """Store lines and their block in one transaction; a line whose request id is stored already is ignored.
 
     @param own: the last block that this process has signed.
+    @param prepare: begins each transaction.
     @return: the block, or C{own} if all records are stored already.
     @raise ValueError: if one of the lines is invalid.
     """
     prepared = [_Line(line, *line_digest(line, origin)) for line in lines]
     try:
         with store.transaction():
+            prepare()
             return _append(store, signer, prepared, origin, own)
     except _StoredAlreadyError:
         # A commit whose result the proxy did not receive.
         with store.transaction():
+            prepare()
             store.rows(LOCK_CHAIN)
             given = {json.loads(line.text)["request_id"]: line for line in reversed(prepared)}
             for (name,) in store.rows(KNOWN, (list(given),)):

@@ -109,6 +109,20 @@ def reported(url: str) -> Iterator[None]:
         raise StoreError(f"{url}: {in_one_line(error)}") from error
 
 
+@contextmanager
+def patient(connection: Any, seconds: float) -> Iterator[None]:
+    """Give each call of a connection more time.
+
+    @param connection: the connection (L{Database.connect}).
+    @param seconds: the seconds.
+    """
+    before, connection.limit = connection.limit, seconds
+    try:
+        yield
+    finally:
+        connection.limit = before
+
+
 def in_one_line(error: BaseException) -> str:
     """Return the message of an error in one line."""
     return " ".join(str(error).split()) or type(error).__name__
@@ -122,8 +136,10 @@ def _bounded_connection(seconds: float) -> Any:
     driver = load_driver()
 
     class BoundedConnection(driver.Connection):  # type: ignore[misc, name-defined]
+        limit = seconds + 1
+
         def wait(self, gen: Generator[Any, Any, Any], *args: Any, **kwargs: Any) -> Any:
-            return super().wait(_bounded(gen, seconds + 1, self), *args, **kwargs)
+            return super().wait(_bounded(gen, self.limit, self), *args, **kwargs)
 
     return BoundedConnection
 

@@ -14,6 +14,7 @@ from typing import Final
 
 from egress.store import rollups
 from egress.store.chain_table import INSERT_BLOCK
+from egress.store.postgresql_partitions import COUNT_BYTES, INDEXES, MIGRATION, PARAMETERS, TOTAL_SIZE
 from egress.store.row import INSERTED
 from egress.store.schema import ID_BITS
 
@@ -62,18 +63,8 @@ MIGRATIONS: Final = (
         "CREATE TABLE exchanges (id bigint NOT NULL, seq bigint NOT NULL, "
         "node text NOT NULL, worker integer NOT NULL, "
         + ", ".join(f"{name} {kind}" for name, kind in _FIRST_TYPES.items())
-        # Deleted rows are removed early, and entries of the index of texts are sorted in.
-        + ") WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_insert_scale_factor = 0.05, "
-        "autovacuum_analyze_scale_factor = 0.02)",
-        "CREATE INDEX exchanges_id ON exchanges (id)",
-        "CREATE INDEX exchanges_seq ON exchanges (seq)",
-        "CREATE INDEX exchanges_host ON exchanges (host, id)",
-        "CREATE INDEX exchanges_verdict ON exchanges (verdict, id)",
-        "CREATE INDEX exchanges_rule ON exchanges (rule_id, id) WHERE rule_id IS NOT NULL",
-        "CREATE INDEX exchanges_status ON exchanges (status, id)",
-        "CREATE INDEX exchanges_client ON exchanges (client_inet, id)",
-        "CREATE INDEX exchanges_identity ON exchanges (identity, id) WHERE identity IS NOT NULL",
-        "CREATE INDEX exchanges_words ON exchanges USING gin (words)",
+        + f") WITH ({PARAMETERS})",
+        *(f"CREATE INDEX exchanges_{name} ON exchanges {definition}" for name, definition in INDEXES.items()),
         "CREATE TABLE last_seq (seq bigint NOT NULL, bytes bigint NOT NULL, ratio double precision)",
         "INSERT INTO last_seq (seq, bytes) VALUES (0, 0)",
         *(statement.replace(" TEXT ", ' TEXT COLLATE "C" ') for statement in rollups.MIGRATION),
@@ -94,6 +85,8 @@ MIGRATIONS: Final = (
     # Columns that can be NULL are added without writing the table.
     tuple(f"ALTER TABLE exchanges ADD COLUMN {name} {kind}" for name, kind in _ADDED_TYPES.items()),
     ('ALTER TABLE exchanges ADD COLUMN policy_version text COLLATE "C"',),
+    # One partition for each day.
+    MIGRATION,
 )
 """The statements of each migration."""
 
@@ -119,14 +112,16 @@ _ADDED: Final = (
     f"SELECT (given.time_ms << {ID_BITS}) | ((last_seq.seq + given.number) & {(1 << ID_BITS) - 1}), "
     f"last_seq.seq + given.number, ?, ?, {', '.join(f'given.{name}' for name in ENCODED)} "
     f"FROM last_seq, {_FROM_JSON} "
-    "ON CONFLICT (request_id) DO NOTHING RETURNING pg_column_size(exchanges.*) AS size) "
+    # Each partition has a unique index of its own.
+    "ON CONFLICT DO NOTHING RETURNING id, pg_column_size(exchanges.*) AS size), "
+    f"counted AS ({COUNT_BYTES})"
 )
 _COUNTED: Final = (
     "UPDATE last_seq SET seq = seq + CASE WHEN EXISTS (SELECT FROM added) THEN ? ELSE 0 END, "
     "bytes = bytes + (SELECT coalesce(sum(size), 0) FROM added)"
 )
 
-INSERT: Final = f"{_ADDED}{_COUNTED}"
+INSERT: Final = f"{_ADDED} {_COUNTED}"
 """Stores rows.  Its values: the node, the worker, a JSON array of rows, and their number."""
 
 INSERT_SIGNED: Final = (
@@ -149,21 +144,12 @@ RECORDS: Final = (
 )
 """Returns the rows that L{egress.store.postgresql_chain.stored_row} takes."""
 
-DELETE: Final = (
-    "WITH deleted AS (DELETE FROM exchanges WHERE ctid = ANY (ARRAY("
-    "SELECT ctid FROM exchanges WHERE id < ? ORDER BY id LIMIT ?)) RETURNING pg_column_size(exchanges.*) AS size, id) "
-    "UPDATE last_seq SET bytes = greatest(0, bytes - (SELECT coalesce(sum(size), 0) FROM deleted)) "
-    "RETURNING (SELECT count(*) FROM deleted), (SELECT max(id) FROM deleted)"
-)
-"""Deletes the oldest rows, and returns their number and their highest id.  Its values: the id before which rows are
-deleted, and the maximum number of rows."""
-
 SIZE: Final = (
-    "UPDATE last_seq SET ratio = least(ratio, pg_total_relation_size('exchanges') / greatest(bytes, 1)::float8) "
-    "RETURNING (least(ratio * bytes, pg_total_relation_size('exchanges')))::bigint"
+    f"UPDATE last_seq SET ratio = least(ratio, files.size / greatest(bytes, 1)::float8) "
+    f"FROM (SELECT {TOTAL_SIZE} AS size) AS files RETURNING (least(ratio * bytes, files.size))::bigint"
 )
 """Returns the size of the rows with their part of the indexes.
 
-The files do not shrink when rows are deleted: PostgreSQL uses the space again.  So the size of the rows is counted.
+The files do not shrink when rows are deleted, until their partition is dropped.  So the size of the rows is counted.
 The lowest ratio of the size of the files to it is that of files without free space.
 """

@@ -11,6 +11,7 @@ from zope.interface import implementer
 from egress.model.record import ExchangeRecord
 from egress.store.chain import Checkpoint
 from egress.store.interfaces import IAuditStore, ISpooledStore, StoreError, StoreUnreachable
+from egress.store.postgresql_partitions import day_start
 from egress.store.spool import Spool
 
 _BATCH: Final = 1000
@@ -178,8 +179,11 @@ class SpooledStore:
     # -- the rest of an audit store
 
     def prune(self, before: float, max_bytes: int) -> bool:
-        """Delete old records, unless the server cannot be reached; see L{IAuditStore.prune}."""
-        return self._maintain(lambda: self._store.prune(before, max_bytes))
+        """Delete old records, unless the server cannot be reached; see L{IAuditStore.prune}.
+
+        The server has a partition for each day, and drops whole partitions because of their age.
+        """
+        return self._maintain(lambda: self._store.prune(day_start(before), max_bytes))
 
     def roll_up(self, now: float) -> bool:
         """Add records to the rollups, unless the server cannot be reached; see L{IAuditStore.roll_up}."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import attrs
 
@@ -45,7 +45,16 @@ SELECTED_COLUMNS: Final = ", ".join(f"exchanges.{name}" for name in SELECTED)
 
 
 class SqlStore(ABC):
-    """The part of an audit store that reads records."""
+    """The part of an audit store that reads records.
+
+    @cvar selected: the columns of a record, in SQL, which L{document} takes.
+    """
+
+    selected: ClassVar[str] = SELECTED_COLUMNS
+
+    def document(self, row: Sequence[Any]) -> Mapping[str, Any]:
+        """Return the fields of a record from the values of the columns L{selected}."""
+        return document_of(row)
 
     @property
     @abstractmethod
@@ -104,13 +113,13 @@ class SqlStore(ABC):
         """Find records; see L{IAuditStore.search}."""
         query = self.compiled(given)
         order = "ASC" if oldest_first else "DESC"
-        statement = f"SELECT {SELECTED_COLUMNS} FROM {query.table} WHERE {query.where.text} ORDER BY {query.id} {order}"
+        statement = f"SELECT {self.selected} FROM {query.table} WHERE {query.where.text} ORDER BY {query.id} {order}"
         values = query.where.parameters
         if limit is not None and limit <= FOLLOW_ROWS:
-            return map(document_of, self.rows(f"{statement} LIMIT ?", (*values, limit)))
+            return map(self.document, self.rows(f"{statement} LIMIT ?", (*values, limit)))
         if limit is not None:
             statement, values = f"{statement} LIMIT ?", (*values, limit)
-        return map(document_of, self.stream(statement, values))
+        return map(self.document, self.stream(statement, values))
 
     def written_after(self, given: Filter, seq: int) -> tuple[int, list[Mapping[str, Any]]]:
         """Find the records written after another one; see L{IAuditStore.written_after}."""
@@ -118,11 +127,11 @@ class SqlStore(ABC):
         with self.snapshot():
             last = min(self.last_seq(), seq + FOLLOW_ROWS)
             rows = self.rows(
-                f"SELECT {SELECTED_COLUMNS} FROM {query.table} WHERE {query.where.text} "
+                f"SELECT {self.selected} FROM {query.table} WHERE {query.where.text} "
                 "AND exchanges.seq > ? AND exchanges.seq <= ? ORDER BY exchanges.seq",
                 (*query.where.parameters, seq, last),
             )
-        return last, list(map(document_of, rows))
+        return last, list(map(self.document, rows))
 
     def last_seq(self) -> int:
         """Return the number of the last record; see L{IAuditStore.last_seq}."""

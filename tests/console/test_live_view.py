@@ -22,6 +22,10 @@ class RowTests(SynchronousTestCase):
         row = row_of(record(ruleId=None, status=None, client="[2001:db8::1]:40000"))
         self.assertEqual((row.rule, row.status, row.client), ("policy", "\u2013", "[2001:db8::1]"))
 
+    def test_proxy(self) -> None:
+        """The records of several proxies name the proxy."""
+        self.assertEqual(row_of(record(identity="ci", node="proxy-1", worker=0)).client, "ci via proxy-1")
+
     def test_observed(self) -> None:
         row = row_of(record(verdict="allow", observed="deny"))
         self.assertEqual((row.verdict, row.kind), ("allow (observed: deny)", "warn"))

@@ -47,6 +47,13 @@ class ViewTests(SynchronousTestCase):
         for name in ("HTTP of the client", "HTTP of the origin", "gRPC call", "gRPC status"):
             self.assertNotIn(name, self.facts(view(clientHttp=None)))
 
+    def test_proxy(self) -> None:
+        """The proxy that wrote the record, if several proxies share the store."""
+        for worker, text in ((0, "proxy-1"), (2, "proxy-1, worker 2")):
+            facts = self.facts(view(node="proxy-1", worker=worker))
+            self.assertEqual(facts["Proxy"], (text, "/console/live?q=node%3Aproxy-1"))
+        self.assertNotIn("Proxy", self.facts(view()))
+
     def test_policy_version(self) -> None:
         """The version of the policy; a record of an earlier version has none."""
         found = self.facts(view(policyVersion="7-3f9a0c1b2d4e"))["Policy version"]

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -115,6 +116,7 @@ class AuditSpoolTests(IntegrationTestCase):
         self.assertEqual(len(stored), number)
         self.assertEqual({record["requestId"] for record in stored}, set(logged))
         for record in stored:
+            self.assertEqual((record.pop("node"), type(record.pop("worker"))), (socket.gethostname(), int))
             self.assertEqual(record, logged[record["requestId"]])
 
     def metrics(self, port: int) -> dict[str, float]:

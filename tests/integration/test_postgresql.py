@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
+import json
 import signal
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
+from egress.cli import main as cli
 from egress.config.model import ConfigError, ProxyConfig
 from egress.store.chain import Signer
 from egress.store.filter_language import parse_filter
@@ -18,6 +21,7 @@ from egress.store.interfaces import StoreError, StoreUnreachable
 from egress.store.location import configured_store, migrate, store_to_read
 from egress.store.postgresql import PostgresqlStore
 from egress.store.postgresql_connection import Database, RecordRefused
+from egress.store.postgresql_partitions import TOTAL_SIZE
 from egress.store.postgresql_schema import MIGRATIONS
 from tests.files import make_directory
 from tests.integration.postgresql import PASSWORD, Server, server
@@ -32,6 +36,7 @@ CREATE ROLE auditor LOGIN PASSWORD 'reader'
 GRANTS = """
 GRANT USAGE ON SCHEMA egress TO egress, auditor;
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA egress TO egress;
+GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA egress TO egress;
 GRANT SELECT ON ALL TABLES IN SCHEMA egress TO auditor
 """
 
@@ -51,10 +56,14 @@ class PostgresqlTestCase(SynchronousTestCase):
         self.database = self.server.create_database()
         self.store: Any = self.open()
 
+    def now(self) -> float:
+        """Return the time of the stores, in seconds since the epoch."""
+        return time.time()
+
     def open(self, node: str = "node-1", signer: Signer | None = None, **changes: Any) -> PostgresqlStore:
         """Open the store with another connection."""
         database = Database(url=self.server.url(self.database), password=PASSWORD)
-        store = PostgresqlStore(attrs.evolve(database, **changes), node, 2, signer)
+        store = PostgresqlStore(attrs.evolve(database, **changes), node, 2, signer, now=self.now)
         self.addCleanup(store.close)
         return store
 
@@ -63,6 +72,26 @@ class PostgresqlTestCase(SynchronousTestCase):
         self.database = self.server.create_database()
         return self.open()
 
+    def downgrade(self, version: int) -> None:
+        """Let the tables be those of an earlier version, with the same records; no store may be open."""
+        statements = ";\n".join(statement for migration in MIGRATIONS[:version] for statement in migration)
+        self.server.run(
+            "ALTER SCHEMA egress RENAME TO newer; CREATE SCHEMA egress; SET search_path TO egress; "
+            "CREATE TABLE migrations (number integer PRIMARY KEY, applied timestamptz NOT NULL DEFAULT now()); "
+            f"{statements}; INSERT INTO migrations SELECT generate_series(1, {version})",
+            self.database,
+        )
+        for table in ("exchanges", "last_seq", *(("blocks", "anchor") if version > 1 else ())):
+            columns = self.server.run(
+                "SELECT string_agg(column_name, ', ') FROM information_schema.columns "
+                f"WHERE table_schema = 'egress' AND table_name = '{table}'",
+                self.database,
+            )[0][0]
+            copy = f"INSERT INTO egress.{table} ({columns}) SELECT {columns} FROM newer.{table}"
+            self.server.run(f"DELETE FROM egress.{table}; {copy}", self.database)
+        self.server.run("DROP SCHEMA newer CASCADE", self.database)
+        self.assertEqual(self.open().missing_migrations(), len(MIGRATIONS) - version)
+
     def names(self, text: str = "") -> list[str]:
         """Return the ids that a filter finds, the oldest first."""
         return [each["requestId"] for each in self.store.search(parse_filter(text, T0 + 3600), None, True)]
@@ -70,6 +99,8 @@ class PostgresqlTestCase(SynchronousTestCase):
 
 class PostgresqlSearchTests(SearchCases, PostgresqlTestCase):
     """Searches find the same records as in SQLite."""
+
+    origin: ClassVar[dict[str, Any]] = {"node": "node-1", "worker": 2}
 
 
 class PostgresqlDestinationTests(DestinationCases, PostgresqlTestCase):
@@ -97,6 +128,32 @@ class WriteTests(PostgresqlTestCase):
             ("-worker:1 node:node-2 allowed", ["b"]),
         ):
             self.assertEqual(self.names(text), expected, text)
+
+    def test_fleet(self) -> None:
+        """The commands show the records of all proxies, and name the proxy of each record."""
+        self.store.append([record("a")])
+        self.open("node-2").append([record("b", 1)])
+        url = self.server.url(self.database)
+
+        def logs(*arguments: str) -> str:
+            output, errors = io.StringIO(), io.StringIO()
+            environ = {"EGRESS_AUDIT_STORE": url, "EGRESS_AUDIT_STORE_PASSWORD": PASSWORD}
+            status = cli.main(("logs", *arguments), environ, output, errors)
+            self.assertEqual((status, errors.getvalue()), (0, ""))
+            return output.getvalue()
+
+        lines = logs("search").splitlines()
+        self.assertEqual([line.split()[-3:] for line in lines], [["b", "via", "node-2"], ["a", "via", "node-1"]])
+        self.assertEqual(len(logs("search", "node:node-2").splitlines()), 1)
+        self.assertRegex(logs("show", "b"), "(?m)^node +node-2$")
+        header, *rows = logs("export", "csv").splitlines()
+        self.assertEqual(header.split(",")[-2:], ["node", "worker"])
+        self.assertEqual([row.split(",")[-2:] for row in rows], [["node-1", "2"], ["node-2", "2"]])
+        exported = [json.loads(line) for line in logs("export", "jsonl").splitlines()]
+        self.assertEqual([(each["node"], each["worker"]) for each in exported], [("node-1", 2), ("node-2", 2)])
+        events = [json.loads(line) for line in logs("export", "ocsf").splitlines()]
+        self.assertEqual([each["unmapped"]["node"] for each in events], ["node-1", "node-2"])
+        self.assertEqual(json.loads(logs("stats", "--json"))["records"], 2)
 
     def test_whole_batches(self) -> None:
         """A batch is stored as a whole, or not at all; the connection remains usable."""
@@ -162,8 +219,8 @@ class WriteTests(PostgresqlTestCase):
         for start in range(0, 8000, 1000):
             self.store.append([record(f"r{start + number}", start + number) for number in range(1000)])
         used = self.store.used()
-        size = "SELECT pg_total_relation_size('exchanges')"
-        self.assertAlmostEqual(used / self.store.rows(size)[0][0], 1, 1)
+        size = f"SELECT {TOTAL_SIZE}"
+        self.assertAlmostEqual(used / int(self.store.rows(size)[0][0]), 1, 1)
         self.prune(0, used // 2)
         found = self.names()
         self.assertLessEqual(self.store.used(), used // 2)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.store.postgresql_schema import DELETE, ENCODED, INSERT, MIGRATIONS
+from egress.store.postgresql_partitions import DELETE
+from egress.store.postgresql_schema import ENCODED, INSERT, MIGRATIONS
 from egress.store.row import INSERTED
 
 

@@ -59,6 +59,7 @@ class FakeServer:
 
     def prune(self, before: float, max_bytes: int) -> bool:
         self._call("prune")
+        self.pruned = before
         return True
 
     def roll_up(self, now: float) -> bool:
@@ -98,6 +99,8 @@ class SpooledStoreTests(SynchronousTestCase):
         self.assertFalse(self.store.catch_up())
         self.assertEqual(self.store.last_seq(), 1)
         self.assertEqual((self.store.prune(0, 0), self.store.roll_up(0)), (True, True))
+        self.store.prune(3 * 86400.0 + 5.5, 0)
+        self.assertEqual(self.server.pruned, 3 * 86400.0, "whole days")
 
     def test_away_and_back(self) -> None:
         """Records wait, and are stored in their order."""
