@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import Any
 from unittest import mock
@@ -29,10 +30,11 @@ class ResponseTests(CallerTestCase):
 
     def test_decisions(self) -> None:
         self.serve()
-        self.assertEqual(self.ask(), (200, {"allowed": True, "reason": "allowed by the rule all", "ruleId": "all"}))
-        self.assertEqual(
-            self.ask(DENIED), (403, {"allowed": False, "reason": "writes are not allowed", "ruleId": "no-writes"})
-        )
+        version = {"policyVersion": hashlib.sha256(self.policy.read_bytes()).hexdigest()[:12]}
+        expected = {"allowed": True, "reason": "allowed by the rule all", "ruleId": "all", **version}
+        self.assertEqual(self.ask(), (200, expected))
+        expected = {"allowed": False, "reason": "writes are not allowed", "ruleId": "no-writes", **version}
+        self.assertEqual(self.ask(DENIED), (403, expected))
 
     def test_response_fields(self) -> None:
         self.serve()

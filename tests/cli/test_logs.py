@@ -127,7 +127,8 @@ class LogsTests(CommandTestCase):
         self.store.append([record, attrs.evolve(record, request_id="web", grpc=GrpcResult("a.B", "C", None))])
         self.assertEqual(json.loads(self.logs("show", "call", "--json")), json.loads(audit_line(record)))
         text = self.logs("show", "call")
-        self.assertIn("clientHttp      2\noriginHttp      1.1\ngrpc            a.B/C NOT_FOUND\n", text)
+        self.assertIn("clientHttp      2\noriginHttp      1.1\npolicyVersion   7-3f9a0c1b2d4e\n", text)
+        self.assertIn("grpc            a.B/C NOT_FOUND\n", text)
         self.assertIn("grpc            a.B/C unknown\n", self.logs("show", "web"))
         self.assertNotIn("grpc", self.logs("show", "abc123"))
 
@@ -169,15 +170,16 @@ class LogsTests(CommandTestCase):
         self.assertTrue(
             lines[1].endswith(
                 ',"[[""request"",1.0],[""decision"",12.5],[""reused"",0.0],[""wait"",76.5],[""receive"",10.0]]",,'
-                ",2,1.1,"
+                ",2,1.1,7-3f9a0c1b2d4e,"
             ),
             lines[1],
         )
         url = "https://api.example.com/a.B/C"
         self.store.append([attrs.evolve(ALLOWED, request_id="call", url=url, grpc=GrpcResult("a.B", "C", None))])
         found = self.logs("export", "csv", "grpc:a.B").splitlines()
-        self.assertTrue(found[0].endswith(",clientHttp,originHttp,grpc"), found[0])
-        self.assertTrue(found[1].endswith(',2,1.1,"{""service"":""a.B"",""method"":""C"",""status"":null}"'), found[1])
+        self.assertTrue(found[0].endswith(",clientHttp,originHttp,policyVersion,grpc"), found[0])
+        call = '"{""service"":""a.B"",""method"":""C"",""status"":null}"'
+        self.assertTrue(found[1].endswith(f",2,1.1,7-3f9a0c1b2d4e,{call}"), found[1])
         self.assertEqual(self.logs("export", "csv", "id:no"), "")
 
     def test_colors(self) -> None:

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import time
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -116,9 +117,10 @@ class EgressAuthzTests(IntegrationTestCase):
     def test_runner(self) -> None:
         service = self.serve()
         question = {"url": "https://example.com/a?b=c", "method": "GET", "headers": "{}", "queryParams": "b=c"}
+        version = sha256(self.policy.read_bytes()).hexdigest()[:12]
         self.assertEqual(
             self.ask(service, json.dumps(question)),
-            (200, {"allowed": True, "reason": "allowed by the rule all", "ruleId": "all"}),
+            (200, {"allowed": True, "reason": "allowed by the rule all", "ruleId": "all", "policyVersion": version}),
         )
         question["method"] = "POST"
         self.assertEqual(self.ask(service, json.dumps(question))[0], 403)
