@@ -17,6 +17,7 @@ from egress.admin.backend import LocalAdminBackend
 from egress.admin.changes import ChangeLog
 from egress.admin.explain import Explainer
 from egress.admin.policies import LocalPolicies
+from egress.admin.shared_approvals import shared_approvals
 from egress.authz.chain import build_authorizer_chain
 from egress.authz.chain_dependencies import ChainDependencies
 from egress.authz.distribution.setup import ServerRoute
@@ -183,7 +184,8 @@ class EgressProxyService(Service):
         ).explain
         self.revocations = parts.revocations(self.metrics, self._chain, self._approvals, self._context)
         changes = ChangeLog(AuditSinks(log, store), self._context.authz.new_id, time.time)
-        self.admin_backend = LocalAdminBackend(self._approvals, self.explain, changes, self.revocations)
+        shared = shared_approvals(reactor, time.time, self._approvals, self._chain.shared)
+        self.admin_backend = LocalAdminBackend(self._approvals, self.explain, changes, self.revocations, shared=shared)
         self._console: AdminEndpointSite | None = None
         self._factories = listener_factories(inputs.listeners, self._context, names)
         self._keys = key_downloads(inputs.listeners)

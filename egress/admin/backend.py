@@ -8,11 +8,13 @@ from typing import Any
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
 
 from egress.admin.changes import ChangeLog
+from egress.admin.shared_approvals import AnsweredElsewhere, SharedApprovals, answered
 from egress.authz.approvals import Approvals
 from egress.interfaces import IRevocations
 from egress.model.approval import ApprovalAnswer, Grant
 from egress.model.change import Change
 from egress.model.explanation import ExplainRequest, Explanation
+from egress.model.pending import merged
 from egress.model.redact import redact_url
 from egress.model.revocation import Revocation, RevocationCounts
 
@@ -23,6 +25,7 @@ class LocalAdminBackend:
     @param explain: explains a request.
     @param changes: receives the changes of administrators.
     @param revocations: applies revocations to this process.
+    @param shared: the approvals of all replicas, if they share state.
     """
 
     def __init__(
@@ -31,20 +34,32 @@ class LocalAdminBackend:
         explain: Callable[[ExplainRequest], Deferred[Explanation]],
         changes: ChangeLog,
         revocations: IRevocations,
+        *,
+        shared: SharedApprovals | None = None,
     ) -> None:
         self._approvals = approvals
         self._explain = explain
         self._changes = changes
         self._revocations = revocations
+        self._shared = shared
 
     def listed(self) -> Deferred[dict[str, Any]]:
         """List the pending approvals and the grants."""
-        return succeed(self._approvals.listed(redact_url))
+        found = self._approvals.listed(redact_url)
+        if self._shared is None:
+            return succeed(found)
+        return self._shared.listed().addCallback(lambda pending: {**found, "pending": merged(pending)})
 
     def answer(self, approval_id: str, answer: ApprovalAnswer) -> Deferred[dict[str, Any]]:
         """Resolve a pending approval."""
         resolved, grant = self._approvals.answer(approval_id, answer)
-        return succeed({"resolved": resolved, "grant": None if grant is None else grant.to_display()})
+
+        def result(elsewhere: AnsweredElsewhere) -> dict[str, Any]:
+            return answered(resolved + elsewhere.resolved, grant or elsewhere.grant, elsewhere.unconfirmed)
+
+        if self._shared is None:
+            return succeed(result(AnsweredElsewhere()))
+        return self._shared.answer(approval_id, answer).addCallback(result)
 
     def add_grant(self, grant: Grant) -> int:
         """Add a grant that was made in another process."""
@@ -73,8 +88,10 @@ class LocalAdminBackend:
         self.record(Change.from_json(change))
         return True
 
-    def pending_approvals(self) -> list[Any]:
-        """List the pending approvals; the supervisor knows the grants."""
+    def pending_approvals(self) -> list[Any] | Deferred[list[dict[str, Any]]]:
+        """List the pending approvals, also of other replicas; the supervisor knows the grants."""
+        if self._shared is not None:
+            return self._shared.listed()
         found: list[Any] = self._approvals.listed(redact_url)["pending"]
         return found
 
@@ -82,6 +99,12 @@ class LocalAdminBackend:
         """Resolve a pending approval for the supervisor: C{{"id": ..., "answer": {...}}}."""
         resolved, grant = self._approvals.answer(request["id"], ApprovalAnswer.parse(request["answer"]))
         return {"resolved": resolved, "grant": None if grant is None else grant.to_json()}
+
+    def resolve_elsewhere_for_parent(self, request: Mapping[str, Any]) -> Deferred[dict[str, Any]]:
+        """Resolve a pending approval of other replicas for the supervisor."""
+        assert self._shared is not None
+        elsewhere = self._shared.answer(request["id"], ApprovalAnswer.parse(request["answer"]))
+        return elsewhere.addCallback(AnsweredElsewhere.to_json)
 
     def add_grant_for_parent(self, grant: Mapping[str, Any]) -> int:
         """Add a grant from the supervisor."""

@@ -32,6 +32,7 @@ MAX_LISTED: Final = 200
 # The length of all previews in a list, as JSON: a list must fit into one message between processes.
 MAX_PREVIEWS: Final = 2 * 1024 * 1024
 _ID_BYTES: Final = 6
+_TOKEN_BYTES: Final = 16
 _KEY_BYTES: Final = 32
 
 # The results of requests that require an approval.  Metrics use them as labels.
@@ -58,6 +59,7 @@ class _Pending:
     """One pending approval, with all requests that it covers.
 
     @ivar until: when the last of them times out, in seconds since the epoch.
+    @ivar token: distinguishes it from an earlier or later one with the same id.
     """
 
     approval_id: str
@@ -65,6 +67,7 @@ class _Pending:
     request: DecisionRequest
     since: float
     until: float
+    token: str = attrs.field(factory=lambda: urandom(_TOKEN_BYTES).hex())
     waiting: list[_Waiting] = attrs.field(factory=list)
     _preview: tuple[dict[str, Any], int] | None = None
 
@@ -89,6 +92,7 @@ class Approvals:
         that could make two requests with one id could get the approval of one for the other.
     @param changed: is called with the id and the facts of each new pending approval, and with the id and C{None} when
         it is no longer pending.
+    @ivar observer: is called when a request begins or ends to wait.
     """
 
     def __init__(
@@ -102,6 +106,7 @@ class Approvals:
         key: bytes = b"",
         changed: Callable[[str, dict[str, Any] | None], object] = lambda approval_id, pending: None,
     ) -> None:
+        self.observer: Callable[[], object] = lambda: None
         self._clock = clock
         self._wall_clock = wall_clock
         self._timeout = timeout
@@ -195,6 +200,7 @@ class Approvals:
         self._waiting_by_client[request.client.limit_key] += 1
         if len(pending.waiting) == 1:
             self._changed(approval_id, _shown(pending, redact_url))
+        self.observer()
         return answer
 
     def _remove(self, pending: _Pending, waiting: _Waiting) -> None:
@@ -209,6 +215,7 @@ class Approvals:
         if not pending.waiting:
             del self._pending[pending.approval_id]
             self._changed(pending.approval_id, None)
+        self.observer()
 
     def _cancelled(self, pending: _Pending, waiting: _Waiting) -> None:
         if waiting in pending.waiting:
@@ -252,14 +259,22 @@ class Approvals:
             "grants": [each.to_display() for each in sorted(self._grants.values(), key=lambda each: each.until)],
         }
 
-    def answer(self, approval_id: str, answer: ApprovalAnswer) -> tuple[int, Grant | None]:
+    @property
+    def tokens(self) -> dict[str, str]:
+        """The token of each pending approval, by its id."""
+        return {pending.approval_id: pending.token for pending in self._pending.values()}
+
+    def answer(
+        self, approval_id: str, answer: ApprovalAnswer, token: str | None = None
+    ) -> tuple[int, Grant | None]:
         """Apply C{answer} to a pending approval.
 
+        @param token: if there is one, the answer applies only to the pending approval with this token.
         @return: the number of requests that C{answer} completed, which is zero if the approval is not pending any more;
             and the grant, if C{answer} makes one, for the other processes.
         """
         pending = self._pending.get(approval_id)
-        if pending is None:
+        if pending is None or token not in (None, pending.token):
             return 0, None
         if not answer.allow:
             return self._resolve(pending, DENIED, lambda decision: denied_by_approver(decision, answer)), None

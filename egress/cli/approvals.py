@@ -193,9 +193,15 @@ def _pending(one: Mapping[str, Any], now: float) -> Sequence[str]:
         f"{one['id']}  {one['method']} {one['url']}{many}",
         f"  from    {_client(one['client'], one['identity'])}{content}",
         f"  reason  {rule}{one['reason']}",
-        f"  pending {_span(now - one['since'])}, expires in {_span(one['until'] - now)}",
+        f"  pending {_span(now - one['since'])}, expires in {_span(one['until'] - now)}{_nodes(one)}",
     ]
     return [plain(line) for line in lines]
+
+
+def _nodes(one: Mapping[str, Any]) -> str:
+    """Name the replicas on which the requests wait, if replicas share approvals."""
+    nodes = one.get("nodes")
+    return f", on {', '.join(nodes)}" if nodes else ""
 
 
 def _grant(one: Mapping[str, Any], now: float) -> str:
@@ -229,10 +235,10 @@ def _allow(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -
         return
     grant = found["grant"]
     if grant is None:
-        print(f"{given.id}: {_requests(found)} allowed once", file=out)
+        print(f"{given.id}: {_requests(found)} allowed once{_unconfirmed(found)}", file=out)
         return
-    end = datetime.fromtimestamp(grant["until"], timezone.utc)
-    print(f"{given.id}: {_requests(found)} allowed, with a grant until {end:%Y-%m-%d %H:%M:%S} UTC", file=out)
+    end, missing = datetime.fromtimestamp(grant["until"], timezone.utc), _unconfirmed(found)
+    print(f"{given.id}: {_requests(found)} allowed, with a grant until {end:%Y-%m-%d %H:%M:%S} UTC{missing}", file=out)
     print(f"To revoke the grant: egress approvals revoke {grant['id']}", file=out)
 
 
@@ -241,7 +247,12 @@ def _deny(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) ->
     if given.json:
         write_json(out, found)
     else:
-        print(f"{given.id}: {_requests(found)} denied", file=out)
+        print(f"{given.id}: {_requests(found)} denied{_unconfirmed(found)}", file=out)
+
+
+def _unconfirmed(found: Mapping[str, Any]) -> str:
+    nodes = found.get("unconfirmed")
+    return plain(f"; not confirmed by {', '.join(nodes)}") if nodes else ""
 
 
 def _requests(found: Mapping[str, Any]) -> str:

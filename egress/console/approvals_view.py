@@ -34,6 +34,7 @@ class PendingRow:
     @ivar url: the redacted URL.
     @ivar requests: the number of requests, if there are several.
     @ivar client: the client.
+    @ivar nodes: the replicas on which the requests wait; empty if replicas do not share approvals.
     @ivar rule: the rule that requires the approval; empty if the authorizer names none.
     @ivar reason: the reason of the rule.
     @ivar decided_by: the authorizer.
@@ -51,6 +52,7 @@ class PendingRow:
     url: str
     requests: str
     client: str
+    nodes: str
     rule: str
     reason: str
     decided_by: str
@@ -130,6 +132,7 @@ def _pending(one: Mapping[str, Any], now: float) -> PendingRow:
         url=one["url"],
         requests="" if one["count"] == 1 else counted(one["count"], "request"),
         client=client_text(one["client"], one["identity"]),
+        nodes=", ".join(one.get("nodes", ())),
         rule=one["ruleId"] or "",
         reason=one["reason"],
         decided_by=one["decidedBy"],

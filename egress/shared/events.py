@@ -1,8 +1,9 @@
-"""Events that replicas send to each other: revocations, and what a replica must know before it uses shared decisions.
+"""Events that replicas send to each other: revocations, answers of approvers, and what a replica must know before it
+uses shared decisions.
 
-All events are in one stream of the engine.  Each process reads it every half second.  An event is a sealed value, so
-only a holder of the key can send one.  Someone who can write to the engine can remove events and repeat earlier ones:
-a repeated event has no effect, and one that is too old is ignored.
+All events are in one stream of the engine.  Each process reads it every half second, and more often while something
+waits for an event.  An event is a sealed value, so only a holder of the key can send one.  Someone who can write to the
+engine can remove events and repeat earlier ones: a repeated event has no effect, and one that is too old is ignored.
 
 A process that connects does not know the revocations that were made before.  So it uses no decision from before the
 connection, until another process has told it from which time on that process knows all revocations.  Its event
@@ -17,7 +18,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -25,12 +26,19 @@ from twisted.python.failure import Failure
 from egress.model.revocation import Revocation
 from egress.shared.client import SharedClient
 from egress.shared.keys import SharedKeys
+from egress.shared.members import Member, Members
 from egress.shared.redis_protocol import UNUSABLE
 
 _log = Logger()
 
 INTERVAL: Final = 0.5
 """Seconds between two reads of the stream."""
+
+SHORT_INTERVAL: Final = 0.1
+"""The same while something waits for an event."""
+
+HEARTBEAT: Final = 5.0
+"""Seconds after which a process sends an event, so that others know that it is still there."""
 
 MAX_EVENTS: Final = 100
 """The maximum number of events in one read; others wait for the next one."""
@@ -53,6 +61,10 @@ MAX_EVENT: Final = 8 * 1024
 # The stream has about this number of events.
 _LENGTH: Final = 1000
 _FIELD: Final = b"e"
+_ID_BYTES: Final = 8
+
+Event = Mapping[str, Any]
+"""The content of an event: C{type}, C{time}, the C{from}, C{node} and C{waiting} of its sender, and what its type adds."""
 
 
 class SharedEvents:
@@ -62,17 +74,35 @@ class SharedEvents:
     @ivar on_revocation: is called with each revocation of another process.
     @ivar on_since: is called with the time from which on all revocations are known, in seconds since the epoch.  After
         each connection, it is the present time; when another process has responded, an earlier one.
+    @ivar on_connected: is called after each connection.
     @ivar rejected: the number of events that no holder of the key sent.
+    @ivar member_id: identifies this process.
+    @ivar urgent: the functions that return whether something waits for an event.
     """
 
-    def __init__(self, clock: IReactorTime, client: SharedClient, keys: SharedKeys, now: Callable[[], float]) -> None:
+    def __init__(
+        self, clock: IReactorTime, client: SharedClient, keys: SharedKeys, now: Callable[[], float], *, node: str = ""
+    ) -> None:
+        """Prepare to send and receive.
+
+        @param node: the name of this machine.
+        """
         self.on_revocation: Callable[[Revocation], object] = lambda revocation: None
         self.on_since: Callable[[float], object] = lambda since: None
+        self.on_connected: Callable[[], object] = lambda: None
         self.rejected = 0
+        self.node = node
+        self.member_id = os.urandom(_ID_BYTES).hex()
+        self.urgent: list[Callable[[], bool]] = []
         self._clock = clock
         self._client = client
         self._keys = keys
         self._now = now
+        self._handlers: dict[str, Callable[[Event], object]] = {}
+        self._members = Members()
+        self._is_waiting = False
+        self._sent_at = 0.0
+        self._is_reading = False
         self._stream = keys.name(keys.group(b"events"), b"events")
         self._timer: IDelayedCall | None = None
         self._connected_at = 0.0
@@ -101,11 +131,56 @@ class SharedEvents:
         if self._remember(revocation):
             self._send(_revocation(revocation))
 
+    # -- events of other parts of the proxy
+
+    def handle(self, kind: str, handler: Callable[[Event], object]) -> None:
+        """Call a function with each event of a type that another process has sent."""
+        self._handlers[kind] = handler
+
+    def send(self, kind: str, content: Mapping[str, Any]) -> Deferred[bool]:
+        """Send an event to all other processes.
+
+        @return: fires with whether it was sent.
+        """
+        sent = self._send({**content, "type": kind, "time": self._now()})
+        return sent.addCallback(lambda number: number is not None)
+
+    def hurry(self) -> None:
+        """Read events soon, because something waits for one from now on."""
+        if self._timer is not None and self._timer.getTime() > self._clock.seconds() + SHORT_INTERVAL:
+            self._timer.reset(SHORT_INTERVAL)
+
+    # -- members
+
+    def members(self) -> list[Member]:
+        """Return the other processes of all replicas."""
+        return self._members.current(self._now())
+
+    def tell_waiting(self, is_waiting: bool) -> None:
+        """Tell other processes whether requests wait here for an approver."""
+        if self._is_waiting is not is_waiting:
+            self._is_waiting = is_waiting
+            self._beat()
+
+    def _beat(self) -> None:
+        self._send({"type": "member", "time": self._now()})
+
+    def _see(self, event: Event) -> None:
+        sender = event.get("from")
+        if isinstance(sender, str) and sender != self.member_id:
+            member = Member(sender, str(event.get("node")), event["time"], event.get("waiting") is True)
+            self._members.see(member, self._now())
+
     # -- sending
 
-    def _send(self, event: Mapping[str, Any]) -> Deferred[Any]:
-        content = json.dumps(event, separators=(",", ":")).encode("ascii")
+    def _send(self, event: Event) -> Deferred[Any]:
+        self._sent_at = self._clock.seconds()
+        sender = {"from": self.member_id, "node": self.node, "waiting": self._is_waiting}
+        content = json.dumps({**event, **sender}, separators=(",", ":")).encode("ascii")
         value = self._keys.seal(self._stream, content)
+        if len(value) > MAX_EVENT:
+            _log.warn("shared state: an event of {size} bytes is too long to be sent", size=len(value))
+            return succeed(None)
         sent = self._client.call("XADD", self._stream, "MAXLEN", "~", _LENGTH, "*", _FIELD, value)
         return sent.addErrback(self._not_sent)
 
@@ -124,6 +199,7 @@ class SharedEvents:
         for revocation in self._known.values():
             if now - revocation.time < MAX_AGE:
                 self._send(_revocation(revocation))
+        self.on_connected()
 
     def _begin(self, number: bytes | None) -> None:
         """Read the events after the first one that this process has sent."""
@@ -133,20 +209,26 @@ class SharedEvents:
     # -- receiving
 
     def _tick(self) -> None:
-        self._timer = self._clock.callLater(INTERVAL, self._tick)
+        is_urgent = any(urgent() for urgent in self.urgent)
+        self._timer = self._clock.callLater(SHORT_INTERVAL if is_urgent else INTERVAL, self._tick)
         if not self._client.is_ready:
             return
+        if self._clock.seconds() - self._sent_at >= HEARTBEAT:
+            self._beat()
         if self._since is None and self._now() - self._connected_at >= ALONE_AFTER:
             self._known_since(self._connected_at)
-        if self._last is None:
+        if self._last is None or self._is_reading:
             return
+        self._is_reading = True
         read = self._client.call("XREAD", "COUNT", MAX_EVENTS, "STREAMS", self._stream, self._last)
         read.addCallbacks(self._received, self._not_read)
 
     def _not_read(self, failure: Failure) -> None:
+        self._is_reading = False
         failure.trap(*UNUSABLE)  # type: ignore[no-untyped-call]
 
     def _received(self, reply: Any) -> None:
+        self._is_reading = False
         if not reply:
             return
         answered = False
@@ -155,6 +237,7 @@ class SharedEvents:
             event = self._event(fields)
             if event is None:
                 continue
+            self._see(event)
             kind = event["type"]
             if kind == "revocation":
                 self._revocation(event)
@@ -165,6 +248,8 @@ class SharedEvents:
                     self._send({"type": "state", "time": self._now(), "nonce": event["nonce"], "since": since})
             elif kind == "state" and event["nonce"] == self._nonce:
                 self._known_since(event["since"])
+            elif kind in self._handlers and event["from"] != self.member_id:
+                self._call(self._handlers[kind], event)
 
     def _event(self, fields: Any) -> dict[str, Any] | None:
         """Return an event that a holder of the key has sent recently."""
@@ -176,7 +261,14 @@ class SharedEvents:
         event: dict[str, Any] = json.loads(content)
         return event if abs(self._now() - event["time"]) <= MAX_AGE else None
 
-    def _revocation(self, event: Mapping[str, Any]) -> None:
+    def _call(self, handler: Callable[[Event], object], event: Event) -> None:
+        try:
+            handler(event)
+        except (AttributeError, LookupError, TypeError, ValueError):
+            # A newer version has sent it.
+            _log.failure("shared state: an event cannot be applied: all replicas need the same version")
+
+    def _revocation(self, event: Event) -> None:
         try:
             revocation = Revocation.from_json(event["revocation"])
         except ValueError:
@@ -202,6 +294,8 @@ class SharedEvents:
         self._since = max(since, self._since or 0.0)
         self.on_since(self._since)
         if first:
+            # Processes that connected at the same time do not know each other yet.
+            self._beat()
             _log.info("shared state: earlier decisions can be used")
 
 

@@ -33,6 +33,10 @@ class SharedKeys:
         self._names = hmac.digest(secret, _VERSION + b"names\0" + context, "sha256")
         self._values = hmac.digest(secret, _VERSION + b"values\0" + context, "sha256")
 
+    def derived(self) -> bytes:
+        """Return a key for a purpose outside the engine, which all replicas have."""
+        return hmac.digest(self._names, b"key", "sha256")
+
     def group(self, facts: bytes) -> bytes:
         """Return a group of names, which are all in one slot of a cluster.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from twisted.internet.defer import Deferred
 
 from egress.config.model import ConfigError, ProxyConfig
 from egress.shared.client import SharedClient
+from egress.shared.confirmations import Confirmations
 from egress.shared.events import SharedEvents
 from egress.shared.keys import SharedKeys
 from egress.shared.redis_protocol import INSTALL, load_hiredis
@@ -23,11 +25,15 @@ class SharedState:
 
     @ivar client: the client of the engine.
     @ivar events: the events of other replicas.
+    @ivar confirmations: the events that other replicas confirm.
     """
 
-    def __init__(self, client: SharedClient, events: SharedEvents, secret: bytes) -> None:
+    def __init__(
+        self, client: SharedClient, events: SharedEvents, confirmations: Confirmations, *, secret: bytes
+    ) -> None:
         self.client = client
         self.events = events
+        self.confirmations = confirmations
         self._secret = secret
 
     def keys(self, namespace: str) -> SharedKeys:
@@ -74,4 +80,5 @@ def shared_state(
     except ImportError as error:
         raise ConfigError("--shared", str(settings.location), f"hiredis is not installed: run {INSTALL}") from error
     client = SharedClient(reactor, settings.location, password=settings.password, timeout=settings.timeout, trust=trust)
-    return SharedState(client, SharedEvents(reactor, client, SharedKeys(settings.key, "events"), now), settings.key)
+    events = SharedEvents(reactor, client, SharedKeys(settings.key, "events"), now, node=socket.gethostname())
+    return SharedState(client, events, Confirmations(reactor, events), secret=settings.key)

@@ -9,10 +9,12 @@ from twisted.internet.defer import Deferred, DeferredList, fail
 from twisted.logger import Logger
 
 from egress.admin.api import Unanswered
+from egress.admin.shared_approvals import WITHIN, AnsweredElsewhere, answered
 from egress.authz.approvals import MAX_GRANTS
 from egress.model.approval import ApprovalAnswer, Grant
 from egress.model.change import Change
 from egress.model.explanation import ExplainRequest
+from egress.model.pending import merged
 from egress.model.revocation import Revocation, RevocationCounts
 from egress.workers.ipc import (
     ADD_GRANT,
@@ -20,6 +22,7 @@ from egress.workers.ipc import (
     PENDING_APPROVALS,
     RECORD_CHANGE,
     RESOLVE_APPROVAL,
+    RESOLVE_ELSEWHERE,
     REVOKE,
     REVOKE_DECISIONS,
 )
@@ -30,6 +33,8 @@ _log = Logger()
 # Deadline of a request to a worker, which responds immediately.  An explanation resolves, authorizes and connects,
 # each with a timeout of its own.
 _WITHIN: Final = 2.0
+# Before the answer is sent to other replicas, the worker reads what is pending there.
+_ELSEWHERE_WITHIN: Final = WITHIN + _WITHIN
 _EXPLAINED_WITHIN: Final = 120.0
 # A revocation of thousands of connections on a busy machine takes longer than usual.
 _REVOKED_WITHIN: Final = 15.0
@@ -41,6 +46,7 @@ class WorkerAdminBackend:
     @param running: returns the slots whose workers serve.
     @param with_clients: returns the slots whose workers have clients, also while they drain.
     @param wall_clock: seconds since the epoch.
+    @param shares: whether replicas share approvals.
     """
 
     def __init__(
@@ -48,10 +54,13 @@ class WorkerAdminBackend:
         running: Callable[[], Sequence[WorkerSlot]],
         with_clients: Callable[[], Sequence[WorkerSlot]],
         wall_clock: Callable[[], float],
+        *,
+        shares: bool = False,
     ) -> None:
         self._running = running
         self._with_clients = with_clients
         self._wall_clock = wall_clock
+        self._shares = shares
         self._grants: dict[str, Grant] = {}
 
     def _current(self) -> list[Grant]:
@@ -73,49 +82,53 @@ class WorkerAdminBackend:
     def listed(self) -> Deferred[dict[str, Any]]:
         """List the grants and the pending approvals of all workers; equal pending approvals are merged."""
 
-        def merged(results: list[tuple[bool, Any]]) -> dict[str, Any]:
-            pending: dict[str, dict[str, Any]] = {}
-            for some in (found for told, found in results if told):
-                for one in some:
-                    other = pending.setdefault(one["id"], one)
-                    if other is not one:
-                        other["count"] += one["count"]
-                        other["since"] = min(other["since"], one["since"])
-                        other["until"] = max(other["until"], one["until"])
-            return {
-                "pending": sorted(pending.values(), key=lambda one: one["since"]),
-                "grants": [grant.to_display() for grant in self._current()],
-            }
+        def listed(results: list[tuple[bool, Any]]) -> dict[str, Any]:
+            pending = merged(one for told, found in results if told for one in found)
+            return {"pending": pending, "grants": [grant.to_display() for grant in self._current()]}
 
-        return self._request_all(PENDING_APPROVALS).addCallback(merged)
+        return self._request_all(PENDING_APPROVALS).addCallback(listed)
 
     def answer(self, approval_id: str, answer: ApprovalAnswer) -> Deferred[dict[str, Any]]:
         """Send an approver's answer for a pending approval to every worker."""
 
-        def resolved(results: list[tuple[bool, Any]]) -> Any:
-            found = [document for told, document in results if told]
-            number = sum(document["resolved"] for document in found)
-            documents = [document["grant"] for document in found if document["grant"] is not None]
-            if not documents:
-                return {"resolved": number, "grant": None}
-            return self._add_grant(documents[0], number)
-
         document = {"id": approval_id, "answer": answer.to_json()}
-        return self._request_all(RESOLVE_APPROVAL, document).addCallback(resolved)
 
-    def _add_grant(self, document: dict[str, Any], number: int) -> Deferred[dict[str, Any]]:
-        grant = Grant.from_json(document)
+        async def resolve() -> dict[str, Any]:
+            results = await self._request_all(RESOLVE_APPROVAL, document)
+            found = [AnsweredElsewhere.from_json({**result, "unconfirmed": ()}) for told, result in results if told]
+            elsewhere = await self._resolve_elsewhere(document)
+            found.append(elsewhere)
+            number = sum(each.resolved for each in found)
+            grant = next((each.grant for each in found if each.grant is not None), None)
+            if grant is not None:
+                number += await self._add_grant(grant)
+            return answered(number, grant, elsewhere.unconfirmed)
+
+        return Deferred.fromCoroutine(resolve())
+
+    async def _resolve_elsewhere(self, document: dict[str, Any]) -> AnsweredElsewhere:
+        """Let one of the workers send an answer to other replicas, if they share approvals."""
+        running = self._running() if self._shares else ()
+        if not running:
+            return AnsweredElsewhere()
+        response = running[0].request(RESOLVE_ELSEWHERE, _ELSEWHERE_WITHIN, document)
+        result = await response.addErrback(lambda _: None)
+        if result is None:
+            # It is unknown what the other replicas did.
+            return AnsweredElsewhere(unconfirmed=("other replicas",))
+        return AnsweredElsewhere.from_json(result)
+
+    async def _add_grant(self, grant: Grant) -> int:
+        """Send a grant to every worker.
+
+        @return: the number of requests that it resolved.
+        """
         self._grants[grant.grant_id] = grant
         for oldest in self._current()[:-MAX_GRANTS]:
             del self._grants[oldest.grant_id]
 
-        def told(results: list[tuple[bool, Any]]) -> dict[str, Any]:
-            return {
-                "resolved": number + sum(more for heard, more in results if heard),
-                "grant": grant.to_display(),
-            }
-
-        return self._request_all(ADD_GRANT, document).addCallback(told)
+        results = await self._request_all(ADD_GRANT, grant.to_json())
+        return sum(more for heard, more in results if heard)
 
     def revoke(self, grant_id: str) -> Deferred[bool]:
         """Revoke a grant in every worker."""

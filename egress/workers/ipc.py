@@ -49,6 +49,7 @@ CHECKS: Final = "checks"
 # Requests of the admin API (L{egress.admin.backend}), most of them with an argument.
 PENDING_APPROVALS: Final = "pending-approvals"
 RESOLVE_APPROVAL: Final = "resolve-approval"
+RESOLVE_ELSEWHERE: Final = "resolve-elsewhere"
 ADD_GRANT: Final = "add-grant"
 REVOKE: Final = "revoke"
 REVOKE_DECISIONS: Final = "revoke-decisions"

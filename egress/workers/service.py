@@ -121,7 +121,8 @@ class WorkerPool(Service):
                 config, audit_log=STDOUT, audit_log_mode=FileMode.OWNER, audit_log_group=None
             )
         self._reloader = Reloader(DeferredLock(), self._reads, self._load_resources, self._reload_workers)
-        self._backend = WorkerAdminBackend(self._running, self._with_clients, time.time)
+        shares = config.shared.location is not None
+        self._backend = WorkerAdminBackend(self._running, self._with_clients, time.time, shares=shares)
         self.policies = WorkerPolicies(self._running)
         self._stopping = False
         self._approval_key = os.urandom(_KEY_BYTES)

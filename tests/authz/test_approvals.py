@@ -223,6 +223,22 @@ class PendingApprovalTests(ApprovalsTestCase):
         for other in held[1:]:
             self.assertNoResult(other)
 
+    def test_tokens(self) -> None:
+        """An answer with a token applies to one pending approval, and not to a later one for the same request."""
+        observed: list[int] = []
+        self.approvals.observer = lambda: observed.append(self.approvals.pending)
+        held = [self.hold(), self.hold()]
+        name = self.the_id()
+        token = self.approvals.tokens[name]
+        self.assertEqual(self.approvals.answer(name, ApprovalAnswer(True), "other"), (0, None))
+        self.assertEqual(self.approvals.answer(name, ApprovalAnswer(True), token), (2, None))
+        self.assertTrue(all(self.successResultOf(each).allowed for each in held))
+        self.assertEqual((observed[:2], observed[-1], self.approvals.tokens), ([1, 2], 0, {}))
+        later = self.hold()
+        self.assertEqual(self.the_id(), name)
+        self.assertEqual(self.approvals.answer(name, ApprovalAnswer(True), token), (0, None))
+        self.assertNoResult(later)
+
     def test_ids(self) -> None:
         """Ids are equal in all processes with the same key, and unpredictable without it."""
         ids = []

@@ -89,6 +89,17 @@ class ApprovalsCommandTests(AdminCommandTestCase):
             text.endswith("OPTIONS https://a.test/a  from ci at 192.0.2.1  until 1970-01-01 01:06 UTC (66 min)\n")
         )
 
+    def test_replicas(self) -> None:
+        """The list names the replicas on which requests wait; a result names those that did not confirm."""
+        text = in_lines({"pending": [{**HELD, "nodes": ["web-1", "web-2"]}], "grants": []}, 130.0)
+        self.assertIn("  pending 30 s, expires in 4 min, on web-1, web-2\n", text)
+        found = {"resolved": 1, "grant": None, "unconfirmed": ["web-1", "web-2"]}
+        missing = "; not confirmed by web-1, web-2\n"
+        self.assertEqual(self.run_approvals("allow", "abc", answer=found)[1], f"abc: one request allowed once{missing}")
+        self.assertEqual(self.run_approvals("deny", "abc", answer=found)[1], f"abc: one request denied{missing}")
+        out = self.run_approvals("allow", "abc", "--for", "1h", answer={**found, "grant": PERMISSION})[1]
+        self.assertIn(f"until 1970-01-01 01:06:40 UTC{missing}", out)
+
     def test_control_characters(self) -> None:
         """Clients choose their URLs and names."""
         held = {**HELD, "url": "https://a.test/\x9b2J", "identity": "\x1b[31mroot"}

@@ -71,7 +71,9 @@ class ViewTests(SynchronousTestCase):
         self.assertEqual((row.content, row.content_note), ('{"a": "b"}', "Content 12 B, application/json"))
         (row,) = view(pending(count=3, until=NOW - 1, identity=None, ruleId=None)).pending
         self.assertEqual((row.requests, row.left, row.is_urgent), ("3 requests", "0.0 s", True))
-        self.assertEqual((row.client, row.rule), ("192.0.2.15", ""))
+        self.assertEqual((row.client, row.rule, row.nodes), ("192.0.2.15", "", ""))
+        (row,) = view(pending(nodes=["web-1", "web-2"])).pending
+        self.assertEqual(row.nodes, "web-1, web-2")
 
     def test_content(self) -> None:
         """A page says what is not shown, and why: the approver allows it as well."""

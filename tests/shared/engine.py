@@ -53,6 +53,9 @@ class Engine:
                 return None
             self.values[name] = (_bytes(value), self._clock.seconds() + options[options.index("PX") + 1] / 1000)
             return b"OK"
+        if command == "GETRANGE":
+            name, start, end = arguments
+            return (self.get(name) or b"")[start : end + 1]
         if command == "EVAL":
             return self._script(*arguments)
         if command == "XADD":

@@ -10,8 +10,18 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.model.revocation import Revocation, RevocationKind
 from egress.shared import events as module
-from egress.shared.events import ALONE_AFTER, INTERVAL, MAX_AGE, MAX_SKEW, SharedEvents
+from egress.shared.events import (
+    ALONE_AFTER,
+    HEARTBEAT,
+    INTERVAL,
+    MAX_AGE,
+    MAX_SKEW,
+    SHORT_INTERVAL,
+    Event,
+    SharedEvents,
+)
 from egress.shared.keys import SharedKeys
+from egress.shared.members import EXPIRES
 from tests.shared.engine import Engine, EngineClient
 
 KEYS = SharedKeys(bytes(32), "events")
@@ -183,6 +193,115 @@ class SinceTests(EventsTestCase):
         self.assertEqual(one.since[-1], self.clock.seconds())
         self.wait(2 * INTERVAL)
         self.assertEqual(one.since[-1], 0.0)
+
+
+class OtherEventTests(EventsTestCase):
+    """Events of other parts of the proxy."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.one, self.two = self.member(), self.member()
+        self.received: list[tuple[str, Event]] = []
+        for name, each in (("one", self.one), ("two", self.two)):
+            each.events.handle("news", lambda event, name=name: self.received.append((name, event)))  # type: ignore[misc]
+        self.wait(2)
+
+    def test_sent(self) -> None:
+        """The other processes receive it, once."""
+        self.assertTrue(self.successResultOf(self.one.events.send("news", {"text": "x"})))
+        self.wait()
+        ((name, event),) = self.received
+        self.assertEqual((name, event["text"], event["from"]), ("two", "x", self.one.events.member_id))
+
+    def test_not_sent(self) -> None:
+        self.assertFalse(self.successResultOf(self.one.events.send("news", {"text": "x" * module.MAX_EVENT})))
+        self.one.client.fault = "away"
+        self.assertFalse(self.successResultOf(self.one.events.send("news", {"text": "x"})))
+        self.wait()
+        self.assertEqual(self.received, [])
+
+    def test_another_version(self) -> None:
+        """An event that its handler does not understand is an error in the log; the following ones are handled."""
+        self.two.events.handle("other", lambda event: event["missing"])
+        for kind in ("other", "unknown", "news"):
+            self.one.events.send(kind, {})
+        self.wait()
+        self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
+        self.assertEqual(len(self.received), 1)
+
+    def test_slow_engine(self) -> None:
+        """There is one read at a time, so no event is received twice."""
+        self.two.client.pending = []
+        self.wait(2 * INTERVAL)
+        self.assertEqual(len(self.two.client.pending), 1)
+        self.one.events.send("news", {})
+        self.two.client.flush()
+        self.wait()
+        self.assertEqual(len(self.received), 1)
+
+    def test_interval(self) -> None:
+        """While something waits for an event, it is read sooner."""
+        waits = False
+        self.two.events.urgent.append(lambda: waits)
+        self.clock.advance(INTERVAL)
+        self.clock.advance(SHORT_INTERVAL / 2)
+        self.one.events.send("news", {})
+        waits = True
+        self.two.events.hurry()
+        self.clock.advance(SHORT_INTERVAL)
+        self.assertEqual(len(self.received), 1)
+        self.one.events.send("news", {})
+        self.clock.advance(SHORT_INTERVAL)
+        self.assertEqual(len(self.received), 2)
+        # It cannot be read later than without hurry.
+        self.two.events.hurry()
+        self.clock.advance(SHORT_INTERVAL / 2)
+        self.two.events.hurry()
+        self.one.events.send("news", {})
+        self.clock.advance(SHORT_INTERVAL / 2)
+        self.assertEqual(len(self.received), 3)
+        self.two.events.stop()
+        self.two.events.hurry()
+
+
+class MemberTests(EventsTestCase):
+    """The processes know each other."""
+
+    def test_members(self) -> None:
+        one, two = self.member(), self.member()
+        self.assertEqual(one.events.members(), [])
+        self.wait(ALONE_AFTER + 2 * INTERVAL)
+        for member, other in ((one, two), (two, one)):
+            (found,) = member.events.members()
+            self.assertEqual((found.member_id, found.node), (other.events.member_id, ""))
+        self.wait(EXPIRES + HEARTBEAT)
+        self.assertEqual(len(one.events.members()), 1)
+        two.client.fault = "away"
+        self.wait(EXPIRES + 1)
+        self.assertEqual(one.events.members(), [])
+
+    def test_waiting(self) -> None:
+        one, two = self.member(), self.member()
+        self.wait(2)
+        for is_waiting in (True, False):
+            one.events.tell_waiting(is_waiting)
+            before = len(self.stream())
+            one.events.tell_waiting(is_waiting)
+            self.assertEqual(len(self.stream()), before)
+            self.wait(INTERVAL)
+            (found,) = two.events.members()
+            self.assertIs(found.is_waiting, is_waiting)
+
+    def test_repeated_event(self) -> None:
+        """Someone repeats an event of a process that has ended."""
+        one, two = self.member(), self.member()
+        self.wait(2)
+        event = self.stream()[-1][1]
+        two.events.stop()
+        self.wait(EXPIRES + 1)
+        self.engine.execute("XADD", module_name(KEYS), "*", *event)
+        self.wait()
+        self.assertEqual(one.events.members(), [])
 
 
 class AttackerTests(EventsTestCase):

@@ -43,6 +43,13 @@ class SharedKeysTests(SynchronousTestCase):
         self.assertNotIn(b"content", sealed)
         self.assertNotEqual(sealed, self.keys.seal(b"name", b"content"))
 
+    def test_derived(self) -> None:
+        """All replicas have the same key for a purpose, and another one for each purpose."""
+        derived = self.keys.derived()
+        self.assertEqual(SharedKeys(SECRET, "the service").derived(), derived)
+        self.assertNotEqual(SharedKeys(SECRET, "other").derived(), derived)
+        self.assertNotEqual(SharedKeys(bytes(32), "the service").derived(), derived)
+
     def test_forged(self) -> None:
         """Each change of a value, and each other place for it, is detected."""
         sealed = self.keys.seal(b"name", b"content")

@@ -108,6 +108,30 @@ class WorkerAdminBackendTests(SynchronousTestCase):
         told = ("resolve-approval", {"id": "a", "answer": ApprovalAnswer(False, by="ann").to_json()})
         self.assertEqual([slot.asked for slot in self.slots], [[told], [told]])
 
+    def test_answer_reaches_other_replicas(self) -> None:
+        """One worker sends it to them, after all of them have applied it."""
+        backend = WorkerAdminBackend(
+            lambda: self.slots,  # type: ignore[arg-type, return-value]
+            lambda: self.slots,  # type: ignore[arg-type, return-value]
+            self.clock.seconds,
+            shares=True,
+        )
+        self.say("resolve-approval", {"resolved": 1, "grant": None}, {"resolved": 0, "grant": None})
+        self.say("add-grant", 0, 2)
+        self.say("resolve-elsewhere", {"resolved": 2, "grant": permission(), "unconfirmed": ["b"]}, None)
+        found = self.successResultOf(backend.answer("a", ApprovalAnswer(True, 60)))
+        shown = Grant.from_json(permission()).to_display()
+        self.assertEqual(found, {"resolved": 5, "grant": shown, "unconfirmed": ["b"]})
+        self.assertEqual(self.slots[0].asked[1], ("resolve-elsewhere", self.slots[0].asked[0][1]))
+        self.assertEqual([what for what, _ in self.slots[1].asked], ["resolve-approval", "add-grant"])
+        self.say("resolve-elsewhere", ValueError(), None)
+        found = self.successResultOf(backend.answer("a", ApprovalAnswer(True)))
+        self.assertEqual(found, {"resolved": 1, "grant": None, "unconfirmed": ["other replicas"]})
+        self.slots.clear()
+        self.assertEqual(
+            self.successResultOf(backend.answer("a", ApprovalAnswer(True))), {"resolved": 0, "grant": None}
+        )
+
     def test_grant_reaches_every_worker(self) -> None:
         shown = Grant.from_json(permission()).to_display()
         self.assertEqual(self.permit(), {"resolved": 3, "grant": shown})

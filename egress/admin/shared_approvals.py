@@ -1,0 +1,276 @@
+"""Approvals of all replicas with the same shared state: any of them lists the pending ones, and can answer them.
+
+Each process writes a sealed list of its pending approvals.  An answer is an event with the tokens of the pending
+approvals that it is for.  A process makes a new token for each pending approval, so an answer that someone repeats later
+has no effect.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import attrs
+from twisted.internet.defer import Deferred, gatherResults, succeed
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from egress.admin.api import Unanswered
+from egress.authz.approvals import MAX_LISTED, MAX_PREVIEWS, Approvals
+from egress.model.approval import ApprovalAnswer, Grant
+from egress.model.pending import bounded
+from egress.model.redact import redact_url
+from egress.shared.confirmations import Confirmed
+from egress.shared.events import MAX_SKEW, Event
+from egress.shared.members import Member
+from egress.shared.redis_protocol import UNUSABLE
+from egress.shared.state import SharedState
+
+_log = Logger()
+
+MAX_LIST: Final = 192 * 1024
+"""The maximum size of the list of one process, in bytes."""
+
+MAX_HOLDERS: Final = 64
+"""The maximum number of processes whose lists are read."""
+
+WITHIN: Final = 1.5
+"""Seconds in which other processes must confirm an answer."""
+
+MAX_ANSWER_AGE: Final = 10.0
+"""Seconds after which an answer is too old: the approver was told that it was not confirmed."""
+
+# A part of a list is for the entries, and the remainder for their previews.
+_MAX_ENTRIES: Final = MAX_LIST // 2
+# What sealing and the members of the document add.
+_ENVELOPE: Final = 4096
+# Seconds between two lists of one process.
+_EVERY: Final = 0.2
+_REFRESH: Final = 5.0
+_LIFETIME: Final = 16.0
+_PENDING: Final = b"pending"
+_ANSWER: Final = "answer"
+
+
+@attrs.frozen
+class AnsweredElsewhere:
+    """The effect of an answer on other processes.
+
+    @ivar resolved: the number of requests that it completed.
+    @ivar grant: the grant that it made, if it made one.
+    @ivar unconfirmed: the names of the nodes that did not confirm it.
+    """
+
+    resolved: int = 0
+    grant: Grant | None = None
+    unconfirmed: Sequence[str] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Serialize the effect for the supervisor."""
+        grant = None if self.grant is None else self.grant.to_json()
+        return {"resolved": self.resolved, "grant": grant, "unconfirmed": list(self.unconfirmed)}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> AnsweredElsewhere:
+        """Parse what a worker serialized."""
+        grant = None if document["grant"] is None else Grant.from_json(document["grant"])
+        return cls(document["resolved"], grant, document["unconfirmed"])
+
+
+def answered(resolved: int, grant: Grant | None, unconfirmed: Sequence[str]) -> dict[str, Any]:
+    """Return the result of an answer for its approver.
+
+    @raise Unanswered: if it has no known effect.
+    """
+    if not resolved and unconfirmed:
+        raise Unanswered(f"not confirmed by {', '.join(unconfirmed)}: list the pending approvals again")
+    found = {"resolved": resolved, "grant": None if grant is None else grant.to_display()}
+    return {**found, "unconfirmed": list(unconfirmed)} if unconfirmed else found
+
+
+class SharedApprovals:
+    """The pending approvals of other processes, and this one's for them.
+
+    @param clock: the reactor.
+    @param wall_clock: returns seconds since the epoch.
+    @param approvals: the pending approvals of this process.
+    @param state: the shared state.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        wall_clock: Callable[[], float],
+        *,
+        approvals: Approvals,
+        state: SharedState,
+    ) -> None:
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._approvals = approvals
+        self._client = state.client
+        self._events = state.events
+        self._confirmations = state.confirmations
+        self._keys = state.keys("approvals")
+        self._group = self._keys.group(_PENDING)
+        self._timer: IDelayedCall | None = None
+        self._written_at = float("-inf")
+        approvals.observer = self._changed
+        state.events.urgent.append(lambda: approvals.pending > 0)
+        state.events.on_connected = self._changed
+        state.events.handle(_ANSWER, self._answer)
+
+    # -- the list of this process
+
+    def _changed(self) -> None:
+        """Write the list soon."""
+        now = self._clock.seconds()
+        at = max(now, self._written_at + _EVERY)
+        if self._timer is None:
+            self._timer = self._clock.callLater(at - now, self._write)
+        elif self._timer.getTime() > at:
+            self._timer.reset(at - now)
+        self._events.hurry()
+
+    def _write(self) -> None:
+        self._timer = None
+        self._written_at = self._clock.seconds()
+        name = self._name(self._events.member_id)
+        pending = _fitting(self._own())
+        if pending:
+            self._timer = self._clock.callLater(_REFRESH, self._write)
+        if not self._client.is_ready:
+            return
+        if pending:
+            document = {"time": self._wall_clock(), "pending": pending}
+            value = self._keys.seal(name, json.dumps(document).encode("ascii"))
+            written = self._client.call("SET", name, value, "PX", int(_LIFETIME * 1000))
+        else:
+            written = self._client.call("DEL", name)
+        written.addErrback(_not_done)
+        self._events.tell_waiting(bool(pending))
+
+    def _own(self) -> list[dict[str, Any]]:
+        tokens = self._approvals.tokens
+        sender = {"holder": self._events.member_id, "node": self._events.node}
+        pending = self._approvals.listed(redact_url)["pending"]
+        return [{**each, **sender, "token": tokens[each["id"]]} for each in pending]
+
+    def _name(self, member_id: str) -> bytes:
+        return self._keys.name(self._group, _PENDING, member_id.encode("ascii"))
+
+    # -- the lists of other processes
+
+    def listed(self) -> Deferred[list[dict[str, Any]]]:
+        """Return the pending approvals of this process, and of others (L{egress.model.pending})."""
+
+        def both(elsewhere: list[dict[str, Any]]) -> list[dict[str, Any]]:
+            return bounded([*self._own(), *elsewhere], most=MAX_LISTED, previews=MAX_PREVIEWS)
+
+        return self._elsewhere().addCallback(both)
+
+    def _elsewhere(self) -> Deferred[list[dict[str, Any]]]:
+        holders = [each for each in self._events.members() if each.is_waiting][:MAX_HOLDERS]
+        reads = [self._read(each) for each in holders]
+
+        def joined(lists: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
+            return [entry for entries in lists for entry in entries]
+
+        return gatherResults(reads).addCallback(joined)
+
+    def _read(self, holder: Member) -> Deferred[list[dict[str, Any]]]:
+        name = self._name(holder.member_id)
+        read = self._client.call("GETRANGE", name, 0, MAX_LIST + _ENVELOPE)
+        return read.addCallback(self._list_of, name, holder).addErrback(_nothing)
+
+    def _list_of(self, value: bytes, name: bytes, holder: Member) -> list[dict[str, Any]]:
+        """Return the entries of a list that its holder has written recently."""
+        if not value:
+            return []
+        content = self._keys.unseal(name, value)
+        if content is None:
+            self._events.rejected += 1
+            return []
+        document, now = json.loads(content), self._wall_clock()
+        if abs(now - document["time"]) > _LIFETIME + MAX_SKEW:
+            return []
+        return [
+            {**each, "holder": holder.member_id, "node": holder.node}
+            for each in document["pending"]
+            if each["until"] > now
+        ]
+
+    # -- answers
+
+    def answer(self, approval_id: str, answer: ApprovalAnswer) -> Deferred[AnsweredElsewhere]:
+        """Send an approver's answer for a pending approval to the processes in which its requests wait."""
+
+        def ask(elsewhere: list[dict[str, Any]]) -> AnsweredElsewhere | Deferred[AnsweredElsewhere]:
+            targets = {each["holder"]: each["token"] for each in elsewhere if each["id"] == approval_id}
+            if not targets:
+                return AnsweredElsewhere()
+            nodes = {each["holder"]: each["node"] for each in elsewhere}
+            content = {"id": approval_id, "answer": answer.to_json(), "targets": targets}
+            confirmed = self._confirmations.ask(_ANSWER, content, targets, seconds=WITHIN)
+            return confirmed.addCallback(_effect, nodes)
+
+        return self._elsewhere().addCallback(ask)
+
+    def _answer(self, event: Event) -> None:
+        """Apply the answer of an approver of another replica, if it is for a pending approval of this process."""
+        token = event["targets"].get(self._events.member_id)
+        if token is None or abs(self._wall_clock() - event["time"]) > MAX_ANSWER_AGE:
+            return
+        answer = ApprovalAnswer.parse(event["answer"])
+        resolved, grant = self._approvals.answer(event["id"], answer, token)
+        if resolved:
+            _log.info(
+                "{who} {verdict} pending approval {subject} on {node}",
+                who=answer.who,
+                verdict="allowed" if answer.allow else "denied",
+                subject=event["id"],
+                node=event["node"],
+            )
+        self._confirmations.confirm(event, AnsweredElsewhere(resolved, grant).to_json())
+
+
+def _effect(confirmed: Confirmed, nodes: Mapping[str, str]) -> AnsweredElsewhere:
+    found = [AnsweredElsewhere.from_json(result) for result in confirmed.results.values()]
+    return AnsweredElsewhere(
+        sum(each.resolved for each in found),
+        next((each.grant for each in found if each.grant is not None), None),
+        sorted({nodes[each] for each in confirmed.missing}),
+    )
+
+
+def _fitting(entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the first entries, as many as a list may have, and as many previews."""
+    size, most = 0, 0
+    for entry in entries:
+        size += len(json.dumps({**entry, "preview": None}))
+        if size > _MAX_ENTRIES:
+            break
+        most += 1
+    return bounded(entries, most=most, previews=MAX_LIST - _MAX_ENTRIES)
+
+
+def _not_done(failure: Failure) -> None:
+    # The list is written again with the next connection.
+    failure.trap(*UNUSABLE)  # type: ignore[no-untyped-call]
+
+
+def _nothing(failure: Failure) -> list[dict[str, Any]]:
+    # The engine cannot be used, or a newer version has written the list.
+    failure.trap(*UNUSABLE, LookupError, TypeError, ValueError)  # type: ignore[no-untyped-call]
+    return []
+
+
+def shared_approvals(
+    clock: IReactorTime, wall_clock: Callable[[], float], approvals: Approvals, state: SharedState | None
+) -> SharedApprovals | None:
+    """Return the approvals of all replicas, if there is shared state."""
+    if state is None:
+        return None
+    return SharedApprovals(clock, wall_clock, approvals=approvals, state=state)

@@ -1,0 +1,99 @@
+"""Events that other processes confirm.
+
+Each event has a random number, which each confirmation repeats.  So an earlier confirmation is not accepted, and only a
+holder of the key can confirm.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping
+from typing import Any, Final
+
+import attrs
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IReactorTime
+
+from egress.shared.events import Event, SharedEvents
+
+MAX_OPEN: Final = 100
+"""The maximum number of events that wait for confirmations; others are sent and count as not confirmed."""
+
+_CONFIRMED: Final = "confirmed"
+
+
+@attrs.define(eq=False)
+class Confirmed:
+    """The confirmations of one event.
+
+    @ivar results: what each process reported, by its id.
+    @ivar missing: the ids of the processes that did not confirm.
+    """
+
+    results: dict[str, Mapping[str, Any]]
+    missing: set[str]
+
+
+class Confirmations:
+    """Sends events, and collects their confirmations.
+
+    @param clock: limits the time of waiting.
+    @param events: the events of other processes.
+    """
+
+    def __init__(self, clock: IReactorTime, events: SharedEvents) -> None:
+        self._clock = clock
+        self._events = events
+        self._open: dict[str, tuple[Confirmed, Deferred[None]]] = {}
+        events.handle(_CONFIRMED, self._received)
+        events.urgent.append(lambda: bool(self._open))
+
+    def ask(
+        self, kind: str, content: Mapping[str, Any], members: Collection[str], *, seconds: float
+    ) -> Deferred[Confirmed]:
+        """Send an event, and wait until processes have confirmed it.
+
+        @param kind: its type.
+        @param content: what it adds.
+        @param members: the ids of the processes.
+        @param seconds: how long to wait.
+        """
+        confirmed = Confirmed({}, set(members))
+        nonce = os.urandom(16).hex()
+        sent = self._events.send(kind, {**content, "nonce": nonce})
+        if not members or len(self._open) >= MAX_OPEN:
+            return succeed(confirmed)
+        done: Deferred[None] = Deferred()
+        self._open[nonce] = confirmed, done
+        timer = self._clock.callLater(seconds, done.callback, None)
+        self._events.hurry()
+
+        def attempted(was_sent: bool) -> None:
+            if not was_sent and not done.called:
+                done.callback(None)
+
+        def finished(_: None) -> Confirmed:
+            del self._open[nonce]
+            if timer.active():
+                timer.cancel()
+            return confirmed
+
+        sent.addCallback(attempted)
+        return done.addCallback(finished)
+
+    def confirm(self, event: Event, result: Mapping[str, Any]) -> None:
+        """Confirm an event of another process.
+
+        @param event: the event.
+        @param result: what the other process needs to know.
+        """
+        self._events.send(_CONFIRMED, {"nonce": event["nonce"], "result": result})
+
+    def _received(self, event: Event) -> None:
+        confirmed, done = self._open.get(event["nonce"], (None, None))
+        if confirmed is None or done is None or event["from"] not in confirmed.missing:
+            return
+        confirmed.results[event["from"]] = dict(event["result"])
+        confirmed.missing.remove(event["from"])
+        if not confirmed.missing and not done.called:
+            done.callback(None)

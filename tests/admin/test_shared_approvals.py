@@ -1,0 +1,406 @@
+"""Tests for L{egress.admin.shared_approvals}."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.admin import shared_approvals as module
+from egress.admin.api import Unanswered
+from egress.admin.backend import LocalAdminBackend
+from egress.admin.shared_approvals import (
+    MAX_ANSWER_AGE,
+    WITHIN,
+    AnsweredElsewhere,
+    SharedApprovals,
+    answered,
+    shared_approvals,
+)
+from egress.authz.approvals import Approvals
+from egress.model.approval import ApprovalAnswer, Grant
+from egress.model.decision import ClientIdentity, Decision, Verdict
+from egress.shared.confirmations import Confirmations
+from egress.shared.events import INTERVAL, SharedEvents
+from egress.shared.keys import SharedKeys
+from egress.shared.members import EXPIRES
+from egress.shared.state import SharedState
+from tests.authz.fakes import REQUEST
+from tests.shared.engine import Engine, EngineClient
+
+SECRET = bytes(32)
+EPOCH = 1e9
+ASK = Decision(Verdict.ASK, "look at this", "policy x", "r")
+ALLOW = ApprovalAnswer(True, by="ann")
+
+
+class Replica:
+    """A process with approvals."""
+
+    def __init__(self, clock: Clock, engine: Engine, node: str, *, limit: int = 100) -> None:
+        self.client = EngineClient(engine)
+        client: Any = self.client
+
+        def now() -> float:
+            return EPOCH + clock.seconds()
+
+        self.events = SharedEvents(clock, client, SharedKeys(SECRET, "events"), now, node=node)
+        self.state = SharedState(client, self.events, Confirmations(clock, self.events), secret=SECRET)
+        key = self.state.keys("approvals").derived()
+        self.approvals = Approvals(clock, now, timeout=300, limit=limit, is_open=True, key=key)
+        shared = shared_approvals(clock, now, self.approvals, self.state)
+        assert shared is not None
+        self.shared: SharedApprovals = shared
+        nothing: Any = None
+        self.backend = LocalAdminBackend(self.approvals, nothing, nothing, nothing, shared=shared)
+        self.events.start()
+        self.client.on_connected()
+
+    def hold(self, **changes: Any) -> Deferred[Decision]:
+        return self.approvals.enqueue(attrs.evolve(REQUEST, **changes), ASK)
+
+
+class SharedApprovalsTestCase(SynchronousTestCase):
+    """Base: two replicas, A and B."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.clock.advance(100)
+        self.engine = Engine(self.clock)
+        self.a, self.b = Replica(self.clock, self.engine, "a"), Replica(self.clock, self.engine, "b")
+        self.wait(3)
+
+    def wait(self, seconds: float = INTERVAL + 0.1) -> None:
+        for _ in range(round(seconds / 0.05)):
+            self.clock.advance(0.05)
+
+    def pending(self, replica: Replica) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.successResultOf(replica.backend.listed())["pending"]
+        return found
+
+    def the_id(self, replica: Replica) -> str:
+        (one,) = self.pending(replica)
+        found: str = one["id"]
+        return found
+
+    def answer(self, replica: Replica, name: str, answer: ApprovalAnswer = ALLOW) -> Deferred[dict[str, Any]]:
+        found = replica.backend.answer(name, answer)
+        self.wait(WITHIN + 0.1)
+        return found
+
+    def stream(self) -> list[tuple[int, list[bytes]]]:
+        (events,) = self.engine.streams.values()
+        return events
+
+    def repeat(self, kind: str) -> None:
+        """Repeat all events of a type, as someone who can write to the engine."""
+        ((name, events),) = self.engine.streams.items()
+        keys = SharedKeys(SECRET, "events")
+        for _, fields in list(events):
+            if json.loads(keys.unseal(name, fields[1]) or b"")["type"] == kind:
+                self.engine.execute("XADD", name, "*", *fields)
+
+    def lists(self) -> dict[bytes, tuple[bytes, float]]:
+        return {name: value for name, value in self.engine.values.items() if b":pending:" in name}
+
+
+class ListTests(SharedApprovalsTestCase):
+    """Each replica lists the pending approvals of all replicas."""
+
+    def test_listed(self) -> None:
+        self.a.hold(path="/x?token=hunter2", body=b"the content", content_length=11)
+        self.wait()
+        (one,), own = self.pending(self.b), self.pending(self.a)
+        self.assertEqual((own, one["nodes"], one["count"]), ([one], ["a"], 1))
+        self.assertEqual(one["url"], "http://a.test/x?token=REDACTED")
+        self.assertEqual(one["preview"]["content"]["text"], "the content")
+        self.assertEqual([key for key in one if key in ("holder", "token", "node")], [])
+        for value in (*(fields[1] for _, fields in self.stream()), *(value for value, _ in self.lists().values())):
+            self.assertNotIn(b"a.test", value)
+
+    def test_equal_requests(self) -> None:
+        """They are one entry."""
+        self.a.hold()
+        self.wait()
+        self.b.hold()
+        self.b.hold()
+        self.wait()
+        for replica in (self.a, self.b):
+            (one,) = self.pending(replica)
+            self.assertEqual((one["nodes"], one["count"]), (["a", "b"], 3))
+
+    def test_end(self) -> None:
+        held = self.a.hold()
+        self.wait()
+        self.assertEqual(len(self.pending(self.b)), 1)
+        held.addErrback(lambda _: None)
+        held.cancel()
+        self.wait(0.3)
+        self.assertEqual((self.pending(self.b), self.lists()), ([], {}))
+        self.wait()
+        self.assertFalse(self.b.events.members()[0].is_waiting)
+
+    def test_long_wait(self) -> None:
+        """The list is written again before it expires."""
+        self.a.hold()
+        self.wait(60)
+        self.assertEqual(len(self.pending(self.b)), 1)
+
+    def test_coalesced(self) -> None:
+        """Many changes need few commands."""
+        self.engine.commands.clear()
+        for number in range(50):
+            self.a.hold(path=f"/{number}")
+            self.clock.advance(0.01)
+        self.wait()
+        self.assertEqual(len(self.pending(self.b)), 50)
+        self.assertLess(len([each for each in self.engine.commands if each[0] == "SET"]), 6)
+
+    def test_bounded(self) -> None:
+        """The list of one process is bounded, whatever clients send: the first entries, and the first previews."""
+        long = "\U0001f600" * 3000
+        for number in range(40):
+            client = ClientIdentity(f"192.0.2.{number}", 1, long)
+            self.a.hold(path=f"/{number}{long}", client=client, body=b"x" * 8000, content_length=8000)
+        self.wait()
+        (value,) = (value for value, _ in self.lists().values())
+        self.assertLess(len(value), module.MAX_LIST + 4096)
+        found = self.pending(self.b)
+        self.assertGreater(len(found), 2)
+        self.assertLess(len(found), 40)
+        self.assertIsNotNone(found[0]["preview"])
+        self.assertIsNone(found[-1]["preview"])
+
+    def test_number_of_lists_is_bounded(self) -> None:
+        self.patch(module, "MAX_HOLDERS", 1)
+        other = Replica(self.clock, self.engine, "c")
+        self.a.hold(path="/a")
+        other.hold(path="/c")
+        self.wait(2)
+        self.assertEqual(len(self.pending(self.b)), 1)
+
+    def test_engine_away(self) -> None:
+        """Each replica lists its own; the others see them after the next connection."""
+        self.a.client.fault = self.b.client.fault = "away"
+        self.a.hold()
+        self.wait()
+        self.assertEqual((len(self.pending(self.a)), self.pending(self.b)), (1, []))
+        for replica in (self.a, self.b):
+            replica.client.fault = None
+            replica.client.on_connected()
+        self.wait(2)
+        self.assertEqual(len(self.pending(self.b)), 1)
+
+    def test_process_that_ended(self) -> None:
+        self.a.hold()
+        self.wait()
+        self.a.client.fault = "away"
+        self.wait(EXPIRES + 1)
+        self.assertEqual(self.pending(self.b), [])
+
+    def test_without_shared_state(self) -> None:
+        self.assertIsNone(shared_approvals(self.clock, self.clock.seconds, self.a.approvals, None))
+
+
+class AnswerTests(SharedApprovalsTestCase):
+    """An answer on one replica is effective on the others."""
+
+    def test_allowed(self) -> None:
+        held = self.a.hold()
+        self.wait()
+        answered = self.b.backend.answer(self.the_id(self.b), ALLOW)
+        self.wait(0.2)
+        decision = self.successResultOf(held)
+        self.assertEqual((decision.verdict, decision.reason), (Verdict.ALLOW, "allowed once by ann"))
+        self.wait(0.2)
+        self.assertEqual(self.successResultOf(answered), {"resolved": 1, "grant": None})
+        self.wait()
+        self.assertEqual((self.pending(self.a), self.pending(self.b)), ([], []))
+
+    def test_denied(self) -> None:
+        held = self.a.hold()
+        self.wait()
+        answered = self.answer(self.b, self.the_id(self.b), ApprovalAnswer(False, by="ann", reason="no"))
+        self.assertEqual(self.successResultOf(answered)["resolved"], 1)
+        self.assertEqual(self.successResultOf(held).reason, "denied by ann: no")
+
+    def test_everywhere(self) -> None:
+        """One answer is for the equal requests of all replicas, and for no other ones."""
+        held, other = [self.a.hold(), self.b.hold(), self.a.hold()], self.a.hold(path="/other")
+        self.wait()
+        name = next(each["id"] for each in self.pending(self.b) if each["count"] == 3)
+        self.assertEqual(self.successResultOf(self.answer(self.b, name)), {"resolved": 3, "grant": None})
+        self.assertTrue(all(self.successResultOf(each).allowed for each in held))
+        self.assertNoResult(other)
+
+    def test_grant(self) -> None:
+        """The approver gets the grant that another replica made."""
+        held = self.a.hold()
+        self.wait()
+        answered = self.successResultOf(self.answer(self.b, self.the_id(self.b), ApprovalAnswer(True, 60)))
+        self.assertEqual((answered["resolved"], answered["grant"]["url"]), (1, "http://a.test/"))
+        self.assertTrue(self.successResultOf(held).allowed)
+
+    def test_not_pending(self) -> None:
+        answered = self.successResultOf(self.b.backend.answer("abc", ALLOW))
+        self.assertEqual(answered, {"resolved": 0, "grant": None})
+
+    def test_not_confirmed(self) -> None:
+        """The process that holds the requests does not respond: the approver must know."""
+        held = self.a.hold()
+        self.b.hold(path="/other")
+        self.wait()
+        name = next(each["id"] for each in self.pending(self.b) if each["nodes"] == ["a"])
+        self.a.client.fault = "away"
+        failure = self.failureResultOf(self.answer(self.b, name), Unanswered)
+        self.assertIn("not confirmed by a", failure.getErrorMessage())
+        # It is too late when the process responds again.
+        self.wait(MAX_ANSWER_AGE)
+        self.a.client.fault = None
+        self.wait(2)
+        self.assertNoResult(held)
+
+    def test_one_is_not_confirmed(self) -> None:
+        here, there = self.b.hold(), self.a.hold()
+        self.wait()
+        name = self.the_id(self.b)
+        self.a.client.fault = "away"
+        answered = self.successResultOf(self.answer(self.b, name))
+        self.assertEqual(answered, {"resolved": 1, "grant": None, "unconfirmed": ["a"]})
+        self.assertTrue(self.successResultOf(here).allowed)
+        self.assertNoResult(there)
+
+    def test_engine_away(self) -> None:
+        """An answer of a local approver needs no engine."""
+        self.a.client.fault = "away"
+        held = self.a.hold()
+        self.wait()
+        self.assertEqual(self.successResultOf(self.a.backend.answer(self.the_id(self.a), ALLOW))["resolved"], 1)
+        self.assertTrue(self.successResultOf(held).allowed)
+
+    def test_for_supervisor(self) -> None:
+        """A worker lists the entries with their processes, and sends answers to the other replicas only."""
+        here, there = self.b.hold(), self.a.hold()
+        self.wait()
+        listed: Any = self.b.backend.pending_approvals()
+        entries = self.successResultOf(listed)
+        self.assertEqual({each["holder"] for each in entries}, {each.events.member_id for each in (self.a, self.b)})
+        request = {"id": entries[0]["id"], "answer": ALLOW.to_json()}
+        answered = self.b.backend.resolve_elsewhere_for_parent(request)
+        self.wait(1)
+        result = AnsweredElsewhere.from_json(json.loads(json.dumps(self.successResultOf(answered))))
+        self.assertEqual(result, AnsweredElsewhere(1, None, []))
+        self.assertTrue(self.successResultOf(there).allowed)
+        self.assertNoResult(here)
+
+    def test_serialized(self) -> None:
+        self.a.hold()
+        _, grant = self.a.approvals.answer(self.the_id(self.a), ApprovalAnswer(True, 60))
+        assert isinstance(grant, Grant)
+        elsewhere = AnsweredElsewhere(2, grant, ["a"])
+        self.assertEqual(AnsweredElsewhere.from_json(elsewhere.to_json()), elsewhere)
+        self.assertEqual(answered(2, grant, []), {"resolved": 2, "grant": grant.to_display()})
+
+
+class AttackerTests(SharedApprovalsTestCase):
+    """Someone who can write to the engine can hide and repeat what replicas have written.  That allows nothing."""
+
+    def test_repeated_answer(self) -> None:
+        """An answer is for one pending approval, not for a later one of the same request."""
+        self.a.hold()
+        self.wait()
+        name = self.the_id(self.b)
+        self.answer(self.b, name)
+        again = self.a.hold()
+        self.wait()
+        self.assertEqual(self.the_id(self.a), name)
+        self.repeat("answer")
+        self.wait(2)
+        self.assertNoResult(again)
+
+    def test_restarted_replica(self) -> None:
+        """Nor is it for a replica that starts later."""
+        self.a.hold()
+        self.wait()
+        self.answer(self.b, self.the_id(self.b))
+        later = Replica(self.clock, self.engine, "a")
+        held = later.hold()
+        self.repeat("answer")
+        self.wait(2)
+        self.assertNoResult(held)
+
+    def test_earlier_list(self) -> None:
+        """An earlier list in place of the present one shows what is not pending: an answer for it has no effect."""
+        self.a.hold()
+        self.wait()
+        name, lists = self.the_id(self.b), self.lists()
+        self.answer(self.b, name)
+        again = self.a.hold()
+        self.wait()
+        self.engine.values.update(lists)
+        failure = self.successResultOf(self.answer(self.b, name))
+        self.assertEqual(failure, {"resolved": 0, "grant": None})
+        self.assertNoResult(again)
+
+    def test_list_of_another_process(self) -> None:
+        """A list is valid in its place only, and only if a holder of the key has written it recently."""
+        self.a.hold()
+        self.wait()
+        ((name, (value, until)),) = self.lists().items()
+        self.b.hold(path="/b")
+        self.wait()
+        (other,) = (each for each in self.lists() if each != name)
+        for forged in (self.lists()[other][0], b"{}", value[:-1], b"x" * 1_000_000):
+            self.engine.values[name] = forged, until
+            before = self.b.events.rejected
+            self.assertEqual([each["nodes"] for each in self.pending(self.b)], [["b"]])
+            self.assertEqual(self.b.events.rejected, before + 1)
+
+    def test_old_list(self) -> None:
+        self.a.hold()
+        self.wait()
+        ((name, (value, _)),) = self.lists().items()
+        self.wait(20)
+        self.engine.values[name] = value, 1e9
+        self.assertEqual(self.pending(self.b), [])
+
+    def test_another_version(self) -> None:
+        """A list that cannot be understood is left out."""
+        self.a.hold()
+        self.wait()
+        (name,) = self.lists()
+        sealed = self.a.state.keys("approvals").seal(name, b'{"new": 1}')
+        self.engine.values[name] = sealed, 1e9
+        self.assertEqual(self.pending(self.b), [])
+
+    def test_forged_answer(self) -> None:
+        """Only a holder of the key can answer."""
+        held = self.a.hold()
+        self.wait()
+        ((stream, _),) = self.engine.streams.items()
+        name = self.the_id(self.a)
+        targets = {self.a.events.member_id: self.a.approvals.tokens[name]}
+        event = {
+            "type": "answer",
+            "time": EPOCH + self.clock.seconds(),
+            "from": "x",
+            "node": "x",
+            "waiting": False,
+            "nonce": "n",
+            "id": name,
+            "answer": ALLOW.to_json(),
+            "targets": targets,
+        }
+        content = json.dumps(event).encode()
+        for value in (content, SharedKeys(b"x" * 32, "events").seal(stream, content)):
+            self.engine.execute("XADD", stream, "*", b"e", value)
+        self.wait(2)
+        self.assertNoResult(held)
+        # The same event from a holder of the key.
+        self.engine.execute("XADD", stream, "*", b"e", SharedKeys(SECRET, "events").seal(stream, content))
+        self.wait()
+        self.assertTrue(self.successResultOf(held).allowed)
