@@ -357,11 +357,13 @@ def proxy_context(
     )
 
 
-def revocations(metrics: Metrics, chain: AuthorizerChain, approvals: Approvals, context: ProxyContext) -> IRevocations:
+def revocations(
+    metrics: Metrics, chain: AuthorizerChain, approvals: Approvals, context: ProxyContext, role: Role
+) -> IRevocations:
     """Make the part that applies revocations to this process, and to other replicas with the same shared state."""
     applied = LocalRevocations(chain, approvals, context)
     metrics.set_revocations_source(applied.counts)
-    return applied if chain.shared is None else SharedRevocations(applied, chain.shared.events)
+    return applied if chain.shared is None else SharedRevocations(applied, chain.shared, is_worker=role.is_worker)
 
 
 def client_pages(config: ProxyConfig, listening: Callable[[], Deferred[tuple[IAddress, ...]]]) -> Routes:

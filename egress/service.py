@@ -182,7 +182,7 @@ class EgressProxyService(Service):
             approvals=self._approvals,
             ca_note=inputs.ca_note,
         ).explain
-        self.revocations = parts.revocations(self.metrics, self._chain, self._approvals, self._context)
+        self.revocations = parts.revocations(self.metrics, self._chain, self._approvals, self._context, role)
         changes = ChangeLog(AuditSinks(log, store), self._context.authz.new_id, time.time)
         shared = shared_approvals(reactor, time.time, self._approvals, self._chain.shared)
         self.admin_backend = LocalAdminBackend(self._approvals, self.explain, changes, self.revocations, shared=shared)

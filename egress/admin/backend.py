@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
 
 from egress.admin.changes import ChangeLog
 from egress.admin.shared_approvals import AnsweredElsewhere, SharedApprovals, answered
+from egress.admin.shared_grants import GrantRevoked
+from egress.admin.shared_revocations import SharedRevocations
 from egress.authz.approvals import Approvals
 from egress.interfaces import IRevocations
 from egress.model.approval import ApprovalAnswer, Grant
@@ -17,6 +19,11 @@ from egress.model.explanation import ExplainRequest, Explanation
 from egress.model.pending import merged
 from egress.model.redact import redact_url
 from egress.model.revocation import Revocation, RevocationCounts
+
+# The words of L{LocalAdminBackend.report}.
+GRANT_ADDED: Final = "grant-added"
+GRANT_REVOKED: Final = "grant-revoked"
+DECISIONS_REVOKED: Final = "decisions-revoked"
 
 
 class LocalAdminBackend:
@@ -67,7 +74,9 @@ class LocalAdminBackend:
 
     def revoke(self, grant_id: str) -> Deferred[bool]:
         """Revoke a grant."""
-        return succeed(self._approvals.revoke(grant_id))
+        if self._shared is None:
+            return succeed(self._approvals.revoke(grant_id))
+        return self._shared.grants.revoke(grant_id).addCallback(GrantRevoked.result)
 
     def revoke_decisions(self, revocation: Revocation) -> Deferred[RevocationCounts]:
         """Void decisions, and end what runs because of them."""
@@ -88,12 +97,11 @@ class LocalAdminBackend:
         self.record(Change.from_json(change))
         return True
 
-    def pending_approvals(self) -> list[Any] | Deferred[list[dict[str, Any]]]:
+    def pending_approvals(self) -> Any:
         """List the pending approvals, also of other replicas; the supervisor knows the grants."""
         if self._shared is not None:
             return self._shared.listed()
-        found: list[Any] = self._approvals.listed(redact_url)["pending"]
-        return found
+        return self._approvals.listed(redact_url)["pending"]
 
     def resolve_for_parent(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Resolve a pending approval for the supervisor: C{{"id": ..., "answer": {...}}}."""
@@ -106,13 +114,57 @@ class LocalAdminBackend:
         elsewhere = self._shared.answer(request["id"], ApprovalAnswer.parse(request["answer"]))
         return elsewhere.addCallback(AnsweredElsewhere.to_json)
 
-    def add_grant_for_parent(self, grant: Mapping[str, Any]) -> int:
-        """Add a grant from the supervisor."""
-        return self.add_grant(Grant.from_json(grant))
+    def add_grant_for_parent(self, document: Mapping[str, Any]) -> int:
+        """Add a grant that another worker has just made, for the supervisor."""
+        grant, register = Grant.from_json(document), self._approvals.register
+        if register.accepts(grant):
+            register.confirm(grant)
+            register.trust(grant)
+        return self.add_grant(grant)
 
-    def revoke_decisions_for_parent(self, revocation: Mapping[str, Any]) -> Deferred[dict[str, int]]:
+    def announce_grant_for_parent(self, document: Mapping[str, Any]) -> int:
+        """Add an earlier grant for the supervisor.  It is in force if no replica has revoked it."""
+        return self.add_grant(Grant.from_json(document))
+
+    def revoke_for_parent(self, grant_id: str) -> bool:
+        """Revoke a grant in this process only, for the supervisor."""
+        return self._approvals.revoke(grant_id)
+
+    def revoke_elsewhere_for_parent(self, grant_id: str) -> Deferred[dict[str, Any]]:
+        """Revoke a grant of all replicas for the supervisor."""
+        assert self._shared is not None
+        return self._shared.grants.revoke(grant_id).addCallback(GrantRevoked.to_json)
+
+    def revoke_decisions_for_parent(self, revocation: Mapping[str, Any]) -> Deferred[dict[str, Any]]:
         """Void decisions for the supervisor."""
         return self.revoke_decisions(Revocation.from_json(revocation)).addCallback(RevocationCounts.to_json)
+
+    def confirm_revocation_for_parent(self, revocation: Mapping[str, Any]) -> Deferred[dict[str, Any]]:
+        """Wait until other replicas have confirmed a revocation, for the supervisor."""
+        assert isinstance(self._revocations, SharedRevocations)
+        return self._revocations.confirm(Revocation.from_json(revocation)).addCallback(RevocationCounts.to_json)
+
+    def report(self, send: Callable[[str, Mapping[str, Any]], object]) -> None:
+        """Report what this process learns from other replicas, or tells them, to the supervisor.
+
+        @param send: sends a word and what it is about.
+        """
+        if self._shared is None:
+            return
+
+        def grant_added(grant: Grant) -> None:
+            send(GRANT_ADDED, grant.to_json())
+
+        def grant_revoked(grant_id: str, revocation_id: str, time: float) -> None:
+            send(GRANT_REVOKED, {"id": grant_id, "revocation": revocation_id, "time": time})
+
+        def decisions_revoked(revocation: Revocation) -> None:
+            send(DECISIONS_REVOKED, revocation.to_json())
+
+        self._shared.grants.on_grant = grant_added
+        self._shared.grants.on_revoked = grant_revoked
+        if isinstance(self._revocations, SharedRevocations):
+            self._revocations.on_received = decisions_revoked
 
     def explain_for_parent(self, request: Mapping[str, Any]) -> Deferred[dict[str, Any]]:
         """Explain a request for the supervisor."""

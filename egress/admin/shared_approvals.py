@@ -1,8 +1,8 @@
 """Approvals of all replicas with the same shared state: any of them lists the pending ones, and can answer them.
 
 Each process writes a sealed list of its pending approvals.  An answer is an event with the tokens of the pending
-approvals that it is for.  A process makes a new token for each pending approval, so an answer that someone repeats later
-has no effect.
+approvals that it is for.  A process makes a new token for each pending approval, so an answer that someone repeats
+later has no effect.
 """
 
 from __future__ import annotations
@@ -12,18 +12,19 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import attrs
-from twisted.internet.defer import Deferred, gatherResults, succeed
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from egress.admin.api import Unanswered
+from egress.admin.shared_grants import SharedGrants
 from egress.authz.approvals import MAX_LISTED, MAX_PREVIEWS, Approvals
 from egress.model.approval import ApprovalAnswer, Grant
 from egress.model.pending import bounded
 from egress.model.redact import redact_url
 from egress.shared.confirmations import Confirmed
-from egress.shared.events import MAX_SKEW, Event
+from egress.shared.events import MAX_EVENT, MAX_SKEW, Event
 from egress.shared.members import Member
 from egress.shared.redis_protocol import UNUSABLE
 from egress.shared.state import SharedState
@@ -50,6 +51,7 @@ _ENVELOPE: Final = 4096
 _EVERY: Final = 0.2
 _REFRESH: Final = 5.0
 _LIFETIME: Final = 16.0
+_MAX_GRANT: Final = MAX_EVENT * 3 // 4
 _PENDING: Final = b"pending"
 _ANSWER: Final = "answer"
 
@@ -97,6 +99,7 @@ class SharedApprovals:
     @param wall_clock: returns seconds since the epoch.
     @param approvals: the pending approvals of this process.
     @param state: the shared state.
+    @ivar grants: the grants of all replicas.
     """
 
     def __init__(
@@ -107,6 +110,7 @@ class SharedApprovals:
         approvals: Approvals,
         state: SharedState,
     ) -> None:
+        self.grants = SharedGrants(clock, wall_clock, approvals=approvals, state=state)
         self._clock = clock
         self._wall_clock = wall_clock
         self._approvals = approvals
@@ -119,7 +123,7 @@ class SharedApprovals:
         self._written_at = float("-inf")
         approvals.observer = self._changed
         state.events.urgent.append(lambda: approvals.pending > 0)
-        state.events.on_connected = self._changed
+        state.events.connected.append(self._changed)
         state.events.handle(_ANSWER, self._answer)
 
     # -- the list of this process
@@ -233,7 +237,9 @@ class SharedApprovals:
                 subject=event["id"],
                 node=event["node"],
             )
-        self._confirmations.confirm(event, AnsweredElsewhere(resolved, grant).to_json())
+        # A longer grant does not fit into the confirmation; it is in the list of this replica.
+        is_short = grant is not None and len(json.dumps(grant.to_json())) <= _MAX_GRANT
+        self._confirmations.confirm(event, AnsweredElsewhere(resolved, grant if is_short else None).to_json())
 
 
 def _effect(confirmed: Confirmed, nodes: Mapping[str, str]) -> AnsweredElsewhere:

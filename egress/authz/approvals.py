@@ -19,6 +19,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from egress.authz.approval_decisions import allowed_by_grant, allowed_once, denied, denied_by_approver
 from egress.authz.content_decoding import decoded_for_preview
+from egress.authz.grant_register import GrantRegister
 from egress.model.approval import ApprovalAnswer, Grant, GrantScope, truncate, truncate_name
 from egress.model.decision import Decision, DecisionRequest, Stage
 from egress.model.redact import redact_url
@@ -93,6 +94,8 @@ class Approvals:
     @param changed: is called with the id and the facts of each new pending approval, and with the id and C{None} when
         it is no longer pending.
     @ivar observer: is called when a request begins or ends to wait.
+    @ivar on_grant: is called with each new grant of an approver.
+    @ivar register: decides which grants are in force.
     """
 
     def __init__(
@@ -107,6 +110,8 @@ class Approvals:
         changed: Callable[[str, dict[str, Any] | None], object] = lambda approval_id, pending: None,
     ) -> None:
         self.observer: Callable[[], object] = lambda: None
+        self.on_grant: Callable[[Grant], object] = lambda grant: None
+        self.register = GrantRegister()
         self._clock = clock
         self._wall_clock = wall_clock
         self._timeout = timeout
@@ -139,12 +144,13 @@ class Approvals:
         return hashlib.blake2b(repr(parts).encode(), digest_size=_ID_BYTES, key=self._key).hexdigest()
 
     def grant_for(self, request: DecisionRequest, decision: Decision) -> Grant | None:
-        """Find a grant that matches a request and has not expired."""
+        """Find a grant that matches a request and is in force."""
         scope = GrantScope.of(request, decision.rule_id)
         grant = self._grants.get(self._id("grant", scope))
-        if grant is None or grant.until <= self._wall_clock():
-            return None
-        return grant
+        return grant if grant is not None and self._is_in_force(grant) else None
+
+    def _is_in_force(self, grant: Grant) -> bool:
+        return grant.until > self._wall_clock() and self.register.is_in_force(grant)
 
     def enqueue(self, request: DecisionRequest, decision: Decision) -> Deferred[Decision]:
         """Wait for the answer of an approver.
@@ -247,7 +253,6 @@ class Approvals:
 
         @param show: redacts a URL for display.
         """
-        self._forget_expired()
         left = MAX_PREVIEWS
         shown = []
         for pending in list(self._pending.values())[:MAX_LISTED]:
@@ -256,17 +261,21 @@ class Approvals:
             shown.append({**_shown(pending, show), "preview": None if left < 0 else preview})
         return {
             "pending": shown,
-            "grants": [each.to_display() for each in sorted(self._grants.values(), key=lambda each: each.until)],
+            "grants": [each.to_display() for each in self.grants if self._is_in_force(each)],
         }
+
+    @property
+    def grants(self) -> list[Grant]:
+        """The grants that have not expired, the first to expire first."""
+        self._forget_expired()
+        return sorted(self._grants.values(), key=lambda each: each.until)
 
     @property
     def tokens(self) -> dict[str, str]:
         """The token of each pending approval, by its id."""
         return {pending.approval_id: pending.token for pending in self._pending.values()}
 
-    def answer(
-        self, approval_id: str, answer: ApprovalAnswer, token: str | None = None
-    ) -> tuple[int, Grant | None]:
+    def answer(self, approval_id: str, answer: ApprovalAnswer, token: str | None = None) -> tuple[int, Grant | None]:
         """Apply C{answer} to a pending approval.
 
         @param token: if there is one, the answer applies only to the pending approval with this token.
@@ -280,20 +289,37 @@ class Approvals:
             return self._resolve(pending, DENIED, lambda decision: denied_by_approver(decision, answer)), None
         if answer.seconds is None:
             return self._resolve(pending, ALLOWED, lambda decision: allowed_once(decision, answer)), None
-        until = self._wall_clock() + answer.seconds
-        scope = pending.scope
-        grant = Grant(self._id("grant", scope), scope, until, answer.by, answer.reason)
-        return self.grant(grant), grant
+        now, scope = self._wall_clock(), pending.scope
+        until = now + answer.seconds
+        grant = self.register.make(Grant(self._id("grant", scope), scope, until, answer.by, answer.reason, created=now))
+        resolved = self.grant(grant)
+        self.on_grant(grant)
+        return resolved, grant
 
     def grant(self, grant: Grant) -> int:
-        """Add a grant, and resolve the pending requests that it covers.
+        """Add a grant, unless it is revoked or a later one has its id, and resolve the pending requests that it covers.
 
         @return: the number of these requests.
         """
         self._forget_expired()
+        if not self.register.accepts(grant):
+            return 0
+        self.register.added(grant, self._grants.get(grant.grant_id))
         self._grants[grant.grant_id] = grant
         if len(self._grants) > MAX_GRANTS:
             del self._grants[min(self._grants.values(), key=lambda each: each.until).grant_id]
+        return self._apply(grant)
+
+    def apply_grants(self) -> None:
+        """Resolve the pending requests that grants cover, because grants that were not in force are so now."""
+        for pending in list(self._pending.values()):
+            grant = self._grants.get(self._id("grant", pending.scope))
+            if grant is not None:
+                self._apply(grant)
+
+    def _apply(self, grant: Grant) -> int:
+        if not self._is_in_force(grant):
+            return 0
         covered = [pending for pending in self._pending.values() if pending.scope == grant.subject]
         return sum(
             self._resolve(pending, ALLOWED, lambda decision: allowed_by_grant(decision, grant)) for pending in covered
@@ -312,6 +338,7 @@ class Approvals:
         @return: the number of grants.
         """
         self._forget_expired()
+        self.register.revoke_matching(revocation)
         names = [each.grant_id for each in self._grants.values() if revocation.matches_grant(each.subject)]
         for name in names:
             del self._grants[name]

@@ -84,9 +84,9 @@ class AuthorizerChain:
 
     def close(self) -> Deferred[None]:
         """Close the connections to the engine and to the authorizer."""
-        if self.shared is not None:
-            self.shared.stop()
-        return self.authorizer.close()
+        closed: Deferred[None] = self.authorizer.close()
+        shared = self.shared
+        return closed if shared is None else closed.addBoth(lambda result: shared.stop().addCallback(lambda _: result))
 
     def use(self, rules: RuleSet | None) -> None:
         """Use other rules from now on, if rules decide.  Clear the caches in any case."""

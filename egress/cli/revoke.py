@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
-from typing import Any, TextIO
+from typing import Any, Final, TextIO
 
 from egress.cli.admin_client import add_options, admin_api
+from egress.cli.errors import CommandFailed
 from egress.cli.output import plain, write_json
 from egress.cli.parser import epilog
 from egress.cli.user_name import user_name
 from egress.model.revocation import RevocationCounts, RevocationKind
 
+_COUNTS: Final = ("cached", "grants", "tunnels", "requests", "confirmed", "unconfirmed")
 _KINDS: tuple[tuple[RevocationKind, str, str, str, str], ...] = (
     (
         RevocationKind.CLIENT,
@@ -83,9 +85,12 @@ def _add(actions: Any, kind: RevocationKind, text: str, example: str) -> argpars
 def _run(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> None:
     document = {"kind": given.kind, "value": given.value, "by": user_name() if given.by is None else given.by}
     found = admin_api(given, environ).call("POST", "/revocations", document)
+    counts = RevocationCounts.from_json({name: found[name] for name in _COUNTS if name in found})
     if given.json:
         write_json(out, found)
-        return
-    counts = RevocationCounts(*(found[name] for name in ("cached", "grants", "tunnels", "requests")))
-    what = "all decisions" if given.value is None else f"{given.kind} {given.value}"
-    print(plain(f"{what}: {counts}"), file=out)
+    else:
+        what = "all decisions" if given.value is None else f"{given.kind} {given.value}"
+        print(plain(f"{what}: {counts}"), file=out)
+    if counts.unconfirmed:
+        names = plain(", ".join(counts.unconfirmed))
+        raise CommandFailed(f"not confirmed by {names}: repeat the revocation when it can be reached")

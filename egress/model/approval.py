@@ -134,6 +134,8 @@ class Grant:
     @ivar until: when the grant expires, in seconds since the epoch.
     @ivar by: the approver's name, as the approver states it; may be empty.
     @ivar reason: the approver's reason; may be empty.
+    @ivar created: when it was made, in seconds since the epoch.
+    @ivar after: the ids of revocations that it is not subject to, because it was made after them.
     """
 
     grant_id: str
@@ -141,6 +143,8 @@ class Grant:
     until: float
     by: str
     reason: str
+    created: float = 0.0
+    after: tuple[str, ...] = ()
 
     def to_display(self) -> dict[str, Any]:
         """Serialize the grant for display."""
@@ -159,13 +163,14 @@ class Grant:
         }
 
     def to_json(self) -> dict[str, Any]:
-        """Serialize the grant for L{from_json} in another process of this proxy."""
+        """Serialize the grant for L{from_json} in another process."""
         return attrs.asdict(self)
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Grant:
-        """Parse a grant that another process of this proxy serialized."""
-        return cls(**{**document, "subject": GrantScope(**document["subject"])})
+        """Parse a grant that another process serialized."""
+        subject, after = GrantScope(**document["subject"]), tuple(document["after"])
+        return cls(**{**document, "subject": subject, "after": after})
 
 
 def truncate(text: str, most: int = _SHOWN) -> str:

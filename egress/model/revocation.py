@@ -186,12 +186,16 @@ class RevocationCounts:
     @ivar grants: the grants that were revoked.
     @ivar tunnels: the passthrough tunnels that were ended.
     @ivar requests: the requests that were ended, including WebSockets.
+    @ivar confirmed: the names of the nodes that confirmed it, if replicas share revocations.
+    @ivar unconfirmed: the names of the nodes that did not confirm it.
     """
 
     cached: int = 0
     grants: int = 0
     tunnels: int = 0
     requests: int = 0
+    confirmed: tuple[str, ...] = ()
+    unconfirmed: tuple[str, ...] = ()
 
     def __add__(self, other: RevocationCounts) -> RevocationCounts:
         """Add the counts of another process, which has the same grants."""
@@ -200,20 +204,27 @@ class RevocationCounts:
             max(self.grants, other.grants),
             self.tunnels + other.tunnels,
             self.requests + other.requests,
+            tuple(sorted({*self.confirmed, *other.confirmed})),
+            tuple(sorted({*self.unconfirmed, *other.unconfirmed})),
         )
 
-    def to_json(self) -> dict[str, int]:
-        """Serialize the counts."""
-        return attrs.asdict(self)
+    def to_json(self) -> dict[str, Any]:
+        """Serialize the counts, and the nodes if there are any."""
+        counts = {name: getattr(self, name) for name in ("cached", "grants", "tunnels", "requests")}
+        nodes = {"confirmed": list(self.confirmed), "unconfirmed": list(self.unconfirmed)}
+        return counts if self.confirmed == self.unconfirmed == () else {**counts, **nodes}
 
     @classmethod
-    def from_json(cls, document: Mapping[str, int]) -> RevocationCounts:
+    def from_json(cls, document: Mapping[str, Any]) -> RevocationCounts:
         """Parse counts."""
-        return cls(**document)
+        nodes = {name: tuple(document.get(name, ())) for name in ("confirmed", "unconfirmed")}
+        return cls(**{**document, **nodes})
 
     def __str__(self) -> str:
         """Return the counts in words."""
         dropped = f"{counted(self.cached, 'cached decision')} dropped"
         grants = f", {counted(self.grants, 'grant')} revoked" if self.grants else ""
         ended = f"{counted(self.tunnels, 'tunnel')} and {counted(self.requests, 'request')} ended"
-        return f"{dropped}{grants}, {ended}"
+        confirmed = f"; confirmed by {', '.join(self.confirmed)}" if self.confirmed else ""
+        unconfirmed = f"; not confirmed by {', '.join(self.unconfirmed)}" if self.unconfirmed else ""
+        return f"{dropped}{grants}, {ended}{confirmed}{unconfirmed}"

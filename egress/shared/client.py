@@ -61,6 +61,7 @@ class SharedClient:
     @param trust: the trust store for a location with TLS.
     @ivar fault: the reason why there is no connection; C{None} while there is one.
     @ivar on_connected: is called whenever a connection was established, before other commands are sent.
+    @ivar on_lost: is called whenever such a connection was lost.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class SharedClient:
     ) -> None:
         self.fault: str | None = "it is not connected yet"
         self.on_connected: Callable[[], object] = lambda: None
+        self.on_lost: Callable[[], object] = lambda: None
         self._reactor = reactor
         self._location = location
         self._password = password
@@ -197,6 +199,7 @@ class SharedClient:
             self._protocol = None
             if self._running:
                 self._unavailable(reason)
+                self.on_lost()
 
     def _unavailable(self, reason: str) -> None:
         if not self._reported:

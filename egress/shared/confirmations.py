@@ -49,7 +49,13 @@ class Confirmations:
         events.urgent.append(lambda: bool(self._open))
 
     def ask(
-        self, kind: str, content: Mapping[str, Any], members: Collection[str], *, seconds: float
+        self,
+        kind: str,
+        content: Mapping[str, Any],
+        members: Collection[str],
+        *,
+        seconds: float,
+        again: bool = False,
     ) -> Deferred[Confirmed]:
         """Send an event, and wait until processes have confirmed it.
 
@@ -57,10 +63,11 @@ class Confirmations:
         @param content: what it adds.
         @param members: the ids of the processes.
         @param seconds: how long to wait.
+        @param again: whether the event is sent with the next connection, if it is not sent now.
         """
         confirmed = Confirmed({}, set(members))
         nonce = os.urandom(16).hex()
-        sent = self._events.send(kind, {**content, "nonce": nonce})
+        sent = self._events.send(kind, {**content, "nonce": nonce}, again=again)
         if not members or len(self._open) >= MAX_OPEN:
             return succeed(confirmed)
         done: Deferred[None] = Deferred()

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -55,6 +55,9 @@ MAX_AGE: Final = 300.0
 MAX_KNOWN: Final = 10_000
 """The maximum number of revocations that a process remembers, so that it applies each of them once."""
 
+MAX_UNSENT: Final = 1000
+"""The maximum number of events that are sent with the next connection."""
+
 MAX_EVENT: Final = 8 * 1024
 """The maximum size of an event, in bytes."""
 
@@ -64,7 +67,7 @@ _FIELD: Final = b"e"
 _ID_BYTES: Final = 8
 
 Event = Mapping[str, Any]
-"""The content of an event: C{type}, C{time}, the C{from}, C{node} and C{waiting} of its sender, and what its type adds."""
+"""An event: C{type}, C{time}, the C{from}, C{node} and C{waiting} of its sender, and what its type adds."""
 
 
 class SharedEvents:
@@ -74,7 +77,7 @@ class SharedEvents:
     @ivar on_revocation: is called with each revocation of another process.
     @ivar on_since: is called with the time from which on all revocations are known, in seconds since the epoch.  After
         each connection, it is the present time; when another process has responded, an earlier one.
-    @ivar on_connected: is called after each connection.
+    @ivar connected: the functions that are called after each connection.
     @ivar rejected: the number of events that no holder of the key sent.
     @ivar member_id: identifies this process.
     @ivar urgent: the functions that return whether something waits for an event.
@@ -89,7 +92,7 @@ class SharedEvents:
         """
         self.on_revocation: Callable[[Revocation], object] = lambda revocation: None
         self.on_since: Callable[[float], object] = lambda since: None
-        self.on_connected: Callable[[], object] = lambda: None
+        self.connected: list[Callable[[], object]] = []
         self.rejected = 0
         self.node = node
         self.member_id = os.urandom(_ID_BYTES).hex()
@@ -103,6 +106,8 @@ class SharedEvents:
         self._is_waiting = False
         self._sent_at = 0.0
         self._is_reading = False
+        # The events that must not be lost, and were not sent.
+        self._unsent: deque[Event] = deque(maxlen=MAX_UNSENT)
         self._stream = keys.name(keys.group(b"events"), b"events")
         self._timer: IDelayedCall | None = None
         self._connected_at = 0.0
@@ -120,6 +125,11 @@ class SharedEvents:
         self._client.on_connected = self._connected
         self._timer = self._clock.callLater(0, self._tick)
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether events can be sent."""
+        return self._client.is_ready
+
     def stop(self) -> None:
         """Do not read events any more."""
         if self._timer is not None:
@@ -128,8 +138,21 @@ class SharedEvents:
 
     def revoked(self, revocation: Revocation) -> None:
         """Send a revocation that this process has applied, unless another process sent it."""
-        if self._remember(revocation):
-            self._send(_revocation(revocation))
+        if self.remember(revocation):
+            self._send(_revocation(revocation), again=True)
+
+    def remember(self, revocation: Revocation) -> bool:
+        """Remember a revocation.
+
+        @return: whether it is new.
+        """
+        if revocation.revocation_id in self._known:
+            return False
+        self._known[revocation.revocation_id] = revocation
+        self._revoked_at = max(self._revoked_at, revocation.time)
+        if len(self._known) > MAX_KNOWN:
+            self._known.popitem(last=False)
+        return True
 
     # -- events of other parts of the proxy
 
@@ -137,12 +160,13 @@ class SharedEvents:
         """Call a function with each event of a type that another process has sent."""
         self._handlers[kind] = handler
 
-    def send(self, kind: str, content: Mapping[str, Any]) -> Deferred[bool]:
+    def send(self, kind: str, content: Mapping[str, Any], *, again: bool = False) -> Deferred[bool]:
         """Send an event to all other processes.
 
-        @return: fires with whether it was sent.
+        @param again: whether it is sent with the next connection, if it is not sent now.
+        @return: fires with whether it was sent now.
         """
-        sent = self._send({**content, "type": kind, "time": self._now()})
+        sent = self._send({**content, "type": kind, "time": self._now()}, again=again)
         return sent.addCallback(lambda number: number is not None)
 
     def hurry(self) -> None:
@@ -156,6 +180,10 @@ class SharedEvents:
         """Return the other processes of all replicas."""
         return self._members.current(self._now())
 
+    def leave(self) -> Deferred[Any]:
+        """Tell other processes that this one ends."""
+        return self._send({"type": "leaving", "time": self._now()}) if self._client.is_ready else succeed(None)
+
     def tell_waiting(self, is_waiting: bool) -> None:
         """Tell other processes whether requests wait here for an approver."""
         if self._is_waiting is not is_waiting:
@@ -167,13 +195,15 @@ class SharedEvents:
 
     def _see(self, event: Event) -> None:
         sender = event.get("from")
-        if isinstance(sender, str) and sender != self.member_id:
+        if event["type"] == "leaving":
+            self._members.leave(str(sender))
+        elif isinstance(sender, str) and sender != self.member_id:
             member = Member(sender, str(event.get("node")), event["time"], event.get("waiting") is True)
             self._members.see(member, self._now())
 
     # -- sending
 
-    def _send(self, event: Event) -> Deferred[Any]:
+    def _send(self, event: Event, *, again: bool = False) -> Deferred[Any]:
         self._sent_at = self._clock.seconds()
         sender = {"from": self.member_id, "node": self.node, "waiting": self._is_waiting}
         content = json.dumps({**event, **sender}, separators=(",", ":")).encode("ascii")
@@ -182,11 +212,12 @@ class SharedEvents:
             _log.warn("shared state: an event of {size} bytes is too long to be sent", size=len(value))
             return succeed(None)
         sent = self._client.call("XADD", self._stream, "MAXLEN", "~", _LENGTH, "*", _FIELD, value)
-        return sent.addErrback(self._not_sent)
+        return sent.addErrback(self._not_sent, event if again else None)
 
-    def _not_sent(self, failure: Failure) -> None:
+    def _not_sent(self, failure: Failure, event: Event | None) -> None:
         failure.trap(*UNUSABLE)  # type: ignore[no-untyped-call]
-        # It is sent again with the next connection.
+        if event is not None:
+            self._unsent.append(event)
         _log.warn("shared state: an event was not sent: {reason}", reason=failure.getErrorMessage())
 
     def _connected(self) -> None:
@@ -199,7 +230,11 @@ class SharedEvents:
         for revocation in self._known.values():
             if now - revocation.time < MAX_AGE:
                 self._send(_revocation(revocation))
-        self.on_connected()
+        unsent, self._unsent = self._unsent, deque(maxlen=MAX_UNSENT)
+        for event in unsent:
+            self._send({**event, "time": now}, again=True)
+        for connected in self.connected:
+            connected()
 
     def _begin(self, number: bytes | None) -> None:
         """Read the events after the first one that this process has sent."""
@@ -275,18 +310,8 @@ class SharedEvents:
             # A newer version has sent it: this process cannot tell which decisions it voids.
             _log.error("shared state: a revocation cannot be applied: all replicas need the same version")
             return
-        if self._remember(revocation):
+        if self.remember(revocation):
             self.on_revocation(revocation)
-
-    def _remember(self, revocation: Revocation) -> bool:
-        """Return whether a revocation is new."""
-        if revocation.revocation_id in self._known:
-            return False
-        self._known[revocation.revocation_id] = revocation
-        self._revoked_at = max(self._revoked_at, revocation.time)
-        if len(self._known) > MAX_KNOWN:
-            self._known.popitem(last=False)
-        return True
 
     def _known_since(self, since: float) -> None:
         """Use the time of another process; the latest one counts if several respond."""

@@ -53,10 +53,14 @@ class SharedState:
         self.events.start()
         self.client.start()
 
-    def stop(self) -> None:
-        """Close the connection to the engine."""
-        self.events.stop()
-        self.client.stop()
+    def stop(self) -> Deferred[None]:
+        """Tell other replicas, and close the connection to the engine."""
+
+        def left(_: object) -> None:
+            self.events.stop()
+            self.client.stop()
+
+        return self.events.leave().addBoth(left)
 
     def check(self) -> Deferred[str | None]:
         """Return a note for the readiness check while the engine cannot be used."""

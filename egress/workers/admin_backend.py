@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from twisted.internet.defer import Deferred, DeferredList, fail
+from twisted.internet.defer import Deferred, DeferredList, fail, succeed
 from twisted.logger import Logger
 
 from egress.admin.api import Unanswered
+from egress.admin.backend import DECISIONS_REVOKED, GRANT_ADDED, GRANT_REVOKED
 from egress.admin.shared_approvals import WITHIN, AnsweredElsewhere, answered
+from egress.admin.shared_grants import GrantRevoked
 from egress.authz.approvals import MAX_GRANTS
+from egress.authz.grant_register import GrantRegister
 from egress.model.approval import ApprovalAnswer, Grant
 from egress.model.change import Change
 from egress.model.explanation import ExplainRequest
@@ -18,6 +22,8 @@ from egress.model.pending import merged
 from egress.model.revocation import Revocation, RevocationCounts
 from egress.workers.ipc import (
     ADD_GRANT,
+    ANNOUNCE_GRANT,
+    CONFIRM_REVOCATION,
     EXPLAIN,
     PENDING_APPROVALS,
     RECORD_CHANGE,
@@ -25,6 +31,7 @@ from egress.workers.ipc import (
     RESOLVE_ELSEWHERE,
     REVOKE,
     REVOKE_DECISIONS,
+    REVOKE_ELSEWHERE,
 )
 from egress.workers.supervisor import WorkerSlot
 
@@ -62,6 +69,7 @@ class WorkerAdminBackend:
         self._wall_clock = wall_clock
         self._shares = shares
         self._grants: dict[str, Grant] = {}
+        self._register = GrantRegister(shares=shares)
 
     def _current(self) -> list[Grant]:
         now = self._wall_clock()
@@ -74,8 +82,9 @@ class WorkerAdminBackend:
 
     def announce_grants(self, slot: WorkerSlot) -> None:
         """Send the current grants to a worker that is about to serve."""
+        what = ANNOUNCE_GRANT if self._shares else ADD_GRANT
         for grant in self._current():
-            slot.request(ADD_GRANT, _WITHIN, grant.to_json()).addErrback(
+            slot.request(what, _WITHIN, grant.to_json()).addErrback(
                 lambda _: _log.warn("worker {number} did not receive the current grants", number=slot.name)
             )
 
@@ -108,57 +117,101 @@ class WorkerAdminBackend:
 
     async def _resolve_elsewhere(self, document: dict[str, Any]) -> AnsweredElsewhere:
         """Let one of the workers send an answer to other replicas, if they share approvals."""
-        running = self._running() if self._shares else ()
-        if not running:
-            return AnsweredElsewhere()
-        response = running[0].request(RESOLVE_ELSEWHERE, _ELSEWHERE_WITHIN, document)
-        result = await response.addErrback(lambda _: None)
-        if result is None:
+        try:
+            result = await self._ask_one(RESOLVE_ELSEWHERE, document)
+        except Unanswered:
             # It is unknown what the other replicas did.
             return AnsweredElsewhere(unconfirmed=("other replicas",))
-        return AnsweredElsewhere.from_json(result)
+        return AnsweredElsewhere() if result is None else AnsweredElsewhere.from_json(result)
+
+    def _store(self, grant: Grant) -> None:
+        if self._register.accepts(grant):
+            self._register.added(grant, None)
+            self._grants[grant.grant_id] = grant
+        for oldest in self._current()[:-MAX_GRANTS]:
+            del self._grants[oldest.grant_id]
+
+    def learn(self, text: str) -> None:
+        """Use what a worker learned from other replicas, or told them.
+
+        @param text: JSON, as the worker sent it (L{egress.admin.backend.LocalAdminBackend.report}).
+        """
+        word, about = json.loads(text)
+        if word == GRANT_ADDED:
+            self._store(Grant.from_json(about))
+        elif word == GRANT_REVOKED:
+            if self._register.revoke(about["id"], about["revocation"], about["time"]):
+                self._grants.pop(about["id"], None)
+        elif word == DECISIONS_REVOKED:
+            self._forget(Revocation.from_json(about))
+
+    def _forget(self, revocation: Revocation) -> int:
+        """Forget the grants that a revocation covers.
+
+        @return: their number.
+        """
+        self._register.revoke_matching(revocation)
+        grants = [each for each in self._current() if revocation.matches_grant(each.subject)]
+        for grant in grants:
+            del self._grants[grant.grant_id]
+        return len(grants)
 
     async def _add_grant(self, grant: Grant) -> int:
         """Send a grant to every worker.
 
         @return: the number of requests that it resolved.
         """
-        self._grants[grant.grant_id] = grant
-        for oldest in self._current()[:-MAX_GRANTS]:
-            del self._grants[oldest.grant_id]
-
+        self._store(grant)
         results = await self._request_all(ADD_GRANT, grant.to_json())
         return sum(more for heard, more in results if heard)
 
     def revoke(self, grant_id: str) -> Deferred[bool]:
-        """Revoke a grant in every worker."""
+        """Revoke a grant in every worker, and in other replicas."""
         was = self._grants.pop(grant_id, None) is not None
 
-        def told(results: list[tuple[bool, Any]]) -> Any:
+        async def revoke() -> bool:
+            results = await self._request_all(REVOKE, grant_id)
             if not all(heard for heard, _ in results):
                 # The worker may be about to end, or continue to allow; the client that revokes must know.
-                return fail(Unanswered("a worker did not respond and may still apply the grant: try again"))
-            return was or any(known for _, known in results)
+                raise Unanswered("a worker did not respond and may still apply the grant: try again")
+            existed = was or any(known for _, known in results)
+            elsewhere = await self._ask_one(REVOKE_ELSEWHERE, grant_id)
+            return existed if elsewhere is None else GrantRevoked.from_json(elsewhere).result() or existed
 
-        return self._request_all(REVOKE, grant_id).addCallback(told)
+        return Deferred.fromCoroutine(revoke())
+
+    def _ask_one(self, what: str, argument: Any) -> Deferred[Any]:
+        """Let one of the workers tell other replicas.
+
+        @return: fires with its response, or with C{None} if replicas share nothing.
+        """
+        running = self._running()
+        if not self._shares:
+            return succeed(None)
+        if not running:
+            return fail(Unanswered("no worker is running"))
+        response = running[0].request(what, _ELSEWHERE_WITHIN, argument)
+        return response.addErrback(lambda _: fail(Unanswered("the worker did not respond: try again")))
 
     def revoke_decisions(self, revocation: Revocation) -> Deferred[RevocationCounts]:
         """Void decisions in every worker, and end what runs because of them."""
-        grants = [each for each in self._current() if revocation.matches_grant(each.subject)]
-        for grant in grants:
-            del self._grants[grant.grant_id]
-
-        def told(results: list[tuple[bool, Any]]) -> Any:
-            if not all(heard for heard, _ in results):
-                return fail(Unanswered("a worker did not respond and may still apply the decisions: try again"))
-            counts = RevocationCounts(grants=len(grants))
-            for _, document in results:
-                counts += RevocationCounts.from_json(document)
-            return counts
-
+        grants = self._forget(revocation)
         document = revocation.to_json()
         requests = [slot.request(REVOKE_DECISIONS, _REVOKED_WITHIN, document) for slot in self._with_clients()]
-        return DeferredList(requests, consumeErrors=True).addCallback(told)
+        confirming = self._ask_one(CONFIRM_REVOCATION, document)
+
+        async def revoke() -> RevocationCounts:
+            counts = RevocationCounts(grants=grants)
+            results = await DeferredList(requests, consumeErrors=True)
+            elsewhere = await confirming
+            if not all(heard for heard, _ in results):
+                raise Unanswered("a worker did not respond and may still apply the decisions: try again")
+            documents = [result for _, result in results]
+            for each in documents if elsewhere is None else [*documents, elsewhere]:
+                counts += RevocationCounts.from_json(each)
+            return counts
+
+        return Deferred.fromCoroutine(revoke())
 
     def record(self, change: Change) -> None:
         """Let one of the workers write the record of a change; another one if it does not respond."""

@@ -41,6 +41,8 @@ ABORT: Final = "abort"
 RELOAD: Final = "reload"
 # Of a worker: an event for the receivers of notifications.
 NOTICE: Final = "notice"
+# Of a worker: what it learns from other replicas, or tells them (L{egress.admin.backend}).
+SHARED: Final = "shared"
 
 # Requests without an argument.
 METRICS: Final = "metrics"
@@ -51,8 +53,11 @@ PENDING_APPROVALS: Final = "pending-approvals"
 RESOLVE_APPROVAL: Final = "resolve-approval"
 RESOLVE_ELSEWHERE: Final = "resolve-elsewhere"
 ADD_GRANT: Final = "add-grant"
+ANNOUNCE_GRANT: Final = "announce-grant"
 REVOKE: Final = "revoke"
+REVOKE_ELSEWHERE: Final = "revoke-elsewhere"
 REVOKE_DECISIONS: Final = "revoke-decisions"
+CONFIRM_REVOCATION: Final = "confirm-revocation"
 EXPLAIN: Final = "explain"
 RECORD_CHANGE: Final = "record-change"
 POLICIES: Final = "policies"

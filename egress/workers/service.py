@@ -273,6 +273,7 @@ class WorkerPool(Service):
             socketpair=self._socketpair,
             serves=self._backend.announce_grants,
             noticed=lambda text: self._notices.post(Notice.from_text(text), name),
+            learned=self._backend.learn,
         )
 
     def _wrote(self, worker: str, line: bytes | None) -> None:

@@ -32,6 +32,7 @@ from egress.workers.ipc import (
     READY,
     RELOAD,
     SERVE,
+    SHARED,
     Channel,
     ChannelLost,
     WorkerSpec,
@@ -126,6 +127,7 @@ class WorkerSlot:
     @param restarted: is called when another worker is started.
     @param serves: is called when a worker is about to serve, and accepts requests.
     @param noticed: is called with each notice of a worker (L{egress.notify.notice}), as text.
+    @param learned: is called with what a worker learns from other replicas, or tells them, as text.
     """
 
     def __init__(
@@ -140,6 +142,7 @@ class WorkerSlot:
         socketpair: SocketPair = socket.socketpair,
         serves: Callable[[WorkerSlot], None] = lambda _: None,
         noticed: Callable[[str], None] = lambda _: None,
+        learned: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._reactor = reactor
         self._spec = spec
@@ -150,6 +153,7 @@ class WorkerSlot:
         self._socketpair = socketpair
         self._serves = serves
         self._noticed = noticed
+        self._learned = learned
         self.name = str(spec.number)
         self.state = State.EMPTY
         self._failures = 0
@@ -271,6 +275,8 @@ class WorkerSlot:
             self._log.last = text
         elif word == NOTICE:
             self._noticed(text)
+        elif word == SHARED:
+            self._learned(text)
 
     def _channel_lost(self) -> None:
         # The worker is about to end, or it closed the channel and can no longer be notified.

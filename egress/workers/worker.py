@@ -7,6 +7,7 @@ exits immediately when the supervisor has exited.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -38,7 +39,9 @@ from egress.workers.accept_balance import BalancedReactor, ConnectionCounts
 from egress.workers.ipc import (
     ABORT,
     ADD_GRANT,
+    ANNOUNCE_GRANT,
     CHECKS,
+    CONFIRM_REVOCATION,
     CONTROL,
     DRAIN,
     EXPLAIN,
@@ -56,7 +59,9 @@ from egress.workers.ipc import (
     RESOLVE_ELSEWHERE,
     REVOKE,
     REVOKE_DECISIONS,
+    REVOKE_ELSEWHERE,
     SERVE,
+    SHARED,
     Channel,
     WorkerSpec,
     adopt,
@@ -94,8 +99,11 @@ class Worker:
             RESOLVE_APPROVAL: backend.resolve_for_parent,
             RESOLVE_ELSEWHERE: backend.resolve_elsewhere_for_parent,
             ADD_GRANT: backend.add_grant_for_parent,
-            REVOKE: backend.revoke,
+            ANNOUNCE_GRANT: backend.announce_grant_for_parent,
+            REVOKE: backend.revoke_for_parent,
+            REVOKE_ELSEWHERE: backend.revoke_elsewhere_for_parent,
             REVOKE_DECISIONS: backend.revoke_decisions_for_parent,
+            CONFIRM_REVOCATION: backend.confirm_revocation_for_parent,
             EXPLAIN: backend.explain_for_parent,
             RECORD_CHANGE: backend.record_for_parent,
             POLICIES: proxy.policies.in_use_for_parent,
@@ -103,6 +111,7 @@ class Worker:
         }
         self.channel = Channel(self._notified, self._parent_lost, handlers)
         proxy.notices.send_to(lambda notice: self.channel.send(NOTICE, notice.to_text()))
+        backend.report(lambda word, about: self.channel.send(SHARED, json.dumps([word, about])))
 
     def start(self) -> None:
         """Tell the supervisor, once the reactor runs, that the worker is ready to serve."""

@@ -50,6 +50,7 @@ class Replica:
 
         self.events = SharedEvents(clock, client, SharedKeys(SECRET, "events"), now, node=node)
         self.state = SharedState(client, self.events, Confirmations(clock, self.events), secret=SECRET)
+        self.node = node
         key = self.state.keys("approvals").derived()
         self.approvals = Approvals(clock, now, timeout=300, limit=limit, is_open=True, key=key)
         shared = shared_approvals(clock, now, self.approvals, self.state)
@@ -172,8 +173,19 @@ class ListTests(SharedApprovalsTestCase):
         found = self.pending(self.b)
         self.assertGreater(len(found), 2)
         self.assertLess(len(found), 40)
-        self.assertIsNotNone(found[0]["preview"])
-        self.assertIsNone(found[-1]["preview"])
+
+    def test_previews_are_bounded(self) -> None:
+        """The list has the first previews, and all entries."""
+        for number in range(40):
+            self.a.hold(path=f"/{number}", body=b"x" * 8000, content_length=8000)
+        self.wait()
+        (value,) = (value for value, _ in self.lists().values())
+        self.assertLess(len(value), module.MAX_LIST + 4096)
+        previews = [one["preview"] is not None for one in self.pending(self.b)]
+        self.assertEqual(len(previews), 40)
+        self.assertEqual(previews, [True] * sum(previews) + [False] * (40 - sum(previews)))
+        self.assertGreater(sum(previews), 5)
+        self.assertLess(sum(previews), 40)
 
     def test_number_of_lists_is_bounded(self) -> None:
         self.patch(module, "MAX_HOLDERS", 1)
@@ -244,6 +256,15 @@ class AnswerTests(SharedApprovalsTestCase):
         answered = self.successResultOf(self.answer(self.b, self.the_id(self.b), ApprovalAnswer(True, 60)))
         self.assertEqual((answered["resolved"], answered["grant"]["url"]), (1, "http://a.test/"))
         self.assertTrue(self.successResultOf(held).allowed)
+
+    def test_long_grant(self) -> None:
+        """A grant that does not fit into an event applies there, and the answer is confirmed."""
+        held = self.a.hold(path="/" + "x" * 8000)
+        self.wait()
+        answered = self.successResultOf(self.answer(self.b, self.the_id(self.b), ApprovalAnswer(True, 60)))
+        self.assertEqual(answered, {"resolved": 1, "grant": None})
+        self.assertTrue(self.successResultOf(held).allowed)
+        self.assertEqual(len(self.a.approvals.grants), 1)
 
     def test_not_pending(self) -> None:
         answered = self.successResultOf(self.b.backend.answer("abc", ALLOW))

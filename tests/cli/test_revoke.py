@@ -46,6 +46,21 @@ class RevokeCommandTests(AdminCommandTestCase):
         _, out, _ = self.revoke("rule", "r1", "--json")
         self.assertEqual(json.loads(out), COUNTS)
 
+    def test_replicas(self) -> None:
+        """A replica that did not confirm is an error: the decisions may still apply there."""
+        confirmed = {**COUNTS, "confirmed": ["a", "b"], "unconfirmed": []}
+        status, out, err = self.revoke("rule", "r1", answer=confirmed)
+        self.assertEqual((status, err), (0, ""))
+        self.assertTrue(out.endswith("2 requests ended; confirmed by a, b\n"), out)
+        missing = {**COUNTS, "confirmed": ["a"], "unconfirmed": ["b\x1b"]}
+        status, out, err = self.revoke("rule", "r1", answer=missing)
+        self.assertEqual(status, 1)
+        self.assertIn("; confirmed by a; not confirmed by b", out)
+        self.assertIn("repeat the revocation", err)
+        self.assertNotIn("\x1b", out + err)
+        status, out, _ = self.revoke("rule", "r1", "--json", answer=missing)
+        self.assertEqual((status, json.loads(out)), (1, missing))
+
     def test_control_characters(self) -> None:
         _, out, _ = self.revoke("client", "\x1b[31mroot")
         self.assertNotIn("\x1b", out)

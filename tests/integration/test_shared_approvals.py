@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import signal
+import socket
 import statistics
 import time
 from typing import Any
@@ -33,6 +35,10 @@ class Replica:
 
     def pending(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.api.call("GET", "/approvals")["pending"]
+        return found
+
+    def grants(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.api.call("GET", "/approvals")["grants"]
         return found
 
 
@@ -116,6 +122,114 @@ class AnswerTests(SharedApprovalsTestCase):
             self.assertEqual(self.end(waiting)[0], 200)
             seconds.append(time.monotonic() - begun)
         self.assertLess(statistics.median(seconds), PROMPT)
+
+
+class GrantTests(SharedApprovalsTestCase):
+    """A grant of one replica applies to all of them."""
+
+    def permit(self, replica: Replica, url: str) -> str:
+        """Make a grant for a URL on a replica, and return its id."""
+        waiting = self.begin(replica.proxy, url)
+        found = replica.api.call("POST", f"/approvals/{self.the_id(replica)}", {"answer": "allow", "for": 3600})
+        self.assertEqual(self.end(waiting)[0], 200)
+        name: str = found["grant"]["id"]
+        return name
+
+    def allows(self, replica: Replica, url: str) -> bool:
+        """Return whether a request is allowed without an approver."""
+        waiting = self.begin(replica.proxy, url)
+        self.wait_until(lambda: waiting.poll() is not None or replica.pending(), "an answer")
+        if waiting.poll() is None:
+            waiting.kill()
+            self.wait_until(lambda: not replica.pending(), "the client left")
+            return False
+        return self.end(waiting)[0] == 200
+
+    def test_everywhere(self) -> None:
+        """Also to a replica that starts later, and to workers; until it is revoked on any of them."""
+        one, two = self.replica("one"), self.replica("two", "--workers", "2")
+        self.join(one, two)
+        url = self.origins.http_url("/echo")
+        waiting = self.begin(two.proxy, url)
+        self.the_id(two)
+        name = self.permit(one, url)
+        self.assertEqual(self.end(waiting)[0], 200)
+        self.assertTrue(all(self.allows(two, url) for _ in range(8)))
+        later = self.replica("later")
+        self.wait_for_grants(later)
+        self.assertTrue(self.allows(later, url))
+        for replica in (one, two, later):
+            self.assertEqual([each["id"] for each in replica.grants()], [name])
+        done = self.egress("approvals", "revoke", name, EGRESS_ADMIN=two.admin)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertEqual([self.allows(each, url) for each in (one, two, later)], [False] * 3)
+        self.assertEqual([each.grants() for each in (one, two, later)], [[], [], []])
+
+    def wait_for_grants(self, replica: Replica, times: int = 1) -> None:
+        self.wait_until(lambda: replica.proxy.process.output().count("grants can be used") >= times, "grants")
+
+    def test_engine_restarted(self) -> None:
+        """Without the engine, a grant does not apply; afterwards, it does, although the engine has lost its data."""
+        one, two = self.replica("one"), self.replica("two")
+        self.join(one, two)
+        url = self.origins.http_url("/echo")
+        self.permit(one, url)
+        self.wait_until(two.grants, "the grant")
+        self.engine.kill()
+        self.wait_until(lambda: not one.grants() and not two.grants(), "no grants")
+        self.assertFalse(self.allows(one, url) or self.allows(two, url))
+        self.engine.start()
+        for replica in (one, two):
+            self.wait_for_grants(replica, 2)
+            self.assertTrue(self.allows(replica, url))
+
+    def test_repeated_after_the_revocation(self) -> None:
+        """Someone puts everything back into the engine that was in it before a grant was revoked."""
+        one, two = self.replica("one"), self.replica("two")
+        self.join(one, two)
+        url = self.origins.http_url("/echo")
+        name = self.permit(one, url)
+        two.proxy.process.stop()
+        again = self.replica("again")
+        self.wait_for_grants(again)
+        self.assertTrue(self.allows(again, url))
+        values = self.engine.values()
+        (stream,) = (each for each in self.engine.run("KEYS", "*") if self.engine.run("TYPE", each) == b"stream")
+        events = self.engine.run("XRANGE", stream, "-", "+")
+        again.api.call("DELETE", f"/approvals/{name}")
+        one.proxy.process.stop()
+        self.engine.run("DEL", stream)
+        later = self.replica("later")
+        self.join(later)
+        for each, value in values.items():
+            self.engine.run("SET", each, value)
+        for _, fields in events:
+            self.engine.run("XADD", stream, "*", *fields)
+        time.sleep(2)
+        for replica in (again, later):
+            self.assertFalse(self.allows(replica, url))
+
+
+class ConfirmationTests(SharedApprovalsTestCase):
+    """A revocation is confirmed by each replica that has applied it."""
+
+    def test_confirmed(self) -> None:
+        one, two = self.replica("one", "--workers", "2"), self.replica("two")
+        self.join(one, two)
+        done = self.egress("revoke", "all", "--by", "alice", EGRESS_ADMIN=one.admin)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertIn(f"; confirmed by {socket.gethostname()}\n", done.stdout)
+        two.proxy.process.process.send_signal(signal.SIGSTOP)
+        try:
+            done = self.egress("revoke", "all", "--json", EGRESS_ADMIN=one.admin)
+        finally:
+            two.proxy.process.process.send_signal(signal.SIGCONT)
+        self.assertEqual(done.returncode, 1)
+        self.assertEqual(json.loads(done.stdout)["unconfirmed"], [socket.gethostname()])
+        # One that stops leaves, and is not expected.
+        two.proxy.process.stop()
+        done = self.egress("revoke", "all", EGRESS_ADMIN=one.admin)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
 
 
 class FailureTests(SharedApprovalsTestCase):

@@ -44,7 +44,7 @@ class BoundedTests(SynchronousTestCase):
         self.assertEqual(bounded(entries, most=5, previews=0), entries)
 
     def test_previews(self) -> None:
-        preview = {"headers": []}
+        preview: dict[str, Any] = {"headers": []}
         entries = [entry(name, preview=preview) for name in "abc"]
         found = bounded(entries, most=5, previews=2 * len(json.dumps(preview)))
         self.assertEqual([each["preview"] for each in found], [preview, preview, None])

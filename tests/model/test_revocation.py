@@ -151,3 +151,11 @@ class CountsTests(SynchronousTestCase):
         self.assertEqual(text, "3 cached decisions dropped, 1 tunnel and 2 requests ended")
         text = str(RevocationCounts(1, 2, 0, 1))
         self.assertEqual(text, "1 cached decision dropped, 2 grants revoked, 0 tunnels and 1 request ended")
+
+    def test_nodes(self) -> None:
+        """The nodes that confirmed, and those that did not, of all processes that asked."""
+        total = RevocationCounts(confirmed=("b",)) + RevocationCounts(confirmed=("a", "b"), unconfirmed=("c",))
+        self.assertEqual(total, RevocationCounts(confirmed=("a", "b"), unconfirmed=("c",)))
+        self.assertEqual(RevocationCounts.from_json(json.loads(json.dumps(total.to_json()))), total)
+        self.assertTrue(str(total).endswith(" 0 requests ended; confirmed by a, b; not confirmed by c"), str(total))
+        self.assertEqual(RevocationCounts(1).to_json(), {"cached": 1, "grants": 0, "tunnels": 0, "requests": 0})

@@ -61,8 +61,9 @@ class Engine:
         if command == "XADD":
             name, *_, field, value = arguments
             events = self.streams.setdefault(name, [])
-            events.append((len(events) + 1, [field, value]))
-            return b"%d-0" % len(events)
+            number = events[-1][0] + 1 if events else 1
+            events.append((number, [field, value]))
+            return b"%d-0" % number
         if command == "XREAD":
             _, count, _, name, last = arguments
             found = [each for each in self.streams.get(name, []) if each[0] > int(last.partition(b"-")[0])][:count]
@@ -100,6 +101,7 @@ class EngineClient:
         self.fault: str | None = None
         self.rejects = False
         self.on_connected: Callable[[], object] = lambda: None
+        self.on_lost: Callable[[], object] = lambda: None
         self.pending: list[tuple[Deferred[Any], tuple[Any, ...]]] | None = None
 
     @property
@@ -116,6 +118,16 @@ class EngineClient:
             self.pending.append((deferred, arguments))
             return deferred
         return succeed(self.engine.execute(*arguments))
+
+    def lose(self) -> None:
+        """Lose the connection."""
+        self.fault = "away"
+        self.on_lost()
+
+    def connect(self) -> None:
+        """Establish the connection again."""
+        self.fault = None
+        self.on_connected()
 
     def flush(self) -> None:
         """Execute the commands that wait."""

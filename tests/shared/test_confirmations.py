@@ -50,7 +50,7 @@ class ConfirmationsTests(EventsTestCase):
             self.clock.advance(0.1)
         confirmed = self.successResultOf(asked)
         names = [each.events.member_id for each in (self.two, self.three)]
-        self.assertEqual(confirmed.results, dict.fromkeys(names, {"text": "x"}))
+        self.assertEqual(confirmed.results, {key: {"text": "x"} for key in names})
         self.assertEqual((confirmed.missing, self.one.asked), (set(), []))
 
     def test_one_does_not_confirm(self) -> None:

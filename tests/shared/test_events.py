@@ -258,7 +258,7 @@ class OtherEventTests(EventsTestCase):
         self.clock.advance(SHORT_INTERVAL / 2)
         self.two.events.hurry()
         self.one.events.send("news", {})
-        self.clock.advance(SHORT_INTERVAL / 2)
+        self.clock.advance(SHORT_INTERVAL / 2 + 0.001)
         self.assertEqual(len(self.received), 3)
         self.two.events.stop()
         self.two.events.hurry()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
@@ -62,6 +63,15 @@ class WorkerAdminBackendTests(SynchronousTestCase):
             self.clock.seconds,
         )
 
+    def sharing(self) -> WorkerAdminBackend:
+        """Make the backend of a replica that shares approvals."""
+        return WorkerAdminBackend(
+            lambda: self.slots,  # type: ignore[arg-type, return-value]
+            lambda: [*self.slots, *self.draining],  # type: ignore[list-item]
+            self.clock.seconds,
+            shares=True,
+        )
+
     def say(self, what: str, first: Any, second: Any) -> None:
         self.slots[0].answers[what], self.slots[1].answers[what] = first, second
 
@@ -110,12 +120,7 @@ class WorkerAdminBackendTests(SynchronousTestCase):
 
     def test_answer_reaches_other_replicas(self) -> None:
         """One worker sends it to them, after all of them have applied it."""
-        backend = WorkerAdminBackend(
-            lambda: self.slots,  # type: ignore[arg-type, return-value]
-            lambda: self.slots,  # type: ignore[arg-type, return-value]
-            self.clock.seconds,
-            shares=True,
-        )
+        backend = self.sharing()
         self.say("resolve-approval", {"resolved": 1, "grant": None}, {"resolved": 0, "grant": None})
         self.say("add-grant", 0, 2)
         self.say("resolve-elsewhere", {"resolved": 2, "grant": permission(), "unconfirmed": ["b"]}, None)
@@ -128,9 +133,63 @@ class WorkerAdminBackendTests(SynchronousTestCase):
         found = self.successResultOf(backend.answer("a", ApprovalAnswer(True)))
         self.assertEqual(found, {"resolved": 1, "grant": None, "unconfirmed": ["other replicas"]})
         self.slots.clear()
-        self.assertEqual(
-            self.successResultOf(backend.answer("a", ApprovalAnswer(True))), {"resolved": 0, "grant": None}
-        )
+        self.failureResultOf(backend.answer("a", ApprovalAnswer(True)), Unanswered)
+
+    def test_other_replicas(self) -> None:
+        """The supervisor follows the grants of other replicas, as its workers report them."""
+        self.backend = self.sharing()
+        self.say("pending-approvals", [], [])
+        grant = {**permission(), "created": 3.0}
+
+        def learn(word: str, about: Any) -> list[str]:
+            self.backend.learn(json.dumps([word, about]))
+            return self.permissions()
+
+        self.assertEqual(learn("grant-added", grant), ["p"])
+        third = FakeSlot("3")
+        third.answers["announce-grant"] = 0
+        self.backend.announce_grants(third)  # type: ignore[arg-type]
+        self.assertEqual([what for what, _ in third.asked], ["announce-grant"])
+        revoked = {"id": "p", "revocation": "v1", "time": 4.0}
+        self.assertEqual(learn("grant-revoked", revoked), [])
+        # Another worker reports the same later.
+        self.assertEqual(learn("grant-added", grant), [])
+        again = {**grant, "created": 5.0, "after": ["v1"]}
+        self.assertEqual(learn("grant-added", again), ["p"])
+        self.assertEqual(learn("grant-revoked", revoked), ["p"])
+        other = Revocation(RevocationKind.RULE, "other", 5.5, "alice", "v2")
+        self.assertEqual(learn("decisions-revoked", other.to_json()), ["p"])
+        matching = Revocation(RevocationKind.RULE, "r", 6.0, "alice", "v3")
+        self.assertEqual(learn("decisions-revoked", matching.to_json()), [])
+        self.assertEqual(learn("grant-added", again), [])
+        self.assertEqual(learn("news", {}), [])
+
+    def test_revoked_in_other_replicas(self) -> None:
+        self.backend = self.sharing()
+        self.say("revoke", False, False)
+        self.say("revoke-elsewhere", {"existed": True, "unconfirmed": []}, None)
+        self.assertTrue(self.successResultOf(self.backend.revoke("p")))
+        self.say("revoke-elsewhere", {"existed": False, "unconfirmed": []}, None)
+        self.assertFalse(self.successResultOf(self.backend.revoke("p")))
+        self.say("revoke", True, False)
+        self.assertTrue(self.successResultOf(self.backend.revoke("p")))
+        self.say("revoke-elsewhere", {"existed": True, "unconfirmed": ["b"]}, None)
+        failure = self.failureResultOf(self.backend.revoke("p"), Unanswered)
+        self.assertIn("not confirmed by b", failure.getErrorMessage())
+        self.say("revoke-elsewhere", ValueError(), None)
+        self.failureResultOf(self.backend.revoke("p"), Unanswered)
+
+    def test_decisions_are_revoked_in_other_replicas(self) -> None:
+        """One worker asks for their confirmations."""
+        self.backend = self.sharing()
+        told = {"cached": 1, "grants": 1, "tunnels": 2, "requests": 3}
+        self.say("revoke-decisions", told, told)
+        self.say("confirm-revocation", {**RevocationCounts().to_json(), "confirmed": ["a"], "unconfirmed": ["b"]}, None)
+        revocation = Revocation(RevocationKind.RULE, "r", 5.0, "alice", "rev-1")
+        found = self.successResultOf(self.backend.revoke_decisions(revocation))
+        self.assertEqual(found, RevocationCounts(2, 1, 4, 6, ("a",), ("b",)))
+        self.say("confirm-revocation", ValueError(), None)
+        self.failureResultOf(self.backend.revoke_decisions(revocation), Unanswered)
 
     def test_grant_reaches_every_worker(self) -> None:
         shown = Grant.from_json(permission()).to_display()

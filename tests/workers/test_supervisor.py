@@ -287,6 +287,7 @@ class RunningTests(SlotTestCase):
 
     def test_notices(self) -> None:
         noticed: list[str] = []
+        learned: list[str] = []
         self.slot = WorkerSlot(
             self.reactor,
             SPEC,
@@ -296,10 +297,11 @@ class RunningTests(SlotTestCase):
             restarted=lambda: None,
             socketpair=self.reactor.socketpair,  # type: ignore[arg-type]
             noticed=noticed.append,
+            learned=learned.append,
         )
         self.serving()
-        self.reactor.say(tell("notice", "a text"))
-        self.assertEqual(noticed, ["a text"])
+        self.reactor.say(tell("notice", "a text") + tell("shared", "another text"))
+        self.assertEqual((noticed, learned), (["a text"], ["another text"]))
 
     def test_unexpected_messages(self) -> None:
         self.serving()

@@ -37,7 +37,16 @@ from tests.observability.records import ALLOWED
 
 
 class FakeBackend:
-    """An admin backend that records its calls."""
+    """An admin backend that records its calls.
+
+    @ivar send: sends what it learns to the supervisor.
+    """
+
+    send: Callable[..., object]
+
+    def report(self, send: Callable[..., object]) -> None:
+        """See L{egress.admin.backend.LocalAdminBackend.report}."""
+        self.send = send
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         return lambda *arguments: [name, *arguments]
@@ -140,6 +149,13 @@ class WorkerTests(SynchronousTestCase):
         self.assertEqual(told["notification"], "notice")
         self.assertEqual(Notice.from_text(told["text"]).data, {"fault": "the connection failed"})
 
+    def test_other_replicas(self) -> None:
+        """What it learns from other replicas goes to the supervisor."""
+        take_frames(self.transport)
+        self.proxy.admin_backend.send("grant-revoked", {"id": "p"})
+        (told,) = take_frames(self.transport)
+        self.assertEqual((told["notification"], told["text"]), ("shared", '["grant-revoked", {"id": "p"}]'))
+
     def test_reloading(self) -> None:
         self.say(tell("reload"))
         self.assertEqual(self.proxy.done, ["reload"])
@@ -164,7 +180,12 @@ class WorkerTests(SynchronousTestCase):
             ("pending-approvals", "pending_approvals"),
             ("resolve-approval", "resolve_for_parent"),
             ("add-grant", "add_grant_for_parent"),
-            ("revoke", "revoke"),
+            ("resolve-elsewhere", "resolve_elsewhere_for_parent"),
+            ("announce-grant", "announce_grant_for_parent"),
+            ("revoke", "revoke_for_parent"),
+            ("revoke-elsewhere", "revoke_elsewhere_for_parent"),
+            ("revoke-decisions", "revoke_decisions_for_parent"),
+            ("confirm-revocation", "confirm_revocation_for_parent"),
             ("explain", "explain_for_parent"),
             ("policies", "in_use_for_parent"),
             ("policy-texts", "texts_for_parent"),
