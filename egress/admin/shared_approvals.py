@@ -1,13 +1,14 @@
-"""Approvals of all replicas with the same shared state: any of them lists the pending ones, and can answer them.
+"""Approvals of all replicas with the same shared state: each of them lists the pending ones, and can resolve them.
 
-Each process writes a sealed list of its pending approvals.  An answer is an event with the tokens of the pending
-approvals that it is for.  A process makes a new token for each pending approval, so an answer that someone repeats
-later has no effect.
+Each process writes a sealed list of its pending approvals.  An approver's answer is an event with the tokens of the
+pending approvals that it is for.  A process makes a new token for each pending approval, so an approver's answer that
+someone repeats later has no effect.
 """
 
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -38,15 +39,16 @@ MAX_HOLDERS: Final = 64
 """The maximum number of processes whose lists are read."""
 
 WITHIN: Final = 1.5
-"""Seconds in which other processes must confirm an answer."""
+"""Seconds in which other processes must confirm an approver's answer."""
 
 MAX_ANSWER_AGE: Final = 10.0
-"""Seconds after which an answer is too old: the approver was told that it was not confirmed."""
+"""Seconds after which an approver's answer is too old: the approver was told that it was not confirmed."""
 
 # A part of a list is for the entries, and the remainder for their previews.
 _MAX_ENTRIES: Final = MAX_LIST // 2
 # What sealing and the members of the document add.
 _ENVELOPE: Final = 4096
+_MAX_ENDED: Final = 1000
 # Seconds between two lists of one process.
 _EVERY: Final = 0.2
 _REFRESH: Final = 5.0
@@ -58,7 +60,7 @@ _ANSWER: Final = "answer"
 
 @attrs.frozen
 class AnsweredElsewhere:
-    """The effect of an answer on other processes.
+    """The effect of an approver's answer on other processes.
 
     @ivar resolved: the number of requests that it completed.
     @ivar grant: the grant that it made, if it made one.
@@ -82,7 +84,7 @@ class AnsweredElsewhere:
 
 
 def answered(resolved: int, grant: Grant | None, unconfirmed: Sequence[str]) -> dict[str, Any]:
-    """Return the result of an answer for its approver.
+    """Return the result of an approver's answer, for the approver.
 
     @raise Unanswered: if it has no known effect.
     """
@@ -121,6 +123,8 @@ class SharedApprovals:
         self._group = self._keys.group(_PENDING)
         self._timer: IDelayedCall | None = None
         self._written_at = float("-inf")
+        # The tokens of pending approvals that approvers have resolved here: a list can be older.
+        self._ended: deque[str] = deque(maxlen=_MAX_ENDED)
         approvals.observer = self._changed
         state.events.urgent.append(lambda: approvals.pending > 0)
         state.events.connected.append(self._changed)
@@ -203,10 +207,10 @@ class SharedApprovals:
         return [
             {**each, "holder": holder.member_id, "node": holder.node}
             for each in document["pending"]
-            if each["until"] > now
+            if each["until"] > now and each["token"] not in self._ended
         ]
 
-    # -- answers
+    # -- what approvers decide
 
     def answer(self, approval_id: str, answer: ApprovalAnswer) -> Deferred[AnsweredElsewhere]:
         """Send an approver's answer for a pending approval to the processes in which its requests wait."""
@@ -218,9 +222,18 @@ class SharedApprovals:
             nodes = {each["holder"]: each["node"] for each in elsewhere}
             content = {"id": approval_id, "answer": answer.to_json(), "targets": targets}
             confirmed = self._confirmations.ask(_ANSWER, content, targets, seconds=WITHIN)
-            return confirmed.addCallback(_effect, nodes)
+            return confirmed.addCallback(self._effect, targets, nodes)
 
         return self._elsewhere().addCallback(ask)
+
+    def _effect(self, confirmed: Confirmed, targets: Mapping[str, str], nodes: Mapping[str, str]) -> AnsweredElsewhere:
+        found = [AnsweredElsewhere.from_json(result) for result in confirmed.results.values()]
+        self._ended.extend(targets[each] for each in confirmed.results)
+        return AnsweredElsewhere(
+            sum(each.resolved for each in found),
+            next((each.grant for each in found if each.grant is not None), None),
+            sorted({nodes[each] for each in confirmed.missing}),
+        )
 
     def _answer(self, event: Event) -> None:
         """Apply the answer of an approver of another replica, if it is for a pending approval of this process."""
@@ -240,15 +253,6 @@ class SharedApprovals:
         # A longer grant does not fit into the confirmation; it is in the list of this replica.
         is_short = grant is not None and len(json.dumps(grant.to_json())) <= _MAX_GRANT
         self._confirmations.confirm(event, AnsweredElsewhere(resolved, grant if is_short else None).to_json())
-
-
-def _effect(confirmed: Confirmed, nodes: Mapping[str, str]) -> AnsweredElsewhere:
-    found = [AnsweredElsewhere.from_json(result) for result in confirmed.results.values()]
-    return AnsweredElsewhere(
-        sum(each.resolved for each in found),
-        next((each.grant for each in found if each.grant is not None), None),
-        sorted({nodes[each] for each in confirmed.missing}),
-    )
 
 
 def _fitting(entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -35,7 +35,7 @@ ALONE_AFTER: Final = 1.5
 """Seconds after which a process without a response continues as the first one."""
 
 RETURN_WITHIN: Final = 7.0
-"""Seconds in which the processes that were members before an outage must respond, so that grants survive it."""
+"""Seconds in which the members of before a failure of the engine must respond, so that grants survive it."""
 
 CONFIRM_WITHIN: Final = 1.5
 """Seconds in which other processes must confirm that a grant is revoked."""
@@ -43,9 +43,9 @@ CONFIRM_WITHIN: Final = 1.5
 MAX_SNAPSHOT: Final = 512 * 1024
 """The maximum size of the grants in one response, in bytes; those that expire first are left out."""
 
-# A question is answered once, soon after it was sent.
-_MAX_QUESTION_AGE: Final = 10.0
-_MAX_QUESTIONS: Final = 50
+# A request gets one response, soon after it was sent.
+_MAX_REQUEST_AGE: Final = 10.0
+_MAX_REQUESTS: Final = 50
 _RESPOND_AFTER: Final = 0.05
 # A process that has connected within this time cannot tell by the clock that a grant is new.
 _SEEN_FOR: Final = 4 * MAX_SKEW
@@ -54,8 +54,8 @@ _ENVELOPE: Final = 4096
 _ID_BYTES: Final = 8
 
 _SNAPSHOT: Final = b"grants"
-_QUESTION: Final = "grants-wanted"
-_RESPONSE: Final = "grants-known"
+_WANTED: Final = "grants-wanted"
+_KNOWN: Final = "grants-known"
 _GRANT: Final = "grant"
 _REVOKED: Final = "grant-revoked"
 
@@ -122,11 +122,11 @@ class SharedGrants:
         self._timer: IDelayedCall | None = None
         # The members that must respond; None: this process never knew all revocations.
         self._expected: set[str] | None = None
-        self._questions: list[str] = []
-        # The questions that were answered before this process knew all revocations.
+        self._requests: list[str] = []
+        # The requests that got a response before this process knew all revocations.
         self._early: list[str] = []
-        # The questions that were received last, with the time.
-        self._seen: deque[tuple[float, str]] = deque(maxlen=_MAX_QUESTIONS)
+        # The requests that were received last, with the time.
+        self._seen: deque[tuple[float, str]] = deque(maxlen=_MAX_REQUESTS)
         self._register.shares = True
         self._register.lose()
         approvals.on_grant = self._made
@@ -136,8 +136,8 @@ class SharedGrants:
         for kind, handler in (
             (_GRANT, self._received),
             (_REVOKED, self._revoked),
-            (_QUESTION, self._asked),
-            (_RESPONSE, self._told),
+            (_WANTED, self._asked),
+            (_KNOWN, self._told),
         ):
             state.events.handle(kind, handler)
 
@@ -155,7 +155,7 @@ class SharedGrants:
     def _received(self, event: Event) -> None:
         grant = Grant.from_json(event["grant"])
         if self._nonce in event["seen"] and self._register.accepts(grant):
-            # The event was sent after the question of this process, so it misses no revocation of the grant.
+            # The event was sent after the request of this process, so it misses no revocation of the grant.
             self._register.confirm(grant)
         self._approvals.grant(grant)
         self.on_grant(grant)
@@ -198,7 +198,7 @@ class SharedGrants:
         self._connected_at = self._wall_clock()
         self._early = []
         self._cancel()
-        self._events.send(_QUESTION, {"nonce": self._nonce})
+        self._events.send(_WANTED, {"nonce": self._nonce})
         if self._expected is None:
             self._register.continue_alone(self._connected_at + MAX_SKEW)
             self._timer = self._clock.callLater(ALONE_AFTER, self._join)
@@ -222,7 +222,7 @@ class SharedGrants:
     def _join(self) -> None:
         self._cancel()
         if self._early:
-            self._answer(self._early)
+            self._respond_to(self._early)
             self._early = []
         own = self._register.own
         self._expected = set()
@@ -233,35 +233,35 @@ class SharedGrants:
         self._approvals.apply_grants()
         _log.info("shared state: grants can be used")
 
-    # -- questions of other processes
+    # -- requests of other processes
 
     def _asked(self, event: Event) -> None:
-        if self._wall_clock() - event["time"] > _MAX_QUESTION_AGE:
+        if self._wall_clock() - event["time"] > _MAX_REQUEST_AGE:
             return
         self._seen.append((self._clock.seconds(), event["nonce"]))
         if self._expected is not None:
-            self._answer([event["nonce"]])
+            self._respond_to([event["nonce"]])
 
-    def _answer(self, nonces: Sequence[str]) -> None:
-        """Answer questions soon; several of them together."""
-        if not self._questions:
+    def _respond_to(self, nonces: Sequence[str]) -> None:
+        """Respond soon, to several requests together."""
+        if not self._requests:
             self._clock.callLater(_RESPOND_AFTER, self._respond)
-        self._questions = [*self._questions, *nonces][:_MAX_QUESTIONS]
+        self._requests = [*self._requests, *nonces][:_MAX_REQUESTS]
 
     def _respond(self) -> None:
-        questions, self._questions = self._questions, []
+        requests, self._requests = self._requests, []
         if not self._client.is_ready:
             return
         content = {
-            "nonces": questions,
+            "nonces": requests,
             "horizon": self._register.horizon,
             "revoked": self._register.last_revocation,
             "joined": self._register.is_joined,
             "snapshot": self._write_snapshot(),
         }
-        self._events.send(_RESPONSE, content)
+        self._events.send(_KNOWN, content)
         if not self._register.is_joined:
-            self._early = [*self._early, *questions][:_MAX_QUESTIONS]
+            self._early = [*self._early, *requests][:_MAX_REQUESTS]
 
     def _write_snapshot(self) -> str | None:
         """Write the grants that are in force as far as this process knows.

@@ -278,7 +278,7 @@ class Approvals:
     def answer(self, approval_id: str, answer: ApprovalAnswer, token: str | None = None) -> tuple[int, Grant | None]:
         """Apply C{answer} to a pending approval.
 
-        @param token: if there is one, the answer applies only to the pending approval with this token.
+        @param token: if there is one, C{answer} applies only to the pending approval with this token.
         @return: the number of requests that C{answer} completed, which is zero if the approval is not pending any more;
             and the grant, if C{answer} makes one, for the other processes.
         """

@@ -184,7 +184,7 @@ class GrantRegister:
             self._own.add(key_of(grant))
 
     def lose(self) -> None:
-        """Use no grant from now on, except those of approvers of this replica."""
+        """Use no grant from now on, except the grants of approvers of this replica."""
         self.is_joined = False
         self._own.clear()
 
@@ -203,7 +203,7 @@ class GrantRegister:
 
     @property
     def alone_since(self) -> float:
-        """The time from which on this process knows all revocations, while nobody tells it what was before."""
+        """The time from which on this process knows all revocations, while no other one tells it about earlier ones."""
         return _NEVER if self._alone is None else self._alone.since
 
     def follow(self, witness: Witness) -> None:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-# What tells a process which of its requests an answer is for.
+# What tells a process which of its requests an approver's answer is for.
 _INTERNAL = ("holder", "node", "token")
 
 

@@ -1,4 +1,4 @@
-"""Events that replicas send to each other: revocations, answers of approvers, and what a replica must know before it
+"""Events that replicas send to each other: revocations, approvers' decisions, and what a replica must know before it
 uses shared decisions.
 
 All events are in one stream of the engine.  Each process reads it every half second, and more often while something

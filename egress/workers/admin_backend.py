@@ -40,7 +40,7 @@ _log = Logger()
 # Deadline of a request to a worker, which responds immediately.  An explanation resolves, authorizes and connects,
 # each with a timeout of its own.
 _WITHIN: Final = 2.0
-# Before the answer is sent to other replicas, the worker reads what is pending there.
+# Before an approver's answer is sent to other replicas, the worker reads their lists.
 _ELSEWHERE_WITHIN: Final = WITHIN + _WITHIN
 _EXPLAINED_WITHIN: Final = 120.0
 # A revocation of thousands of connections on a busy machine takes longer than usual.
@@ -116,7 +116,7 @@ class WorkerAdminBackend:
         return Deferred.fromCoroutine(resolve())
 
     async def _resolve_elsewhere(self, document: dict[str, Any]) -> AnsweredElsewhere:
-        """Let one of the workers send an answer to other replicas, if they share approvals."""
+        """Let one of the workers send an approver's answer to other replicas, if they share approvals."""
         try:
             result = await self._ask_one(RESOLVE_ELSEWHERE, document)
         except Unanswered:
