@@ -85,6 +85,7 @@ ALIKE = frozenset(
             "prometheus",
             "proxy_protocol",
             "replicas",
+            "shared_approvals",
             "systemd",
             "trust",
             "undici",
