@@ -19,6 +19,9 @@ from egress.shared.events import Event, SharedEvents
 MAX_OPEN: Final = 100
 """The maximum number of events that wait for confirmations; others are sent and count as not confirmed."""
 
+MAX_AGE: Final = 10.0
+"""Seconds after which an event is not confirmed any more."""
+
 _CONFIRMED: Final = "confirmed"
 
 
@@ -94,7 +97,9 @@ class Confirmations:
         @param event: the event.
         @param result: what the other process needs to know.
         """
-        self._events.send(_CONFIRMED, {"nonce": event["nonce"], "result": result})
+        # The process that sent it does not wait any more if someone repeats it later.
+        if self._events.age(event) <= MAX_AGE:
+            self._events.send(_CONFIRMED, {"nonce": event["nonce"], "result": result})
 
     def _received(self, event: Event) -> None:
         confirmed, done = self._open.get(event["nonce"], (None, None))

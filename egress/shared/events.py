@@ -41,7 +41,7 @@ HEARTBEAT: Final = 5.0
 """Seconds after which a process sends an event, so that others know that it is still there."""
 
 MAX_EVENTS: Final = 100
-"""The maximum number of events in one read; others wait for the next one."""
+"""The maximum number of events in one read; others wait for the next one, which then is soon."""
 
 MAX_SKEW: Final = 2.0
 """Seconds by which the clocks of replicas may differ."""
@@ -169,6 +169,11 @@ class SharedEvents:
         sent = self._send({**content, "type": kind, "time": self._now()}, again=again)
         return sent.addCallback(lambda number: number is not None)
 
+    def age(self, event: Event) -> float:
+        """Return how many seconds ago an event was sent."""
+        age: float = self._now() - event["time"]
+        return age
+
     def hurry(self) -> None:
         """Read events soon, because something waits for one from now on."""
         if self._timer is not None and self._timer.getTime() > self._clock.seconds() + SHORT_INTERVAL:
@@ -267,6 +272,8 @@ class SharedEvents:
         if not reply:
             return
         answered = False
+        if len(reply[0][1]) == MAX_EVENTS:
+            self.hurry()
         for number, fields in reply[0][1]:
             self._last = number
             event = self._event(fields)

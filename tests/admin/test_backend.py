@@ -62,6 +62,10 @@ class LocalAdminBackendTests(ApprovalsTestCase):
         self.assertEqual(found, {"cached": 1, "grants": 2, "tunnels": 3, "requests": 4})
         self.assertEqual(self.revoked, [revocation] * 2)
 
+    def test_without_shared_state(self) -> None:
+        """There is nothing to report to a supervisor."""
+        self.backend.report(lambda word, about: self.fail(word))
+
     def found(self, asked: Deferred[Any]) -> Any:
         return self.successResultOf(asked)
 

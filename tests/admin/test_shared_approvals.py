@@ -6,9 +6,10 @@ import json
 from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 from egress.admin import shared_approvals as module
 from egress.admin.api import Unanswered
@@ -21,9 +22,12 @@ from egress.admin.shared_approvals import (
     answered,
     shared_approvals,
 )
+from egress.admin.shared_revocations import SharedRevocations
 from egress.authz.approvals import Approvals
+from egress.interfaces import IRevocations
 from egress.model.approval import ApprovalAnswer, Grant
 from egress.model.decision import ClientIdentity, Decision, Verdict
+from egress.model.revocation import Revocation, RevocationCounts
 from egress.shared.confirmations import Confirmations
 from egress.shared.events import INTERVAL, SharedEvents
 from egress.shared.keys import SharedKeys
@@ -36,6 +40,17 @@ SECRET = bytes(32)
 EPOCH = 1e9
 ASK = Decision(Verdict.ASK, "look at this", "policy x", "r")
 ALLOW = ApprovalAnswer(True, by="ann")
+
+
+@implementer(IRevocations)
+class Local:
+    """Revokes the grants of one process."""
+
+    def __init__(self, approvals: Approvals) -> None:
+        self._approvals = approvals
+
+    def apply(self, revocation: Revocation) -> Deferred[RevocationCounts]:
+        return succeed(RevocationCounts(grants=self._approvals.revoke_matching(revocation)))
 
 
 class Replica:
@@ -57,7 +72,8 @@ class Replica:
         assert shared is not None
         self.shared: SharedApprovals = shared
         nothing: Any = None
-        self.backend = LocalAdminBackend(self.approvals, nothing, nothing, nothing, shared=shared)
+        revocations = SharedRevocations(Local(self.approvals), self.state)
+        self.backend = LocalAdminBackend(self.approvals, nothing, nothing, revocations, shared=shared)
         self.events.start()
         self.client.on_connected()
 

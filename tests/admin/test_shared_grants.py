@@ -9,6 +9,7 @@ from egress.admin import shared_grants as module
 from egress.admin.api import Unanswered
 from egress.admin.shared_grants import ALONE_AFTER, RETURN_WITHIN, GrantRevoked
 from egress.model.approval import ApprovalAnswer
+from egress.model.revocation import Revocation, RevocationCounts, RevocationKind
 from egress.shared.events import INTERVAL, MAX_AGE
 from egress.shared.keys import SharedKeys
 from egress.shared.members import EXPIRES
@@ -136,6 +137,24 @@ class GrantTests(SharedGrantsTestCase):
         later.backend.add_grant_for_parent(document)
         self.assertFalse(self.allows(later))
 
+    def test_revoked_with_others(self) -> None:
+        """A revocation of decisions voids the grants of all replicas, and supervisors learn it."""
+        told: list[tuple[str, Any]] = []
+        self.permit(self.a)
+        self.wait()
+        self.b.backend.report(lambda *about: told.append(about))
+        revocation = Revocation(RevocationKind.ALL, "", EPOCH + self.clock.seconds(), "alice", "rev-1")
+        counts = self.a.backend.revoke_decisions(revocation)
+        confirmed: Any = self.a.backend.confirm_revocation_for_parent(revocation.to_json())
+        self.wait(1)
+        self.assertEqual(self.successResultOf(counts), RevocationCounts(grants=1, confirmed=("b",)))
+        self.assertEqual(self.successResultOf(confirmed)["confirmed"], ["b"])
+        self.assertFalse(self.allows(self.a) or self.allows(self.b))
+        self.assertEqual(told, [("decisions-revoked", revocation.to_json())])
+        self.repeat("grant")
+        self.wait()
+        self.assertFalse(self.allows(self.a) or self.allows(self.b))
+
     def test_new_grant_of_another_worker(self) -> None:
         """It applies while there is no engine, too."""
         self.a.client.lose()
@@ -247,6 +266,28 @@ class OutageTests(SharedGrantsTestCase):
         self.wait(2)
         for replica in (self.a, self.b):
             self.assertTrue(self.allows(replica) and self.allows(replica, "/b"))
+
+    def test_unknown_grants_are_not_told(self) -> None:
+        """A process that does not know whether a grant was revoked does not tell a later process about it."""
+        self.permit(self.a)
+        self.wait()
+        for replica in (self.a, self.b):
+            replica.client.lose()
+        self.wait(10)
+        self.a.client.connect()
+        self.wait(RETURN_WITHIN + 1)
+        self.permit(self.a, "/new")
+        later = self.replica("c")
+        self.assertEqual([self.allows(later, path) for path in ("/", "/new")], [False, True])
+
+    def test_lost_before_a_response(self) -> None:
+        later = Replica(self.clock, self.engine, "c")
+        later.client.lose()
+        self.permit(self.a)
+        self.clock.advance(1)
+        later.client.connect()
+        self.wait(1)
+        self.assertTrue(self.allows(later))
 
     def test_engine_lost_its_data(self) -> None:
         """All processes that were there come back: together they know all revocations."""

@@ -141,9 +141,12 @@ class SharedClientTests(SynchronousTestCase):
 
     def test_lost(self) -> None:
         client = self.make()
+        lost: list[bool] = []
+        client.on_lost = lambda: lost.append(client.is_ready)
         transport = self.connected(client)
         call = client.call("X")
         transport.loseConnection()
+        self.assertEqual(lost, [False])
         self.failureResultOf(call, SharedUnavailable)
         self.assertFalse(client.is_ready)
         self.reactor.advance(0.1)

@@ -98,6 +98,20 @@ class ConfirmationsTests(EventsTestCase):
         self.wait(1)
         self.assertEqual(self.successResultOf(asked).missing, {self.two.events.member_id})
 
+    def test_old_event(self) -> None:
+        """An event that someone repeats later is not confirmed."""
+        self.ask(self.two)
+        self.wait(2 * INTERVAL)
+        (question,) = self.two.asked
+        before = len(self.stream())
+        self.two.confirmations.confirm(question, {})
+        self.assertEqual(len(self.stream()), before + 1)
+        self.two.events.stop()
+        self.clock.advance(module.MAX_AGE)
+        before = len(self.stream())
+        self.two.confirmations.confirm(question, {})
+        self.assertEqual(len(self.stream()), before)
+
     def test_confirmation_of_another_process(self) -> None:
         """A process confirms for itself only, and once."""
         self.two.answers = False

@@ -239,6 +239,17 @@ class OtherEventTests(EventsTestCase):
         self.wait()
         self.assertEqual(len(self.received), 1)
 
+    def test_many(self) -> None:
+        """After as many events as fit into one read, the next read is soon."""
+        for _ in range(2 * module.MAX_EVENTS):
+            self.one.events.send("news", {})
+        self.wait(INTERVAL)
+        first = len(self.received)
+        self.clock.advance(SHORT_INTERVAL)
+        self.assertGreaterEqual(first, module.MAX_EVENTS)
+        self.clock.advance(SHORT_INTERVAL)
+        self.assertEqual(len(self.received), 2 * module.MAX_EVENTS)
+
     def test_interval(self) -> None:
         """While something waits for an event, it is read sooner."""
         waits = False
