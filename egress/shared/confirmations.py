@@ -49,6 +49,7 @@ class Confirmations:
         self._events = events
         self._open: dict[str, tuple[Confirmed, Deferred[None]]] = {}
         events.handle(_CONFIRMED, self._received)
+        events.left.append(self._left)
         events.urgent.append(lambda: bool(self._open))
 
     def ask(
@@ -103,9 +104,18 @@ class Confirmations:
 
     def _received(self, event: Event) -> None:
         confirmed, done = self._open.get(event["nonce"], (None, None))
-        if confirmed is None or done is None or event["from"] not in confirmed.missing:
-            return
-        confirmed.results[event["from"]] = dict(event["result"])
-        confirmed.missing.remove(event["from"])
-        if not confirmed.missing and not done.called:
-            done.callback(None)
+        if confirmed is not None and done is not None and event["from"] in confirmed.missing:
+            confirmed.results[event["from"]] = dict(event["result"])
+            _not_missing(event["from"], confirmed, done)
+
+    def _left(self, member_id: str) -> None:
+        """Do not wait for a process that has ended: it applies nothing any more."""
+        for confirmed, done in list(self._open.values()):
+            if member_id in confirmed.missing:
+                _not_missing(member_id, confirmed, done)
+
+
+def _not_missing(member_id: str, confirmed: Confirmed, done: Deferred[None]) -> None:
+    confirmed.missing.remove(member_id)
+    if not confirmed.missing and not done.called:
+        done.callback(None)

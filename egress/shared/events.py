@@ -78,6 +78,7 @@ class SharedEvents:
     @ivar on_since: is called with the time from which on all revocations are known, in seconds since the epoch.  After
         each connection, it is the present time; when another process has responded, an earlier one.
     @ivar connected: the functions that are called after each connection.
+    @ivar left: the functions that are called with the id of each process that ends.
     @ivar rejected: the number of events that no holder of the key sent.
     @ivar member_id: identifies this process.
     @ivar urgent: the functions that return whether something waits for an event.
@@ -93,6 +94,7 @@ class SharedEvents:
         self.on_revocation: Callable[[Revocation], object] = lambda revocation: None
         self.on_since: Callable[[float], object] = lambda since: None
         self.connected: list[Callable[[], object]] = []
+        self.left: list[Callable[[str], object]] = []
         self.rejected = 0
         self.node = node
         self.member_id = os.urandom(_ID_BYTES).hex()
@@ -202,6 +204,8 @@ class SharedEvents:
         sender = event.get("from")
         if event["type"] == "leaving":
             self._members.leave(str(sender))
+            for left in self.left:
+                left(str(sender))
         elif isinstance(sender, str) and sender != self.member_id:
             member = Member(sender, str(event.get("node")), event["time"], event.get("waiting") is True)
             self._members.see(member, self._now())

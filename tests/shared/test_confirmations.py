@@ -62,6 +62,16 @@ class ConfirmationsTests(EventsTestCase):
         confirmed = self.successResultOf(asked)
         self.assertEqual((len(confirmed.results), confirmed.missing), (1, {self.three.events.member_id}))
 
+    def test_one_ends(self) -> None:
+        """A process that has ended cannot confirm, and applies nothing."""
+        self.three.answers = self.two.answers = False
+        asked, other = self.ask(self.three), self.ask(self.two)
+        self.successResultOf(self.three.events.leave())
+        self.wait(INTERVAL)
+        confirmed = self.successResultOf(asked)
+        self.assertEqual((confirmed.results, confirmed.missing), ({}, set()))
+        self.assertNoResult(other)
+
     def test_nobody_to_confirm(self) -> None:
         """The event is sent anyway."""
         self.assertEqual(self.successResultOf(self.ask()).missing, set())
