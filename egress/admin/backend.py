@@ -126,6 +126,10 @@ class LocalAdminBackend:
         """Add an earlier grant for the supervisor.  It is in force if no replica has revoked it."""
         return self.add_grant(Grant.from_json(document))
 
+    def grants_in_force_for_parent(self) -> list[str]:
+        """Return the ids of the grants that apply now, for the supervisor."""
+        return [each["id"] for each in self._approvals.listed(redact_url)["grants"]]
+
     def revoke_for_parent(self, grant_id: str) -> bool:
         """Revoke a grant in this process only, for the supervisor."""
         return self._approvals.revoke(grant_id)

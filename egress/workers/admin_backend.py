@@ -25,6 +25,7 @@ from egress.workers.ipc import (
     ANNOUNCE_GRANT,
     CONFIRM_REVOCATION,
     EXPLAIN,
+    GRANTS_IN_FORCE,
     PENDING_APPROVALS,
     RECORD_CHANGE,
     RESOLVE_APPROVAL,
@@ -91,11 +92,18 @@ class WorkerAdminBackend:
     def listed(self) -> Deferred[dict[str, Any]]:
         """List the grants and the pending approvals of all workers; equal pending approvals are merged."""
 
-        def listed(results: list[tuple[bool, Any]]) -> dict[str, Any]:
+        async def listed() -> dict[str, Any]:
+            results = await self._request_all(PENDING_APPROVALS)
+            grants = self._current()
+            if self._shares and grants:
+                # Without the engine, they do not apply.
+                names = await self._request_all(GRANTS_IN_FORCE)
+                applied = {name for told, found in names if told for name in found}
+                grants = [each for each in grants if each.grant_id in applied]
             pending = merged(one for told, found in results if told for one in found)
-            return {"pending": pending, "grants": [grant.to_display() for grant in self._current()]}
+            return {"pending": pending, "grants": [grant.to_display() for grant in grants]}
 
-        return self._request_all(PENDING_APPROVALS).addCallback(listed)
+        return Deferred.fromCoroutine(listed())
 
     def answer(self, approval_id: str, answer: ApprovalAnswer) -> Deferred[dict[str, Any]]:
         """Send an approver's answer for a pending approval to every worker."""

@@ -145,6 +145,10 @@ class WorkerAdminBackendTests(SynchronousTestCase):
             self.backend.learn(json.dumps([word, about]))
             return self.permissions()
 
+        # It lists the grants that apply in a worker.
+        self.say("grants-in-force", [], ValueError())
+        self.assertEqual(learn("grant-added", grant), [])
+        self.say("grants-in-force", ["other"], ["p"])
         self.assertEqual(learn("grant-added", grant), ["p"])
         third = FakeSlot("3")
         third.answers["announce-grant"] = 0

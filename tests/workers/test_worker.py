@@ -182,6 +182,7 @@ class WorkerTests(SynchronousTestCase):
             ("add-grant", "add_grant_for_parent"),
             ("resolve-elsewhere", "resolve_elsewhere_for_parent"),
             ("announce-grant", "announce_grant_for_parent"),
+            ("grants-in-force", "grants_in_force_for_parent"),
             ("revoke", "revoke_for_parent"),
             ("revoke-elsewhere", "revoke_elsewhere_for_parent"),
             ("revoke-decisions", "revoke_decisions_for_parent"),
