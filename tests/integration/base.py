@@ -83,16 +83,23 @@ def proxy_environment(**extra: str) -> dict[str, str]:
     return environment(**{"PYTHONPATH": str(ROOT), **extra})
 
 
-def start_of(env: Mapping[str, str], arguments: Sequence[str] = ()) -> Callable[..., Fork] | None:
+def start_of(env: Mapping[str, str], arguments: Sequence[str] = (), first: str = "") -> Callable[..., Fork] | None:
     """Return how a program of this project starts: in a fork if possible, otherwise in a new interpreter.
 
     @param env: the variables that are special to it.
     @param arguments: the command line of a proxy, whose first workers are forks, too.
+    @param first: Python code that they run before the program.
     """
-    numbers = [int(value) for option, value in itertools.pairwise(arguments) if option == "--workers"]
-    workers = numbers[-1] if numbers and numbers[-1] > 1 else 0
     # Coverage begins with the interpreter.
-    return partial(Fork, workers=workers) if not _covered() and can_fork(env) else None
+    if _covered() or not can_fork(env):
+        return None
+    return partial(Fork, workers=workers_of(arguments), first=first)
+
+
+def workers_of(arguments: Sequence[str]) -> int:
+    """Return how many workers a proxy with these arguments has; none, if it is a single process."""
+    numbers = [int(value) for option, value in itertools.pairwise(arguments) if option == "--workers"]
+    return numbers[-1] if numbers and numbers[-1] > 1 else 0
 
 
 def run_egress(
@@ -169,7 +176,7 @@ class Proxy:
     """A running proxy, by default in a fork of an interpreter that has loaded it (L{tests.integration.loaded}).
 
     @param reactor: the name of its reactor; by default the best one.
-    @param first: Python code that each of its processes runs before anything else.
+    @param first: Python code that each of its processes runs before the program; a fork has loaded all modules before.
     @param forked: whether it may be a fork; otherwise it is a new interpreter.
     @param forks_workers: whether its first workers may be forks, too.
     @ivar url: the value for C{http_proxy}.
@@ -201,9 +208,10 @@ class Proxy:
             *options,
             reactor=reactor,
         )
-        if first:
+        start = start_of(env, arguments if forks_workers else (), first) if forked else None
+        if first and (start is None or workers_of(arguments)):
+            # For new interpreters, also those of workers that are restarted.
             env["PYTHONPATH"] = sitecustomize(directory, first)
-        start = start_of(env, arguments if forks_workers else ()) if forked else None
         self.process = Process(arguments, directory, "egressproxy", proxy_environment(**env), start=start)
         # One of the ports can accept connections before another one is bound.
         for host, port in tcp_addresses(arguments):

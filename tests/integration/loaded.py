@@ -116,6 +116,7 @@ class Fork:
     @param stdin: the file for standard input.
     @param errors: the file for standard error, by default that for standard output.
     @param workers: how many of the workers that it starts are forks, too; the others are new interpreters.
+    @param first: Python code that it and these workers run before the program.
     """
 
     def __init__(
@@ -129,6 +130,7 @@ class Fork:
         stdin: Path = Path(os.devnull),
         errors: Path | None = None,
         workers: int = 0,
+        first: str = "",
     ) -> None:
         self.args = list(args)
         self.returncode: int | None = None
@@ -136,7 +138,7 @@ class Fork:
         self._program = loaded_program(program)
         options = self.args[_OPTIONS:]
         files = [str(file.resolve()) for file in (stdin, output, errors or output)]
-        self.pid: int = self._program.ask(start=[options, str(directory.resolve()), files, dict(env), workers])
+        self.pid: int = self._program.ask(start=[options, str(directory.resolve()), files, dict(env), workers, first])
         # It is readable once the process has ended, and names no other process after that.
         self._descriptor = os.pidfd_open(self.pid)
         weakref.finalize(self, os.close, self._descriptor)

@@ -4,7 +4,7 @@ The program is C{twistd} with a service of this project, or C{egress}.  This run
 that imports does not belong into a proxy.  Requests come from standard input, and each line of JSON has a response of
 one line:
 
-  - C{{"start": [arguments, directory, [input, output, errors], environment, workers]}}: the id of a new process;
+  - C{{"start": [arguments, directory, [input, output, errors], environment, workers, first]}}: the id of a new process;
   - C{{"status": pid}}: of one that has ended, the exit status, negative for a signal, and the CPU time.
 """
 
@@ -64,9 +64,10 @@ def serve() -> tuple[list[str], int]:
         else:
             answer = os.fork()
             if answer == 0:
-                arguments, directory, files, environment, workers = value
+                arguments, directory, files, environment, workers, first = value
                 open_files(files)
                 enter(directory, environment)
+                exec(first, {"__name__": "first"})
                 return arguments, workers
         print(json.dumps(answer), flush=True)
     raise SystemExit

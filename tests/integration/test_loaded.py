@@ -301,7 +301,9 @@ class WorkerTests(ForkTestCase):
         found: list[int] = []
 
         def exist() -> bool:
-            found[:] = [pid for worker in children(process.popen.pid) for pid in children(worker)]
+            """Until it runs its program, a child has the command line and the environment of its parent."""
+            inner = [pid for worker in children(process.popen.pid) for pid in children(worker)]
+            found[:] = [pid for pid in inner if b"writer_program" in Path(f"/proc/{pid}/cmdline").read_bytes()]
             return bool(found)
 
         self.wait_until(exist, "a process that writes the store")
