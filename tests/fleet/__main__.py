@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import pickle
 import shlex
 import shutil
 import sys
@@ -13,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.signals import interrupt_on_sigterm
-from tests.fleet.judge import Verdict, judge
+from tests.fleet.joined import Verdict
+from tests.fleet.judge import judge
 from tests.fleet.report import render
 from tests.fleet.schedule import Step, schedule
 from tests.fleet.stage import NAMES, Stage
@@ -53,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--no-faults", action="store_true", help="load without faults and revocations")
     made.add_argument("--without-redis", action="store_true", help="Redis is away until the other faults are over")
     made.add_argument("--output", type=Path, metavar="FILE", help="write the report to a file, too")
-    made.add_argument("--keep", action="store_true", help="keep the files of all programs")
+    made.add_argument("--keep", action="store_true", help="keep the files of all programs, and run.pickle")
     return made
 
 
@@ -81,6 +83,7 @@ def run(directory: Path, settings: Settings, steps: Sequence[Step], say: Callabl
         load.stop()
         wrong = [*load.defects, *stage.recover(), *stage.stop()]
         observed = stage.observed()
+        (directory / "run.pickle").write_bytes(pickle.dumps(observed))
     finally:
         stage.remove()
     verdict = judge(observed)

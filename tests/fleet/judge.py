@@ -1,165 +1,40 @@
-"""Joins the observations of a run by the ids of requests and the addresses of connections, and judges them.  Pure."""
+"""Judges the observations of a run.  Pure."""
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections import Counter
+from collections.abc import Callable, Sequence
 
+from tests.fleet.joined import (
+    IN_MEMORY,
+    IN_MEMORY_WITHOUT_SERVER,
+    NOTICED_WITHIN,
+    RECONNECTED_WITHIN,
+    RECOVERED_WITHIN,
+    SLACK,
+    Joined,
+    Verdict,
+    concerns,
+    voids,
+)
 from tests.fleet.observations import (
     AUTHORIZER,
     CLOSED,
     COMPLETE,
     CUT,
+    DENIED,
     KEPT,
     POSTGRESQL,
     PROBLEM,
     REDIS,
-    Fault,
-    Held,
-    Question,
-    Record,
-    Revocation,
     Run,
     Sent,
 )
-from tests.fleet.schedule import ALL, CLIENT, HOST
-
-# What the documentation promises, in seconds.
-RECONNECTED_WITHIN = 7.0
-RECOVERED_WITHIN = 10.0
-IN_MEMORY = 0.5
-IN_MEMORY_WITHOUT_SERVER = 6.0
-
-# Seconds after which a process that connects to Redis uses the decisions of others.
-JOINED_WITHIN = 2.0
-# Each revocation voids the decisions that replicas share, and those of the next seconds: their clocks may differ.
-SKEW = 2.0
-
-# The most questions, relative to those of one replica.
-QUESTIONS_RATIO = 1.1
-# A ratio of fewer questions means nothing.
-ENOUGH_QUESTIONS = 20
-
-# The moments at which a program observes the same event differ by less.
-_SLACK = 0.25
-# A client sees the end of its tunnel so soon.
-_NOTICED_WITHIN = 1.0
+from tests.fleet.questions import check_questions
 
 _UNAVAILABLE = "503 authorizer-unavailable"
 _REVOKED = "403 revoked"
 _DENIED = "403 denied"
-
-
-@dataclass
-class Verdict:
-    """The result of a run.
-
-    @ivar failures: one sentence for each violation.
-    @ivar counts: what was counted, by topic.
-    @ivar figures: what was measured.
-    """
-
-    failures: list[str] = field(default_factory=list)
-    counts: dict[str, dict[str, int]] = field(default_factory=dict)
-    figures: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def passed(self) -> bool:
-        """Whether there is no violation."""
-        return not self.failures
-
-    def count(self, topic: str, name: str, number: int = 1) -> None:
-        """Count something."""
-        names = self.counts.setdefault(topic, {})
-        names[name] = names.get(name, 0) + number
-
-
-class Joined:
-    """The observations of a run, joined."""
-
-    def __init__(self, run: Run) -> None:
-        self.run = run
-        self.records: dict[str, list[Record]] = defaultdict(list)
-        for record in run.records:
-            self.records[record.client if record.stage == "tunnel" else record.id].append(record)
-        self.replica_of = dict(run.sessions)
-
-    @cached_property
-    def allows(self) -> dict[tuple[str, str], list[Question]]:
-        """The allows, by method and path, in their order."""
-        found: dict[tuple[str, str], list[Question]] = defaultdict(list)
-        for one in sorted(self.run.questions, key=lambda one: one.at):
-            if one.is_allow:
-                found[one.method, one.path].append(one)
-        return found
-
-    def faults(self, target: str) -> Iterator[Fault]:
-        """Return the faults of a target."""
-        return (fault for fault in self.run.faults if fault.target == target)
-
-    def was_killed(self, address: str, began: float, ended: float) -> bool:
-        """Return whether the replica of a connection was killed within a time."""
-        replica = self.replica_of.get(address)
-        return any(
-            fault.began <= ended + _SLACK and began <= fault.away + _SLACK for fault in self.faults(replica or "")
-        )
-
-    def was_away(self, target: str, began: float, ended: float, recovery: float = 0.0) -> bool:
-        """Return whether a target could not be used at some time within a time.
-
-        @param recovery: seconds after which it is used again.
-        """
-        return any(
-            fault.began <= ended + _SLACK and began <= fault.repaired + recovery + _SLACK
-            for fault in self.faults(target)
-        )
-
-    def effective(self, revocation: Revocation, replica: str | None) -> float | None:
-        """Return the time at which a revocation must have its effects on a replica.
-
-        @return: C{None} if it need not have any: its own replica was killed before it could send it.
-        """
-        promised = revocation.done + self.run.revoked_within
-        if replica == revocation.replica:
-            return promised
-        back = [
-            fault.repaired
-            for fault in self.faults(REDIS)
-            if fault.began <= promised and revocation.at <= fault.repaired + RECONNECTED_WITHIN
-        ]
-        if not back:
-            return promised
-        due = max(back) + RECONNECTED_WITHIN
-        if any(revocation.at <= fault.began <= due for fault in self.faults(revocation.replica)):
-            return None
-        return max(due, promised)
-
-    def can_share(self, at: float) -> bool:
-        """Return whether all replicas could share their decisions at a time, with those that were valid then.
-
-        A decision from a time without Redis, or from just after a revocation, is valid on one replica only.
-        """
-        run = self.run
-        return (
-            not self.was_away(REDIS, at, at, RECONNECTED_WITHIN + run.ttl)
-            and not any(self.was_away(replica, at, at, JOINED_WITHIN) for replica in run.replicas)
-            and not any(each.at <= at <= each.done + run.revoked_within + SKEW + run.ttl for each in run.revocations)
-        )
-
-
-def voids(revocation: Revocation) -> bool:
-    """Return whether a revocation voids the cached decisions on requests.  They have no client in common with it."""
-    return revocation.kind != HOST
-
-
-def concerns(revocation: Revocation, held: Held, tunnel_host: str) -> bool:
-    """Return whether a revocation ends a tunnel."""
-    if revocation.kind == CLIENT:
-        return held.identity == revocation.value
-    return revocation.kind == ALL or revocation.value == tunnel_host
 
 
 # -- no request is forwarded without an allow, and each one has one record
@@ -188,7 +63,7 @@ def check_forwarded(joined: Joined, verdict: Verdict) -> None:
         elif tunnel is not None:
             if not any(one.id == tunnel.address and one.at <= seen.at for one in joined.allows["CONNECT", "/"]):
                 verdict.failures.append(f"{tunnel.id}: the origin received the tunnel without an allow")
-            address, began, ended = tunnel.address, tunnel.ended - _NOTICED_WITHIN, tunnel.ended
+            address, began, ended = tunnel.address, tunnel.ended - NOTICED_WITHIN, tunnel.ended
             its = joined.records[tunnel.address]
         else:
             verdict.failures.append(f"{seen.id}: the origin received a request that no client sent")
@@ -216,7 +91,7 @@ def _check_allow(joined: Joined, request: Sent, at: float, verdict: Verdict) -> 
             due = joined.effective(revocation, replica) if voids(revocation) else None
             if due is not None and due <= request.sent:
                 since = max(since, revocation.at)
-        valid = any(one.at >= since and request.sent < one.at + run.ttl + _SLACK for one in allows)
+        valid = any(one.at >= since and request.sent < one.at + run.ttl + SLACK for one in allows)
     else:
         valid = any(one.id == request.id for one in allows)
     if not valid:
@@ -249,7 +124,7 @@ def check_records(joined: Joined, verdict: Verdict) -> None:
         its = joined.records[held.address]
         if len(its) > 1:
             verdict.failures.append(f"{held.id}: the tunnel has {len(its)} records: {its}")
-        elif not its and not joined.was_killed(held.address, held.ended - _NOTICED_WITHIN, held.ended):
+        elif not its and not joined.was_killed(held.address, held.ended - NOTICED_WITHIN, held.ended):
             verdict.failures.append(f"{held.id}: the tunnel has no record ({held.detail})")
     for name, its in joined.records.items():
         if name not in known and its:
@@ -284,7 +159,7 @@ def _was_in_memory(joined: Joined, replica: str, at: float) -> bool:
     """Return whether a replica was killed so soon after a time that its record was not stored yet."""
     for fault in joined.faults(replica):
         seconds = IN_MEMORY_WITHOUT_SERVER if joined.was_away(POSTGRESQL, at, fault.away) else IN_MEMORY
-        if at - _SLACK <= fault.away and fault.began <= at + _SLACK + seconds:
+        if at - SLACK <= fault.away and fault.began <= at + SLACK + seconds:
             return True
     return False
 
@@ -319,7 +194,7 @@ def check_clients(joined: Joined, verdict: Verdict) -> None:
 
 
 def _is_expected(one: Sent) -> bool:
-    if one.path.startswith("/denied/"):
+    if one.path.startswith(DENIED):
         return one.outcome == PROBLEM and one.detail == _DENIED
     return one.outcome == COMPLETE
 
@@ -340,7 +215,7 @@ def check_tunnels(joined: Joined, verdict: Verdict) -> None:
     for held in run.held:
         replica = joined.replica_of.get(held.address)
         explained = not held.is_cut
-        killed = joined.was_killed(held.address, held.ended - _NOTICED_WITHIN, held.ended)
+        killed = joined.was_killed(held.address, held.ended - NOTICED_WITHIN, held.ended)
         if held.is_cut and killed:
             verdict.count("in flight on a killed replica", "tunnels")
             explained = True
@@ -352,7 +227,7 @@ def check_tunnels(joined: Joined, verdict: Verdict) -> None:
             if not concerns(revocation, held, run.tunnel_host) or held.ended < revocation.at:
                 continue
             # A tunnel that is opened before a replica learns of a revocation may be cut, too.
-            if held.is_cut and (due is None or held.ended <= due + _SLACK):
+            if held.is_cut and (due is None or held.ended <= due + SLACK):
                 explained = True
             if due is None or held.opened is None or held.opened > revocation.at:
                 continue
@@ -372,48 +247,6 @@ def check_tunnels(joined: Joined, verdict: Verdict) -> None:
         verdict.count("revocations", revocation.kind)
         if any(joined.effective(revocation, replica) is None for replica in run.replicas):
             verdict.count("revocations", "lost with their replica, while Redis was away")
-
-
-# -- how often the authorization service is called
-
-
-def questions_of_one(
-    sent: Iterable[Sent], revocations: Sequence[Revocation], ttl: float
-) -> list[tuple[float, tuple[str, str]]]:
-    """Return the questions that one replica, which is never killed, asks for the same requests on C{KEPT} paths."""
-    voided = sorted(revocation.done for revocation in revocations if voids(revocation))
-    asked: dict[tuple[str, str], float] = {}
-    found = []
-    for one in sorted(sent, key=lambda one: one.sent):
-        if not one.path.startswith(KEPT) or one.outcome != COMPLETE:
-            continue
-        key = (one.method, one.path)
-        last = asked.get(key)
-        if last is None or one.sent >= last + ttl or bisect_right(voided, last) != bisect_right(voided, one.sent):
-            asked[key] = one.sent
-            found.append((one.sent, key))
-    return found
-
-
-def check_questions(joined: Joined, verdict: Verdict) -> None:
-    """While they can share decisions, the replicas together ask hardly more than one of them."""
-    run = joined.run
-    asked = [one.at for one in run.questions if one.path.startswith(KEPT)]
-    model = [at for at, _ in questions_of_one(run.sent, run.revocations, run.ttl)]
-    for name, test, is_binding in (
-        ("the whole run", lambda _: True, False),
-        ("the time in which all decisions are shared", joined.can_share, True),
-    ):
-        topic = f"questions about reusable decisions in {name}"
-        of_all, of_one = sum(map(test, asked)), sum(map(test, model))
-        verdict.count(topic, "of all replicas", of_all)
-        verdict.count(topic, "of one replica", of_one)
-        if of_one < ENOUGH_QUESTIONS:
-            continue
-        ratio = of_all / of_one
-        verdict.figures[f"{topic}, relative to one replica"] = round(ratio, 3)
-        if is_binding and ratio > QUESTIONS_RATIO:
-            verdict.failures.append(f"{name}: {of_all} questions, and one replica asks {of_one}: {ratio:.2f} times")
 
 
 CHECKS: Sequence[Callable[[Joined, Verdict], None]] = (

@@ -14,8 +14,7 @@ from typing import Any
 from egress.cli.admin_client import AdminApi
 from egress.config.admin_endpoint import AdminEndpoint
 from tests.fleet.balancer import Server
-from tests.integration.base import proxy_environment, tcp_addresses, twistd
-from tests.integration.loaded import Fork
+from tests.integration.base import proxy_environment, start_of, tcp_addresses, twistd
 from tests.integration.processes import Process, free_port
 
 _PATIENCE = 30.0
@@ -37,6 +36,7 @@ class Replica:
         self.audit = self.directory / "audit.jsonl"
         endpoint = f"unix:{self.directory}/admin.sock"
         self._env = proxy_environment(**env)
+        self._start = start_of(env)
         self._arguments = twistd(
             *("--listen", f"haproxy:tcp:{self.server.port}:interface=127.0.0.1"),
             *("--metrics-port", str(self.server.health)),
@@ -51,7 +51,7 @@ class Replica:
 
     def start(self) -> None:
         """Start it, and wait until it accepts connections."""
-        process = self._process = Process(self._arguments, self.directory, self.name, self._env, start=Fork)
+        process = self._process = Process(self._arguments, self.directory, self.name, self._env, start=self._start)
         for host, port in tcp_addresses(self._arguments):
             process.wait_for_port(port, host)
         process.wait_for_port(self.server.port)

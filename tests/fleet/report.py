@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from tests.fleet.judge import Verdict
+from tests.fleet.joined import Verdict
 from tests.fleet.schedule import Step
 
 _SHOWN = 50

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.fleet.judge import RECONNECTED_WITHIN, RECOVERED_WITHIN, Verdict, judge, questions_of_one
+from tests.fleet.joined import RECONNECTED_WITHIN, RECOVERED_WITHIN, Verdict
+from tests.fleet.judge import judge
 from tests.fleet.observations import (
     AUTHORIZER,
     POSTGRESQL,
@@ -20,6 +21,7 @@ from tests.fleet.observations import (
     Seen,
     Sent,
 )
+from tests.fleet.questions import questions_of_one, repeated
 
 TOPIC = "questions about reusable decisions in"
 SHARED = f"{TOPIC} the time in which all decisions are shared"
@@ -406,11 +408,26 @@ class QuestionTests(JudgeTestCase):
                 ("/once/1", 110.0, "complete"),
             )
         ]
-        asked = [at for at, _ in questions_of_one(reversed(sent), [], 10.0)]
+        asked = questions_of_one(reversed(sent), [], 10.0)
         self.assertEqual(asked, [100.0, 105.0, 110.0])
         revocations = [Revocation("one", "all", "", 107.9, 108.0), Revocation("one", "host", HOST, 111.0, 112.0)]
-        asked = [at for at, _ in questions_of_one(sent, revocations, 10.0)]
+        asked = questions_of_one(sent, revocations, 10.0)
         self.assertEqual(asked, [100.0, 105.0, 109.0])
+
+    def test_repeated(self) -> None:
+        questions = [
+            Question(at, str(at), str(at), "GET", path, True)
+            for path, at in (
+                ("/kept/1", 100.0),
+                ("/kept/1", 109.0),
+                ("/kept/2", 105.0),
+                ("/kept/1", 109.9),
+                ("/kept/1", 112.0),
+            )
+        ]
+        self.assertEqual([one.at for one in repeated(reversed(questions), [], 10.0)], [109.0, 112.0])
+        revocations = [Revocation("one", "all", "", 107.9, 108.0), Revocation("one", "host", HOST, 111.0, 112.0)]
+        self.assertEqual([one.at for one in repeated(questions, revocations, 10.0)], [109.9, 112.0])
 
     def ask(self, number: int, more: int, at: float = 200.0) -> None:
         """Add requests on different paths, and some questions more."""

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.fleet.__main__ import parser
 from tests.fleet.authorizer import decision
 from tests.fleet.balancer import Server, configuration, sessions_in
-from tests.fleet.judge import Verdict
+from tests.fleet.joined import Verdict
 from tests.fleet.load import addresses, identity
 from tests.fleet.observations import id_in, path_of
 from tests.fleet.report import render

@@ -10,7 +10,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.fleet.__main__ import Settings, run
-from tests.fleet.judge import Verdict
+from tests.fleet.joined import Verdict
 from tests.fleet.observations import AUTHORIZER, HAPROXY, POSTGRESQL, REDIS
 from tests.fleet.report import render
 from tests.fleet.schedule import ALL, CLIENT, HOST, KILL, RELOAD, REVOKE, Step
