@@ -112,6 +112,7 @@ class SharedEvents:
         self._unsent: deque[Event] = deque(maxlen=MAX_UNSENT)
         self._stream = keys.name(keys.group(b"events"), b"events")
         self._timer: IDelayedCall | None = None
+        self._started_at = 0.0
         self._connected_at = 0.0
         self._nonce: str | None = None
         # The number of the last event that was read; None: there was no connection yet.
@@ -124,6 +125,7 @@ class SharedEvents:
 
     def start(self) -> None:
         """Read events from now on."""
+        self._started_at = self._now()
         self._client.on_connected = self._connected
         self._timer = self._clock.callLater(0, self._tick)
 
@@ -246,9 +248,11 @@ class SharedEvents:
             connected()
 
     def _begin(self, number: bytes | None) -> None:
-        """Read the events after the first one that this process has sent."""
-        if self._last is None:
-            self._last = number
+        """Read the events from the start of this process on: it can have been without a connection since then."""
+        if self._last is None and number is not None:
+            # The number has the time of the engine, in milliseconds.
+            elapsed = min(max(0.0, self._now() - self._started_at), MAX_AGE)
+            self._last = _earlier(number, round(1000 * elapsed))
 
     # -- receiving
 
@@ -321,7 +325,8 @@ class SharedEvents:
             # A newer version has sent it: this process cannot tell which decisions it voids.
             _log.error("shared state: a revocation cannot be applied: all replicas need the same version")
             return
-        if self.remember(revocation):
+        # A process that started later has made its decisions later, too.
+        if self.remember(revocation) and revocation.time >= self._started_at - MAX_SKEW:
             self.on_revocation(revocation)
 
     def _known_since(self, since: float) -> None:
@@ -337,3 +342,9 @@ class SharedEvents:
 
 def _revocation(revocation: Revocation) -> dict[str, Any]:
     return {"type": "revocation", "time": revocation.time, "revocation": revocation.to_json()}
+
+
+def _earlier(number: bytes, milliseconds: int) -> bytes:
+    """Return the number of an event that the engine would have received earlier."""
+    moment, _, rest = number.partition(b"-")
+    return b"%d-%b" % (max(0, int(moment) - milliseconds), rest) if milliseconds else number

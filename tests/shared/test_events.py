@@ -35,7 +35,7 @@ class Member:
     @ivar since: the times that it was told.
     """
 
-    def __init__(self, clock: Clock, engine: Engine, keys: SharedKeys = KEYS) -> None:
+    def __init__(self, clock: Clock, engine: Engine, keys: SharedKeys = KEYS, *, connects: bool = True) -> None:
         self.client = EngineClient(engine)
         given: Any = self.client
         self.events = SharedEvents(clock, given, keys, lambda: EPOCH + clock.seconds())
@@ -44,7 +44,10 @@ class Member:
         self.events.on_revocation = self.revocations.append
         self.events.on_since = lambda since: self.since.append(since - EPOCH)
         self.events.start()
-        self.client.on_connected()
+        if connects:
+            self.client.on_connected()
+        else:
+            self.client.fault = "away"
 
     def reconnect(self) -> None:
         self.client.fault = None
@@ -109,6 +112,47 @@ class RevocationTests(EventsTestCase):
         two.reconnect()
         self.wait()
         self.assertEqual([each.revocation_id for each in two.revocations], ["r1", "r2"])
+
+    def test_engine_away_since_the_start(self) -> None:
+        """A process receives what others have sent between its start and its first connection."""
+        one = self.member()
+        self.wait()
+        one.events.revoked(self.revocation("r1"))
+        self.wait(MAX_SKEW + 1)
+        two = Member(self.clock, self.engine, connects=False)
+        one.events.revoked(self.revocation("r2"))
+        self.wait(10)
+        one.events.revoked(self.revocation("r3"))
+        two.reconnect()
+        self.wait()
+        self.assertEqual([each.revocation_id for each in two.revocations], ["r2", "r3"])
+
+    def test_first_read(self) -> None:
+        """The numbers of an engine are times in milliseconds."""
+        self.engine.streams[module_name(KEYS)] = [(1_000_000, [b"x", b"x"])]
+        for seconds, expected in ((0, b"1000001-0"), (10, b"990002-0"), (2 * MAX_AGE, b"%d-0" % (1_000_003 - 300_000))):
+            late = Member(self.clock, self.engine, connects=False)
+            self.clock.advance(seconds)
+            late.reconnect()
+            self.engine.commands.clear()
+            self.wait(INTERVAL)
+            late.events.stop()
+            reads = [command[-1] for command in self.engine.commands if command[0] == "XREAD"]
+            self.assertEqual(reads[0], expected)
+
+    def test_earlier_ones(self) -> None:
+        """A process that started after a revocation has made all its decisions after it."""
+        one = self.member()
+        self.wait()
+        one.events.revoked(self.revocation("r1"))
+        self.wait(MAX_SKEW + 1)
+        one.events.revoked(self.revocation("r2"))
+        two = self.member()
+        self.wait()
+        one.reconnect()
+        self.wait()
+        # The clocks may differ.
+        self.assertEqual([each.revocation_id for each in two.revocations], ["r2"])
 
     def test_old_ones_are_not_repeated(self) -> None:
         one = self.member()
