@@ -98,7 +98,7 @@ class Joined:
 
         @return: C{None} if it need not have any: its own replica was killed before it could send it.
         """
-        promised = revocation.done + self.run.revoked_within
+        promised = revocation.at + self.run.revoked_within
         if replica == revocation.replica:
             return promised
         back = [

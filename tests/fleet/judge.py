@@ -232,7 +232,7 @@ def check_tunnels(joined: Joined, verdict: Verdict) -> None:
             if due is None or held.opened is None or held.opened > revocation.at:
                 continue
             if held.ended > due:
-                late = held.ended - revocation.done
+                late = held.ended - revocation.at
                 verdict.failures.append(f"{held.id}: {late:.2f} s after {revocation}, its tunnel on {replica} was open")
             elif held.is_cut and not killed:
                 where = f"on {'its own' if replica == revocation.replica else 'another'} replica"

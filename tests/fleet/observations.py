@@ -149,7 +149,7 @@ class Revocation:
     @ivar kind: C{all}, C{client} or C{host}.
     @ivar value: the name of the client, or the host.
     @ivar at: the time before the command.
-    @ivar done: the time at which the command ended.
+    @ivar done: the time at which the command ended: it waits for confirmations of other replicas.
     """
 
     replica: str
@@ -166,7 +166,7 @@ class Run:
     @ivar ttl: the time to live of decisions on C{KEPT} paths, in seconds.
     @ivar tunnel_host: the host of all tunnels.
     @ivar sessions: the replica that HAProxy chose for each source address.
-    @ivar revoked_within: the seconds after which a revocation must have its effects.
+    @ivar revoked_within: the seconds after which a revocation must have its effects, from the start of its command.
     """
 
     ttl: float

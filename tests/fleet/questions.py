@@ -11,7 +11,7 @@ from tests.fleet.observations import COMPLETE, KEPT, Question, Revocation, Sent
 
 def questions_of_one(sent: Iterable[Sent], revocations: Sequence[Revocation], ttl: float) -> list[float]:
     """Return the times of the questions that one replica asks for the same requests, if it is never killed."""
-    voided = sorted(revocation.done for revocation in revocations if voids(revocation))
+    voided = sorted(revocation.at for revocation in revocations if voids(revocation))
     asked: dict[tuple[str, str], float] = {}
     found = []
     for one in sorted(sent, key=lambda one: one.sent):
@@ -31,7 +31,7 @@ def _voids_between(voided: Sequence[float], began: float, ended: float) -> bool:
 
 def repeated(questions: Iterable[Question], revocations: Sequence[Revocation], ttl: float) -> list[Question]:
     """Return the questions on C{KEPT} paths that one replica would not ask: an earlier decision is valid."""
-    voided = sorted(revocation.done for revocation in revocations if voids(revocation))
+    voided = sorted(revocation.at for revocation in revocations if voids(revocation))
     last: dict[tuple[str, str], float] = {}
     found = []
     for one in sorted(questions, key=lambda one: one.at):

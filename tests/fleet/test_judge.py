@@ -332,12 +332,12 @@ class TunnelTests(JudgeTestCase):
             with self.subTest(kind):
                 self.revocations = [Revocation("two", kind, value, 110.0, 110.1)]
                 self.cut(111.2)
-                self.assert_found("1.10 s after", "its tunnel on one was open")
+                self.assert_found("1.20 s after", "its tunnel on one was open")
 
     def test_not_revoked(self) -> None:
         """The client itself ends a tunnel that was revoked before."""
         self.revocations = [Revocation("two", "host", HOST, 110.0, 110.1)]
-        self.assert_found("9.90 s after", "its tunnel on one was open")
+        self.assert_found("10.00 s after", "its tunnel on one was open")
 
     def test_revocation_of_another_client(self) -> None:
         self.revocations = [Revocation("two", "client", "holder-1", 110.0, 110.1)]
