@@ -70,7 +70,9 @@ def run(directory: Path, settings: Settings, steps: Sequence[Step], say: Callabl
         stage.start()
         load = stage.load(seed=settings.seed, clients=settings.clients, holders=settings.holders, think=settings.think)
         began = time.monotonic()
+        approver = stage.approver(settings.seed)
         load.start()
+        approver.start()
         for step in steps:
             time.sleep(max(0.0, began + step.at - time.monotonic()))
             say(str(step))
@@ -81,7 +83,8 @@ def run(directory: Path, settings: Settings, steps: Sequence[Step], say: Callabl
             stage.start_redis()
             time.sleep(settings.after)
         load.stop()
-        wrong = [*load.defects, *stage.recover(), *stage.stop()]
+        approver.stop()
+        wrong = [*load.defects, *approver.defects, *stage.recover(), *stage.stop()]
         observed = stage.observed()
         (directory / "run.pickle").write_bytes(pickle.dumps(observed))
     finally:

@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.soak.journal import Journal
-from tests.fleet.observations import DENIED, KEPT, id_in, path_of
+from tests.fleet.observations import ASKED, DENIED, KEPT, id_in, path_of
 
 
 def decision(path: str, ttl: float) -> dict[str, Any]:
     """Return the decision on a path."""
     kept = {"ttl": ttl, "cacheKey": ["method", "path"]} if path.startswith(KEPT) else {}
-    return {"allowed": not path.startswith(DENIED), "ruleId": path.split("/")[1] or "tunnels", **kept}
+    if path.startswith(ASKED):
+        kept = {"ask": True}
+    return {"allowed": not path.startswith((DENIED, ASKED)), "ruleId": path.split("/")[1] or "tunnels", **kept}
 
 
 class Service:

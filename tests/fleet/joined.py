@@ -21,6 +21,9 @@ JOINED_WITHIN = 2.0
 # Each revocation voids the decisions that replicas share, and those of the next seconds: their clocks may differ.
 SKEW = 2.0
 
+APPROVED_WITHIN = 1.0
+ENOUGH_APPROVALS = 10
+
 # The most questions, relative to those of one replica.
 QUESTIONS_RATIO = 1.1
 # A ratio of fewer questions means nothing.

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from tests.fleet.joined import (
+    APPROVED_WITHIN,
+    ENOUGH_APPROVALS,
     IN_MEMORY,
     IN_MEMORY_WITHOUT_SERVER,
     NOTICED_WITHIN,
@@ -18,6 +20,7 @@ from tests.fleet.joined import (
     voids,
 )
 from tests.fleet.observations import (
+    ASKED,
     AUTHORIZER,
     CLOSED,
     COMPLETE,
@@ -27,6 +30,7 @@ from tests.fleet.observations import (
     POSTGRESQL,
     PROBLEM,
     REDIS,
+    Approval,
     Run,
     Sent,
 )
@@ -92,6 +96,8 @@ def _check_allow(joined: Joined, request: Sent, at: float, verdict: Verdict) -> 
             if due is not None and due <= request.sent:
                 since = max(since, revocation.at)
         valid = any(one.at >= since and request.sent < one.at + run.ttl + SLACK for one in allows)
+    elif request.path.startswith(ASKED):
+        valid = any(one.id == request.id and one.at <= at for one in run.approvals)
     else:
         valid = any(one.id == request.id for one in allows)
     if not valid:
@@ -249,12 +255,39 @@ def check_tunnels(joined: Joined, verdict: Verdict) -> None:
             verdict.count("revocations", "lost with their replica, while Redis was away")
 
 
+# -- how soon an approval is effective
+
+
+def check_approvals(joined: Joined, verdict: Verdict) -> None:
+    """With Redis, an approval on one replica is effective on all of them within a second, in 99 of 100 cases."""
+    sent = {one.id: one for one in joined.run.sent}
+    seconds: list[float] = []
+    first: dict[str, Approval] = {}
+    for approval in joined.run.approvals:
+        first.setdefault(approval.id, approval)
+    for approval in first.values():
+        request = sent.get(approval.id)
+        if request is None or request.outcome != COMPLETE:
+            continue
+        is_own = joined.replica_of.get(request.address) == approval.replica
+        verdict.count("approvals", f"on {'the replica of the request' if is_own else 'another replica'}")
+        if not is_own and not joined.was_away(REDIS, approval.at, request.ended, RECONNECTED_WITHIN):
+            seconds.append(request.ended - approval.at)
+    if len(seconds) < ENOUGH_APPROVALS:
+        return
+    p99 = sorted(seconds)[-(-99 * len(seconds) // 100) - 1]
+    verdict.figures["p99 of the time until an approval on another replica was effective, in seconds"] = round(p99, 3)
+    if p99 > APPROVED_WITHIN:
+        verdict.failures.append(f"the p99 until an approval on another replica was effective is {p99:.2f} s")
+
+
 CHECKS: Sequence[Callable[[Joined, Verdict], None]] = (
     check_forwarded,
     check_records,
     check_store,
     check_clients,
     check_tunnels,
+    check_approvals,
     check_questions,
 )
 

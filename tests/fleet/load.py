@@ -15,11 +15,11 @@ from itertools import count
 
 from benchmarks.soak.client import PATIENCE, Closed, Wire
 from benchmarks.soak.journal import Journal
-from tests.fleet.observations import CLOSED, COMPLETE, CUT, DENIED, KEPT, ONCE, PROBLEM
+from tests.fleet.observations import ASKED, CLOSED, COMPLETE, CUT, DENIED, KEPT, ONCE, PROBLEM
 
 # The number of paths whose decisions are cached.
 PATHS = 40
-_PATHS = {KEPT: 8, ONCE: 2, DENIED: 1}
+_PATHS = {KEPT: 40, ONCE: 10, DENIED: 5, ASKED: 1}
 _POLL = 0.25
 _AGAIN = 0.2
 

@@ -17,10 +17,11 @@ PROBLEM = "problem"
 CUT = "cut"
 CLOSED = "closed"
 
-# The paths of requests: their decisions are cached, are not cached, or are denials.
+# The paths of requests: their decisions are cached, are not cached, or are denials, or an approver decides.
 KEPT = "/kept/"
 ONCE = "/once/"
 DENIED = "/denied/"
+ASKED = "/asked/"
 
 _ID = re.compile(r"[?&]id=([a-z0-9-]+)")
 
@@ -160,6 +161,20 @@ class Revocation:
 
 
 @dataclass(frozen=True)
+class Approval:
+    """An approver's allow of one request.
+
+    @ivar id: the id in the URL of the request.
+    @ivar replica: the replica that received it.
+    @ivar at: the time before the command.
+    """
+
+    id: str
+    replica: str
+    at: float
+
+
+@dataclass(frozen=True)
 class Run:
     """All observations of a run.
 
@@ -182,3 +197,4 @@ class Run:
     sessions: Mapping[str, str] = field(default_factory=dict)
     faults: Sequence[Fault] = ()
     revocations: Sequence[Revocation] = ()
+    approvals: Sequence[Approval] = ()

@@ -14,6 +14,7 @@ from typing import Any
 from egress.cli.admin_client import AdminApi
 from egress.config.admin_endpoint import AdminEndpoint
 from tests.fleet.balancer import Server
+from tests.fleet.observations import id_in
 from tests.integration.base import proxy_environment, start_of, tcp_addresses, twistd
 from tests.integration.processes import Process, free_port
 
@@ -108,6 +109,14 @@ class Replica:
         """Revoke decisions, as C{egress revoke} does."""
         document = {"kind": kind, "by": "fleet", **({"value": value} if value else {})}
         self._admin.call("POST", "/revocations", document)
+
+    def pending(self) -> dict[str, str]:
+        """Return the ids of the pending approvals that it lists, by the id in the URL of the request."""
+        return {id_in(each["url"]): each["id"] for each in self._admin.call("GET", "/approvals")["pending"]}
+
+    def allow(self, name: str) -> None:
+        """Allow pending requests once, as C{egress approvals allow} does."""
+        self._admin.call("POST", f"/approvals/{name}", {"answer": "allow", "by": "fleet"})
 
     def audited(self) -> list[dict[str, Any]]:
         """Return the records of requests and tunnels in its audit log."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.soak.journal import Journal, read_journal
+from tests.fleet.approver import Approver
 from tests.fleet.balancer import configuration, sessions_in
 from tests.fleet.load import Load, identity
 from tests.fleet.observations import (
@@ -19,6 +20,7 @@ from tests.fleet.observations import (
     HAPROXY,
     POSTGRESQL,
     REDIS,
+    Approval,
     Fault,
     Held,
     Question,
@@ -143,6 +145,10 @@ class Stage:
             self._haproxy_port, origin, tunnels, journals, seed=seed, clients=clients, holders=holders, think=think
         )
 
+    def approver(self, seed: int) -> Approver:
+        """Return an approver of all replicas."""
+        return Approver(list(self.replicas.values()), Journal(self._directory / "approvals.jsonl"), seed)
+
     # -- actions
 
     def act(self, step: Step) -> None:
@@ -225,6 +231,10 @@ class Stage:
             sessions=sessions_in(self._haproxy.output()),
             faults=self._faults,
             revocations=self._revocations,
+            approvals=[
+                Approval(each["id"], each["replica"], each["began"])
+                for each in read_journal(self._directory / "approvals.jsonl")
+            ],
         )
 
     def _stored(self) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from tests.fleet.observations import (
     AUTHORIZER,
     POSTGRESQL,
     REDIS,
+    Approval,
     Fault,
     Held,
     Question,
@@ -63,6 +64,7 @@ class JudgeTestCase(SynchronousTestCase):
         self.sessions = {**dict.fromkeys((KEPT, ONCE, DENIED, TUNNEL), "one"), "127.64.0.5": "two"}
         self.faults: list[Fault] = []
         self.revocations: list[Revocation] = []
+        self.approvals: list[Approval] = []
         self.ttl = 10.0
 
     def judged(self) -> Verdict:
@@ -80,6 +82,7 @@ class JudgeTestCase(SynchronousTestCase):
             sessions=self.sessions,
             faults=self.faults,
             revocations=self.revocations,
+            approvals=self.approvals,
         )
         return judge(run)
 
@@ -391,6 +394,57 @@ class TunnelTests(JudgeTestCase):
         self.revocations = [Revocation("two", "client", "holder-0", 90.0, 90.1)]
         self.cut(100.9)
         self.assert_found("nothing explains the end")
+
+
+class ApprovalTests(JudgeTestCase):
+    """An approval on one replica is effective on all of them within a second."""
+
+    def allow(self, number: int, seconds: float, *, late: int = 0) -> None:
+        """Add requests on C{two} that were allowed on C{one}."""
+        self.sessions["127.64.0.7"] = "two"
+        for each in range(number):
+            id_ = f"a{each}"
+            at = 130.0 + each
+            ended = at + (5.0 if each < late else seconds)
+            self.sent.append(Sent(id_, "127.64.0.7", "GET", "/asked/1", at - 1, ended, "complete"))
+            self.seen.append(Seen(at + 0.01, id_, "GET", "/asked/1"))
+            self.questions.append(Question(at - 0.9, f"q{id_}", id_, "GET", "/asked/1", False))
+            self.records.append(Record("two", f"q{id_}", id_, "127.64.0.7", "request", "allow", "completed"))
+            self.stored.append(self.records[-1])
+            self.approvals.append(Approval(id_, "one", at))
+
+    def test_in_time(self) -> None:
+        self.allow(10, 0.4)
+        self.approvals.append(Approval("k", "one", 100.0))
+        self.approvals.append(Approval("d", "one", 100.0))
+        self.approvals.append(Approval("a0", "two", 130.0))
+        verdict = self.assert_passes()
+        self.assertEqual(verdict.counts["approvals"], {"on another replica": 10, "on the replica of the request": 1})
+        name = "p99 of the time until an approval on another replica was effective, in seconds"
+        self.assertEqual(verdict.figures[name], 0.4)
+
+    def test_late(self) -> None:
+        self.allow(200, 0.4, late=2)
+        self.assert_passes()
+        self.setUp()
+        self.allow(200, 0.4, late=3)
+        self.assert_found("the p99 until an approval on another replica was effective is 5.00 s")
+        self.faults = [Fault(REDIS, 129.0, 129.0, 132.0)]
+        self.assert_passes()
+
+    def test_few(self) -> None:
+        self.allow(9, 5.0)
+        self.assertEqual(self.assert_passes().figures.get("approvals"), None)
+
+    def test_without_approval(self) -> None:
+        self.allow(1, 0.4)
+        del self.approvals[0]
+        self.assert_found("a0: the origin received", "without an allow")
+
+    def test_before_the_approval(self) -> None:
+        self.allow(1, 0.4)
+        self.approvals[0] = replace(self.approvals[0], at=130.02)
+        self.assert_found("a0: the origin received", "without an allow")
 
 
 class QuestionTests(JudgeTestCase):

@@ -32,6 +32,7 @@ class ProgramTests(SynchronousTestCase):
         self.assertEqual(decision("/kept/1", 3.0), {"allowed": True, "ruleId": "kept", **kept})
         self.assertEqual(decision("/once/1", 3.0), {"allowed": True, "ruleId": "once"})
         self.assertEqual(decision("/denied/1", 3.0), {"allowed": False, "ruleId": "denied"})
+        self.assertEqual(decision("/asked/1", 3.0), {"allowed": False, "ruleId": "asked", "ask": True})
         self.assertEqual(decision("/", 3.0), {"allowed": True, "ruleId": "tunnels"})
 
     def test_addresses(self) -> None:
