@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
     from egress.model.authority import Authority, IPAddress, Origin
+    from egress.model.budget import Budget
     from egress.model.comparison import ShadowComparison
     from egress.model.decision import Decision, DecisionRequest
+    from egress.model.errors import EgressError
     from egress.model.phases import Mark
     from egress.model.record import ExchangeRecord
     from egress.model.revocation import Revocation, RevocationCounts
@@ -98,6 +100,40 @@ class IRevocations(Interface):
         A revocation with the id of an earlier one has no effect.
 
         @return: fires when none of them runs any more.
+        """
+
+
+class ICharge(Interface):
+    """What one exchange charges to budgets."""
+
+    counts_bytes: bool = Attribute("Whether the bytes of the exchange are counted.")
+    left: int = Attribute("The number of bytes that may be transferred, as far as known.")
+    observed: EgressError | None = Attribute("The error that observe mode did not enforce.")
+
+    def refusal(count: int) -> EgressError | None:
+        """Return why a number of bytes must not be transferred; C{None}: they may."""
+
+    def spend(count: int) -> None:
+        """Count bytes that are about to be transferred."""
+
+    def close() -> None:
+        """Count no more bytes."""
+
+
+class IBudgets(Interface):
+    """Counts allowed requests, and their bytes, against the budgets of a decision."""
+
+    def take(request: DecisionRequest, budgets: tuple[Budget, ...]) -> Deferred[ICharge]:
+        """Count an allowed request.
+
+        @return: fires with its charge; fails with L{egress.model.errors.BudgetExhausted} or
+            L{egress.model.errors.BudgetUnavailable}.  Cancelling it returns the counted tokens.
+        """
+
+    def follow(request: DecisionRequest, budgets: tuple[Budget, ...]) -> ICharge:
+        """Return the charge of a request that was counted, for its bytes under a later decision.
+
+        @raise egress.model.errors.BudgetUnavailable: if they cannot be counted.
         """
 
 

@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     from egress.authz.policy_watch import PolicyWatch
     from egress.authz.remote.client import CreateEndpoint
     from egress.console.endpoint import AdminEndpointSite
-    from egress.interfaces import IAuthorizer, ILeafSource, IRevocations
+    from egress.interfaces import IAuthorizer, IBudgets, ILeafSource, IRevocations
     from egress.model.record import ExchangeRecord
     from egress.model.recorded_headers import AuditHeaders
     from egress.observability.audit_log import JsonLinesAudit
@@ -312,6 +312,7 @@ def proxy_context(
     report: Callable[[ExchangeRecord], None],
     headers: AuditHeaders,
     tracer: Tracer | None,
+    budgets: IBudgets | None = None,
 ) -> ProxyContext:
     """Return the collaborators that all sessions share.
 
@@ -323,6 +324,7 @@ def proxy_context(
     @param report: is called with the record of each exchange.
     @param headers: the requests whose header fields the records contain.
     @param tracer: begins the traces of exchanges, if there are traces.
+    @param budgets: counts allowed requests against the budgets of their decisions.
     """
     turns = RoundRobin(reactor)
     pool = OriginPool(reactor, config.limits)
@@ -331,7 +333,13 @@ def proxy_context(
         limits=config.limits,
         turns=turns,
         authz=AuthzContext(
-            reactor, authorizer, report, renewal_timeout=renewal_timeout(config), headers=headers, tracer=tracer
+            reactor,
+            authorizer,
+            report,
+            budgets=budgets,
+            renewal_timeout=renewal_timeout(config),
+            headers=headers,
+            tracer=tracer,
         ),
         origins=OriginContext(
             dialer=dialer,

@@ -154,6 +154,7 @@ class EgressProxyService(Service):
             secrets=resources.secrets,
             approvals=self._approvals,
             breaker_changed=self.notices.breaker,
+            processes=config.workers if role.is_worker else 1,
             policy_fault=self._distribution.fault(POLICY),
             shadow_fault=self._distribution.fault(SHADOW_POLICY),
         )
@@ -170,6 +171,7 @@ class EgressProxyService(Service):
             host_contexts=contexts,
             report=self._sinks.write,
             tracer=self._telemetry.tracer,
+            budgets=self._chain.budgets.ledger,
             # Metrics contain no header fields.
             headers=AuditHeaders.NONE if all(each is None for each in (audit, log, store)) else config.audit_headers,
         )

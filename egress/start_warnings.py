@@ -74,9 +74,11 @@ def start_warnings(
 
 
 def _shared_warnings(config: ProxyConfig, resources: LoadedResources) -> Iterator[StartWarning]:
-    """Yield a warning if there are no decisions to share."""
+    """Yield a warning if there are neither decisions nor budgets to share."""
     if resources.rules is not None:
-        yield StartWarning("--shared", "has no effect on decisions of a policy, which are not cached: set --authz-url")
+        if not resources.rules.has_budgets:
+            why = "has no effect on decisions of a policy without budgets, which are not cached: set --authz-url"
+            yield StartWarning("--shared", why)
     elif config.authz_cache is None:
         yield StartWarning("--shared", "has no effect without a cache: set --authz-cache to a number")
 

@@ -68,7 +68,9 @@ class StartWarningsTests(SynchronousTestCase):
     def test_nothing_to_share(self) -> None:
         settings: Any = {"location": "redis://a.test", "key": bytes(32)}
         shared = SharedSettings(**settings)
-        self.assertIn("--shared: has no effect on decisions of a policy", self.warnings(shared=shared)[0])
+        self.assertIn(
+            "--shared: has no effect on decisions of a policy without budgets", self.warnings(shared=shared)[0]
+        )
         self.assertEqual(self.warnings(shared=shared, authz_url="http://authz.test"), [])
         (warning,) = self.warnings(shared=shared, authz_url="http://authz.test", authz_cache=None)
         self.assertIn("without a cache", warning)

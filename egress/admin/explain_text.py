@@ -57,6 +57,7 @@ def of_terms(decision: Decision) -> list[str]:
         details.append(f"at most {terms.max_bytes} bytes")
     if terms.expires_in is not None:
         details.append(f"authorized again after {terms.expires_in:g} s")
+    details += [f"permits {budget} ([rules.{budget.table}])" for budget in terms.budgets]
     if terms.messages is not None:
         senders = " and ".join(sorted(each.value for each in terms.messages.directions))
         details.append(f"authorizes each message of {senders}, of at most {terms.messages.max_size} bytes")

@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred, succeed
 
 from egress.authz.approval_authorizer import ApprovalAuthorizer
 from egress.authz.breaker import Breaker
+from egress.authz.budgets.setup import BudgetCounting, budget_counting
 from egress.authz.cache import CachingAuthorizer
 from egress.authz.chain_dependencies import ChainDependencies
 from egress.authz.content_decoding import DecodingAuthorizer
@@ -62,6 +63,7 @@ class AuthorizerChain:
     @ivar vault: the secrets that decisions can put into requests, if there are any.
     @ivar rules: the rules of the embedded policy.
     @ivar shadow_rules: the rules of the shadow policy.
+    @ivar budgets: counts allowed requests against the budgets of their decisions.
     @ivar without_approver: the same decisions without approvals: it never waits for an approver.
     """
 
@@ -75,15 +77,18 @@ class AuthorizerChain:
     vault: Vault | None
     rules: RuleSet | None
     shadow_rules: RuleSet | None
+    budgets: BudgetCounting
     without_approver: IAuthorizer
 
     def start(self) -> None:
         """Connect to the engine with shared state, if there is one."""
         if self.shared is not None:
             self.shared.start()
+        self.budgets.start()
 
     def close(self) -> Deferred[None]:
         """Close the connections to the engine and to the authorizer."""
+        self.budgets.stop()
         closed: Deferred[None] = self.authorizer.close()
         shared = self.shared
         return closed if shared is None else closed.addBoth(lambda result: shared.stop().addCallback(lambda _: result))
@@ -232,6 +237,10 @@ def build_authorizer_chain(dependencies: ChainDependencies, sources: DecisionSou
         dependencies.metrics.set_shared_source(
             None if shared_cache is None else shared_cache.stats, lambda: shared.is_ready
         )
+    budgets = budget_counting(dependencies, shared, lambda: None if policy is None else policy.rules)
+    dependencies.metrics.set_budget_source(budgets.ledger.stats)
+    if shared is not None:
+        checks["budgets"] = budgets.check
     compared = _compared(dependencies, sources, decided, shadow_policy)
     authorizer = finished(_approved(dependencies, compared))
     logs = [each for each in (log, dependencies.store) if each is not None]
@@ -256,6 +265,7 @@ def build_authorizer_chain(dependencies: ChainDependencies, sources: DecisionSou
         vault=vault,
         rules=sources.rules,
         shadow_rules=sources.shadow_rules,
+        budgets=budgets,
         without_approver=finished(decided),
     )
 

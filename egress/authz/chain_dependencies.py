@@ -34,6 +34,7 @@ class ChainDependencies:
     @ivar secrets: the secrets that decisions can put into requests, if there are any.
     @ivar approvals: the pending approvals and the grants, if there is an approver.
     @ivar breaker_changed: is called when the circuit breaker opens or closes (L{LimitedAuthorizer}).
+    @ivar processes: the number of processes of this proxy that serve clients.
     @ivar policy_fault: returns why the embedded policy may not be used; C{None}: it may always be used.
     @ivar shadow_fault: the same for the shadow policy.
     """
@@ -49,5 +50,6 @@ class ChainDependencies:
     secrets: SecretTable | None = None
     approvals: Approvals | None = None
     breaker_changed: Callable[[str | None], object] = lambda cause: None
+    processes: int = 1
     policy_fault: Callable[[], str | None] | None = None
     shadow_fault: Callable[[], str | None] | None = None

@@ -29,6 +29,11 @@ class PolicyAuthorizer:
         self._rules = rules
         self._now = now
 
+    @property
+    def rules(self) -> RuleSet:
+        """The rules that decide."""
+        return self._rules
+
     def use(self, rules: RuleSet) -> None:
         """Decide by other rules from now on."""
         self.name = rules.name

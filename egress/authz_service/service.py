@@ -19,7 +19,7 @@ from egress.authz_service.http_channel import CallerSite, ChannelLimits
 from egress.authz_service.metrics import AuthzServiceMetrics
 from egress.authz_service.validate_resource import ValidateResource
 from egress.config.contradictions import OWN_AUTHORIZER, check
-from egress.config.model import MIB, AuditFailure
+from egress.config.model import MIB, AuditFailure, ConfigError
 from egress.observability.audit_log import JsonLinesAudit, configured_audit
 from egress.observability.audit_sinks import AuditSinks
 from egress.observability.health import Check, Readiness, ops_site_of
@@ -99,7 +99,7 @@ class EgressAuthzService(Service):
 
     def _policy_authorizer(self) -> IAuthorizer:
         config = self._config
-        self._rules = rules = read_rules(config.policy, config.grpc_descriptors)
+        self._rules = rules = self._read()
         self._local = PolicyAuthorizer(rules)
         lock, threads = DeferredLock(), self._reads
         self._reloader = Reloader(lock, threads, self._read, self._use)
@@ -129,7 +129,13 @@ class EgressAuthzService(Service):
         return succeed(None) if self._watch is None else self._reloader.begin()
 
     def _read(self) -> RuleSet:
-        return read_rules(self._config.policy, self._config.grpc_descriptors)
+        rules = read_rules(self._config.policy, self._config.grpc_descriptors)
+        counted = next((rule for rule in rules.rules if rule.obligations.budgets), None)
+        if counted is not None:
+            remedy = f"{counted.where}: rule {counted.rule_id}: only a proxy with --policy counts budgets: remove "
+            remedy += f"[rules.{counted.obligations.budgets[0].table}]"
+            raise ConfigError("--policy", str(self._config.policy or ""), remedy)
+        return rules
 
     def _use_followed(self, rules: RuleSet) -> None:
         self._use(rules, followed=True)

@@ -180,6 +180,8 @@ class ValidateResource:
             raise AuthorizerUnavailable("the authorizer needs content that was not withheld")
         if decision.verdict is Verdict.NEED_ADDRESSES and not decision_request.addresses_withheld:
             raise AuthorizerUnavailable("the authorizer needs addresses that were not withheld")
+        if decision.obligations.budgets:
+            raise AuthorizerUnavailable("the decision has budgets, which only a proxy with the policy counts")
         if not (decision.obligations.set_headers or decision.obligations.secret_headers) or self._trusted:
             return decision
         # An approver must not allow it either: the request would then be sent without these fields.

@@ -11,7 +11,7 @@ from egress.grpc.framing import Frame
 from egress.grpc.status import StatusCode, encode_message
 from egress.model import errors
 from egress.model.decision import Header
-from egress.model.errors import Denied, EgressError, outcome_of
+from egress.model.errors import BudgetExhausted, Denied, EgressError, outcome_of
 
 _S = StatusCode
 
@@ -46,6 +46,8 @@ STATUSES: Final[dict[type[EgressError], StatusCode]] = {
     errors.AuthorizerUnavailable: _S.UNAVAILABLE,
     errors.AuditUnavailable: _S.UNAVAILABLE,
     errors.LimitReached: _S.RESOURCE_EXHAUSTED,
+    errors.BudgetExhausted: _S.RESOURCE_EXHAUSTED,
+    errors.BudgetUnavailable: _S.UNAVAILABLE,
     errors.LeaseRevoked: _S.PERMISSION_DENIED,
     errors.Revoked: _S.PERMISSION_DENIED,
     errors.LeaseExpired: _S.UNAVAILABLE,
@@ -87,8 +89,10 @@ def error_trailers(error: EgressError, request_id: str) -> list[Header]:
     """
     outcome = outcome_of(error)
     metadata = {"requestId": request_id, "stage": outcome.stage}
-    if isinstance(error, Denied) and error.rule_id is not None:
+    if isinstance(error, (Denied, BudgetExhausted)) and error.rule_id is not None:
         metadata["ruleId"] = error.rule_id
+    if isinstance(error, BudgetExhausted) and error.budget is not None:
+        metadata["budget"] = error.budget
     code = status_of(error)
     info = ErrorInfo(outcome.code.upper().replace("-", "_"), metadata)
     return [

@@ -16,6 +16,7 @@ from egress.http.hop_by_hop import encode_fields
 from egress.model.decision import Header
 from egress.model.errors import (
     AuthorizerUnavailable,
+    BudgetExhausted,
     ClientAuthBusy,
     ClientAuthRequired,
     ClientAuthUnavailable,
@@ -23,13 +24,13 @@ from egress.model.errors import (
     Denied,
     EgressError,
     MaxForwardsReached,
-    Outcome,
     ProxyAddressed,
     ResolverBusy,
     TooManyLookups,
     UpstreamRefused,
     outcome_of,
 )
+from egress.model.outcome import Outcome
 from egress.model.quote import printable
 
 PROBLEM_JSON: Final = b"application/problem+json"
@@ -146,8 +147,10 @@ def problem(error: EgressError, request_id: str) -> dict[str, object]:
         "stage": outcome.stage,
         "decisionId": request_id,
     }
-    if isinstance(error, Denied) and error.rule_id is not None:
+    if isinstance(error, (Denied, BudgetExhausted)) and error.rule_id is not None:
         members["ruleId"] = error.rule_id
+    if isinstance(error, BudgetExhausted) and error.budget is not None:
+        members["budget"] = error.budget
     return members
 
 
@@ -219,7 +222,7 @@ def error_response(
         headers += [(b"Proxy-Authenticate", challenge) for challenge in _CHALLENGES]
     elif isinstance(error, _LATER):
         headers.append((b"Retry-After", _RETRY_AFTER))
-    elif isinstance(error, AuthorizerUnavailable) and error.retry_after is not None:
+    elif isinstance(error, (AuthorizerUnavailable, BudgetExhausted)) and error.retry_after is not None:
         headers.append((b"Retry-After", b"%d" % error.retry_after))
     return ErrorResponse(status, phrase, headers, content)
 

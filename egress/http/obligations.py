@@ -7,6 +7,7 @@ import re
 from typing import Final
 
 from egress.http.hop_by_hop import HOP_BY_HOP
+from egress.model.budget import Budget
 from egress.model.decision import Header, Headers, Obligations
 from egress.model.message import obligation_fault
 
@@ -81,8 +82,17 @@ def validate(obligations: object, *, templates: bool = False) -> str | None:
     if fault is None and not templates and obligations.secret_headers:
         fault = "a field requires a secret, but --secrets is not set"
     return (
-        fault or _bounds_fault(obligations.max_bytes, obligations.expires_in) or obligation_fault(obligations.messages)
+        fault
+        or _bounds_fault(obligations.max_bytes, obligations.expires_in)
+        or obligation_fault(obligations.messages)
+        or _budgets_fault(obligations.budgets)
     )
+
+
+def _budgets_fault(budgets: object) -> str | None:
+    if isinstance(budgets, tuple) and all(isinstance(each, Budget) for each in budgets):
+        return None
+    return "the budgets are not a tuple of Budget objects"
 
 
 def _fields_fault(obligations: Obligations) -> str | None:

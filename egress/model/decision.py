@@ -9,6 +9,7 @@ import attr
 import attrs
 
 from egress.model.authority import Authority, IPAddress, Origin
+from egress.model.budget import Budget
 from egress.model.limit_key import limit_key
 from egress.model.message import Message, MessageObligation
 
@@ -227,6 +228,7 @@ class Obligations:
         proxy (L{egress.authz.secret_injection}).  Only these values are templates: put text that a client can influence
         into C{set_headers}.
     @ivar messages: the authorization of each message of the exchange; C{None}: messages pass.
+    @ivar budgets: what the request, and its bytes, are counted against.
     """
 
     set_headers: Headers = attrs.field(default=_NO_FIELDS, repr=False)
@@ -235,6 +237,7 @@ class Obligations:
     expires_in: float | None = None
     secret_headers: Headers = attrs.field(default=_NO_FIELDS, repr=False)
     messages: MessageObligation | None = None
+    budgets: tuple[Budget, ...] = attrs.field(default=_NO_FIELDS)
 
 
 NO_OBLIGATIONS: Final = Obligations()

@@ -9,9 +9,8 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Final, Protocol
 
-import attrs
-
 from egress.model.authz_failure import AuthzFailure
+from egress.model.outcome import Outcome, failed, rejected, unavailable
 
 
 class EgressError(Exception):
@@ -175,6 +174,27 @@ class LimitReached(EgressError):
     """The content exceeds the number of bytes that the decision allows."""
 
 
+class BudgetExhausted(EgressError):
+    """A rule permits no more requests or bytes for now.
+
+    @ivar rule_id: the rule.
+    @ivar budget: the name of its budget (L{egress.model.budget.Budget.name}).
+    @ivar retry_after: seconds after which the client can retry; C{None}: the content is larger than the whole budget.
+    """
+
+    def __init__(
+        self, reason: str, rule_id: str | None = None, budget: str | None = None, retry_after: int | None = None
+    ) -> None:
+        super().__init__(reason)
+        self.rule_id = rule_id
+        self.budget = budget
+        self.retry_after = retry_after
+
+
+class BudgetUnavailable(AuthorizerUnavailable):
+    """A budget cannot be counted now."""
+
+
 class LeaseRevoked(EgressError):
     """The lease expired, and the authorizer denied its renewal."""
 
@@ -291,96 +311,68 @@ class InternalError(EgressError):
     """A defect of the proxy itself; the log has the details, the response does not."""
 
 
-@attrs.frozen
-class Outcome:
-    """The outcome of an error.
-
-    @ivar status: the status code of the response; C{None} if no response is possible and the connection is closed.
-    @ivar code: a stable identifier for programs: the C{type} of the problem document, the audit log, the metrics.
-    @ivar stage: the step that rejected the request or failed.
-    @ivar proxy_error: the error type for C{Proxy-Status} (RFC 9209 section 2.3).
-    @ivar verdict: the verdict in the audit log.
-    """
-
-    status: HTTPStatus | None
-    code: str
-    stage: str
-    proxy_error: str
-    verdict: str
-
-
-def _client(status: HTTPStatus | None, code: str, stage: str = "request") -> Outcome:
-    return Outcome(status, code, stage, "http_request_error", "rejected")
-
-
-def _unavailable(code: str, stage: str, verdict: str = "unavailable") -> Outcome:
-    return Outcome(HTTPStatus.SERVICE_UNAVAILABLE, code, stage, "proxy_internal_error", verdict)
-
-
-def _origin(status: HTTPStatus, code: str, stage: str, proxy_error: str) -> Outcome:
-    return Outcome(status, code, stage, proxy_error, "failed")
-
-
 _S = HTTPStatus
 
 OUTCOMES: Final[dict[type[EgressError], Outcome]] = {
-    BadRequest: _client(_S.BAD_REQUEST, "bad-request"),
-    InvalidTarget: _client(_S.BAD_REQUEST, "invalid-target"),
-    RequestTimeout: _client(_S.REQUEST_TIMEOUT, "request-timeout"),
-    ContentTooLarge: _client(_S.REQUEST_ENTITY_TOO_LARGE, "content-too-large"),
-    ContentMemoryExhausted: _unavailable("content-memory-exhausted", "request", "rejected"),
-    TargetTooLong: _client(_S.REQUEST_URI_TOO_LONG, "target-too-long"),
-    HeadTooLarge: _client(_S.REQUEST_HEADER_FIELDS_TOO_LARGE, "head-too-large"),
-    MisdirectedRequest: _client(_S.MISDIRECTED_REQUEST, "misdirected-request"),
-    ServerNameMismatch: _client(_S.MISDIRECTED_REQUEST, "server-name-mismatch", "sni"),
-    TooManyConnections: _client(_S.TOO_MANY_REQUESTS, "too-many-connections", "connection"),
-    VersionNotSupported: _client(_S.HTTP_VERSION_NOT_SUPPORTED, "version-not-supported"),
-    MaxForwardsReached: _client(_S.OK, "max-forwards-reached"),
-    ProxyAddressed: _client(_S.OK, "proxy-addressed"),
-    UnsupportedRequest: _client(_S.NOT_IMPLEMENTED, "unsupported-request"),
-    ClientAuthRequired: _client(_S.PROXY_AUTHENTICATION_REQUIRED, "client-auth-required", "client-auth"),
-    ClientCredentialsRejected: _client(_S.PROXY_AUTHENTICATION_REQUIRED, "client-credentials-rejected", "client-auth"),
-    ClientAuthBusy: _client(_S.TOO_MANY_REQUESTS, "client-auth-busy", "client-auth"),
-    ClientAuthUnavailable: _unavailable("client-auth-unavailable", "client-auth", "rejected"),
-    TunnelProtocolUnknown: _client(None, "tunnel-protocol-unknown", "tunnel"),
-    ClientTlsFailed: _client(None, "client-tls-failed", "client-tls"),
-    TunnelWithoutRequest: _client(None, "tunnel-without-request", "client"),
-    ClientDisconnected: _client(None, "client-disconnected", "client"),
+    BadRequest: rejected(_S.BAD_REQUEST, "bad-request"),
+    InvalidTarget: rejected(_S.BAD_REQUEST, "invalid-target"),
+    RequestTimeout: rejected(_S.REQUEST_TIMEOUT, "request-timeout"),
+    ContentTooLarge: rejected(_S.REQUEST_ENTITY_TOO_LARGE, "content-too-large"),
+    ContentMemoryExhausted: unavailable("content-memory-exhausted", "request", "rejected"),
+    TargetTooLong: rejected(_S.REQUEST_URI_TOO_LONG, "target-too-long"),
+    HeadTooLarge: rejected(_S.REQUEST_HEADER_FIELDS_TOO_LARGE, "head-too-large"),
+    MisdirectedRequest: rejected(_S.MISDIRECTED_REQUEST, "misdirected-request"),
+    ServerNameMismatch: rejected(_S.MISDIRECTED_REQUEST, "server-name-mismatch", "sni"),
+    TooManyConnections: rejected(_S.TOO_MANY_REQUESTS, "too-many-connections", "connection"),
+    VersionNotSupported: rejected(_S.HTTP_VERSION_NOT_SUPPORTED, "version-not-supported"),
+    MaxForwardsReached: rejected(_S.OK, "max-forwards-reached"),
+    ProxyAddressed: rejected(_S.OK, "proxy-addressed"),
+    UnsupportedRequest: rejected(_S.NOT_IMPLEMENTED, "unsupported-request"),
+    ClientAuthRequired: rejected(_S.PROXY_AUTHENTICATION_REQUIRED, "client-auth-required", "client-auth"),
+    ClientCredentialsRejected: rejected(_S.PROXY_AUTHENTICATION_REQUIRED, "client-credentials-rejected", "client-auth"),
+    ClientAuthBusy: rejected(_S.TOO_MANY_REQUESTS, "client-auth-busy", "client-auth"),
+    ClientAuthUnavailable: unavailable("client-auth-unavailable", "client-auth", "rejected"),
+    TunnelProtocolUnknown: rejected(None, "tunnel-protocol-unknown", "tunnel"),
+    ClientTlsFailed: rejected(None, "client-tls-failed", "client-tls"),
+    TunnelWithoutRequest: rejected(None, "tunnel-without-request", "client"),
+    ClientDisconnected: rejected(None, "client-disconnected", "client"),
     Denied: Outcome(_S.FORBIDDEN, "denied", "authz", "http_request_denied", "deny"),
     AddressForbidden: Outcome(_S.FORBIDDEN, "address-forbidden", "address", "destination_ip_prohibited", "deny"),
     PortForbidden: Outcome(_S.FORBIDDEN, "port-forbidden", "address", "http_request_denied", "deny"),
     CertificateNotPermitted: Outcome(
         _S.FORBIDDEN, "certificate-not-permitted", "certificate", "http_request_denied", "deny"
     ),
-    AuthorizerUnavailable: _unavailable("authorizer-unavailable", "authz-unavailable"),
-    AuditUnavailable: _unavailable("audit-unavailable", "audit"),
+    AuthorizerUnavailable: unavailable("authorizer-unavailable", "authz-unavailable"),
+    AuditUnavailable: unavailable("audit-unavailable", "audit"),
     LimitReached: Outcome(_S.FORBIDDEN, "limit-reached", "limit", "http_request_denied", "deny"),
+    BudgetExhausted: Outcome(_S.TOO_MANY_REQUESTS, "budget-exhausted", "budget", "http_request_denied", "deny"),
+    BudgetUnavailable: unavailable("budget-unavailable", "budget-unavailable"),
     LeaseRevoked: Outcome(_S.FORBIDDEN, "lease-revoked", "renewal", "http_request_denied", "deny"),
-    LeaseExpired: _unavailable("lease-expired", "renewal-unavailable"),
+    LeaseExpired: unavailable("lease-expired", "renewal-unavailable"),
     Revoked: Outcome(_S.FORBIDDEN, "revoked", "revocation", "http_request_denied", "deny"),
     MessageDenied: Outcome(_S.FORBIDDEN, "message-denied", "message", "http_request_denied", "deny"),
     MessageInvalid: Outcome(_S.BAD_REQUEST, "message-invalid", "message", "http_protocol_error", "rejected"),
     MessageTooLarge: Outcome(
         _S.REQUEST_ENTITY_TOO_LARGE, "message-too-large", "message", "http_protocol_error", "rejected"
     ),
-    NameNotResolved: _origin(_S.BAD_GATEWAY, "name-not-resolved", "dns", "dns_error"),
-    ResolutionTimeout: _origin(_S.GATEWAY_TIMEOUT, "resolution-timeout", "dns", "dns_timeout"),
-    TooManyLookups: _client(_S.TOO_MANY_REQUESTS, "too-many-lookups", "dns"),
-    ResolverBusy: _unavailable("resolver-busy", "dns", "rejected"),
-    OriginUnreachable: _origin(_S.BAD_GATEWAY, "origin-unreachable", "origin", "destination_unavailable"),
-    OriginConnectTimeout: _origin(_S.GATEWAY_TIMEOUT, "origin-connect-timeout", "origin", "connection_timeout"),
-    OriginTlsFailed: _origin(_S.BAD_GATEWAY, "origin-tls-failed", "origin-tls", "tls_protocol_error"),
-    OriginCertificateInvalid: _origin(
+    NameNotResolved: failed(_S.BAD_GATEWAY, "name-not-resolved", "dns", "dns_error"),
+    ResolutionTimeout: failed(_S.GATEWAY_TIMEOUT, "resolution-timeout", "dns", "dns_timeout"),
+    TooManyLookups: rejected(_S.TOO_MANY_REQUESTS, "too-many-lookups", "dns"),
+    ResolverBusy: unavailable("resolver-busy", "dns", "rejected"),
+    OriginUnreachable: failed(_S.BAD_GATEWAY, "origin-unreachable", "origin", "destination_unavailable"),
+    OriginConnectTimeout: failed(_S.GATEWAY_TIMEOUT, "origin-connect-timeout", "origin", "connection_timeout"),
+    OriginTlsFailed: failed(_S.BAD_GATEWAY, "origin-tls-failed", "origin-tls", "tls_protocol_error"),
+    OriginCertificateInvalid: failed(
         _S.BAD_GATEWAY, "origin-certificate-invalid", "origin-tls", "tls_certificate_error"
     ),
-    OriginHttp2Only: _origin(_S.BAD_GATEWAY, "origin-http2-only", "origin", "http_protocol_error"),
-    OriginProtocolError: _origin(_S.BAD_GATEWAY, "origin-protocol-error", "origin", "http_protocol_error"),
-    OriginDisconnected: _origin(_S.BAD_GATEWAY, "origin-disconnected", "origin", "http_response_incomplete"),
-    OriginTimeout: _origin(_S.GATEWAY_TIMEOUT, "origin-timeout", "origin", "http_response_timeout"),
-    UpstreamUnreachable: _origin(_S.BAD_GATEWAY, "upstream-unreachable", "upstream", "destination_unavailable"),
-    UpstreamTimeout: _origin(_S.GATEWAY_TIMEOUT, "upstream-timeout", "upstream", "connection_timeout"),
-    UpstreamRefused: _origin(_S.BAD_GATEWAY, "upstream-refused", "upstream", "proxy_configuration_error"),
-    Overloaded: _unavailable("overloaded", "connection", "rejected"),
+    OriginHttp2Only: failed(_S.BAD_GATEWAY, "origin-http2-only", "origin", "http_protocol_error"),
+    OriginProtocolError: failed(_S.BAD_GATEWAY, "origin-protocol-error", "origin", "http_protocol_error"),
+    OriginDisconnected: failed(_S.BAD_GATEWAY, "origin-disconnected", "origin", "http_response_incomplete"),
+    OriginTimeout: failed(_S.GATEWAY_TIMEOUT, "origin-timeout", "origin", "http_response_timeout"),
+    UpstreamUnreachable: failed(_S.BAD_GATEWAY, "upstream-unreachable", "upstream", "destination_unavailable"),
+    UpstreamTimeout: failed(_S.GATEWAY_TIMEOUT, "upstream-timeout", "upstream", "connection_timeout"),
+    UpstreamRefused: failed(_S.BAD_GATEWAY, "upstream-refused", "upstream", "proxy_configuration_error"),
+    Overloaded: unavailable("overloaded", "connection", "rejected"),
     InternalError: Outcome(_S.INTERNAL_SERVER_ERROR, "internal-error", "proxy", "proxy_internal_error", "failed"),
 }
 

@@ -27,7 +27,7 @@ class ExchangeRecord:
     @ivar verdict: C{"allow"}, C{"deny"}, C{"unavailable"} (no decision), C{"rejected"} (by the proxy without an
         authorization request) or C{"failed"} (a failure before the authorization request).  An allowed request keeps
         C{"allow"} if it fails later; C{outcome} has the failure.
-    @ivar outcome: C{"forwarded"}, or the code of the error (L{egress.model.errors.Outcome.code}).
+    @ivar outcome: C{"forwarded"}, or the code of the error (L{egress.model.outcome.Outcome.code}).
     @ivar reason: the reason of the decision or of the error.
     @ivar decided_by: the name of the authorizer; C{"proxy"} if the proxy itself decided.
     @ivar rule_id: the rule that decided, if the authorizer names one.

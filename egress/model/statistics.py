@@ -67,6 +67,24 @@ class SharedCacheStats:
     rejected: int
 
 
+@attrs.frozen(kw_only=True)
+class BudgetStats:
+    """Current statistics of budgets.
+
+    @ivar buckets: the number of buckets that the process knows.
+    @ivar exhausted: the number of requests and transfers that an exhausted budget ended.
+    @ivar unavailable: the number of requests that were denied because a budget could not be counted.
+    @ivar alone: the number of requests that were counted without the shared state, although there is one.
+    @ivar failed: the number of commands to the shared state that failed.
+    """
+
+    buckets: int
+    exhausted: int
+    unavailable: int
+    alone: int
+    failed: int
+
+
 @attrs.frozen
 class PolicyInUse:
     """The policy that is in use.

@@ -10,6 +10,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 from egress.model.message_counts import MessageCounts
 from egress.model.statistics import (
     AuthorizerStats,
+    BudgetStats,
     CacheStats,
     PolicyInUse,
     PolicyReloadStats,
@@ -139,6 +140,34 @@ class SharedCollector(Collector):
             ("rejected", "Values in the shared state that no holder of the key wrote.", stats.rejected),
         ):
             yield CounterMetricFamily(f"egress_shared_{name}", text, value=number)
+
+
+class BudgetCollector(Collector):
+    """Metrics of budgets, read at each scrape.
+
+    @param source: returns the current statistics.
+    """
+
+    def __init__(self, source: Callable[[], BudgetStats]) -> None:
+        self._source = source
+
+    def collect(self) -> Iterator[Metric]:
+        """Return the metrics (C{Collector.collect})."""
+        stats = self._source()
+        yield GaugeMetricFamily(
+            "egress_budget_buckets", "Budgets of rules, clients and hosts that are counted.", value=stats.buckets
+        )
+        counter = CounterMetricFamily(
+            "egress_budget_refusals", "Requests and transfers that a budget ended, by reason.", labels=["reason"]
+        )
+        counter.add_metric(["exhausted"], stats.exhausted)
+        counter.add_metric(["unavailable"], stats.unavailable)
+        yield counter
+        for name, text, number in (
+            ("alone", "Requests that were counted without the shared state, although there is one.", stats.alone),
+            ("failures", "Commands about budgets to the shared state that failed.", stats.failed),
+        ):
+            yield CounterMetricFamily(f"egress_budget_{name}", text, value=number)
 
 
 class PolicyReloadCollector(Collector):

@@ -22,6 +22,7 @@ from egress.model.message_counts import MessageCounts
 from egress.model.record import ExchangeRecord
 from egress.model.statistics import (
     AuthorizerStats,
+    BudgetStats,
     CacheStats,
     PolicyInUse,
     PolicyReloadStats,
@@ -31,6 +32,7 @@ from egress.model.statistics import (
 from egress.observability.collectors import (
     ApprovalCollector,
     AuthorizerCollector,
+    BudgetCollector,
     CacheCollector,
     MessageCollector,
     PolicyReloadCollector,
@@ -139,6 +141,10 @@ class Metrics:
         state can be used.
         """
         self.registry.register(SharedCollector(source, reachable))
+
+    def set_budget_source(self, source: Callable[[], BudgetStats]) -> None:
+        """Set the function that returns the statistics of budgets."""
+        self.registry.register(BudgetCollector(source))
 
     def set_policy_source(self, source: Callable[[], PolicyReloadStats], policy: Callable[[], PolicyInUse]) -> None:
         """Set the functions that return the statistics of reloads of the embedded policy, and the policy in use."""

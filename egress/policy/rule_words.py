@@ -94,7 +94,7 @@ def _in_words(rule: Rule, entry: Mapping[str, Any]) -> RuleText:
         int(line),
         str(entry.get("reason", "")),
         tuple(_conditions(entry)),
-        tuple(_obligations(entry)),
+        tuple(_obligations(rule, entry)),
     )
 
 
@@ -123,7 +123,7 @@ def _member(key: str, label: str, name: str, wanted: object) -> Clause:
     return _clause(f"{label} {_cut(name)} is", map(_json, values) if key == "json" else map(str, values))
 
 
-def _obligations(entry: Mapping[str, Any]) -> Iterator[Clause]:
+def _obligations(rule: Rule, entry: Mapping[str, Any]) -> Iterator[Clause]:
     for key, label in _OBLIGATIONS.items():
         if key in entry:
             value = entry[key]
@@ -134,6 +134,8 @@ def _obligations(entry: Mapping[str, Any]) -> Iterator[Clause]:
                 yield _clause(
                     label, [f"{value} s" if key == "expires_in" and not isinstance(value, str) else _size(value)]
                 )
+    if rule.obligations.budgets:
+        yield _clause("permits", map(str, rule.obligations.budgets))
     if "messages" in entry:
         yield from _messages(entry)
 

@@ -158,6 +158,11 @@ class RuleSet:
         self._with_messages = {rule.rule_id: rule for rule in rules if rule.messages is not None}
 
     @property
+    def has_budgets(self) -> bool:
+        """Whether a rule has a budget."""
+        return any(rule.obligations.budgets for rule in self.rules)
+
+    @property
     def is_loaded(self) -> bool:
         """Whether this is a policy, and not the placeholder for one that is not loaded yet."""
         return self.version != NOT_LOADED

@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 from egress.config.model import Limits, OversizeBody, Resolve
 from egress.http.heads import HeadLimits
 from egress.http2.windows import PROCESS_GROWTH, GrowthBudget
-from egress.interfaces import IAuthorizer, IDialer
+from egress.interfaces import IAuthorizer, IBudgets, IDialer
 from egress.model.authority import PROXY_HOST, Authority
 from egress.model.message_counts import MessageCounts
 from egress.model.no_proxy import HostPattern
@@ -38,6 +38,7 @@ class AuthzContext:
     @ivar clock: the reactor.
     @ivar authorizer: the outermost authorizer.
     @ivar report: is called with the record of each exchange.
+    @ivar budgets: counts allowed requests against the budgets of their decisions; C{None}: such requests fail.
     @ivar renewal_timeout: timeout in seconds for the renewal of a lease.
     @ivar tracer: begins the trace of each exchange; C{None}: there are no traces.
     @ivar headers: the requests whose header fields the records contain.
@@ -50,6 +51,7 @@ class AuthzContext:
     clock: IReactorTime
     authorizer: IAuthorizer
     report: Callable[[ExchangeRecord], None]
+    budgets: IBudgets | None = attrs.field(default=None, kw_only=True)
     renewal_timeout: float = attrs.field(default=5.0, kw_only=True)
     headers: AuditHeaders = attrs.field(default=AuditHeaders.NONE, kw_only=True)
     tracer: Tracer | None = attrs.field(default=None, kw_only=True)

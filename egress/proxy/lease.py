@@ -1,4 +1,4 @@
-"""The limits of an allowed exchange or tunnel: a number of bytes and a time to live."""
+"""The limits of an allowed exchange or tunnel: a number of bytes, budgets, and a time to live."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from egress.http.obligations import validate
+from egress.interfaces import ICharge
 from egress.model.authority import IPAddress
 from egress.model.decision import NEEDS, NO_OBLIGATIONS, Decision, DecisionRequest, Obligations, Stage, Verdict
 from egress.model.errors import (
@@ -21,6 +22,7 @@ from egress.model.errors import (
     LeaseRevoked,
     LimitReached,
 )
+from egress.proxy.budget_count import budgets_of
 from egress.runtime.deferred_call import call_for_deferred
 
 if TYPE_CHECKING:
@@ -66,7 +68,7 @@ def _misplaced(obligations: Obligations, stage: Stage) -> str | None:
         if obligations.messages is not None:
             return "the messages in a tunnel cannot be authorized"
         return "header fields cannot be set or removed in a tunnel" if changed else None
-    if changed or obligations.max_bytes is not None or obligations.expires_in is not None:
+    if changed or obligations.budgets or obligations.max_bytes is not None or obligations.expires_in is not None:
         return "a message cannot have obligations"
     return None
 
@@ -79,6 +81,7 @@ class Lease:
 
     @param request: the request that was allowed.
     @param failed: is called at the end, at most once, and not after L{stop}.
+    @param charge: counts the bytes against budgets, if there are any.
     @ivar used: content bytes transferred in both directions, under all decisions together.
     @ivar observed: the first later decision that would have ended the exchange, had observe mode not let it pass.
     @ivar known_addresses: the addresses of the origin, once they are known.
@@ -86,6 +89,7 @@ class Lease:
     """
 
     __slots__ = (
+        "_charge",
         "_context",
         "_failed",
         "_max_bytes",
@@ -106,8 +110,10 @@ class Lease:
         request: DecisionRequest,
         obligations: Obligations,
         failed: Callable[[EgressError], None],
+        charge: ICharge | None = None,
     ) -> None:
         self.used = 0
+        self._charge = charge
         self.observed: Decision | None = None
         self.known_addresses: tuple[IPAddress, ...] | None = None
         self.renewed: Decision | None = None
@@ -131,17 +137,26 @@ class Lease:
     @property
     def remaining(self) -> int | None:
         """The remaining bytes; C{None} if there is no limit."""
-        return None if self._max_bytes is None else self._max_bytes - self.used
+        left = None if self._max_bytes is None else self._max_bytes - self.used
+        charge = self._charge
+        if charge is None:
+            return left
+        return charge.left if left is None else min(left, charge.left)
 
     def has_budget(self, count: int) -> bool:
         """Whether that many more bytes may be transferred. If not, the lease ends."""
         if self._over:
             return False
         max_bytes = self._max_bytes
-        if max_bytes is None or self.used + count <= max_bytes:
-            return True
-        self._fail(LimitReached(f"more content than the {max_bytes} bytes that the decision allows"))
-        return False
+        if max_bytes is not None and self.used + count > max_bytes:
+            self._fail(LimitReached(f"more content than the {max_bytes} bytes that the decision allows"))
+            return False
+        charge = self._charge
+        refusal = None if charge is None else charge.refusal(count)
+        if refusal is not None:
+            self._fail(refusal)
+            return False
+        return True
 
     def consume(self, count: int) -> bool:
         """Count bytes that are about to be transferred.
@@ -151,6 +166,9 @@ class Lease:
         if not self.has_budget(count):
             return False
         self.used += count
+        charge = self._charge
+        if charge is not None:
+            charge.spend(count)
         return True
 
     # -- time
@@ -192,9 +210,22 @@ class Lease:
             if decision.observed is not None and self.observed is None:
                 self.observed = decision
             self.renewed = decision
+            try:
+                self._follow(decision.obligations)
+            except AuthorizerUnavailable as error:
+                self._fail(_expired(error.reason))
+                return
             self._apply(decision.obligations)
             # The bytes already transferred may exceed the new limit.
             self.has_budget(0)
+
+    def _follow(self, obligations: Obligations) -> None:
+        """Count the bytes against the budgets of a later decision."""
+        before, self._charge = self._charge, None
+        if before is not None:
+            before.close()
+        if obligations.budgets:
+            self._charge = budgets_of(self._context).follow(self._request, obligations.budgets)
 
     def _is_void(self, decision: Decision) -> bool:
         """Return whether a decision was revoked before it arrived."""
@@ -236,6 +267,9 @@ class Lease:
     def stop(self) -> None:
         """End the lease: stop counting, and cancel a pending renewal."""
         self._over = True
+        charge, self._charge = self._charge, None
+        if charge is not None:
+            charge.close()
         pending = self._pending
         self._clear()
         if pending is not None:
@@ -247,9 +281,14 @@ def _expired(why: str) -> LeaseExpired:
 
 
 def lease_for(
-    context: AuthzContext, request: DecisionRequest, obligations: Obligations, failed: Callable[[EgressError], None]
+    context: AuthzContext,
+    request: DecisionRequest,
+    obligations: Obligations,
+    failed: Callable[[EgressError], None],
+    charge: ICharge | None = None,
 ) -> Lease | None:
-    """Create a lease if the obligations have limits."""
-    if obligations.max_bytes is None and obligations.expires_in is None:
+    """Create a lease if the obligations have limits, or the bytes are charged to budgets."""
+    counts_bytes = charge is not None and charge.counts_bytes
+    if obligations.max_bytes is None and obligations.expires_in is None and not counts_bytes:
         return None
-    return Lease(context, request, obligations, failed)
+    return Lease(context, request, obligations, failed, charge)

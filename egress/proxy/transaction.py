@@ -12,6 +12,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from egress.http.events import VERSION_NAMES
+from egress.interfaces import ICharge
 from egress.model.authority import IPAddress, Origin
 from egress.model.decision import (
     NEEDS,
@@ -29,6 +30,7 @@ from egress.model.record import ExchangeRecord
 from egress.model.recorded_headers import recorded_headers
 from egress.model.route import NO_HOP
 from egress.model.trace import ExchangeTrace
+from egress.proxy.budget_count import count, observed, refused
 from egress.proxy.grpc_outcome import result_of
 from egress.proxy.lease import Lease, lease_for, validated_decision
 from egress.proxy.message_inspector import MessageInspector, inspector_for
@@ -68,6 +70,7 @@ class Transaction:
 
     __slots__ = (
         "_authorization_sent",
+        "_budgets",
         "_cancelled",
         "_client",
         "_clock_started",
@@ -123,6 +126,7 @@ class Transaction:
         self._clock_started = started = seconds()
         self.phases: list[Mark] = [(READ, started)]
         self._authorization_sent = self._over = False
+        self._budgets = NO_OBLIGATIONS.budgets
         self._decision_started: float | None = None
         self._decision_seconds: float | None = None
         self._pending: Deferred[Any] | None = None
@@ -180,7 +184,6 @@ class Transaction:
         self._revocations = self._context.revocations.count
         self._decision_started = started = self._seconds()
         self.phases.append((DECISION, started))
-
         then = partial(self._received_decision, request, decided, False)
         # An authorizer may raise, or return a plain value.
         self.await_or_fail(call_for_deferred(self._context.authorizer.decide, request), then)
@@ -209,8 +212,28 @@ class Transaction:
             # A request that observe mode lets pass stays recorded as such, even if no further decision can be made.
             self.decision = attrs.evolve(decision, verdict=Verdict.ALLOW)
         if decision.allowed and (request.body_withheld or decision.obligations is not NO_OBLIGATIONS):
+            if decision.obligations.budgets:
+                self._count(request, decided, decision)
+                return
             self.lease = lease_for(self._context, request, decision.obligations, self._failed)
             self.inspector = inspector_for(self._context, request, decision)
+        decided(decision)
+
+    def _count(self, request: DecisionRequest, decided: Callable[[Decision], None], decision: Decision) -> None:
+        counting = count(self._context, request, decision, self._budgets).addErrback(self._not_counted, decision)
+        self.await_or_fail(counting, partial(self._counted, request, decided, decision))
+
+    def _not_counted(self, failure: Failure, decision: Decision) -> Failure:
+        self.decision = refused(decision, failure.value)
+        return failure
+
+    def _counted(
+        self, request: DecisionRequest, decided: Callable[[Decision], None], decision: Decision, charge: ICharge
+    ) -> None:
+        self._budgets = decision.obligations.budgets
+        self.decision = decision = observed(decision, charge)
+        self.lease = lease_for(self._context, request, decision.obligations, self._failed, charge)
+        self.inspector = inspector_for(self._context, request, decision)
         decided(decision)
 
     def _void(self, decision: Decision) -> bool:

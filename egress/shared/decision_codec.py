@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import attr
 
+from egress.model.budget import Budget, By, Unit, WithoutShared
 from egress.model.decision import NO_OBLIGATIONS, Decision, Headers, Obligations, Verdict
 from egress.model.message import Direction, MessageObligation, obligation_fault
 
@@ -80,11 +81,15 @@ def _obligations(obligations: Obligations) -> list[Any]:
         obligations.expires_in,
         _fields(obligations.secret_headers),
         None if messages is None else [sorted(each.value for each in messages.directions), messages.max_size],
+        [
+            (each.rule_id, each.table, each.unit.value, each.amount, each.per, *_more(each))
+            for each in obligations.budgets
+        ],
     ]
 
 
 def _read_obligations(document: Any) -> Obligations:
-    set_headers, remove, max_bytes, expires_in, secret_headers, messages = document
+    set_headers, remove, max_bytes, expires_in, secret_headers, messages, budgets = document
     read = None
     if messages is not None:
         directions, max_size = messages
@@ -100,6 +105,25 @@ def _read_obligations(document: Any) -> Obligations:
         expires_in=None if expires_in is None else _number(expires_in),
         secret_headers=_read_fields(secret_headers),
         messages=read,
+        budgets=tuple(_read_budget(*_list(each)) for each in _list(budgets)),
+    )
+
+
+def _more(budget: Budget) -> tuple[int, str, str]:
+    return budget.capacity, budget.by.value, budget.without_shared.value
+
+
+def _read_budget(rule_id: object, table: object, unit: object, amount: object, *rest: object) -> Budget:
+    per, capacity, by, without_shared = rest
+    return Budget(
+        rule_id=_text(rule_id),
+        table=_text(table),
+        unit=Unit(unit),
+        amount=_positive(amount),
+        per=_number(per),
+        capacity=_positive(capacity),
+        by=By(by),
+        without_shared=WithoutShared(without_shared),
     )
 
 
@@ -122,6 +146,12 @@ def _list(value: object) -> list[Any]:
 def _text(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError("not a text")
+    return value
+
+
+def _positive(value: object) -> int:
+    if type(value) is not int or value < 1:
+        raise ValueError("not a positive number")
     return value
 
 

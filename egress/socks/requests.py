@@ -13,6 +13,7 @@ from egress.model.authority import Authority, normalize_host
 from egress.model.errors import (
     AddressForbidden,
     BadRequest,
+    BudgetExhausted,
     CertificateNotPermitted,
     ClientCredentialsRejected,
     ClientError,
@@ -38,6 +39,7 @@ _UNSPECIFIED: Final = bytes([codes.IPV4]) + bytes(6)
 _REPLIES: Final[dict[type[EgressError], Reply]] = {
     ClientCredentialsRejected: Reply.NOT_ALLOWED,
     Denied: Reply.NOT_ALLOWED,
+    BudgetExhausted: Reply.NOT_ALLOWED,
     AddressForbidden: Reply.NOT_ALLOWED,
     PortForbidden: Reply.NOT_ALLOWED,
     CertificateNotPermitted: Reply.NOT_ALLOWED,

@@ -12,6 +12,7 @@ from egress.model.decision import Decision, Obligations, Verdict
 from egress.model.message import MessageObligation
 from egress.model.route import Route
 from egress.upstream.address_guard import AddressGuard
+from tests.authz.budgets.fleet import budget
 
 ORIGIN = Origin("http", Authority("a.test", 8080))
 ONE, TWO = ip_address("1.2.3.4"), ip_address("10.1.2.3")
@@ -48,7 +49,9 @@ class WordsTests(SynchronousTestCase):
             self.assertEqual(of_route(Route(ORIGIN, addresses, through, False, False)), expected)
 
     def test_obligations(self) -> None:
-        terms = Obligations(((b"X-A", b"hunter2"),), (b"cookie",), 7, 60, (), MessageObligation(max_size=9))
+        terms = Obligations(
+            ((b"X-A", b"hunter2"),), (b"cookie",), 7, 60, (), MessageObligation(max_size=9), (budget(),)
+        )
         decision = Decision(Verdict.ALLOW, "why", "who", obligations=terms, observed="deny", source="cache")
         self.assertEqual(
             of_terms(decision),
@@ -57,6 +60,7 @@ class WordsTests(SynchronousTestCase):
                 "from: cache",
                 "at most 7 bytes",
                 "authorized again after 60 s",
+                "permits 10 requests per 10s ([rules.budget])",
                 "authorizes each message of client and origin, of at most 9 bytes",
                 "sets X-A",
                 "removes cookie",

@@ -55,6 +55,14 @@ class ServiceTests(CallerTestCase):
             self.serve()
         self.assertIn("--policy: ", str(caught.exception))
 
+    def test_policy_with_budgets(self) -> None:
+        """The service does not see which requests are forwarded, so it refuses a policy that counts them."""
+        self.policy.write_text(
+            'version = 1\n[[rules]]\nname = "api"\naction = "allow"\n[rules.rate]\nrequests = 1\nper = "1m"\n'
+        )
+        error = self.assertRaises(ConfigError, self.serve)
+        self.assertIn("rule api: only a proxy with --policy counts budgets: remove [rules.rate]", str(error))
+
     def test_policy_reload(self) -> None:
         """A changed policy applies within seconds, also on open connections; an invalid one does not."""
         self.serve()

@@ -14,6 +14,7 @@ from egress.authz_service import validate_resource
 from egress.authz_service.config import AuthzServiceConfig
 from egress.model.decision import ClientIdentity, Decision, Obligations, Verdict
 from egress.model.errors import AuthorizerUnavailable
+from tests.authz.budgets.fleet import budget
 from tests.authz.fakes import FixedAuthorizer
 from tests.authz_service.callers import ALLOWED, DENIED, CallerTestCase, post
 from tests.proxy.fakes import content_of, status_of
@@ -267,6 +268,12 @@ class TermsTests(CallerTestCase):
                 self.assertIn(reason, answer["reason"])
                 self.assertEqual(set(answer), {"allowed", "reason", "ruleId"})
                 self.assertEqual(self.records[-1].verdict, "deny")
+
+    def test_budgets(self) -> None:
+        """Nothing here can count them, so there is no decision."""
+        obligations = Obligations(budgets=(budget(),))
+        self.serve(FixedAuthorizer(Decision(Verdict.ALLOW, "why", "fake", obligations=obligations)))
+        self.assertEqual(self.ask()[0], 503)
 
     def test_need_body(self) -> None:
         fake = FixedAuthorizer(Decision(Verdict.NEED_BODY, "show it", "fake"))

@@ -26,7 +26,7 @@ from egress.model.errors import OUTCOMES
 from egress.model.message_counts import MessageCounts
 from egress.model.phases import PHASES
 from egress.model.revocation import RevocationKind
-from egress.model.statistics import CacheStats, PolicyInUse, PolicyReloadStats, SpoolStats
+from egress.model.statistics import BudgetStats, CacheStats, PolicyInUse, PolicyReloadStats, SpoolStats
 from egress.notify.metrics import NotificationMetrics
 from egress.observability.audit_log import audit_line
 from egress.observability.metrics import Metrics
@@ -98,6 +98,8 @@ def proxy_metrics() -> dict[str, Family]:
     limiter = LimitedAuthorizer(clock, None, Breaker(1, 1, float), deadline=1, max_concurrency=1, max_queue=1)  # type: ignore[arg-type]
     metrics.set_authorizer_source(limiter.stats, lambda: 0)
     metrics.set_cache_source(lambda: CacheStats(0, 0, 0, 0, 0))
+    budgets = BudgetStats(buckets=0, exhausted=0, unavailable=0, alone=0, failed=0)
+    metrics.set_budget_source(lambda: budgets)
     metrics.set_policy_source(lambda: PolicyReloadStats(0), lambda: PolicyInUse("", 0.0))
     metrics.set_store_queue_source(lambda: 0)
     metrics.set_spool_source(lambda: SpoolStats(reached=True, records=0, size=0, oldest=0.0))

@@ -10,7 +10,7 @@ from egress.grpc.call import Kind
 from egress.grpc.error_status import STATUSES, error_response, error_trailers, status_of
 from egress.grpc.status import StatusCode
 from egress.model.decision import Decision, Verdict
-from egress.model.errors import OUTCOMES, AuthorizerUnavailable, Denied, EgressError, OriginTimeout
+from egress.model.errors import OUTCOMES, AuthorizerUnavailable, BudgetExhausted, Denied, EgressError, OriginTimeout
 from tests.grpc.test_details import fields
 
 DENIED = Denied(Decision(Verdict.DENY, "not 100 % safe", "policy", "no-admin"))
@@ -54,6 +54,14 @@ class ResponseTests(SynchronousTestCase):
         self.assertEqual(
             self.info(trailers),
             {b"reason": b"DENIED", b"requestId": b"1-2", b"stage": b"authz", b"ruleId": b"no-admin"},
+        )
+
+    def test_exhausted_budget(self) -> None:
+        trailers = dict(error_trailers(BudgetExhausted("no more", "api", "rate.requests", 7), "1-2"))
+        self.assertEqual(trailers[b"grpc-status"], b"8")
+        info = self.info(trailers)
+        self.assertEqual(
+            (info[b"reason"], info[b"ruleId"], info[b"budget"]), (b"BUDGET_EXHAUSTED", b"api", b"rate.requests")
         )
 
     def test_without_a_rule(self) -> None:

@@ -17,6 +17,7 @@ from egress.model.errors import (
     AddressForbidden,
     AuthorizerUnavailable,
     BadRequest,
+    BudgetExhausted,
     ClientAuthBusy,
     ClientAuthRequired,
     ClientCredentialsRejected,
@@ -117,6 +118,16 @@ class ErrorResponseTests(SynchronousTestCase):
         line, fields, _ = response(ClientAuthBusy("later"))
         self.assertEqual((line, fields["Retry-After"]), ("HTTP/1.1 429 Too Many Requests", "1"))
         self.assertNotIn("Proxy-Authenticate", fields)
+
+    def test_exhausted_budget(self) -> None:
+        error = BudgetExhausted("the rule api permits 5 requests per 1m", "api", "rate.requests", 7)
+        line, fields, content = response(error)
+        self.assertEqual((line, fields["Retry-After"]), ("HTTP/1.1 429 Too Many Requests", "7"))
+        document = json.loads(content)
+        self.assertEqual((document["ruleId"], document["budget"]), ("api", "rate.requests"))
+        self.assertEqual((document["type"], document["stage"]), ("urn:egressproxy:budget-exhausted", "budget"))
+        self.assertEqual(document["title"], "Denied by the egress policy")
+        self.assertNotIn("Retry-After", response(BudgetExhausted("too large", "api", "budget.bytes"))[1])
 
     def test_retry_after_of_the_authorizer(self) -> None:
         self.assertEqual(response(AuthorizerUnavailable("x", retry_after=7))[1]["Retry-After"], "7")
@@ -259,7 +270,7 @@ class GrpcTests(SynchronousTestCase):
             if outcome.status is not None and error is not MaxForwardsReached:
                 made = error.__new__(error)
                 EgressError.__init__(made, "why")
-                made.__dict__.update(rule_id=None, retry_after=2, status=502)
+                made.__dict__.update(rule_id=None, budget=None, retry_after=2, status=502)
                 self.assertNotEqual(response(made, grpc=Kind.GRPC)[1]["grpc-status"], "0", error)
 
     def test_fields_for_retries(self) -> None:

@@ -18,6 +18,7 @@ from egress.http.obligations import (
 )
 from egress.model.decision import Obligations
 from egress.model.message import MessageObligation
+from tests.authz.budgets.fleet import budget
 
 FIELDS = [(b"Host", b"origin.test"), (b"X-Key", b"client's"), (b"X_KEY", b"too"), (b"Cookie", b"a"), (b"Accept", b"*")]
 
@@ -124,3 +125,8 @@ class FaultTests(SynchronousTestCase):
     def test_messages(self) -> None:
         self.assertIsNone(validate(Obligations(messages=MessageObligation())))
         self.faulty("size of messages", messages=MessageObligation(max_size=0))
+
+    def test_budgets(self) -> None:
+        self.assertIsNone(validate(Obligations(budgets=(budget(),))))
+        for wrong in (None, [budget()], ("a budget",)):
+            self.faulty("not a tuple of Budget objects", budgets=wrong)

@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from egress.model.decision import Decision, Verdict
 from egress.model.errors import (
     OUTCOMES,
+    BudgetExhausted,
     ClientError,
     Denied,
     EgressError,
@@ -51,7 +52,9 @@ class OutcomeTests(SynchronousTestCase):
                     self.assertNotIn(outcome.status, (403, 502, 503, 504))
                 elif issubclass(kind, OriginError):
                     self.assertIn(outcome.status, (502, 504))
-                self.assertEqual(outcome.status == 403, outcome.verdict == "deny")
+                # A denial that ends by itself says when.
+                is_denial = outcome.status == 403 or kind is BudgetExhausted
+                self.assertEqual(is_denial, outcome.verdict == "deny")
 
     def test_lookup(self) -> None:
         decision = Decision(Verdict.DENY, "no", "x")

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.model.message import Direction, MessageKind
 from egress.model.message_counts import MessageCounts
-from egress.model.statistics import AuthorizerStats, CacheStats, PolicyInUse, PolicyReloadStats, SpoolStats
+from egress.model.statistics import AuthorizerStats, BudgetStats, CacheStats, PolicyInUse, PolicyReloadStats, SpoolStats
 from egress.observability.metrics import Metrics
 
 STATS = AuthorizerStats(
@@ -67,6 +67,24 @@ class CacheCollectorTests(SynchronousTestCase):
             'egress_authorizer_cache_lookups_total{result="stale"} 3.0',
             'egress_authorizer_cache_lookups_total{result="shared"} 4.0',
             "egress_authorizer_cache_entries 5.0",
+        ):
+            with self.subTest(line):
+                self.assertIn(f"\n{line}\n", text)
+
+
+class BudgetCollectorTests(SynchronousTestCase):
+    """Metrics of budgets."""
+
+    def test_metrics(self) -> None:
+        metrics = Metrics()
+        metrics.set_budget_source(lambda: BudgetStats(buckets=1, exhausted=2, unavailable=3, alone=4, failed=5))
+        text = metrics.render()[0].decode()
+        for line in (
+            "egress_budget_buckets 1.0",
+            'egress_budget_refusals_total{reason="exhausted"} 2.0',
+            'egress_budget_refusals_total{reason="unavailable"} 3.0',
+            "egress_budget_alone_total 4.0",
+            "egress_budget_failures_total 5.0",
         ):
             with self.subTest(line):
                 self.assertIn(f"\n{line}\n", text)

@@ -40,6 +40,13 @@ remove_headers = ["cookie"]
 max_bytes = 1000000
 expires_in = 60
 
+[rules.rate]
+requests = 10
+per = "1m"
+by = "client"
+[rules.budget]
+bytes = "1MiB"
+per = "1d"
 [rules.messages]
 max_size = "1KiB"
 [[rules.messages.rules]]
@@ -112,6 +119,7 @@ class WordsTests(SynchronousTestCase):
                 Clause("removes field", ("cookie",)),
                 Clause("transfers at most", ("1,000,000 bytes",)),
                 Clause("is authorized again after", ("60 s",)),
+                Clause("permits", ("10 requests per 1m and client", "1,048,576 bytes per 1d")),
                 Clause("authorizes messages of", ("client", "origin")),
                 Clause("limits messages to", ("1KiB",)),
                 Clause("denies messages by message rule", ("rule-1",)),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
@@ -10,6 +12,7 @@ from egress.model.authority import Authority, Origin
 from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Obligations, Stage, Verdict
 from egress.model.errors import (
     AuthorizerUnavailable,
+    BudgetUnavailable,
     EgressError,
     LeaseExpired,
     LeaseRevoked,
@@ -18,6 +21,7 @@ from egress.model.errors import (
 from egress.model.message import MessageObligation
 from egress.proxy.lease import Lease, lease_for, validated_decision
 from tests.proxy.fakes import LOCAL, Proxy, allow, allow_with, broken, deny
+from tests.proxy.test_budget_count import EXHAUSTED, GIVEN, FakeBudgets, FakeCharge
 from tests.untyped import untyped
 
 QUESTION = DecisionRequest(
@@ -80,6 +84,7 @@ class ValidatedDecisionTests(SynchronousTestCase):
             {"remove_headers": (b"x",)},
             {"max_bytes": 1},
             {"expires_in": 60},
+            {"budgets": GIVEN},
         ):
             self.unsound(allow_with(**obligations), MESSAGE, "a message cannot have obligations")
 
@@ -274,3 +279,63 @@ class LeaseTests(SynchronousTestCase):
         self.authorizer.answers = [deny()]
         self.clock.advance(5)
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+
+
+class ChargeTests(SynchronousTestCase):
+    """The bytes of a lease are charged to budgets."""
+
+    def setUp(self) -> None:
+        self.proxy = Proxy()
+        self.proxy.parts.authz.budgets = self.budgets = FakeBudgets()
+        self.faults: list[EgressError] = []
+
+    def lease(self, charge: FakeCharge, **terms: Any) -> Lease | None:
+        made = lease_for(self.proxy.parts.authz, QUESTION, Obligations(**terms), self.faults.append, charge)
+        if made is not None:
+            self.addCleanup(made.stop)
+        return made
+
+    def test_without_bytes(self) -> None:
+        self.assertIsNone(self.lease(FakeCharge()))
+
+    def test_bytes(self) -> None:
+        charge = FakeCharge(10)
+        lease = self.lease(charge)
+        assert lease is not None
+        self.assertTrue(lease.has_budget(10) and lease.consume(4))
+        self.assertEqual((charge.most, lease.used, lease.remaining), (6, 4, 6))
+        self.assertFalse(lease.consume(7))
+        self.assertEqual((self.faults, lease.used, charge.closed), ([EXHAUSTED], 4, 1))
+
+    def test_both_limits(self) -> None:
+        lease = self.lease(FakeCharge(10), max_bytes=5)
+        assert lease is not None
+        self.assertEqual(lease.remaining, 5)
+        self.assertTrue(lease.consume(1))
+        other = self.lease(FakeCharge(3), max_bytes=5)
+        assert other is not None
+        self.assertEqual((lease.remaining, other.remaining), (4, 3))
+
+    def test_renewal(self) -> None:
+        """A later decision has its own budgets."""
+        first, second = FakeCharge(10), FakeCharge(5)
+        lease = self.lease(first, expires_in=5)
+        assert lease is not None
+        self.budgets.result = second
+        self.proxy.authorizer.answers = [allow_with(budgets=GIVEN, expires_in=5), allow_with(expires_in=5)]
+        self.proxy.clock.advance(5)
+        self.assertEqual((self.budgets.followed, self.budgets.taken, first.closed), ([GIVEN], [], 1))
+        self.assertTrue(lease.consume(5))
+        self.assertEqual((first.most, second.most), (10, 0))
+        self.proxy.clock.advance(5)
+        self.assertTrue(lease.consume(500))
+        self.assertEqual(second.closed, 1)
+
+    def test_renewal_that_cannot_be_counted(self) -> None:
+        self.lease(FakeCharge(10), expires_in=5)
+        self.budgets.result = BudgetUnavailable("too many")
+        self.proxy.authorizer.answers = [allow_with(budgets=GIVEN)]
+        self.proxy.clock.advance(5)
+        (error,) = self.faults
+        self.assertIs(type(error), LeaseExpired)
+        self.assertIn("too many", error.reason)

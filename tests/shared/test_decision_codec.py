@@ -8,9 +8,11 @@ from typing import Any
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
+from egress.model.budget import By, Unit, WithoutShared
 from egress.model.decision import Decision, Obligations, Verdict
 from egress.model.message import Direction, MessageObligation
 from egress.shared.decision_codec import SharedDecision, decode, encode
+from tests.authz.budgets.fleet import budget
 
 SMALL = SharedDecision(
     decision=Decision(Verdict.DENY, "no\ud800", "x", ttl=5), since=1.5, fresh_until=6.5, stale_until=6.5
@@ -33,6 +35,7 @@ LARGE = SharedDecision(
             expires_in=90.5,
             secret_headers=((b"a", b"${secret:s}"),),
             messages=MessageObligation(frozenset({Direction.CLIENT}), 99),
+            budgets=(budget(), budget(Unit.BYTES, 7, 0.5, by=By.HOST, without_shared=WithoutShared.DENY)),
         ),
     ),
     since=1e9 + 0.25,

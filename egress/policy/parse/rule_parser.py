@@ -12,6 +12,8 @@ import attrs
 
 from egress.model.decision import Verdict
 from egress.policy.match.paths import PathPattern, compile_path
+from egress.policy.parse.budget_parser import KEYS as BUDGETS
+from egress.policy.parse.budget_parser import read_budgets
 from egress.policy.parse.condition_parser import KEYS as CONDITIONS
 from egress.policy.parse.condition_parser import UNSEEN, read_conditions
 from egress.policy.parse.definitions import Definitions
@@ -26,7 +28,21 @@ from egress.policy.rule import DEFAULT_RULE, Rule
 
 # Every key of a rule.
 KEYS: Final = frozenset(
-    {"name", "id", "action", "reason", "hosts", "ports", "schemes", "methods", "paths", *CONDITIONS, *TERMS, MESSAGES},
+    {
+        "name",
+        "id",
+        "action",
+        "reason",
+        "hosts",
+        "ports",
+        "schemes",
+        "methods",
+        "paths",
+        *CONDITIONS,
+        *TERMS,
+        *BUDGETS,
+        MESSAGES,
+    },
 )
 _SCHEMES: Final = frozenset({"http", "https"})
 _METHOD: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Z]+")
@@ -103,6 +119,9 @@ class RuleReader:
         messages = read_messages(table, label, verdict)
         if messages is not None:
             obligations = attrs.evolve(obligations, messages=messages[1])
+        budgets = read_budgets(table, label, rule_id, verdict)
+        if budgets:
+            obligations = attrs.evolve(obligations, budgets=budgets)
         return Rule(
             rule_id,
             verdict,

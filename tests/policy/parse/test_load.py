@@ -271,6 +271,7 @@ class PageTests(PolicyTestCase):
             {"POST https://api.payments.example/v1/payments": "default"},
             {"GET https://shop.example.com/": "default"},
             {"GET https://api.github.com/user": "github"},
+            {"GET https://api.models.example/v1": "models", "CONNECT https://api.models.example": "models"},
             {"GET https://chat.example.com/socket": "chat", "CONNECT https://chat.example.com": "default"},
             {"GET https://api.example.com/": "default"},
             {"GET http://10.20.0.1/": "default"},
@@ -289,7 +290,7 @@ class PageTests(PolicyTestCase):
 
     def test_more_examples(self) -> None:
         """Examples that need more than a URL to match."""
-        _, _, _, searching, calls, _, _, deploy, forms, hours, _, _, apis, *_ = self.policies
+        _, _, _, searching, calls, _, _, deploy, forms, hours, _, _, _, apis, *_ = self.policies
         self.decides(
             calls,
             {

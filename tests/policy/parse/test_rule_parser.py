@@ -45,9 +45,9 @@ class RuleTableTests(PolicyTestCase):
             "7: rule x: 'method' is not known here; did you mean 'methods'?"
         ),
         "action = 'allow'\nid = 'x'\nzzz = ['a']": (
-            "7: rule x: 'zzz' is not known here; use action, addresses, clients, expires_in, file_types, "
-            "files, form, grpc, headers, hosts, id, json, max_body, max_bytes, messages, methods, min_body, name, "
-            "paths, ports, query, reason, remove_headers, schemes, set_headers, times"
+            "7: rule x: 'zzz' is not known here; use action, addresses, budget, clients, expires_in, "
+            "file_types, files, form, grpc, headers, hosts, id, json, max_body, max_bytes, messages, methods, "
+            "min_body, name, paths, ports, query, rate, reason, remove_headers, schemes, set_headers, times"
         ),
         "action = 'allow'\nhosts = 'a.test'": "6: rule 2: 'hosts' must be a list",
         "action = 'allow'\nhosts = []": (

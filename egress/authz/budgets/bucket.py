@@ -1,0 +1,162 @@
+"""A bucket as a process knows it: what it used itself, what it has taken in advance, and the state of all replicas."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from egress.authz.budgets.token_bucket import Operation, Outcome, Rate, wait_for
+from egress.model.budget import Budget, Unit
+
+# A process takes at most this part of a bucket in advance, so that few requests need a command.
+_PART: Final = 1000
+# A state of the engine that is lower than the last known one by more than this part was lost, or changed by someone
+# else.  Other processes can return tokens that they have taken in advance.
+_RETURNED: Final = 50
+
+
+class Bucket:
+    """A bucket.  Times are in microseconds of the clock of this process, unless they are the engine's.
+
+    The own consumption of the process never exceeds the budget, whatever the engine says.
+
+    @ivar budget: the budget.
+    @ivar rate: its rate.
+    @ivar name: the name in the engine; empty without an engine.
+    @ivar held: the number of tokens that were taken from the engine and not used; negative: the number that was used
+        without the engine, and that the engine must still learn.
+    @ivar asked: the number of tokens that commands without a reply take in advance.
+    @ivar users: the number of exchanges that use it.
+    @ivar touched: whether it was used since the last sweep.
+    @ivar refused_until: until when the engine would refuse, as far as known.
+    """
+
+    __slots__ = (
+        "_fleet",
+        "_own",
+        "_seen",
+        "asked",
+        "budget",
+        "chunk",
+        "held",
+        "key",
+        "name",
+        "rate",
+        "refused_until",
+        "touched",
+        "users",
+    )
+
+    def __init__(self, key: tuple[Budget, str], name: bytes = b"") -> None:
+        self.key = key
+        self.budget = budget = key[0]
+        self.rate = Rate.of(budget)
+        self.name = name
+        self.chunk = max(1, budget.capacity // _PART)
+        self.held = self.asked = self.users = 0
+        self.touched = False
+        self.refused_until = 0.0
+        # The times at which the bucket is full: by the own consumption, and by the consumption of all replicas.
+        self._own = self._fleet = 0.0
+        # The latter as the engine last said it, in its time.
+        self._seen = 0.0
+
+    def is_idle(self, now: float) -> bool:
+        """Return whether the bucket is full and unused: then a new one is equal to it."""
+        return not (self.users or self.held or self.asked) and max(self._own, self._fleet) <= now
+
+    # -- without the engine
+
+    def own_wait(self, tokens: int, now: float) -> float:
+        """Return the time after which the own consumption of this process permits tokens; zero: now."""
+        return wait_for(self.rate, self._own, now, tokens)
+
+    def wait(self, tokens: int, now: float, weight: int = 0) -> float:
+        """Return the time after which tokens can be used, as far as this process knows; zero: now.
+
+        @param weight: the number of processes among which the bucket is divided while there is no engine; 0: the engine
+            counts the tokens.
+        """
+        rate = self.rate
+        own = self.own_wait(tokens, now)
+        missing = tokens - (max(self.held, 0) if weight else self.held)
+        if missing <= 0:
+            return own
+        if weight > 1:
+            # Each token counts for all processes.  A share has at least one token.
+            rate = Rate(rate.interval * weight, max(1.0, rate.capacity / weight))
+        return max(own, wait_for(rate, self._fleet, now, missing))
+
+    def left(self, now: float, weight: int = 0) -> int:
+        """Return the number of tokens that can be used now; see L{wait}."""
+        rate = self.rate
+        own = (rate.latest - max(0.0, self._own - now)) / rate.interval
+        held = max(self.held, 0) if weight else self.held
+        if weight > 1:
+            rate = Rate(rate.interval * weight, max(1.0, rate.capacity / weight))
+        together = held + (rate.latest - max(0.0, self._fleet - now)) / rate.interval
+        return max(0, math.floor(min(own, together)))
+
+    def spend(self, tokens: int, now: float, weight: int = 0) -> None:
+        """Use tokens; see L{wait}."""
+        interval = self.rate.interval
+        self.touched = True
+        self._own = max(self._own, now) + tokens * interval
+        if weight:
+            missing = max(0, tokens - max(self.held, 0))
+            self._fleet = max(self._fleet, now) + missing * interval * weight
+        if self.name:
+            self.held -= tokens
+
+    def take_held(self, tokens: int) -> None:
+        """Use tokens that were taken from the engine, and reserved."""
+        self.touched = True
+        self.held -= tokens
+
+    def reserve(self, tokens: int, now: float) -> None:
+        """Count tokens that are about to be taken from the engine as used by this process."""
+        self._own = max(self._own, now) + tokens * self.rate.interval
+
+    def release(self, tokens: int) -> None:
+        """Return reserved tokens, which were not taken."""
+        self._own -= tokens * self.rate.interval
+
+    # -- with the engine
+
+    def operation(self, need: int = 0, *, ahead: bool = True) -> Operation:
+        """Return the operation that takes tokens, and tells the engine about owed tokens.
+
+        @param need: the number of tokens that are needed.
+        @param ahead: whether to take tokens in advance.
+        """
+        owed, self.held = max(0, -self.held), max(0, self.held)
+        # A bucket with few tokens has none to spare.
+        more = self.chunk if ahead and self.chunk > 1 and not self.asked and self.held < self.chunk else 0
+        # Bytes are taken as they are transferred.
+        want = more if self.budget.unit is Unit.BYTES else need + more
+        self.asked += want
+        return Operation(self.rate, owed, need, want, self._floor())
+
+    def returned(self) -> Operation:
+        """Return the operation that returns the tokens that were taken in advance."""
+        held, self.held = self.held, 0
+        return Operation(self.rate, -held, 0, 0, self._floor())
+
+    def _floor(self) -> float:
+        return max(0.0, float(math.floor(self._seen - self.rate.span / _RETURNED)))
+
+    def answered(self, operation: Operation, outcome: Outcome, engine_now: float, now: float) -> None:
+        """Take over the outcome of an operation.
+
+        @param engine_now: the time of the engine.
+        @param now: the time of this process.
+        """
+        self.asked -= operation.want
+        self.held += outcome.granted
+        self._seen = outcome.full_at
+        self._fleet = now + outcome.full_at - engine_now
+
+    def unanswered(self, operation: Operation) -> None:
+        """Handle an operation without a reply: owed tokens are still owed."""
+        self.asked -= operation.want
+        self.held -= max(0, operation.owed)

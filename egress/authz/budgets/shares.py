@@ -1,0 +1,145 @@
+"""Who counts budgets: the engine for all replicas, or each process for itself, with its share of each budget."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from egress.authz.budgets.script import MEMBERS
+from egress.shared.client import SharedClient
+from egress.shared.keys import SharedKeys
+from egress.shared.redis_protocol import UNUSABLE, Argument
+
+_log = Logger()
+
+TICK: Final = 1.0
+"""Seconds between two sweeps of the ledger."""
+
+MEMBER_SECONDS: Final = 15
+"""Seconds after which a process that does not respond is no longer counted."""
+
+# The members are counted at every tick of this number.
+_TICKS: Final = 5
+
+
+class Shares:
+    """Tells whether the engine counts, and how many processes share a budget while it does not.
+
+    @param client: the client of the engine; C{None}: there is none.
+    @param keys: the keys for names in the engine; C{None}: there is none.
+    @param processes: the number of processes without an engine.
+    @param is_used: returns whether there are budgets.
+    @ivar on_tick: is called every second while there is an engine.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        client: SharedClient | None,
+        keys: SharedKeys | None,
+        *,
+        processes: int,
+        is_used: Callable[[], bool],
+    ) -> None:
+        self.keys = keys
+        self.on_tick: Callable[[], object] = lambda: None
+        self._clock = clock
+        self._client = client
+        self._is_used = is_used
+        self._timer: IDelayedCall | None = None
+        self._ticks = 0
+        self._member = os.urandom(12).hex()
+        self._members = 0 if client is not None else processes
+        self._name = b"" if keys is None else keys.name(keys.group(b"members"), b"members")
+        # Why the last command failed.
+        self._fault: str | None = None
+        self._reported = False
+
+    @property
+    def counts_together(self) -> bool:
+        """Whether the engine counts."""
+        return self._client is not None and self._client.is_ready
+
+    @property
+    def weight(self) -> int:
+        """The number of processes that share a budget, as far as known."""
+        return max(1, self._members)
+
+    def refusal(self, denies: bool) -> str | None:
+        """Return why a budget cannot be counted without the engine; C{None}: it can.
+
+        @param denies: whether the policy permits no share of it.
+        """
+        if denies:
+            return "the shared state cannot be used"
+        return None if self._members else "the shared state was not reached yet, so the number of replicas is unknown"
+
+    def call(self, *arguments: Argument) -> Deferred[Any]:
+        """Send a command to the engine."""
+        assert self._client is not None
+        return self._client.call(*arguments).addCallbacks(self._worked, self._failed)
+
+    def _worked(self, reply: Any) -> Any:
+        self._fault = None
+        if self._reported:
+            self._reported = False
+            _log.info("budgets are counted in the shared state again")
+        return reply
+
+    def _failed(self, failure: Failure) -> Failure:
+        self._fault = failure.getErrorMessage()
+        self.report()
+        return failure
+
+    def start(self) -> None:
+        """Count the processes from now on, if there is an engine."""
+        if self._client is not None:
+            self._timer = self._clock.callLater(TICK, self._tick)
+
+    def stop(self) -> None:
+        """Stop counting."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def check(self) -> Deferred[str | None]:
+        """Return a note for the readiness check, while the engine does not count."""
+        is_fine = self._fault is None and self.counts_together
+        return succeed(None if is_fine or not self._is_used() else self._note())
+
+    def _note(self) -> str:
+        why = "" if self._fault is None else f": {self._fault}"
+        if not self._members:
+            return f"requests with a budget are denied until the shared state is reached{why}"
+        return f"this process uses 1/{self._members} of each budget until the shared state can be used{why}"
+
+    def _tick(self) -> None:
+        self._timer = self._clock.callLater(TICK, self._tick)
+        if not self._is_used():
+            return
+        if not self.counts_together:
+            self.report()
+            return
+        self.on_tick()
+        if self._ticks % _TICKS == 0 or not self._members:
+            counting = self.call("EVAL", MEMBERS, 1, self._name, self._member, MEMBER_SECONDS * 1_000_000)
+            counting.addCallbacks(self._counted, self._not_counted)
+        self._ticks += 1
+
+    def _counted(self, members: int) -> None:
+        self._members = max(1, members)
+
+    def _not_counted(self, failure: Failure) -> None:
+        failure.trap(*UNUSABLE)  # type: ignore[no-untyped-call]
+
+    def report(self) -> None:
+        """Log once that the engine does not count."""
+        if not self._reported:
+            self._reported = True
+            _log.warn("budgets: {note}", note=self._note())
