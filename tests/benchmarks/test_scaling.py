@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import redirect_stdout
+from io import StringIO
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from benchmarks.scaling import model, plan
@@ -89,5 +92,7 @@ class PlanTests(SynchronousTestCase):
         self.assertEqual(table[2], "| 2 | 200 | 0 | 0 | 0 | 4 | 0.00 | 0.01 |")
 
     def test_command(self) -> None:
-        self.assertEqual(main(["--plan", "--command-cost", "20"]), 0)
+        with redirect_stdout(StringIO()) as out:
+            self.assertEqual(main(["--plan", "--command-cost", "20"]), 0)
+        self.assertEqual(out.getvalue().count("\n"), 3 + len(plan.FLEETS))
         self.assertEqual(parser().parse_args([]).rate, 150.0)
