@@ -101,7 +101,7 @@ TRAFFIC = (
 )
 
 # They measure times and need both cores, so they run separately.
-MEASURING = tuple(f"tests.{INTEGRATION}.test_{name}" for name in ("fairness", "soak"))
+MEASURING = tuple(f"tests.{INTEGRATION}.test_{name}" for name in ("fairness", "fleet", "soak"))
 
 
 def integration_names() -> list[str]:
