@@ -276,9 +276,17 @@ class WorkerTests(ForkTestCase):
                 self.assertEqual(*(Path(f"/proc/{pid}/{name}").read_text("ascii") for pid in workers))
             self.assertEqual(*(Path(f"/proc/{pid}/cwd").readlink() for pid in workers))
             self.wait_for_same_descriptors(new, fork)
-            numbers = [sorted(os.listdir(f"/proc/{pid}/fd"), key=int)[:5] for pid in workers]
-            self.assertEqual(numbers[0][:4], ["0", "1", "2", "3"])
-            self.assertEqual(*numbers)
+            self.wait_for_same_numbers(new, fork)
+
+    def wait_for_same_numbers(self, new: int, fork: int) -> None:
+        """Wait until the lowest descriptors of two workers are the same: they begin to listen at different times."""
+
+        def lowest(pid: int) -> list[int]:
+            found = sorted(map(int, os.listdir(f"/proc/{pid}/fd")))
+            self.assertEqual(found[:4], [0, 1, 2, 3])
+            return found[:5]
+
+        self.wait_until(lambda: lowest(new) == lowest(fork), "the lowest descriptors are the same")
 
     def test_environment(self) -> None:
         """A worker's own children have its environment, without the options of the proxy."""
