@@ -56,7 +56,7 @@ class Ours:
     def missing(self) -> str | None:
         """Check where the code is, and which build it is: a label proves nothing."""
         try:
-            package, build = Path(self._ask("-c", _WHERE).strip()), self._named_build()
+            package, build = Path(self._ask("-c", _WHERE).strip()), build_in(self._ask("-m", "egress", "--version"))
         except PeerFailed as error:
             return str(error)
         if self._tree is not None and not package.is_relative_to(self._tree):
@@ -69,10 +69,8 @@ class Ours:
 
     def version(self) -> str:
         """Return the version of the package, and its build."""
-        return f"{version_in(self._ask('-m', 'egress', '--version'))}, {self._named_build()} build"
-
-    def _named_build(self) -> str:
-        return build_in(self._ask("-m", "egress", "--version"))
+        said = self._ask("-m", "egress", "--version")
+        return f"{version_in(said)}, {build_in(said)} build"
 
     def _ask(self, *words: str) -> str:
         # The directory of the process comes before the variable.

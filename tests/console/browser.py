@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from html import unescape
 from html.parser import HTMLParser
 from typing import Any
+from unittest import mock
 from urllib.parse import urlencode
 
 import attrs
@@ -20,6 +22,7 @@ from egress.admin.policies import LocalPolicies
 from egress.config.model import ProxyConfig
 from egress.console.page import Page
 from egress.console.reads import StoreReads
+from egress.console.rendering import Renderer
 from egress.console.sessions import Sessions
 from egress.console.site import ConsoleResource
 from egress.console.sources import ConsoleSources
@@ -31,6 +34,12 @@ ORIGIN = f"http://{HOST}"
 ADMIN = "hunter2-admin"
 VIEWER = "hunter2-viewer"
 NOW = 1_800_000_000.0
+
+
+@cache
+def renderer() -> Renderer:
+    """Return the renderer of all consoles in this process."""
+    return Renderer()
 
 
 class FakeStore:
@@ -194,7 +203,9 @@ class ConsoleBrowser:
         }
         self.sources = ConsoleSources(**{**values, **sources})
         self.sessions = Sessions(self.clock.seconds, self.config.admin_token, self.config.admin_viewer_token)
-        console = ConsoleResource(self.sources, self.sessions, self.config.admin_hosts, pages)
+        # Each console would compile its templates again.
+        with mock.patch("egress.console.site.Renderer", renderer):
+            console = ConsoleResource(self.sources, self.sessions, self.config.admin_hosts, pages)
         self.site: Any = admin_site(self.clock, self.backend, self.config.admin_token, console)
         self.cookies: dict[str, str] = {}
         self.csrf = ""
