@@ -9,9 +9,11 @@ import enum
 import os
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import suppress
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
+from socket import gethostname
 from typing import Any, Final, NoReturn
 
 import attrs
@@ -25,6 +27,8 @@ from egress.authz.distribution.client import PolicyClient
 from egress.authz.distribution.poller import describe_fault
 from egress.authz.remote.client import remote_authorizer
 from egress.checks.contact import upstream_contact
+from egress.checks.finding import Status
+from egress.checks.network import compare_with_others
 from egress.config.model import STDOUT, ConfigError, ProxyConfig
 from egress.config.token_files import read_token
 from egress.inputs import ca_option
@@ -36,6 +40,7 @@ from egress.resources import POLICY, LoadedResources, PoliciesInUse, distributed
 from egress.runtime.role import DRY_RUN
 from egress.runtime.threads import Threads
 from egress.service import EgressProxyService
+from egress.shared.ca_views import CaView
 from egress.shared.client import SharedClient
 from egress.start_warnings import start_warnings
 from egress.store.interfaces import StoreError, StoreUnreachable
@@ -268,12 +273,19 @@ def _shared(
     try:
         yield client.start()
         note = yield client.check()
+        if note is not None:
+            return [Finding(Level.WARNING, "--shared", note)]
+        elapsed = (reactor.seconds() - started) * 1000
+        found = [Finding(Level.OK, "--shared", f"{location} accepts commands ({elapsed:.0f} ms)")]
+        # Another finding names the fault of a CA that cannot be read.
+        with suppress(CaError):
+            own = CaView.of_files(ca_source(config).certificates(), datetime.now(timezone.utc), gethostname())
+            others = yield compare_with_others(client, config, own)
+            if others.status is Status.WARNING:
+                found.append(Finding(Level.WARNING, "--ca-dir" if config.ca_cert is None else "--ca-cert", others.text))
     finally:
         client.stop()
-    if note is not None:
-        return [Finding(Level.WARNING, "--shared", note)]
-    elapsed = (reactor.seconds() - started) * 1000
-    return [Finding(Level.OK, "--shared", f"{location} accepts commands ({elapsed:.0f} ms)")]
+    return found
 
 
 @inlineCallbacks

@@ -202,6 +202,7 @@ class EgressProxyService(Service):
         own = {"ca": parts.ca_check(lambda: self.certificate_authority), "running": self._check_running}
         self.checks: dict[str, Check] = {**self._chain.checks, **self._keys.checks, **own}
         self._distribution.add_check(self.checks)
+        self.checks.update(self._chain.compare_cas(self._ca, self.metrics.registry))
         parts.set_audit_sources(self.metrics, [each for each in (log, store) if each is not None])
         parts.set_metric_sources(self.metrics, self._context, self._policy_watch, resolver, contexts)
         self.metrics.set_ca_expiry_source(lambda: self.certificate_authority.not_after.timestamp())

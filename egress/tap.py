@@ -173,6 +173,8 @@ def _client_line(egress: str, listener: TcpListener, config: ProxyConfig) -> str
         words += ["--proxy", url]
     if config.ca_cert is not None:
         words += ["--ca-cert", str(config.ca_cert), "--ca-key", str(config.ca_key)]
+        if config.ca_root is not None:
+            words += ["--ca-root", str(config.ca_root)]
     elif not _is_default(config.ca_dir):
         words += ["--ca-dir", str(config.ca_dir)]
     return f'eval "$({shlex.join(words)})"{note}'

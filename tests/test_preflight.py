@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from datetime import datetime, timezone
 from typing import Any
 from unittest import mock
@@ -25,11 +26,17 @@ from egress.config.shared import SharedSettings
 from egress.model.authority import Authority, UpstreamHop, UpstreamProxy
 from egress.model.errors import ClientAuthUnavailable
 from egress.model.policy_url import PolicyUrl
+from egress.model.shared_location import SharedLocation
 from egress.model.webhook import WebhookTarget
 from egress.policy.bundle import Bundle, encode_bundle
 from egress.preflight import Finding, Level, check_configuration, exit_status
+from egress.shared.ca_fingerprints import NAMESPACE
+from egress.shared.ca_views import CaView, encode
+from egress.shared.keys import SharedKeys
 from egress.store.interfaces import StoreError, StoreUnreachable
 from egress.tls.ca_source import ca_source
+from egress.tls.ca_store import CaDirectory
+from tests.certificates import TestCA
 from tests.client_auth.jwt_issuer import key_set
 from tests.files import make_directory
 from tests.test_start_warnings import ASK
@@ -230,6 +237,29 @@ class CheckTests(SynchronousTestCase):
                 finding = self.successResultOf(checking)[-1]
                 self.assertEqual((finding.level, finding.option), (level, "--shared"))
                 self.assertIn(text, finding.text)
+
+    def test_other_ca(self) -> None:
+        """A replica with another CA is a warning."""
+        directory = CaDirectory(self.directory / "ca")
+        directory.load_or_create(datetime.now(timezone.utc))
+        key, other = bytes(32), TestCA("Other").certificate
+        keys = SharedKeys(key, NAMESPACE)
+        name = keys.name(keys.group(b"ca"), b"ca")
+        value = keys.seal(name, encode([CaView.of(other, [], "node-2", time.time())]))
+        for reply, text in ((value, "the root of the CA on node-2"), (b"", None)):
+            shared = SharedSettings(location=SharedLocation.parse("redis://192.0.2.3:7000"), key=key)
+            checking = self.check(ca_dir=directory.path, shared=shared)
+            factory: Any = self.reactor.tcpClients[-1][2]
+            protocol = factory.buildProtocol(None)
+            protocol.makeConnection(_Transport())
+            self.reactor.advance(0)
+            protocol.dataReceived(b"+PONG\r\n")
+            self.reactor.advance(0)
+            protocol.dataReceived(b"$%d\r\n%b\r\n" % (len(reply), reply))
+            findings = [each for each in self.successResultOf(checking) if each.option in ("--shared", "--ca-dir")]
+            warnings = [each.text for each in findings if (each.level, each.option) == (Level.WARNING, "--ca-dir")]
+            self.assertEqual(len(warnings), 0 if text is None else 1, findings)
+            self.assertIn(text or "", "".join(warnings))
 
     def test_policy_urls(self) -> None:
         """A policy is downloaded and checked, but not stored."""

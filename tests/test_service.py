@@ -28,12 +28,14 @@ from egress.authz.fail_closed import FailClosedAuthorizer
 from egress.authz.limiter import LimitedAuthorizer
 from egress.authz.policy_watch import LOOK_EVERY as POLICY_LOOK_EVERY
 from egress.config.model import AuditFailure, ConfigError, Limits, Mode, ProxyConfig
+from egress.config.shared import SharedSettings
 from egress.interfaces import IAuditSink, IAuthorizer
 from egress.model.authority import Authority, UpstreamProxy
 from egress.model.decision import Decision, Verdict
 from egress.model.errors import AuditUnavailable, AuthorizerUnavailable
 from egress.model.no_proxy import Bypass
 from egress.model.record import ExchangeRecord
+from egress.model.shared_location import SharedLocation
 from egress.observability.health import NotReady
 from egress.parts import renewal_timeout
 from egress.proxy.factory import ProxyFactory
@@ -536,6 +538,13 @@ class CaTests(ServiceTestCase):
         certificate.write_bytes(b"junk")
         self.assertEqual(self.assertRaises(ConfigError, self.make, ca_cert=certificate, ca_key=key).option, "--ca-cert")
         self.assertRaises(ConfigError, self.make, ca_cert=certificate)
+
+    def test_other_replicas(self) -> None:
+        """With shared state, the root of the CA is compared."""
+        self.assertNotIn("shared-ca", self.make().checks)
+        service = self.make(shared=SharedSettings(location=SharedLocation.parse("unix:/run/r"), key=bytes(32)))
+        self.assertIsNone(self.successResultOf(service.checks["shared-ca"]()))
+        self.assertEqual(service.metrics.registry.get_sample_value("egress_shared_ca_mismatches"), 0)
 
     def test_constraints(self) -> None:
         service = self.make(ca_name_constraints=("example.com",))

@@ -170,6 +170,10 @@ class StartMessageTests(SynchronousTestCase):
             ({}, "egress env"),
             ({"ca_dir": Path("/a b")}, "egress env --ca-dir '/a b'"),
             ({"ca_cert": Path("/c"), "ca_key": Path("/k")}, "egress env --ca-cert /c --ca-key /k"),
+            (
+                {"ca_cert": Path("/c"), "ca_key": Path("/k"), "ca_root": Path("/r")},
+                "egress env --ca-cert /c --ca-key /k --ca-root /r",
+            ),
         )
         for config, expected in cases:
             with self.subTest(config):

@@ -40,9 +40,11 @@ from egress.shared.state import SharedState, shared_state
 from egress.store.sink import StoreAudit
 
 if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
     from twisted.internet.interfaces import IReactorTime
 
     from egress.policy.rules import RuleSet
+    from egress.tls.ca_watch import CaWatch
 
 # The breaker does not count failures as consecutive when more time than this, plus the time limit of one request, lies
 # between them.
@@ -107,6 +109,18 @@ class AuthorizerChain:
         if self.shadow is not None and rules is not None:
             self.shadow.use(rules)
             self.shadow_rules = rules
+
+    def compare_cas(self, watch: CaWatch, registry: CollectorRegistry) -> dict[str, Check]:
+        """Compare the CA of this process with the CAs of other replicas, if there is shared state.
+
+        @param watch: knows the CA.
+        @param registry: the metrics of this process.
+        @return: the readiness check, by name.
+        """
+        if self.shared is None:
+            return {}
+        self.shared.ca.follow(watch, registry, time)
+        return {"shared-ca": self.shared.ca.check}
 
     @property
     def secrets(self) -> SecretTable | None:

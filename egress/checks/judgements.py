@@ -17,6 +17,7 @@ from egress.checks.finding import Finding, Fix, error, fault, ok, skipped, warni
 from egress.checks.setup import with_credentials
 from egress.model.authority import UpstreamProxy
 from egress.model.decision import Decision
+from egress.shared.ca_views import CaView, describe, mismatches
 from egress.tls.issuer import time_left
 
 OTHER_CA: Final = Fix("egress doctor --ca-dir DIRECTORY, with the CA of this proxy")
@@ -104,6 +105,23 @@ def judge_ca(facts: CaFacts, now: datetime) -> Finding:
     if facts.ends_soon:
         return warning(name, f"its certificate ends on {left}", Fix("egress ca rotate"))
     return ok(name, f"is valid until {left}")
+
+
+def judge_other_cas(own: CaView | None, others: Sequence[CaView] | str) -> Finding:
+    """Judge the CAs of the replicas that share state.
+
+    @param own: the CA on this machine; C{None}: its root is not known.
+    @param others: the CAs in use, or the reason why they are not known.
+    """
+    name = "ca"
+    if isinstance(others, str):
+        return skipped(name, f"the CAs of other replicas are not known: {others}")
+    if own is None:
+        return skipped(name, "the root is not known, so it is not compared with other replicas (--ca-root)")
+    found = mismatches(own, others)
+    if found:
+        return warning(name, describe(found), Fix("egress ca show, on each replica; give all of them one root"))
+    return ok(name, "agrees with the other replicas" if others else "no other replica is running")
 
 
 def judge_clock(ahead: Mapping[str, float], leaf: tuple[datetime, datetime] | None, now: datetime) -> Finding:

@@ -28,8 +28,11 @@ CLIENT_FILES = "clients"
 """The directory below that of the CA with the files of clients."""
 
 
-def _certificates(source: CaSource) -> Certificates:
-    """Read the certificates of the CA; another user may have only the published ones."""
+def certificates(source: CaSource) -> Certificates:
+    """Read the certificates of the CA; another user may have only the published ones.
+
+    @raise CaError: naming the file and the fix.
+    """
     try:
         return source.certificates()
     except CaError:
@@ -54,7 +57,7 @@ def ca_facts(config: ProxyConfig, now: datetime, leaf: x509.Certificate | None) 
     if not any(path.exists() for path in source.paths):
         return CaFacts(missing=True)
     try:
-        found = _certificates(source)
+        found = certificates(source)
     except CaError as error:
         return CaFacts(problem=str(error))
     certificate = found.current
@@ -76,9 +79,9 @@ def _exposed(path: Path) -> bool:
     return stat.S_ISREG(found.st_mode) and found.st_size > 0 and bool(found.st_mode & _READ_BY_OTHERS)
 
 
-def _signed_by(leaf: x509.Certificate, certificates: Certificates) -> bool:
+def _signed_by(leaf: x509.Certificate, found: Certificates) -> bool:
     """Tell whether the current CA, or an earlier one, signed a certificate."""
-    return any(_signed(leaf, each) for each in (certificates.current, *certificates.past))
+    return any(_signed(leaf, each) for each in (found.current, *found.past))
 
 
 def _signed(leaf: x509.Certificate, by: x509.Certificate) -> bool:
@@ -98,12 +101,12 @@ def ca_files(config: ProxyConfig, leaf: x509.Certificate | None) -> tuple[Path |
     @param leaf: the certificate that the proxy presents, if it is known.
     """
     source = ca_source(config)
-    path = source.certificate_path.absolute()
+    path = source.trust_path.absolute()
     if not path.exists():
         return None, None
     bundle = config.ca_dir.absolute() / CLIENT_FILES / "bundle.pem"
     try:
-        found = _certificates(source)
+        found = certificates(source)
     except CaError:
         return None, None
     if leaf is not None and not _signed_by(leaf, found):
@@ -117,7 +120,8 @@ def ca_files(config: ProxyConfig, leaf: x509.Certificate | None) -> tuple[Path |
 def ca_options(config: ProxyConfig) -> tuple[str, ...]:
     """Return the options of C{egress env} that select the CA; empty for the default."""
     if config.ca_cert is not None and config.ca_key is not None:
-        return ("--ca-cert", str(config.ca_cert), "--ca-key", str(config.ca_key))
+        root = () if config.ca_root is None else ("--ca-root", str(config.ca_root))
+        return ("--ca-cert", str(config.ca_cert), "--ca-key", str(config.ca_key), *root)
     return () if config.ca_dir == ProxyConfig().ca_dir else ("--ca-dir", str(config.ca_dir.absolute()))
 
 

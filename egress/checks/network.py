@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable, Generator
 from functools import partial
 from typing import Any, Final, Protocol
@@ -13,7 +14,7 @@ from twisted.internet.defer import TimeoutError as TookTooLong
 
 from egress.checks.contact import Contact, server_contact, upstream_contact
 from egress.checks.finding import Finding, Fix, skipped
-from egress.checks.judgements import judge_authorizer, judge_dns, judge_upstream
+from egress.checks.judgements import judge_authorizer, judge_dns, judge_other_cas, judge_upstream
 from egress.config.model import ConfigError, ProxyConfig
 from egress.config.reduced import without_shadow
 from egress.interfaces import IAuthorizer
@@ -22,6 +23,14 @@ from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Sta
 from egress.model.errors import EgressError, NameNotResolved
 from egress.model.redact import redact_userinfo
 from egress.runtime.threads import Offload
+from egress.shared.ca_fingerprints import NAMESPACE, SharedViews
+from egress.shared.ca_views import CaView
+from egress.shared.client import SharedClient
+from egress.shared.keys import SharedKeys
+from egress.shared.redis_protocol import UNUSABLE
+from egress.tls.origin_trust import OriginTrust
+from egress.tls.pem import TrustError
+from egress.tls.reloadable_trust import ReloadableTrust
 from egress.upstream.dns_client import DnsLookups
 from egress.upstream.hosts_file import HostsFile
 
@@ -97,6 +106,49 @@ def check_authorizer(
     url = "" if config.authz_url is None else redact_userinfo(config.authz_url)
     fix = Fix(f"start the authorization service at {url}, or correct --authz-url")
     return judge_authorizer(proxy.authorizer_name, result, seconds, config.authz_timeout, fix)
+
+
+@inlineCallbacks
+def check_other_cas(reactor: Any, config: ProxyConfig, own: CaView | None) -> Generator[Deferred[Any], Any, Finding]:
+    """Compare the CA with the CAs of the replicas that share state.
+
+    @param reactor: the reactor.
+    @param config: the configuration, which has shared state.
+    @param own: the CA on this machine; C{None}: its root is not known.
+    """
+    settings = config.shared
+    assert settings.location is not None
+    try:
+        trust = OriginTrust(config.extra_ca_certs, config.authz_client_cert)
+    except TrustError as error:
+        return judge_other_cas(own, error.reason)
+    client = SharedClient(
+        reactor,
+        settings.location,
+        password=settings.password,
+        timeout=settings.timeout,
+        trust=ReloadableTrust(trust),
+    )
+    try:
+        yield client.start()
+        finding: Finding = yield compare_with_others(client, config, own)
+    finally:
+        client.stop()
+    return finding
+
+
+@inlineCallbacks
+def compare_with_others(
+    client: SharedClient, config: ProxyConfig, own: CaView | None
+) -> Generator[Deferred[Any], Any, Finding]:
+    """Do the same with a client that has tried to connect."""
+    assert config.shared.key is not None
+    others: list[CaView] | str
+    try:
+        others = yield SharedViews(client, SharedKeys(config.shared.key, NAMESPACE), time.time).read()
+    except UNUSABLE as error:
+        others = f"{config.shared.location} cannot be used: {error}"
+    return judge_other_cas(own, others)
 
 
 @inlineCallbacks

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -38,6 +38,14 @@ class Setup:
     def url(self) -> str:
         """The address to which the proxy itself responds."""
         return f"{'https' if self.https else 'http'}://{PROXY_HOST}/"
+
+
+def trust_options(ca_options: Sequence[str]) -> Sequence[str]:
+    """Return the options of C{egress trust} that select what clients trust, without a key.
+
+    @param ca_options: the options that select the CA for C{egress env}.
+    """
+    return ("--ca-root", ca_options[-1]) if "--ca-root" in ca_options else ca_options[:2]
 
 
 def shown_proxy(url: str) -> str:

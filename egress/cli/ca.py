@@ -1,10 +1,9 @@
-"""C{egress ca}: shows, exports and rotates the CA."""
+"""C{egress ca}: shows, exports and rotates the CA; L{egress.cli.ca_issuance} has the actions for intermediate CAs."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, Final, TextIO
@@ -12,6 +11,7 @@ from typing import Any, Final, TextIO
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from egress.cli.ca_issuance import add_issuance, days, name_of
 from egress.cli.errors import CommandFailed
 from egress.cli.output import add_json, write_json
 from egress.cli.parser import epilog
@@ -100,13 +100,15 @@ def add_parser(commands: Any) -> None:
         help="publish earlier CAs no longer; do this when every proxy signs with the current CA",
     )
     rotate.add_argument(
-        "--days", type=_days, default=_DAYS, help="the validity of the next CA [default: %(default)s]", metavar="N"
+        "--days", type=days, default=_DAYS, help="the validity of the next CA [default: %(default)s]", metavar="N"
     )
     rotate.add_argument(
         f"--{_CONSTRAINTS}",
         metavar="HOSTS",
         help="the hosts for which the next CA may sign; none: all hosts [default: the hosts of the current CA]",
     )
+
+    add_issuance(actions)
 
 
 def _add(actions: Any, name: str, run: Any, text: str, *examples: tuple[str, str]) -> argparse.ArgumentParser:
@@ -117,15 +119,6 @@ def _add(actions: Any, name: str, run: Any, text: str, *examples: tuple[str, str
     add_json(parser)
     add_selected_options(parser, _OPTIONS)
     return parser
-
-
-def _days(text: str) -> int:
-    with suppress(ValueError):
-        days = int(text)
-        # Longer lifetimes exceed what dates can represent and what clients accept.
-        if 1 <= days <= 36500:
-            return days
-    raise argparse.ArgumentTypeError(f"write a number of days, as in {_DAYS}")
 
 
 def _now() -> datetime:
@@ -140,7 +133,7 @@ def _source(given: argparse.Namespace, environ: Mapping[str, str]) -> CaSource:
         if (text := getattr(given, name.replace("-", "_"), None)) is not None
     }
     # A directory on the command line overrides all other settings.
-    fields = _OF_DIRECTORY if "ca-dir" in arguments else (*_OF_DIRECTORY, "ca_cert", "ca_key")
+    fields = _OF_DIRECTORY if "ca-dir" in arguments else (*_OF_DIRECTORY, "ca_cert", "ca_key", "ca_root")
     return ca_source(load_config(arguments, environ, only=fields))
 
 
@@ -176,7 +169,7 @@ def _facts(certificate: x509.Certificate, now: datetime) -> dict[str, Any]:
     limits = constraints_of(certificate)
     end = certificate.not_valid_after_utc
     return {
-        "subject": _name(certificate),
+        "subject": name_of(certificate),
         "issuer": None if is_self_signed(certificate) else certificate.issuer.rfc4514_string(),
         "sha256": fingerprint_of(certificate),
         "pin": pin_of(certificate),
@@ -247,7 +240,7 @@ def _export(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) 
         replace_file(path, content, 0o644)
     except OSError as error:
         raise CommandFailed(f"{path}: {error.strerror}; specify a writable file") from error
-    names = list(map(_name, trusted))
+    names = list(map(name_of, trusted))
     if given.json:
         write_json(out, {"file": str(path), "format": given.format, "certificates": names})
     else:
@@ -267,7 +260,7 @@ def _rotate(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) 
     now = _now()
     try:
         if given.activate:
-            name = _name(rotation.activate(now).current)
+            name = name_of(rotation.activate(now).current)
             lines = [
                 f"{name} signs now; running proxies reload it within seconds.",
                 "After that: egress ca rotate --retire",
@@ -282,7 +275,7 @@ def _rotate(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) 
             found = rotation.prepare(now, timedelta(days=given.days), _permitted(given, source))
             assert found.following is not None
             lines = [
-                f"{_name(found.following)} is the next CA; {_name(found.current)} still signs.",
+                f"{name_of(found.following)} is the next CA; {name_of(found.current)} still signs.",
                 f"Distribute {source.certificate_path}, which contains both, or the output of egress ca export.",
                 "When every client trusts both: egress ca rotate --activate",
             ]
@@ -292,10 +285,6 @@ def _rotate(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) 
         write_json(out, describe(source.certificates(), source, now))
     else:
         print("\n".join(lines), file=out)
-
-
-def _name(certificate: x509.Certificate) -> str:
-    return certificate.subject.rfc4514_string()
 
 
 def _permitted(given: argparse.Namespace, source: CaDirectory) -> Any:

@@ -20,10 +20,10 @@ from egress.tls.issuer import CaError
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
 """The URL of a proxy with the default listener."""
 
-CA_OPTIONS: Final = ("ca-dir", "ca-cert", "ca-key", "config")
+CA_OPTIONS: Final = ("ca-dir", "ca-cert", "ca-key", "ca-root", "config")
 """The proxy options that select the CA; their environment variables and the configuration file apply, too."""
 
-_CA_FIELDS: Final = ("ca_dir", "ca_cert", "ca_key")
+_CA_FIELDS: Final = ("ca_dir", "ca_cert", "ca_key", "ca_root")
 _CONNECT_SECONDS: Final = 10.0
 
 

@@ -28,8 +28,8 @@ from egress.trust.steps import shell_of
 from egress.trust.stores import KINDS, find_stores
 
 # The proxy options that select the CA; their environment variables and the configuration file apply here, too.
-_OPTIONS: Final = ("ca-dir", "ca-cert", "config")
-_FIELDS: Final = ("ca_dir", "ca_cert", "ca_key")
+_OPTIONS: Final = ("ca-dir", "ca-cert", "ca-root", "config")
+_FIELDS: Final = ("ca_dir", "ca_cert", "ca_key", "ca_root")
 
 _STATUSES: Final[Mapping[Action, Mapping[int | str, str]]] = {
     Action.INSTALL: {
@@ -131,22 +131,31 @@ def _run(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> 
 
 
 def _certificates(given: argparse.Namespace, environ: Mapping[str, str]) -> tuple[Certificates, str]:
-    """Read the certificates of the CA.  Unlike the proxy, this does not need the key of C{--ca-cert}.
+    """Read the certificates of the CA.
+
+    Unlike the proxy, this does not need the key of C{--ca-cert}, and with C{--ca-root} not C{--ca-cert} either.
 
     @return: the certificates, and the options that select them for another user, for a shell.
     """
     options = {"ca-dir": given.ca_dir, "config": given.config}
     arguments = {name: [value] for name, value in options.items() if value is not None}
     try:
+        if given.ca_root is not None:
+            path = Path(given.ca_root)
+            roots = read_certificates(read_plain(path, MAX_BYTES))
+            return Certificates(roots[0], roots=tuple(roots)), shlex.join(("--ca-root", str(path.absolute())))
         if given.ca_cert is None:
             config = load_config(arguments, environ, only=_FIELDS)
             name, path = ("dir", config.ca_dir) if config.ca_cert is None else ("cert", config.ca_cert)
+            if config.ca_root is not None:
+                name, path = "root", config.ca_root
             return ca_source(config).certificates(), shlex.join((f"--ca-{name}", str(path.absolute())))
         path = Path(given.ca_cert)
         certificate, *chain = read_certificates(read_plain(path, MAX_BYTES))
         return Certificates(certificate, chain=tuple(chain)), shlex.join(("--ca-cert", str(path.absolute())))
     except CaError as error:
-        where = "" if given.ca_cert is None else f"{given.ca_cert}: "
+        file = given.ca_root or given.ca_cert
+        where = "" if file is None else f"{file}: "
         raise Misused(f"{where}{error}") from error
     except OSError as error:
         raise Misused(f"{error.filename}: {error.strerror}; specify a readable file") from error

@@ -182,6 +182,11 @@ PROXY: Final = (
         "is required with {ca_key}",
     ),
     Contradiction(
+        "ca_cert",
+        lambda config: config.ca_cert is None and config.ca_root is not None,
+        "is required with {ca_root}",
+    ),
+    Contradiction(
         "authz_response_headers",
         lambda config: bool(config.authz_response_headers) and config.authz_api.value != "ext-authz",
         "applies only to {authz_api} ext-authz: remove it",

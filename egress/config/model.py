@@ -224,6 +224,7 @@ class ProxyConfig:
     @ivar ca_dir: the directory of the CA, which is created at the first start.
     @ivar ca_cert: the certificate of a CA that signs instead, followed by its chain.
     @ivar ca_key: the key of that CA.
+    @ivar ca_root: the certificates that clients trust, if C{ca_cert} does not contain them.
     @ivar ca_name_constraints: the names, with subdomains, and address ranges that limit a created CA; empty: no limit.
     @ivar extra_ca_certs: a PEM file with further CAs to trust, for origins, the authorization service and upstreams.
     @ivar origin_tls: a TOML file with TLS settings for single origins.
@@ -312,6 +313,7 @@ class ProxyConfig:
     ca_dir: Path = attrs.field(factory=lambda: Path.home() / ".egressproxy" / "ca")
     ca_cert: Path | None = None
     ca_key: Path | None = None
+    ca_root: Path | None = None
     ca_name_constraints: tuple[str | IPNetwork, ...] = ()
     extra_ca_certs: Path | None = None
     origin_tls: Path | None = None

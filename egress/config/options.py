@@ -136,6 +136,17 @@ OPTIONS: Final[tuple[Option, ...]] = (
         clear=_NONE,
     ),
     Option(
+        name="ca-root",
+        group="TLS",
+        metavar="FILE",
+        help="A PEM file with the certificates that clients trust, if --ca-cert does not contain its root. During a "
+        "rotation, it also has the next or the previous root. cert-manager writes it as ca.crt.",
+        default="none",
+        fields=("ca_root",),
+        parse=values.readable_file,
+        clear=_NONE,
+    ),
+    Option(
         name="ca-name-constraints",
         group="TLS",
         metavar="HOSTS",

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Collection, Generator, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
+from socket import gethostname
 from typing import Any, Final
 
 import attrs
@@ -17,7 +18,7 @@ from twisted.python.failure import Failure
 
 from egress.checks import judgements, machine, network
 from egress.checks.contact import Contact, accepts, proxy_contact
-from egress.checks.finding import NOT_INSTALLED, Finding, skipped
+from egress.checks.finding import NOT_INSTALLED, Finding, Status, skipped
 from egress.checks.setup import Setup, shown_proxy
 from egress.client_settings.browser import FLAGS_VARIABLE
 from egress.config.model import ProxyConfig
@@ -29,6 +30,8 @@ from egress.doctor.runtimes import RUNTIMES, Place, Runtime, command_of, variabl
 from egress.runtime.role import DRY_RUN
 from egress.runtime.threads import Threads
 from egress.service import EgressProxyService
+from egress.shared.ca_views import CaView
+from egress.tls.ca_source import ca_source
 
 CONCURRENT: Final = 2
 """How many programs run at the same time."""
@@ -148,9 +151,14 @@ class Examination:
     def _dry_run(self, config: ProxyConfig) -> EgressProxyService:
         return EgressProxyService(self._reactor, config, role=DRY_RUN)
 
-    def _ca(self) -> Finding:
-        now = datetime.now(timezone.utc)
-        return judgements.judge_ca(machine.ca_facts(self._of.config, now, self._contact.leaf), now)
+    @inlineCallbacks
+    def _ca(self) -> Generator[Deferred[Any], Any, list[Finding]]:
+        config, now = self._of.config, datetime.now(timezone.utc)
+        finding = judgements.judge_ca(machine.ca_facts(config, now, self._contact.leaf), now)
+        if config.shared.location is None or finding.status is not Status.OK:
+            return [finding]
+        own = CaView.of_files(machine.certificates(ca_source(config)), now, gethostname())
+        return [finding, (yield network.check_other_cas(self._reactor, config, own))]
 
     @inlineCallbacks
     def _clock(self) -> Generator[Deferred[Any], Any, Finding]:

@@ -68,6 +68,7 @@ def with_own_proxy(
         ca_dir=config.ca_dir,
         ca_cert=config.ca_cert,
         ca_key=config.ca_key,
+        ca_root=config.ca_root,
         ca_name_constraints=config.ca_name_constraints,
         client_tls=config.client_tls,
         limits=Limits(drain_timeout=_DRAIN_SECONDS),

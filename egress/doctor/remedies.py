@@ -12,7 +12,7 @@ import attrs
 
 from egress.checks.finding import Fix
 from egress.checks.judgements import OTHER_CA, SET_CLOCK
-from egress.checks.setup import Setup, with_credentials
+from egress.checks.setup import Setup, trust_options, with_credentials
 from egress.client_settings.variables import PASSWORD
 from egress.doctor.symptoms import Cause
 
@@ -167,8 +167,7 @@ def _command(*arguments: str) -> Fix:
 
 def _install(store: str, setup: Setup) -> Fix:
     """Install the CA in a kind of trust store of this machine."""
-    # A certificate is installed without its key.
-    return _command("egress", "trust", "install", "--store", store, *setup.ca_options[:2])
+    return _command("egress", "trust", "install", "--store", store, *trust_options(setup.ca_options))
 
 
 def _java(environ: Mapping[str, str], ca: Path, setup: Setup) -> Fix:

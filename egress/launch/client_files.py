@@ -16,7 +16,7 @@ from cryptography import x509
 
 from egress.client_settings.variables import PASSWORD, ClientFiles
 from egress.config.model import ProxyConfig
-from egress.runtime.safe_files import replace_file
+from egress.runtime.safe_files import make_private, replace_file
 from egress.tls.ca_source import ca_source
 from egress.tls.issuer import CaError, pem_of, read_certificates
 from egress.tls.truststore import Form, write_certificates
@@ -66,6 +66,8 @@ def client_files(config: ProxyConfig, directory: Path, proxy: str, environ: Mapp
     """
     now = datetime.now(timezone.utc)
     certificates = ca_source(config).certificates().trusted(now)
+    # With a CA in other files, the proxy has not made the directory of its CA.
+    make_private(directory.parent)
     directory.mkdir(mode=0o755, exist_ok=True)
     system = system_certificates(environ)
     return write_client_files(directory, certificates, system, now, proxy=proxy, environ=environ)

@@ -21,8 +21,8 @@ _LEAST: Final = frozenset(
         *("egress_audit_spool_oldest_timestamp_seconds", "egress_audit_store_reachable"),
     }
 )
-# Values that are the same in every process, whatever the number of processes.
-_COMMON: Final = frozenset({"egress_observe_mode"})
+# Values that are the same in every process, whatever the number of processes, or soon will be: the maximum counts.
+_COMMON: Final = frozenset({"egress_observe_mode", "egress_shared_ca_mismatches"})
 # Metrics of one process, whose sum over processes has no meaning.
 _OF_A_PROCESS: Final = "process_"
 

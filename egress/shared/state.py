@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from twisted.internet.defer import Deferred
 
 from egress.config.model import ConfigError, ProxyConfig
+from egress.shared.ca_fingerprints import NAMESPACE, CaComparison, SharedViews
 from egress.shared.client import SharedClient
 from egress.shared.confirmations import Confirmations
 from egress.shared.events import SharedEvents
@@ -26,14 +27,22 @@ class SharedState:
     @ivar client: the client of the engine.
     @ivar events: the events of other replicas.
     @ivar confirmations: the events that other replicas confirm.
+    @ivar ca: the comparison of the CAs of replicas.
     """
 
     def __init__(
-        self, client: SharedClient, events: SharedEvents, confirmations: Confirmations, *, secret: bytes
+        self,
+        client: SharedClient,
+        events: SharedEvents,
+        confirmations: Confirmations,
+        ca: CaComparison,
+        *,
+        secret: bytes,
     ) -> None:
         self.client = client
         self.events = events
         self.confirmations = confirmations
+        self.ca = ca
         self._secret = secret
 
     def keys(self, namespace: str) -> SharedKeys:
@@ -52,9 +61,11 @@ class SharedState:
         """Connect to the engine, and receive events."""
         self.events.start()
         self.client.start()
+        self.ca.start()
 
     def stop(self) -> Deferred[None]:
         """Tell other replicas, and close the connection to the engine."""
+        self.ca.stop()
 
         def left(_: object) -> None:
             self.events.stop()
@@ -85,4 +96,5 @@ def shared_state(
         raise ConfigError("--shared", str(settings.location), f"hiredis is not installed: run {INSTALL}") from error
     client = SharedClient(reactor, settings.location, password=settings.password, timeout=settings.timeout, trust=trust)
     events = SharedEvents(reactor, client, SharedKeys(settings.key, "events"), now, node=socket.gethostname())
-    return SharedState(client, events, Confirmations(reactor, events), secret=settings.key)
+    ca = CaComparison(reactor, SharedViews(client, SharedKeys(settings.key, NAMESPACE), now))
+    return SharedState(client, events, Confirmations(reactor, events), ca, secret=settings.key)

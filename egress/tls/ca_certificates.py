@@ -23,19 +23,22 @@ class Certificates:
     @ivar following: the certificate of the next CA.
     @ivar past: the certificates of earlier CAs, the latest first.
     @ivar chain: the certificates from the current one to its root, if it is not a root itself.
+    @ivar roots: the certificates that clients trust instead, if the operator has listed them; first the one at the top
+        of the chain.
     """
 
     current: x509.Certificate
     following: x509.Certificate | None = None
     past: tuple[x509.Certificate, ...] = ()
     chain: tuple[x509.Certificate, ...] = ()
+    roots: tuple[x509.Certificate, ...] = ()
 
     def trusted(self, now: datetime) -> tuple[x509.Certificate, ...]:
         """Return the certificates to trust; for an intermediate CA, the topmost known certificate of its chain."""
         following = () if self.following is None else (self.following,)
-        past = (each for each in self.past if now < each.not_valid_after_utc)
+        others = (each for each in (*self.roots, *self.past) if now < each.not_valid_after_utc)
         # Each certificate once; the CA that signs comes first.
-        return tuple(dict.fromkeys([(self.current, *self.chain)[-1], *following, *past]))
+        return tuple(dict.fromkeys([(self.current, *self.chain)[-1], *following, *others]))
 
 
 def certificate_in(path: Path, other: Path | None = None) -> x509.Certificate | None:

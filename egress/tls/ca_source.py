@@ -25,6 +25,10 @@ class CaSource(Protocol):
     def certificate_path(self) -> Path:
         """The file with the certificates."""
 
+    @property
+    def trust_path(self) -> Path:
+        """The file with the certificates that clients trust."""
+
     def load(self, now: datetime) -> CertificateAuthority:
         """Read the CA.
 
@@ -47,7 +51,7 @@ class CaSource(Protocol):
 def ca_source(config: ProxyConfig) -> CaSource:
     """Return the CA source of a configuration."""
     if config.ca_cert is not None and config.ca_key is not None:
-        return ProvidedCa(config.ca_cert, config.ca_key)
+        return ProvidedCa(config.ca_cert, config.ca_key, config.ca_root)
     return CaDirectory(config.ca_dir, config.ca_name_constraints)
 
 

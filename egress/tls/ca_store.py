@@ -51,6 +51,11 @@ class CaDirectory:
         return self.path / "ca.pem"
 
     @property
+    def trust_path(self) -> Path:
+        """The same file; see L{egress.tls.ca_source.CaSource}."""
+        return self.certificate_path
+
+    @property
     def next_path(self) -> Path:
         """The secret file of the next CA."""
         return self.path / "ca-next-key.pem"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Final
 
+from cryptography import x509
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -30,6 +32,7 @@ class CaWatch:
     If the files cannot be used, an error is logged once, and the current CA remains in use.
 
     @ivar authority: the current CA.
+    @ivar trusted: the certificates that clients of this proxy trust; empty until they are known.
     @param changed: called with the new CA after it changes.
     @param reminds: whether to log, at the start and then daily, that the CA expires soon; one of several processes
         should.
@@ -47,6 +50,7 @@ class CaWatch:
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self.authority = authority
+        self.trusted: tuple[x509.Certificate, ...] = ()
         self._clock = clock
         self._source = source
         self._changed = changed
@@ -62,6 +66,7 @@ class CaWatch:
     def start(self) -> None:
         """Start watching the files."""
         if not self._looking.running:
+            self._read_trusted()
             self._remind()
             looking = self._looking.start(LOOK_EVERY, now=False)
             looking.addErrback(lambda failure: _log.failure("the CA files are no longer watched", failure))
@@ -84,9 +89,15 @@ class CaWatch:
             else:
                 self._state = state
                 self._last_error = ""
+                self._read_trusted()
                 self._adopt(authority)
         if self._clock.seconds() - self._reminded >= REMIND_EVERY:
             self._remind()
+
+    def _read_trusted(self) -> None:
+        # An error is one that the next check of the files logs.
+        with suppress(CaError):
+            self.trusted = self._source.certificates().trusted(self._now())
 
     def _log_error(self, error: CaError) -> None:
         # Files are replaced one after the other: the next check may succeed.

@@ -34,6 +34,7 @@ _ENDS_SOON_PART: Final = 10
 # The upper bound ub-common-name (RFC 5280 appendix A.1); host names may be longer.
 _COMMON_NAME_LENGTH = 64
 _RSA_BITS = 2048
+_BEGIN: Final = b"-----BEGIN CERTIFICATE-----"
 # The leaf keys whose templates a CA stores, more than the kinds of keys that clients need.
 _MAX_TEMPLATES: Final = 4
 
@@ -74,11 +75,14 @@ class LeafCertificate:
         return x509.load_der_x509_certificate(self.der)
 
 
-def _common_name(text: str) -> x509.Name:
+def common_name(text: str) -> x509.Name:
+    """Return a name that consists of a common name, which is cut to the permitted length."""
+    text = text[:_COMMON_NAME_LENGTH]
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
 
 
-def _subject_key_identifier(certificate: x509.Certificate) -> x509.SubjectKeyIdentifier:
+def subject_key_identifier(certificate: x509.Certificate) -> x509.SubjectKeyIdentifier:
+    """Return the key identifier of a CA, which the certificates that it issues name."""
     try:
         return certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     except x509.ExtensionNotFound:
@@ -107,7 +111,11 @@ def _for_servers(certificate: x509.Certificate) -> bool:
     return ExtendedKeyUsageOID.SERVER_AUTH in usages or ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE in usages
 
 
-def _check_key(key: object, certificate: x509.Certificate) -> CaKey:
+def check_key(key: object, certificate: x509.Certificate) -> CaKey:
+    """Check that a CA can sign with a key.
+
+    @raise CaError: if it is of another kind, too weak, or not the key of the certificate.
+    """
     if not isinstance(key, (ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey)):
         raise CaError("its key is neither an ECDSA nor an RSA key", of_key=True)
     if isinstance(key, rsa.RSAPrivateKey) and key.key_size < _RSA_BITS:
@@ -134,8 +142,11 @@ def _check_certificate(certificate: x509.Certificate, now: datetime, whose: str)
         raise CaError(f"{whose} is valid only from {begin}, so the clock is wrong")
 
 
-def _check_chain(chain: Sequence[x509.Certificate], now: datetime) -> None:
-    """Check that each certificate of a chain may sign, and is signed by the next one."""
+def check_chain(chain: Sequence[x509.Certificate], now: datetime) -> None:
+    """Check that each certificate of a chain may sign, and is signed by the next one.
+
+    @raise CaError: naming the first certificate that is not.
+    """
     for depth, certificate in enumerate(chain):
         whose = f"the certificate {_name(certificate)} in its chain" if depth else "its certificate"
         _check_certificate(certificate, now, whose)
@@ -162,7 +173,8 @@ class CertificateAuthority:
     @ivar certificate_pem: the same certificate as PEM, for the trust stores of clients.
     @ivar fingerprint: its SHA-256, as C{openssl x509 -fingerprint -sha256} prints it.
     @ivar chain: the certificates that are sent after each leaf; empty if the CA is a root.
-    @ivar rooted: whether the root, which clients have to trust, is known.
+    @ivar root: the root, which clients have to trust, if it is known.
+    @ivar rooted: whether it is known.
     @ivar not_after: the earliest expiry of the CA and its chain.
     """
 
@@ -177,9 +189,9 @@ class CertificateAuthority:
         """
         certificates = (certificate, *chain)
         try:
-            self._key = _check_key(key, certificate)
-            _check_chain(certificates, now)
-            identifier = _subject_key_identifier(certificate)
+            self._key = check_key(key, certificate)
+            check_chain(certificates, now)
+            identifier = subject_key_identifier(certificate)
             self._limits = [limits for each in certificates if (limits := constraints_of(each)) is not None]
         except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
             raise CaError(f"its certificate is malformed ({error})") from error
@@ -188,7 +200,8 @@ class CertificateAuthority:
         self.fingerprint = fingerprint_of(certificate)
         self.not_after = min(each.not_valid_after_utc for each in certificates)
         self.chain = tuple(each for each in certificates if not is_self_signed(each))
-        self.rooted = is_self_signed(certificates[-1])
+        self.root = certificates[-1] if is_self_signed(certificates[-1]) else None
+        self.rooted = self.root is not None
         self._not_before = certificate.not_valid_before_utc
         self._identifier = identifier
         self._leaf_key = ec.generate_private_key(ec.SECP256R1())
@@ -217,17 +230,20 @@ class CertificateAuthority:
         now: datetime,
         lifetime: timedelta = CA_LIFETIME,
         limits: x509.NameConstraints | None = None,
+        *,
+        path_length: int = 0,
     ) -> CertificateAuthority:
-        """Create a CA with an ECDSA P-256 key, which may sign only leaves.
+        """Create a CA with an ECDSA P-256 key.
 
         @param label: distinguishes it from other CAs of this proxy in a trust store.
         @param now: the current time, with a time zone.
         @param lifetime: the lifetime of the CA.
         @param limits: the name constraints; C{None}: the CA may sign for all hosts.
+        @param path_length: the number of CAs that may follow in a chain: by default, the CA may sign only leaves.
         """
         key = ec.generate_private_key(ec.SECP256R1())
         public_key = key.public_key()
-        name = _common_name(f"egressproxy CA {label}"[:_COMMON_NAME_LENGTH])
+        name = common_name(f"egressproxy CA {label}")
         builder = (
             x509.CertificateBuilder()
             .subject_name(name)
@@ -236,7 +252,7 @@ class CertificateAuthority:
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - BACKDATED)
             .not_valid_after(now + lifetime)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
             .add_extension(key_usage(signs_certificates=True), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
         )
@@ -260,8 +276,8 @@ class CertificateAuthority:
         @param now: the current time, with a time zone.
         @raise CaError: if the CA cannot be read or used.
         """
-        text = secret if b"-----BEGIN CERTIFICATE-----" in secret or certificate is None else certificate
-        key = _read_key(secret)
+        text = secret if _BEGIN in secret or certificate is None else certificate
+        key = read_key(secret)
         return cls(read_certificate(text), key, now)
 
     @classmethod
@@ -272,7 +288,7 @@ class CertificateAuthority:
 
         @raise CaError: if the CA cannot be read or used.
         """
-        return cls(certificate, _read_key(secret), now, chain)
+        return cls(certificate, read_key(secret), now, chain)
 
     @property
     def limits(self) -> str | None:
@@ -310,7 +326,11 @@ class CertificateAuthority:
         return LeafCertificate(der, leaf_key, self.chain, begin, end)
 
 
-def _read_key(text: bytes) -> object:
+def read_key(text: bytes) -> object:
+    """Read a private key in a PEM text.
+
+    @raise CaError: if there is none without a passphrase.
+    """
     try:
         return serialization.load_pem_private_key(text, None)
     except TypeError as error:
@@ -333,9 +353,13 @@ def read_certificates(text: bytes) -> list[x509.Certificate]:
     @raise CaError: if there is none, or if one of them is damaged.
     """
     try:
-        return x509.load_pem_x509_certificates(text)
+        certificates = x509.load_pem_x509_certificates(text)
     except ValueError as error:
         raise CaError("its certificate cannot be read as PEM") from error
+    if len(certificates) < text.count(_BEGIN):
+        # The parser ignores a part without an end, as a file has while it is written.
+        raise CaError("one of its certificates is truncated")
+    return certificates
 
 
 def pem_of(*certificates: x509.Certificate) -> bytes:

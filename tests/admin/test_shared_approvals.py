@@ -28,6 +28,7 @@ from egress.interfaces import IRevocations
 from egress.model.approval import ApprovalAnswer, Grant
 from egress.model.decision import ClientIdentity, Decision, Verdict
 from egress.model.revocation import Revocation, RevocationCounts
+from egress.shared.ca_fingerprints import CaComparison, SharedViews
 from egress.shared.confirmations import Confirmations
 from egress.shared.events import INTERVAL, SharedEvents
 from egress.shared.keys import SharedKeys
@@ -64,7 +65,8 @@ class Replica:
             return EPOCH + clock.seconds()
 
         self.events = SharedEvents(clock, client, SharedKeys(SECRET, "events"), now, node=node)
-        self.state = SharedState(client, self.events, Confirmations(clock, self.events), secret=SECRET)
+        ca = CaComparison(clock, SharedViews(client, SharedKeys(SECRET, "ca"), now))
+        self.state = SharedState(client, self.events, Confirmations(clock, self.events), ca, secret=SECRET)
         self.node = node
         key = self.state.keys("approvals").derived()
         self.approvals = Approvals(clock, now, timeout=300, limit=limit, is_open=True, key=key)

@@ -14,6 +14,7 @@ from zope.interface.verify import verifyObject
 from egress.admin.shared_revocations import CONFIRM_WITHIN, SharedRevocations
 from egress.interfaces import IRevocations
 from egress.model.revocation import Revocation, RevocationCounts
+from egress.shared.ca_fingerprints import CaComparison, SharedViews
 from egress.shared.confirmations import Confirmations
 from egress.shared.events import INTERVAL, SharedEvents
 from egress.shared.keys import SharedKeys
@@ -49,7 +50,8 @@ class Process:
         self.client = EngineClient(engine)
         client: Any = self.client
         self.events = SharedEvents(clock, client, SharedKeys(bytes(32), "events"), clock.seconds, node=node)
-        state = SharedState(client, self.events, Confirmations(clock, self.events), secret=bytes(32))
+        ca = CaComparison(clock, SharedViews(client, SharedKeys(bytes(32), "ca"), clock.seconds))
+        state = SharedState(client, self.events, Confirmations(clock, self.events), ca, secret=bytes(32))
         self.local = Local()
         self.revocations = SharedRevocations(self.local, state, is_worker=is_worker)
         self.events.start()

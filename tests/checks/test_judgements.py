@@ -22,12 +22,14 @@ from egress.checks.judgements import (
     judge_direct,
     judge_dns,
     judge_docker,
+    judge_other_cas,
     judge_proxy,
     judge_upstream,
     judge_versions,
 )
 from egress.model.authority import Authority, UpstreamHop, UpstreamProxy
 from egress.model.decision import Decision, Verdict
+from egress.shared.ca_views import CaView
 from tests.doctor.setups import PROXY
 
 NOW = datetime(2026, 11, 29, 12, 0, tzinfo=timezone.utc)
@@ -91,6 +93,20 @@ class CaTests(JudgementTestCase):
     def test_valid(self) -> None:
         self.assert_found(self.judge(), Status.OK, "is valid until 2028-01-03, in 400 days")
         self.assert_found(self.judge(signed=True), Status.OK, "is valid")
+
+    def test_other_cas(self) -> None:
+        """Those of the replicas that share state."""
+        own, same, other = (
+            CaView(root, frozenset({root}), f"F{root}", node, 0.0)
+            for root, node in (("1", "a"), ("1", "b"), ("2", "c"))
+        )
+        self.assert_found(judge_other_cas(own, [same]), Status.OK, "agrees with the other replicas")
+        self.assert_found(judge_other_cas(own, []), Status.OK, "no other replica is running")
+        found = judge_other_cas(own, [same, other])
+        fix = "egress ca show, on each replica; give all of them one root"
+        self.assert_found(found, Status.WARNING, "the root of the CA on c (SHA-256 F2) is another one", fix)
+        self.assert_found(judge_other_cas(own, "no reply"), Status.SKIPPED, "are not known: no reply")
+        self.assert_found(judge_other_cas(None, []), Status.SKIPPED, "(--ca-root)")
 
     def test_missing(self) -> None:
         self.assert_found(self.judge(missing=True), Status.SKIPPED, "there is no CA")

@@ -96,6 +96,8 @@ class CaTests(SynchronousTestCase):
         self.assertEqual(ca_options(self.config), ("--ca-dir", str(self.config.ca_dir.absolute())))
         provided = ProxyConfig(ca_cert=Path("/c"), ca_key=Path("/k"))
         self.assertEqual(ca_options(provided), ("--ca-cert", "/c", "--ca-key", "/k"))
+        provided = ProxyConfig(ca_cert=Path("/c"), ca_key=Path("/k"), ca_root=Path("/r"))
+        self.assertEqual(ca_options(provided)[-2:], ("--ca-root", "/r"))
 
 
 class MachineTests(SynchronousTestCase):

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import socket
+import time
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.checks import network as module
 from egress.checks.contact import Contact
 from egress.checks.finding import Finding, Status
-from egress.checks.network import check_authorizer, check_dns, check_upstream, clock_of_authorizer
+from egress.checks.network import check_authorizer, check_dns, check_other_cas, check_upstream, clock_of_authorizer
 from egress.config.model import ProxyConfig
+from egress.config.shared import SharedSettings
 from egress.model.authority import Authority, UpstreamProxy
 from egress.model.decision import Decision, Verdict
 from egress.model.dns_server import DnsServer
 from egress.model.errors import AuthorizerUnavailable, NameNotResolved, ResolutionTimeout
+from egress.model.shared_location import SharedLocation
 from egress.runtime.role import DRY_RUN
 from egress.service import EgressProxyService
+from egress.shared.ca_fingerprints import NAMESPACE, SharedViews
+from egress.shared.ca_views import CaView
+from egress.shared.keys import SharedKeys
+from tests.certificates import TestCA
 from tests.files import make_directory
+from tests.shared.engine import Engine, EngineClient
 from tests.threads import immediately
 from tests.transport.reactors import DialingReactor
 
@@ -121,6 +130,60 @@ class AuthorizerTests(SynchronousTestCase):
             self.assertEqual(dict.fromkeys(found, True), dict.fromkeys(expected, True))
         via = ProxyConfig(authz_url="http://a.test", authz_via_upstream=True, upstream_http=ONE, upstream_https=ONE)
         self.assertEqual(self.successResultOf(clock_of_authorizer(via, immediately)), {})
+
+
+class _Client(EngineClient):
+    """The client of an engine in memory, which connects at once."""
+
+    stopped = 0
+
+    def start(self) -> Deferred[None]:
+        return succeed(None)
+
+    def stop(self) -> None:
+        self.stopped += 1
+
+
+class OtherCasTests(SynchronousTestCase):
+    """The CAs of the replicas that share state."""
+
+    def setUp(self) -> None:
+        clock = Clock()
+        clock.advance(time.time())
+        client: Any = _Client(Engine(clock))
+        self.client = client
+        self.patch(module, "SharedClient", lambda *_, **__: client)
+        self.roots = [TestCA("One").certificate, TestCA("Two").certificate]
+
+    def check(self, own: CaView | None, **settings: Any) -> Finding:
+        config = ProxyConfig(
+            shared=SharedSettings(location=SharedLocation.parse("unix:/run/r"), key=bytes(32)), **settings
+        )
+        return self.successResultOf(check_other_cas(DialingReactor(), config, own))
+
+    def view(self, index: int) -> CaView:
+        return CaView.of(self.roots[index], [], f"node-{index}", time.time())
+
+    def test_compared(self) -> None:
+        found = self.check(self.view(0))
+        self.assertEqual((found.status, found.text), (Status.OK, "no other replica is running"))
+        SharedViews(self.client, SharedKeys(bytes(32), NAMESPACE), time.time).write([self.view(0), self.view(1)])
+        found = self.check(self.view(0))
+        self.assertEqual(found.status, Status.WARNING)
+        self.assertIn("the root of the CA on node-1 ", found.text)
+        self.assertEqual(self.check(None).status, Status.SKIPPED)
+        self.assertEqual(self.client.stopped, 3)
+
+    def test_not_known(self) -> None:
+        """The engine, or the trust in it, cannot be used."""
+        self.client.fault = "it is away"
+        found = self.check(self.view(0))
+        self.assertEqual(found.status, Status.SKIPPED)
+        self.assertIn("unix:/run/r cannot be used: it is away", found.text)
+        garbage = make_directory(self) / "cas.pem"
+        garbage.write_text("garbage")
+        found = self.check(self.view(0), extra_ca_certs=garbage)
+        self.assertIn("contains no PEM certificate", found.text)
 
 
 class DnsTests(SynchronousTestCase):

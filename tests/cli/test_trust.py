@@ -15,7 +15,7 @@ from egress.tls.issuer import CertificateAuthority, fingerprint_of, pem_of
 from egress.trust.anchors import pem_text
 from egress.trust.execution import Programs
 from egress.trust.steps import Run, Step
-from tests.certificates import TestCA
+from tests.certificates import TestCA, key_pem_of
 from tests.cli.running import CommandTestCase
 from tests.trust.fakes import MemoryStore
 
@@ -161,6 +161,23 @@ class AuthorityTests(TrustTestCase):
         root = TestCA()
         path = self.write("chain.pem", pem_text(self.certificate) + pem_text(root.certificate))
         self.assertEqual(self.present("--ca-cert", path), [root.certificate])
+
+    def test_roots(self) -> None:
+        """All certificates that clients trust, of a file of their own."""
+        root = TestCA()
+        path = self.write("ca.crt", pem_text(self.certificate) + pem_text(root.certificate))
+        self.assertEqual(self.present("--ca-root", path), [self.certificate, root.certificate])
+        broken = self.write("broken.crt", b"text")
+        self.assertIn(f"{broken}: ", self.run_egress("trust", "status", "--ca-root", broken)[2])
+
+    def test_mounted_secret(self) -> None:
+        """The configuration of the proxy names the root; the command for another user does, too."""
+        root = TestCA()
+        ca = TestCA("Middle", root)
+        for name, content in (("tls.crt", ca.pem), ("tls.key", key_pem_of(ca.key)), ("ca.crt", root.pem)):
+            self.write(name, content)
+        path = self.write("egress.toml", b'ca-cert = "tls.crt"\nca-key = "tls.key"\nca-root = "ca.crt"\n')
+        self.assertEqual(self.present("--config", path), [root.certificate])
 
     def test_configuration_file(self) -> None:
         path = self.write("egress.toml", b'ca-dir = "ca"\n')

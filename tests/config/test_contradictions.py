@@ -42,6 +42,7 @@ CASES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("ca_name_constraints", {"ca_name_constraints": ["a.test"], "ca_cert": "c", "ca_key": "k"}),
     ("ca_key", {"ca_cert": "c"}),
     ("ca_cert", {"ca_key": "k"}),
+    ("ca_cert", {"ca_root": "r"}),
     ("authz_response_headers", {"authz_response_headers": ["x"], "authz_url": URL}),
     ("authz_client_cert", {"authz_client_cert": "c"}),
     ("authz_client_cert", {"authz_client_cert": "c", "authz_url": URL}),

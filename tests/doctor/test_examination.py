@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,14 @@ from egress.checks import machine, network
 from egress.checks.contact import Contact
 from egress.checks.finding import Finding, Status, exit_status, ok
 from egress.config.model import ProxyConfig
+from egress.config.shared import SharedSettings
 from egress.doctor import examination as module
 from egress.doctor.examination import Examination, Subject
 from egress.doctor.names import NAMES
 from egress.doctor.processes import Processes
 from egress.doctor.runtime_judgement import Attempt
+from egress.model.shared_location import SharedLocation
+from egress.tls.ca_store import CaDirectory
 from tests.doctor.setups import PROXY, TRUSTED
 from tests.files import make_directory
 from tests.threads import ThreadlessReactor, at_once
@@ -76,6 +80,27 @@ class ExaminationTests(SynchronousTestCase):
         self.assertEqual([finding for finding in findings if finding.status not in (Status.OK, Status.SKIPPED)], [])
         self.assertEqual(exit_status(findings), 0)
         self.assertEqual(self.stopped, 1)
+
+    def test_other_cas(self) -> None:
+        """With shared state, a CA that is valid is compared with those of other replicas."""
+        compared: list[Any] = []
+
+        def check(reactor: Any, config: ProxyConfig, own: Any) -> Deferred[Finding]:
+            compared.append(own)
+            return succeed(ok("ca", "agrees"))
+
+        self.patch(network, "check_other_cas", check)
+        shared = SharedSettings(location=SharedLocation.parse("unix:/run/r"), key=bytes(32))
+        config = ProxyConfig(ca_dir=self.ca_dir / "ca", shared=shared)
+        subject = Subject(proxy=PROXY, own=False, environ=TRUSTED, config=config, direct=("192.0.2.1", 443))
+
+        def found() -> list[Finding]:
+            return self.successResultOf(Examination(ThreadlessReactor(), subject).run(["ca"]))
+
+        self.assertEqual([each.status for each in found()], [Status.SKIPPED])
+        CaDirectory(config.ca_dir).load_or_create(datetime.now(timezone.utc))
+        self.assertEqual([each.status for each in found()], [Status.OK, Status.OK])
+        self.assertEqual(len(compared), 1)
 
     def test_environment_of_the_programs(self) -> None:
         """Each has its own empty directory, and the environment of the user."""

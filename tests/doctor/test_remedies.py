@@ -147,6 +147,8 @@ class RemedyTests(SynchronousTestCase):
         self.assertEqual(self.line("chromium", Cause.TRUST), "egress trust install --store nss")
         fix = self.fix("chromium", Cause.TRUST, ca_options=("--ca-dir", "/a b"))
         self.assertEqual(fix.command, ("egress", "trust", "install", "--store", "nss", "--ca-dir", "/a b"))
+        fix = self.fix("chromium", Cause.TRUST, ca_options=("--ca-cert", "/c", "--ca-key", "/k", "--ca-root", "/r"))
+        self.assertEqual(fix.line, "egress trust install --store nss --ca-root /r")
         fix = self.fix("chromium", Cause.TRUST, ca_options=("--ca-cert", "/c", "--ca-key", "/k"))
         self.assertEqual(fix.line, "egress trust install --store nss --ca-cert /c")
 

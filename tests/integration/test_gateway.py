@@ -14,7 +14,7 @@ from tests.integration.processes import ROOT, Process, program
 PAGE = ROOT / "docs" / "how-to" / "gateway.md"
 
 # The origins of every host: HTTP, HTTPS, and a port with a protocol in which the server sends first.
-_ORIGIN = """
+ORIGIN_PROGRAM = """
 import http.server, socket, socketserver, ssl, sys, threading
 
 class Hello(http.server.BaseHTTPRequestHandler):
@@ -64,7 +64,7 @@ class GatewayTests(IntegrationTestCase):
         hosts = self.write("hosts", f"127.0.0.1 localhost\n{ADDRESS} origin.test\n")
         self.networks.gateway.run("mount", "--bind", str(hosts), "/etc/hosts")
         origin = Process(
-            [*self.networks.outside.prefix, sys.executable, "-c", _ORIGIN, str(pem)], self.directory, "origin"
+            [*self.networks.outside.prefix, sys.executable, "-c", ORIGIN_PROGRAM, str(pem)], self.directory, "origin"
         )
         self.addCleanup(origin.stop)
         rules = re.search(r"<!-- gateway.nft -->\n```text\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)

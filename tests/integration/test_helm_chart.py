@@ -170,6 +170,13 @@ class RenderTests(SynchronousTestCase):
             variables = {each["name"] for each in container_of(rendered(name)).get("env", [])}
             self.assertLessEqual(variables, {each.name for option in OPTIONS for each in option.environment})
 
+    def test_root(self) -> None:
+        """The root of the CA is in a file of its own with cert-manager, or if the values name it."""
+        root = 'ca-root = "/etc/egressproxy/ca/ca.crt"\n'
+        self.assertNotIn("ca-root", options_of(rendered("default")))
+        self.assertIn(root, options_of(rendered("cert-manager")))
+        self.assertIn(root, options_of(rendered("default", "--set", "ca.rootKey=ca.crt")))
+
     def test_kinds(self) -> None:
         kinds = {name: {each["kind"] for each in rendered(name)} for name in VALUES}
         common = {"ConfigMap", "NetworkPolicy", "Service", "ServiceAccount"}
@@ -340,12 +347,17 @@ class RejectedTests(SynchronousTestCase):
                 self.assertIn(reason, self.refused(given, name=name))
 
 
-class ProcessTests(IntegrationTestCase):
-    """The settings of the chart, tried on a process: its options, probes, and drain."""
+class PodTestCase(IntegrationTestCase):
+    """Base: the command of the container of the chart, as a process.
+
+    @cvar settings: the arguments of Helm.
+    """
+
+    settings: tuple[str, ...] = ("--set", "drain.timeoutSeconds=3")
 
     def setUp(self) -> None:
         super().setUp()
-        self.objects = rendered("default", "--set", "drain.timeoutSeconds=3")
+        self.objects = rendered("default", *self.settings)
         self.container = container_of(self.objects)
         self.ports = {each["name"]: free_port() for each in self.container["ports"]}
 
@@ -367,6 +379,14 @@ class ProcessTests(IntegrationTestCase):
         text = text.replace("tcp:8080", f"tcp:{self.ports['proxy']}:interface=127.0.0.1")
         return self.write("egress.toml", text.replace("metrics-port = 9090", f"metrics-port = {self.ports['metrics']}"))
 
+    def start(self) -> Process:
+        """Start the process."""
+        options = [str(self.configuration()) if "egress.toml" in each else each for each in self.container["args"]]
+        run = "from egress.runtime.script import egressproxy as run; run()"
+        process = Process([sys.executable, "-c", run, *options], self.directory, "proxy", proxy_environment())
+        self.addCleanup(self.stop_cleanly, process)
+        return process
+
     def probe(self, name: str) -> int | None:
         """Probe the process as the chart says."""
         request = self.container[name]["httpGet"]
@@ -384,11 +404,12 @@ class ProcessTests(IntegrationTestCase):
         """Tell whether a probe succeeds."""
         return self.probe(name) == 200
 
+
+class ProcessTests(PodTestCase):
+    """The settings of the chart, tried on a process: its options, probes, and drain."""
+
     def test_probes_and_drain(self) -> None:
-        options = [str(self.configuration()) if "egress.toml" in each else each for each in self.container["args"]]
-        run = "from egress.runtime.script import egressproxy as run; run()"
-        process = Process([sys.executable, "-c", run, *options], self.directory, "proxy", proxy_environment())
-        self.addCleanup(self.stop_cleanly, process)
+        process = self.start()
         for name in ("startupProbe", "livenessProbe", "readinessProbe"):
             self.wait_until(partial(self.succeeds, name), name)
         with socket.create_connection(("127.0.0.1", self.ports["proxy"])) as client:

@@ -45,6 +45,8 @@ class Engine:
         self.commands.append((command, *arguments))
         if command == "EXISTS":
             return int(self.get(arguments[0]) is not None)
+        if command == "GETRANGE":
+            return (self.get(arguments[0]) or b"")[arguments[1] : arguments[2] + 1]
         if command == "DEL":
             return sum(self.values.pop(name, None) is not None for name in arguments)
         if command == "SET":

@@ -80,6 +80,22 @@ class FollowingTests(WatchTestCase):
         (event,) = events
         self.assertEqual(event["fingerprint"], authority.fingerprint)
 
+    def test_trusted(self) -> None:
+        """The certificates that clients trust are known from the start, and follow the files."""
+        self.assertEqual(self.watch.trusted, ())
+        self.watch.start()
+        first = self.watch.authority.certificate
+        self.assertEqual(self.watch.trusted, (first,))
+        self.rotate()
+        self.advance_to_check()
+        self.assertEqual(self.watch.trusted, (self.watch.authority.certificate, first))
+        Rotation(self.directory).retire(NOW)
+        self.advance_to_check()
+        self.assertEqual(self.watch.trusted, (self.watch.authority.certificate,))
+        self.directory.key_path.unlink()
+        self.advance_to_check()
+        self.assertEqual(self.watch.trusted, (self.watch.authority.certificate,))
+
     def test_rotated_before(self) -> None:
         """A change between the first read and the first check is detected."""
         Rotation(self.directory).prepare(NOW)

@@ -10,6 +10,7 @@ from typing import Any, Final
 from cryptography import x509
 
 from egress.checks.machine import ca_options
+from egress.checks.setup import trust_options
 from egress.console.page import Download, Html, Page, Redirect, Refused, Route, Visit
 from egress.console.setup_view import (
     RUNTIMES,
@@ -69,7 +70,7 @@ class SetupPage:
             "ca": [],
             "script": "",
             "runtimes": RUNTIMES,
-            "commands": trust_commands(ca_options(config)[:2]),
+            "commands": trust_commands(trust_options(ca_options(config))),
             "last": self._last,
             "has_checks": self._sources.server_checks is not None,
         }

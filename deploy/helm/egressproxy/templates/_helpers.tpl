@@ -52,6 +52,15 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 {{- end }}
 
+{{/* The file in this Secret with the certificates that clients trust, if the certificate has no root. */}}
+{{- define "egressproxy.caRootKey" -}}
+{{- if .Values.ca.rootKey }}
+{{- .Values.ca.rootKey }}
+{{- else if .Values.ca.certManager.enabled }}
+{{- "ca.crt" }}
+{{- end }}
+{{- end }}
+
 {{- define "egressproxy.clientNamespaces" -}}
 {{- toJson (default (list .Release.Namespace) .Values.client.namespaces) }}
 {{- end }}
@@ -87,6 +96,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if hasKey $.Values.config $name }}
 {{- fail (printf "config.%s is set by another value of the chart: see values.yaml" $name) }}
 {{- end }}
+{{- end }}
+{{- with include "egressproxy.caRootKey" . }}
+{{- $_ := set $own "ca-root" (printf "/etc/egressproxy/ca/%s" .) }}
 {{- end }}
 {{- if and .Values.policy (not (hasKey .Values.config "authz-url")) (not (hasKey .Values.config "policy")) }}
 {{- $_ := set $own "policy" "/etc/egressproxy/policy/policy.toml" }}
