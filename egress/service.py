@@ -48,6 +48,7 @@ from egress.runtime.ports import PortBinder, admin_endpoint, described, metrics_
 from egress.runtime.reload import Reloader
 from egress.runtime.role import WHOLE, Role
 from egress.runtime.threads import Pools
+from egress.store.policy_recorder import PolicyRecorder
 from egress.tls.ca_watch import CaWatch
 from egress.tls.issuer import CertificateAuthority
 from egress.transport.reactor import IEgressReactor
@@ -108,12 +109,10 @@ class EgressProxyService(Service):
         """
         self._pools = Pools(reactor, lookups=config.limits.lookups, passwords=AT_ONCE)
         resolver = resolver_for(reactor, config, self._pools.lookups)
-        fetch_of = parts.key_fetcher(reactor, resolver)
-        in_thread = self._pools.passwords
+        fetch_of, in_thread = parts.key_fetcher(reactor, resolver), self._pools.passwords
         inputs = load_inputs(config, role, own=authorizer, clock=reactor, in_thread=in_thread, fetch_of=fetch_of)
         config, resources, authority, log = inputs.config, inputs.resources, inputs.authority, inputs.audit_log
         self._reactor, self._config, self._role = reactor, config, role
-        self._embedded = resources.rules is not None
         self._sockets = sockets = write_through(reactor)
         self._ports = PortBinder(self._bound)
         self._trusts = Trusts.of(resources)
@@ -185,18 +184,18 @@ class EgressProxyService(Service):
             ca_note=inputs.ca_note,
         ).explain
         self.revocations = parts.revocations(self.metrics, self._chain, self._approvals, self._context, role)
-        changes = ChangeLog(AuditSinks(log, store), self._context.authz.new_id, time.time)
+        self._history = PolicyRecorder(config.policy, store)
+        changes = ChangeLog(AuditSinks(log, store), self._context.authz.new_id, time.time, self._history.write)
         shared = shared_approvals(reactor, time.time, self._approvals, self._chain.shared)
         self.admin_backend = LocalAdminBackend(self._approvals, self.explain, changes, self.revocations, shared=shared)
         self._console: AdminEndpointSite | None = None
         self._factories = listener_factories(inputs.listeners, self._context, names)
         self._keys = key_downloads(inputs.listeners)
-        lock = DeferredLock()
-        self._reloader = Reloader(lock, self._pools.files, self._load_resources, self._use_resources)
-        self._policy_reloader = Reloader(lock, self._pools.files, lambda: read_policy(self._config), self._use_policy)
-        self._shadow_reloader = Reloader(
-            lock, self._pools.files, lambda: read_shadow(self._config), self._chain.use_shadow
-        )
+        lock, files = DeferredLock(), self._pools.files
+        load = partial(load_resources, config, embedded=resources.rules is not None)
+        self._reloader = Reloader(lock, files, load, self._use_resources)
+        self._policy_reloader = Reloader(lock, files, lambda: read_policy(self._config), self._use_policy)
+        self._shadow_reloader = Reloader(lock, files, lambda: read_shadow(self._config), self._chain.use_shadow)
         self._policy_watch = self._watch(resources.rules)
         self.policies = LocalPolicies(self._policy_in_use)
         own = {"ca": parts.ca_check(lambda: self.certificate_authority), "running": self._check_running}
@@ -252,9 +251,6 @@ class EgressProxyService(Service):
         """
         return self.notices.reported(self._reloader.begin)
 
-    def _load_resources(self) -> LoadedResources:
-        return load_resources(self._config, embedded=self._embedded)
-
     def _use_resources(self, resources: LoadedResources) -> None:
         self._chain.use_secrets(resources.secrets)
         self._chain.use_shadow(resources.shadow)
@@ -283,6 +279,7 @@ class EgressProxyService(Service):
         self._rules = rules
         if self._policy_watch is not None:
             self._policy_watch.used(rules, followed=followed)
+        self._history.used(rules)
 
     # -- starting
 
@@ -310,6 +307,7 @@ class EgressProxyService(Service):
         if self._policy_watch is not None and not self._role.serves_sandbox:
             self._policy_watch.start()
         self._distribution.start()
+        self._history.used(self._chain.rules)
         self._listen()
 
     def _listen(self) -> None:

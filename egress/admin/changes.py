@@ -14,6 +14,7 @@ from egress.interfaces import IAuditSink
 from egress.model.approval import ApprovalAnswer
 from egress.model.change import Actor, Change, ChangeKind
 from egress.model.counted import counted
+from egress.model.policy_use import PolicyUse
 from egress.model.revocation import Revocation, RevocationCounts
 
 _T = TypeVar("_T")
@@ -26,15 +27,19 @@ class ChangeLog:
     @ivar sink: the audit log and the audit store; they receive no record of an exchange from this object.
     @ivar new_id: creates the id of a record.
     @ivar now: returns the seconds since the epoch.
+    @ivar write_policy: adds an entry to the history of policies.
     """
 
     sink: IAuditSink
     new_id: Callable[[], str]
     now: Callable[[], float]
+    write_policy: Callable[[PolicyUse], object] = lambda _: None
 
     def write(self, change: Change) -> None:
         """Write a record."""
         self.sink.write(change.record(self.now(), self.new_id()))
+        if change.policy is not None:
+            self.write_policy(change.policy)
 
 
 def actor_of(request: Request, role: str, place: str) -> Actor:

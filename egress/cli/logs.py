@@ -8,8 +8,7 @@ import json
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, TextIO
 
 from egress import __version__
@@ -18,21 +17,17 @@ from egress.cli.errors import CommandFailed
 from egress.cli.logs_summary import summarize, to_markdown, to_text
 from egress.cli.output import add_json, plain, write_json
 from egress.cli.parser import Parser, epilog
-from egress.cli.proxy_options import add_selected_options
-from egress.config.load import load_config
-from egress.config.options import BY_NAME
+from egress.cli.stored import add_store_options, location, opened_store
 from egress.observability.audit_log import fields_line
 from egress.observability.ocsf import ocsf_event
 from egress.runtime.colors import Color, Painter
 from egress.store.columns import COLUMNS
 from egress.store.filter_language import FIELDS, Condition, Equals, Filter, FilterError, parse_filter
 from egress.store.interfaces import IAuditStore, StoreError, StoreUnreachable
-from egress.store.location import migrate, store_to_read
+from egress.store.location import migrate
 
 # A negated condition is not an option.
 _NEGATED: Final = re.compile(f'-(?:{"|".join(FIELDS)}):|-"', re.IGNORECASE)
-_OPTIONS: Final = ("audit-store", "audit-store-password-file", "ca-dir", "config")
-_FIELDS: Final = ("audit_store", "audit_store_password", "ca_dir")
 _LIMIT: Final = 100
 _TAIL: Final = 20
 _TOP: Final = 10
@@ -135,7 +130,7 @@ def add_parser(commands: Any) -> None:
     )
     tables.set_defaults(run=_migrate)
     add_json(tables)
-    add_selected_options(tables, _OPTIONS)
+    add_store_options(tables)
 
 
 def _add(
@@ -164,7 +159,7 @@ def _add(
         assert isinstance(parser, Parser)
         parser.values = _NEGATED
         parser.add_argument("filter", metavar="FILTER", nargs="*", help="a condition [default: every record]")
-    add_selected_options(parser, _OPTIONS)
+    add_store_options(parser)
     return parser
 
 
@@ -193,7 +188,7 @@ def _run(run: Run, given: argparse.Namespace, environ: Mapping[str, str], out: T
     except FilterError as error:
         raise CommandFailed(f"the filter {expression!r}: {error}") from error
     try:
-        with _store(given, environ) as store:
+        with opened_store(given, environ) as store:
             run(given, store, wanted, environ, out)
     except StoreError as error:
         raise CommandFailed(str(error)) from error
@@ -211,38 +206,16 @@ def _has_field(argument: str) -> bool:
     return any(f"{field}:" in argument for field in FIELDS)
 
 
-def _location(given: argparse.Namespace, environ: Mapping[str, str]) -> tuple[str, str | None]:
-    """Return the location of the audit store, and the password for its server."""
-    arguments = {
-        name: [text] for name in _OPTIONS if (text := getattr(given, name.replace("-", "_"), None)) is not None
-    }
-    config = load_config(arguments, environ, only=_FIELDS, default_store=True)
-    location = config.audit_store
-    if location is None:
-        variable = BY_NAME["audit-store"].variable.name
-        raise CommandFailed(f"the audit store is set to none: use --audit-store, or the variable {variable}")
-    return location, config.audit_store_password
-
-
-@contextmanager
-def _store(given: argparse.Namespace, environ: Mapping[str, str]) -> Iterator[IAuditStore]:
-    store = store_to_read(*_location(given, environ))
-    try:
-        yield store
-    finally:
-        store.close()
-
-
 def _migrate(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> None:
-    location, password = _location(given, environ)
+    place, password = location(given, environ)
     try:
-        migrate(location, password)
+        migrate(place, password)
     except (StoreError, OSError) as error:
         raise CommandFailed(str(error)) from error
     if given.json:
-        write_json(out, {"store": location, "migrated": True})
+        write_json(out, {"store": place, "migrated": True})
     else:
-        print(f"{location}: the tables have the version of this program", file=out)
+        print(f"{place}: the tables have the version of this program", file=out)
 
 
 # -- actions

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from egress.cli import policy_bundle, policy_check, policy_new, policy_replay, policy_suggest
+from egress.cli import policy_bundle, policy_check, policy_history, policy_new, policy_replay, policy_suggest
 from egress.cli.parser import epilog
 
 # Each adds its own parser, which sets "run".
@@ -14,6 +14,7 @@ _COMMANDS: Final[tuple[Callable[[Any], None], ...]] = (
     policy_check.add_parser,
     policy_suggest.add_parser,
     policy_replay.add_parser,
+    policy_history.add_parser,
     policy_bundle.add_parser,
     policy_bundle.add_keygen_parser,
 )

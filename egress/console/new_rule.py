@@ -23,6 +23,7 @@ from egress.model.change import Change, ChangeKind, policy_change
 from egress.model.policy_url import PolicyUrl
 from egress.model.quote import quoted
 from egress.policy.learn.audit_reader import AuditLine
+from egress.policy.loaded_policy import use_of
 from egress.policy.source_text import SourceText
 from egress.store.interfaces import StoreError
 
@@ -172,7 +173,9 @@ class NewRulePage:
             f"{by or 'an administrator'} added {', '.join(edited.names)} to {edited.where}, line {edited.line}, for "
             f"request {visit.field('request')}{policy_change(request.state.loaded.digest, edited.rules.digest)}"
         )
-        self._sources.backend.record(Change(ChangeKind.RULE_ADDED, text, visit.actor))
+        author = by or f"{visit.actor.role} at {visit.actor.address or 'a socket'}"
+        use = use_of(edited.rules, self._sources.wall_clock(), "console", author)
+        self._sources.backend.record(Change(ChangeKind.RULE_ADDED, text, visit.actor, use))
         await wait_until_loaded(self._sources, edited.rules.digest)
         name = edited.names[0]
         query = urlencode({"done": "added", "rule": name, "request": visit.field("request")})

@@ -9,6 +9,7 @@ from typing import Any, Final
 import attrs
 
 from egress.model.decision import ClientIdentity
+from egress.model.policy_use import PolicyUse
 from egress.model.record import ExchangeRecord
 
 STAGE: Final = "admin"
@@ -54,20 +55,29 @@ class Change:
     @ivar kind: what changed.
     @ivar text: the change in words, with the digests of the policy before and after it.
     @ivar actor: who made it.
+    @ivar policy: the policy that an administrator wrote, for the history of policies.
     """
 
     kind: ChangeKind
     text: str
     actor: Actor
+    policy: PolicyUse | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Serialize the object for L{from_json} in another process of this proxy."""
-        return {"kind": self.kind.value, "text": self.text, "actor": attrs.asdict(self.actor)}
+        policy = None if self.policy is None else attrs.asdict(self.policy)
+        return {"kind": self.kind.value, "text": self.text, "actor": attrs.asdict(self.actor), "policy": policy}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Change:
         """Parse a change that another process of this proxy serialized."""
-        return cls(ChangeKind(document["kind"]), document["text"], Actor(**document["actor"]))
+        policy = document["policy"]
+        return cls(
+            ChangeKind(document["kind"]),
+            document["text"],
+            Actor(**document["actor"]),
+            None if policy is None else PolicyUse(**policy),
+        )
 
     def record(self, time: float, request_id: str) -> ExchangeRecord:
         """Return the audit record, in which the fields of an exchange are empty.

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import attrs
 
+from egress.model.policy_use import PolicyUse
 from egress.model.record import ExchangeRecord
 from egress.model.statistics import SpoolStats
 from egress.store.interfaces import IAuditStore, ISpooledStore, StoreError
@@ -109,11 +110,11 @@ class StoreBatches:
         )
         return SpoolReport(store.fault, stats, store.late, store.refused)
 
-    def work(self, records: Sequence[ExchangeRecord]) -> BatchReport:
-        """Write records, update the rollups, and delete old records."""
+    def work(self, entries: Sequence[ExchangeRecord | PolicyUse]) -> BatchReport:
+        """Write records and uses of policies, update the rollups, and delete old records."""
         try:
             try:
-                errors = tuple(append_all(self._store, records))
+                errors = self._append(entries)
             finally:
                 # A full spool accepts no record before records of it are stored.
                 waits = self._spooled is not None and all(self._spooled.catch_up() for _ in range(_CATCH_UP_STEPS))
@@ -125,16 +126,24 @@ class StoreBatches:
         away = self._spooled is not None and self._spooled.fault is not None
         return self._report(errors=errors, more=waits or more or away)
 
-    def finish(self, records: Sequence[ExchangeRecord]) -> BatchReport:
+    def finish(self, entries: Sequence[ExchangeRecord | PolicyUse]) -> BatchReport:
         """Write the last records, and close the store."""
         try:
-            errors = tuple(append_all(self._store, records))
+            errors = self._append(entries)
         except StoreError as error:
             report = self._report(fault=str(error), again=True)
         else:
             report = self._report(errors=errors)
         self._store.close()
         return report
+
+    def _append(self, entries: Sequence[ExchangeRecord | PolicyUse]) -> tuple[str, ...]:
+        """Write entries, and return the errors of records that cannot be stored."""
+        errors = append_all(self._store, [each for each in entries if isinstance(each, ExchangeRecord)])
+        uses = [each for each in entries if isinstance(each, PolicyUse)]
+        if uses:
+            self._store.record_policies(uses)
+        return tuple(errors)
 
     def _report(self, **fields: Any) -> BatchReport:
         checkpoint = getattr(self._store, "checkpoint", None)

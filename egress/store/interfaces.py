@@ -9,6 +9,7 @@ import attrs
 from zope.interface import Attribute, Interface
 
 if TYPE_CHECKING:
+    from egress.model.policy_use import PolicyUse
     from egress.model.record import ExchangeRecord
     from egress.store.destinations import Destinations, Page, Paths
     from egress.store.filter_language import Filter
@@ -109,6 +110,15 @@ class IAuditStore(Interface):
         @param host: the host, in lower case.
         @param given: the filter, which can restrict the records further.
         """
+
+    def record_policies(uses: Sequence[PolicyUse]) -> None:
+        """Add entries to the history of policies; an entry that repeats the last one of its machine is ignored."""
+
+    def policy_uses(limit: int) -> list[PolicyUse]:
+        """Return the newest entries of the history of policies, the newest first, without their texts."""
+
+    def policy_texts(digest: str) -> str | None:
+        """Return the texts of a policy as JSON (L{egress.policy.loaded_policy.texts_to_json}); C{None}: it has none."""
 
     def close() -> None:
         """Close the store."""

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import attrs
 from zope.interface import implementer
 
+from egress.model.policy_use import PolicyUse
 from egress.model.record import ExchangeRecord
 from egress.store.chain import Checkpoint, Signer, Stored
 from egress.store.filter_language import Filter
 from egress.store.filter_sql import Dialect, Query, Where
 from egress.store.interfaces import IAuditStore, StoreError, StoreUnreachable
+from egress.store.policy_history import add_policies
 from egress.store.postgresql_chain import Origin, append_signed, stored_row
 from egress.store.postgresql_connection import Database, RecordRefused, load_driver, patient, reported
 from egress.store.postgresql_partitions import Busy, Retention, create_partitions, day_of, days_of
@@ -269,6 +271,12 @@ class PostgresqlStore(SqlStore):
             if isinstance(error.__cause__, load_driver().errors.LockNotAvailable):
                 raise Busy from error
             raise
+
+    def record_policies(self, uses: Sequence[PolicyUse]) -> None:
+        """Add entries to the history of policies; see L{IAuditStore.record_policies}."""
+        with self.transaction():
+            self.rows(LOCK)
+            add_policies(self, self._origin.node, uses)
 
     def used(self) -> int:
         """Return the bytes of the records and of their part of the indexes."""

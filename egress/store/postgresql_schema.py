@@ -12,13 +12,24 @@ from __future__ import annotations
 
 from typing import Final
 
-from egress.store import rollups
+from egress.store import policy_history, rollups
 from egress.store.chain_table import INSERT_BLOCK
 from egress.store.postgresql_partitions import COUNT_BYTES, INDEXES, MIGRATION, PARAMETERS, TOTAL_SIZE
 from egress.store.row import INSERTED
 from egress.store.schema import ID_BITS
 
 SCHEMA: Final = "egress"
+
+# Roles that write or read the other tables get the same rights.
+_GRANT: Final = "".join(
+    (
+        "DO $body$ DECLARE entry record; BEGIN FOR entry IN SELECT privilege_type, ",
+        "CASE WHEN grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END AS role ",
+        "FROM aclexplode((SELECT relacl FROM pg_class WHERE oid = 'exchanges'::regclass)) LOOP ",
+        "EXECUTE format('GRANT %s ON policies, policy_uses TO %s', entry.privilege_type, entry.role); ",
+        "END LOOP; END $body$",
+    )
+)
 
 # The columns of the first migration.
 _FIRST_TYPES: Final = {
@@ -87,6 +98,10 @@ MIGRATIONS: Final = (
     ('ALTER TABLE exchanges ADD COLUMN policy_version text COLLATE "C"',),
     # One partition for each day.
     MIGRATION,
+    (
+        *(statement.replace(" TEXT ", ' TEXT COLLATE "C" ') for statement in policy_history.MIGRATION),
+        _GRANT,
+    ),
 )
 """The statements of each migration."""
 

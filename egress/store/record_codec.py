@@ -14,6 +14,7 @@ import attrs
 
 from egress.model.decision import ClientIdentity
 from egress.model.grpc_result import GrpcResult
+from egress.model.policy_use import PolicyUse
 from egress.model.record import ExchangeRecord
 
 _NAMES: Final = [each.name for each in attrs.fields(ExchangeRecord)]
@@ -53,9 +54,23 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
+def encode_policy(use: PolicyUse) -> bytes:
+    """Serialize the use of a policy."""
+    return marshal.dumps(attrs.asdict(use), _VERSION)
+
+
+def decode_entry(content: bytes) -> ExchangeRecord | PolicyUse:
+    """Return the record, or the use of a policy, of a serialization."""
+    values = marshal.loads(content)  # noqa: S302 - from the proxy, over its own socket
+    return PolicyUse(**values) if isinstance(values, dict) else _record(list(values))
+
+
 def decode_record(content: bytes) -> ExchangeRecord:
     """Return the record of a serialization."""
-    values = list(marshal.loads(content))  # noqa: S302 - from the proxy, over its own socket
+    return _record(list(marshal.loads(content)))  # noqa: S302 - from the proxy, over its own socket
+
+
+def _record(values: list[Any]) -> ExchangeRecord:
     values[_CLIENT] = ClientIdentity(*values[_CLIENT])
     if values[_GRPC] is not None:
         values[_GRPC] = GrpcResult(*values[_GRPC])

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from egress.store import policy_history
 from egress.store.rollups import MIGRATION
 
 ID_BITS: Final = 20
@@ -53,6 +54,7 @@ MIGRATIONS: Final = (
         for name in ("client_http", "origin_http", "grpc_service", "grpc_method", "grpc_status")
     ),
     ("ALTER TABLE exchanges ADD COLUMN policy_version TEXT",),
+    policy_history.MIGRATION,
 )
 """The statements of each migration."""
 

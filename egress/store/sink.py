@@ -12,10 +12,11 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from egress.interfaces import IAuditSink
+from egress.model.policy_use import PolicyUse
 from egress.model.record import ExchangeRecord
 from egress.model.statistics import SpoolStats
 from egress.store.batches import BatchReport
-from egress.store.record_codec import encode_record
+from egress.store.record_codec import encode_policy, encode_record
 from egress.store.writer import BatchWriter
 
 QUEUE: Final = 20_000
@@ -76,6 +77,14 @@ class StoreAudit:
         queue.append(encode_record(record))
         if self._scheduled is None and not self._batch:
             self._schedule(_BATCH_SECONDS)
+
+    def write_policy(self, use: PolicyUse) -> None:
+        """Queue an entry for the history of policies, which is written with the next record.
+
+        So an idle proxy needs no writer process.  Without space in the queue, the entry is left out.
+        """
+        if len(self._queue) + len(self._batch) < QUEUE:
+            self._queue.append(encode_policy(use))
 
     @property
     def waiting(self) -> int:

@@ -8,6 +8,7 @@ from typing import Any, Final, Protocol
 
 from zope.interface import implementer
 
+from egress.model.policy_use import PolicyUse
 from egress.model.record import ExchangeRecord
 from egress.store.chain import Checkpoint
 from egress.store.interfaces import IAuditStore, ISpooledStore, StoreError, StoreUnreachable
@@ -19,6 +20,7 @@ _BATCH: Final = 1000
 _FIRST_DELAY: Final = 1.0
 _LONGEST_DELAY: Final = 5.0
 _TAKE_OVER_SECONDS: Final = 60.0
+_MAX_POLICIES: Final = 20
 
 
 class EncodingStore(Protocol):
@@ -72,6 +74,7 @@ class SpooledStore:
         self._retry_at = 0.0
         self._take_over_at = 0.0
         self._closed = False
+        self._policies: list[PolicyUse] = []
         self._lock = RLock()
 
     @property
@@ -121,6 +124,28 @@ class SpooledStore:
             if self.oldest_waiting is None:
                 self.oldest_waiting = self._spool.oldest()
 
+    def record_policies(self, uses: Sequence[PolicyUse]) -> None:
+        """Add entries to the history of policies; they wait in memory while the server cannot be reached.
+
+        A process that starts again adds the policy that it uses.
+        """
+        with self._lock:
+            self._policies = [*self._policies, *uses][-_MAX_POLICIES:]
+            if self.fault is None:
+                try:
+                    self._store_policies()
+                except StoreError as error:
+                    self._failed(error)
+
+    def _store_policies(self) -> None:
+        waiting, self._policies = self._policies, []
+        try:
+            if waiting:
+                self._store.record_policies(waiting)
+        except StoreError:
+            self._policies = waiting
+            raise
+
     def catch_up(self) -> bool:
         """Store a number of waiting records; see L{ISpooledStore.catch_up}."""
         with self._lock:
@@ -139,6 +164,7 @@ class SpooledStore:
                 if lines:
                     self._store_late(lines)
                     self._spool.remove(lines)
+                self._store_policies()
             except (StoreError, OSError) as error:
                 self._failed(error)
                 return True

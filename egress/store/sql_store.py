@@ -16,8 +16,11 @@ import attrs
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+    from egress.model.policy_use import PolicyUse
+
 from egress.model.change import STAGE
 from egress.observability.audit_log import written_time
+from egress.store import policy_history
 from egress.store.chain import Checkpoint, Stored, Verification
 from egress.store.chain_table import verify_chain
 from egress.store.destinations import (
@@ -183,6 +186,14 @@ class SqlStore(ABC):
             (*query.where.parameters, MAX_RULES),
         )
         return {rule_id: RuleUse(number, (last >> ID_BITS) / 1000) for rule_id, number, last in rows}
+
+    def policy_uses(self, limit: int) -> list[PolicyUse]:
+        """Return the history of policies; see L{IAuditStore.policy_uses}."""
+        return policy_history.policy_uses(self, limit)
+
+    def policy_texts(self, digest: str) -> str | None:
+        """Return the texts of a policy; see L{IAuditStore.policy_texts}."""
+        return policy_history.policy_texts(self, digest)
 
     def destinations(self, given: Filter, page: Page, now: float) -> Destinations:
         """Find the hosts of records; see L{IAuditStore.destinations}."""

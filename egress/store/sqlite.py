@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from zope.interface import implementer
 
+from egress.model.policy_use import PolicyUse
 from egress.model.record import ExchangeRecord
 from egress.runtime.safe_files import heir_of, open_log
 from egress.store.chain import Checkpoint, Signer, Stored
@@ -27,6 +28,7 @@ from egress.store.filter_sql import SQLITE, Dialect, Query
 from egress.store.interfaces import IAuditStore, StoreError
 from egress.store.keywords import index_query, keywords_of
 from egress.store.parts import add_keywords, drop_parts, newest, part_for_records, with_index
+from egress.store.policy_history import add_policies
 from egress.store.rollups import prune_rollups, roll_up
 from egress.store.row import INSERTED, document_of, row_of
 from egress.store.schema import ID_BITS, MIGRATIONS, first_id, id_at
@@ -213,6 +215,11 @@ class SqliteStore(SqlStore):
             oldest = connection.execute("SELECT time_ms FROM exchanges ORDER BY id LIMIT 1").fetchone()
             prune_rollups(self, round(before * 1000) if oldest is None else oldest[0])
             return bool(number == _PRUNE_ROWS)
+
+    def record_policies(self, uses: Sequence[PolicyUse]) -> None:
+        """Add entries to the history of policies; see L{IAuditStore.record_policies}."""
+        with self._transaction():
+            add_policies(self, "", uses)
 
     def stored(self) -> Iterator[Stored]:
         """Yield all records with their leaves; see L{SqlStore.stored}."""

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 
 from egress.runtime.threads import Offload
 from egress.store.batches import BatchReport, SpoolReport, StoreBatches
-from egress.store.record_codec import decode_record
+from egress.store.record_codec import decode_entry
 
 
 class BatchWriter(Protocol):
@@ -48,8 +48,8 @@ class ThreadWriter:
 
     def write(self, records: Sequence[bytes]) -> Deferred[BatchReport]:
         """Write a batch; see L{BatchWriter.write}."""
-        return self._offload(lambda: self._batches.work(list(map(decode_record, records))))
+        return self._offload(lambda: self._batches.work(list(map(decode_entry, records))))
 
     def close(self, records: Sequence[bytes]) -> BatchReport:
         """Write the last records; see L{BatchWriter.close}."""
-        return self._batches.finish(list(map(decode_record, records)))
+        return self._batches.finish(list(map(decode_entry, records)))

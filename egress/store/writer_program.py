@@ -16,7 +16,7 @@ from contextlib import suppress
 from egress.config.model import ConfigError
 from egress.store.batches import BatchReport, StoreBatches
 from egress.store.location import configured_store
-from egress.store.record_codec import decode_record
+from egress.store.record_codec import decode_entry
 from egress.store.writer_ipc import IGNORED, WriterSpec, receive_batch, receive_spec, report_line
 
 
@@ -36,7 +36,7 @@ class Writer:
             batches = self._opened()
         except ConfigError as error:
             return BatchReport(fault=error.remedy, again=True)
-        return batches.work(list(map(decode_record, records)))
+        return batches.work(list(map(decode_entry, records)))
 
     def _opened(self) -> StoreBatches:
         if self._batches is None:

@@ -10,10 +10,12 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.admin.api import Unanswered
-from egress.admin.changes import actor_of, answer_approval, revoke_decisions, revoke_grant, uncancelled
+from egress.admin.changes import ChangeLog, actor_of, answer_approval, revoke_decisions, revoke_grant, uncancelled
 from egress.model.approval import ApprovalAnswer
 from egress.model.change import Actor, Change, ChangeKind
+from egress.model.policy_use import PolicyUse
 from egress.model.revocation import Revocation, RevocationCounts, RevocationKind
+from egress.observability.audit_sinks import AuditSinks
 
 ACTOR = Actor(role="admin", place="console")
 
@@ -53,6 +55,15 @@ class FakeBackend:
 
 class ChangesTests(SynchronousTestCase):
     """Who made a change, and what it was."""
+
+    def test_log(self) -> None:
+        """A policy that an administrator wrote is also an entry of the history."""
+        written: list[Any] = []
+        use = PolicyUse(time=1.0, version="v", digest="d", source="console")
+        log = ChangeLog(AuditSinks(), lambda: "id", lambda: 1.0, written.append)
+        for policy in (None, use):
+            log.write(Change(ChangeKind.RULE_ADDED, "a rule", ACTOR, policy))
+        self.assertEqual(written, [use])
 
     def test_actors(self) -> None:
         for client, expected in (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from html import unescape
 from typing import Any
@@ -11,7 +12,7 @@ from twisted.internet.defer import fail, succeed
 from twisted.logger import capturedLogs
 
 from egress.config.model import ConfigError
-from egress.policy.loaded_policy import LoadedPolicy
+from egress.policy.loaded_policy import LoadedPolicy, texts_to_json
 from egress.store.interfaces import StoreError
 from tests.console.browser import NOW, VIEWER, ConsoleBrowser, Response, record
 from tests.console.policies import POLICY, PolicyConsoleTestCase
@@ -142,6 +143,9 @@ class SaveTests(NewRuleTestCase):
         )
         (change,) = self.browser.backend.changes
         self.assertEqual((change.kind.value, change.actor.role), ("rule-added", "admin"))
+        use = change.policy
+        self.assertEqual((use.source, use.author, use.version), ("console", "ann", self.rules.policy_version))
+        self.assertEqual((use.digest, use.texts), (self.rules.digest, json.dumps(texts_to_json(self.rules.texts))))
         self.assertIn(f"ann added allow-shop.test-orders to {self.path}, line ", change.text)
         self.assertIn(f", for request r1; the policy was {digest}, and is {self.rules.digest}", change.text)
         self.assertIn("allow-shop.test-orders is in use", self.browser.get(location.partition("#")[0]).text)

@@ -10,9 +10,10 @@ import sqlite3
 import sys
 import time
 from contextlib import closing
+from hashlib import sha256
 from typing import Any
 
-from tests.integration.base import IntegrationTestCase, Proxy, proxy_environment, run_egress, start_of
+from tests.integration.base import DENY_ALL, IntegrationTestCase, Proxy, proxy_environment, run_egress, start_of
 from tests.integration.processes import Process
 
 
@@ -44,6 +45,39 @@ class AuditStoreTests(IntegrationTestCase):
         self.assertTrue(all("token=REDACTED" in record["url"] for record in after))
         shown = run_egress("logs", "show", ids[0], EGRESS_AUDIT_STORE=location)
         self.assertIn(f"requestId       {ids[0]}\n", shown.stdout)
+
+    def test_policy_versions(self) -> None:
+        """Each record names the policy that decided on its request, and the store has the text of each policy."""
+        location = f"sqlite:{self.directory / 'audit.db'}"
+        proxy = self.start_proxy(*self.allow_all(), "--audit-store", location)
+        policy, url = self.directory / "allow.toml", self.origins.http_url("/files/hello.txt")
+        versions, texts = [], []
+        for number in range(2):
+            texts.append(policy.read_text("utf-8"))
+            versions.append(sha256(texts[-1].encode()).hexdigest()[:12])
+
+            def decided(expected: str = versions[-1], allowed: int = 403 if number else 200) -> bool:
+                before = len(proxy.records())
+                status, _ = self.fetch(proxy, url)
+                records = self.records(proxy, before + 1)
+                self.assertEqual(records[-1]["status"], status)
+                # The new policy decides after its reload; until then, the old one does.
+                self.assertIn(records[-1]["policyVersion"], versions)
+                self.assertEqual(records[-1]["policyVersion"] == expected, status == allowed)
+                return status == allowed
+
+            self.wait_until(decided, "a decision by the new policy")
+            policy.write_text(DENY_ALL, "utf-8")
+        self.stored(location, len(proxy.records()))
+        found = run_egress("logs", "search", "--json", f"policy:{versions[1]}", EGRESS_AUDIT_STORE=location)
+        self.assertEqual({record["verdict"] for record in json.loads(found.stdout)["records"]}, {"deny"})
+        listed = run_egress("policy", "history", "--json", EGRESS_AUDIT_STORE=location)
+        entries = json.loads(listed.stdout)["entries"]
+        self.assertEqual([entry["version"] for entry in entries], versions[::-1])
+        self.assertEqual({entry["source"] for entry in entries}, {str(policy)})
+        for version, text in zip(versions, texts, strict=True):
+            shown = run_egress("policy", "history", version, EGRESS_AUDIT_STORE=location)
+            self.assertEqual(shown.stdout.strip(), text.strip())
 
     def test_default(self) -> None:
         """C{egress logs} finds the requests of C{egress run} and of a proxy with C{--admin} without any setting."""

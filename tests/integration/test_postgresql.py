@@ -26,6 +26,7 @@ from egress.store.postgresql_schema import MIGRATIONS
 from tests.files import make_directory
 from tests.integration.postgresql import PASSWORD, Server, server
 from tests.store.destination_cases import DestinationCases
+from tests.store.history_cases import HistoryCases, use
 from tests.store.search_cases import RECORDS, T0, SearchCases, record
 
 ROLES = """
@@ -101,6 +102,20 @@ class PostgresqlSearchTests(SearchCases, PostgresqlTestCase):
     """Searches find the same records as in SQLite."""
 
     origin: ClassVar[dict[str, Any]] = {"node": "node-1", "worker": 2}
+
+
+class PostgresqlHistoryTests(HistoryCases, PostgresqlTestCase):
+    """The history of policies is the same as in SQLite."""
+
+    node = "node-1"
+
+    def test_fleet(self) -> None:
+        """Each machine has its own entries, and they share the texts."""
+        self.store.record_policies([use("a", 1)])
+        self.open("node-2").record_policies([use("a", 2), use("b", 3)])
+        found = [(each.time, each.node) for each in self.store.policy_uses(10)]
+        self.assertEqual(found, [(3, "node-2"), (2, "node-2"), (1, "node-1")])
+        self.assertEqual(self.store.rows("SELECT count(*) FROM policies"), [(2,)])
 
 
 class PostgresqlDestinationTests(DestinationCases, PostgresqlTestCase):
@@ -282,9 +297,11 @@ class TableTests(PostgresqlTestCase):
         writer.append(RECORDS)
         writer.roll_up(T0)
         writer.prune(T0 + 2.5, 1 << 40)
+        writer.record_policies([use("a", 1)])
         reader = store_to_read(url["auditor"], "reader")
         self.addCleanup(reader.close)
         self.assertEqual(reader.statistics(parse_filter("", 0), 1)["records"], 4)
+        self.assertEqual(len(reader.policy_uses(9)), 1)
 
 
 class ConnectionTests(PostgresqlTestCase):

@@ -18,6 +18,7 @@ from egress.store.postgresql_connection import RecordRefused
 from egress.store.postgresql_partitions import day_of, day_start
 from tests.integration.postgresql import PASSWORD
 from tests.integration.test_postgresql import GRANTS, ROLES, PostgresqlTestCase
+from tests.store.history_cases import use
 from tests.store.search_cases import T0, record
 from tests.store.test_chain import KEY
 
@@ -300,6 +301,7 @@ class UpgradeTests(PartitionTestCase):
         self.store.connect()
         writer = self.open(url=self.server.url(self.database, user="egress"), password="writer")
         writer.append([on(40_000, "a")])
+        writer.record_policies([use("a", 1)])
         writer.prune(START + 50_000 * DAY, FAR)
         writer.prune(START + 50_000 * DAY, FAR)
         self.assertEqual(self.names(), [])

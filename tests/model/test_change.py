@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 
+import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.model.change import Actor, Change, ChangeKind, policy_change
+from egress.model.policy_use import PolicyUse
 from egress.observability.audit_log import audit_line
 
 CHANGE = Change(ChangeKind.RULE_ADDED, "a rule", Actor(role="admin", address="10.0.0.1", port=7, place="console"))
@@ -17,6 +19,12 @@ class ChangeTests(SynchronousTestCase):
 
     def test_json(self) -> None:
         self.assertEqual(Change.from_json(json.loads(json.dumps(CHANGE.to_json()))), CHANGE)
+
+    def test_policy(self) -> None:
+        """A change of a policy has its entry of the history."""
+        use = PolicyUse(time=1.5, version="v", digest="d", source="console", author="alice", texts="[]")
+        change = attrs.evolve(CHANGE, policy=use)
+        self.assertEqual(Change.from_json(json.loads(json.dumps(change.to_json()))), change)
 
     def test_record(self) -> None:
         """The record has the keys of an exchange, most of them without a value."""

@@ -11,9 +11,10 @@ import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.model.grpc_result import GrpcResult
+from egress.model.policy_use import PolicyUse
 from egress.model.record import ExchangeRecord
 from egress.model.trace import ExchangeTrace
-from egress.store.record_codec import decode_record, encode_record
+from egress.store.record_codec import decode_entry, decode_record, encode_policy, encode_record
 from tests.observability.records import ALLOWED
 from tests.untyped import untyped
 
@@ -77,6 +78,13 @@ class CodecTests(SynchronousTestCase):
         self.assertEqual(found.phases, (("wait", 1.5),))
         for found in untyped(self.copied, rule_id=ValueError("no text"), source=True):
             self.assertEqual((found.rule_id, found.source), ("no text", True))
+
+    def test_policy(self) -> None:
+        """An entry of the history of policies, between records."""
+        use = PolicyUse(time=1.5, version="v", digest="d", source="s", author="\u00e9", texts="[]")
+        self.assertEqual(decode_entry(encode_policy(use)), use)
+        for record in (ALLOWED, attrs.evolve(ALLOWED, reason=_Text("busy"))):
+            self.assertEqual(decode_entry(encode_record(record)), decode_record(encode_record(record)))
 
     def test_no_trace(self) -> None:
         trace = ExchangeTrace(None, "1" * 32, lambda: "2" * 16, sampled=True, propagates=False)

@@ -13,6 +13,7 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from egress.interfaces import IAuditSink
+from egress.model.policy_use import PolicyUse
 from egress.model.record import ExchangeRecord
 from egress.model.statistics import SpoolStats
 from egress.runtime.threads import Offload, Threads
@@ -47,6 +48,16 @@ class MemoryStore:
         self.left = 0
         self.rolled_up = 0
         self.closed = False
+        self.policies: list[PolicyUse] = []
+
+    def record_policies(self, uses: Sequence[PolicyUse]) -> None:
+        self.policies += uses
+
+    def policy_uses(self, limit: int) -> list[PolicyUse]:
+        raise NotImplementedError
+
+    def policy_texts(self, digest: str) -> str | None:
+        raise NotImplementedError
 
     def append(self, records: Sequence[ExchangeRecord]) -> None:
         if self.error is not None:
@@ -118,6 +129,23 @@ class StoreAuditTests(SynchronousTestCase):
     def test_interfaces(self) -> None:
         verifyObject(IAuditSink, self.sink)
         verifyObject(IAuditStore, self.store)
+
+    def test_policies(self) -> None:
+        """The use of a policy is written with the next record: an idle proxy writes nothing."""
+        use = PolicyUse(time=1.0, version="v", digest="d", source="s", texts="[]")
+        self.sink.write_policy(use)
+        self.clock.advance(60)
+        self.assertEqual(self.later.begun, [])
+        self.write("a")
+        self.clock.advance(0.25)
+        self.work()
+        self.assertEqual((self.store.policies, self.store.stored), ([use], ["a"]))
+        self.write("b")
+        self.patch(module, "QUEUE", 1)
+        self.sink.write_policy(use)
+        self.clock.advance(0.25)
+        self.work()
+        self.assertEqual((len(self.store.policies), self.store.stored), (1, ["a", "b"]))
 
     def test_batches(self) -> None:
         self.write("a", "b")

@@ -11,6 +11,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from egress.model.policy_use import PolicyUse
 from egress.model.record import ExchangeRecord
 from egress.store.interfaces import ISpooledStore, StoreError, StoreUnreachable
 from egress.store.postgresql import PostgresqlStore
@@ -33,6 +34,7 @@ class FakeServer:
         self.error: Exception | None = None
         self.unstorable: set[str] = set()
         self.calls: list[str] = []
+        self.policies: list[str] = []
         self.commits = True
 
     def encode(self, record: ExchangeRecord) -> bytes:
@@ -61,6 +63,10 @@ class FakeServer:
         self._call("prune")
         self.pruned = before
         return True
+
+    def record_policies(self, uses: Sequence[PolicyUse]) -> None:
+        self._call("policies")
+        self.policies += [use.version for use in uses]
 
     def roll_up(self, now: float) -> bool:
         self._call("roll_up")
@@ -101,6 +107,20 @@ class SpooledStoreTests(SynchronousTestCase):
         self.assertEqual((self.store.prune(0, 0), self.store.roll_up(0)), (True, True))
         self.store.prune(3 * 86400.0 + 5.5, 0)
         self.assertEqual(self.server.pruned, 3 * 86400.0, "whole days")
+
+    def test_policies(self) -> None:
+        """The uses of policies wait in memory, also if the server is lost meanwhile; old ones are left out."""
+        uses = [PolicyUse(time=1.0, version=f"v{number}", digest="d", source="s") for number in range(23)]
+        self.store.record_policies(uses[:1])
+        self.assertEqual(self.server.policies, ["v0"])
+        self.server.error = StoreUnreachable("away")
+        self.store.record_policies(uses[1:2])
+        self.assertEqual(self.store.fault, "away")
+        self.store.record_policies(uses[2:])
+        self.server.error = None
+        self.clock.advance(60)
+        self.assertFalse(self.store.catch_up())
+        self.assertEqual(self.server.policies, ["v0", *(f"v{number}" for number in range(3, 23))])
 
     def test_away_and_back(self) -> None:
         """Records wait, and are stored in their order."""

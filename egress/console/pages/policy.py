@@ -1,4 +1,4 @@
-"""The Policy page: the rules with their use, a request to try, the suggested policy, and the reload."""
+"""The Policy page: the rules with their use, a request to try, the suggested and the shadow policy, and the reload."""
 
 from __future__ import annotations
 
@@ -11,16 +11,19 @@ from twisted.logger import Logger
 
 from egress.admin.api import Unanswered
 from egress.admin.changes import uncancelled
-from egress.config.model import ConfigError
+from egress.config.model import ConfigError, ProxyConfig
 from egress.console.new_rule import NewRulePage
 from egress.console.page import ROOT, Download, Html, Page, Redirect, Refused, Route, Visit
 from egress.console.policy_change import reload_policy
 from egress.console.policy_reader import MAX_RECORDS, PolicyReader, PolicyState
 from egress.console.policy_view import TIMES, PolicyView, policy_view, time_of
+from egress.console.shadow_view import ShadowView
 from egress.console.sources import ConsoleSources
 from egress.console.suggestion_view import SuggestionView
 from egress.console.try_view import EXAMPLE, METHODS, TryForm, decided, explained
 from egress.model.explanation import InvalidExplainRequest
+from egress.policy.learn.audit_reader import AuditLine
+from egress.resources import read_shadow
 from egress.store.filter_language import Filter
 from egress.store.interfaces import StoreError
 
@@ -50,6 +53,7 @@ class PolicyPage:
             Route("POST", "/policy/try", self._try, changes=False),
             Route("GET", "/policy/suggestion", self._suggest),
             Route("GET", "/policy/suggestion.toml", self._download),
+            Route("GET", "/policy/shadow", self._shadow),
         )
 
     async def _show(self, visit: Visit, error: str = "") -> Html:
@@ -161,6 +165,45 @@ class PolicyPage:
             raise Refused(HTTPStatus.NOT_FOUND, "There is no recorded request from which to suggest a policy.")
         return Download(view.text.encode("utf-8"), "application/toml", "policy.toml")
 
+    # -- the shadow policy
+
+    async def _shadow(self, visit: Visit) -> Html:
+        since, seconds, words = time_of(visit.parameter("since"))
+        config, view, error, store_error = self._sources.config, None, "", ""
+        if config.shadow_policy is not None:
+            try:
+                lines = await self._reader.recorded(self._sources.wall_clock() - seconds)
+                state = await self._reader.shown()
+                if lines is not None and state is not None:
+                    view = await self._sources.in_thread(partial(_compared, config, state, lines))
+            except StoreError as fault:
+                store_error = str(fault)
+            except ConfigError as fault:
+                error = str(fault)
+        values = {
+            "view": view,
+            "since": since,
+            "words": words,
+            "times": TIMES,
+            "limit": MAX_RECORDS,
+            "has_shadow": config.shadow_policy is not None,
+            "has_store": self._sources.reads is not None,
+            "error": error,
+            "store_error": store_error,
+        }
+        return Html("policy_shadow.html", values)
+
+
+def _compared(config: ProxyConfig, state: PolicyState, lines: Sequence[AuditLine]) -> ShadowView | None:
+    """Compare the shadow policy with the policy that decides.
+
+    @raise ConfigError: if the shadow policy is not valid.
+    """
+    shadow = read_shadow(config)
+    if shadow is None or not shadow.is_loaded:
+        raise ConfigError("--shadow-policy", "", "is not loaded yet")
+    return ShadowView.of(state.rules, shadow, lines)
+
 
 def _try_page(form: TryForm, *, error: str = "", status: HTTPStatus = HTTPStatus.OK, **results: Any) -> Html:
     values = {
@@ -185,5 +228,5 @@ PAGE = Page(
     title="Policy",
     order=50,
     routes=_routes,
-    examples=("/policy", "/policy/try", "/policy/suggestion", "/policy/new-rule?request=example"),
+    examples=("/policy", "/policy/try", "/policy/suggestion", "/policy/shadow", "/policy/new-rule?request=example"),
 )

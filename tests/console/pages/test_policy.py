@@ -290,3 +290,36 @@ class SuggestionTests(PolicyConsoleTestCase):
         page = browser.get("/console/policy/suggestion").text
         self.assertIn('hosts = ["api.example"]', page)
         self.assertNotIn("Compared with", page)
+
+
+class ShadowTests(PolicyConsoleTestCase):
+    """The shadow policy, compared for recorded requests."""
+
+    def page(self, text: str | None, **changes: Any) -> str:
+        path = None
+        if text is not None:
+            path = self.path.with_name("shadow.toml")
+            path.write_text(text)
+        self.store.records = [
+            record(method="GET", url="https://shop.test/x", verdict="allow", outcome="forwarded"),
+            record(method="GET", url="https://other.test/"),
+        ]
+        console = self.console(config={"shadow_policy": path, **changes.pop("config", {})}, **changes)
+        found: str = console.get("/console/policy/shadow?since=1h").text
+        return found
+
+    def test_difference(self) -> None:
+        page = self.page(POLICY.replace("shop.test", "other.test"))
+        self.assertIn("2 of 2 recorded requests of the last hour would be decided differently.", page)
+        self.assertIn("1 GET https://shop.test/x 10.0.0.1 ✓ allow shop ✕ deny default", page)
+        self.assertIn("would be decided as now", self.page(POLICY + "# more"))
+
+    def test_without_a_comparison(self) -> None:
+        self.assertIn("There is no shadow policy", self.page(None))
+        self.assertIn("The proxy has no audit store", self.page(POLICY, has_store=False))
+        self.assertIn("shadow.toml: is not TOML", self.page("x"))
+        self.store.error = StoreError("disk I/O error")
+        self.assertIn("The audit store cannot be read: disk I/O error", self.page(POLICY))
+        self.store.error, self.rules = None, None
+        config = {"policy": None, "authz_url": "http://127.0.0.1:9191"}
+        self.assertIn("An authorization service decides", self.page(POLICY, config=config))
