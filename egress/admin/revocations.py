@@ -76,7 +76,7 @@ class LocalRevocations:
         """
         cache, shared_cache = self._chain.cache, self._chain.shared_cache
         if shared_cache is not None:
-            shared_cache.clear()
+            shared_cache.revoke(revocation)
         return 0 if cache is None else cache.revoke(revocation)
 
     def _cut(self, cutoff: Cutoff, remaining: list[Session], result: Deferred[RevocationCounts]) -> None:

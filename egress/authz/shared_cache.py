@@ -24,6 +24,7 @@ from egress.config.model import ProxyConfig
 from egress.interfaces import IAuthorizer
 from egress.model.decision import Decision, DecisionRequest
 from egress.model.errors import AuthorizerUnavailable
+from egress.model.revocation import Revocation
 from egress.model.statistics import SharedCacheStats
 from egress.shared.client import SharedClient
 from egress.shared.redis_protocol import UNUSABLE
@@ -94,6 +95,11 @@ class SharedCachingAuthorizer(Wrapper):
         """Do not use any decision on a request from before now, and do not share the results of calls in progress."""
         self._generation += 1
         self._decisions.clear()
+
+    def revoke(self, revocation: Revocation) -> None:
+        """Do not use or share decisions on requests from before a revocation."""
+        self._generation += 1
+        self._decisions.revoke(revocation.revocation_id)
 
     def decide(self, request: DecisionRequest) -> Deferred[Decision]:
         """Return a decision that a replica has cached, wait for the call of another replica, or make a call."""

@@ -38,6 +38,13 @@ READ: Final = (
 )
 """Reads the beginnings of values: a value of someone else can be larger than the memory."""
 
+MAX_REVOCATIONS: Final = 64
+"""The maximum number of revocations that are compared with those of a decision."""
+
+_MAX_KNOWN: Final = 16
+# Replicas learn of a revocation within this number of seconds, so later decisions need not name it.
+_KNOWN_SECONDS: Final = 10.0
+
 # Rejected values are logged at most once in this number of seconds.
 _LOG_INTERVAL: Final = 60.0
 
@@ -113,12 +120,36 @@ class SharedDecisions:
         self._scopes: OrderedDict[CacheScope, _Scope] = OrderedDict()
         # Decisions on requests from before these times are not used: the last clear(), and what other replicas know.
         self._cleared, self._since = 0.0, math.inf
+        # The same for each revocation, the last one at the end, unless the replica that asked knew the revocation.
+        self._revoked: OrderedDict[str, float] = OrderedDict()
         self._logged: float | None = None
 
     def clear(self) -> None:
         """Do not use any decision on a request from before now."""
         self._cleared = self._now() + MAX_SKEW
         self._scopes.clear()
+
+    def revoke(self, revocation_id: str) -> None:
+        """Do not use a decision on a request from before now, unless its replica knew this revocation before it asked.
+
+        Without the second condition, a decision would have to be later than the difference of all clocks.
+        """
+        self._revoked[revocation_id] = self._now() + MAX_SKEW
+        if len(self._revoked) > MAX_REVOCATIONS:
+            _, time = self._revoked.popitem(last=False)
+            self._cleared = max(self._cleared, time)
+        self._scopes.clear()
+
+    def _is_void(self, shared: SharedDecision) -> bool:
+        since = shared.since
+        if since < self._since or since < self._cleared:
+            return True
+        return any(since < time and name not in shared.revocations for name, time in self._revoked.items())
+
+    def _known(self, asked: float) -> tuple[str, ...]:
+        """Return the revocations that this process knew when it asked: a later one voids the decision immediately."""
+        learned = [name for name, time in self._revoked.items() if asked < time - MAX_SKEW + _KNOWN_SECONDS]
+        return tuple(learned[-_MAX_KNOWN:])
 
     def use_since(self, since: float) -> None:
         """Use decisions on requests from this time on, in seconds since the epoch, unless L{clear} was called later."""
@@ -174,14 +205,15 @@ class SharedDecisions:
     def _decision(self, name: bytes, value: bytes) -> SharedDecision | None:
         content = self._unsealed(name, value)
         shared = None if content is None else decode(content)
-        if shared is None or shared.since < self._since or shared.since < self._cleared:
+        if shared is None or self._is_void(shared):
             return None
         # The limits of this replica apply, too, and a clock that is ahead does not prolong a decision.
         latest = shared.since + self._max_ttl
         stale_until = min(shared.stale_until, latest + self._max_stale)
         if not shared.since - MAX_SKEW <= self._now() < stale_until:
             return None
-        return SharedDecision(shared.decision, shared.since, min(shared.fresh_until, latest), stale_until)
+        fresh_until = min(shared.fresh_until, latest)
+        return SharedDecision(shared.decision, shared.since, fresh_until, stale_until, shared.revocations)
 
     def _unsealed(self, name: bytes, value: bytes) -> bytes | None:
         content = self._keys.unseal(name, value) if value else None
@@ -218,7 +250,8 @@ class SharedDecisions:
         if parts is None:
             return
         name = self._keys.name(known.group, b"decision", key_of(request, parts))
-        value = self._keys.seal(name, encode(SharedDecision(decision, asked, asked + ttl, asked + ttl + stale)))
+        shared = SharedDecision(decision, asked, asked + ttl, asked + ttl + stale, self._known(asked))
+        value = self._keys.seal(name, encode(shared))
         if len(value) > MAX_VALUE:
             return
         self._change("SET", name, value, "PX", max(1, round(1000 * (ttl + stale))))

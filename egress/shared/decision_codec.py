@@ -25,12 +25,14 @@ class SharedDecision:
     @ivar since: the time of the call of the authorizer.
     @ivar fresh_until: the time until which it can be reused.
     @ivar stale_until: the time until which it can be reused while the authorizer does not respond.
+    @ivar revocations: the ids of the last revocations that were known before the call: they do not void the decision.
     """
 
     decision: Decision
     since: float
     fresh_until: float
     stale_until: float
+    revocations: tuple[str, ...] = ()
 
 
 def encode(shared: SharedDecision) -> bytes:
@@ -40,6 +42,7 @@ def encode(shared: SharedDecision) -> bytes:
     document = [
         _VERSION,
         [shared.since, shared.fresh_until, shared.stale_until],
+        shared.revocations,
         [decision.verdict.value, decision.reason, decision.decided_by, decision.rule_id, decision.policy_version],
         [decision.ttl, decision.stale_if_error, decision.cache_key, decision.enforce_in_observe],
         None if obligations == NO_OBLIGATIONS else _obligations(obligations),
@@ -50,11 +53,13 @@ def encode(shared: SharedDecision) -> bytes:
 def decode(content: bytes) -> SharedDecision | None:
     """Return the decision; C{None} if another version has written it."""
     try:
-        version, times, named, (ttl, stale, cache_key, enforce), obligations = json.loads(content.decode("ascii"))
+        document = json.loads(content.decode("ascii"))
+        version, times, revocations, named, (ttl, stale, cache_key, enforce), obligations = document
         if version != _VERSION:
             return None
         verdict, reason, decided_by, rule_id, policy_version = named
         since, fresh_until, stale_until = map(_number, times)
+        known = tuple(map(_text, _list(revocations)))
         decision = Decision(
             _FINAL[verdict],
             _text(reason),
@@ -69,7 +74,7 @@ def decode(content: bytes) -> SharedDecision | None:
         )
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
-    return SharedDecision(decision, since, fresh_until, stale_until)
+    return SharedDecision(decision, since, fresh_until, stale_until, known)
 
 
 def _obligations(obligations: Obligations) -> list[Any]:

@@ -96,10 +96,11 @@ class LocalRevocationsTests(ProxyTestCase):
         """The decisions that replicas share are not used any more."""
         chain = FakeChain()
         chain.shared_cache, chain.cache = chain, None
-        result = revocations_of(self.proxy, chain).apply(revocation())
+        once = revocation()
+        result = revocations_of(self.proxy, chain).apply(once)
         self.clock.advance(0)
         self.assertEqual(self.successResultOf(result).cached, 0)
-        self.assertTrue(chain.cleared)
+        self.assertEqual(chain.revoked, [once])
 
     def test_counts(self) -> None:
         for kind, value in (("client", "a"), ("rule", "r"), ("rule", "q")):

@@ -15,6 +15,7 @@ from egress.model.authority import Authority, Origin
 from egress.model.authz_failure import AuthzFailure
 from egress.model.decision import ClientIdentity, Decision, Obligations, Verdict
 from egress.model.errors import AuthorizerUnavailable
+from egress.model.revocation import Revocation, RevocationKind
 from egress.shared.events import MAX_SKEW
 from egress.shared.redis_protocol import SharedUnavailable
 from tests.authz.protocols.requests import REQUEST
@@ -154,6 +155,76 @@ class ReuseTests(SharedCacheTestCase):
             self.engine.commands.clear()
             self.one.decide(origin=Origin("http", Authority(f"h{number}.test", 80)))
             self.assertEqual(bool(self.engine.commands), looks)
+
+
+class RevocationTests(SharedCacheTestCase):
+    """A decision is void unless it is later than each revocation."""
+
+    def revoke(self, name: str, *replicas: Replica) -> None:
+        for replica in replicas:
+            replica.cache.revoke(Revocation(RevocationKind.ALL, "", 0.0, "", name))
+
+    def share_anew(self) -> None:
+        """Let the first replica call the authorizer."""
+        self.engine.values.clear()
+        self.share(decision_with(ttl=50))
+
+    def assert_used(self, replica: Replica, used: bool) -> None:
+        """Check whether a replica uses the shared decision."""
+        replica.authorizer.at_once = decision_with(Verdict.DENY)
+        self.assertEqual(self.source(replica.decide()), "replica" if used else None)
+
+    def test_earlier_decision(self) -> None:
+        self.share_anew()
+        self.revoke("r", self.one, self.two)
+        self.assert_used(self.two, False)
+
+    def test_known_to_both(self) -> None:
+        """The replica that asked knew of the revocation, so the clocks do not matter."""
+        self.revoke("q", self.one, self.two)
+        self.revoke("r", self.two, self.one)
+        self.share_anew()
+        self.assert_used(self.two, True)
+
+    def test_not_known_to_the_replica_that_asked(self) -> None:
+        self.revoke("q", self.one, self.two)
+        self.revoke("r", self.two)
+        self.share_anew()
+        self.assert_used(self.two, False)
+        self.clock.advance(MAX_SKEW)
+        self.share_anew()
+        self.assert_used(self.two, True)
+
+    def test_late(self) -> None:
+        """A replica learns of a revocation later than others."""
+        self.revoke("r", self.one)
+        for seconds, used in ((9.0, True), (1.0, False)):
+            self.clock.advance(seconds)
+            late = Replica(self.clock, self.engine)
+            self.revoke("r", late)
+            self.share_anew()
+            self.assert_used(late, used)
+        self.clock.advance(MAX_SKEW)
+        self.share_anew()
+        self.assert_used(late, True)
+
+    def test_many(self) -> None:
+        """Of too many revocations, the earliest void decisions by the time alone."""
+        self.patch(shared_decisions, "MAX_REVOCATIONS", 2)
+        for name in "abc":
+            self.revoke(name, self.one, self.two)
+        self.share_anew()
+        self.assert_used(self.two, False)
+        self.clock.advance(MAX_SKEW)
+        self.share_anew()
+        self.assert_used(self.two, True)
+
+    def test_during_a_call(self) -> None:
+        first = self.one.decide()
+        self.revoke("r", self.one)
+        self.one.answer(decision_with(ttl=50))
+        self.assertIsNone(self.source(first))
+        self.assertEqual(self.engine.names("decision"), [])
 
 
 class StaleTests(SharedCacheTestCase):

@@ -17,20 +17,17 @@ class FakeChain:
 
     @ivar cache: the cache of this process; C{None}: there is none.
     @ivar shared_cache: the cache that replicas share; C{None}: there is none.
-    @ivar cleared: whether the shared cache was cleared.
+    @ivar revoked: the revocations that a cache has applied.
     """
 
     def __init__(self) -> None:
         self.cache: FakeChain | None = self
         self.shared_cache: FakeChain | None = None
-        self.cleared = False
-
-    def clear(self) -> None:
-        """See L{egress.authz.shared_cache.SharedCachingAuthorizer.clear}."""
-        self.cleared = True
+        self.revoked: list[Revocation] = []
 
     def revoke(self, revocation: Revocation) -> int:
-        """See L{egress.authz.cache.CachingAuthorizer.revoke}."""
+        """See L{egress.authz.cache.CachingAuthorizer.revoke}, and the same of the shared cache."""
+        self.revoked.append(revocation)
         return 3
 
     def revoke_matching(self, revocation: Revocation) -> int:
