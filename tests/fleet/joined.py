@@ -18,8 +18,6 @@ IN_MEMORY_WITHOUT_SERVER = 6.0
 
 # Seconds after which a process that connects to Redis uses the decisions of others.
 JOINED_WITHIN = 2.0
-# Each revocation voids the decisions that replicas share, and those of the next seconds: their clocks may differ.
-SKEW = 2.0
 
 APPROVED_WITHIN = 1.0
 ENOUGH_APPROVALS = 10
@@ -119,13 +117,13 @@ class Joined:
     def can_share(self, at: float) -> bool:
         """Return whether all replicas could share their decisions at a time, with those that were valid then.
 
-        A decision from a time without Redis, or from just after a revocation, is valid on one replica only.
+        A decision from a time without Redis, or from before all replicas know of a revocation, is valid on one replica only.
         """
         run = self.run
         return (
             not self.was_away(REDIS, at, at, RECONNECTED_WITHIN + run.ttl)
             and not any(self.was_away(replica, at, at, JOINED_WITHIN) for replica in run.replicas)
-            and not any(each.at <= at <= each.done + run.revoked_within + SKEW + run.ttl for each in run.revocations)
+            and not any(each.at <= at <= each.done + run.revoked_within + run.ttl for each in run.revocations)
         )
 
 
