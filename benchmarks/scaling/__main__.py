@@ -89,8 +89,9 @@ def run(bench: Bench, options: argparse.Namespace) -> None:
     costs = []
     for replicas, measured in zip(REPLICAS, found, strict=True):
         counts = measured.counts
+        # In the whole time, not in a second.
         rates = model.Rates(counts.questions, counts.shared - counts.waited + counts.questions)
-        expected = plan.commands(rates, 0) + replicas * options.seconds / plan.INTERVAL
+        expected = plan.commands(rates, 0) + options.seconds * plan.commands(model.Rates(0, 0), replicas)
         costs.append(1e6 * measured.engine.cpu / measured.engine.commands)
         print(f"| {replicas} | {measured.engine.commands} | {expected:.0f} | {costs[-1]:.1f} |")
     options.command_cost = options.command_cost or statistics.median(costs)

@@ -8,7 +8,7 @@ from typing import Final
 
 from benchmarks.scaling import model
 from benchmarks.scaling.model import Load, Rates
-from egress.shared.events import INTERVAL
+from egress.shared.events import HEARTBEAT, INTERVAL
 
 FLEETS: Final = (1, 3, 10, 30, 100, 300, 1000)
 
@@ -34,7 +34,12 @@ class Costs:
 
 def commands(rates: Rates, processes: int) -> float:
     """Return the commands that the engine receives in a second."""
-    return rates.lookups + PER_QUESTION * rates.questions + processes / INTERVAL
+    return rates.lookups + PER_QUESTION * rates.questions + processes * (1 / INTERVAL + 1 / HEARTBEAT)
+
+
+def events(processes: int) -> float:
+    """Return the events that the engine sends in a second: each process reads the heartbeats of all."""
+    return processes * processes / HEARTBEAT
 
 
 def lines(load: Load, costs: Costs, fleets: Sequence[int] = FLEETS) -> Iterator[str]:
@@ -44,9 +49,9 @@ def lines(load: Load, costs: Costs, fleets: Sequence[int] = FLEETS) -> Iterator[
     """
     yield (
         "| Replicas | Requests/s | Calls/s without sharing | Calls/s | Lookups/s | Commands/s | Cores of the engine"
-        " | Cores of each replica |"
+        " | Events/s | Cores of each replica |"
     )
-    yield "| ---: " * 8 + "|"
+    yield "| ---: " * 9 + "|"
     for number in fleets:
         whole = replace(load, rate=load.rate * number)
         rates = model.shared(whole, number)
@@ -56,6 +61,6 @@ def lines(load: Load, costs: Costs, fleets: Sequence[int] = FLEETS) -> Iterator[
         cells = (
             *(f"{number:,}", f"{whole.rate:,.0f}", f"{model.alone(whole, number).questions:,.0f}"),
             *(f"{rates.questions:,.0f}", f"{rates.lookups:,.0f}", f"{sent:,.0f}"),
-            *(f"{sent * costs.command / 1e6:.2f}", f"{cpu / number / 1e6:.2f}"),
+            *(f"{sent * costs.command / 1e6:.2f}", f"{events(number):,.0f}", f"{cpu / number / 1e6:.2f}"),
         )
         yield "| " + " | ".join(cells) + " |"

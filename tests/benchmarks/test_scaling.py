@@ -84,12 +84,13 @@ class PlanTests(SynchronousTestCase):
     """The table."""
 
     def test_commands(self) -> None:
-        self.assertEqual(plan.commands(Rates(questions=10.0, lookups=100.0), 3), 156.0)
+        self.assertAlmostEqual(plan.commands(Rates(questions=10.0, lookups=100.0), 3), 156.6)
+        self.assertEqual(plan.events(10), 20.0)
 
     def test_table(self) -> None:
         costs = plan.Costs(local=100.0, shared=200.0, call=300.0, command=10.0)
         table = list(plan.lines(Load(rate=100.0, keys=1, ttl=1e9), costs, (2,)))
-        self.assertEqual(table[2], "| 2 | 200 | 0 | 0 | 0 | 4 | 0.00 | 0.01 |")
+        self.assertEqual(table[2], "| 2 | 200 | 0 | 0 | 0 | 4 | 0.00 | 1 | 0.01 |")
 
     def test_command(self) -> None:
         with redirect_stdout(StringIO()) as out:
