@@ -139,10 +139,13 @@ class StoreBatches:
 
     def _append(self, entries: Sequence[ExchangeRecord | PolicyUse]) -> tuple[str, ...]:
         """Write entries, and return the errors of records that cannot be stored."""
-        errors = append_all(self._store, [each for each in entries if isinstance(each, ExchangeRecord)])
         uses = [each for each in entries if isinstance(each, PolicyUse)]
-        if uses:
-            self._store.record_policies(uses)
+        try:
+            # First, so that a policy is known before the records of its decisions.
+            if uses:
+                self._store.record_policies(uses)
+        finally:
+            errors = append_all(self._store, [each for each in entries if isinstance(each, ExchangeRecord)])
         return tuple(errors)
 
     def _report(self, **fields: Any) -> BatchReport:
