@@ -117,7 +117,7 @@ class Joined:
     def can_share(self, at: float) -> bool:
         """Return whether all replicas could share their decisions at a time, with those that were valid then.
 
-        A decision from a time without Redis, or from before all replicas know of a revocation, is valid on one replica only.
+        A decision from a time without Redis, or before all replicas know of a revocation, is valid on one replica only.
         """
         run = self.run
         return (

@@ -41,7 +41,8 @@ class Replica:
         self._arguments = twistd(
             *("--listen", f"haproxy:tcp:{self.server.port}:interface=127.0.0.1"),
             *("--metrics-port", str(self.server.health)),
-            *("--ca-dir", str(self.directory / "ca")),
+            # All replicas have one CA.
+            *("--ca-dir", str(directory / "ca")),
             *("--audit-log", str(self.audit)),
             *("--admin", endpoint),
             *("--workers", "1"),

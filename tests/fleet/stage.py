@@ -114,8 +114,11 @@ class Stage:
         )
         for name in self._names:
             self.replicas[name] = Replica(self._directory, name, options, self._env)
+        first, *others = self.replicas.values()
+        # It generates the CA.
+        first.start()
         with ThreadPoolExecutor() as threads:
-            list(threads.map(Replica.start, self.replicas.values()))
+            list(threads.map(Replica.start, others))
         self._balance()
         if not self._with_redis:
             for replica in self.replicas.values():
