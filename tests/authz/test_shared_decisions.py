@@ -100,7 +100,9 @@ class AttackerTests(SharedCacheTestCase):
     def test_lease_that_never_ends(self) -> None:
         """It delays a request for a bounded time."""
         elsewhere = Engine(self.clock)
-        Replica(Clock(), elsewhere).decide(path="/new")
+        # It would release its lease when it is collected.
+        holder = Replica(Clock(), elsewhere)
+        holder.decide(path="/new")
         (name,) = elsewhere.names("lease")
         self.engine.values[name] = (b"attacker", 1e9)
         call = self.two.decide(path="/new")
