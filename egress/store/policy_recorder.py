@@ -23,6 +23,7 @@ class PolicyRecorder:
         self._source = "starter policy" if source is None else str(source)
         self._sink = sink
         self._now = now
+        self._last: str | None = None
 
     def write(self, use: PolicyUse) -> None:
         """Add an entry."""
@@ -30,7 +31,8 @@ class PolicyRecorder:
             self._sink.write_policy(use)
 
     def used(self, rules: RuleSet | None) -> None:
-        """Add an entry for a policy that comes into use; C{None}: something else decides."""
+        """Add an entry for a policy that comes into use, unless it is in use; C{None}: something else decides."""
         use = None if rules is None else use_of(rules, self._now(), self._source)
-        if use is not None:
+        if use is not None and use.version != self._last:
+            self._last = use.version
             self.write(use)

@@ -6,7 +6,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.policy.parse.load import load_starter
+from egress.policy.parse.load import load_starter, parse_policy
 from egress.store.policy_recorder import PolicyRecorder
 
 
@@ -22,3 +22,18 @@ class PolicyRecorderTests(SynchronousTestCase):
         PolicyRecorder(None, None).used(load_starter())
         self.assertEqual([use.source for use in found], ["/etc/p.toml", "starter policy"])
         self.assertEqual(found[0].time, 1.5)
+
+    def test_again(self) -> None:
+        """A file that is read again is the same policy."""
+        found: list[Any] = []
+        sink: Any = type("Sink", (), {"write_policy": found.append})
+        recorder = PolicyRecorder(None, sink)
+        for rules in (
+            load_starter(),
+            load_starter(),
+            parse_policy("version = 1", "p.toml", "policy p"),
+            load_starter(),
+        ):
+            recorder.used(rules)
+        self.assertEqual(len({use.version for use in found}), 2)
+        self.assertEqual(len(found), 3)
