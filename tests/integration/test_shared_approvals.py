@@ -128,10 +128,14 @@ class AnswerTests(SharedApprovalsTestCase):
 class GrantTests(SharedApprovalsTestCase):
     """A grant of one replica applies to all of them."""
 
-    def permit(self, replica: Replica, url: str) -> str:
-        """Make a grant for a URL on a replica, and return its id."""
+    def permit(self, replica: Replica, url: str, others: int = 0) -> str:
+        """Make a grant for a URL on a replica, and return its id.
+
+        @param others: the number of equal requests that wait on other replicas.
+        """
         waiting = self.begin(replica.proxy, url)
-        found = replica.api.call("POST", f"/approvals/{self.the_id(replica)}", {"answer": "allow", "for": 3600})
+        pending = self.the_id(replica, 1 + others)
+        found = replica.api.call("POST", f"/approvals/{pending}", {"answer": "allow", "for": 3600})
         self.assertEqual(self.end(waiting)[0], 200)
         name: str = found["grant"]["id"]
         return name
@@ -155,10 +159,7 @@ class GrantTests(SharedApprovalsTestCase):
         one, two = self.replica("one"), self.replica("two", "--workers", "2")
         self.join(one, two)
         url = self.origins.http_url("/echo")
-        waiting = self.begin(two.proxy, url)
-        self.the_id(two)
         name = self.permit(one, url)
-        self.assertEqual(self.end(waiting)[0], 200)
         # The other worker reads the grant within this time.
         time.sleep(PROMPT)
         self.assertTrue(all(self.allows(two, url) for _ in range(8)))
@@ -171,6 +172,16 @@ class GrantTests(SharedApprovalsTestCase):
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         self.assertEqual([self.allows(each, url) for each in (one, two, later)], [False] * 3)
         self.assertEqual([each.grants() for each in (one, two, later)], [[], [], []])
+
+    def test_waiting_elsewhere(self) -> None:
+        """An equal request that waits on another replica is allowed, too."""
+        one, two = self.replica("one"), self.replica("two", "--workers", "2")
+        self.join(one, two)
+        url = self.origins.http_url("/echo")
+        waiting = self.begin(two.proxy, url)
+        self.the_id(two)
+        self.permit(one, url, others=1)
+        self.assertEqual(self.end(waiting)[0], 200)
 
     def wait_for_grants(self, replica: Replica, times: int = 1) -> None:
         self.wait_until(lambda: replica.proxy.process.output().count("grants can be used") >= times, "grants")
