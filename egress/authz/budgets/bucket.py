@@ -10,9 +10,6 @@ from egress.model.budget import Budget, Unit
 
 # A process takes at most this part of a bucket in advance, so that few requests need a command.
 _PART: Final = 1000
-# A state of the engine that is lower than the last known one by more than this part was lost, or changed by someone
-# else.  Other processes can return tokens that they have taken in advance.
-_RETURNED: Final = 50
 
 
 class Bucket:
@@ -29,15 +26,19 @@ class Bucket:
     @ivar users: the number of exchanges that use it.
     @ivar touched: whether it was used since the last sweep.
     @ivar refused_until: until when the engine would refuse, as far as known.
+    @ivar connection: the number of the connection on which the engine last told its state.
     """
 
     __slots__ = (
         "_fleet",
+        "_generation",
         "_own",
         "_seen",
+        "_telling",
         "asked",
         "budget",
         "chunk",
+        "connection",
         "held",
         "key",
         "name",
@@ -58,12 +59,19 @@ class Bucket:
         self.refused_until = 0.0
         # The times at which the bucket is full: by the own consumption, and by the consumption of all replicas.
         self._own = self._fleet = 0.0
-        # The latter as the engine last said it, in its time.
-        self._seen = 0.0
+        # The latter as the engine last said it, in its time, and the generation of the bucket.
+        self._seen = self._generation = 0
+        # The number of owed tokens in commands without a reply.
+        self._telling = 0
+        self.connection = 0
 
     def is_idle(self, now: float) -> bool:
         """Return whether the bucket is full and unused: then a new one is equal to it."""
-        return not (self.users or self.held or self.asked) and max(self._own, self._fleet) <= now
+        return not (self.users or self.held or self.asked or self._telling) and max(self._own, self._fleet) <= now
+
+    def is_known(self, now: float) -> bool:
+        """Return whether the engine has told the state, and the bucket is not full: the engine may lose this state."""
+        return self._generation != 0 and self._fleet > now
 
     # -- without the engine
 
@@ -79,7 +87,7 @@ class Bucket:
         """
         rate = self.rate
         own = self.own_wait(tokens, now)
-        missing = tokens - (max(self.held, 0) if weight else self.held)
+        missing = tokens + self._telling - (max(self.held, 0) if weight else self.held)
         if missing <= 0:
             return own
         if weight > 1:
@@ -91,7 +99,7 @@ class Bucket:
         """Return the number of tokens that can be used now; see L{wait}."""
         rate = self.rate
         own = (rate.latest - max(0.0, self._own - now)) / rate.interval
-        held = max(self.held, 0) if weight else self.held
+        held = (max(self.held, 0) if weight else self.held) - self._telling
         if weight > 1:
             rate = Rate(rate.interval * weight, max(1.0, rate.capacity / weight))
         together = held + (rate.latest - max(0.0, self._fleet - now)) / rate.interval
@@ -123,40 +131,43 @@ class Bucket:
 
     # -- with the engine
 
-    def operation(self, need: int = 0, *, ahead: bool = True) -> Operation:
+    def operation(self, connection: int, need: int = 0, *, ahead: bool = True) -> Operation:
         """Return the operation that takes tokens, and tells the engine about owed tokens.
 
+        @param connection: the number of the present connection to the engine.
         @param need: the number of tokens that are needed.
         @param ahead: whether to take tokens in advance.
         """
         owed, self.held = max(0, -self.held), max(0, self.held)
+        self._telling += owed
         # A bucket with few tokens has none to spare.
         more = self.chunk if ahead and self.chunk > 1 and not self.asked and self.held < self.chunk else 0
         # Bytes are taken as they are transferred.
         want = more if self.budget.unit is Unit.BYTES else need + more
         self.asked += want
-        return Operation(self.rate, owed, need, want, self._floor())
+        return Operation(self.rate, owed, need, want, self._seen, self._generation, connection != self.connection)
 
-    def returned(self) -> Operation:
+    def returned(self, connection: int) -> Operation:
         """Return the operation that returns the tokens that were taken in advance."""
         held, self.held = self.held, 0
-        return Operation(self.rate, -held, 0, 0, self._floor())
+        return Operation(self.rate, -held, 0, 0, self._seen, self._generation, connection != self.connection)
 
-    def _floor(self) -> float:
-        return max(0.0, float(math.floor(self._seen - self.rate.span / _RETURNED)))
-
-    def answered(self, operation: Operation, outcome: Outcome, engine_now: float, now: float) -> None:
+    def answered(self, operation: Operation, outcome: Outcome, engine_now: int, now: float) -> None:
         """Take over the outcome of an operation.
 
         @param engine_now: the time of the engine.
         @param now: the time of this process.
         """
         self.asked -= operation.want
+        self._telling -= max(0, operation.owed)
         self.held += outcome.granted
         self._seen = outcome.full_at
+        self._generation = outcome.generation
         self._fleet = now + outcome.full_at - engine_now
 
     def unanswered(self, operation: Operation) -> None:
         """Handle an operation without a reply: owed tokens are still owed."""
+        owed = max(0, operation.owed)
         self.asked -= operation.want
-        self.held -= max(0, operation.owed)
+        self._telling -= owed
+        self.held -= owed

@@ -32,8 +32,10 @@ _FAILED: Final = (*UNUSABLE, InvalidReply)
 _MANY: Final = 1 << 62
 # The engine is not asked again for this time after it has refused, in microseconds.
 _RECHECK: Final = 0.25 * SECOND
-# The maximum number of buckets of which one sweep tells the engine.
+# The maximum number of buckets of which one sweep tells the engine, and of such commands without a reply.
 _SWEPT: Final = 100
+# The maximum number of buckets that one turn of the reactor examines.
+_EXAMINED: Final = 1000
 
 
 @attrs.frozen(eq=False)
@@ -76,8 +78,12 @@ class BudgetLedger:
         self._table = BucketTable(self._name_of if shares.keys is not None else None, limit)
         # The buckets that hold tokens, or owe them.
         self._active: OrderedDict[Bucket, None] = OrderedDict()
+        # The buckets that the engine may have lost, and the number of commands that tell it about them.
+        self._doubtful: list[Bucket] = []
+        self._telling = 0
         self._exhausted = self._unavailable = self._alone = self._failed = 0
         shares.on_tick = self.sweep
+        shares.on_doubt = self.tell
 
     def stats(self) -> BudgetStats:
         """Return the counts of requests by result."""
@@ -199,7 +205,8 @@ class BudgetLedger:
         if not missing:
             return succeed(self._charge(needs))
         outcome: Deferred[Charge] = Deferred()
-        operations = [need.bucket.operation(need.tokens) for need in missing]
+        connection = self._shares.connection
+        operations = [need.bucket.operation(connection, need.tokens) for need in missing]
         self._send(missing, operations).addCallbacks(
             self._answered,
             self._unanswered,
@@ -242,6 +249,7 @@ class BudgetLedger:
         enough, engine_now, outcomes = reply
         for bucket, operation, result in zip(buckets, operations, outcomes, strict=True):
             bucket.answered(operation, result, engine_now, now)
+            bucket.connection = self._shares.connection
             if bucket.held:
                 self._active[bucket] = None
         return enough
@@ -307,12 +315,14 @@ class BudgetLedger:
         for bucket in buckets:
             self._spend(bucket, count, now, 0 if together else self._shares.weight)
             if together and not bucket.asked and bucket.held < bucket.chunk / 2:
-                self._settle_later(bucket, bucket.operation())
+                self._settle_later(bucket, bucket.operation(self._shares.connection))
 
-    def _settle_later(self, bucket: Bucket, operation: Operation) -> None:
-        """Change a bucket in the engine; nothing waits for it."""
+    def _settle_later(self, bucket: Bucket, operation: Operation) -> Deferred[None]:
+        """Change a bucket in the engine; no request waits for it."""
         sent = self._send([_Need(bucket, 0, False)], [operation])
-        sent.addCallbacks(partial(self._settled, bucket, operation), partial(self._not_settled, bucket, operation))
+        return sent.addCallbacks(
+            partial(self._settled, bucket, operation), partial(self._not_settled, bucket, operation)
+        )
 
     def _settled(self, bucket: Bucket, operation: Operation, reply: Any) -> None:
         self._settle(reply, [bucket], [operation], self._now())
@@ -325,15 +335,43 @@ class BudgetLedger:
         """Tell the engine about owed tokens, and return unused tokens that were taken in advance."""
         if not self._shares.counts_together:
             return
+        connection = self._shares.connection
         for _ in range(min(_SWEPT, len(self._active))):
             bucket, _ = self._active.popitem(last=False)
             if bucket.held < 0:
-                self._settle_later(bucket, bucket.operation(ahead=False))
+                self._settle_later(bucket, bucket.operation(connection, ahead=False))
             elif bucket.held > 0 and not (bucket.touched or bucket.asked):
-                self._settle_later(bucket, bucket.returned())
+                self._settle_later(bucket, bucket.returned(connection))
             elif bucket.held > 0:
                 bucket.touched = False
                 self._active[bucket] = None
+
+    def tell(self) -> None:
+        """Tell the engine what this process knows of all buckets, because the engine may have lost its data."""
+        self._doubtful = self._table.buckets()
+        self._tell_more()
+
+    def _tell_more(self) -> None:
+        if not self._shares.counts_together:
+            # The next connection begins from the start.
+            self._doubtful.clear()
+        now = self._now()
+        for _ in range(min(_EXAMINED, len(self._doubtful))):
+            if self._telling >= _SWEPT:
+                return
+            bucket = self._doubtful.pop()
+            if bucket.is_known(now):
+                self._telling += 1
+                operation = bucket.operation(self._shares.connection, ahead=False)
+                self._settle_later(bucket, operation).addBoth(self._told)
+        if self._doubtful:
+            self._clock.callLater(0, self._tell_more)
+
+    def _told(self, result: Any) -> Any:
+        self._telling -= 1
+        if self._telling == _SWEPT - 1:
+            self._clock.callLater(0, self._tell_more)
+        return result
 
     # -- names
 

@@ -79,6 +79,8 @@ def budget_counting(
         processes=dependencies.processes,
         is_used=is_used,
     )
+    if shared is not None:
+        shared.events.connected.append(shares.connected)
     verified = all(config.requires_auth_at(listener) for listener in config.listen)
     ledger = BudgetLedger(clock, shares, by_name if verified else by_address, observes=config.mode is Mode.OBSERVE)
     return BudgetCounting(ledger, shares, is_used)

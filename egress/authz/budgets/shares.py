@@ -24,9 +24,6 @@ TICK: Final = 1.0
 MEMBER_SECONDS: Final = 15
 """Seconds after which a process that does not respond is no longer counted."""
 
-# The members are counted at every tick of this number.
-_TICKS: Final = 5
-
 
 class Shares:
     """Tells whether the engine counts, and how many processes share a budget while it does not.
@@ -36,6 +33,8 @@ class Shares:
     @param processes: the number of processes without an engine.
     @param is_used: returns whether there are budgets.
     @ivar on_tick: is called every second while there is an engine.
+    @ivar on_doubt: is called when the engine may have lost its data.
+    @ivar connection: the number of the connection to the engine.
     """
 
     def __init__(
@@ -49,13 +48,17 @@ class Shares:
     ) -> None:
         self.keys = keys
         self.on_tick: Callable[[], object] = lambda: None
+        self.on_doubt: Callable[[], object] = lambda: None
+        self.connection = 0
         self._clock = clock
         self._client = client
         self._is_used = is_used
         self._timer: IDelayedCall | None = None
-        self._ticks = 0
         self._member = os.urandom(12).hex()
         self._members = 0 if client is not None else processes
+        # Until when processes may not have registered again, and when this one did.
+        self._growing_until = 0.0
+        self._registered_at: float | None = None
         self._name = b"" if keys is None else keys.name(keys.group(b"members"), b"members")
         # Why the last command failed.
         self._fault: str | None = None
@@ -127,13 +130,26 @@ class Shares:
             self.report()
             return
         self.on_tick()
-        if self._ticks % _TICKS == 0 or not self._members:
-            counting = self.call("EVAL", MEMBERS, 1, self._name, self._member, MEMBER_SECONDS * 1_000_000)
-            counting.addCallbacks(self._counted, self._not_counted)
-        self._ticks += 1
+        counting = self.call("EVAL", MEMBERS, 1, self._name, self._member, MEMBER_SECONDS * 1_000_000)
+        counting.addCallbacks(self._counted, self._not_counted)
 
-    def _counted(self, members: int) -> None:
-        self._members = max(1, members)
+    def connected(self) -> None:
+        """Note a new connection to the engine, which may have lost its data, or be another one."""
+        self.connection += 1
+        self._doubt()
+
+    def _doubt(self) -> None:
+        self._growing_until = self._clock.seconds() + MEMBER_SECONDS
+        self.on_doubt()
+
+    def _counted(self, reply: list[int]) -> None:
+        members, is_new = reply
+        now = self._clock.seconds()
+        registered_at, self._registered_at = self._registered_at, now
+        if is_new and registered_at is not None and now - registered_at < MEMBER_SECONDS - TICK:
+            # It was registered, and nothing but a loss removes it so soon.
+            self._doubt()
+        self._members = max(1, members, self._members if now < self._growing_until else 0)
 
     def _not_counted(self, failure: Failure) -> None:
         failure.trap(*UNUSABLE)  # type: ignore[no-untyped-call]

@@ -46,6 +46,10 @@ class BucketTable:
         bucket = self._buckets[key] = Bucket(key, b"" if self._name_of is None else self._name_of(budget, value))
         return bucket
 
+    def buckets(self) -> list[Bucket]:
+        """Return all buckets; the ones that were used last are last."""
+        return list(self._buckets.values())
+
     def drop(self, now: float) -> None:
         """Drop full buckets, beginning with the one that was not used for the longest time.
 

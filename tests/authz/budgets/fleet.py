@@ -14,7 +14,7 @@ from egress.authz.budgets.charge import Charge
 from egress.authz.budgets.ledger import BudgetLedger
 from egress.authz.budgets.setup import by_name
 from egress.authz.budgets.shares import Shares
-from egress.authz.budgets.token_bucket import Operation, Rate, operate
+from egress.authz.budgets.token_bucket import Operation, Rate, State, operate
 from egress.model.budget import Budget, Unit
 from egress.model.decision import ClientIdentity
 from egress.model.errors import BudgetExhausted, BudgetUnavailable
@@ -36,37 +36,51 @@ def budget(unit: Unit = Unit.REQUESTS, amount: int = 10, per: float = 10.0, **ch
 class BudgetEngine(Engine):
     """An engine that runs the scripts of budgets, as L{operate} describes them.
 
-    @ivar full: the states of the buckets.
+    @ivar states: the states of the buckets.
     @ivar members: the members, with the times of their registration.
     """
 
     def __init__(self, clock: Clock) -> None:
         super().__init__(clock)
-        self.full: dict[bytes, float] = {}
+        self.states: dict[bytes, State] = {}
         self.members: dict[str, float] = {}
+        self._scripts = 0
 
     @property
-    def now(self) -> float:
-        return 1e6 * (self._clock.seconds() + AHEAD)
+    def now(self) -> int:
+        """The time in microseconds, which no two scripts have in common."""
+        return round(1e6 * (self._clock.seconds() + AHEAD)) + self._scripts
+
+    def lose_data(self) -> None:
+        """Lose all data, as a restart without files does."""
+        self.states.clear()
+        self.members.clear()
 
     def _script(self, text: str, keys: int, *arguments: Any) -> Any:
+        self._scripts += 1
+        now = self.now
         if text == script.MEMBERS:
-            self.members[arguments[1]] = self.now
-            self.members = {name: time for name, time in self.members.items() if time > self.now - arguments[2]}
-            return len(self.members)
+            is_new = arguments[1] not in self.members
+            self.members[arguments[1]] = now
+            self.members = {name: time for name, time in self.members.items() if time > now - arguments[2]}
+            return [len(self.members), int(is_new)]
         assert text == script.TAKE
-        names, numbers = arguments[:keys], list(map(float, arguments[keys:]))
+        names, numbers = arguments[:keys], arguments[keys:]
         operations = []
         for index in range(keys):
-            interval, span, latest, owed, need, want, floor = numbers[7 * index : 7 * index + 7]
-            rate = Rate(interval, round(span / interval))
-            assert (rate.span, rate.latest) == (span, latest)
-            operations.append(Operation(rate, int(owed), int(need), int(want), floor))
-        enough, outcomes = operate([self.full.get(name) for name in names], operations, self.now)
-        self.full.update(zip(names, [each.full_at for each in outcomes], strict=True))
-        reply: list[int] = [int(enough), int(self.now)]
+            interval, capacity, *rest, moved = numbers[8 * index : 8 * index + 8]
+            owed, need, want, seen, generation = map(int, rest)
+            rate = Rate(float(interval), int(capacity))
+            operations.append(Operation(rate, owed, need, want, seen, generation, moved == "1"))
+        enough, outcomes, states = operate([self.states.get(name) for name in names], operations, now)
+        for name, state in zip(names, states, strict=True):
+            if state.full_at > now:
+                self.states[name] = state
+            else:
+                self.states.pop(name, None)
+        reply: list[int] = [int(enough), now]
         for each in outcomes:
-            reply += [each.granted, int(each.full_at)]
+            reply += [each.granted, each.full_at, each.generation]
         return reply
 
 
@@ -82,6 +96,19 @@ class Process:
         keys = None if engine is None else KEYS
         self.shares = Shares(clock, client, keys, processes=processes, is_used=lambda: True)
         self.ledger = BudgetLedger(clock, self.shares, by_name, **options)
+        if self.client is not None:
+            self.client.on_connected = self.shares.connected
+            self.shares.connected()
+
+    def lose(self) -> None:
+        """Lose the connection."""
+        assert self.client is not None
+        self.client.lose()
+
+    def connect(self) -> None:
+        """Connect."""
+        assert self.client is not None
+        self.client.connect()
 
     def take(self, *budgets: Budget, **changes: Any) -> Deferred[Charge]:
         return self.ledger.take(attrs.evolve(REQUEST, **changes), budgets)

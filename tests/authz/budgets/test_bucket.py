@@ -11,7 +11,7 @@ from egress.model.budget import Unit
 from tests.authz.budgets.fleet import budget
 
 NOW = 1e9 * SECOND
-ENGINE = 5e9 * SECOND
+ENGINE = 5 * 10**15
 
 
 class LocalTests(SynchronousTestCase):
@@ -65,35 +65,50 @@ class SharedTests(SynchronousTestCase):
         self.bucket = Bucket((budget(Unit.BYTES, 10_000, 10.0), ""), b"name")
 
     def answer(self, need: int, granted: int, full_in: float, now: float = NOW) -> None:
-        operation = self.bucket.operation(need)
-        self.bucket.answered(operation, Outcome(granted, ENGINE + full_in * SECOND), ENGINE, now)
+        operation = self.bucket.operation(1, need)
+        self.bucket.answered(operation, Outcome(granted, ENGINE + round(full_in * SECOND), 3), ENGINE, now)
 
     def test_in_advance(self) -> None:
         """Only one command at a time takes tokens in advance, and only if few are left."""
-        first, second = self.bucket.operation(5), self.bucket.operation(7)
+        first, second = self.bucket.operation(1, 5), self.bucket.operation(1, 7)
         self.assertEqual((first.need, first.want, second.want, self.bucket.asked), (5, 10, 0, 10))
-        self.bucket.answered(first, Outcome(10, ENGINE), ENGINE, NOW)
+        self.bucket.answered(first, Outcome(10, ENGINE, 3), ENGINE, NOW)
         self.bucket.unanswered(second)
         self.assertEqual((self.bucket.asked, self.bucket.held), (0, 10))
-        self.assertEqual(self.bucket.operation(5).want, 0)
+        self.assertEqual(self.bucket.operation(1, 5).want, 0)
         requests = Bucket((budget(amount=5000), ""), b"name")
-        self.assertEqual([requests.operation(1).want for _ in range(2)], [6, 1])
-        self.assertEqual(Bucket((budget(), ""), b"name").operation(1).want, 1)
+        self.assertEqual([requests.operation(1, 1).want for _ in range(2)], [6, 1])
+        self.assertEqual(Bucket((budget(), ""), b"name").operation(1, 1).want, 1)
 
     def test_owed(self) -> None:
         """What was used without the engine is told once, also if the first command fails."""
         self.bucket.spend(300, NOW, 3)
-        operation = self.bucket.operation(ahead=False)
+        operation = self.bucket.operation(1, ahead=False)
         self.assertEqual((operation.owed, operation.want, self.bucket.held), (300, 0, 0))
-        self.assertEqual(self.bucket.operation(ahead=False).owed, 0)
+        self.assertEqual(self.bucket.operation(1, ahead=False).owed, 0)
         self.bucket.unanswered(operation)
-        self.assertEqual(self.bucket.operation(ahead=False).owed, 300)
+        self.assertEqual(self.bucket.operation(1, ahead=False).owed, 300)
+
+    def test_owed_without_a_reply(self) -> None:
+        """What the engine is being told of is not permitted again."""
+        self.answer(0, 10, 9.0)
+        self.bucket.spend(610, NOW)
+        operations = [self.bucket.operation(1, ahead=False)]
+        self.bucket.spend(100, NOW)
+        operations.append(self.bucket.operation(1, ahead=False))
+        self.assertEqual([each.owed for each in operations], [600, 100])
+        self.assertEqual((self.bucket.left(NOW), self.bucket.wait(300, NOW)), (300, 0))
+        self.assertGreater(self.bucket.wait(302, NOW), 0)
+        self.bucket.unanswered(operations.pop())
+        self.assertEqual((self.bucket.left(NOW), self.bucket.held), (300, -100))
+        self.bucket.answered(operations[0], Outcome(0, ENGINE + round(9.6 * SECOND), 3), ENGINE, NOW)
+        self.assertEqual(self.bucket.left(NOW), 300)
 
     def test_returned(self) -> None:
         self.answer(0, 10, 0.01)
         self.bucket.take_held(4)
         self.assertTrue(self.bucket.touched)
-        operation = self.bucket.returned()
+        operation = self.bucket.returned(1)
         self.assertEqual((operation.owed, operation.need, operation.want, self.bucket.held), (-6, 0, 0, 0))
         self.bucket.unanswered(operation)
         self.assertEqual(self.bucket.held, 0)
@@ -108,11 +123,19 @@ class SharedTests(SynchronousTestCase):
         self.assertEqual(self.bucket.wait(343, NOW, 3), 0)
         self.assertGreater(self.bucket.wait(344, NOW, 3), 0)
 
-    def test_floor(self) -> None:
-        """The engine may lose its state, but other processes may also have returned tokens."""
-        self.assertEqual(self.bucket.operation().floor, 0)
+    def test_generation(self) -> None:
+        """The engine may have lost what the process saw last, or may be another one after a new connection."""
+        operation = self.bucket.operation(1)
+        self.assertEqual((operation.seen, operation.generation, operation.moved), (0, 0, True))
+        self.assertFalse(self.bucket.is_known(NOW))
         self.answer(0, 10, 9.0)
-        self.assertEqual(self.bucket.operation().floor, ENGINE + 8.8 * SECOND)
+        self.bucket.connection = 1
+        full_at = ENGINE + round(9 * SECOND)
+        for connection, moved in ((1, False), (2, True)):
+            for operation in (self.bucket.operation(connection), self.bucket.returned(connection)):
+                self.assertEqual((operation.seen, operation.generation, operation.moved), (full_at, 3, moved))
+        self.assertTrue(self.bucket.is_known(NOW + 8 * SECOND))
+        self.assertFalse(self.bucket.is_known(NOW + 9 * SECOND))
 
     def test_own_consumption(self) -> None:
         """It never exceeds the budget, whatever the engine grants."""

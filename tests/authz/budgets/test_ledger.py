@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import attrs
@@ -142,6 +143,11 @@ class SharedTests(FleetTestCase):
                 open_ones.remove(process)
         return permitted
 
+    def full_at(self) -> int:
+        """Return the time at which the only bucket is full."""
+        (state,) = self.engine.states.values()
+        return state.full_at
+
     def test_small_budget(self) -> None:
         """It is exact."""
         self.assertEqual(self.spread(RATE), 10)
@@ -247,7 +253,7 @@ class SharedTests(FleetTestCase):
             client = each.client
             client.fault = None
         self.clock.advance(1)
-        self.assertApproximates(max(self.engine.full.values()), self.engine.now + 10e6, 1.1e6)
+        self.assertApproximates(self.full_at(), self.engine.now + 10e6, 1.1e6)
         self.assertEqual(self.spread(RATE), 0)
         self.clock.advance(4)
         self.assertEqual(self.spread(RATE), 4)
@@ -276,7 +282,7 @@ class SharedTests(FleetTestCase):
 
     def test_invalid_replies(self) -> None:
         """They count as a missing engine, too."""
-        for reply in (None, b"OK", [1], [1, 2, 3, b"4"], [1, 2, -3, 4]):
+        for reply in (None, b"OK", [1], [1, 2, 3, b"4", 5], [1, 2, -3, 4, 5]):
             self.engine.execute = lambda *_, reply=reply: reply  # type: ignore[method-assign]
             self.successResultOf(self.two.take(budget(amount=1000)))
         self.assertEqual(self.two.ledger.stats().alone, 5)
@@ -290,8 +296,7 @@ class SharedTests(FleetTestCase):
         client.rejects = False
         charge.spend(1000)
         self.clock.pump([1, 1, 1])
-        (state,) = self.engine.full.values()
-        self.assertApproximates((state - self.engine.now) / 1e6, 2000 - 3, 101)
+        self.assertApproximates((self.full_at() - self.engine.now) / 1e6, 2000 - 3, 101)
 
     def test_disconnected_client_of_a_failing_command(self) -> None:
         client: Any = self.one.client
@@ -312,19 +317,11 @@ class SharedTests(FleetTestCase):
         error = self.failureResultOf(late.take(RATE), BudgetUnavailable).value
         self.assertIn("the number of replicas is unknown", error.reason)
 
-    def test_lost_state(self) -> None:
-        """An engine that has lost its data learns the state from the processes."""
-        large = budget(amount=5000, per=500_000.0)
-        self.assertEqual(self.permitted(self.one, large, most=3000), 3000)
-        self.engine.full.clear()
-        left = self.permitted(self.one, large, most=6000)
-        self.assertTrue(1900 <= left <= 2110, left)
-
     def test_attacker(self) -> None:
         """However often someone resets the state, a process uses at most the whole budget."""
         permitted = 0
         for _ in range(100):
-            self.engine.full.clear()
+            self.engine.states.clear()
             taking = self.one.take(RATE)
             if isinstance(getattr(taking, "result", None), Charge):
                 permitted += 1
@@ -344,10 +341,148 @@ class SharedTests(FleetTestCase):
         """The engine does not see what is counted, and all buckets of a rule are in one slot."""
         for name in ("ann", "bob"):
             self.successResultOf(self.one.take(budget(by=By.CLIENT), RATE, client=client(name)))
-        names = list(self.engine.full)
+        names = list(self.engine.states)
         self.assertEqual(len(set(names)), 3)
         self.assertEqual(len({name.partition(b"}")[0] for name in names}), 1)
         self.assertNotIn(b"ann", b"".join(names))
+
+
+class LossTests(FleetTestCase):
+    """An engine that loses its data learns the state from the processes."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.processes = [self.process() for _ in range(3)]
+        self.one, self.two, self.three = self.processes
+        self.clock.pump([1] * 5)
+
+    def total(self, budget: Any, lose: Any, most: int = 100_000) -> int:
+        """Send requests to random processes until each refuses one; lose the data after a part of them."""
+        chance = random.Random(17)
+        permitted = refused = 0
+        while refused < 30 and permitted < most:
+            process = chance.choice(self.processes)
+            if isinstance(getattr(taking := process.take(budget), "result", None), Charge):
+                permitted += 1
+                if permitted % 100 == 0:
+                    lose()
+            else:
+                refused += 1
+                self.failureResultOf(taking, BudgetExhausted, BudgetUnavailable)
+        return permitted
+
+    def restart(self) -> None:
+        """Restart the engine without data: the processes connect in another order."""
+        for each in self.processes:
+            each.lose()
+        self.engine.lose_data()
+        for each in reversed(self.processes):
+            each.connect()
+
+    def test_lost_data(self) -> None:
+        """While all processes are active, hardly anything is lost: what others took since the last command of one."""
+        for lose in (self.engine.lose_data, self.restart):
+            self.assertEqual(self.total(budget(amount=450, per=450e6), lose), 450)
+            self.setUp()
+        found = self.total(budget(amount=5000, per=5e9), self.engine.lose_data)
+        self.assertTrue(4980 <= found <= 5020, found)
+
+    def test_idle_processes(self) -> None:
+        """After a new connection, a process immediately tells what it knows; otherwise, it notices within a second."""
+        large = budget(amount=300, per=300e6)
+        self.assertEqual(self.permitted(self.one, large, most=200), 200)
+        self.restart()
+        self.assertEqual(self.permitted(self.two, large), 100)
+        self.setUp()
+        self.assertEqual(self.permitted(self.one, large, most=200), 200)
+        self.engine.lose_data()
+        self.assertEqual(self.permitted(self.two, large, most=60), 60)
+        self.clock.advance(1)
+        self.assertEqual(self.permitted(self.two, large), 40)
+
+    def test_late_processes(self) -> None:
+        """What was permitted too much counts later."""
+        limited = budget(amount=100, per=100.0)
+        self.assertEqual(self.permitted(self.one, limited, most=80), 80)
+        self.engine.lose_data()
+        self.assertEqual(self.permitted(self.two, limited, most=50), 50)
+        self.clock.advance(10)
+        self.assertEqual(self.permitted(self.two, limited), 0)
+        self.clock.advance(30)
+        self.assertEqual(self.permitted(self.two, limited), 10)
+
+    def test_older_data(self) -> None:
+        """A replica of the engine that becomes the primary one lacks what was changed last."""
+        large = budget(amount=300, per=300e6)
+        for each in self.processes:
+            self.assertEqual(self.permitted(each, large, most=20), 20)
+        older = dict(self.engine.states)
+        for each in self.processes:
+            self.assertEqual(self.permitted(each, large, most=30), 30)
+        for each in self.processes:
+            each.lose()
+        self.engine.states = older
+        for each in self.processes:
+            each.connect()
+            self.assertEqual(self.permitted(each, large, most=10), 10)
+        self.assertEqual(self.total(large, lambda: None), 120)
+
+    def test_use_without_the_engine(self) -> None:
+        """It is told with the state."""
+        large = budget(amount=300, per=300e6)
+        for each in self.processes:
+            self.assertEqual(self.permitted(each, large, most=20), 20)
+        for each in self.processes:
+            each.lose()
+            self.assertEqual(self.permitted(each, large, most=30), 30)
+        self.engine.lose_data()
+        for each in self.processes:
+            each.connect()
+        self.assertEqual(self.total(large, lambda: None), 150)
+
+    def test_lost_reply(self) -> None:
+        """A state counts once, however often it is sent."""
+        large = budget(amount=300, per=300e6)
+        self.assertEqual(self.permitted(self.one, large, most=200), 200)
+        self.restart()
+        self.one.ledger.tell()
+        self.one.lose()
+        self.one.connect()
+        self.assertEqual(self.permitted(self.one, large), 100)
+
+    def test_full_buckets(self) -> None:
+        """A bucket that was full meanwhile, and one that the process never used, are not told."""
+        self.assertEqual(self.permitted(self.one, RATE), 10)
+        self.clock.advance(10)
+        self.engine.commands.clear()
+        self.one.ledger.tell()
+        self.assertEqual(self.engine.commands, [])
+        self.assertEqual(self.permitted(self.two, RATE), 10)
+
+    def test_many_buckets(self) -> None:
+        """The work of one turn and the number of commands without a reply are bounded."""
+        for number in range(1500):
+            self.successResultOf(self.one.take(budget(amount=10, per=1e6, by=By.CLIENT), client=client(str(number))))
+        engine_client: Any = self.one.client
+        engine_client.pending = []
+        self.engine.states.clear()
+        self.one.ledger.tell()
+        self.clock.advance(0)
+        self.assertEqual(len(engine_client.pending), 100)
+        deferred, arguments = engine_client.pending.pop(0)
+        deferred.callback(self.engine.execute(*arguments))
+        self.clock.advance(0)
+        self.assertEqual(len(engine_client.pending), 100)
+        for _ in range(20):
+            engine_client.flush()
+            engine_client.pending = []
+            self.clock.advance(0)
+        self.assertEqual(len(self.engine.states), 1500)
+        engine_client.flush()
+        self.one.ledger.tell()
+        self.one.lose()
+        self.clock.advance(0)
+        self.assertEqual(len(self.engine.states), 1500)
 
 
 class SweepTests(SynchronousTestCase):

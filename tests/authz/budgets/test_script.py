@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.authz.budgets.script import TAKE, InvalidReply, read_reply, take_command
@@ -12,21 +14,25 @@ class CommandTests(SynchronousTestCase):
     """The command, and its reply."""
 
     def test_command(self) -> None:
-        operation = Operation(Rate(0.125, 8), -3, 1, 2, 5e15)
+        operation = Operation(Rate(0.125, 8), -3, 1, 2, 5 * 10**15, 4 * 10**15, True)
         self.assertEqual(
             take_command([b"a", b"b"], [operation, Operation(Rate(2.0, 1))]),
             [
                 *("EVAL", TAKE, 2, b"a", b"b"),
-                *("0.125", "1.0", repr(operation.rate.latest), "-3", "1", "2", "5000000000000000.0"),
-                *("2.0", "2.0", "3.02", "0", "0", "0", "0.0"),
+                *("0.125", "8", "-3", "1", "2", "5000000000000000", "4000000000000000", "1"),
+                *("2.0", "1", "0", "0", "0", "0", "0", "0"),
             ],
         )
 
     def test_reply(self) -> None:
         one = Operation(Rate(2.0, 1))
-        self.assertEqual(read_reply([1, 7, 2, 9, 0, 8], [one, one]), (True, 7.0, [Outcome(2, 9.0), Outcome(0, 8.0)]))
-        self.assertEqual(read_reply([0, 7, 0, 9], [one]), (False, 7.0, [Outcome(0, 9.0)]))
+        self.assertEqual(
+            read_reply([1, 7, 2, 9, 3, 0, 8, 4], [one, one]), (True, 7, [Outcome(2, 9, 3), Outcome(0, 8, 4)])
+        )
+        self.assertEqual(read_reply([0, 7, 0, 9, 3], [one]), (False, 7, [Outcome(0, 9, 3)]))
 
     def test_invalid_reply(self) -> None:
-        for reply in (None, 5, b"OK", [], [1, 7], [1, 7, 2], [1, 7, 2, 9, 3], [1, 7, 2, b"9"], [1, 7, -2, 9]):
+        some: list[Any] = [None, 5, b"OK", [], [1, 7], [1, 7, 2, 9], [1, 7, 2, 9, 3, 4]]
+        some += [[1, 7, 2, b"9", 3], [1, 7, -2, 9, 3]]
+        for reply in some:
             self.assertRaises(InvalidReply, read_reply, reply, [Operation(Rate(2.0, 1))])

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import attrs
+from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -18,9 +20,10 @@ from egress.model.budget import By
 from egress.model.errors import BudgetExhausted
 from egress.observability.metrics import Metrics
 from egress.policy.rules import RuleSet
-from tests.authz.budgets.fleet import budget, client
+from tests.authz.budgets.fleet import KEYS, BudgetEngine, budget, client
 from tests.authz.fakes import REQUEST
 from tests.policy.policies import parse
+from tests.shared.engine import EngineClient
 
 LIMITED = parse('version = 1\n[[rules]]\naction = "allow"\n[rules.rate]\nrequests = 2\nper = "1m"\n')
 
@@ -28,7 +31,9 @@ LIMITED = parse('version = 1\n[[rules]]\naction = "allow"\n[rules.rate]\nrequest
 class CountingTests(SynchronousTestCase):
     """The counting that a configuration describes."""
 
-    def counting(self, rules: RuleSet | None = None, processes: int = 1, **options: Any) -> BudgetCounting:
+    def counting(
+        self, rules: RuleSet | None = None, processes: int = 1, shared: Any = None, **options: Any
+    ) -> BudgetCounting:
         reactor: Any = MemoryReactorClock()
         around = ChainDependencies(
             reactor=reactor,
@@ -40,7 +45,7 @@ class CountingTests(SynchronousTestCase):
             log=None,
             processes=processes,
         )
-        return budget_counting(around, None, lambda: rules)
+        return budget_counting(around, shared, lambda: rules)
 
     def test_clients(self) -> None:
         named = attrs.evolve(REQUEST, client=client("ann", "2001:db8::1"))
@@ -80,6 +85,19 @@ class CountingTests(SynchronousTestCase):
         counting = self.counting()
         self.successResultOf(counting.ledger.take(REQUEST, (budget(),)))
         self.assertTrue(counting.is_used())
+
+    def test_shared_state(self) -> None:
+        """The counting learns of each connection to the engine."""
+        engine = BudgetEngine(Clock())
+        events = SimpleNamespace(connected=[])
+        shared = SimpleNamespace(client=EngineClient(engine), keys=lambda purpose: KEYS, events=events)
+        counting = self.counting(LIMITED, shared=shared)
+        for connected in events.connected * 2:
+            connected()
+        self.assertEqual(counting.shares.connection, 2)
+        self.assertIsNone(self.successResultOf(counting.check()))
+        self.successResultOf(counting.ledger.take(REQUEST, (budget(),)))
+        self.assertEqual(len(engine.states), 1)
 
     def test_life(self) -> None:
         counting = self.counting(LIMITED, processes=3)

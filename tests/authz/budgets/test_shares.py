@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from twisted.logger import formatEvent, globalLogPublisher
@@ -44,6 +45,30 @@ class SharesTests(FleetTestCase):
         two.shares.stop()
         self.clock.pump([1] * 30)
         self.assertEqual(one.shares.weight, 1)
+
+    def test_members_after_a_loss(self) -> None:
+        """The processes that the engine has forgotten still count until all had the time to register again."""
+        processes = [self.process() for _ in range(3)]
+        self.clock.pump([1] * 20)
+        one, two, three = processes
+        doubts: list[Process] = []
+        for each in processes:
+            each.shares.on_doubt = partial(doubts.append, each)
+        three.shares.stop()
+        self.engine.lose_data()
+        self.clock.advance(1)
+        self.assertEqual([each.shares.weight for each in (one, two)], [3, 3])
+        self.assertEqual(doubts, [one, two])
+        self.clock.pump([1] * 20)
+        self.assertEqual([each.shares.weight for each in (one, two)], [2, 2])
+        self.assertEqual(doubts, [one, two])
+        one.lose()
+        self.engine.lose_data()
+        self.clock.pump([1] * 20)
+        one.connect()
+        self.assertEqual(doubts, [one, two, two, one])
+        self.clock.advance(1)
+        self.assertEqual((one.shares.weight, two.shares.weight), (2, 2))
 
     def test_notes_and_logs(self) -> None:
         process = self.process()

@@ -30,6 +30,12 @@ class TableTests(SynchronousTestCase):
         self.assertIsNot(table.find(budget(amount=20), "a"), one)
         self.assertEqual((len(table), one.name), (3, b""))
 
+    def test_buckets(self) -> None:
+        table = BucketTable(None)
+        for value in "abca":
+            self.assertIsNotNone(table.find(budget(), value))
+        self.assertEqual([bucket.key[1] for bucket in table.buckets()], ["b", "c", "a"])
+
     def test_names(self) -> None:
         table = BucketTable(lambda budget, value: f"{budget.rule_id}/{value}".encode())
         self.assertEqual(self.found(table, "a").name, b"r/a")
