@@ -58,6 +58,12 @@ MAX_KNOWN: Final = 10_000
 MAX_UNSENT: Final = 1000
 """The maximum number of events that are sent with the next connection."""
 
+NEW_FOR: Final = 8.0
+"""Seconds after a connection in which each event names it.  Others thus know that their next events are later."""
+
+MAX_CONNECTIONS: Final = 50
+"""The maximum number of new connections that an event refers to."""
+
 MAX_EVENT: Final = 8 * 1024
 """The maximum size of an event, in bytes."""
 
@@ -67,7 +73,9 @@ _FIELD: Final = b"e"
 _ID_BYTES: Final = 8
 
 Event = Mapping[str, Any]
-"""An event: C{type}, C{time}, the C{from}, C{node} and C{waiting} of its sender, and what its type adds."""
+"""An event: C{type}, C{time}, the C{from}, C{node}, C{waiting} and C{connection} of its sender, and what its type
+adds.
+"""
 
 
 class SharedEvents:
@@ -81,6 +89,7 @@ class SharedEvents:
     @ivar left: the functions that are called with the id of each process that ends.
     @ivar rejected: the number of events that no holder of the key sent.
     @ivar member_id: identifies this process.
+    @ivar connection: identifies the last connection of this process, at random.
     @ivar urgent: the functions that return whether something waits for an event.
     """
 
@@ -98,6 +107,7 @@ class SharedEvents:
         self.rejected = 0
         self.node = node
         self.member_id = os.urandom(_ID_BYTES).hex()
+        self.connection = ""
         self.urgent: list[Callable[[], bool]] = []
         self._clock = clock
         self._client = client
@@ -114,6 +124,7 @@ class SharedEvents:
         self._timer: IDelayedCall | None = None
         self._started_at = 0.0
         self._connected_at = 0.0
+        self._new_until = 0.0
         self._nonce: str | None = None
         # The number of the last event that was read; None: there was no connection yet.
         self._last: bytes | None = None
@@ -189,6 +200,11 @@ class SharedEvents:
         """Return the other processes of all replicas."""
         return self._members.current(self._now())
 
+    def new_connections(self) -> list[str]:
+        """Return the connections of other processes that are new, and known here."""
+        members = sorted(self.members(), key=lambda each: each.seen)
+        return [each.connection for each in members if each.connection][-MAX_CONNECTIONS:]
+
     def leave(self) -> Deferred[Any]:
         """Tell other processes that this one ends."""
         return self._send({"type": "leaving", "time": self._now()}) if self._client.is_ready else succeed(None)
@@ -209,14 +225,16 @@ class SharedEvents:
             for left in self.left:
                 left(str(sender))
         elif isinstance(sender, str) and sender != self.member_id:
-            member = Member(sender, str(event.get("node")), event["time"], event.get("waiting") is True)
-            self._members.see(member, self._now())
+            about = str(event.get("node")), event["time"], event.get("waiting") is True
+            self._members.see(Member(sender, *about, str(event.get("connection", ""))), self._now())
 
     # -- sending
 
     def _send(self, event: Event, *, again: bool = False) -> Deferred[Any]:
         self._sent_at = self._clock.seconds()
         sender = {"from": self.member_id, "node": self.node, "waiting": self._is_waiting}
+        if self._sent_at < self._new_until:
+            sender["connection"] = self.connection
         content = json.dumps({**event, **sender}, separators=(",", ":")).encode("ascii")
         value = self._keys.seal(self._stream, content)
         if len(value) > MAX_EVENT:
@@ -234,6 +252,8 @@ class SharedEvents:
     def _connected(self) -> None:
         """Ask for revocations that this process may have missed, and repeat the ones that may be lost."""
         self._nonce = os.urandom(16).hex()
+        self.connection = os.urandom(_ID_BYTES).hex()
+        self._new_until = self._clock.seconds() + NEW_FOR
         self._since = None
         self._connected_at = now = self._now()
         self.on_since(now)
@@ -291,15 +311,23 @@ class SharedEvents:
             kind = event["type"]
             if kind == "revocation":
                 self._revocation(event)
-            elif kind == "hello" and event["nonce"] != self._nonce and self._since is not None:
+            elif kind == "hello" and event["nonce"] != self._nonce:
                 if not answered:
                     answered = True
-                    since = max(self._since, self._revoked_at + MAX_SKEW)
-                    self._send({"type": "state", "time": self._now(), "nonce": event["nonce"], "since": since})
+                    self._respond(event)
             elif kind == "state" and event["nonce"] == self._nonce:
                 self._known_since(event["since"])
             elif kind in self._handlers and event["from"] != self.member_id:
                 self._call(self._handlers[kind], event)
+
+    def _respond(self, event: Event) -> None:
+        """Respond to a process that has connected."""
+        if self._since is not None:
+            since = max(self._since, self._revoked_at + MAX_SKEW)
+            self._send({"type": "state", "time": self._now(), "nonce": event["nonce"], "since": since})
+        elif event["time"] >= self._connected_at - MAX_SKEW:
+            # It must know that this process is there already.
+            self._beat()
 
     def _event(self, fields: Any) -> dict[str, Any] | None:
         """Return an event that a holder of the key has sent recently."""

@@ -21,12 +21,14 @@ class Member:
     @ivar node: the name of its machine.
     @ivar seen: the time of its last event, in seconds since the epoch.
     @ivar is_waiting: whether requests wait for an approver there.
+    @ivar connection: identifies its connection to the engine, at random, if it is new; otherwise empty.
     """
 
     member_id: str
     node: str
     seen: float
     is_waiting: bool
+    connection: str = ""
 
 
 class Members:

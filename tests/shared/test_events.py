@@ -16,6 +16,7 @@ from egress.shared.events import (
     INTERVAL,
     MAX_AGE,
     MAX_SKEW,
+    NEW_FOR,
     SHORT_INTERVAL,
     Event,
     SharedEvents,
@@ -347,6 +348,39 @@ class MemberTests(EventsTestCase):
             (found,) = two.events.members()
             self.assertIs(found.is_waiting, is_waiting)
 
+    def test_new_connections(self) -> None:
+        """A process names its connection for some time, so others know that what they send is later."""
+        one, two = self.member(), self.member()
+        self.assertEqual(one.events.new_connections(), [])
+        self.wait(ALONE_AFTER + 2 * INTERVAL)
+        first = two.events.connection
+        self.assertEqual(one.events.new_connections(), [first])
+        self.assertEqual(two.events.new_connections(), [one.events.connection])
+        two.reconnect()
+        self.wait()
+        self.assertNotEqual(two.events.connection, first)
+        self.assertEqual(one.events.new_connections(), [two.events.connection])
+        # Also a process that connects when no event of the other one is left that it reads.
+        self.wait(NEW_FOR - 2)
+        later = self.member()
+        self.wait()
+        self.assertEqual(later.events.new_connections(), [two.events.connection])
+        self.wait(NEW_FOR + HEARTBEAT)
+        self.assertEqual(two.events.new_connections(), [])
+        self.assertEqual(len(two.events.members()), 2)
+
+    def test_number_of_new_connections(self) -> None:
+        """The last ones."""
+        self.patch(module, "MAX_CONNECTIONS", 2)
+        one = self.member()
+        others = []
+        for _ in range(3):
+            others.append(self.member())
+            self.clock.advance(0.1)
+            others[-1].events.stop()
+        self.wait()
+        self.assertEqual(one.events.new_connections(), [each.events.connection for each in others[1:]])
+
     def test_repeated_event(self) -> None:
         """Someone repeats an event of a process that has ended."""
         one, two = self.member(), self.member()
@@ -394,11 +428,12 @@ class AttackerTests(EventsTestCase):
         self.assertEqual(set(three.since), {begun})
 
     def test_own_question(self) -> None:
-        """A process does not respond to itself, and one that knows too little does not respond at all."""
+        """A process does not respond to itself, and one that knows too little only tells that it is there."""
         self.member()
         two = self.member()
         self.wait(INTERVAL)
-        self.assertEqual(len(self.stream()), 2)
+        events = [json.loads(KEYS.unseal(module_name(KEYS), fields[1]) or b"") for _, fields in self.stream()]
+        self.assertEqual([each["type"] for each in events], ["hello", "hello", "member"])
         self.assertEqual(two.since, [0.0])
 
     def test_old_events(self) -> None:
