@@ -12,8 +12,9 @@ from egress.admin.shared_approvals import AnsweredElsewhere, SharedApprovals, an
 from egress.admin.shared_grants import GrantRevoked
 from egress.admin.shared_revocations import SharedRevocations
 from egress.authz.approvals import Approvals
+from egress.authz.grant_register import key_of
 from egress.interfaces import IRevocations
-from egress.model.approval import ApprovalAnswer, Grant
+from egress.model.approval import ApprovalAnswer, Grant, GrantTimes
 from egress.model.change import Change
 from egress.model.explanation import ExplainRequest, Explanation
 from egress.model.pending import merged
@@ -59,14 +60,18 @@ class LocalAdminBackend:
 
     def answer(self, approval_id: str, answer: ApprovalAnswer) -> Deferred[dict[str, Any]]:
         """Resolve a pending approval."""
-        resolved, grant = self._approvals.answer(approval_id, answer)
+        resolved, made = self._approvals.answer(approval_id, answer)
+        shared = self._shared
+        if shared is None:
+            return succeed(answered(resolved, made, ()))
 
         def result(elsewhere: AnsweredElsewhere) -> dict[str, Any]:
-            return answered(resolved + elsewhere.resolved, grant or elsewhere.grant, elsewhere.unconfirmed)
+            grant = made or elsewhere.grant
+            # The event of the grant has resolved other requests here.
+            more = 0 if grant is None else shared.grants.take_resolved(key_of(grant))
+            return answered(resolved + elsewhere.resolved + more, grant, elsewhere.unconfirmed)
 
-        if self._shared is None:
-            return succeed(result(AnsweredElsewhere()))
-        return self._shared.answer(approval_id, answer).addCallback(result)
+        return shared.answer(approval_id, answer, made).addCallback(result)
 
     def add_grant(self, grant: Grant) -> int:
         """Add a grant that was made in another process."""
@@ -104,14 +109,16 @@ class LocalAdminBackend:
         return self._approvals.listed(redact_url)["pending"]
 
     def resolve_for_parent(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Resolve a pending approval for the supervisor: C{{"id": ..., "answer": {...}}}."""
-        resolved, grant = self._approvals.answer(request["id"], ApprovalAnswer.parse(request["answer"]))
+        """Resolve a pending approval for the supervisor: C{{"id": ..., "answer": {...}, "times": {...}}}."""
+        times = None if request["times"] is None else GrantTimes.from_json(request["times"])
+        resolved, grant = self._approvals.answer(request["id"], ApprovalAnswer.parse(request["answer"]), times=times)
         return {"resolved": resolved, "grant": None if grant is None else grant.to_json()}
 
     def resolve_elsewhere_for_parent(self, request: Mapping[str, Any]) -> Deferred[dict[str, Any]]:
         """Resolve a pending approval of other replicas for the supervisor."""
         assert self._shared is not None
-        elsewhere = self._shared.answer(request["id"], ApprovalAnswer.parse(request["answer"]))
+        grant = None if request["grant"] is None else Grant.from_json(request["grant"])
+        elsewhere = self._shared.answer(request["id"], ApprovalAnswer.parse(request["answer"]), grant)
         return elsewhere.addCallback(AnsweredElsewhere.to_json)
 
     def add_grant_for_parent(self, document: Mapping[str, Any]) -> int:
@@ -120,7 +127,9 @@ class LocalAdminBackend:
         if register.accepts(grant):
             register.confirm(grant)
             register.trust(grant)
-        return self.add_grant(grant)
+        resolved = self.add_grant(grant)
+        # Its event can have been faster.
+        return resolved if self._shared is None else resolved + self._shared.grants.take_resolved(key_of(grant))
 
     def announce_grant_for_parent(self, document: Mapping[str, Any]) -> int:
         """Add an earlier grant for the supervisor.  It is in force if no replica has revoked it."""

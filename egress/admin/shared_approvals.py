@@ -3,13 +3,17 @@
 Each process writes a sealed list of its pending approvals.  An approver's answer is an event with the tokens of the
 pending approvals that it is for.  A process makes a new token for each pending approval, so an approver's answer that
 someone repeats later has no effect.
+
+One approver's answer makes one grant.  Its event has the times of the grant, and each process in which the requests
+wait adds their scope: so they all make the same one.
 """
 
 from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import attrs
@@ -20,8 +24,8 @@ from twisted.python.failure import Failure
 
 from egress.admin.api import Unanswered
 from egress.admin.shared_grants import SharedGrants
-from egress.authz.approvals import MAX_LISTED, MAX_PREVIEWS, Approvals
-from egress.model.approval import ApprovalAnswer, Grant
+from egress.authz.approvals import MAX_ANSWER_AGE, MAX_LISTED, MAX_PREVIEWS, Approvals
+from egress.model.approval import ApprovalAnswer, Grant, GrantTimes
 from egress.model.pending import bounded
 from egress.model.redact import redact_url
 from egress.shared.confirmations import Confirmed
@@ -40,9 +44,6 @@ MAX_HOLDERS: Final = 64
 
 WITHIN: Final = 1.5
 """Seconds in which other processes must confirm an approver's answer."""
-
-MAX_ANSWER_AGE: Final = 10.0
-"""Seconds after which an approver's answer is too old: the approver was told that it was not confirmed."""
 
 # A part of a list is for the entries, and the remainder for their previews.
 _MAX_ENTRIES: Final = MAX_LIST // 2
@@ -125,10 +126,16 @@ class SharedApprovals:
         self._written_at = float("-inf")
         # The tokens of pending approvals that approvers have resolved here: a list can be older.
         self._ended: deque[str] = deque(maxlen=_MAX_ENDED)
+        # The tokens of pending approvals from before the last connection: an approver's answer can be older, too.
+        self._earlier: frozenset[str] = frozenset()
         approvals.observer = self._changed
         state.events.urgent.append(lambda: approvals.pending > 0)
-        state.events.connected.append(self._changed)
+        state.events.connected.append(self._connected)
         state.events.handle(_ANSWER, self._answer)
+
+    def _connected(self) -> None:
+        self._earlier = frozenset(self._approvals.tokens.values())
+        self._changed()
 
     # -- the list of this process
 
@@ -161,10 +168,10 @@ class SharedApprovals:
         self._events.tell_waiting(bool(pending))
 
     def _own(self) -> list[dict[str, Any]]:
-        tokens = self._approvals.tokens
+        tokens, grants = self._approvals.tokens, self._approvals.grant_ids
         sender = {"holder": self._events.member_id, "node": self._events.node}
         pending = self._approvals.listed(redact_url)["pending"]
-        return [{**each, **sender, "token": tokens[each["id"]]} for each in pending]
+        return [{**each, **sender, "token": tokens[each["id"]], "grantId": grants[each["id"]]} for each in pending]
 
     def _name(self, member_id: str) -> bytes:
         return self._keys.name(self._group, _PENDING, member_id.encode("ascii"))
@@ -207,41 +214,78 @@ class SharedApprovals:
         return [
             {**each, "holder": holder.member_id, "node": holder.node}
             for each in document["pending"]
-            if each["until"] > now and each["token"] not in self._ended
+            if each["until"] > now and each["token"] not in self._ended and each["grantId"]
         ]
 
     # -- what approvers decide
 
-    def answer(self, approval_id: str, answer: ApprovalAnswer) -> Deferred[AnsweredElsewhere]:
-        """Send an approver's answer for a pending approval to the processes in which its requests wait."""
+    def answer(
+        self, approval_id: str, answer: ApprovalAnswer, grant: Grant | None = None
+    ) -> Deferred[AnsweredElsewhere]:
+        """Send an approver's answer for a pending approval to the processes in which its requests wait.
+
+        @param grant: the grant that the approver's answer has made on this replica.
+        """
 
         def ask(elsewhere: list[dict[str, Any]]) -> AnsweredElsewhere | Deferred[AnsweredElsewhere]:
-            targets = {each["holder"]: each["token"] for each in elsewhere if each["id"] == approval_id}
-            if not targets:
-                return AnsweredElsewhere()
-            nodes = {each["holder"]: each["node"] for each in elsewhere}
+            entries = [each for each in elsewhere if each["id"] == approval_id]
+            targets = {each["holder"]: each["token"] for each in entries}
             content = {"id": approval_id, "answer": answer.to_json(), "targets": targets}
-            confirmed = self._confirmations.ask(_ANSWER, content, targets, seconds=WITHIN)
+            others: set[str] = set()
+            if answer.seconds is not None:
+                grant_ids = {each["grantId"] for each in entries} if grant is None else {grant.grant_id}
+                others = {each["holder"] for each in elsewhere if each["grantId"] in grant_ids} - targets.keys()
+                content |= self._grant_content(answer.seconds, grant, grant_ids)
+            if not targets and not others:
+                return AnsweredElsewhere()
+            nodes = {each["holder"]: each["node"] for each in entries}
+            asked = {**content, "others": sorted(others)}
+            confirmed = self._confirmations.ask(_ANSWER, asked, targets.keys() | others, seconds=WITHIN)
             return confirmed.addCallback(self._effect, targets, nodes)
 
         return self._elsewhere().addCallback(ask)
 
+    def _grant_content(self, seconds: float, grant: Grant | None, grant_ids: Collection[str]) -> dict[str, Any]:
+        """Return what the event of an approver's answer has for its grant."""
+        now = self._wall_clock()
+        times = self._approvals.register.times(now, now + seconds) if grant is None else grant.times
+        # The grant of a moment ago was sent with the connections of that time.
+        seen = [*self._events.new_connections(), self._events.connection] if grant is None else []
+        return {"grant": {**times.to_json(), "id": next(iter(grant_ids), "")}, "seen": seen}
+
     def _effect(self, confirmed: Confirmed, targets: Mapping[str, str], nodes: Mapping[str, str]) -> AnsweredElsewhere:
         found = [AnsweredElsewhere.from_json(result) for result in confirmed.results.values()]
-        self._ended.extend(targets[each] for each in confirmed.results)
+        # If a revocation was later, they still wait.
+        self._ended.extend(
+            targets[each] for each, result in confirmed.results.items() if each in targets and not result["waits"]
+        )
         return AnsweredElsewhere(
             sum(each.resolved for each in found),
             next((each.grant for each in found if each.grant is not None), None),
-            sorted({nodes[each] for each in confirmed.missing}),
+            # The others only count.
+            sorted({nodes[each] for each in confirmed.missing if each in targets}),
         )
 
     def _answer(self, event: Event) -> None:
         """Apply the answer of an approver of another replica, if it is for a pending approval of this process."""
-        token = event["targets"].get(self._events.member_id)
-        if token is None or abs(self._wall_clock() - event["time"]) > MAX_ANSWER_AGE:
+        member_id = self._events.member_id
+        token = event["targets"].get(member_id)
+        if abs(self._wall_clock() - event["time"]) > MAX_ANSWER_AGE:
             return
+        if token is not None:
+            self._apply(event, token)
+        elif member_id in event["others"]:
+            # The grant allows other requests here.  It is not made here, because its requests do not wait here.
+            key = event["grant"]["id"], event["grant"]["created"]
+            self.grants.when_received(key, partial(self._confirm, event, 0))
+
+    def _apply(self, event: Event, token: str) -> None:
         answer = ApprovalAnswer.parse(event["answer"])
-        resolved, grant = self._approvals.answer(event["id"], answer, token)
+        times = None if answer.seconds is None else GrantTimes.from_json(event["grant"])
+        is_current = token not in self._earlier
+        resolved, grant = self._approvals.answer(event["id"], answer, token, times=times, is_current=is_current)
+        if grant is not None:
+            self.grants.publish_for(grant, event["seen"])
         if resolved:
             _log.info(
                 "{who} {verdict} pending approval {subject} on {node}",
@@ -252,7 +296,14 @@ class SharedApprovals:
             )
         # A longer grant does not fit into the confirmation; it is in the list of this replica.
         is_short = grant is not None and len(json.dumps(grant.to_json())) <= _MAX_GRANT
-        self._confirmations.confirm(event, AnsweredElsewhere(resolved, grant if is_short else None).to_json())
+        self._confirm(event, resolved, grant if is_short else None)
+
+    def _confirm(self, event: Event, resolved: int, grant: Grant | None = None) -> None:
+        """Confirm an approver's answer, with the requests that it and the event of its grant have resolved here."""
+        if "grant" in event:
+            resolved += self.grants.take_resolved((event["grant"]["id"], event["grant"]["created"]))
+        waits = event["targets"].get(self._events.member_id) in self._approvals.tokens.values()
+        self._confirmations.confirm(event, {**AnsweredElsewhere(resolved, grant).to_json(), "waits": waits})
 
 
 def _fitting(entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -21,7 +21,7 @@ from twisted.python.failure import Failure
 
 from egress.admin.api import Unanswered
 from egress.authz.approvals import Approvals
-from egress.authz.grant_register import Witness, key_of
+from egress.authz.grant_register import GrantKey, Witness, key_of
 from egress.model.approval import Grant
 from egress.shared.confirmations import Confirmed
 from egress.shared.events import MAX_SKEW, Event
@@ -47,8 +47,8 @@ MAX_SNAPSHOT: Final = 512 * 1024
 _MAX_REQUEST_AGE: Final = 10.0
 _MAX_REQUESTS: Final = 50
 _RESPOND_AFTER: Final = 0.05
-# A process that has connected within this time cannot tell by the clock that a grant is new.
-_SEEN_FOR: Final = 4 * MAX_SKEW
+# The grants whose events were received last.
+_MAX_RECEIVED: Final = 1000
 _LIFETIME: Final = 10.0
 _ENVELOPE: Final = 4096
 _ID_BYTES: Final = 8
@@ -125,8 +125,11 @@ class SharedGrants:
         self._requests: list[str] = []
         # The requests that got a response before this process knew all revocations.
         self._early: list[str] = []
-        # The requests that were received last, with the time.
-        self._seen: deque[tuple[float, str]] = deque(maxlen=_MAX_REQUESTS)
+        # By the grants whose events were received last: the number of requests that they resolved, until an approver
+        # gets it.
+        self._resolved: OrderedDict[GrantKey, int] = OrderedDict()
+        # What waits for the events of grants.
+        self._awaited: OrderedDict[GrantKey, Callable[[], object]] = OrderedDict()
         self._register.shares = True
         self._register.lose()
         approvals.on_grant = self._made
@@ -148,17 +151,49 @@ class SharedGrants:
         self.on_grant(grant)
 
     def _publish(self, grant: Grant) -> None:
-        now = self._clock.seconds()
-        seen = [nonce for time, nonce in self._seen if now - time <= _SEEN_FOR]
+        self._send(grant, self._events.new_connections())
+
+    def _send(self, grant: Grant, seen: Sequence[str]) -> None:
         self._events.send(_GRANT, {"grant": grant.to_json(), "seen": seen})
+
+    def publish_for(self, grant: Grant, seen: Sequence[str]) -> None:
+        """Send a grant that an approver of another replica has made, if no event had it yet.
+
+        @param seen: the new connections that the other replica knew when the approver answered.
+        """
+        if key_of(grant) not in self._resolved:
+            self._send(grant, seen)
+        self.on_grant(grant)
 
     def _received(self, event: Event) -> None:
         grant = Grant.from_json(event["grant"])
-        if self._nonce in event["seen"] and self._register.accepts(grant):
-            # The event was sent after the request of this process, so it misses no revocation of the grant.
+        if self._nonce and self._events.connection in event["seen"] and self._register.accepts(grant):
+            # The grant was made after this process connected, so it misses no revocation of the grant.
             self._register.confirm(grant)
-        self._approvals.grant(grant)
+        key = key_of(grant)
+        self._resolved[key] = self._resolved.get(key, 0) + self._approvals.grant(grant)
+        if len(self._resolved) > _MAX_RECEIVED:
+            self._resolved.popitem(last=False)
         self.on_grant(grant)
+        awaited = self._awaited.pop(key, None)
+        if awaited is not None:
+            awaited()
+
+    def take_resolved(self, key: GrantKey) -> int:
+        """Return the number of requests that the events of a grant resolved here, once."""
+        resolved = self._resolved.get(key, 0)
+        if resolved:
+            self._resolved[key] = 0
+        return resolved
+
+    def when_received(self, key: GrantKey, received: Callable[[], object]) -> None:
+        """Call a function when an event of a grant was received."""
+        if key in self._resolved:
+            received()
+            return
+        self._awaited[key] = received
+        if len(self._awaited) > _MAX_REQUESTS:
+            self._awaited.popitem(last=False)
 
     # -- revocations
 
@@ -238,7 +273,6 @@ class SharedGrants:
     def _asked(self, event: Event) -> None:
         if self._wall_clock() - event["time"] > _MAX_REQUEST_AGE:
             return
-        self._seen.append((self._clock.seconds(), event["nonce"]))
         if self._expected is not None:
             self._respond_to([event["nonce"]])
 

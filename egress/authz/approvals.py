@@ -7,23 +7,20 @@ time, or the proxy stops.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Callable, Mapping
 from os import urandom
 from typing import Any, Final
 
-import attrs
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 
 from egress.authz.approval_decisions import allowed_by_grant, allowed_once, denied, denied_by_approver
-from egress.authz.content_decoding import decoded_for_preview
 from egress.authz.grant_register import GrantRegister
-from egress.model.approval import ApprovalAnswer, Grant, GrantScope, truncate, truncate_name
+from egress.authz.pending_approval import PendingApproval, WaitingRequest
+from egress.model.approval import ApprovalAnswer, Grant, GrantScope, GrantTimes
 from egress.model.decision import Decision, DecisionRequest, Stage
 from egress.model.redact import redact_url
-from egress.model.request_preview import preview_of
 from egress.model.revocation import Revocation
 
 # Beyond this number, the grant that expires first is dropped; the next request waits for an approver again.
@@ -33,8 +30,9 @@ MAX_LISTED: Final = 200
 # The length of all previews in a list, as JSON: a list must fit into one message between processes.
 MAX_PREVIEWS: Final = 2 * 1024 * 1024
 _ID_BYTES: Final = 6
-_TOKEN_BYTES: Final = 16
 _KEY_BYTES: Final = 32
+# Seconds after which the answer of an approver of another process is too old: it was not confirmed to the approver.
+MAX_ANSWER_AGE: Final = 10.0
 
 # The results of requests that require an approval.  Metrics use them as labels.
 ALLOWED: Final = "allowed"
@@ -44,41 +42,6 @@ TIMED_OUT: Final = "timed-out"
 REJECTED: Final = "rejected"
 CLIENT_DISCONNECTED: Final = "client-disconnected"
 _OUTCOMES: Final = (ALLOWED, GRANTED, DENIED, TIMED_OUT, REJECTED, CLIENT_DISCONNECTED)
-
-
-@attrs.define(eq=False)
-class _Waiting:
-    """One request that waits for an approver."""
-
-    decision: Decision
-    answer: Deferred[Decision]
-    timer: IDelayedCall
-
-
-@attrs.define(eq=False, kw_only=True)
-class _Pending:
-    """One pending approval, with all requests that it covers.
-
-    @ivar until: when the last of them times out, in seconds since the epoch.
-    @ivar token: distinguishes it from an earlier or later one with the same id.
-    """
-
-    approval_id: str
-    scope: GrantScope
-    request: DecisionRequest
-    since: float
-    until: float
-    token: str = attrs.field(factory=lambda: urandom(_TOKEN_BYTES).hex())
-    waiting: list[_Waiting] = attrs.field(factory=list)
-    _preview: tuple[dict[str, Any], int] | None = None
-
-    @property
-    def preview(self) -> tuple[dict[str, Any], int]:
-        """The header fields and the content for approvers, without secrets, and its length as JSON."""
-        if self._preview is None:
-            found = preview_of(self.request, decoded_for_preview(self.request))
-            self._preview = found, len(json.dumps(found))
-        return self._preview
 
 
 class Approvals:
@@ -94,7 +57,7 @@ class Approvals:
     @param changed: is called with the id and the facts of each new pending approval, and with the id and C{None} when
         it is no longer pending.
     @ivar observer: is called when a request begins or ends to wait.
-    @ivar on_grant: is called with each new grant of an approver.
+    @ivar on_grant: is called with each new grant of an approver of this replica.
     @ivar register: decides which grants are in force.
     """
 
@@ -119,7 +82,7 @@ class Approvals:
         self._client_limit = limit - limit // 4
         self._waiting_by_client: Counter[str] = Counter()
         self._key = key or urandom(_KEY_BYTES)
-        self._pending: dict[str, _Pending] = {}
+        self._pending: dict[str, PendingApproval] = {}
         self._grants: dict[str, Grant] = {}
         self._counts: Counter[str] = Counter()
         self._closed = False
@@ -196,20 +159,23 @@ class Approvals:
         now = self._wall_clock()
         pending = self._pending.get(approval_id)
         if pending is None:
-            pending = _Pending(approval_id=approval_id, scope=scope, request=request, since=now, until=now)
+            grant_id = self._id("grant", scope)
+            pending = PendingApproval(
+                approval_id=approval_id, grant_id=grant_id, scope=scope, request=request, since=now, until=now
+            )
             self._pending[approval_id] = pending
         pending.until = now + self._timeout
         answer: Deferred[Decision] = Deferred(lambda _: self._cancelled(pending, waiting))
         timer = self._clock.callLater(self._timeout, lambda: self._expired(pending, waiting))
-        waiting = _Waiting(decision, answer, timer)
+        waiting = WaitingRequest(decision, answer, timer)
         pending.waiting.append(waiting)
         self._waiting_by_client[request.client.limit_key] += 1
         if len(pending.waiting) == 1:
-            self._changed(approval_id, _shown(pending, redact_url))
+            self._changed(approval_id, pending.shown(redact_url))
         self.observer()
         return answer
 
-    def _remove(self, pending: _Pending, waiting: _Waiting) -> None:
+    def _remove(self, pending: PendingApproval, waiting: WaitingRequest) -> None:
         if waiting.timer.active():
             waiting.timer.cancel()
         pending.waiting.remove(waiting)
@@ -223,18 +189,18 @@ class Approvals:
             self._changed(pending.approval_id, None)
         self.observer()
 
-    def _cancelled(self, pending: _Pending, waiting: _Waiting) -> None:
+    def _cancelled(self, pending: PendingApproval, waiting: WaitingRequest) -> None:
         if waiting in pending.waiting:
             self._counts[CLIENT_DISCONNECTED] += 1
             self._remove(pending, waiting)
 
-    def _expired(self, pending: _Pending, waiting: _Waiting) -> None:
+    def _expired(self, pending: PendingApproval, waiting: WaitingRequest) -> None:
         self._counts[TIMED_OUT] += 1
         self._remove(pending, waiting)
         why = f"no approver answered within {self._timeout:g} s"
         waiting.answer.callback(denied(waiting.decision, why))
 
-    def _resolve(self, pending: _Pending, outcome: str, decide: Callable[[Decision], Decision]) -> int:
+    def _resolve(self, pending: PendingApproval, outcome: str, decide: Callable[[Decision], Decision]) -> int:
         """Resolve all requests of one pending approval."""
         resolved = list(pending.waiting)
         for waiting in resolved:
@@ -258,7 +224,7 @@ class Approvals:
         for pending in list(self._pending.values())[:MAX_LISTED]:
             preview, length = pending.preview
             left -= length
-            shown.append({**_shown(pending, show), "preview": None if left < 0 else preview})
+            shown.append({**pending.shown(show), "preview": None if left < 0 else preview})
         return {
             "pending": shown,
             "grants": [each.to_display() for each in self.grants if self._is_in_force(each)],
@@ -275,10 +241,26 @@ class Approvals:
         """The token of each pending approval, by its id."""
         return {pending.approval_id: pending.token for pending in self._pending.values()}
 
-    def answer(self, approval_id: str, answer: ApprovalAnswer, token: str | None = None) -> tuple[int, Grant | None]:
+    @property
+    def grant_ids(self) -> dict[str, str]:
+        """The id of the grant that would allow each pending approval, by its id."""
+        return {pending.approval_id: pending.grant_id for pending in self._pending.values()}
+
+    def answer(
+        self,
+        approval_id: str,
+        answer: ApprovalAnswer,
+        token: str | None = None,
+        *,
+        times: GrantTimes | None = None,
+        is_current: bool = True,
+    ) -> tuple[int, Grant | None]:
         """Apply C{answer} to a pending approval.
 
-        @param token: if there is one, C{answer} applies only to the pending approval with this token.
+        @param token: the token that an approver of another replica has seen: C{answer} applies only to the pending
+            approval with this token.  C{None}: the approver uses this replica.
+        @param times: the times of the grant, if C{answer} makes one in several processes.
+        @param is_current: whether C{answer} is certainly later than the connection of this process.
         @return: the number of requests that C{answer} completed, which is zero if the approval is not pending any more;
             and the grant, if C{answer} makes one, for the other processes.
         """
@@ -289,11 +271,23 @@ class Approvals:
             return self._resolve(pending, DENIED, lambda decision: denied_by_approver(decision, answer)), None
         if answer.seconds is None:
             return self._resolve(pending, ALLOWED, lambda decision: allowed_once(decision, answer)), None
-        now, scope = self._wall_clock(), pending.scope
+        now = self._wall_clock()
         until = now + answer.seconds
-        grant = self.register.make(Grant(self._id("grant", scope), scope, until, answer.by, answer.reason, created=now))
-        resolved = self.grant(grant)
-        self.on_grant(grant)
+        grant = Grant(pending.grant_id, pending.scope, until, answer.by, answer.reason, created=now)
+        if times is None:
+            grant = self.register.make(grant)
+        else:
+            grant = times.apply(grant)
+            if now > grant.created + MAX_ANSWER_AGE or self.register.is_revoked(grant):
+                return 0, None
+            if is_current:
+                self.register.confirm(grant)
+            if token is None:
+                self.register.trust(grant)
+        # The approver has seen these requests, so they are allowed even if the grant cannot be used here.
+        resolved = self.grant(grant) + self._resolve(pending, ALLOWED, lambda each: allowed_by_grant(each, grant))
+        if token is None:
+            self.on_grant(grant)
         return resolved, grant
 
     def grant(self, grant: Grant) -> int:
@@ -313,7 +307,7 @@ class Approvals:
     def apply_grants(self) -> None:
         """Resolve the pending requests that grants cover, because grants that were not in force are so now."""
         for pending in list(self._pending.values()):
-            grant = self._grants.get(self._id("grant", pending.scope))
+            grant = self._grants.get(pending.grant_id)
             if grant is not None:
                 self._apply(grant)
 
@@ -354,22 +348,3 @@ class Approvals:
         why = "the proxy stopped before an approver answered"
         for pending in list(self._pending.values()):
             self._resolve(pending, REJECTED, lambda decision: denied(decision, why))
-
-
-def _shown(pending: _Pending, show: Callable[[str], str]) -> dict[str, Any]:
-    request, decision = pending.request, pending.waiting[0].decision
-    return {
-        "id": pending.approval_id,
-        "stage": request.stage.value,
-        "method": truncate_name(request.method),
-        "url": truncate(show(request.url)),
-        "contentLength": request.content_length,
-        "client": request.client.address,
-        "identity": truncate_name(request.client.identity),
-        "ruleId": truncate_name(decision.rule_id),
-        "reason": truncate(decision.reason),
-        "decidedBy": truncate(decision.decided_by),
-        "count": len(pending.waiting),
-        "since": pending.since,
-        "until": pending.until,
-    }

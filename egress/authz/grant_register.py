@@ -8,11 +8,12 @@ not know the earlier revocations: a grant from before must be known to each of t
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from itertools import islice
 from typing import Final
 
 import attrs
 
-from egress.model.approval import Grant
+from egress.model.approval import Grant, GrantTimes
 from egress.model.revocation import Revocation
 
 MAX_REVOCATIONS: Final = 256
@@ -116,16 +117,32 @@ class GrantRegister:
         self.trust(made)
         return made
 
+    def times(self, created: float, until: float) -> GrantTimes:
+        """Return the times of a new grant whose scope only other processes know.
+
+        It names the last revocations, whatever they cover: it is made after all of them.
+        """
+        known = [(each.time, each.revocation_id) for each in self._revocations]
+        known += [(time, name) for name, time in islice(reversed(self._revoked.values()), MAX_AFTER)]
+        after = [name for time, name in sorted(known) if created <= time + MAX_SKEW]
+        return GrantTimes(created, until, tuple(after[-MAX_AFTER:]))
+
     def accepts(self, grant: Grant) -> bool:
         """Return whether a grant is newer than the revocations that cover it, and than other grants with its id."""
         if not self.shares:
             return True
-        if grant.created < max(self._floor, self._latest.get(grant.grant_id, _NEVER)):
+        return grant.created >= self._latest.get(grant.grant_id, _NEVER) and not self.is_revoked(grant)
+
+    def is_revoked(self, grant: Grant) -> bool:
+        """Return whether a revocation covers a grant, or can cover it."""
+        if not self.shares:
             return False
+        if grant.created < self._floor:
+            return True
         last, time = self._revoked.get(grant.grant_id, ("", _NEVER))
         if grant.created <= time + MAX_SKEW and last not in grant.after:
-            return False
-        return not any(_covers(each, grant) and each.revocation_id not in grant.after for each in self._revocations)
+            return True
+        return any(_covers(each, grant) and each.revocation_id not in grant.after for each in self._revocations)
 
     def added(self, grant: Grant, before: Grant | None) -> None:
         """Register that a grant is in use, and replaces an earlier one with its id, if there is one."""

@@ -126,6 +126,35 @@ class GrantScope:
 
 
 @attrs.frozen
+class GrantTimes:
+    """When a grant was made, and when it ends.
+
+    All processes in which requests wait for one approver's answer make the same grant, because it has the same times.
+
+    @ivar created: see L{Grant}.
+    @ivar until: see L{Grant}.
+    @ivar after: see L{Grant}.
+    """
+
+    created: float
+    until: float
+    after: tuple[str, ...] = ()
+
+    def apply(self, grant: Grant) -> Grant:
+        """Return a grant with these times."""
+        return attrs.evolve(grant, created=self.created, until=self.until, after=self.after)
+
+    def to_json(self) -> dict[str, Any]:
+        """Serialize the times for L{from_json} in another process."""
+        return attrs.asdict(self)
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> GrantTimes:
+        """Parse times that another process serialized."""
+        return cls(document["created"], document["until"], tuple(document["after"]))
+
+
+@attrs.frozen
 class Grant:
     """A standing approval: an approver allowed a scope for a limited time.
 
@@ -145,6 +174,11 @@ class Grant:
     reason: str
     created: float = 0.0
     after: tuple[str, ...] = ()
+
+    @property
+    def times(self) -> GrantTimes:
+        """The same without the scope."""
+        return GrantTimes(self.created, self.until, self.after)
 
     def to_display(self) -> dict[str, Any]:
         """Serialize the grant for display."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 # What tells a process which of its requests an approver's answer is for.
-_INTERNAL = ("holder", "node", "token")
+_INTERNAL = ("holder", "node", "token", "grantId")
 
 
 def bounded(entries: Iterable[Mapping[str, Any]], *, most: int, previews: int) -> list[dict[str, Any]]:

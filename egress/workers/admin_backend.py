@@ -107,19 +107,23 @@ class WorkerAdminBackend:
 
     def answer(self, approval_id: str, answer: ApprovalAnswer) -> Deferred[dict[str, Any]]:
         """Send an approver's answer for a pending approval to every worker."""
-
         document = {"id": approval_id, "answer": answer.to_json()}
+        now = self._wall_clock()
+        times = None if answer.seconds is None else self._register.times(now, now + answer.seconds).to_json()
 
         async def resolve() -> dict[str, Any]:
-            results = await self._request_all(RESOLVE_APPROVAL, document)
+            results = await self._request_all(RESOLVE_APPROVAL, {**document, "times": times})
             found = [AnsweredElsewhere.from_json({**result, "unconfirmed": ()}) for told, result in results if told]
-            elsewhere = await self._resolve_elsewhere(document)
-            found.append(elsewhere)
             number = sum(each.resolved for each in found)
-            grant = next((each.grant for each in found if each.grant is not None), None)
-            if grant is not None:
-                number += await self._add_grant(grant)
-            return answered(number, grant, elsewhere.unconfirmed)
+            # Each worker in which requests wait makes the same grant.
+            made = next((each.grant for each in found if each.grant is not None), None)
+            if made is not None:
+                number += await self._add_grant(made)
+            elsewhere = await self._resolve_elsewhere({**document, "grant": None if made is None else made.to_json()})
+            number += elsewhere.resolved
+            if made is None and elsewhere.grant is not None:
+                number += await self._add_grant(elsewhere.grant)
+            return answered(number, made or elsewhere.grant, elsewhere.unconfirmed)
 
         return Deferred.fromCoroutine(resolve())
 

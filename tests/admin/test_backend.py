@@ -80,7 +80,8 @@ class LocalAdminBackendTests(ApprovalsTestCase):
         )
         self.assertTrue(self.successResultOf(held).allowed)
         held = self.hold()
-        asked = {"id": self.the_id(), "answer": {"answer": "allow", "for": 60}}
+        times = {"created": self.clock.seconds(), "until": self.clock.seconds() + 60, "after": []}
+        asked = {"id": self.the_id(), "answer": {"answer": "allow", "for": 60}, "times": times}
         (one,) = self.backend.pending_approvals()
         self.assertEqual(one["id"], self.the_id())
         found = self.backend.resolve_for_parent(asked)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import product
 from typing import Any
 
 import attrs
@@ -15,19 +16,19 @@ from egress.admin import shared_approvals as module
 from egress.admin.api import Unanswered
 from egress.admin.backend import LocalAdminBackend
 from egress.admin.shared_approvals import (
-    MAX_ANSWER_AGE,
     WITHIN,
     AnsweredElsewhere,
     SharedApprovals,
     answered,
     shared_approvals,
 )
+from egress.admin.shared_grants import RETURN_WITHIN
 from egress.admin.shared_revocations import SharedRevocations
-from egress.authz.approvals import Approvals
+from egress.authz.approvals import MAX_ANSWER_AGE, Approvals
 from egress.interfaces import IRevocations
 from egress.model.approval import ApprovalAnswer, Grant
 from egress.model.decision import ClientIdentity, Decision, Verdict
-from egress.model.revocation import Revocation, RevocationCounts
+from egress.model.revocation import Revocation, RevocationCounts, RevocationKind
 from egress.shared.ca_fingerprints import CaComparison, SharedViews
 from egress.shared.confirmations import Confirmations
 from egress.shared.events import INTERVAL, SharedEvents
@@ -41,6 +42,7 @@ SECRET = bytes(32)
 EPOCH = 1e9
 ASK = Decision(Verdict.ASK, "look at this", "policy x", "r")
 ALLOW = ApprovalAnswer(True, by="ann")
+FOR_AN_HOUR = ApprovalAnswer(True, 3600, by="ann")
 
 
 @implementer(IRevocations)
@@ -82,6 +84,17 @@ class Replica:
     def hold(self, **changes: Any) -> Deferred[Decision]:
         return self.approvals.enqueue(attrs.evolve(REQUEST, **changes), ASK)
 
+    def allows(self, path: str = "/") -> bool:
+        """Return whether a grant allows a request."""
+        held = self.hold(path=path)
+        if held.called:
+            found: list[Decision] = []
+            held.addCallback(found.append)
+            return found[0].allowed
+        held.addErrback(lambda _: None)
+        held.cancel()
+        return False
+
 
 class SharedApprovalsTestCase(SynchronousTestCase):
     """Base: two replicas, A and B."""
@@ -118,10 +131,29 @@ class SharedApprovalsTestCase(SynchronousTestCase):
     def repeat(self, kind: str) -> None:
         """Repeat all events of a type, as someone who can write to the engine."""
         ((name, events),) = self.engine.streams.items()
-        keys = SharedKeys(SECRET, "events")
         for _, fields in list(events):
-            if json.loads(keys.unseal(name, fields[1]) or b"")["type"] == kind:
+            if self.kind(fields) == kind:
                 self.engine.execute("XADD", name, "*", *fields)
+
+    def kind(self, fields: list[bytes]) -> str:
+        """Return the type of an event."""
+        (name,) = self.engine.streams
+        found: str = json.loads(SharedKeys(SECRET, "events").unseal(name, fields[1]) or b'{"type": ""}')["type"]
+        return found
+
+    def take(self, kind: str) -> list[list[bytes]]:
+        """Remove all events of a type, as someone who can write to the engine."""
+        ((name, events),) = self.engine.streams.items()
+        taken = [fields for _, fields in events if self.kind(fields) == kind]
+        # The numbers continue.
+        self.engine.streams[name] = [(number, [b"x", b"x"] if each in taken else each) for number, each in events]
+        return taken
+
+    def put(self, events: list[list[bytes]]) -> None:
+        """Put events into the engine that were taken from it."""
+        (name,) = self.engine.streams
+        for fields in events:
+            self.engine.execute("XADD", name, "*", *fields)
 
     def lists(self) -> dict[bytes, tuple[bytes, float]]:
         return {name: value for name, value in self.engine.values.items() if b":pending:" in name}
@@ -293,6 +325,18 @@ class AnswerTests(SharedApprovalsTestCase):
         answered = self.successResultOf(self.b.backend.answer("abc", ALLOW))
         self.assertEqual(answered, {"resolved": 0, "grant": None})
 
+    def test_not_pending_any_more(self) -> None:
+        """A list can be older than the end of its requests: they are not shown again."""
+        held = self.a.hold()
+        self.wait()
+        name, lists = self.the_id(self.b), self.lists()
+        held.addErrback(lambda _: None)
+        held.cancel()
+        self.assertEqual(self.successResultOf(self.answer(self.b, name, FOR_AN_HOUR)), {"resolved": 0, "grant": None})
+        self.engine.values.update(lists)
+        self.a.hold(path="/other")
+        self.assertNotIn(name, [each["id"] for each in self.pending(self.b)])
+
     def test_not_confirmed(self) -> None:
         """The process that holds the requests does not respond: the approver must know."""
         held = self.a.hold()
@@ -333,7 +377,7 @@ class AnswerTests(SharedApprovalsTestCase):
         listed: Any = self.b.backend.pending_approvals()
         entries = self.successResultOf(listed)
         self.assertEqual({each["holder"] for each in entries}, {each.events.member_id for each in (self.a, self.b)})
-        request = {"id": entries[0]["id"], "answer": ALLOW.to_json()}
+        request = {"id": entries[0]["id"], "answer": ALLOW.to_json(), "grant": None}
         answered = self.b.backend.resolve_elsewhere_for_parent(request)
         self.wait(1)
         result = AnsweredElsewhere.from_json(json.loads(json.dumps(self.successResultOf(answered))))
@@ -348,6 +392,246 @@ class AnswerTests(SharedApprovalsTestCase):
         elsewhere = AnsweredElsewhere(2, grant, ["a"])
         self.assertEqual(AnsweredElsewhere.from_json(elsewhere.to_json()), elsewhere)
         self.assertEqual(answered(2, grant, []), {"resolved": 2, "grant": grant.to_display()})
+
+
+class OneGrantTests(SharedApprovalsTestCase):
+    """One answer makes one grant, in whichever processes its requests wait."""
+
+    def assert_one_grant(self, *replicas: Replica) -> Grant:
+        """Each replica has the same grant, and so has one that starts later."""
+        later = Replica(self.clock, self.engine, "later")
+        self.wait(2)
+        grants = [each.approvals.grants for each in (*replicas, later)]
+        self.assertEqual(grants, [grants[0]] * len(grants))
+        (grant,) = grants[0]
+        self.assertEqual([each.allows() for each in (*replicas, later)], [True] * len(grants))
+        return grant
+
+    def id_of(self, replica: Replica, count: int) -> str:
+        """Return the id of the pending approval with so many requests."""
+        (found,) = (each["id"] for each in self.pending(replica) if each["count"] == count)
+        return str(found)
+
+    def test_here_and_elsewhere(self) -> None:
+        held = [self.a.hold(), self.b.hold(), self.b.hold()]
+        self.wait()
+        before = EPOCH + self.clock.seconds()
+        answered = self.successResultOf(self.answer(self.b, self.the_id(self.b), FOR_AN_HOUR))
+        self.assertEqual(answered["resolved"], 3)
+        self.assertTrue(all(self.successResultOf(each).allowed for each in held))
+        grant = self.assert_one_grant(self.a, self.b)
+        self.assertEqual((grant.created, grant.until, grant.by), (before, before + 3600, "ann"))
+        self.assertEqual(answered["grant"], grant.to_display())
+
+    def test_elsewhere(self) -> None:
+        """The requests wait on two replicas, and the approver uses a third one."""
+        third = Replica(self.clock, self.engine, "c")
+        self.wait(3)
+        held = [self.a.hold(), third.hold(), third.hold()]
+        self.wait()
+        answered = self.successResultOf(self.answer(self.b, self.the_id(self.b), FOR_AN_HOUR))
+        self.assertEqual(answered["resolved"], 3)
+        self.assertTrue(all(self.successResultOf(each).allowed for each in held))
+        grant = self.assert_one_grant(self.a, self.b, third)
+        self.assertEqual(answered["grant"], grant.to_display())
+
+    def test_other_queries(self) -> None:
+        """The grant allows requests of the same scope, too; the approver gets the number of all of them."""
+        third = Replica(self.clock, self.engine, "c")
+        self.wait(3)
+        for here in (self.a, self.b):
+            # On the replica with the approver, on one with the requests that the approver sees, and on another one.
+            held = [here.hold(), *(each.hold(path="/?q=1") for each in (self.a, self.b, third))]
+            held += [third.hold(path="/?q=2"), third.hold(path="/?q=2")]
+            other = third.hold(path="/other")
+            self.wait()
+            name = next(each["id"] for each in self.pending(self.b) if each["url"] == "http://a.test/")
+            answered = self.successResultOf(self.answer(self.b, name, FOR_AN_HOUR))
+            self.assertEqual((answered["resolved"], "unconfirmed" in answered), (6, False))
+            self.assertTrue(all(self.successResultOf(each).allowed for each in held))
+            self.assertNoResult(other)
+            grant = self.assert_one_grant(self.a, self.b, third)
+            self.successResultOf(self.revoke(self.b, grant.grant_id))
+            other.addErrback(lambda _: None)
+            other.cancel()
+
+    def revoke(self, replica: Replica, grant_id: str) -> Deferred[bool]:
+        found = replica.backend.revoke(grant_id)
+        self.wait(2)
+        return found
+
+    def test_only_other_queries_wait_elsewhere(self) -> None:
+        """The list has requests that do not wait any more: no grant is made, and others go on waiting."""
+        self.a.hold()
+        self.wait()
+        name, lists = self.the_id(self.b), self.lists()
+        self.assertEqual(self.a.approvals.answer(name, ApprovalAnswer(False))[0], 1)
+        third = Replica(self.clock, self.engine, "c")
+        held = third.hold(path="/?q=1")
+        self.wait(3)
+        self.engine.values.update(lists)
+        self.assertEqual(len(self.pending(self.b)), 1)
+        # The first one tells that requests wait there.
+        self.a.hold(path="/other")
+        self.wait()
+        self.engine.values.update(lists)
+        self.assertEqual(len(self.pending(self.b)), 2)
+        answered = self.successResultOf(self.answer(self.b, name, FOR_AN_HOUR))
+        self.assertEqual(answered, {"resolved": 0, "grant": None})
+        self.assertNoResult(held)
+        self.assertEqual([each.approvals.grants for each in (self.a, self.b, third)], [[], [], []])
+
+    def test_new_replicas(self) -> None:
+        """Replicas that have just started do not know each other's requests for grants."""
+        for starts, holders, wait in product(("abc", "bca", "cab"), ("a", "c", "ac", "abc"), (0.2, 0.7)):
+            self.engine = Engine(self.clock)
+            replicas = {}
+            for name in starts:
+                replicas[name] = Replica(self.clock, self.engine, name)
+                self.wait(wait)
+            held = [replicas[each].hold() for each in holders]
+            for _ in range(40):
+                if [each["count"] for each in self.pending(replicas["b"])] == [len(holders)]:
+                    break
+                self.clock.advance(0.05)
+            answered = self.successResultOf(self.answer(replicas["b"], self.the_id(replicas["b"]), FOR_AN_HOUR))
+            self.assertEqual(answered["resolved"], len(holders))
+            self.assertTrue(all(self.successResultOf(each).allowed for each in held))
+            self.wait(2)
+            self.assert_one_grant(*replicas.values())
+            for each in replicas.values():
+                each.events.stop()
+
+    def test_new_replica_without_requests(self) -> None:
+        """A replica that starts while the others make a grant uses it, too."""
+        for seconds in (0.0, 0.05, 0.3, 0.7):
+            self.engine = Engine(self.clock)
+            one, two = Replica(self.clock, self.engine, "a"), Replica(self.clock, self.engine, "b")
+            self.wait(5)
+            one.hold()
+            self.wait()
+            third = Replica(self.clock, self.engine, "c")
+            self.wait(seconds)
+            self.assertEqual(self.successResultOf(self.answer(two, self.the_id(two), FOR_AN_HOUR))["resolved"], 1)
+            self.wait(3)
+            self.assert_one_grant(one, two, third)
+
+    def test_not_confirmed(self) -> None:
+        """A replica that does not respond in time makes the same grant afterwards."""
+        here, there = self.b.hold(), self.a.hold()
+        self.wait()
+        asked = self.b.backend.answer(self.the_id(self.b), FOR_AN_HOUR)
+        taken = self.take("grant") + self.take("answer")
+        self.wait(WITHIN + 0.1)
+        answered = self.successResultOf(asked)
+        self.assertEqual((answered["resolved"], answered["unconfirmed"]), (1, ["a"]))
+        self.assertTrue(self.successResultOf(here).allowed)
+        self.assertNoResult(there)
+        self.put(taken)
+        self.wait()
+        self.assertTrue(self.successResultOf(there).allowed)
+        self.assert_one_grant(self.a, self.b)
+
+    def test_late_answer(self) -> None:
+        """After ten seconds, the answer has no effect; the event of the grant has one."""
+        held = self.a.hold()
+        self.wait()
+        asked = self.b.backend.answer(self.the_id(self.b), FOR_AN_HOUR)
+        taken = self.take("answer")
+        self.wait(MAX_ANSWER_AGE + 1)
+        self.failureResultOf(asked, Unanswered)
+        self.put(taken)
+        self.wait(2)
+        self.assertNoResult(held)
+        self.assertEqual([each.approvals.grants for each in (self.a, self.b)], [[], []])
+
+    def test_hidden_grant(self) -> None:
+        """The answer alone makes the same grant, and tells others about it."""
+        third = Replica(self.clock, self.engine, "c")
+        self.wait(3)
+        here, there = self.b.hold(), self.a.hold()
+        self.wait()
+        asked = self.b.backend.answer(self.the_id(self.b), FOR_AN_HOUR)
+        self.take("grant")
+        self.wait(WITHIN + 0.1)
+        self.assertEqual(self.successResultOf(asked)["resolved"], 2)
+        self.assertTrue(self.successResultOf(here).allowed and self.successResultOf(there).allowed)
+        self.assert_one_grant(self.a, self.b, third)
+
+    def test_long_path(self) -> None:
+        """A grant that does not fit into an event is the same where the requests wait."""
+        third = Replica(self.clock, self.engine, "c")
+        self.wait(3)
+        path = "/" + "x" * 8000
+        held = [self.a.hold(path=path), third.hold(path=path)]
+        self.wait()
+        answered = self.successResultOf(self.answer(self.b, self.the_id(self.b), FOR_AN_HOUR))
+        self.assertEqual(answered, {"resolved": 2, "grant": None})
+        self.assertTrue(all(self.successResultOf(each).allowed for each in held))
+        self.assertEqual(self.a.approvals.grants, third.approvals.grants)
+        self.assertEqual((len(self.a.approvals.grants), self.b.approvals.grants), (1, []))
+
+    def test_revoked_before_the_answer_arrives(self) -> None:
+        """The revocation wins: nothing is allowed, and no process has the grant."""
+        for everything in (False, True):
+            held = self.a.hold()
+            self.wait()
+            grant_id = self.a.approvals.grant_ids[self.the_id(self.b)]
+            asked = self.b.backend.answer(self.the_id(self.b), FOR_AN_HOUR)
+            taken = self.take("answer")
+            if everything:
+                revocation = Revocation(RevocationKind.ALL, "", EPOCH + self.clock.seconds(), "alice", "rev-1")
+                self.successResultOf(self.confirmed(self.b.backend.revoke_decisions(revocation)))
+            else:
+                self.successResultOf(self.confirmed(self.b.backend.revoke(grant_id)))
+            self.put(taken)
+            self.wait(2)
+            self.assertEqual(self.successResultOf(asked), {"resolved": 0, "grant": None})
+            self.assertNoResult(held)
+            self.assertEqual([each.approvals.grants for each in (self.a, self.b)], [[], []])
+            # A new answer has an effect at once.
+            answered = self.successResultOf(self.answer(self.b, self.the_id(self.b), FOR_AN_HOUR))
+            self.assertEqual(answered["resolved"], 1)
+            self.assertTrue(self.successResultOf(held).allowed)
+            grant = self.assert_one_grant(self.a, self.b)
+            self.successResultOf(self.revoke(self.a, grant.grant_id))
+
+    def confirmed(self, found: Deferred[Any]) -> Deferred[Any]:
+        self.wait(1)
+        return found
+
+    def test_two_approvers(self) -> None:
+        """Two answers are two grants; the later one is in force everywhere."""
+        held = self.a.hold()
+        self.wait()
+        third = Replica(self.clock, self.engine, "c")
+        self.wait(3)
+        name = self.the_id(self.b)
+        first = self.b.backend.answer(name, FOR_AN_HOUR)
+        self.clock.advance(0.01)
+        second = third.backend.answer(name, ApprovalAnswer(True, 60, by="joe"))
+        self.wait(WITHIN + 0.1)
+        self.assertEqual(self.successResultOf(first)["resolved"], 1)
+        self.assertEqual(self.successResultOf(second), {"resolved": 0, "grant": None})
+        self.assertIn("ann", self.successResultOf(held).reason)
+        self.assertEqual(self.assert_one_grant(self.a, self.b, third).by, "ann")
+
+    def test_reconnected(self) -> None:
+        """An answer for requests from before a connection allows them; its grant is not in force without the others."""
+        held = self.a.hold()
+        self.wait()
+        asked = self.b.backend.answer(self.the_id(self.b), FOR_AN_HOUR)
+        taken = self.take("answer")
+        self.b.client.lose()
+        self.a.client.lose()
+        self.wait(1)
+        self.a.client.connect()
+        self.wait(RETURN_WITHIN + 0.5)
+        self.failureResultOf(asked, Unanswered)
+        self.put(taken)
+        self.wait()
+        self.assertTrue(self.successResultOf(held).allowed)
+        self.assertFalse(self.a.allows())
 
 
 class AttackerTests(SharedApprovalsTestCase):
@@ -365,6 +649,47 @@ class AttackerTests(SharedApprovalsTestCase):
         self.repeat("answer")
         self.wait(2)
         self.assertNoResult(again)
+
+    def test_repeated_grant_answer(self) -> None:
+        """Nor does an answer that has made a grant, after its revocation."""
+        third = Replica(self.clock, self.engine, "c")
+        self.wait(3)
+        held = [self.a.hold(), third.hold()]
+        self.wait()
+        self.answer(self.b, self.the_id(self.b), FOR_AN_HOUR)
+        self.assertTrue(all(self.successResultOf(each).allowed for each in held))
+        (grant,) = self.a.approvals.grants
+        revoked = self.b.backend.revoke(grant.grant_id)
+        self.wait(1)
+        self.assertTrue(self.successResultOf(revoked))
+        again = [self.a.hold(), third.hold()]
+        self.wait()
+        for kind in ("answer", "grant", "confirmed"):
+            self.repeat(kind)
+        self.wait(2)
+        for each in again:
+            self.assertNoResult(each)
+        self.assertEqual([each.approvals.grants for each in (self.a, self.b, third)], [[], [], []])
+
+    def test_delayed_answer(self) -> None:
+        """Someone delays an answer, and hides the revocation from its receiver.  A later replica has no grant."""
+        self.a.hold()
+        self.wait()
+        grant_id = self.a.approvals.grant_ids[self.the_id(self.b)]
+        self.b.backend.answer(self.the_id(self.b), FOR_AN_HOUR).addErrback(lambda _: None)
+        taken = self.take("answer")
+        self.clock.advance(1)
+        revoked = self.b.backend.revoke(grant_id)
+        self.take("grant-revoked")
+        self.wait(2)
+        # The administrator knows that it is not confirmed.
+        self.failureResultOf(revoked, Unanswered)
+        later = Replica(self.clock, self.engine, "later")
+        self.wait(0.7)
+        self.put(taken)
+        self.wait(5)
+        self.assertEqual(len(self.a.approvals.grants), 1)
+        self.assertFalse(self.b.allows() or later.allows())
 
     def test_restarted_replica(self) -> None:
         """Nor is it for a replica that starts later."""
@@ -438,6 +763,7 @@ class AttackerTests(SharedApprovalsTestCase):
             "id": name,
             "answer": ALLOW.to_json(),
             "targets": targets,
+            "others": [],
         }
         content = json.dumps(event).encode()
         for value in (content, SharedKeys(b"x" * 32, "events").seal(stream, content)):

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any
 
 from egress.admin import shared_grants as module
 from egress.admin.api import Unanswered
 from egress.admin.shared_grants import ALONE_AFTER, RETURN_WITHIN, GrantRevoked
-from egress.model.approval import ApprovalAnswer
+from egress.authz.grant_register import key_of
 from egress.model.revocation import Revocation, RevocationCounts, RevocationKind
 from egress.shared.events import INTERVAL, MAX_AGE
 from egress.shared.keys import SharedKeys
 from egress.shared.members import EXPIRES
-from tests.admin.test_shared_approvals import EPOCH, SECRET, Replica, SharedApprovalsTestCase
+from tests.admin.test_shared_approvals import EPOCH, FOR_AN_HOUR, SECRET, Replica, SharedApprovalsTestCase
 from tests.shared.engine import Engine
-
-FOR_AN_HOUR = ApprovalAnswer(True, 3600, by="ann")
 
 
 class SharedGrantsTestCase(SharedApprovalsTestCase):
@@ -37,12 +36,7 @@ class SharedGrantsTestCase(SharedApprovalsTestCase):
 
     def allows(self, replica: Replica, path: str = "/") -> bool:
         """Return whether a grant allows a request."""
-        held = replica.hold(path=path)
-        if held.called:
-            return self.successResultOf(held).allowed
-        held.addErrback(lambda _: None)
-        held.cancel()
-        return False
+        return replica.allows(path)
 
     def replica(self, name: str) -> Replica:
         started = Replica(self.clock, self.engine, name)
@@ -156,6 +150,28 @@ class GrantTests(SharedGrantsTestCase):
         self.repeat("grant")
         self.wait()
         self.assertFalse(self.allows(self.a) or self.allows(self.b))
+
+    def test_number_of_received_grants_is_limited(self) -> None:
+        """The number of requests that the event of a grant resolved is known for the last ones, once."""
+        self.patch(module, "_MAX_RECEIVED", 2)
+        self.patch(module, "_MAX_REQUESTS", 2)
+        received: list[Any] = []
+        keys = []
+        for number in range(3):
+            self.b.hold(path=f"/{number}")
+            self.permit(self.a, f"/{number}")
+            self.wait()
+            keys.append(key_of(self.b.approvals.grants[-1]))
+            self.clock.advance(1)
+        shared = self.b.shared.grants
+        self.assertEqual([shared.take_resolved(key) for key in (*keys, *keys)], [0, 1, 1, 0, 0, 0])
+        for key in (*keys, ("x", 1.0), ("y", 1.0)):
+            shared.when_received(key, partial(received.append, key))
+        self.assertEqual(received, keys[1:])
+        # Of those that are not received yet, the first one is forgotten.
+        self.repeat("grant")
+        self.wait()
+        self.assertEqual(received, keys[1:])
 
     def test_new_grant_of_another_worker(self) -> None:
         """It applies while there is no engine, too."""

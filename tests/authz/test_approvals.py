@@ -13,7 +13,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.authz import approvals as module
 from egress.authz.approvals import Approvals
-from egress.model.approval import ApprovalAnswer, Grant
+from egress.authz.grant_register import GrantRegister
+from egress.model.approval import ApprovalAnswer, Grant, GrantTimes
 from egress.model.decision import ClientIdentity, Decision, Obligations, Verdict
 from egress.model.revocation import Revocation, RevocationKind
 from egress.workers.ipc import Channel
@@ -373,6 +374,91 @@ class PermissionTests(ApprovalsTestCase):
         self.assertEqual(self.approvals.grant(grant), 1)
         self.assertTrue(self.successResultOf(held).allowed)
         self.assertTrue(self.successResultOf(self.hold()).allowed)
+
+    def test_times(self) -> None:
+        """Several processes make the same grant, if they get its times."""
+        made = []
+        times = GrantTimes(NOON - 1, NOON + 59, ("v1",))
+        for token in (True, False):
+            self.approvals = self.make(key=b"k" * 32)
+            new: list[Grant] = []
+            self.approvals.on_grant = new.append
+            held = [self.hold(path="/?q=1"), self.hold(path="/?q=2")]
+            name = self.listed()["pending"][0]["id"]
+            given = self.approvals.tokens[name] if token else None
+            self.clock.advance(0.5)
+            number, grant = self.approvals.answer(name, ApprovalAnswer(True, 60, "", "ann"), given, times=times)
+            assert grant is not None
+            self.assertEqual((number, grant.times), (2, times))
+            self.assertTrue(all(self.successResultOf(each).allowed for each in held))
+            self.assertEqual(self.approvals.grants, [grant])
+            # The grant of an approver of another replica is not new.
+            self.assertEqual(new, [] if token else [grant])
+            made.append(grant)
+        self.assertEqual(*made)
+        self.assertEqual(self.approvals.grant_ids, {})
+
+    def test_late_times(self) -> None:
+        """An answer that arrives too late makes no grant."""
+        held = self.hold()
+        for created, number in ((NOON - 10.1, 0), (NOON - 9.9, 1)):
+            times = GrantTimes(created, created + 60)
+            self.assertEqual(self.approvals.answer(self.the_id(), ApprovalAnswer(True, 60), times=times)[0], number)
+        self.assertTrue(self.successResultOf(held).allowed)
+
+    def test_times_of_a_revoked_grant(self) -> None:
+        """A revocation between the answer and its arrival voids the grant, and allows nothing."""
+        self.approvals.register = GrantRegister(shares=True)
+        held = self.hold()
+        (name,) = self.approvals.grant_ids.values()
+        self.approvals.register.revoke(name, "v1", NOON)
+        answer = ApprovalAnswer(True, 60)
+        times = GrantTimes(NOON - 1, NOON + 59)
+        self.assertEqual(self.approvals.answer(self.the_id(), answer, times=times), (0, None))
+        self.assertNoResult(held)
+        # The approver has known the revocation.
+        times = attrs.evolve(times, after=("v1",))
+        self.assertEqual(self.approvals.answer(self.the_id(), answer, times=times)[0], 1)
+
+    def test_times_of_an_earlier_connection(self) -> None:
+        """The requests that the approver has seen are allowed; later ones wait if the grant can be revoked."""
+        for token, is_current in ((True, False), (True, True), (False, True)):
+            self.approvals = self.make(key=b"k" * 32)
+            register = self.approvals.register = GrantRegister(shares=True)
+            register.continue_alone(NOON + 2)
+            held, other = self.hold(path="/?q=1"), self.hold(path="/?q=2")
+            name = self.listed()["pending"][0]["id"]
+            given = self.approvals.tokens[name] if token else None
+            number, grant = self.approvals.answer(
+                name, ApprovalAnswer(True, 60), given, times=GrantTimes(NOON, NOON + 60), is_current=is_current
+            )
+            assert grant is not None
+            self.assertEqual((number, register.is_in_force(grant)), (2, True) if is_current else (1, False))
+            self.assertTrue(self.successResultOf(held).allowed)
+            self.assertIs(other.called, is_current)
+
+    def test_times_without_the_engine(self) -> None:
+        """Without the engine, the grant of an approver of this replica is in force."""
+        register = self.approvals.register = GrantRegister(shares=True)
+        register.lose()
+        for token in (True, False):
+            self.hold()
+            given = self.approvals.tokens[self.the_id()] if token else None
+            times = GrantTimes(NOON, NOON + 60)
+            number, grant = self.approvals.answer(self.the_id(), ApprovalAnswer(True, 60), given, times=times)
+            assert grant is not None
+            self.assertEqual((number, register.is_in_force(grant)), (1, not token))
+
+    def test_replaced_times(self) -> None:
+        """If another clock is ahead, the grant is older than an earlier one, which has expired."""
+        self.approvals.register = GrantRegister(shares=True)
+        earlier = self.permit(1)
+        self.clock.advance(1)
+        held = self.hold()
+        times = GrantTimes(earlier.created - 0.5, NOON + 60)
+        self.assertEqual(self.approvals.answer(self.the_id(), ApprovalAnswer(True, 60), times=times)[0], 1)
+        self.assertTrue(self.successResultOf(held).allowed)
+        self.assertNoResult(self.hold())
 
     def test_number_of_grants_is_limited(self) -> None:
         """The grant that expires first is dropped: the next request waits again."""

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.authz import grant_register as module
 from egress.authz.grant_register import MAX_SKEW, GrantRegister, Witness, key_of
-from egress.model.approval import Grant, GrantScope
+from egress.model.approval import Grant, GrantScope, GrantTimes
 from egress.model.revocation import Revocation, RevocationKind
 from tests.authz.fakes import REQUEST
 
@@ -90,6 +90,36 @@ class AcceptedTests(RegisterTestCase):
         self.register.revoke_matching(revocation(7.5, "v4"))
         self.assertFalse(self.register.accepts(made))
 
+    def test_times(self) -> None:
+        """The times of a grant with an unknown scope name all revocations that are as new."""
+        self.assertEqual(self.register.times(7.0, 67.0), GrantTimes(7.0, 67.0))
+        self.register.revoke("old", "v0", 7.0 - MAX_SKEW - 0.1)
+        self.register.revoke("g", "v2", 6.5)
+        self.register.revoke_matching(revocation(6.0, "v1"))
+        self.register.revoke_matching(revocation(6.7, "v3", rule="other"))
+        times = self.register.times(7.0, 67.0)
+        self.assertEqual(times, GrantTimes(7.0, 67.0, ("v1", "v2", "v3")))
+        self.add(times.apply(grant(1.0)))
+        # The last ones, if there are many.
+        for number in range(module.MAX_AFTER):
+            self.register.revoke(f"g{number}", f"w{number}", 6.8)
+        self.assertEqual(
+            set(self.register.times(7.0, 67.0).after), {f"w{number}" for number in range(module.MAX_AFTER)}
+        )
+
+    def test_is_revoked(self) -> None:
+        """A grant that another one replaces is not revoked."""
+        self.add(grant(5.0))
+        self.assertFalse(self.register.accepts(grant(4.0)))
+        self.assertFalse(self.register.is_revoked(grant(4.0)))
+        self.register.revoke("g", "v", 4.5)
+        self.assertTrue(self.register.is_revoked(grant(4.0)))
+        self.assertFalse(self.register.is_revoked(grant(4.0, after=("v",))))
+        self.register.revoke_matching(revocation(4.5, "w"))
+        self.assertTrue(self.register.is_revoked(grant(4.0, after=("v",))))
+        self.assertFalse(self.register.is_revoked(grant(4.0, after=("v", "w"))))
+        self.assertFalse(GrantRegister().is_revoked(grant(4.0)))
+
     def test_number_of_named_revocations(self) -> None:
         for number in range(module.MAX_AFTER + 1):
             self.register.revoke_matching(revocation(6.0, f"v{number}"))
@@ -119,6 +149,7 @@ class AcceptedTests(RegisterTestCase):
         self.register.revoke("a", "v3", 20.0)
         self.register.revoke("b", "v4", 30.0)
         self.assertFalse(self.register.accepts(grant(21.0, "a")))
+        self.assertTrue(self.register.is_revoked(grant(21.0, "a")))
         self.add(grant(40.0, "a"))
         self.add(grant(50.0, "b"))
         self.assertFalse(self.register.accepts(grant(39.0, "c")))

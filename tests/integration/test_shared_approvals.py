@@ -136,6 +136,7 @@ class GrantTests(SharedApprovalsTestCase):
         waiting = self.begin(replica.proxy, url)
         pending = self.the_id(replica, 1 + others)
         found = replica.api.call("POST", f"/approvals/{pending}", {"answer": "allow", "for": 3600})
+        self.assertEqual((found["resolved"], found.get("unconfirmed")), (1 + others, None))
         self.assertEqual(self.end(waiting)[0], 200)
         name: str = found["grant"]["id"]
         return name
@@ -174,14 +175,21 @@ class GrantTests(SharedApprovalsTestCase):
         self.assertEqual([each.grants() for each in (one, two, later)], [[], [], []])
 
     def test_waiting_elsewhere(self) -> None:
-        """An equal request that waits on another replica is allowed, too."""
+        """Equal requests that wait on another replica are allowed, too, by the same grant."""
         one, two = self.replica("one"), self.replica("two", "--workers", "2")
         self.join(one, two)
         url = self.origins.http_url("/echo")
-        waiting = self.begin(two.proxy, url)
-        self.the_id(two)
-        self.permit(one, url, others=1)
-        self.assertEqual(self.end(waiting)[0], 200)
+        waiting = [self.begin(two.proxy, url) for _ in range(4)]
+        self.the_id(two, 4)
+        name = self.permit(one, url, others=4)
+        self.assertEqual([self.end(each)[0] for each in waiting], [200] * 4)
+        later = self.replica("later")
+        self.wait_for_grants(later)
+        self.assertTrue(self.allows(later, url))
+        # It is one grant: all replicas have the same time.
+        grants = [each.grants() for each in (one, two, later)]
+        self.assertEqual(grants, [grants[0]] * 3)
+        self.assertEqual([each["id"] for each in grants[0]], [name])
 
     def wait_for_grants(self, replica: Replica, times: int = 1) -> None:
         self.wait_until(lambda: replica.proxy.process.output().count("grants can be used") >= times, "grants")

@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.model.approval import LONGEST, ApprovalAnswer, Grant, GrantScope, InvalidApprovalAnswer
+from egress.model.approval import LONGEST, ApprovalAnswer, Grant, GrantScope, GrantTimes, InvalidApprovalAnswer
 from egress.model.decision import ClientIdentity
 from tests.authz.fakes import REQUEST
 
@@ -49,6 +49,17 @@ class AnswerTests(SynchronousTestCase):
         for document in documents:
             with self.subTest(document):
                 self.assertTrue(str(self.assertRaises(InvalidApprovalAnswer, ApprovalAnswer.parse, document)))
+
+
+class GrantTimesTests(SynchronousTestCase):
+    """The part of a grant that processes agree on."""
+
+    def test_times(self) -> None:
+        scope = GrantScope.of(REQUEST, "r")
+        one = Grant("g", scope, 65.0, "ann", "fine", created=5.0, after=("v1", "v2"))
+        self.assertEqual(one.times, GrantTimes(5.0, 65.0, ("v1", "v2")))
+        self.assertEqual(GrantTimes.from_json(json.loads(json.dumps(one.times.to_json()))), one.times)
+        self.assertEqual(one.times.apply(Grant("g", scope, 7.0, "ann", "fine", created=6.0)), one)
 
 
 class GrantTests(SynchronousTestCase):

@@ -27,8 +27,8 @@ class MergedTests(SynchronousTestCase):
 
     def test_same_entry_twice(self) -> None:
         """Each worker lists what waits in the others, too."""
-        one = entry("a", holder="1", node="x", token="t1", preview=None)
-        two = entry("a", holder="2", node="y", token="t2", preview={"headers": []})
+        one = entry("a", holder="1", node="x", token="t1", grantId="g", preview=None)
+        two = entry("a", holder="2", node="y", token="t2", grantId="g", preview={"headers": []})
         expected = entry("a", count=2, nodes=["x", "y"], preview={"headers": []})
         self.assertEqual(merged([two, one, dict(two), dict(one)]), [expected])
         self.assertEqual(merged([one, two]), [expected])

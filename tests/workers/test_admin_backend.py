@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.admin.api import Unanswered
-from egress.model.approval import ApprovalAnswer, Grant, GrantScope
+from egress.model.approval import ApprovalAnswer, Grant, GrantScope, GrantTimes
 from egress.model.change import Actor, Change, ChangeKind
 from egress.model.explanation import ExplainRequest
 from egress.model.revocation import Revocation, RevocationCounts, RevocationKind
 from egress.workers import admin_backend as module
 from egress.workers.admin_backend import WorkerAdminBackend
+from tests.admin.test_shared_approvals import EPOCH, FOR_AN_HOUR, Replica, SharedApprovalsTestCase
 from tests.authz.fakes import REQUEST
 
 SUBJECT = GrantScope.of(REQUEST, "r")
@@ -48,6 +51,145 @@ class FakeSlot:
             failed.errback(answer)
             return failed
         return succeed(answer)
+
+
+class LocalSlot:
+    """The slot of a worker in this process.
+
+    @ivar is_stopped: whether requests wait.
+    """
+
+    def __init__(self, worker: Replica, name: str) -> None:
+        self.name = name
+        self.worker = worker
+        self.is_stopped = False
+        self.waiting: list[Callable[[], object]] = []
+        backend = worker.backend
+        self.handlers: dict[str, Callable[..., Any]] = {
+            "pending-approvals": backend.pending_approvals,
+            "resolve-approval": backend.resolve_for_parent,
+            "resolve-elsewhere": backend.resolve_elsewhere_for_parent,
+            "add-grant": backend.add_grant_for_parent,
+            "announce-grant": backend.announce_grant_for_parent,
+            "grants-in-force": backend.grants_in_force_for_parent,
+        }
+
+    def request(self, what: str, seconds: float, argument: Any = None) -> Deferred[Any]:
+        response: Deferred[Any] = Deferred()
+        # The channel has JSON.
+        arguments = [] if argument is None else [json.loads(json.dumps(argument))]
+        called = partial(maybeDeferred, self.handlers[what], *arguments)
+        if self.is_stopped:
+            self.waiting.append(called)
+            response.errback(TimeoutError())
+        else:
+            called().addCallback(lambda found: json.loads(json.dumps(found))).chainDeferred(response)
+        return response
+
+    def resume(self) -> None:
+        """Handle the requests that waited."""
+        self.is_stopped = False
+        waiting, self.waiting = self.waiting, []
+        for called in waiting:
+            called()
+
+
+class OneGrantTests(SharedApprovalsTestCase):
+    """One answer makes one grant, in all workers of all replicas: two of X, A and B."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.workers = [Replica(self.clock, self.engine, "x") for _ in range(2)]
+        self.slots = [LocalSlot(each, each.node) for each in self.workers]
+        self.supervisor = WorkerAdminBackend(
+            lambda: self.slots,  # type: ignore[arg-type, return-value]
+            lambda: self.slots,  # type: ignore[arg-type, return-value]
+            lambda: EPOCH + self.clock.seconds(),
+            shares=True,
+        )
+        for each in self.workers:
+            each.backend.report(lambda *about: self.supervisor.learn(json.dumps(about)))
+        self.wait(3)
+
+    def decide(self, answer: ApprovalAnswer = FOR_AN_HOUR) -> dict[str, Any]:
+        """Decide on the pending approval without a query."""
+        self.wait()
+        found = self.successResultOf(self.supervisor.listed())["pending"]
+        name = next(each["id"] for each in found if each["url"] == "http://a.test/")
+        asked = self.supervisor.answer(name, answer)
+        self.wait(2)
+        return self.successResultOf(asked)
+
+    def assert_one_grant(self) -> Grant:
+        """All processes have the same grant, also new ones."""
+        later = Replica(self.clock, self.engine, "later")
+        worker = LocalSlot(Replica(self.clock, self.engine, "x"), "3")
+        self.supervisor.announce_grants(worker)  # type: ignore[arg-type]
+        self.wait(3)
+        replicas = [*self.workers, self.a, self.b, later, worker.worker]
+        grants = [each.approvals.grants for each in replicas]
+        self.assertEqual(grants, [grants[0]] * len(grants))
+        self.assertEqual([each.allows() for each in replicas], [True] * len(grants))
+        (grant,) = grants[0]
+        self.assertEqual(self.successResultOf(self.supervisor.listed())["grants"], [grant.to_display()])
+        return grant
+
+    def test_paths(self) -> None:
+        one, two = self.workers
+        for holders in ([one, two], [one, one, two, self.a], [two, self.a], [self.a, self.b, self.a]):
+            held = [each.hold() for each in holders]
+            found = self.decide()
+            self.assertEqual((found["resolved"], "unconfirmed" in found), (len(holders), False))
+            self.assertTrue(all(self.successResultOf(each).allowed for each in held))
+            grant = self.assert_one_grant()
+            self.assertEqual(found["grant"], grant.to_display())
+            revoked = self.b.backend.revoke(grant.grant_id)
+            self.wait(2)
+            self.assertTrue(self.successResultOf(revoked))
+
+    def test_other_queries(self) -> None:
+        """The approver gets the number of all requests that the grant allows."""
+        processes = [*self.workers, self.a, self.b]
+        for holder in processes:
+            held = [holder.hold(), *(each.hold(path=f"/?q={number}") for each in processes for number in range(2))]
+            self.assertEqual(self.decide()["resolved"], len(held))
+            self.assertTrue(all(self.successResultOf(each).allowed for each in held))
+            revoked = self.b.backend.revoke(self.assert_one_grant().grant_id)
+            self.wait(2)
+            self.assertTrue(self.successResultOf(revoked))
+
+    def test_answers_without_a_grant(self) -> None:
+        for answer, allowed in ((ApprovalAnswer(True), True), (ApprovalAnswer(False), False)):
+            held = [each.hold() for each in (*self.workers, self.a, self.b)]
+            self.assertEqual(self.decide(answer), {"resolved": 4, "grant": None})
+            self.assertEqual([self.successResultOf(each).allowed for each in held], [allowed] * 4)
+
+    def test_slow_worker(self) -> None:
+        """A worker that does not respond in time gets the same grant.  After ten seconds, it tells nobody about it."""
+        for seconds, number in ((2.0, 1), (11.0, 0)):
+            one, two = (each.hold() for each in self.workers)
+            self.wait()
+            name = self.workers[0].approvals.tokens.copy().popitem()[0]
+            self.slots[1].is_stopped = True
+            # It does not receive events, either.
+            self.workers[1].client.pending = []
+            asked = self.supervisor.answer(name, FOR_AN_HOUR)
+            self.wait(seconds)
+            self.assertEqual(self.successResultOf(asked)["resolved"], 1)
+            self.assertTrue(self.successResultOf(one).allowed)
+            self.assertNoResult(two)
+            (grant,) = self.workers[0].approvals.grants
+            made: list[Grant] = []
+            self.workers[1].approvals.on_grant = made.append
+            self.slots[1].resume()
+            self.assertEqual((self.workers[1].approvals.grants, made), ([grant], [grant] * number))
+            self.workers[1].client.flush()
+            self.wait()
+            self.assertTrue(self.successResultOf(two).allowed)
+            self.assertEqual(self.assert_one_grant(), grant)
+            revoked = self.b.backend.revoke(grant.grant_id)
+            self.wait(2)
+            self.assertTrue(self.successResultOf(revoked))
 
 
 class WorkerAdminBackendTests(SynchronousTestCase):
@@ -115,7 +257,8 @@ class WorkerAdminBackendTests(SynchronousTestCase):
         self.say("resolve-approval", {"resolved": 1, "grant": None}, {"resolved": 2, "grant": None})
         found = self.successResultOf(self.backend.answer("a", ApprovalAnswer(False, by="ann")))
         self.assertEqual(found, {"resolved": 3, "grant": None})
-        told = ("resolve-approval", {"id": "a", "answer": ApprovalAnswer(False, by="ann").to_json()})
+        document = {"id": "a", "answer": ApprovalAnswer(False, by="ann").to_json(), "times": None}
+        told = ("resolve-approval", document)
         self.assertEqual([slot.asked for slot in self.slots], [[told], [told]])
 
     def test_answer_reaches_other_replicas(self) -> None:
@@ -127,7 +270,10 @@ class WorkerAdminBackendTests(SynchronousTestCase):
         found = self.successResultOf(backend.answer("a", ApprovalAnswer(True, 60)))
         shown = Grant.from_json(permission()).to_display()
         self.assertEqual(found, {"resolved": 5, "grant": shown, "unconfirmed": ["b"]})
-        self.assertEqual(self.slots[0].asked[1], ("resolve-elsewhere", self.slots[0].asked[0][1]))
+        document = {"id": "a", "answer": ApprovalAnswer(True, 60).to_json()}
+        resolve, elsewhere = self.slots[0].asked[:2]
+        self.assertEqual(resolve, ("resolve-approval", {**document, "times": GrantTimes(0.0, 60.0).to_json()}))
+        self.assertEqual(elsewhere, ("resolve-elsewhere", {**document, "grant": None}))
         self.assertEqual([what for what, _ in self.slots[1].asked], ["resolve-approval", "add-grant"])
         self.say("resolve-elsewhere", ValueError(), None)
         found = self.successResultOf(backend.answer("a", ApprovalAnswer(True)))
