@@ -8,12 +8,17 @@ engine can remove events and repeat earlier ones: a repeated event has no effect
 A process that connects does not know the revocations that were made before.  So it uses no decision from before the
 connection, until another process has told it from which time on that process knows all revocations.  Its event
 has a random number, and so has the response: an earlier response is not accepted.
+
+After a failover, a connection is to another engine.  Its stream can lack the last events, and its clock, which numbers
+the events, can differ.  So after each connection, a process reads again the events of the last L{MAX_AGE} seconds, or
+all events after its start.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -70,6 +75,7 @@ MAX_EVENT: Final = 8 * 1024
 # The stream has about this number of events.
 _LENGTH: Final = 1000
 _FIELD: Final = b"e"
+_NUMBER: Final = re.compile(rb"[0-9]{1,20}-[0-9]{1,20}")
 _ID_BYTES: Final = 8
 
 Event = Mapping[str, Any]
@@ -126,8 +132,10 @@ class SharedEvents:
         self._connected_at = 0.0
         self._new_until = 0.0
         self._nonce: str | None = None
-        # The number of the last event that was read; None: there was no connection yet.
+        # The number of the last event that was read; None: it is not known yet where to begin after a connection.
         self._last: bytes | None = None
+        # The same for the connection before.
+        self._previous: bytes | None = None
         # The time from which on this process knows all revocations; None: another process may know more.
         self._since: float | None = None
         # The time of the last revocation.
@@ -254,6 +262,8 @@ class SharedEvents:
         self._nonce = os.urandom(16).hex()
         self.connection = os.urandom(_ID_BYTES).hex()
         self._new_until = self._clock.seconds() + NEW_FOR
+        if self._last is not None:
+            self._previous, self._last = self._last, None
         self._since = None
         self._connected_at = now = self._now()
         self.on_since(now)
@@ -267,12 +277,18 @@ class SharedEvents:
         for connected in self.connected:
             connected()
 
-    def _begin(self, number: bytes | None) -> None:
-        """Read the events from the start of this process on: it can have been without a connection since then."""
-        if self._last is None and number is not None:
-            # The number has the time of the engine, in milliseconds.
-            elapsed = min(max(0.0, self._now() - self._started_at), MAX_AGE)
-            self._last = _earlier(number, round(1000 * elapsed))
+    def _begin(self, number: Any) -> None:
+        """Read from where an event can be that this process has missed.
+
+        @param number: the number of an event that was sent now; C{None}: it was not sent.
+        """
+        if number is None or not _is_number(number):
+            self._last = self._previous
+            return
+        # The number has the time of the engine, in milliseconds, unless the stream already had a later number.
+        elapsed = min(max(0.0, self._now() - self._started_at), MAX_AGE)
+        begin = _earlier(number, round(1000 * elapsed))
+        self._last = begin if self._previous is None else min(begin, self._previous, key=_position)
 
     # -- receiving
 
@@ -297,12 +313,15 @@ class SharedEvents:
 
     def _received(self, reply: Any) -> None:
         self._is_reading = False
-        if not reply:
+        entries = _entries(reply)
+        if entries is None:
+            # It is not an engine.
+            self.rejected += 1
             return
         answered = False
-        if len(reply[0][1]) == MAX_EVENTS:
+        if len(entries) == MAX_EVENTS:
             self.hurry()
-        for number, fields in reply[0][1]:
+        for number, fields in entries:
             self._last = number
             event = self._event(fields)
             if event is None:
@@ -332,7 +351,8 @@ class SharedEvents:
     def _event(self, fields: Any) -> dict[str, Any] | None:
         """Return an event that a holder of the key has sent recently."""
         value = fields[1] if isinstance(fields, list) and len(fields) == 2 and fields[0] == _FIELD else b""
-        content = self._keys.unseal(self._stream, value) if len(value) <= MAX_EVENT else None
+        is_short = isinstance(value, bytes) and len(value) <= MAX_EVENT
+        content = self._keys.unseal(self._stream, value) if is_short else None
         if content is None:
             self.rejected += 1
             return None
@@ -370,6 +390,28 @@ class SharedEvents:
 
 def _revocation(revocation: Revocation) -> dict[str, Any]:
     return {"type": "revocation", "time": revocation.time, "revocation": revocation.to_json()}
+
+
+def _is_number(number: object) -> bool:
+    return isinstance(number, bytes) and _NUMBER.fullmatch(number) is not None
+
+
+def _entries(reply: Any) -> list[Any] | None:
+    """Return the events in a reply, each with its number; C{None}: it is not valid."""
+    if reply is None:
+        return []
+    try:
+        ((_, entries),) = reply
+        is_valid = isinstance(entries, list) and all(_is_number(number) for number, _ in entries)
+    except (TypeError, ValueError):
+        return None
+    return entries if is_valid else None
+
+
+def _position(number: bytes) -> tuple[int, int]:
+    """Return the place of an event in its stream."""
+    moment, _, rest = number.partition(b"-")
+    return int(moment), int(rest)
 
 
 def _earlier(number: bytes, milliseconds: int) -> bytes:

@@ -141,6 +141,71 @@ class RevocationTests(EventsTestCase):
             reads = [command[-1] for command in self.engine.commands if command[0] == "XREAD"]
             self.assertEqual(reads[0], expected)
 
+    def test_other_engine(self) -> None:
+        """The engine after a failover lacks the last events, and its clock is behind or ahead."""
+        for difference in (-3600, -5, 0, 5, 3600):
+            with self.subTest(difference):
+                self.setUp()
+                self.clock.advance(1e6)
+                name = module_name(KEYS)
+                start = round(1000 * self.clock.seconds())
+                self.engine.streams[name] = [(start, [b"x", b"x"])]
+                one, two = self.member(), self.member()
+                self.wait(20)
+                one.events.revoked(self.revocation("lost"))
+                self.wait()
+                self.assertEqual(len(two.revocations), 1)
+                one.client.lose()
+                two.client.lose()
+                # Its stream begins with its own clock, and ends before the last events.
+                self.engine.streams[name] = [(start + 1000 * (20 + difference), [b"x", b"x"])]
+                one.reconnect()
+                one.events.revoked(self.revocation("missed"))
+                self.wait(10)
+                two.reconnect()
+                self.wait()
+                self.assertEqual([each.revocation_id for each in two.revocations], ["lost", "missed"])
+
+    def test_event_was_not_sent(self) -> None:
+        """A process that cannot write after a connection continues to read."""
+        one, two = self.member(), self.member()
+        self.wait()
+        two.client.lose()
+        two.client.rejects = True
+        two.reconnect()
+        two.client.rejects = False
+        one.events.revoked(self.revocation())
+        self.wait()
+        self.assertEqual(len(two.revocations), 1)
+
+    def test_not_an_engine(self) -> None:
+        """Replies that no engine sends have no effect on later ones."""
+        one, two = self.member(), self.member()
+        self.wait()
+        execute = self.engine.execute
+        numbers: tuple[Any, ...] = (b"junk", 5, None, [], b"1-", b"9" * 30 + b"-0")
+        for number in numbers:
+            self.engine.execute = lambda *arguments, number=number: number  # type: ignore[method-assign]
+            two.reconnect()
+            self.wait()
+        rejected = two.events.rejected
+        replies: tuple[Any, ...] = (5, [5], [[b"s"]], [[b"s", 5]], [[b"s", [5]]], [[b"s", [[b"x", []]]]])
+        for reply in replies:
+            self.engine.execute = lambda *arguments, reply=reply: (  # type: ignore[method-assign]
+                reply if arguments[0] == "XREAD" else b"1-0"
+            )
+            two.reconnect()
+            self.wait()
+        self.assertGreaterEqual(two.events.rejected, rejected + len(replies))
+        self.engine.execute = lambda *arguments: [[b"s", [[b"1-0", [b"e", 5]]]]]  # type: ignore[method-assign]
+        self.wait()
+        self.engine.execute = execute  # type: ignore[method-assign]
+        one.reconnect()
+        two.reconnect()
+        one.events.revoked(self.revocation())
+        self.wait()
+        self.assertEqual(len(two.revocations), 1)
+
     def test_earlier_ones(self) -> None:
         """A process that started after a revocation has made all its decisions after it."""
         one = self.member()
