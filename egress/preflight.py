@@ -266,6 +266,7 @@ def _shared(
         reactor,
         location,
         password=config.shared.password,
+        sentinel_password=config.shared.sentinel_password,
         timeout=config.shared.timeout,
         trust=ReloadableTrust(resources.authz_trust),
     )

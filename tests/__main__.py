@@ -93,6 +93,7 @@ ALIKE = frozenset(
             "prometheus",
             "proxy_protocol",
             "replicas",
+            "sentinels",
             "shared_approvals",
             "systemd",
             "trust",

@@ -249,7 +249,7 @@ def build_authorizer_chain(dependencies: ChainDependencies, sources: DecisionSou
     if shared is not None:
         checks["shared"] = shared.check
         dependencies.metrics.set_shared_source(
-            None if shared_cache is None else shared_cache.stats, lambda: shared.is_ready
+            None if shared_cache is None else shared_cache.stats, lambda: shared.is_ready, shared.master
         )
     budgets = budget_counting(dependencies, shared, lambda: None if policy is None else policy.rules)
     dependencies.metrics.set_budget_source(budgets.ledger.stats)

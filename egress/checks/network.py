@@ -126,6 +126,7 @@ def check_other_cas(reactor: Any, config: ProxyConfig, own: CaView | None) -> Ge
         reactor,
         settings.location,
         password=settings.password,
+        sentinel_password=settings.sentinel_password,
         timeout=settings.timeout,
         trust=ReloadableTrust(trust),
     )

@@ -32,7 +32,24 @@ _CONTRADICTIONS: Final = (
             unused=True,
             prefix="shared.",
         )
-        for name in ("password", "key", "timeout")
+        for name in ("password", "sentinel_password", "key", "timeout")
+    ),
+    Contradiction(
+        "sentinel_password",
+        lambda settings: settings.sentinel_password is not None and not settings.location.sentinels,
+        "has no effect without sentinels: set {location} to redis+sentinel://HOST1,HOST2/MASTER",
+        unused=True,
+        prefix="shared.",
+    ),
+    Contradiction(
+        "location",
+        lambda settings: (
+            settings.location is not None
+            and settings.location.sentinel_user is not None
+            and settings.sentinel_password is None
+        ),
+        "has a user of the sentinels without a password: set {sentinel_password}",
+        prefix="shared.",
     ),
     Contradiction(
         "location",
@@ -53,7 +70,12 @@ _CONTRADICTIONS: Final = (
 
 @attrs.frozen(
     kw_only=True,
-    field_transformer=checked(location=SharedLocation.parse, key=shared_key, password=setting_text.password),
+    field_transformer=checked(
+        location=SharedLocation.parse,
+        key=shared_key,
+        password=setting_text.password,
+        sentinel_password=setting_text.password,
+    ),
 )
 class SharedSettings:
     """The settings of the state that replicas share.
@@ -61,12 +83,14 @@ class SharedSettings:
     @ivar location: the Redis or Valkey; L{SharedLocation.parse} parses text.  C{None}: there is no shared state.
     @ivar key: the key with which all replicas seal what they share; at least L{MIN_KEY} random bytes.
     @ivar password: the password for the engine.
+    @ivar sentinel_password: the password for its sentinels.
     @ivar timeout: the timeout of one command, in seconds.
     """
 
     location: SharedLocation | None = None
     key: bytes | None = attrs.field(default=None, repr=False)
     password: str | None = attrs.field(default=None, repr=False)
+    sentinel_password: str | None = attrs.field(default=None, repr=False)
     timeout: float = attrs.field(default=0.5, validator=positive)
 
     def __attrs_post_init__(self) -> None:

@@ -36,8 +36,8 @@ SHARED_OPTIONS: Final[tuple[Option, ...]] = (
         group="Shared state",
         metavar="LOCATION",
         help="A Redis or Valkey in which several proxies share decisions, as the authorization service permits: "
-        "redis://HOST:6379, rediss://USER@HOST (TLS), or unix:PATH. While it cannot be reached, each proxy calls the "
-        "authorization service itself.",
+        "redis://HOST:6379, rediss://USER@HOST (TLS), redis+sentinel://HOST1,HOST2/MASTER, or unix:PATH. While it "
+        "cannot be reached, each proxy calls the authorization service itself.",
         default="none",
         fields=("shared.location",),
         parse=location,
@@ -64,6 +64,18 @@ SHARED_OPTIONS: Final[tuple[Option, ...]] = (
         fields=("shared.password",),
         parse=values.password_file,
         variables=(Variable(name="EGRESS_SHARED_PASSWORD", parse=values.password, secret=True),),
+        clear=_NONE,
+    ),
+    Option(
+        name="shared-sentinel-password-file",
+        group="Shared state",
+        metavar="FILE",
+        help="A file with the password for the sentinels of --shared, if they require one. The variable "
+        "EGRESS_SHARED_SENTINEL_PASSWORD contains the password itself.",
+        default="none",
+        fields=("shared.sentinel_password",),
+        parse=values.password_file,
+        variables=(Variable(name="EGRESS_SHARED_SENTINEL_PASSWORD", parse=values.password, secret=True),),
         clear=_NONE,
     ),
     Option(

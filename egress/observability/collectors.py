@@ -112,17 +112,26 @@ class SharedCollector(Collector):
 
     @param source: returns the current statistics of shared decisions; C{None}: there are none.
     @param reachable: returns whether the engine can be used.
+    @param master: returns the master in use, if there is one, and how often it changed; C{None}: there are no
+        sentinels.
     """
 
-    def __init__(self, source: Callable[[], SharedCacheStats] | None, reachable: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        source: Callable[[], SharedCacheStats] | None,
+        reachable: Callable[[], bool],
+        master: Callable[[], tuple[str | None, int] | None],
+    ) -> None:
         self._source = source
         self._reachable = reachable
+        self._master = master
 
     def collect(self) -> Iterator[Metric]:
         """Return the metrics (C{Collector.collect})."""
         yield GaugeMetricFamily(
             "egress_shared_reachable", "Processes that can use the shared state.", value=int(self._reachable())
         )
+        yield from self._of_sentinels()
         if self._source is None:
             return
         stats = self._source()
@@ -140,6 +149,21 @@ class SharedCollector(Collector):
             ("rejected", "Values in the shared state that no holder of the key wrote.", stats.rejected),
         ):
             yield CounterMetricFamily(f"egress_shared_{name}", text, value=number)
+
+    def _of_sentinels(self) -> Iterator[Metric]:
+        found = self._master()
+        if found is None:
+            return
+        address, changes = found
+        gauge = GaugeMetricFamily(
+            "egress_shared_master", "Processes that use a master, by its address.", labels=["address"]
+        )
+        if address is not None:
+            gauge.add_metric([address], 1)
+        yield gauge
+        yield CounterMetricFamily(
+            "egress_shared_master_changes", "Times that sentinels named another master.", value=changes
+        )
 
 
 class BudgetCollector(Collector):

@@ -136,11 +136,16 @@ class Metrics:
         """Set the function that returns the statistics of cached decisions."""
         self.registry.register(CacheCollector(source))
 
-    def set_shared_source(self, source: Callable[[], SharedCacheStats] | None, reachable: Callable[[], bool]) -> None:
-        """Set the functions that return the statistics of shared decisions, if there are any, and whether the shared
-        state can be used.
+    def set_shared_source(
+        self,
+        source: Callable[[], SharedCacheStats] | None,
+        reachable: Callable[[], bool],
+        master: Callable[[], tuple[str | None, int] | None],
+    ) -> None:
+        """Set the functions that return the statistics of shared decisions, if there are any, whether the shared state
+        can be used, and the master that sentinels named.
         """
-        self.registry.register(SharedCollector(source, reachable))
+        self.registry.register(SharedCollector(source, reachable, master))
 
     def set_budget_source(self, source: Callable[[], BudgetStats]) -> None:
         """Set the function that returns the statistics of budgets."""

@@ -1,5 +1,7 @@
 """The client of Redis or Valkey: one connection, which is opened again when it was lost.
 
+Sentinels can tell which engine is the master.  The connection is to that one, also after they have named another one.
+
 While there is no connection, every command fails immediately.  The caller then continues without shared state, as if
 the engine were empty.
 """
@@ -11,21 +13,22 @@ from random import random
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import Deferred, fail, inlineCallbacks, succeed
-from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint
+from twisted.internet.endpoints import UNIXClientEndpoint
 from twisted.internet.interfaces import IDelayedCall, IStreamClientEndpoint
-from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from egress.model.shared_location import SharedLocation
-from egress.shared.redis_protocol import Argument, CommandRejected, RedisProtocol, SharedUnavailable
-from egress.transport.dialed import ProtocolAdapter
+from egress.shared.dial import dial, endpoint_of, explain
+from egress.shared.master_watch import MasterWatch
+from egress.shared.redis_protocol import Argument, RedisProtocol, SharedUnavailable
+from egress.shared.sentinels import Sentinels
 from egress.transport.reactor import IEgressReactor
-from egress.transport.tls_endpoint import TlsEndpoint
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+    from egress.model.authority import Authority
     from egress.tls.reloadable_trust import ReloadableTrust
 
 _log = Logger()
@@ -39,17 +42,8 @@ LAST_DELAY: Final = 5.0
 
 CONNECT_TIMEOUT: Final = 5.0
 
-
-class _Factory(Factory):
-    """Returns one protocol.  Twisted's own factory sets an attribute, which a compiled protocol does not have."""
-
-    noisy = False
-
-    def __init__(self, protocol: ProtocolAdapter) -> None:
-        self._protocol = protocol
-
-    def buildProtocol(self, addr: object) -> Any:
-        return self._protocol
+# Names that no value has, in different slots of a cluster: deleting them shows whether the engine writes.
+_NOTHING: Final = ("egress:none", "egress:nothing")
 
 
 class SharedClient:
@@ -59,6 +53,7 @@ class SharedClient:
     @param password: the password of its user.
     @param timeout: seconds for one command.
     @param trust: the trust store for a location with TLS.
+    @param sentinel_password: the password of the sentinels.
     @ivar fault: the reason why there is no connection; C{None} while there is one.
     @ivar on_connected: is called whenever a connection was established, before other commands are sent.
     @ivar on_lost: is called whenever such a connection was lost.
@@ -72,6 +67,7 @@ class SharedClient:
         password: str | None,
         timeout: float,
         trust: ReloadableTrust,
+        sentinel_password: str | None = None,
         jitter: Callable[[], float] = random,
     ) -> None:
         self.fault: str | None = "it is not connected yet"
@@ -81,7 +77,11 @@ class SharedClient:
         self._location = location
         self._password = password
         self._timeout = timeout
-        self._endpoint = _endpoint(reactor, location, trust)
+        self._trust = trust
+        self._master: MasterWatch | None = None
+        if location.sentinels:
+            sentinels = Sentinels(reactor, location, password=sentinel_password, timeout=timeout, trust=trust)
+            self._master = MasterWatch(reactor, sentinels, self._moved)
         self._jitter = jitter
         self._protocol: RedisProtocol | None = None
         self._connecting: Deferred[None] | None = None
@@ -89,6 +89,8 @@ class SharedClient:
         self._delay = FIRST_DELAY
         self._running = False
         self._reported = False
+        # Whether the engine refused a command of the last connection, which seemed to be usable.
+        self._refused = False
 
     def start(self) -> Deferred[None]:
         """Connect, and connect again whenever the connection is lost.
@@ -96,11 +98,15 @@ class SharedClient:
         @return: fires after the first attempt, whether or not there is a connection.
         """
         self._running = True
+        if self._master is not None:
+            self._master.start()
         return self._connect()
 
     def stop(self) -> None:
         """Close the connection; commands without a reply fail."""
         self._running = False
+        if self._master is not None:
+            self._master.stop()
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
@@ -115,6 +121,16 @@ class SharedClient:
     def is_ready(self) -> bool:
         """Whether commands can be sent."""
         return self._protocol is not None
+
+    @property
+    def master(self) -> Authority | None:
+        """The master to which there is a connection, if sentinels have named it."""
+        return None if self._master is None or self._protocol is None else self._master.address
+
+    @property
+    def master_changes(self) -> int | None:
+        """The number of times that the sentinels have named another master; C{None}: there are no sentinels."""
+        return None if self._master is None else self._master.changes
 
     def call(self, *arguments: Argument) -> Deferred[Any]:
         """Send a command; see L{RedisProtocol.call}."""
@@ -138,33 +154,29 @@ class SharedClient:
 
     @inlineCallbacks
     def _open(self) -> Generator[Deferred[Any], Any, None]:
-        ready: Deferred[None] = Deferred()
-
-        def lost(reason: Failure) -> None:
-            if not ready.called:
-                ready.errback(reason)
-
-        def is_ready() -> None:
-            if not ready.called:
-                ready.callback(None)
-
+        location = self._location
+        authority = location.authority
+        if self._master is not None:
+            authority = yield self._master.find()
+        endpoint: IStreamClientEndpoint
+        if authority is not None:
+            endpoint = endpoint_of(self._reactor, authority, self._trust, tls=location.tls)
+        else:
+            assert location.path is not None
+            endpoint = UNIXClientEndpoint(self._reactor, location.path)  # type: ignore[no-untyped-call]
         protocol = RedisProtocol(
             self._reactor,
             timeout=self._timeout,
             max_pending=MAX_PENDING,
             closed=lambda reason: self._lost(protocol, reason),
         )
-        dialed = ProtocolAdapter(protocol)
-        dialed.prepare(self._location.tls, is_ready, lost)
-        connecting = self._endpoint.connect(_Factory(dialed))
-        yield connecting.addTimeout(CONNECT_TIMEOUT, self._reactor)
         try:
-            yield ready.addTimeout(CONNECT_TIMEOUT, self._reactor)
-            dialed.attach()
+            yield dial(self._reactor, endpoint, protocol, tls=location.tls, timeout=CONNECT_TIMEOUT)
             yield from self._greet(protocol)
-        except BaseException:
+        except BaseException as error:
             protocol.abort("the connection was not established")
-            dialed.transport.abortConnection()
+            if self._master is not None and isinstance(error, Exception):
+                raise SharedUnavailable(f"the master {authority}: {explain(error)}") from error
             raise
         self._protocol = protocol
         self._established()
@@ -179,17 +191,31 @@ class SharedClient:
             yield protocol.call("SELECT", location.database)
         # An engine that is loading its data, or lacks a permission, responds with an error.
         yield protocol.call("PING")
+        if self._master is not None:
+            # What sentinels say can be old.
+            role = yield protocol.call("ROLE")
+            if not isinstance(role, list) or role[:1] != [b"master"]:
+                raise SharedUnavailable("it is not a master")
+        if self._master is not None or self._refused:
+            yield protocol.call("DEL", *_NOTHING)
 
     def _established(self) -> None:
-        _log.info("shared state: connected to {location}", location=str(self._location))
-        self._reported = False
+        if self.master is None:
+            _log.info("shared state: connected to {location}", location=str(self._location))
+        else:
+            _log.info(
+                "shared state: connected to the master {master} of {location}",
+                location=str(self._location),
+                master=str(self.master),
+            )
+        self._reported = self._refused = False
         self.fault = None
         self._delay = FIRST_DELAY
         self.on_connected()
 
     def _failed(self, failure: Failure) -> None:
         if self._running:
-            self._unavailable(_reason(failure))
+            self._unavailable(explain(failure.value))
 
     def _attempted(self, _: None) -> None:
         self._connecting = None
@@ -197,9 +223,20 @@ class SharedClient:
     def _lost(self, protocol: RedisProtocol, reason: str) -> None:
         if self._protocol is protocol:
             self._protocol = None
+            self._refused = protocol.was_refused
             if self._running:
                 self._unavailable(reason)
                 self.on_lost()
+
+    def _moved(self, reason: str) -> None:
+        """Do not use the present master any more, and do not wait for a connection to it."""
+        self._delay = FIRST_DELAY
+        if self._protocol is not None:
+            self._protocol.abort(reason)
+        elif self._connecting is not None:
+            self._connecting.cancel()
+        elif self._retry is not None:
+            self._retry.reset(self._pause())
 
     def _unavailable(self, reason: str) -> None:
         if not self._reported:
@@ -210,23 +247,10 @@ class SharedClient:
                 reason=reason,
             )
         self.fault = reason
+        self._retry = self._reactor.callLater(self._pause(), self._connect)
+
+    def _pause(self) -> float:
+        """Return the seconds until the next connection."""
         delay, self._delay = self._delay, min(2 * self._delay, LAST_DELAY)
         # Half of the delay is random, so that replicas do not connect at the same time.
-        self._retry = self._reactor.callLater(delay * (0.5 + self._jitter() / 2), self._connect)
-
-
-def _reason(failure: Failure) -> str:
-    error = failure.value
-    if isinstance(error, CommandRejected):
-        # Redis repeats arguments of some commands in errors, but never a password.
-        return f"it responded with an error: {error}"
-    return str(error) or type(error).__name__
-
-
-def _endpoint(reactor: IEgressReactor, location: SharedLocation, trust: ReloadableTrust) -> IStreamClientEndpoint:
-    if location.authority is None:
-        assert location.path is not None
-        return UNIXClientEndpoint(reactor, location.path)  # type: ignore[no-untyped-call]
-    authority = location.authority
-    inner = HostnameEndpoint(reactor, authority.host, authority.port)
-    return TlsEndpoint(reactor, trust.connection_creator(authority), inner) if location.tls else inner
+        return delay * (0.5 + self._jitter() / 2)

@@ -19,6 +19,8 @@ INSTALL: Final = "pip install 'egressproxy[redis]'"
 MAX_REPLY: Final = 1024 * 1024
 """The maximum size of the replies that are not complete yet, in bytes."""
 
+_MAX_ERROR: Final = 200
+
 Argument = bytes | str | int | float
 
 
@@ -29,6 +31,20 @@ class SharedUnavailable(Exception):
 class CommandRejected(Exception):
     """The engine responded with an error; the text is its message."""
 
+
+REFUSALS: Final = ("READONLY", "NOREPLICAS", "MASTERDOWN", "MOVED", "CLUSTERDOWN")
+"""The first words of errors after which a connection is not used any more.
+
+A process that cannot write does not learn of the revocations of others, and they do not know that it exists.
+"""
+
+_CLUSTER: Final = "it is a node of a cluster, which is not supported"
+_MEANINGS: Final = {
+    "READONLY": "it is a replica, which does not write",
+    "NOREPLICAS": "it has too few replicas, and does not write",
+    "MASTERDOWN": "it is a replica without its master",
+    **dict.fromkeys(("MOVED", "CROSSSLOT", "CLUSTERDOWN"), _CLUSTER),
+}
 
 UNUSABLE: Final = (SharedUnavailable, CommandRejected)
 """The engine did not do what it should: the proxy continues without it."""
@@ -48,10 +64,12 @@ class RedisProtocol(Protocol):
     @param timeout: seconds after which a command without a reply closes the connection.
     @param max_pending: the maximum number of commands without a reply.
     @param closed: is called once when the connection has ended, with the reason.
+    @ivar was_refused: whether an error of L{REFUSALS} has ended it.
     """
 
     def __init__(self, clock: IReactorTime, *, timeout: float, max_pending: int, closed: Callable[[str], None]) -> None:
         hiredis = load_hiredis()
+        self.was_refused = False
         self._pack: Callable[[Sequence[Argument]], bytes] = hiredis.pack_command
         self._reader: Any = hiredis.Reader()
         self._errors: tuple[type[Exception], type[Exception]] = (hiredis.ReplyError, hiredis.ProtocolError)
@@ -144,7 +162,11 @@ class RedisProtocol(Protocol):
         deferred = self._pending.popleft().deferred
         # A cancelled Deferred was called and ignores the next call.
         if isinstance(reply, self._errors[0]):
-            deferred.errback(CommandRejected(str(reply)))
+            text = str(reply)
+            deferred.errback(CommandRejected(text))
+            if text.partition(" ")[0] in REFUSALS:
+                self.was_refused = True
+                self.abort(meaning_of(text))
         else:
             deferred.callback(reply)
 
@@ -163,6 +185,12 @@ class RedisProtocol(Protocol):
         pending, self._pending = self._pending, deque()
         for command in pending:
             command.deferred.errback(SharedUnavailable(reason))
+
+
+def meaning_of(error: str) -> str:
+    """Return what an error of the engine means.  Redis repeats arguments of some commands, but never a password."""
+    meaning = _MEANINGS.get(error.partition(" ")[0], "it responded with an error")
+    return f"{meaning}: {error[:_MAX_ERROR]}"
 
 
 def load_hiredis() -> Any:

@@ -6,7 +6,7 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 
 from egress.config.model import ConfigError, ProxyConfig
 from egress.shared.ca_fingerprints import NAMESPACE, CaComparison, SharedViews
@@ -57,6 +57,11 @@ class SharedState:
         """Whether the engine can be used."""
         return self.client.is_ready
 
+    def master(self) -> tuple[str | None, int] | None:
+        """Return the master in use, if there is one, and how often it changed; C{None}: there are no sentinels."""
+        master, changes = self.client.master, self.client.master_changes
+        return None if changes is None else (None if master is None else str(master), changes)
+
     def start(self) -> None:
         """Connect to the engine, and receive events."""
         self.events.start()
@@ -74,8 +79,9 @@ class SharedState:
         return self.events.leave().addBoth(left)
 
     def check(self) -> Deferred[str | None]:
-        """Return a note for the readiness check while the engine cannot be used."""
-        return self.client.check()
+        """Return a note for the readiness check: why the engine cannot be used, or the master that sentinels named."""
+        master = self.client.master
+        return self.client.check() if master is None else succeed(f"the master is {master}")
 
 
 def shared_state(
@@ -94,7 +100,14 @@ def shared_state(
         load_hiredis()
     except ImportError as error:
         raise ConfigError("--shared", str(settings.location), f"hiredis is not installed: run {INSTALL}") from error
-    client = SharedClient(reactor, settings.location, password=settings.password, timeout=settings.timeout, trust=trust)
+    client = SharedClient(
+        reactor,
+        settings.location,
+        password=settings.password,
+        sentinel_password=settings.sentinel_password,
+        timeout=settings.timeout,
+        trust=trust,
+    )
     events = SharedEvents(reactor, client, SharedKeys(settings.key, "events"), now, node=socket.gethostname())
     ca = CaComparison(reactor, SharedViews(client, SharedKeys(settings.key, NAMESPACE), now))
     return SharedState(client, events, Confirmations(reactor, events), ca, secret=settings.key)

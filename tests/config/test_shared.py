@@ -25,8 +25,8 @@ class SharedSettingsTests(SynchronousTestCase):
         self.assertEqual(SharedSettings(location=given, key=KEY).location, SharedLocation.parse("redis://a.test"))
 
     def test_no_secrets(self) -> None:
-        given: Any = "unix:/run/r"
-        text = repr(SharedSettings(location=given, key=b"hunter2" * 5, password="hunter2"))
+        given: Any = "redis+sentinel://a.test/m"
+        text = repr(SharedSettings(location=given, key=b"hunter2" * 5, password="hunter2", sentinel_password="hunter2"))
         self.assertNotIn("hunter2", text)
 
     def test_key(self) -> None:
@@ -39,6 +39,17 @@ class SharedSettingsTests(SynchronousTestCase):
             ({"key": KEY}, "shared.key", "set shared.location"),
             ({"password": "x"}, "shared.password", "set shared.location"),
             ({"timeout": 2.0}, "shared.timeout", "set shared.location"),
+            ({"sentinel_password": "x"}, "shared.sentinel_password", "set shared.location"),
+            (
+                {"location": "redis://a.test", "key": KEY, "sentinel_password": "x"},
+                "shared.sentinel_password",
+                "set shared.location to redis+sentinel://",
+            ),
+            (
+                {"location": "redis+sentinel://a.test/m?sentinel_username=ci", "key": KEY},
+                "shared.location",
+                "set shared.sentinel_password",
+            ),
             ({"location": "redis://a.test"}, "shared.location", "set shared.key"),
             ({"location": "redis://ci@a.test", "key": KEY}, "shared.location", "set shared.password"),
         ):

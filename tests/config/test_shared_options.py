@@ -33,19 +33,26 @@ class SharedOptionsTests(SynchronousTestCase):
 
     def test_values(self) -> None:
         given = {
-            "shared": ["rediss://ci@a.test"],
+            "shared": ["rediss+sentinel://ci@a.test/m"],
             "shared-key-file": [self.file(f"{KEY}\n")],
             "shared-password-file": [self.file("s3cret\n")],
+            "shared-sentinel-password-file": [self.file("hidden\n")],
             "shared-timeout": ["2s"],
         }
         found = load_config(given, {}).shared
         expected = SharedSettings(
-            location=SharedLocation.parse("rediss://ci@a.test"), key=KEY.encode(), password="s3cret", timeout=2.0
+            location=SharedLocation.parse("rediss+sentinel://ci@a.test/m"),
+            key=KEY.encode(),
+            password="s3cret",
+            sentinel_password="hidden",
+            timeout=2.0,
         )
         self.assertEqual(found, expected)
         del given["shared-password-file"]
-        found = load_config(given, {"EGRESS_SHARED_PASSWORD": "other"}).shared
-        self.assertEqual(found.password, "other")
+        del given["shared-sentinel-password-file"]
+        environ = {"EGRESS_SHARED_PASSWORD": "other", "EGRESS_SHARED_SENTINEL_PASSWORD": "third"}
+        found = load_config(given, environ).shared
+        self.assertEqual((found.password, found.sentinel_password), ("other", "third"))
         self.assertEqual(load_config({"shared": ["none"]}, {}).shared, SharedSettings())
 
     def test_invalid(self) -> None:

@@ -9,7 +9,15 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.model.message import Direction, MessageKind
 from egress.model.message_counts import MessageCounts
-from egress.model.statistics import AuthorizerStats, BudgetStats, CacheStats, PolicyInUse, PolicyReloadStats, SpoolStats
+from egress.model.statistics import (
+    AuthorizerStats,
+    BudgetStats,
+    CacheStats,
+    PolicyInUse,
+    PolicyReloadStats,
+    SharedCacheStats,
+    SpoolStats,
+)
 from egress.observability.metrics import Metrics
 
 STATS = AuthorizerStats(
@@ -70,6 +78,35 @@ class CacheCollectorTests(SynchronousTestCase):
         ):
             with self.subTest(line):
                 self.assertIn(f"\n{line}\n", text)
+
+
+class SharedCollectorTests(SynchronousTestCase):
+    """Metrics of the shared state."""
+
+    def text(self, *, source: Any = None, master: tuple[str | None, int] | None = None) -> str:
+        metrics = Metrics()
+        metrics.set_shared_source(source, lambda: True, lambda: master)
+        return metrics.render()[0].decode()
+
+    def test_metrics(self) -> None:
+        stats = SharedCacheStats(hits=1, misses=2, stale=3, waited=4, failed=5, rejected=6)
+        text = self.text(source=lambda: stats)
+        for line in (
+            "egress_shared_reachable 1.0",
+            'egress_shared_cache_lookups_total{result="hit"} 1.0',
+            "egress_shared_waits_total 4.0",
+            "egress_shared_failures_total 5.0",
+            "egress_shared_rejected_total 6.0",
+        ):
+            with self.subTest(line):
+                self.assertIn(f"\n{line}\n", text)
+        self.assertNotIn("egress_shared_master", text)
+
+    def test_sentinels(self) -> None:
+        text = self.text(master=("192.0.2.1:6379", 3))
+        self.assertIn('\negress_shared_master{address="192.0.2.1:6379"} 1.0\n', text)
+        self.assertIn("\negress_shared_master_changes_total 3.0\n", text)
+        self.assertNotIn("egress_shared_master{", self.text(master=(None, 3)))
 
 
 class BudgetCollectorTests(SynchronousTestCase):

@@ -12,10 +12,13 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import provider
 
+from egress.model.authority import Authority
 from egress.model.shared_location import SharedLocation
 from egress.shared import client as module
 from egress.shared.client import SharedClient
-from egress.shared.redis_protocol import SharedUnavailable
+from egress.shared.master_watch import CONFIRMED_FOR, INTERVAL
+from egress.shared.redis_protocol import CommandRejected, SharedUnavailable
+from tests.shared.connections import LOCATION, Connections, Transport, named
 
 
 class SharedClientTests(SynchronousTestCase):
@@ -192,8 +195,178 @@ class SharedClientTests(SynchronousTestCase):
                 self.failureResultOf(client.call("X"), SharedUnavailable)
                 self.assertEqual(self.reactor.getDelayedCalls(), [])
 
+    def test_refused_commands(self) -> None:
+        """An engine that does not write is left, and is not used again until it writes."""
+        client = self.make()
+        transport = self.connected(client)
+        call = client.call("XADD")
+        self.receive(transport, b"-READONLY You can't write against a read only replica.\r\n")
+        self.failureResultOf(call, CommandRejected)
+        self.assertEqual((transport.connected, client.is_ready), (False, False))
+        for reply, reason in (
+            (b"-READONLY no\r\n", "it is a replica, which does not write: READONLY no"),
+            (b"-CROSSSLOT no\r\n", "it is a node of a cluster, which is not supported: CROSSSLOT no"),
+        ):
+            self.reactor.advance(5)
+            transport = self.accept()
+            self.receive(transport, b"+PONG\r\n")
+            self.assertIn(b"DEL", self.receive(transport, reply))
+            self.assertEqual((transport.connected, client.fault), (False, reason))
+        self.assertEqual(len(self.texts), 2)
+        self.reactor.advance(5)
+        transport = self.accept()
+        self.receive(transport, b"+PONG\r\n")
+        self.receive(transport, b":0\r\n")
+        self.assertEqual((client.is_ready, len(self.texts)), (True, 3))
+        # The next connection needs no such command.
+        transport.loseConnection()
+        self.reactor.advance(0.1)
+        self.receive(self.accept(), b"+PONG\r\n")
+        self.assertTrue(client.is_ready)
+
     def test_endpoints(self) -> None:
         """A host, with and without TLS."""
         client = self.make("redis://127.0.0.1:7000")
         client.start()
         self.assertEqual(self.reactor.tcpClients[0][:2], ("127.0.0.1", 7000))
+
+
+class SentinelTests(SynchronousTestCase):
+    """The connection is to the master that sentinels name."""
+
+    def setUp(self) -> None:
+        self.connections = Connections()
+        self.advance = self.connections.reactor.advance
+        trust: Any = None
+        self.client = SharedClient(
+            self.connections.reactor, LOCATION, password="pw", timeout=1.0, trust=trust, jitter=lambda: 1.0
+        )
+        self.lost = 0
+        self.client.on_lost = self.count
+        self.started = self.client.start()
+
+    def count(self) -> None:
+        self.lost += 1
+
+    def answer(self, port: int) -> Transport:
+        """Accept the connection to the first sentinel, and name a master."""
+        transport = self.connections.accept()
+        self.connections.receive(transport, named(port))
+        self.assertEqual(self.connections.ports[-1], port)
+        return transport
+
+    def greet(self, role: bytes = b"*3\r\n$6\r\nmaster\r\n:1\r\n*0\r\n", wrote: bytes = b":0\r\n") -> Any:
+        """Accept the connection to the master, and respond to its first commands."""
+        transport = self.connections.accept()
+        sent = self.connections.receive(transport, b"+OK\r\n", b"+PONG\r\n", role, wrote)
+        self.assertIn(b"AUTH\r\n$2\r\npw", sent)
+        return transport
+
+    def test_connected(self) -> None:
+        self.assertEqual((self.client.master, self.client.master_changes), (None, 0))
+        self.answer(7000)
+        self.assertIsNone(self.client.master)
+        self.greet()
+        self.successResultOf(self.started)
+        self.assertEqual(self.client.master, Authority("127.0.0.1", 7000))
+        self.assertIsNone(self.successResultOf(self.client.check()))
+
+    def test_not_a_master(self) -> None:
+        """A sentinel can be wrong, and a master can refuse to write."""
+        slave = b"*3\r\n$5\r\nslave\r\n$1\r\na\r\n:1\r\n"
+        sentinel = self.answer(7000)
+        for role, wrote, reason in (
+            (slave, b"", "the master 127.0.0.1:7000: it is not a master"),
+            (b"+master\r\n", b"", "it is not a master"),
+            (b"*0\r\n", b"", "it is not a master"),
+            (b"-NOPERM no\r\n", b"", "it responded with an error: NOPERM no"),
+            (b"*1\r\n$6\r\nmaster\r\n", b"-NOREPLICAS no\r\n", "it has too few replicas, and does not write"),
+        ):
+            transport = self.greet(role, wrote)
+            self.assertFalse(transport.connected)
+            self.assertIn(reason, self.client.fault or "")
+            self.assertFalse(self.client.is_ready)
+            # The questions to the sentinel continue while the next attempt waits.
+            before = len(self.connections.ports)
+            while len(self.connections.ports) == before:
+                self.advance(0.1)
+                if sentinel.value():
+                    self.connections.receive(sentinel, named(7000))
+
+    def test_failover(self) -> None:
+        sentinel = self.answer(7000)
+        transport = self.greet()
+        self.advance(INTERVAL)
+        self.connections.receive(sentinel, named(7000))
+        call = self.client.call("X")
+        self.advance(INTERVAL)
+        self.connections.receive(sentinel, named(7001))
+        self.assertFalse(transport.connected)
+        self.failureResultOf(call, SharedUnavailable)
+        self.assertEqual((self.lost, self.client.is_ready), (1, False))
+        self.assertIn("the sentinels name the master 127.0.0.1:7001", self.client.fault or "")
+        self.advance(module.FIRST_DELAY)
+        self.connections.receive(sentinel, named(7001))
+        self.greet()
+        self.assertEqual((self.client.master, self.client.master_changes), (Authority("127.0.0.1", 7001), 1))
+
+    def test_failover_while_it_connects(self) -> None:
+        """The attempt to connect to the old master ends, also if its host does not respond."""
+        sentinel = self.answer(7000)
+        self.advance(INTERVAL)
+        self.connections.receive(sentinel, named(7001))
+        self.assertIn("the attempt was cancelled", self.client.fault or "")
+        self.advance(module.FIRST_DELAY)
+        self.connections.receive(sentinel, named(7001))
+        self.greet()
+        self.assertTrue(self.client.is_ready)
+
+    def test_failover_while_it_waits(self) -> None:
+        """The next attempt is soon, although many have failed."""
+        sentinel = self.answer(7000)
+        self.connections.refuse()
+        for _ in range(200):
+            self.advance(0.1)
+            if sentinel.value():
+                before = len(self.connections.ports)
+                self.connections.receive(sentinel, named(7000))
+                if len(self.connections.ports) > before:
+                    self.connections.refuse()
+        # About 5 s apart.
+        self.assertLess(self.connections.ports.count(7000), 12)
+        while not sentinel.value():
+            self.advance(0.1)
+        self.connections.receive(sentinel, named(7001))
+        self.advance(module.FIRST_DELAY)
+        self.connections.receive(sentinel, named(7001))
+        self.greet()
+        self.assertTrue(self.client.is_ready)
+
+    def test_no_sentinel(self) -> None:
+        """The master is not used long without a sentinel."""
+        sentinel = self.answer(7000)
+        transport = self.greet()
+        sentinel.loseConnection()
+        seconds = 0.0
+        while self.client.is_ready:
+            self.assertLess(seconds, CONFIRMED_FOR + 4)
+            self.advance(0.25)
+            seconds += 0.25
+        self.assertGreaterEqual(seconds, CONFIRMED_FOR)
+        self.assertFalse(transport.connected)
+        self.assertIn("no sentinel has confirmed the master for 10 s", self.client.fault or "")
+        self.advance(20)
+        self.assertIn("no sentinel names a master", self.client.fault or "")
+
+    def test_stop(self) -> None:
+        for state in ("asking", "connecting", "connected"):
+            with self.subTest(state):
+                self.setUp()
+                if state != "asking":
+                    self.answer(7000)
+                if state == "connected":
+                    self.greet()
+                self.client.stop()
+                self.successResultOf(self.started)
+                self.assertEqual(self.connections.reactor.getDelayedCalls(), [])
+                self.assertFalse(self.client.is_ready)

@@ -97,6 +97,19 @@ class RedisProtocolTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(calls[0]), 1)
         self.assertNoResult(self.call("X"))
 
+    def test_refusals(self) -> None:
+        """After some errors, the connection is not used any more."""
+        rejected = self.call("X")
+        self.reply(b"-ERR no\r\n")
+        self.failureResultOf(rejected, CommandRejected)
+        self.assertFalse(self.protocol.was_refused)
+        rejected, other = self.call("X"), self.call("Y")
+        self.reply(b"-MOVED 1 a.test:1" + b"x" * 300 + b"\r\n")
+        self.failureResultOf(rejected, CommandRejected)
+        self.assert_unavailable(other, "it is a node of a cluster, which is not supported: MOVED 1 a.test:1")
+        self.assertTrue(self.protocol.was_refused)
+        self.assertLess(max(map(len, self.closed)), 300)
+
     def test_timeout(self) -> None:
         """The oldest command counts, and the connection is closed, because its reply may still come."""
         first = self.call("X")

@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.config.model import ConfigError, ProxyConfig
 from egress.config.shared import SharedSettings
+from egress.model.authority import Authority
 from egress.shared.state import SharedState, shared_state
 
 KEY = bytes(32)
@@ -38,6 +39,19 @@ class SharedStateTests(SynchronousTestCase):
         self.assertIn("unix:/run/r cannot be used", self.successResultOf(state.check()) or "")
         state.stop()
         self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_master(self) -> None:
+        """With sentinels, the readiness check names the master."""
+        state = self.state(location="unix:/run/r", key=KEY)
+        assert state is not None
+        self.assertIsNone(state.master())
+        state = self.state(location="redis+sentinel://127.0.0.1:1/m", key=KEY, sentinel_password="pw")
+        assert state is not None
+        self.assertEqual(state.master(), (None, 0))
+        client: Any = state.client
+        self.patch(type(client), "master", property(lambda self: Authority("a.test", 7000)))
+        self.assertEqual(state.master(), ("a.test:7000", 0))
+        self.assertEqual(self.successResultOf(state.check()), "the master is a.test:7000")
 
     def test_keys(self) -> None:
         state = self.state(location="unix:/run/r", key=KEY)
