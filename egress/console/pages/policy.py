@@ -139,22 +139,12 @@ class PolicyPage:
         return await self._sources.in_thread(lambda: SuggestionView.of(lines, rules))
 
     async def _suggest(self, visit: Visit) -> Html:
-        since, _, words = time_of(visit.parameter("since"))
         view, store_error = None, ""
         try:
             view = await self._suggestion(visit)
         except StoreError as error:
             store_error = str(error)
-        values = {
-            "view": view,
-            "since": since,
-            "words": words,
-            "times": TIMES,
-            "limit": MAX_RECORDS,
-            "has_store": self._sources.reads is not None,
-            "store_error": store_error,
-        }
-        return Html("policy_suggestion.html", values)
+        return Html("policy_suggestion.html", {"view": view, **self._read(visit, store_error)})
 
     async def _download(self, visit: Visit) -> Download:
         try:
@@ -168,11 +158,11 @@ class PolicyPage:
     # -- the shadow policy
 
     async def _shadow(self, visit: Visit) -> Html:
-        since, seconds, words = time_of(visit.parameter("since"))
         config, view, error, store_error = self._sources.config, None, "", ""
         if config.shadow_policy is not None:
             try:
-                lines = await self._reader.recorded(self._sources.wall_clock() - seconds)
+                since = self._sources.wall_clock() - time_of(visit.parameter("since"))[1]
+                lines = await self._reader.recorded(since)
                 state = await self._reader.shown()
                 if lines is not None and state is not None:
                     view = await self._sources.in_thread(partial(_compared, config, state, lines))
@@ -182,16 +172,23 @@ class PolicyPage:
                 error = str(fault)
         values = {
             "view": view,
+            "has_shadow": config.shadow_policy is not None,
+            "error": error,
+            **self._read(visit, store_error),
+        }
+        return Html("policy_shadow.html", values)
+
+    def _read(self, visit: Visit, store_error: str) -> dict[str, Any]:
+        """Return what a page says of the records that it reads."""
+        since, _, words = time_of(visit.parameter("since"))
+        return {
             "since": since,
             "words": words,
             "times": TIMES,
             "limit": MAX_RECORDS,
-            "has_shadow": config.shadow_policy is not None,
             "has_store": self._sources.reads is not None,
-            "error": error,
             "store_error": store_error,
         }
-        return Html("policy_shadow.html", values)
 
 
 def _compared(config: ProxyConfig, state: PolicyState, lines: Sequence[AuditLine]) -> ShadowView | None:
