@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import argparse
 import secrets
-import statistics
 import sys
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 from benchmarks.contestants import Bench, run_command
 from benchmarks.scaling import model, plan
+from benchmarks.scaling.engine import busy
 from benchmarks.scaling.model import Load
 from benchmarks.scaling.replay import Measured, replay
 from benchmarks.scaling.simulation import Counts, Fleet, arrivals
@@ -41,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
         ("--local-cost", 150.0, "US", "CPU time for a request whose decision the process has"),
         ("--shared-cost", 270.0, "US", "the same, for a shared decision"),
         ("--call-cost", 210.0, "US", "the same, for a call of the authorizer"),
-        ("--command-cost", 0.0, "US", "CPU time of a command of the engine; 0: as measured"),
+        ("--command-cost", 0.0, "US", "CPU time of a command of the engine; 0: as measured with many connections"),
     )
     for name, default, unit, text in numbers:
         made.add_argument(name, type=type(default), default=default, metavar=unit, help=f"{text} ({default:g})")
@@ -94,7 +95,10 @@ def run(bench: Bench, options: argparse.Namespace) -> None:
         expected = plan.commands(rates, 0) + options.seconds * plan.commands(model.Rates(0, 0), replicas)
         costs.append(1e6 * measured.engine.cpu / measured.engine.commands)
         print(f"| {replicas} | {measured.engine.commands} | {expected:.0f} | {costs[-1]:.1f} |")
-    options.command_cost = options.command_cost or statistics.median(costs)
+    with engine(bench.directory) as location:
+        lookup = 1e6 * busy(Path(location.removeprefix("unix:")))
+    print(f"\nA lookup takes {lookup:.1f} µs of the engine's CPU time if 50 connections send one at a time.")
+    options.command_cost = options.command_cost or lookup
     print_plan(options)
 
 
