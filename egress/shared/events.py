@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -33,6 +32,7 @@ from egress.shared.client import SharedClient
 from egress.shared.keys import SharedKeys
 from egress.shared.members import Member, Members
 from egress.shared.redis_protocol import UNUSABLE
+from egress.shared.stream import earlier, entries_of, is_number, position
 
 _log = Logger()
 
@@ -75,7 +75,6 @@ MAX_EVENT: Final = 8 * 1024
 # The stream has about this number of events.
 _LENGTH: Final = 1000
 _FIELD: Final = b"e"
-_NUMBER: Final = re.compile(rb"[0-9]{1,20}-[0-9]{1,20}")
 _ID_BYTES: Final = 8
 
 Event = Mapping[str, Any]
@@ -282,13 +281,13 @@ class SharedEvents:
 
         @param number: the number of an event that was sent now; C{None}: it was not sent.
         """
-        if number is None or not _is_number(number):
+        if number is None or not is_number(number):
             self._last = self._previous
             return
         # The number has the time of the engine, in milliseconds, unless the stream already had a later number.
         elapsed = min(max(0.0, self._now() - self._started_at), MAX_AGE)
-        begin = _earlier(number, round(1000 * elapsed))
-        self._last = begin if self._previous is None else min(begin, self._previous, key=_position)
+        begin = earlier(number, round(1000 * elapsed))
+        self._last = begin if self._previous is None else min(begin, self._previous, key=position)
 
     # -- receiving
 
@@ -313,7 +312,7 @@ class SharedEvents:
 
     def _received(self, reply: Any) -> None:
         self._is_reading = False
-        entries = _entries(reply)
+        entries = entries_of(reply)
         if entries is None:
             # It is not an engine.
             self.rejected += 1
@@ -390,31 +389,3 @@ class SharedEvents:
 
 def _revocation(revocation: Revocation) -> dict[str, Any]:
     return {"type": "revocation", "time": revocation.time, "revocation": revocation.to_json()}
-
-
-def _is_number(number: object) -> bool:
-    return isinstance(number, bytes) and _NUMBER.fullmatch(number) is not None
-
-
-def _entries(reply: Any) -> list[Any] | None:
-    """Return the events in a reply, each with its number; C{None}: it is not valid."""
-    if reply is None:
-        return []
-    try:
-        ((_, entries),) = reply
-        is_valid = isinstance(entries, list) and all(_is_number(number) for number, _ in entries)
-    except (TypeError, ValueError):
-        return None
-    return entries if is_valid else None
-
-
-def _position(number: bytes) -> tuple[int, int]:
-    """Return the place of an event in its stream."""
-    moment, _, rest = number.partition(b"-")
-    return int(moment), int(rest)
-
-
-def _earlier(number: bytes, milliseconds: int) -> bytes:
-    """Return the number of an event that the engine would have received earlier."""
-    moment, _, rest = number.partition(b"-")
-    return b"%d-%b" % (max(0, int(moment) - milliseconds), rest) if milliseconds else number
