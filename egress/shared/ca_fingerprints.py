@@ -99,8 +99,7 @@ class CaComparison:
             return None if root is None else CaView.of(root, watch.trusted, node, now())
 
         self.own = own
-        text = "Other CAs in use that do not agree with the CA of this replica."
-        Gauge("egress_shared_ca_mismatches", text, registry=registry).set_function(lambda: len(self.found))
+        count_mismatches(registry, lambda: len(self.found))
 
     def start(self) -> None:
         """Compare from now on."""
@@ -155,3 +154,12 @@ def _unread(failure: Failure) -> list[CaView] | None:
 def _not_written(failure: Failure) -> None:
     # The next comparison writes it.
     failure.trap(*UNUSABLE)  # type: ignore[no-untyped-call]
+
+
+def count_mismatches(registry: CollectorRegistry, count: Callable[[], int]) -> None:
+    """Add the metric of other CAs.
+
+    @param count: returns their number.
+    """
+    text = "Other CAs in use that do not agree with the CA of this replica."
+    Gauge("egress_shared_ca_mismatches", text, registry=registry).set_function(count)

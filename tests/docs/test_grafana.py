@@ -115,9 +115,6 @@ class DashboardTests(SynchronousTestCase):
             *("egress_policy_rules", "egress_policy_reloads_total", "egress_policy_reload_failures_total"),
             *("egress_authorizer_breaker_opened_total", "egress_authorizer_retries_total"),
             *("egress_authorizer_cache_entries", "egress_build_info"),
-            # The audit records have each denial, and the readiness check has a note; only some policies have budgets.
-            *("egress_budget_buckets", "egress_budget_refusals_total"),
-            *("egress_budget_alone_total", "egress_budget_failures_total"),
             "egress_telemetry_dropped_total",  # the proxy logs the reason, and its requests are not affected
         }
         self.assertEqual(set(proxy_metrics()) - shown, unshown)

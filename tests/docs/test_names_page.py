@@ -26,12 +26,20 @@ from egress.model.errors import OUTCOMES
 from egress.model.message_counts import MessageCounts
 from egress.model.phases import PHASES
 from egress.model.revocation import RevocationKind
-from egress.model.statistics import BudgetStats, CacheStats, PolicyInUse, PolicyReloadStats, SpoolStats
+from egress.model.statistics import (
+    BudgetStats,
+    CacheStats,
+    PolicyInUse,
+    PolicyReloadStats,
+    SharedCacheStats,
+    SpoolStats,
+)
 from egress.notify.metrics import NotificationMetrics
 from egress.observability.audit_log import audit_line
 from egress.observability.metrics import Metrics
 from egress.observability.shadow_log import ShadowLog
 from egress.resources import POLICY, SHADOW_POLICY
+from egress.shared.ca_fingerprints import count_mismatches
 from egress.workers.parent_metrics import parent_metrics
 from tests.authz.fakes import REQUEST
 from tests.docs import log_events
@@ -98,6 +106,9 @@ def proxy_metrics() -> dict[str, Family]:
     limiter = LimitedAuthorizer(clock, None, Breaker(1, 1, float), deadline=1, max_concurrency=1, max_queue=1)  # type: ignore[arg-type]
     metrics.set_authorizer_source(limiter.stats, lambda: 0)
     metrics.set_cache_source(lambda: CacheStats(0, 0, 0, 0, 0))
+    shared = SharedCacheStats(hits=0, misses=0, stale=0, waited=0, failed=0, rejected=0)
+    metrics.set_shared_source(lambda: shared, lambda: True, lambda: ("redis.test:6379", 0))
+    count_mismatches(metrics.registry, lambda: 0)
     budgets = BudgetStats(buckets=0, exhausted=0, unavailable=0, alone=0, failed=0)
     metrics.set_budget_source(lambda: budgets)
     metrics.set_policy_source(lambda: PolicyReloadStats(0), lambda: PolicyInUse("", 0.0))

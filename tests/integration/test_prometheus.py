@@ -34,8 +34,10 @@ scrape_configs:
 ABSENT = (
     "egress_audit_spool_",
     "egress_audit_store_reachable",
+    "egress_budget_",
     "egress_policy_check",
     "egress_policy_last_check_",
+    "egress_shared_",
     "egress_telemetry_",
 )
 VARIABLES = {"$job": ".+", "$instance": ".+", "$__rate_interval": "1m", "$__range": "1h"}
