@@ -12,6 +12,9 @@ from typing import Final
 COMPILED: Final = (
     "egress.authz.approval_authorizer",
     "egress.authz.breaker",
+    "egress.authz.cache",
+    "egress.authz.cache_key",
+    "egress.authz.decision_store",
     "egress.authz.fail_closed",
     "egress.authz.fair_queue",
     "egress.authz.limiter",
