@@ -21,6 +21,9 @@ _VALUE: Final = rb"[\t\x20-\x7e\x80-\xff]*"
 _BLOCK: Final = re.compile(rb"(?:%b:%b\r\n)*\r\n" % (_NAME, _VALUE))
 FIELD_VALUE: Final = re.compile(_VALUE)
 """A field value in any version of HTTP, with white space around it."""
+MAX_REMEMBERED: Final = 1024
+"""The maximum number of bytes of field lines that a connection remembers."""
+
 # A proxy removes white space between the name and the colon from a response (RFC 9112 section 5.1).
 _SPACED = re.compile(rb"((?:\A|(?<=\r\n))[!#$%&'*+\-.^_`|~0-9A-Za-z]+)[ \t]+(?=:)")
 
@@ -82,3 +85,31 @@ def parse_fields(block: bytes, limit: int, *, response: bool = False) -> Headers
     if len(collector.fields) > limit:
         raise TooManyFields(f"more than {limit} fields")
     return tuple(collector.fields)
+
+
+class LastFields:
+    """Parses the field lines of the messages of one connection, and remembers the last ones.
+
+    A sender often repeats all fields in its next message, and equal bytes have an equal result.
+
+    @param limit: the maximum number of fields.
+    @param response: see L{parse_fields}.
+    """
+
+    __slots__ = ("_block", "_fields", "_limit", "_response")
+
+    def __init__(self, limit: int, *, response: bool = False) -> None:
+        self._limit = limit
+        self._response = response
+        # No fields.
+        self._block = b"\r\n"
+        self._fields: Headers = ()
+
+    def parse(self, block: bytes) -> Headers:
+        """Parse field lines; see L{parse_fields}."""
+        if block == self._block:
+            return self._fields
+        fields = parse_fields(block, self._limit, response=self._response)
+        if len(block) <= MAX_REMEMBERED:
+            self._block, self._fields = block, fields
+        return fields

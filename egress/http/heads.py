@@ -19,7 +19,7 @@ from egress.http.events import (
     RequestHead,
     ResponseHead,
 )
-from egress.http.field_lines import MalformedFields, TooManyFields, parse_fields
+from egress.http.field_lines import LastFields, MalformedFields, TooManyFields, parse_fields
 from egress.http.hop_by_hop import connection_options
 from egress.model.decision import Headers
 from egress.model.errors import (
@@ -87,9 +87,10 @@ def parse_content_length(value: bytes) -> int:
     if not value.isdigit():
         raise MalformedFields("the Content-Length is not a number")
     # llhttp ignores leading zeros, but Python limits the number of digits.
-    if len(value) > _MAX_DIGITS or int(value) > _MAX_LENGTH:
+    length = int(value) if len(value) <= _MAX_DIGITS else _MAX_LENGTH + 1
+    if length > _MAX_LENGTH:
         raise MalformedFields("the Content-Length is out of range")
-    return int(value)
+    return length
 
 
 def _options(connection: bytes) -> frozenset[bytes]:
@@ -99,9 +100,12 @@ def _options(connection: bytes) -> frozenset[bytes]:
         raise MalformedFields(str(error)) from error
 
 
-def parse_request_head(head: bytes, limits: HeadLimits) -> RequestHead:
+def parse_request_head(head: bytes, limits: HeadLimits, last: LastFields | None = None) -> RequestHead:
     """Parse one complete request head, including the empty line.
 
+    @param head: the bytes of the head.
+    @param limits: the limits of the head.
+    @param last: parses the fields, with the same limit.
     @raise ClientError: describes the error.
     """
     line_end = head.index(b"\r\n")
@@ -114,7 +118,8 @@ def parse_request_head(head: bytes, limits: HeadLimits) -> RequestHead:
     if major != b"1":
         raise VersionNotSupported("this proxy supports only HTTP/1.1")
     try:
-        headers = parse_fields(head[line_end + 2 :], limits.fields)
+        block = head[line_end + 2 :]
+        headers = parse_fields(block, limits.fields) if last is None else last.parse(block)
         return request_head(method_bytes.decode("ascii"), target, minor != b"0", headers)
     except TooManyFields as excess:
         raise HeadTooLarge(f"the request has {excess}") from excess
@@ -217,12 +222,13 @@ def request_head(method: str, target: bytes, http11: bool, headers: Headers, fra
     )
 
 
-def parse_response_head(head: bytes, limits: HeadLimits, method: str) -> ResponseHead:
+def parse_response_head(head: bytes, limits: HeadLimits, method: str, last: LastFields | None = None) -> ResponseHead:
     """Parse one complete response head, including the empty line.
 
     @param head: the bytes of the head.
     @param limits: the limits of the head.
     @param method: the method of the request, which determines the framing (RFC 9112 section 6.3).
+    @param last: parses the fields, with the same limit.
     @raise OriginProtocolError: describes the error.
     """
     if len(head) > limits.head:
@@ -233,7 +239,8 @@ def parse_response_head(head: bytes, limits: HeadLimits, method: str) -> Respons
         raise OriginProtocolError("the origin's status line is malformed")
     minor, status_bytes, reason = match.groups(b"")
     try:
-        headers = parse_fields(head[line_end + 2 :], limits.fields, response=True)
+        block = head[line_end + 2 :]
+        headers = parse_fields(block, limits.fields, response=True) if last is None else last.parse(block)
         return _response_head(int(status_bytes), reason, minor != b"0", headers, method)
     except MalformedFields as error:
         raise OriginProtocolError(f"the origin's response fields are malformed: {error}") from error

@@ -12,6 +12,8 @@ _VIA: Final = b" " + VIA_NAME
 
 # The maximum number of members of Connection, including empty ones.
 MAX_OPTIONS: Final = 256
+# Most messages have one of these values.
+_COMMON_OPTIONS: Final = {option: frozenset({option}) for option in (b"keep-alive", b"close")}
 _TRAILERS: Final = re.compile(rb"(?:^|,)[ \t]*trailers[ \t]*(?:,|$)", re.IGNORECASE)
 
 # RFC 9110 section 7.6.1, and the credentials and challenges of the proxy (sections 11.7.1 to 11.7.3), which concern
@@ -73,6 +75,9 @@ def connection_options(value: bytes) -> frozenset[bytes]:
     @param value: the values of all such fields, as one list.
     @raise ValueError: if it has more members than any sender needs: each member takes time.
     """
+    known = _COMMON_OPTIONS.get(value)
+    if known is not None:
+        return known
     if value.count(b",") >= MAX_OPTIONS:
         raise ValueError(f"Connection lists more than {MAX_OPTIONS} names")
     return frozenset(tokens(value))
@@ -91,7 +96,7 @@ def end_to_end(headers: Headers, nominated: frozenset[bytes] = frozenset()) -> l
     @param headers: the fields of a message.
     @param nominated: the lower-case field names that the message's C{Connection} lists.
     """
-    if nominated:
+    if not nominated <= HOP_BY_HOP:
         dropped = HOP_BY_HOP | nominated
         return [header for header in headers if header[0].lower() not in dropped]
     return [header for header in headers if header[0].lower() not in HOP_BY_HOP]
@@ -122,4 +127,5 @@ def fields_size(headers: list[Header] | Headers) -> int:
 
 def encode_fields(headers: list[Header] | Headers) -> bytes:
     """Encode fields, without the empty line that ends a head."""
-    return b"".join([b"%b: %b\r\n" % header for header in headers])
+    # Two joins take fewer instructions than a format for each field.
+    return b"\r\n".join([b": ".join(header) for header in headers]) + b"\r\n" if headers else b""

@@ -10,10 +10,12 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Callable
+from string import ascii_letters, digits
 from typing import Final
 
 from egress.http.body import Body, ChunkedBody, LengthBody, MalformedBody, UntilCloseBody
 from egress.http.events import END, BodyKind, End, Framing, RequestHead, ResponseHead
+from egress.http.field_lines import LastFields
 from egress.http.heads import HeadLimits, parse_request_head, parse_response_head
 from egress.model.errors import (
     BadRequest,
@@ -31,7 +33,7 @@ _DELIMITED: Final = BodyKind.DELIMITED
 _UNTIL_CLOSE: Final = BodyKind.UNTIL_CLOSE
 _BARE = re.compile(rb"(?<!\r)\n|\r[^\n]")
 _BARE_ERROR: Final = "a line of the head ends with a bare carriage return or line feed instead of CRLF"
-_METHOD_START = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]")
+_METHOD_STARTS: Final = frozenset(b"!#$%&'*+-.^_`|~" + (ascii_letters + digits).encode("ascii"))
 # A request line without an end after the longest target, method and version is never valid.
 _LINE_SLACK: Final = 80
 _MAX_EMPTY_LINES: Final = 4
@@ -88,6 +90,7 @@ class RequestReader:
     def __init__(self, limits: HeadLimits) -> None:
         self._limits = limits
         self._line_limit = limits.target + _LINE_SLACK
+        self._fields = LastFields(limits.fields)
         self._buffer = _HeadBuffer(BadRequest)
         self._body: Body | None = None
         self._empty_lines = 0
@@ -146,7 +149,7 @@ class RequestReader:
         try:
             if len(head) > self._limits.head:
                 raise self._head_too_large()
-            request = parse_request_head(head, self._limits)
+            request = parse_request_head(head, self._limits, self._fields)
         except ClientError as error:
             if _BARE.search(head, 0, self._limits.head):
                 # The same error as for a head that is received in pieces.
@@ -160,7 +163,7 @@ class RequestReader:
 
     def _check_start(self, data: bytes) -> None:
         """Reject data that cannot become a request, instead of waiting for more of it."""
-        if not _METHOD_START.match(data) and data != b"\r":
+        if data[0] not in _METHOD_STARTS and data != b"\r":
             if data[0] == 0x16:
                 raise BadRequest("this listener expects plain HTTP; configure the proxy as http://, not https://")
             if data[0] in (0x04, 0x05):
@@ -195,10 +198,13 @@ class ResponseReader:
 
     L{expect} declares the request of the next response. L{next_event} then returns any number of interim
     L{ResponseHead}s (1xx), the final one, content as C{bytes}, and an L{End}.
+
+    @param repeats: whether responses often have the same fields as the response before.
     """
 
-    def __init__(self, limits: HeadLimits) -> None:
+    def __init__(self, limits: HeadLimits, *, repeats: bool = False) -> None:
         self._limits = limits
+        self._fields = LastFields(limits.fields, response=True) if repeats else None
         self._buffer = _HeadBuffer(OriginProtocolError)
         self._state = _DONE
         self._method = ""
@@ -269,7 +275,7 @@ class ResponseReader:
             if len(data) >= self._limits.head:
                 raise OriginProtocolError(f"the origin's response head is over {self._limits.head} bytes")
             return None
-        response = parse_response_head(head, self._limits, self._method)
+        response = parse_response_head(head, self._limits, self._method, self._fields)
         if response.status == 101:
             self._state = _DONE
         elif response.status >= 200:

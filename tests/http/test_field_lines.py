@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.http.field_lines import MalformedFields, TooManyFields, parse_fields
+from egress.http.field_lines import MAX_REMEMBERED, LastFields, MalformedFields, TooManyFields, parse_fields
 
 REFUSED = {
     "length and chunked": b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n",
@@ -156,3 +156,33 @@ class ParseFieldsTests(SynchronousTestCase):
     def test_too_many(self) -> None:
         self.assertEqual(len(parse_fields(b"A: b\r\n" * 3 + b"\r\n", 3)), 3)
         self.assertRaises(TooManyFields, parse_fields, b"A: b\r\n" * 4 + b"\r\n", 3)
+
+
+class LastFieldsTests(SynchronousTestCase):
+    """The fields of the last message."""
+
+    def test_equal_bytes_are_parsed_once(self) -> None:
+        last = LastFields(3)
+        first, other = b"A: b\r\nC: d\r\n\r\n", b"A: b\r\nC: e\r\n\r\n"
+        fields = last.parse(first)
+        self.assertEqual(fields, ((b"A", b"b"), (b"C", b"d")))
+        self.assertIs(last.parse(bytes(bytearray(first))), fields)
+        self.assertEqual(last.parse(other), ((b"A", b"b"), (b"C", b"e")))
+        self.assertEqual(last.parse(first), fields)
+
+    def test_invalid_fields_stay_invalid(self) -> None:
+        last = LastFields(1)
+        for _ in range(2):
+            self.assertRaises(TooManyFields, last.parse, b"A: b\r\n" * 2 + b"\r\n")
+            self.assertRaises(MalformedFields, last.parse, b"A : b\r\n\r\n")
+        self.assertRaises(MalformedFields, last.parse, b"")
+        self.assertEqual(last.parse(b"\r\n"), ())
+        self.assertEqual(LastFields(1, response=True).parse(b"A : b\r\n\r\n"), ((b"A", b"b"),))
+
+    def test_long_fields_are_not_kept(self) -> None:
+        last = LastFields(1)
+        for size in (MAX_REMEMBERED - 7, MAX_REMEMBERED - 6):
+            block = b"A: %b\r\n\r\n" % (b"x" * size)
+            again = bytes(bytearray(block))
+            self.assertEqual(last.parse(block) is last.parse(again), len(block) <= MAX_REMEMBERED)
+            self.assertEqual(last.parse(again), ((b"A", b"x" * size),))

@@ -103,6 +103,12 @@ class RequestReaderTests(SynchronousTestCase):
             [B, b"hello", (), C, b"abc", ((b"A", b"b"),), A],
         )
 
+    def test_repeated_fields(self) -> None:
+        """The fields are known, and still evaluated for each request."""
+        fields = b" HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n"
+        self.assertEqual(self.read((b"POST /b" + fields + b"x") * 2), [B, b"x", ()] * 2)
+        self.assertRaises(BadRequest, self.read, b"CONNECT a:443" + fields)
+
     def test_empty_lines_before_a_request(self) -> None:
         self.assertEqual(self.read(b"\r\n\r\n" + GET + b"\r\n" + GET), [A, A])
 

@@ -86,7 +86,7 @@ class _Connection:
         self.ready: Deferred[_Connection] = Deferred(self._cancel)
         self.idle_since = 0.0
         self._agent = agent
-        self._reader = ResponseReader(_LIMITS)
+        self._reader = ResponseReader(_LIMITS, repeats=True)
         self._pending: PendingRequest | None = None
         self._head: ResponseHead | None = None
         self._body: list[bytes] = []
