@@ -21,6 +21,9 @@ _pieces: Final[Callable[[Any, int], Iterable[str]]] = (
     else _make(None, _python.default, json.encoder.encode_basestring, None, ":", ",", False, False, True)
 )
 
+quoted: Final[Callable[[str], str]] = json.encoder.encode_basestring
+"""Serializes one string, as L{to_json} does, in a fraction of its time."""
+
 
 def to_json(value: Any) -> str:
     """Serialize a value without whitespace, with the characters as they are."""
@@ -32,8 +35,16 @@ def encoded(document: dict[str, Any]) -> bytes:
 
     @raise AuthorizerUnavailable: if it contains text that cannot be encoded.
     """
+    return in_utf8(to_json(document))
+
+
+def in_utf8(text: str) -> bytes:
+    """Encode the text of an authorization request.
+
+    @raise AuthorizerUnavailable: if it cannot be encoded.
+    """
     try:
-        return to_json(document).encode("utf-8")
+        return text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise unsupported_request("text") from error
 
@@ -104,6 +115,11 @@ def add_context(document: dict[str, Any], request: DecisionRequest) -> None:
         client["identity"] = request.client.identity
     document["client"] = client
     document["stage"] = request.stage.value
+    add_details(document, request)
+
+
+def add_details(document: dict[str, Any], request: DecisionRequest) -> None:
+    """Add those members of L{add_context} that most requests do not have."""
     call = call_of(request.method, request.path, request.headers)
     if call is not None:
         document["grpc"] = {"service": call.service, "method": call.method}

@@ -12,7 +12,7 @@ class MembersTests(SynchronousTestCase):
 
     def test_parsed(self) -> None:
         self.assertEqual(
-            parse_members(b' {"a": [1, 2.5, "b", null, true], "c": {"d": -3}} '),
+            parse_members(b' \t\r\n{"a": [1, 2.5, "b", null, true], "c": {"d": -3}} \r\n\t'),
             {
                 "a": [1, 2.5, "b", None, True],
                 "c": {"d": -3},
@@ -23,6 +23,10 @@ class MembersTests(SynchronousTestCase):
         for content, words in (
             (b"", "the content is not JSON"),
             (b"{", "the content is not JSON"),
+            (b"{} {}", "the content is not JSON"),
+            (b"{}\x00", "the content is not JSON"),
+            (b"\x0b{}", "the content is not JSON"),
+            (b"\xc2\xa0{}", "the content is not JSON"),
             (b"\xff", "the content is not JSON"),
             (b"\xef\xbb\xbf{}", "the content is not JSON"),
             (b"[" * 200_000, "the content is not JSON"),

@@ -13,12 +13,14 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.authz.protocols.base import AuthzResponse
+from egress.authz.protocols.request_json import add_content, add_context, encoded
 from egress.authz.protocols.validate import ValidateCodec, decode_response, encode_request, headers_value
 from egress.http.error_response import encode_error_response
 from egress.model.authority import Authority, Origin
 from egress.model.authz_failure import AuthzFailure
 from egress.model.decision import ClientIdentity, DecisionRequest, Stage, Verdict
 from egress.model.errors import AuthorizerUnavailable, Denied
+from egress.model.message import Direction, Message, MessageKind
 
 REQUEST = DecisionRequest(
     request_id="id-1",
@@ -69,6 +71,38 @@ class RequestTests(SynchronousTestCase):
         document = encode_members(client=ClientIdentity("192.0.2.1", 1, "runner"), stage=Stage.TUNNEL)
         self.assertEqual(document["client"], {"address": "192.0.2.1", "identity": "runner"})
         self.assertEqual(document["stage"], "tunnel")
+
+    def test_repeated_headers(self) -> None:
+        """A codec remembers the last fields, so each request has its own."""
+        codec = ValidateCodec("http://authz.test/validate", "service")
+        other = attrs.evolve(REQUEST, headers=((b"X-Other", b'"\\'),))
+        none = attrs.evolve(REQUEST, headers=(), body=None, path="/")
+        for request in (none, REQUEST, REQUEST, attrs.evolve(REQUEST, method="PUT"), other, REQUEST, none):
+            content = codec.encode(request).content
+            self.assertEqual(content, encode_request(request))
+            members = json.loads(content)
+            self.assertEqual(members["headers"], headers_value(request.headers))
+            self.assertEqual((members["method"], list(members)[:3]), (request.method, ["url", "method", "headers"]))
+
+    def test_text(self) -> None:
+        """The text that the members of most requests have is that of the encoder for any document."""
+        message = Message(MessageKind.WEBSOCKET, Direction.ORIGIN, "text", 7, "r")
+        for changes in (
+            {},
+            {"path": '/"\\\x7f?q="\u20ac\\', "request_id": '"', "method": "A'B", "headers": ((b"A", b'"\xff'),)},
+            {"client": ClientIdentity('"', 1, 'x"\n\x01\u2028'), "stage": Stage.TUNNEL, "body": None},
+            {"body": b"\xff", "body_truncated": True, "content_length": 9, "addresses": (ip_address("192.0.2.1"),)},
+            {"body": None, "body_withheld": True, "content_length": 3, "addresses_withheld": True},
+            {"path": "/a.B/C", "headers": ((b"Content-Type", b"application/grpc"),), "message": message},
+        ):
+            request = attrs.evolve(REQUEST, **changes)
+            with self.subTest(changes):
+                members = {"url": request.url, "method": request.method, "headers": headers_value(request.headers)}
+                if request.query:
+                    members["queryParams"] = request.query
+                add_content(members, request)
+                add_context(members, request)
+                self.assertEqual(encode_request(request), encoded(members))
 
     def test_headers(self) -> None:
         headers = (
