@@ -179,18 +179,21 @@ class ForwardedHead:
     @ivar target: the request-target: a path with its query, C{*}, or a URL for an upstream proxy.
     @ivar fields: all fields, including C{Host} and the fields that frame the content.
     @ivar framing: the framing of the content.
+    @ivar encoded: the encoding in HTTP/1.1, if it was made in advance.
     """
 
     method: Final[str]
     target: Final[bytes]
     fields: Final[list[Header]]
     framing: Final[Framing]
+    encoded: bytes | None = attr.ib(init=False, eq=False, repr=False)
 
     def __init__(self, method: str, target: bytes, fields: list[Header], framing: Framing) -> None:
         self.method = method
         self.target = target
         self.fields = fields
         self.framing = framing
+        self.encoded = None
 
 
 @attr.s(auto_attribs=True, init=False, order=False, unsafe_hash=True)

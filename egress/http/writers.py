@@ -86,7 +86,9 @@ def forwarded_head(
 
 
 def encode_request(head: ForwardedHead) -> bytes:
-    """Encode a request head for the origin, or for an upstream proxy."""
+    """Encode a request head for the origin, or for an upstream proxy, unless this was done in advance."""
+    if head.encoded is not None:
+        return head.encoded
     return b"%b %b HTTP/1.1\r\n%b\r\n" % (head.method.encode("ascii"), head.target, encode_fields(head.fields))
 
 

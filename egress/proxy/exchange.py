@@ -186,6 +186,8 @@ class Exchange(StateMachine[State]):
             addresses=destination.addresses,
             addresses_withheld=destination.withheld,
         )
+        if self._state is states.DECIDING:
+            self._outgoing.prepare(self._stream.logins.route(self._outgoing.key))
 
     def _decided(self, decision: Decision) -> None:
         if not decision.allowed:
@@ -209,9 +211,8 @@ class Exchange(StateMachine[State]):
         pooled = None if self._upgrade else self._stream.logins.route(self._outgoing.key)
         if pooled is None:
             self._transaction.begin_phase(DNS)
-        self._transaction.await_or_fail(
-            self._destination.look_up() if pooled is None else succeed(pooled), self._authorize_route
-        )
+        looking_up = self._destination.look_up() if pooled is None else succeed(pooled)
+        self._transaction.await_or_fail(looking_up, self._authorize_route)
 
     def _authorize_route(self, route: Route) -> None:
         self._destination.set_addresses(route)
@@ -272,8 +273,7 @@ class Exchange(StateMachine[State]):
             self._outgoing.propagate(self._transaction.trace.begin_attempt())
         route = origin.route
         upstream = route.upstream if route.absolute_form else None
-        lease = self._transaction.lease
-        if lease is not None:
+        if (lease := self._transaction.lease) is not None:
             lease.known_addresses = route.known_addresses
         self._forwarder = forwarder = forwarder_for(
             self,

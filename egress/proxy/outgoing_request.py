@@ -12,10 +12,11 @@ from egress.http.obligations import affected_names, with_obligations
 from egress.http.request_target import RequestTarget
 from egress.http.upgrade import requested_upgrade
 from egress.http.websocket_extensions import with_readable_messages
-from egress.http.writers import forwarded_fields, forwarded_head
+from egress.http.writers import encode_request, forwarded_fields, forwarded_head
 from egress.model.authority import Origin, UpstreamProxy
 from egress.model.decision import NO_OBLIGATIONS, ClientIdentity, Headers, Obligations
 from egress.model.errors import UnsupportedRequest
+from egress.model.route import Route
 from egress.model.trace import TRACEPARENT, TRACESTATE
 from egress.upstream.origin_connection import PoolKey
 
@@ -39,6 +40,7 @@ class OutgoingRequest:
 
     __slots__ = (
         "_fields",
+        "_prepared",
         "_target",
         "fields_for_authorizer",
         "head",
@@ -71,6 +73,7 @@ class OutgoingRequest:
         self.obligations = NO_OBLIGATIONS
         self.logs_in = head.has_connection_credentials
         self._fields = forwarded_fields(head, origin, upgrade)
+        self._prepared: ForwardedHead | None = None
         self.fields_for_authorizer: Headers = tuple(self._fields)
         self.key: PoolKey = (client.pool_key, origin)
         self.unread = 0
@@ -97,6 +100,7 @@ class OutgoingRequest:
         @raise UnsupportedRequest: if the request upgrades to a protocol whose messages cannot be authorized.
         """
         self.obligations = obligations
+        self._prepared = None
         self._fields = with_obligations(list(self.fields_for_authorizer), obligations)
         if obligations.messages is not None:
             if self.upgrade is not None and not self.upgrade.is_websocket:
@@ -113,6 +117,7 @@ class OutgoingRequest:
         @param trace: the header fields with the context, which replace the client's fields; empty: no change.
         """
         if trace and TRACEPARENT not in affected_names(self.obligations):
+            self._prepared = None
             self._fields = [field for field in self._fields if field[0].lower() not in _TRACE_FIELDS] + list(trace)
 
     @property
@@ -134,9 +139,28 @@ class OutgoingRequest:
 
         @param upstream: the upstream proxy that reads the head; C{None} if the origin reads it.
         """
+        if upstream is not None:
+            return forwarded_head(self.head, self.url, self._fields, proxy_authorization=upstream.authorization)
+        # Not twice: an attempt may change the head.
+        prepared, self._prepared = self._prepared, None
+        return self._for_origin() if prepared is None else prepared
+
+    def _for_origin(self) -> ForwardedHead:
         fields, host = self._fields, self.head.host
-        if upstream is None and host != self.origin.host_field:
+        if host != self.origin.host_field:
             fields = [(b"Host", self.origin.host_as(host)), *fields[1:]]
-        if upstream is None:
-            return forwarded_head(self.head, self._target.sent, fields)
-        return forwarded_head(self.head, self.url, fields, proxy_authorization=upstream.authorization)
+        return forwarded_head(self.head, self._target.sent, fields)
+
+    def prepare(self, route: Route | None) -> None:
+        """Make the head in advance, while an authorizer decides: the client waits for the decision in any case.
+
+        The decision can still change the head.
+
+        @param route: the route of the connection that will probably carry the request; C{None}: that is not known, and
+            nothing is made.
+        """
+        if route is None or route.absolute_form or self.upgrade is not None:
+            return
+        self._prepared = head = self._for_origin()
+        if self.head.version != HTTP_2:
+            head.encoded = encode_request(head)

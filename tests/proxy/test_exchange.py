@@ -176,6 +176,23 @@ class DecisionTests(ProxyTestCase):
             wire.feed(response())
         self.assertEqual(self.outcomes(), ["forwarded"] * 3)
 
+    def test_a_head_that_was_made_in_advance(self) -> None:
+        """With an idle connection, the head is made while the authorizer decides; its obligations still apply."""
+        for answer, expected in ((allow(), b"X-A: 1\r\n"), (allow_with(set_headers=((b"X-A", b"2"),)), b"X-A: 2\r\n")):
+            self.client.feed(request())
+            self.origin.feed(response())
+            self.origin.take()
+            decision = self.authorizer.pending()
+            self.client.feed(request("GET", "http://origin.test/b", "X-A: 1"))
+            self.assertEqual((self.origin.take(), self.outcomes()[-1]), (b"", "forwarded"))
+            decision.callback(answer)
+            head = self.origin.take()
+            self.assertTrue(head.startswith(b"GET /b HTTP/1.1\r\nHost: origin.test\r\n"), head)
+            self.assertIn(expected, head)
+            self.assertEqual(head.count(b"X-A"), 1)
+            self.origin.feed(response())
+        self.assertEqual(self.outcomes(), ["forwarded"] * 4)
+
     def test_an_address_that_became_forbidden_meanwhile(self) -> None:
         self.client.feed(request())
         self.origin.feed(response())

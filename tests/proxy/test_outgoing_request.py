@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.http.events import RequestHead
+from egress.http.events import HTTP_2, RequestHead
 from egress.http.heads import HeadLimits
 from egress.http.readers import RequestReader
-from egress.http.request_target import parse_request_target
+from egress.http.request_target import RequestTarget, TargetForm, parse_request_target
 from egress.http.writers import encode_request
 from egress.model.authority import DEFAULT_PORTS, Authority, Origin, UpstreamProxy
 from egress.model.decision import NO_OBLIGATIONS, ClientIdentity, Obligations
+from egress.model.route import Route
 from egress.proxy.outgoing_request import OutgoingRequest
 
 CLIENT = ClientIdentity("198.51.100.7", 40000)
@@ -42,6 +44,34 @@ class OutgoingRequestTests(SynchronousTestCase):
         encoded = encode_request(self.outgoing.forwarded_head(upstream))
         self.assertTrue(encoded.startswith(b"GET http://origin.test/a HTTP/1.1\r\n"))
         self.assertIn(b"Proxy-Authorization: Basic eA==\r\n", encoded)
+
+    def test_in_advance(self) -> None:
+        """A decision can change what was made in advance, and each attempt has a head of its own."""
+        plain, route = self.encoded(), Route(ORIGIN, (), None, tls=False, connect=False)
+        upstream = UpstreamProxy("http", Authority("proxy.test", 3128))
+        for known in (None, Route(ORIGIN, (), upstream, tls=False, connect=False)):
+            self.outgoing.prepare(known)
+            self.assertIsNone(self.outgoing.forwarded_head(None).encoded)
+        self.outgoing.prepare(route)
+        head = self.outgoing.forwarded_head(None)
+        self.assertEqual((head.encoded, encode_request(head)), (plain, plain))
+        again = self.outgoing.forwarded_head(None)
+        self.assertEqual((again, again.encoded), (head, None))
+        self.outgoing.prepare(route)
+        self.outgoing.take(Obligations(set_headers=((b"X-A", b"2"),)))
+        self.assertIn(b"\r\nX-A: 2\r\n", self.encoded())
+        self.outgoing.prepare(route)
+        self.outgoing.propagate(((b"traceparent", b"00-1-2-01"),))
+        self.assertIn(b"\r\ntraceparent: 00-1-2-01\r\n", self.encoded())
+
+    def test_in_advance_for_http2(self) -> None:
+        """An origin of a client with HTTP/2 may use HTTP/2, too."""
+        self.outgoing = OutgoingRequest(
+            attrs.evolve(self.outgoing.head, version=HTTP_2), CLIENT, ORIGIN, RequestTarget(TargetForm.ORIGIN, "/a")
+        )
+        self.outgoing.prepare(Route(ORIGIN, (), None, tls=False, connect=False))
+        head = self.outgoing.forwarded_head(None)
+        self.assertEqual((head.target, head.encoded), (b"/a", None))
 
     def made(self, target: bytes, host: bytes, origin: Origin = ORIGIN, method: str = "GET") -> OutgoingRequest:
         reader = RequestReader(HeadLimits(1000, 10, 100))
