@@ -57,6 +57,9 @@ ALONE_AFTER: Final = 1.0
 MAX_AGE: Final = 300.0
 """Seconds after which an event is ignored, and after which a revocation is not sent again."""
 
+MAX_HELLO: Final = 10.0
+"""Seconds after which a process that has connected does not wait for a response any more."""
+
 MAX_KNOWN: Final = 10_000
 """The maximum number of revocations that a process remembers, so that it applies each of them once."""
 
@@ -329,7 +332,7 @@ class SharedEvents:
             kind = event["type"]
             if kind == "revocation":
                 self._revocation(event)
-            elif kind == "hello" and event["nonce"] != self._nonce:
+            elif kind == "hello" and event["nonce"] != self._nonce and self.age(event) <= MAX_HELLO:
                 if not answered:
                     answered = True
                     self._respond(event)

@@ -267,6 +267,25 @@ class SinceTests(EventsTestCase):
         self.wait(10)
         self.assertEqual(two.since[1:], [0.0])
 
+    def test_earlier_process(self) -> None:
+        """There is no response to an earlier connection, which someone repeats or which is read again."""
+        for _ in range(2):
+            self.member()
+            self.wait(3)
+        hellos = [value for kind, value in self.sent() if kind == "hello"]
+        before = [kind for kind, _ in self.sent()].count("state")
+        self.assertEqual((len(hellos), before), (2, 1))
+        self.wait(module.MAX_HELLO)
+        for value in hellos:
+            self.stream().append((self.stream()[-1][0] + 1, [b"e", value]))
+        self.wait()
+        self.assertEqual([kind for kind, _ in self.sent()].count("state"), before)
+
+    def sent(self) -> list[tuple[str, bytes]]:
+        """Return the types of all events in the stream, each with its value."""
+        found = [(KEYS.unseal(module_name(KEYS), value), value) for _, (_, value) in self.stream()]
+        return [(json.loads(content)["type"], value) for content, value in found if content is not None]
+
     def test_after_a_revocation(self) -> None:
         one = self.member()
         self.wait(10)
