@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, fail, succeed
 
+from egress.admin.grant_setup import approval_key
 from egress.admin.revocations import LocalRevocations
 from egress.admin.shared_revocations import SharedRevocations
 from egress.authz.approvals import Approvals
@@ -28,7 +29,6 @@ from egress.proxy.context import AuthzContext, OriginContext, ProxyContext, Tunn
 from egress.proxy.listeners import FetchKeysOf
 from egress.proxy.tls_intercept import TlsIntercept
 from egress.runtime.role import Role
-from egress.shared.keys import SharedKeys
 from egress.store.batches import StoreBatches
 from egress.store.process_writer import ProcessWriter
 from egress.store.sink import StoreAudit
@@ -184,14 +184,13 @@ def approvals(
 
     @param changed: is called when an approval becomes pending, or ends.
     """
-    key = config.shared.key
     return Approvals(
         reactor,
         time.time,
         timeout=config.approval_timeout,
         limit=config.approval_queue,
         is_open=config.admin is not None,
-        key=role.approval_key if key is None else SharedKeys(key, "approvals").derived(),
+        key=approval_key(config, role),
         changed=changed,
     )
 

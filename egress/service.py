@@ -16,8 +16,8 @@ from egress import parts
 from egress.admin.backend import LocalAdminBackend
 from egress.admin.changes import ChangeLog
 from egress.admin.explain import Explainer
+from egress.admin.grant_setup import grants_of
 from egress.admin.policies import LocalPolicies
-from egress.admin.shared_approvals import shared_approvals
 from egress.authz.chain import build_authorizer_chain
 from egress.authz.chain_dependencies import ChainDependencies
 from egress.authz.distribution.setup import ServerRoute
@@ -186,8 +186,9 @@ class EgressProxyService(Service):
         self.revocations = parts.revocations(self.metrics, self._chain, self._approvals, self._context, role)
         self._history = PolicyRecorder(config.policy, store)
         changes = ChangeLog(AuditSinks(log, store), self._context.authz.new_id, time.time, self._history.write)
-        shared = shared_approvals(reactor, time.time, self._approvals, self._chain.shared)
-        self.admin_backend = LocalAdminBackend(self._approvals, self.explain, changes, self.revocations, shared=shared)
+        backend = partial(LocalAdminBackend, self._approvals, self.explain, changes, self.revocations)
+        grants = grants_of(reactor, config, role, approvals=self._approvals, state=self._chain.shared)
+        self.admin_backend = backend(shared=grants.shared, stored=grants.stored)
         self._console: AdminEndpointSite | None = None
         self._factories = listener_factories(inputs.listeners, self._context, names)
         self._keys = key_downloads(inputs.listeners)
@@ -302,6 +303,7 @@ class EgressProxyService(Service):
         self.notices.start()
         self._telemetry.start()
         self._chain.start()
+        self.admin_backend.start()
         self._keys.start()
         # The command of a sandbox has the user of the proxy: it could change the policy, and so allow its requests.
         if self._policy_watch is not None and not self._role.serves_sandbox:
@@ -381,8 +383,8 @@ class EgressProxyService(Service):
         def drained(_: object) -> Deferred[None]:
             sessions.abort()
             # An aborted connection ends a moment later; its audit record is written then.
-            aborted = sessions.drain().addTimeout(ABORT_SECONDS, self._reactor)
-            return settled([self._chain.close(), aborted]).addCallback(lambda _: self._telemetry.stop())
+            aborted = [sessions.drain().addTimeout(ABORT_SECONDS, self._reactor), self.admin_backend.stop()]
+            return settled([self._chain.close(), *aborted]).addCallback(lambda _: self._telemetry.stop())
 
         def closed(_: object) -> Deferred[None]:
             self._context.flows.close()

@@ -8,9 +8,11 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
 
 from egress.admin.changes import ChangeLog
+from egress.admin.grant_setup import decisions_revoked, grant_revoked
 from egress.admin.shared_approvals import AnsweredElsewhere, SharedApprovals, answered
 from egress.admin.shared_grants import GrantRevoked
 from egress.admin.shared_revocations import SharedRevocations
+from egress.admin.stored_grants import StoredGrants
 from egress.authz.approvals import Approvals
 from egress.authz.grant_register import key_of
 from egress.interfaces import IRevocations
@@ -34,6 +36,7 @@ class LocalAdminBackend:
     @param changes: receives the changes of administrators.
     @param revocations: applies revocations to this process.
     @param shared: the approvals of all replicas, if they share state.
+    @param stored: the grants of the audit store, if it keeps grants.
     """
 
     def __init__(
@@ -44,12 +47,23 @@ class LocalAdminBackend:
         revocations: IRevocations,
         *,
         shared: SharedApprovals | None = None,
+        stored: StoredGrants | None = None,
     ) -> None:
         self._approvals = approvals
         self._explain = explain
         self._changes = changes
         self._revocations = revocations
         self._shared = shared
+        self._stored = stored
+
+    def start(self) -> None:
+        """Read the grants of the audit store.  Replicas that share state do so when they are connected."""
+        if self._stored is not None and self._shared is None:
+            self._stored.read()
+
+    def stop(self) -> Deferred[Any]:
+        """Write the grants and revocations that wait."""
+        return succeed(None) if self._stored is None else self._stored.stop()
 
     def listed(self) -> Deferred[dict[str, Any]]:
         """List the pending approvals and the grants."""
@@ -79,13 +93,20 @@ class LocalAdminBackend:
 
     def revoke(self, grant_id: str) -> Deferred[bool]:
         """Revoke a grant."""
-        if self._shared is None:
-            return succeed(self._approvals.revoke(grant_id))
-        return self._shared.grants.revoke(grant_id).addCallback(GrantRevoked.result)
+        return self._revoke(grant_id).addCallback(GrantRevoked.result)
+
+    def _revoke(self, grant_id: str) -> Deferred[GrantRevoked]:
+        if self._shared is not None:
+            revoked = self._shared.grants.revoke(grant_id)
+        else:
+            revoked = succeed(GrantRevoked(self._approvals.revoke(grant_id), ()))
+            if self._stored is not None:
+                self._stored.revoke(grant_id)
+        return grant_revoked(revoked, self._stored, grant_id)
 
     def revoke_decisions(self, revocation: Revocation) -> Deferred[RevocationCounts]:
         """Void decisions, and end what runs because of them."""
-        return self._revocations.apply(revocation)
+        return decisions_revoked(self._revocations.apply(revocation), self._stored)
 
     def explain(self, request: ExplainRequest) -> Deferred[dict[str, Any]]:
         """Explain what the proxy would do with a request."""
@@ -146,7 +167,7 @@ class LocalAdminBackend:
     def revoke_elsewhere_for_parent(self, grant_id: str) -> Deferred[dict[str, Any]]:
         """Revoke a grant of all replicas for the supervisor."""
         assert self._shared is not None
-        return self._shared.grants.revoke(grant_id).addCallback(GrantRevoked.to_json)
+        return self._revoke(grant_id).addCallback(GrantRevoked.to_json)
 
     def revoke_decisions_for_parent(self, revocation: Mapping[str, Any]) -> Deferred[dict[str, Any]]:
         """Void decisions for the supervisor."""
@@ -165,19 +186,23 @@ class LocalAdminBackend:
         if self._shared is None:
             return
 
+        grants = self._shared.grants
+        added, revoked = grants.on_grant, grants.on_revoked
+
         def grant_added(grant: Grant) -> None:
+            added(grant)
             send(GRANT_ADDED, grant.to_json())
 
-        def grant_revoked(grant_id: str, revocation_id: str, time: float) -> None:
+        def one_revoked(grant_id: str, revocation_id: str, time: float) -> None:
+            revoked(grant_id, revocation_id, time)
             send(GRANT_REVOKED, {"id": grant_id, "revocation": revocation_id, "time": time})
 
-        def decisions_revoked(revocation: Revocation) -> None:
+        def many_revoked(revocation: Revocation) -> None:
             send(DECISIONS_REVOKED, revocation.to_json())
 
-        self._shared.grants.on_grant = grant_added
-        self._shared.grants.on_revoked = grant_revoked
+        grants.on_grant, grants.on_revoked = grant_added, one_revoked
         if isinstance(self._revocations, SharedRevocations):
-            self._revocations.on_received = decisions_revoked
+            self._revocations.on_received = many_revoked
 
     def explain_for_parent(self, request: Mapping[str, Any]) -> Deferred[dict[str, Any]]:
         """Explain a request for the supervisor."""

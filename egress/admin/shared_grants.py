@@ -43,6 +43,11 @@ CONFIRM_WITHIN: Final = 1.5
 MAX_SNAPSHOT: Final = 512 * 1024
 """The maximum size of the grants in one response, in bytes; those that expire first are left out."""
 
+NOT_STORED: Final = (
+    "the audit store does not have the revocation yet, so the grant may apply after a restart: try again"
+)
+"""The error of a revocation that is in force, and is lost when all replicas restart."""
+
 # A request gets one response, soon after it was sent.
 _MAX_REQUEST_AGE: Final = 10.0
 _MAX_REQUESTS: Final = 50
@@ -66,29 +71,33 @@ class GrantRevoked:
 
     @ivar existed: whether a process had it.
     @ivar unconfirmed: the names of the nodes that did not confirm it.
+    @ivar is_stored: whether the audit store, if it keeps grants, has the revocation.
     """
 
     existed: bool
     unconfirmed: Sequence[str]
+    is_stored: bool = True
 
     def result(self) -> bool:
         """Return whether the grant existed.
 
-        @raise Unanswered: if a process did not confirm.
+        @raise Unanswered: if a process did not confirm, or the revocation is not stored.
         """
         if self.unconfirmed:
             names = ", ".join(self.unconfirmed)
             raise Unanswered(f"not confirmed by {names}, which may still apply the grant: try again")
+        if not self.is_stored:
+            raise Unanswered(NOT_STORED)
         return self.existed
 
     def to_json(self) -> dict[str, Any]:
         """Serialize the effect for the supervisor."""
-        return {"existed": self.existed, "unconfirmed": list(self.unconfirmed)}
+        return {"existed": self.existed, "unconfirmed": list(self.unconfirmed), "stored": self.is_stored}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> GrantRevoked:
         """Parse what a worker serialized."""
-        return cls(document["existed"], document["unconfirmed"])
+        return cls(document["existed"], document["unconfirmed"], document.get("stored", True))
 
 
 class SharedGrants:
@@ -101,6 +110,7 @@ class SharedGrants:
     @ivar on_grant: is called with each grant that was made here or elsewhere.
     @ivar on_revoked: is called with the id of each grant that was revoked here or elsewhere, and with the id and the
         time of the revocation.
+    @ivar on_joined: is called when grants can be used, and when another process has told what it knows later.
     """
 
     def __init__(
@@ -108,6 +118,7 @@ class SharedGrants:
     ) -> None:
         self.on_grant: Callable[[Grant], object] = lambda grant: None
         self.on_revoked: Callable[[str, str, float], object] = lambda grant_id, revocation_id, time: None
+        self.on_joined: Callable[[], object] = lambda: None
         self._clock = clock
         self._wall_clock = wall_clock
         self._approvals = approvals
@@ -267,6 +278,7 @@ class SharedGrants:
                 self._publish(grant)
         self._approvals.apply_grants()
         _log.info("shared state: grants can be used")
+        self.on_joined()
 
     # -- requests of other processes
 
@@ -363,6 +375,7 @@ class SharedGrants:
             expected.discard(event["from"])
         if self._register.is_joined:
             self._approvals.apply_grants()
+            self.on_joined()
         elif self._is_enough(event):
             self._join()
 

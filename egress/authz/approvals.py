@@ -58,6 +58,7 @@ class Approvals:
         it is no longer pending.
     @ivar observer: is called when a request begins or ends to wait.
     @ivar on_grant: is called with each new grant of an approver of this replica.
+    @ivar on_revocation: is called with each revocation that can void grants.
     @ivar register: decides which grants are in force.
     """
 
@@ -74,6 +75,7 @@ class Approvals:
     ) -> None:
         self.observer: Callable[[], object] = lambda: None
         self.on_grant: Callable[[Grant], object] = lambda grant: None
+        self.on_revocation: Callable[[Revocation], object] = lambda revocation: None
         self.register = GrantRegister()
         self._clock = clock
         self._wall_clock = wall_clock
@@ -333,6 +335,7 @@ class Approvals:
         """
         self._forget_expired()
         self.register.revoke_matching(revocation)
+        self.on_revocation(revocation)
         names = [each.grant_id for each in self._grants.values() if revocation.matches_grant(each.subject)]
         for name in names:
             del self._grants[name]

@@ -8,6 +8,7 @@ not know the earlier revocations: a grant from before must be known to each of t
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from collections.abc import Iterable
 from itertools import islice
 from typing import Final
 
@@ -56,9 +57,9 @@ class Witness:
         both = frozenset(key for key in self.grants | other.grants if self.confirms(key) and other.confirms(key))
         return Witness(max(self.since, other.since), both)
 
-    def add(self, key: GrantKey) -> Witness:
-        """Return the same with another grant."""
-        return Witness(self.since, self.grants | {key})
+    def add(self, *keys: GrantKey) -> Witness:
+        """Return the same with other grants."""
+        return Witness(self.since, self.grants.union(keys))
 
 
 def key_of(grant: Grant) -> GrantKey:
@@ -86,6 +87,8 @@ class GrantRegister:
         self._since = _NEVER
         self._witness: Witness | None = None
         self._alone: Witness | None = None
+        # The grants that the audit store confirmed last.
+        self._stored: frozenset[GrantKey] = frozenset()
         # The grants that were made here while this process was not joined.
         self._own: set[GrantKey] = set()
 
@@ -211,6 +214,12 @@ class GrantRegister:
         self._witness = None if self._witness is None else self._witness.add(key)
         self._alone = None if self._alone is None else self._alone.add(key)
 
+    def confirm_stored(self, grants: Iterable[Grant]) -> None:
+        """Register earlier grants that the audit store confirms, and no other process has revoked."""
+        self._stored = keys = frozenset(map(key_of, grants))
+        self._witness = None if self._witness is None else self._witness.add(*keys)
+        self._alone = None if self._alone is None else self._alone.add(*keys)
+
     def continue_alone(self, since: float) -> None:
         """Use only grants that are made from now on, until a process that is joined responds.
 
@@ -226,7 +235,8 @@ class GrantRegister:
     def follow(self, witness: Witness) -> None:
         """Use what another process knows from before, instead of only what this process knows."""
         if self._alone is not None:
-            witness = Witness(witness.since, witness.grants | self._alone.grants)
+            # It can know revocations that are not stored.
+            witness = witness.add(*(self._alone.grants - self._stored))
             self._alone = None
         self.hear(witness)
 

@@ -46,8 +46,9 @@ AUDIT_OPTIONS: Final = (
         group="Operation",
         metavar="LOCATION",
         help="The audit store: a database with a record of each decision, which egress logs searches. sqlite:FILE, or "
-        "postgresql://USER@HOST/DATABASE, which several proxies can share. The default with --admin, and of egress "
-        "run, is audit.db in --ca-dir. none: no audit store.",
+        "postgresql://USER@HOST/DATABASE, which several proxies can share. PostgreSQL also keeps the grants of "
+        "approvers for a restart. The default with --admin, and of egress run, is audit.db in --ca-dir. none: no audit "
+        "store.",
         default="none, or audit.db (--admin)",
         fields=("audit_store",),
         parse=values.audit_store,

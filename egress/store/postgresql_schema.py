@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from egress.store import policy_history, rollups
+from egress.store import grant_table, policy_history, rollups
 from egress.store.chain_table import INSERT_BLOCK
 from egress.store.postgresql_partitions import COUNT_BYTES, INDEXES, MIGRATION, PARAMETERS, TOTAL_SIZE
 from egress.store.row import INSERTED
@@ -20,16 +20,19 @@ from egress.store.schema import ID_BITS
 
 SCHEMA: Final = "egress"
 
-# Roles that write or read the other tables get the same rights.
-_GRANT: Final = "".join(
-    (
-        "DO $body$ DECLARE entry record; BEGIN FOR entry IN SELECT privilege_type, ",
-        "CASE WHEN grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END AS role ",
-        "FROM aclexplode((SELECT relacl FROM pg_class WHERE oid = 'exchanges'::regclass)) LOOP ",
-        "EXECUTE format('GRANT %s ON policies, policy_uses TO %s', entry.privilege_type, entry.role); ",
-        "END LOOP; END $body$",
+
+def _granting(tables: str) -> str:
+    """Return the statement that gives new tables to the roles that write or read the other tables."""
+    return "".join(
+        (
+            "DO $body$ DECLARE entry record; BEGIN FOR entry IN SELECT privilege_type, ",
+            "CASE WHEN grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END AS role ",
+            "FROM aclexplode((SELECT relacl FROM pg_class WHERE oid = 'exchanges'::regclass)) LOOP ",
+            f"EXECUTE format('GRANT %s ON {tables} TO %s', entry.privilege_type, entry.role); ",
+            "END LOOP; END $body$",
+        )
     )
-)
+
 
 # The columns of the first migration.
 _FIRST_TYPES: Final = {
@@ -100,7 +103,11 @@ MIGRATIONS: Final = (
     MIGRATION,
     (
         *(statement.replace(" TEXT ", ' TEXT COLLATE "C" ') for statement in policy_history.MIGRATION),
-        _GRANT,
+        _granting("policies, policy_uses"),
+    ),
+    (
+        *(statement.replace(" TEXT ", ' TEXT COLLATE "C" ') for statement in grant_table.MIGRATION),
+        _granting(grant_table.TABLES),
     ),
 )
 """The statements of each migration."""

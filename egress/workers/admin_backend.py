@@ -11,8 +11,10 @@ from twisted.logger import Logger
 
 from egress.admin.api import Unanswered
 from egress.admin.backend import DECISIONS_REVOKED, GRANT_ADDED, GRANT_REVOKED
+from egress.admin.grant_setup import decisions_revoked, grant_revoked
 from egress.admin.shared_approvals import WITHIN, AnsweredElsewhere, answered
 from egress.admin.shared_grants import GrantRevoked
+from egress.admin.stored_grants import StoredGrants
 from egress.authz.approvals import MAX_GRANTS
 from egress.authz.grant_register import GrantRegister
 from egress.model.approval import ApprovalAnswer, Grant
@@ -55,6 +57,7 @@ class WorkerAdminBackend:
     @param with_clients: returns the slots whose workers have clients, also while they drain.
     @param wall_clock: seconds since the epoch.
     @param shares: whether replicas share approvals.
+    @param stored: the grants of the audit store, if it keeps grants and the workers do not use it.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class WorkerAdminBackend:
         wall_clock: Callable[[], float],
         *,
         shares: bool = False,
+        stored: StoredGrants | None = None,
     ) -> None:
         self._running = running
         self._with_clients = with_clients
@@ -71,6 +75,24 @@ class WorkerAdminBackend:
         self._shares = shares
         self._grants: dict[str, Grant] = {}
         self._register = GrantRegister(shares=shares)
+        self._stored = stored
+
+    def start(self) -> None:
+        """Read the grants of the audit store."""
+        if self._stored is not None:
+            self._stored.use = self._use_stored
+            self._stored.read()
+
+    def stop(self) -> Deferred[Any]:
+        """Write the grants and revocations that wait."""
+        return succeed(None) if self._stored is None else self._stored.stop()
+
+    def _use_stored(self, grants: Sequence[Grant]) -> None:
+        made = {each.grant_id: each.created for each in self._current()}
+        for grant in grants:
+            if grant.created > made.get(grant.grant_id, 0.0):
+                self._store(grant)
+                self._request_all(ADD_GRANT, grant.to_json())
 
     def _current(self) -> list[Grant]:
         now = self._wall_clock()
@@ -163,6 +185,8 @@ class WorkerAdminBackend:
         @return: their number.
         """
         self._register.revoke_matching(revocation)
+        if self._stored is not None:
+            self._stored.revoke_matching(revocation)
         grants = [each for each in self._current() if revocation.matches_grant(each.subject)]
         for grant in grants:
             del self._grants[grant.grant_id]
@@ -174,12 +198,16 @@ class WorkerAdminBackend:
         @return: the number of requests that it resolved.
         """
         self._store(grant)
+        if self._stored is not None:
+            self._stored.make(grant)
         results = await self._request_all(ADD_GRANT, grant.to_json())
         return sum(more for heard, more in results if heard)
 
     def revoke(self, grant_id: str) -> Deferred[bool]:
         """Revoke a grant in every worker, and in other replicas."""
         was = self._grants.pop(grant_id, None) is not None
+        if self._stored is not None:
+            self._stored.revoke(grant_id)
 
         async def revoke() -> bool:
             results = await self._request_all(REVOKE, grant_id)
@@ -188,7 +216,8 @@ class WorkerAdminBackend:
                 raise Unanswered("a worker did not respond and may still apply the grant: try again")
             existed = was or any(known for _, known in results)
             elsewhere = await self._ask_one(REVOKE_ELSEWHERE, grant_id)
-            return existed if elsewhere is None else GrantRevoked.from_json(elsewhere).result() or existed
+            found = GrantRevoked(False, ()) if elsewhere is None else GrantRevoked.from_json(elsewhere)
+            return (await grant_revoked(succeed(found), self._stored, grant_id)).result() or existed
 
         return Deferred.fromCoroutine(revoke())
 
@@ -221,7 +250,7 @@ class WorkerAdminBackend:
             documents = [result for _, result in results]
             for each in documents if elsewhere is None else [*documents, elsewhere]:
                 counts += RevocationCounts.from_json(each)
-            return counts
+            return await decisions_revoked(succeed(counts), self._stored)
 
         return Deferred.fromCoroutine(revoke())
 

@@ -22,6 +22,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from egress import parts
+from egress.admin.grant_setup import approval_key, supervisor_grants
 from egress.authz.distribution.setup import ServerRoute
 from egress.config.model import STDOUT, AuditFailure, ConfigError, ProxyConfig
 from egress.inputs import load_inputs
@@ -62,7 +63,6 @@ _METRICS_WITHIN: Final = 1.0
 _CHECKS_WITHIN: Final = 6.0
 # Time in which a worker must end, beyond the drain timeout, in seconds.
 _GRACE: Final = 3.0
-_KEY_BYTES: Final = 32
 # Threads that look up the webhooks of notifications.
 _LOOKUPS: Final = 2
 
@@ -122,10 +122,11 @@ class WorkerPool(Service):
             )
         self._reloader = Reloader(DeferredLock(), self._reads, self._load_resources, self._reload_workers)
         shares = config.shared.location is not None
-        self._backend = WorkerAdminBackend(self._running, self._with_clients, time.time, shares=shares)
+        stored = supervisor_grants(reactor, config)
+        self._backend = WorkerAdminBackend(self._running, self._with_clients, time.time, shares=shares, stored=stored)
         self.policies = WorkerPolicies(self._running)
         self._stopping = False
-        self._approval_key = os.urandom(_KEY_BYTES)
+        self._approval_key = approval_key(config, SUPERVISOR) or os.urandom(32)
         self._metrics = Coalesced(self._scrape)
         self._checks = Coalesced(self._run_checks)
         registry, self._restarts = parent_metrics(
@@ -187,6 +188,7 @@ class WorkerPool(Service):
             self._start()
         if isinstance(self._result, tuple):
             self._ca.start()
+            self._backend.start()
             self._distribution.start()
             self._notices.start()
             self._telemetry.start()
@@ -373,7 +375,7 @@ class WorkerPool(Service):
         stopping = DeferredList([slot.stop(patience) for slot in self._slots])
 
         def notified(_: object) -> Deferred[None]:
-            return settled([self._notices.close(), self._telemetry.stop()])
+            return settled([self._notices.close(), self._telemetry.stop(), self._backend.stop()])
 
         def closed(_: object) -> Deferred[Any]:
             self._reads.stop()

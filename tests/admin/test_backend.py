@@ -7,15 +7,20 @@ from typing import Any
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
+from egress.admin.api import Unanswered
 from egress.admin.backend import LocalAdminBackend
 from egress.admin.changes import ChangeLog
+from egress.admin.grant_setup import use_alone
+from egress.admin.stored_grants import STORED_WITHIN
 from egress.interfaces import IAuditSink, IRevocations
 from egress.model.approval import ApprovalAnswer
 from egress.model.change import Actor, Change, ChangeKind
 from egress.model.explanation import ExplainRequest, Explanation
 from egress.model.record import ExchangeRecord
 from egress.model.revocation import Revocation, RevocationCounts, RevocationKind
+from tests.admin.test_stored_grants import Process
 from tests.authz.test_approvals import ApprovalsTestCase
+from tests.store.grant_cases import NOW, MemoryDatabase, grant, store_of
 
 EXPLANATION = Explanation("GET", "x", (), "allow", "why", "me")
 
@@ -65,6 +70,36 @@ class LocalAdminBackendTests(ApprovalsTestCase):
     def test_without_shared_state(self) -> None:
         """There is nothing to report to a supervisor."""
         self.backend.report(lambda word, about: self.fail(word))
+
+    def test_without_store(self) -> None:
+        """There is nothing to start and to stop."""
+        self.backend.start()
+        self.assertIsNone(self.found(self.backend.stop()))
+
+    def test_stored(self) -> None:
+        """Stored grants are read at the start, and a revocation is stored before it is complete."""
+        database = MemoryDatabase()
+        stored = Process(self.clock, database).stored
+        use_alone(self.approvals, stored)
+        nothing: Any = None
+        backend = LocalAdminBackend(self.approvals, self.explain, nothing, self, stored=stored)
+        store_of(database).write([grant("g", seconds=1e10)], [], NOW)
+        backend.start()
+        self.clock.advance(0.2)
+        self.assertEqual([each["id"] for each in self.found(backend.listed())["grants"]], ["g"])
+        done = backend.revoke("g")
+        self.assertNoResult(done)
+        self.clock.advance(0)
+        self.assertTrue(self.found(done))
+        self.assertEqual(store_of(database).read(NOW).revocations[0].value, "g")
+        self.assertIsNone(self.found(backend.stop()))
+        database.is_reached = False
+        done = backend.revoke("g")
+        self.clock.advance(STORED_WITHIN)
+        self.failureResultOf(done, Unanswered)
+        decisions = backend.revoke_decisions(Revocation(RevocationKind.RULE, "r", 5.0, "alice", "rev-1"))
+        self.clock.advance(STORED_WITHIN)
+        self.assertEqual(self.found(decisions), RevocationCounts(1, 2, 3, 4, unconfirmed=("the audit store",)))
 
     def found(self, asked: Deferred[Any]) -> Any:
         return self.successResultOf(asked)

@@ -196,6 +196,25 @@ class JoinedTests(RegisterTestCase):
         found = self.in_force(one, two, both, grant(11.0), grant(12.0), grant(21.0))
         self.assertEqual(found, [False, False, True, True, False, True])
 
+    def test_stored(self) -> None:
+        """The audit store confirms earlier grants, but a process that responds later can know more revocations."""
+        first, made = grant(5.0), grant(9.0, "made")
+        self.register.confirm_stored([first])
+        self.assertTrue(self.register.is_in_force(first))
+        self.register.continue_alone(7.0)
+        self.assertFalse(self.register.is_in_force(first))
+        self.register.confirm_stored([first, grant(5.0, "other")])
+        self.assertTrue(self.register.is_in_force(first))
+        self.register.confirm(grant(6.0, "new"))
+        self.register.follow(Witness(6.5, frozenset()))
+        self.assertFalse(self.register.is_in_force(first))
+        self.assertTrue(self.register.is_in_force(grant(6.0, "new")))
+        self.register.confirm_stored([first])
+        self.assertTrue(self.register.is_in_force(first))
+        self.register.hear(Witness(8.0, frozenset([key_of(made)])))
+        self.assertFalse(self.register.is_in_force(first))
+        self.assertTrue(self.register.is_in_force(made))
+
     def test_alone(self) -> None:
         """The first process uses the grants of later; another one that responds late knows the earlier ones."""
         self.register.lose()

@@ -13,6 +13,8 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.admin.api import Unanswered
+from egress.admin.shared_grants import NOT_STORED
+from egress.admin.stored_grants import STORED_WITHIN
 from egress.model.approval import ApprovalAnswer, Grant, GrantScope, GrantTimes
 from egress.model.change import Actor, Change, ChangeKind
 from egress.model.explanation import ExplainRequest
@@ -20,7 +22,9 @@ from egress.model.revocation import Revocation, RevocationCounts, RevocationKind
 from egress.workers import admin_backend as module
 from egress.workers.admin_backend import WorkerAdminBackend
 from tests.admin.test_shared_approvals import EPOCH, FOR_AN_HOUR, Replica, SharedApprovalsTestCase
+from tests.admin.test_stored_grants import Process
 from tests.authz.fakes import REQUEST
+from tests.store.grant_cases import NOW, MemoryDatabase, grant, revocation, store_of
 
 SUBJECT = GrantScope.of(REQUEST, "r")
 
@@ -192,8 +196,8 @@ class OneGrantTests(SharedApprovalsTestCase):
             self.assertTrue(self.successResultOf(revoked))
 
 
-class WorkerAdminBackendTests(SynchronousTestCase):
-    """Two workers behave as one."""
+class WorkerBackendTestCase(SynchronousTestCase):
+    """Base: two workers."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -225,6 +229,10 @@ class WorkerAdminBackendTests(SynchronousTestCase):
     def permissions(self) -> list[str]:
         self.say("pending-approvals", [], [])
         return [one["id"] for one in self.successResultOf(self.backend.listed())["grants"]]
+
+
+class WorkerAdminBackendTests(WorkerBackendTestCase):
+    """Two workers behave as one."""
 
     def test_changes(self) -> None:
         """One worker records a change; the next one if it does not respond."""
@@ -421,3 +429,73 @@ class WorkerAdminBackendTests(SynchronousTestCase):
         self.failureResultOf(self.backend.explain(question), Unanswered)
         self.slots.clear()
         self.failureResultOf(self.backend.explain(question), Unanswered)
+
+
+class StoredGrantsTests(WorkerBackendTestCase):
+    """The supervisor keeps the grants in an audit store."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.database = MemoryDatabase()
+        self.stored = Process(self.clock, self.database).stored
+        # The grants of the other tests end within a minute.
+        self.now = 0.0
+        self.backend = WorkerAdminBackend(
+            lambda: self.slots,  # type: ignore[arg-type, return-value]
+            lambda: [*self.slots, *self.draining],  # type: ignore[list-item]
+            lambda: self.now + self.clock.seconds(),
+            stored=self.stored,
+        )
+
+    def successResultOf(self, deferred: Any) -> Any:
+        """Let time pass in which a thread writes."""
+        self.clock.advance(0.01)
+        return super().successResultOf(deferred)
+
+    def failureResultOf(self, deferred: Any, *expected: Any) -> Any:
+        """Let time pass in which the store must respond."""
+        self.clock.advance(STORED_WITHIN)
+        return super().failureResultOf(deferred, *expected)
+
+    def test_restart(self) -> None:
+        """Stored grants reach every worker, unless there is a later one of the same scope."""
+        self.now = NOW
+        store_of(self.database).write([grant("p", NOW - 9), grant("q", NOW - 9), grant("r")], [revocation("r")], NOW)
+        self.say("resolve-approval", {"resolved": 1, "grant": grant("p").to_json()}, {"resolved": 0, "grant": None})
+        self.say("add-grant", 0, 0)
+        self.successResultOf(self.backend.answer("a", ApprovalAnswer(True, 60)))
+        for slot in self.slots:
+            slot.asked.clear()
+        self.backend.start()
+        self.clock.advance(0.2)
+        self.assertEqual([slot.asked for slot in self.slots], [[("add-grant", grant("q", NOW - 9).to_json())]] * 2)
+        self.assertEqual(sorted(self.permissions()), ["p", "q"])
+
+    def test_unstored(self) -> None:
+        """A revocation is complete only when it is stored."""
+        self.permit()
+        self.database.is_reached = False
+        self.say("revoke", True, True)
+        failure = self.failureResultOf(self.backend.revoke("p"), Unanswered)
+        self.assertEqual(failure.getErrorMessage(), NOT_STORED)
+        self.assertEqual(self.permissions(), [])
+        told = {"cached": 0, "grants": 0, "tunnels": 0, "requests": 0}
+        self.say("revoke-decisions", told, told)
+        everything = Revocation(RevocationKind.ALL, "", NOW, "alice", "rev-1")
+        revoked = self.backend.revoke_decisions(everything)
+        self.clock.advance(STORED_WITHIN)
+        self.assertEqual(self.successResultOf(revoked).unconfirmed, ("the audit store",))
+        self.database.is_reached = True
+        stopped = self.backend.stop()
+        self.assertIsNone(self.successResultOf(stopped))
+        self.assertEqual(store_of(self.database).read(0.0).grants, [])
+        self.assertEqual(len(store_of(self.database).read(0.0).revocations), 2)
+
+
+class NoStoreTests(WorkerBackendTestCase):
+    """Without an audit store, there is nothing to start and to stop."""
+
+    def test_nothing(self) -> None:
+        self.backend.start()
+        self.assertIsNone(self.successResultOf(self.backend.stop()))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
