@@ -1,6 +1,6 @@
 """The tests, run by trial: C{python -m tests [-j N] [--unit|--integration|--workers|--traffic] [NAME ...]}.
 
-It is C{trial [-j N] NAME ...}, with all tests as the default.
+It is C{trial NAME ...}, with all tests as the default.
 
   - C{--unit} selects the tests that open no socket, C{--integration} the others, C{--workers} the integration tests to
     which several workers can make a difference, and C{--traffic} those that send messages of all kinds through a proxy.
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,11 +24,11 @@ from pathlib import Path
 from typing import Any
 from unittest import TestSuite
 
-import attrs
 from twisted.trial.reporter import TextReporter
 from twisted.trial.runner import TestLoader, TrialRunner
 
 from tests import durations
+from tests.forks import Result, counts_of, result_of, run_in_forks
 
 ROOT = Path(__file__).parent.parent
 INTEGRATION = "integration"
@@ -148,55 +148,11 @@ def is_measuring(name: str) -> bool:
     return f"{name}.".startswith(tuple(f"{module}." for module in MEASURING))
 
 
-# The last line that trial prints, for example "FAILED (skips=1, failures=2, successes=7)".
-SUMMARY = re.compile(r"^(?:PASSED|FAILED)(?: \((?P<counts>.*)\))?$", re.MULTILINE)
-
-
-@attrs.frozen
-class Result:
-    """The result of a run.
-
-    @ivar status: the exit status of the run.
-    """
-
-    status: int
-    passed: int
-    failed: int
-    skipped: int
-
-
 def run_here(names: Sequence[str]) -> Result:
     """Run tests in this process."""
     suite: TestSuite = TestLoader().loadByNames(list(names), recurse=True)
-    result: Any = TrialRunner(TextReporter, workingDirectory="_trial_temp").run(suite)
-    return Result(
-        0 if result.wasSuccessful() else 1,
-        result.successes + len(result.expectedFailures),
-        len(result.failures) + len(result.errors) + len(result.unexpectedSuccesses),
-        len(result.skips),
-    )
-
-
-def run_in_processes(number: int, names: Sequence[str]) -> Result:
-    """Run tests in several processes.
-
-    The command line is the public interface to that, and returns the counts only in its output.  It loads all tests,
-    which takes seconds, so this process loads none.
-    """
-    command = [sys.executable, "-u", "-m", "twisted.trial", "--jobs", str(number), "--reporter", "text"]
-    output = bytearray()
-    with subprocess.Popen([*command, *names], stdout=subprocess.PIPE, bufsize=0) as trial:
-        assert trial.stdout is not None
-        while piece := trial.stdout.read(1 << 16):
-            output += piece
-            sys.stdout.buffer.write(piece)
-            sys.stdout.buffer.flush()
-    counts: dict[str, int] = {}
-    for found in SUMMARY.finditer(output.decode("utf-8", "replace")):
-        counts = {name: int(count) for name, count in re.findall(r"(\w+)=(\d+)", found["counts"] or "")}
-    failed = sum(counts.get(name, 0) for name in ("failures", "errors", "unexpectedSuccesses"))
-    passed = counts.get("successes", 0) + counts.get("expectedFailures", 0)
-    return Result(trial.returncode, passed, failed, counts.get("skips", 0))
+    reporter: Any = TrialRunner(TextReporter, workingDirectory="_trial_temp").run(suite)
+    return result_of(counts_of(reporter), successful=reporter.wasSuccessful())
 
 
 def run_measured(names: Sequence[str], processes: int, number: int) -> int:
@@ -204,14 +160,18 @@ def run_measured(names: Sequence[str], processes: int, number: int) -> int:
 
     @return: the exit status.
     """
-    with tempfile.TemporaryDirectory() as directory:
-        file = Path(directory) / "durations"
-        file.touch()
-        os.environ[durations.VARIABLE] = str(file)
-        durations.record()
+    # Not a TemporaryDirectory: see run_in_forks.
+    directory = Path(tempfile.mkdtemp())
+    file = directory / "durations"
+    file.touch()
+    os.environ[durations.VARIABLE] = str(file)
+    durations.record()
+    try:
         status = run(names, processes)
         print(f"\n{durations.report(file, number)}", flush=True)
+    finally:
         del os.environ[durations.VARIABLE]
+        shutil.rmtree(directory)
     return status
 
 
@@ -231,7 +191,7 @@ def run(names: Sequence[str], processes: int) -> int:
         if measuring := [name for name in modules if is_measuring(name)]:
             # In a separate process: a reactor runs once.
             status = subprocess.run([sys.executable, "-m", "tests", *measuring], check=False).returncode
-        result = run_in_processes(processes, others)
+        result = run_in_forks(processes, others)
     report = os.environ.get("EGRESS_TEST_RESULTS")
     if report:
         with open(report, "a", encoding="ascii") as file:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import functools
 import os
 import random
 import shutil
@@ -11,6 +12,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -42,12 +44,14 @@ def node_module(path: str) -> str:
 # Below the ephemeral ports, one of which an outgoing connection could take before the server does.
 _PORTS = (10_240, 32_000)
 # Processes that run tests concurrently take ports from different shares of that range.
-_SHARES = 8
-_handed_out: set[int] = set()
+_SHARES = 16
+# A program may not listen on them yet.  A share has more than twice as many.
+_handed_out: deque[int] = deque(maxlen=500)
 
 
+@functools.cache
 def _claim_share() -> tuple[int, socket.socket | None]:
-    """Claim a share of the ports.
+    """Claim a share of the ports for this process.
 
     @return: its number, and the socket that holds the claim: a socket name is unique (Linux only).
     """
@@ -62,18 +66,20 @@ def _claim_share() -> tuple[int, socket.socket | None]:
     return os.getpid() % _SHARES, None
 
 
-_share, _claim = _claim_share()
+# A fork claims its own.
+os.register_at_fork(after_in_child=_claim_share.cache_clear)
 
 
 def free_port(host: str = "127.0.0.1") -> int:
     """Return a TCP port on which no process listens now."""
+    share, _ = _claim_share()
     while True:
-        port = random.randrange(_PORTS[0] + _share, _PORTS[1], _SHARES)
+        port = random.randrange(_PORTS[0] + share, _PORTS[1], _SHARES)
         if port in _handed_out:
             continue
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind((host, port))
-            _handed_out.add(port)
+            _handed_out.append(port)
             return port
 
 

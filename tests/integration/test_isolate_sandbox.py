@@ -19,7 +19,6 @@ from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
 
-from twisted.internet import reactor
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
@@ -100,17 +99,23 @@ class Recorder:
         self.sockets.close()
 
 
+def global_reactor() -> Any:
+    """Return the reactor, which is installed in the process that runs a test."""
+    from twisted.internet import reactor
+
+    return reactor
+
+
 class AsNobody:
     """The reactor; it starts processes as a user without privileges."""
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(reactor, name)
+        return getattr(global_reactor(), name)
 
     def spawnProcess(self, protocol: Any, executable: str, arguments: Any, **options: Any) -> Any:
         """See C{IReactorProcess.spawnProcess}."""
         options.update(uid=_NOBODY, gid=_NOBODY)
-        started: Any = reactor
-        return started.spawnProcess(protocol, _PYTHON, [_PYTHON, *arguments[1:]], **options)
+        return global_reactor().spawnProcess(protocol, _PYTHON, [_PYTHON, *arguments[1:]], **options)
 
 
 class SandboxTestCase(TestCase):
@@ -124,7 +129,7 @@ class SandboxTestCase(TestCase):
         self.directory = Path(tempfile.mkdtemp())
         self.addCleanup(shutil.rmtree, self.directory)
         self.directory.chmod(0o777)
-        self.reactor: Any = reactor
+        self.reactor = global_reactor()
         self.view = View()
         self.hidden: list[str] = []
 
@@ -243,7 +248,7 @@ class NetworkTests(SandboxTestCase):
     @inlineCallbacks
     def test_rules(self) -> Generator[Deferred[Any], Any, None]:
         """The command cannot change them; they are those that C{nft} would install."""
-        made = yield Sandbox.start(reactor)
+        made = yield Sandbox.start(global_reactor())
         self.addCleanup(made.sockets.close)
         running = made.run("/bin/sh", ["sh", "-c", "! nft flush ruleset 2>/dev/null && sleep 60"], dict(os.environ))
         # The helper is outside of the user namespace of the command.
@@ -263,7 +268,7 @@ class ProcessTests(SandboxTestCase):
     @inlineCallbacks
     def test_exit_statuses(self) -> Generator[Deferred[Any], Any, None]:
         for script, status in (("exit 7", 7), ("kill -9 $$", 137), ("exec /absent", 127), ("exec /etc/passwd", 126)):
-            made = yield Sandbox.start(reactor)
+            made = yield Sandbox.start(global_reactor())
             made.sockets.close()
             ended = yield made.run("/bin/sh", ["sh", "-c", script], {})
             self.assertEqual(ended, status)
@@ -563,7 +568,7 @@ class FailureTests(SandboxTestCase):
 
         class Wrapped(AsNobody):
             def spawnProcess(self, protocol: Any, executable: str, arguments: Any, **options: Any) -> Any:
-                started: Any = reactor
+                started = global_reactor()
                 program = [*wrapper, *arguments]
                 return started.spawnProcess(protocol, executable_of(program, os.environ), program, **options)
 
