@@ -29,16 +29,23 @@ SWITCH = (
 
 
 class Wire:
-    """One end of a connection, which parses the framing of HTTP/1.1.
-
-    @ivar received: all bytes read so far, after TLS where it is used.
-    """
+    """One end of a connection, which parses the framing of HTTP/1.1."""
 
     def __init__(self, sock: socket.socket) -> None:
         sock.settimeout(PATIENCE)
         self.socket = sock
-        self.received = b""
+        # For each piece that is added to bytes, all of them are copied: there can be many megabytes.
+        self._received = bytearray()
         self._begin = 0
+
+    @property
+    def received(self) -> bytes:
+        """All bytes read so far, after TLS where it is used."""
+        return bytes(self._received)
+
+    def add(self, data: bytes) -> None:
+        """Record bytes that were read from the socket directly."""
+        self._received += data
 
     def send(self, data: bytes | str) -> None:
         """Send all data."""
@@ -58,25 +65,25 @@ class Wire:
     def _read(self) -> None:
         data = self.socket.recv(65536)
         if not data:
-            raise EOFError(f"closed after {self.received[self._begin :]!r}")
-        self.received += data
+            raise EOFError(f"closed after {bytes(self._received[self._begin :])!r}")
+        self.add(data)
 
     def read(self, size: int) -> bytes:
         """Read this many bytes.
 
         @raise EOFError: when the connection closes first.
         """
-        while len(self.received) < self._begin + size:
+        while len(self._received) < self._begin + size:
             self._read()
         begin, self._begin = self._begin, self._begin + size
-        return self.received[begin : self._begin]
+        return bytes(self._received[begin : self._begin])
 
     def read_until(self, end: bytes) -> bytes:
         """Read up to and including a marker.
 
         @raise EOFError: when the connection closes first.
         """
-        while (found := self.received.find(end, self._begin)) < 0:
+        while (found := self._received.find(end, self._begin)) < 0:
             self._read()
         return self.read(found + len(end) - self._begin)
 
@@ -86,8 +93,8 @@ class Wire:
             while True:
                 self._read()
         except (EOFError, ConnectionResetError, BrokenPipeError, ssl.SSLEOFError):
-            begin, self._begin = self._begin, len(self.received)
-            return self.received[begin:]
+            begin, self._begin = self._begin, len(self._received)
+            return bytes(self._received[begin:])
 
     def read_rest(self) -> bytes:
         """Read until the other end closes in order; the data is not added to L{received}."""
@@ -98,8 +105,8 @@ class Wire:
 
         @return: no bytes at the end.
         """
-        rest = self.received[self._begin :]
-        self._begin = len(self.received)
+        rest = bytes(self._received[self._begin :])
+        self._begin = len(self._received)
         return rest or self.socket.recv(1 << 20)
 
     def pieces(self) -> Iterator[bytes]:

@@ -44,7 +44,7 @@ class TlsUpstreamTests(test_upstream.UpstreamTestCase, RawOriginTestCase):
                         if not data:
                             return
                         if end is outer:
-                            wire.received += data
+                            wire.add(data)
                             inner.sendall(data)
                         else:
                             wire.send(data)
