@@ -18,14 +18,24 @@ from tests.integration.processes import ROOT, environment, program
 
 FILES = ROOT / "deploy" / "container"
 IMAGE = "localhost/egressproxy"
+EXAMPLE = "localhost/example"
+BUILD = "egress run --policy policy.toml -- sh build.sh --tag example ."
+# "docker build" by buildah.
+DOCKER = """#!/bin/sh
+set -e
+[ "$1" = build ] && shift
+[ "$1 $2" = "--network host" ] && shift 2
+exec {buildah} bud --quiet --isolation chroot --format docker --build-arg BASE={base} --build-arg URL={url} \\
+    "$@"
+"""
 
 
 class ImageTests(IntegrationTestCase):
-    """The image of the project."""
+    """The image of the project, and an image built behind the proxy, from one base image."""
 
     def test_image(self) -> None:
         store().build("deploy/container/Containerfile", IMAGE, "--build-arg", f"PYTHON_IMAGE={BASE}")
-        for step in (self.contents, self.serve, self.check_compose):
+        for step in (self.contents, self.serve, self.check_compose, self.build):
             step()
 
     def contents(self) -> None:
@@ -82,6 +92,59 @@ class ImageTests(IntegrationTestCase):
         }
         return {name: files.get(value, value) for name, value in variables.items()}
 
+    def build(self) -> None:
+        """A build behind C{egress run}, by the command of the page."""
+        example = FILES / "example-build"
+        directory = self.directory / "example"
+        directory.mkdir()
+        buildah = shlex.join(store().command())
+        url = self.origins.https_url("/files/hello.txt")
+        bin_directory = directory / "bin"
+        bin_directory.mkdir()
+        docker = bin_directory / "docker"
+        docker.write_text(DOCKER.format(buildah=buildah, base=BASE, url=url), "utf-8")
+        docker.chmod(0o755)
+        (directory / "policy.toml").write_text(ALLOW_ALL, "utf-8")
+        for name in ("Containerfile", "build.sh"):
+            (directory / name).write_text((example / name).read_text("utf-8"), "utf-8")
+        page = (ROOT / "docs" / "how-to" / "deploy.md").read_text("utf-8")
+        self.assertIn((example / "build.sh").read_text("utf-8").partition("set -eu\n")[2], page)
+        self.assertIn(BUILD, page)
+        done = run_egress(
+            *shlex.split(BUILD)[1:],
+            directory=directory,
+            PATH=os.pathsep.join([str(bin_directory), environment()["PATH"]]),
+            EGRESS_CA_DIR=str(directory / "ca"),
+            EGRESS_SSL_EXTRA_CA_CERTS=str(self.origins.ca),
+            EGRESS_ALLOW_ADDRESS="127.0.0.0/8",
+        )
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertIn("1 allowed", done.stderr)
+        self.nothing_remains()
+
+    def nothing_remains(self) -> None:
+        """Neither the CA nor the proxy is in the image."""
+        root = store().mount(EXAMPLE)
+        self.assertEqual((root / "downloaded").read_text("utf-8"), "hello\n")
+        certificate = (self.directory / "example" / "ca" / "ca.pem").read_bytes().splitlines()[5]
+        found = subprocess.run(
+            [
+                program("grep"),
+                "--recursive",
+                "--files-with-matches",
+                "--text",
+                "--fixed-strings",
+                certificate,
+                str(root),
+            ],
+            capture_output=True,
+            check=False,
+        )
+        self.assertEqual(found.stdout, b"")
+        config = json.dumps(store().config(EXAMPLE))
+        self.assertNotIn("127.0.0.1:", config.replace(self.origins.https_url("/files/hello.txt"), ""))
+        self.assertFalse(list(Path(root, "run/secrets").glob("*")))
+
 
 class ComposeTests(IntegrationTestCase):
     """The compose file."""
@@ -119,70 +182,3 @@ class ComposeTests(IntegrationTestCase):
             service = self.compose["services"][name]
             self.assertEqual((service["read_only"], service["cap_drop"]), (True, ["ALL"]), name)
             self.assertEqual(service["security_opt"], ["no-new-privileges:true"], name)
-
-
-BUILD = "egress run --policy policy.toml -- sh build.sh --tag example ."
-# "docker build" by buildah.
-DOCKER = """#!/bin/sh
-set -e
-[ "$1" = build ] && shift
-[ "$1 $2" = "--network host" ] && shift 2
-exec {buildah} bud --quiet --isolation chroot --format docker --build-arg BASE={base} --build-arg URL={url} \\
-    "$@"
-"""
-
-
-class BuildTests(IntegrationTestCase):
-    """A build behind C{egress run}, by the command of the page."""
-
-    TAG = "localhost/example"
-
-    def test_build(self) -> None:
-        example = FILES / "example-build"
-        buildah = shlex.join(store().command())
-        url = self.origins.https_url("/files/hello.txt")
-        bin_directory = self.directory / "bin"
-        bin_directory.mkdir()
-        docker = bin_directory / "docker"
-        docker.write_text(DOCKER.format(buildah=buildah, base=BASE, url=url), "utf-8")
-        docker.chmod(0o755)
-        (self.directory / "policy.toml").write_text(ALLOW_ALL, "utf-8")
-        for name in ("Containerfile", "build.sh"):
-            (self.directory / name).write_text((example / name).read_text("utf-8"), "utf-8")
-        page = (ROOT / "docs" / "how-to" / "deploy.md").read_text("utf-8")
-        self.assertIn((example / "build.sh").read_text("utf-8").partition("set -eu\n")[2], page)
-        self.assertIn(BUILD, page)
-        done = run_egress(
-            *shlex.split(BUILD)[1:],
-            directory=self.directory,
-            PATH=os.pathsep.join([str(bin_directory), environment()["PATH"]]),
-            EGRESS_CA_DIR=str(self.directory / "ca"),
-            EGRESS_SSL_EXTRA_CA_CERTS=str(self.origins.ca),
-            EGRESS_ALLOW_ADDRESS="127.0.0.0/8",
-        )
-        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
-        self.assertIn("1 allowed", done.stderr)
-        self.nothing_remains()
-
-    def nothing_remains(self) -> None:
-        """Neither the CA nor the proxy is in the image."""
-        root = store().mount(self.TAG)
-        self.assertEqual((root / "downloaded").read_text("utf-8"), "hello\n")
-        certificate = (self.directory / "ca" / "ca.pem").read_bytes().splitlines()[5]
-        found = subprocess.run(
-            [
-                program("grep"),
-                "--recursive",
-                "--files-with-matches",
-                "--text",
-                "--fixed-strings",
-                certificate,
-                str(root),
-            ],
-            capture_output=True,
-            check=False,
-        )
-        self.assertEqual(found.stdout, b"")
-        config = json.dumps(store().config(self.TAG))
-        self.assertNotIn("127.0.0.1:", config.replace(self.origins.https_url("/files/hello.txt"), ""))
-        self.assertFalse(list(Path(root, "run/secrets").glob("*")))
