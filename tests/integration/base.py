@@ -126,16 +126,23 @@ def run_egress(
 
 
 def run_in_fork(
-    command: Sequence[str], directory: Path, environ: Mapping[str, str], stdin: str = "", seconds: float = 60
+    command: Sequence[str],
+    directory: Path,
+    environ: Mapping[str, str],
+    stdin: str = "",
+    seconds: float = 60,
+    *,
+    name: str = "egress",
 ) -> subprocess.CompletedProcess[str]:
     """Run C{egress} in a fork of an interpreter that has loaded it (L{tests.integration.loaded}).
 
     @param seconds: the time that it may take.
+    @param name: of the program: C{egress} or C{twistd}.
     """
     with tempfile.TemporaryDirectory() as files:
         given, output, errors = (Path(files, name) for name in ("stdin", "stdout", "stderr"))
         given.write_text(stdin)
-        fork = Fork(command, directory, output, environ, program="egress", stdin=given, errors=errors)
+        fork = Fork(command, directory, output, environ, program=name, stdin=given, errors=errors)
         try:
             status = fork.wait(seconds)
         finally:

@@ -19,7 +19,16 @@ from cryptography.hazmat.primitives import hashes
 
 from egress.runtime.build import build_name
 from tests.certificates import TestCA
-from tests.integration.base import IntegrationTestCase, Proxy, proxy_environment, run_egress, sitecustomize, twistd
+from tests.integration.base import (
+    IntegrationTestCase,
+    Proxy,
+    proxy_environment,
+    run_egress,
+    run_in_fork,
+    sitecustomize,
+    start_of,
+    twistd,
+)
 from tests.integration.processes import Process, free_port
 
 
@@ -47,15 +56,19 @@ class WrongValueTests(IntegrationTestCase):
 
         @return: its output on standard error.
         """
-        done = subprocess.run(
-            twistd("--ca-dir", str(self.directory / "ca"), *options),
-            capture_output=True,
-            text=True,
-            timeout=60,
-            cwd=self.directory,
-            env=proxy_environment(**env),
-            check=False,
-        )
+        command = twistd("--ca-dir", str(self.directory / "ca"), *options)
+        if start_of(env) is not None:
+            done = run_in_fork(command, self.directory, proxy_environment(**env), name="twistd")
+        else:
+            done = subprocess.run(
+                command,
+                capture_output=True,
+                text=True,
+                timeout=60,
+                cwd=self.directory,
+                env=proxy_environment(**env),
+                check=False,
+            )
         self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
         self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
         return done.stderr
@@ -202,6 +215,10 @@ class StopTests(IntegrationTestCase):
     """SIGTERM lets exchanges finish."""
 
     forked = False
+    # The same as the default where all proxies have two workers.
+    variants: tuple[tuple[str, ...], ...] = ((), ("--workers", "2"))
+    if "EGRESS_TEST_WORKERS" in os.environ:
+        variants = ((),)
 
     def held_download(self, proxy: Proxy) -> tuple[subprocess.Popen[str], Path]:
         """Start a download that the origin has not finished."""
@@ -228,7 +245,7 @@ class StopTests(IntegrationTestCase):
 
     def test_a_second_signal(self) -> None:
         """It cuts what the first one waits for."""
-        for options in ((), ("--workers", "2")):
+        for options in self.variants:
             for number in (signal.SIGTERM, signal.SIGINT):
                 with self.subTest(options=options, number=number):
                     proxy = self.start_proxy(*self.allow_all(), *options)
@@ -243,7 +260,7 @@ class StopTests(IntegrationTestCase):
 
     def test_both_signals_in_one_turn(self) -> None:
         """The second one arrives before the reactor processes the first one."""
-        for options in ((), ("--workers", "2")):
+        for options in self.variants:
             with self.subTest(options=options):
                 proxy = self.start_proxy(*self.allow_all(), *options)
                 client, _ = self.held_download(proxy)
