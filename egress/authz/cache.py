@@ -71,13 +71,23 @@ class CachingAuthorizer(Wrapper):
     @param store: the store of decisions.
     @param max_waiting: the number of requests that can wait for the result of another request; beyond it, each request
         makes its own call.
+    @param max_scopes: the number of stages and origins whose latest decision was not reusable, and is remembered.
     """
 
-    def __init__(self, clock: IReactorTime, authorizer: IAuthorizer, store: DecisionStore, max_waiting: int) -> None:
+    def __init__(
+        self,
+        clock: IReactorTime,
+        authorizer: IAuthorizer,
+        store: DecisionStore,
+        max_waiting: int,
+        *,
+        max_scopes: int = MAX_SCOPES,
+    ) -> None:
         super().__init__(authorizer)
         self._clock = clock
         self._store = store
         self._max_waiting = max_waiting
+        self._max_scopes = max_scopes
         self._in_flight: dict[bytes, _InFlight] = {}
         self._waiting = 0
         # Stages and origins whose latest decision was not reusable.
@@ -120,7 +130,7 @@ class CachingAuthorizer(Wrapper):
         else:
             self._not_shared[scope] = None
             self._not_shared.move_to_end(scope)
-            if len(self._not_shared) > MAX_SCOPES:
+            if len(self._not_shared) > self._max_scopes:
                 self._not_shared.popitem(last=False)
             if not decision.stale_if_error and not self._store.may_contain(scope):
                 return decision

@@ -10,7 +10,6 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from egress.authz import cache as module
 from egress.authz.cache import CachingAuthorizer
 from egress.authz.decision_store import DecisionStore
 from egress.interfaces import IAuthorizer
@@ -240,7 +239,7 @@ class SharedTests(CacheTestCase):
         self.assertEqual(len(self.authorizer.asked), 3)
 
     def test_number_of_origins_is_limited(self) -> None:
-        self.patch(module, "MAX_SCOPES", 4)
+        self.cache = CachingAuthorizer(self.clock, self.authorizer, DecisionStore(4, 100.0, 50.0), 3, max_scopes=4)
         origins = [Origin("http", Authority(f"h{number}.test", 80)) for number in range(6)]
         self.authorizer.at_once = decision_with()
         for origin in origins:
