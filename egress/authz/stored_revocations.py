@@ -28,7 +28,7 @@ def register(revocations: GrantRegister, revocation: GrantRevocation) -> None:
 
 
 def in_force(found: GrantsRead) -> list[Grant]:
-    """Return the grants that no revocation covers."""
+    """Return the grants that no revocation covers, the last one for each id."""
     known = GrantRegister(shares=True)
     revocations: Sequence[GrantRevocation] = found.revocations
     if len(revocations) >= MAX_REVOCATIONS:
@@ -37,4 +37,8 @@ def in_force(found: GrantsRead) -> list[Grant]:
         register(known, GrantRevocation.until(oldest.time, oldest.revocation_id))
     for revocation in revocations:
         register(known, revocation)
-    return [grant for grant in found.grants if known.accepts(grant)]
+    latest: dict[str, Grant] = {}
+    for grant in sorted(found.grants, key=lambda each: each.created):
+        if known.accepts(grant):
+            latest[grant.grant_id] = grant
+    return list(latest.values())

@@ -58,6 +58,10 @@ _ADD_REVOCATION: Final = (
 _END: Final = (
     "UPDATE grants SET revoked_at = ?, revoked_by = ? WHERE fleet = ? AND id = ? AND created = ? AND revoked_at IS NULL"
 )
+_REPLACE: Final = (
+    "UPDATE grants SET revoked_at = ? WHERE fleet = ? AND id = ? AND revoked_at IS NULL AND created < "
+    "(SELECT max(created) FROM grants AS other WHERE other.fleet = grants.fleet AND other.id = grants.id)"
+)
 _GRANTS: Final = (
     "SELECT id, created, until, subject, approver, reason, revocations, seal FROM grants "
     f"WHERE fleet = ? AND until > ? AND revoked_at IS NULL AND length(subject) <= {_MAX_SUBJECT} "
@@ -72,8 +76,10 @@ _DELETE_REVOCATIONS: Final = "DELETE FROM grant_revocations WHERE revoked_at < ?
 
 
 def add_grants(store: Transaction, fleet: str, rows: Iterable[GrantRow]) -> None:
-    """Add grants, in a transaction; one that is there remains as it is."""
-    store.write(_ADD_GRANT, [(fleet, *attrs.astuple(row)) for row in rows])
+    """Add grants, in a transaction; one that is there remains as it is.  A later one with the same id replaces it."""
+    added = list(rows)
+    store.write(_ADD_GRANT, [(fleet, *attrs.astuple(row)) for row in added])
+    store.write(_REPLACE, [(row.created, fleet, row.grant_id) for row in added])
 
 
 def add_revocations(store: Transaction, fleet: str, rows: Iterable[tuple[GrantRevocation, str]]) -> None:

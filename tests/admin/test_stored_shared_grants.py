@@ -291,6 +291,25 @@ class WitnessTests(StoredSharedTestCase):
         self.wait(8)
         self.assertTrue(self.allows(started))
 
+    def test_connected_again_while_reading(self) -> None:
+        """The same if the process is connected again before the result arrives."""
+        self.permit(self.a)
+        self.wait(1)
+        self.end()
+        started = StoringReplica(self.clock, self.engine, "c", self.database)
+        started.thread.at_once = False
+        self.wait(ALONE_AFTER + 1)
+        arrive = started.thread.begin()
+        started.client.lose()
+        started.client.connect()
+        self.wait(1)
+        self.assertTrue(started.approvals.register.is_joined)
+        arrive()
+        self.assertFalse(self.allows(started))
+        started.thread.at_once = True
+        self.wait(1)
+        self.assertTrue(self.allows(started))
+
     def test_old_question(self) -> None:
         """Someone who can write to the engine repeats the events of the protocol."""
         self.permit(self.a)

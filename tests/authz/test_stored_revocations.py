@@ -43,6 +43,14 @@ class InForceTests(SynchronousTestCase):
         self.assertEqual(self.found(revocation(), matching("all", "", NOW + 2, "r2")), ["late"])
         self.assertEqual(self.found(matching("client", "other")), ["g", "h", "late"])
 
+    def test_replaced(self) -> None:
+        """An approver's later answer for the same scope replaces an earlier one, whichever ends first."""
+        first, short, other = grant(), grant(created=NOW + 5, seconds=60), grant("h")
+        for grants in ([first, short, other], [short, other, first]):
+            found = in_force(GrantsRead(grants, []))
+            self.assertEqual({each.grant_id: each for each in found}, {"g": short, "h": other})
+            self.assertEqual(len(found), 2)
+
     def test_many(self) -> None:
         """Beyond the limit, the revocations that were not read could cover any earlier grant."""
         self.patch(module, "MAX_REVOCATIONS", 2)
