@@ -4,6 +4,6 @@ Run it with C{python -m tests.fleet}, on Linux.  Every request has an id in its 
 address of its own.  The clients, HAProxy, the authorization service, the origin, the audit logs of the replicas and the
 audit store each record what they observe, and L{tests.fleet.judge} joins these observations.
 
-A further kind of shared state, such as budgets, has three places: its actions in L{tests.fleet.schedule},
+A further kind of shared state has three places: its actions in L{tests.fleet.schedule},
 its observations in L{tests.fleet.observations}, and a check in C{CHECKS} of L{tests.fleet.judge}.
 """

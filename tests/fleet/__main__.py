@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.signals import interrupt_on_sigterm
+from tests.fleet.approver import Approver
 from tests.fleet.joined import Verdict
 from tests.fleet.judge import judge
 from tests.fleet.report import render
 from tests.fleet.schedule import Step, schedule
+from tests.fleet.spenders import Spenders
 from tests.fleet.stage import NAMES, Stage
 
 
@@ -27,6 +29,7 @@ class Settings:
 
     @ivar seconds: the duration of the load.
     @ivar think: the maximum pause of a client between two requests, in seconds.
+    @ivar budgets: whether there are proxies with budgets, and clients that exhaust them.
     @ivar redis: whether Redis runs; otherwise, it is started when the other steps are done.
     @ivar after: the seconds of load after that start.
     """
@@ -38,6 +41,7 @@ class Settings:
     holders: int = 6
     think: float = 0.1
     ttl: float = 30.0
+    budgets: bool = True
     redis: bool = True
     after: float = 20.0
 
@@ -65,14 +69,17 @@ def run(directory: Path, settings: Settings, steps: Sequence[Step], say: Callabl
     @param directory: an empty directory.
     @param say: is called with each step before it begins.
     """
-    stage = Stage(directory, settings.replicas, ttl=settings.ttl, redis=settings.redis)
+    stage = Stage(directory, settings.replicas, ttl=settings.ttl, redis=settings.redis, budgets=settings.budgets)
     try:
         stage.start()
         load = stage.load(seed=settings.seed, clients=settings.clients, holders=settings.holders, think=settings.think)
         began = time.monotonic()
-        approver = stage.approver(settings.seed)
+        others: list[Approver | Spenders] = [stage.approver(settings.seed)]
+        if settings.budgets:
+            others.append(stage.spenders(settings.seed))
         load.start()
-        approver.start()
+        for each in others:
+            each.start()
         for step in steps:
             time.sleep(max(0.0, began + step.at - time.monotonic()))
             say(str(step))
@@ -83,8 +90,9 @@ def run(directory: Path, settings: Settings, steps: Sequence[Step], say: Callabl
             stage.start_redis()
             time.sleep(settings.after)
         load.stop()
-        approver.stop()
-        wrong = [*load.defects, *approver.defects, *stage.recover(), *stage.stop()]
+        for each in others:
+            each.stop()
+        wrong = [*load.defects, *(text for each in others for text in each.defects), *stage.recover(), *stage.stop()]
         observed = stage.observed()
         (directory / "run.pickle").write_bytes(pickle.dumps(observed))
     finally:

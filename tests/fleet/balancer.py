@@ -40,6 +40,18 @@ backend alive
 {servers}
 """
 
+# Replicas with a policy, which are ready without any other program.
+_BUDGETS = """
+frontend spenders
+    bind 127.0.0.1:{port}
+    default_backend budgets
+
+backend budgets
+    balance roundrobin
+    option httpchk GET /health/ready
+{servers}
+"""
+
 _SESSION = re.compile(r"^session (\S+) (\S+)$", re.MULTILINE)
 
 
@@ -56,14 +68,21 @@ class Server:
     health: int
 
 
-def configuration(directory: str, port: int, servers: Iterable[Server]) -> str:
+def configuration(
+    directory: str, port: int, servers: Iterable[Server], budgets_port: int, budgets: Iterable[Server]
+) -> str:
     """Return the configuration.
 
     @param directory: the directory of its socket.
-    @param port: the port for clients.
+    @param port: the port for clients of C{servers}.
+    @param budgets_port: the port for clients of C{budgets}.
     """
-    lines = "\n".join(f"    server {each.name} 127.0.0.1:{each.port} port {each.health}" for each in servers)
-    return _CONFIG.format(directory=directory, port=port, servers=lines)
+    main = _CONFIG.format(directory=directory, port=port, servers=_lines(servers))
+    return main + _BUDGETS.format(port=budgets_port, servers=_lines(budgets))
+
+
+def _lines(servers: Iterable[Server]) -> str:
+    return "\n".join(f"    server {each.name} 127.0.0.1:{each.port} port {each.health}" for each in servers)
 
 
 def sessions_in(log: str) -> Mapping[str, str]:

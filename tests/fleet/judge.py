@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+from tests.fleet.budgets import check_budgets, check_charged
 from tests.fleet.joined import (
     APPROVED_WITHIN,
     ENOUGH_APPROVALS,
@@ -289,6 +290,8 @@ CHECKS: Sequence[Callable[[Joined, Verdict], None]] = (
     check_tunnels,
     check_approvals,
     check_questions,
+    check_charged,
+    check_budgets,
 )
 
 

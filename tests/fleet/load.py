@@ -24,10 +24,13 @@ _POLL = 0.25
 _AGAIN = 0.2
 
 
-def addresses() -> Iterator[str]:
-    """Return loopback addresses, each of them once."""
+def addresses(first: int = 64) -> Iterator[str]:
+    """Return loopback addresses, each of them once.
+
+    @param first: the second part of the first address.
+    """
     for number in count(1):
-        yield f"127.{64 + (number >> 16)}.{number >> 8 & 255}.{number & 255}"
+        yield f"127.{first + (number >> 16)}.{number >> 8 & 255}.{number & 255}"
 
 
 class Load:

@@ -23,6 +23,10 @@ ONCE = "/once/"
 DENIED = "/denied/"
 ASKED = "/asked/"
 
+# The paths of requests that are charged to a number of requests, or to a number of bytes.
+REQUESTS = "/requests/"
+BYTES = "/bytes/"
+
 _ID = re.compile(r"[?&]id=([a-z0-9-]+)")
 
 
@@ -175,6 +179,48 @@ class Approval:
 
 
 @dataclass(frozen=True)
+class Limit:
+    """A budget of a rule for all requests with a path.
+
+    @ivar amount: the number of requests or bytes in the time.
+    @ivar per: the time, in seconds.
+    @ivar capacity: the number that a full budget permits immediately.
+    @ivar in_flight: the number that clients have at most in flight.
+    """
+
+    path: str
+    amount: int
+    per: int
+    capacity: int
+    in_flight: int
+
+    @property
+    def rate(self) -> float:
+        """The number for each second."""
+        return self.amount / self.per
+
+
+@dataclass(frozen=True)
+class Charged:
+    """A request to a path with a budget, as its client observed it: see L{Sent}.
+
+    @ivar content: the length of its content.
+    @ivar received: the length of the content that its client received from the origin.
+    """
+
+    id: str
+    address: str
+    method: str
+    path: str
+    sent: float
+    ended: float
+    outcome: str
+    content: int = 0
+    received: int = 0
+    detail: str = ""
+
+
+@dataclass(frozen=True)
 class Run:
     """All observations of a run.
 
@@ -182,6 +228,7 @@ class Run:
     @ivar tunnel_host: the host of all tunnels.
     @ivar sessions: the replica that HAProxy chose for each source address.
     @ivar revoked_within: the seconds after which a revocation must have its effects, from the start of its command.
+    @ivar charged_seen: the requests to paths with a budget that reached the origin.
     """
 
     ttl: float
@@ -198,3 +245,6 @@ class Run:
     faults: Sequence[Fault] = ()
     revocations: Sequence[Revocation] = ()
     approvals: Sequence[Approval] = ()
+    limits: Sequence[Limit] = ()
+    charged: Sequence[Charged] = ()
+    charged_seen: Sequence[Seen] = ()

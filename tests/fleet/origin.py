@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.soak.journal import Journal
-from tests.fleet.observations import id_in
+from tests.fleet.observations import BYTES, id_in
 
 
 class Origin:
@@ -37,7 +37,8 @@ class Origin:
         self._journal.write(id=id_, method=method, path=target.partition("?")[0])
         if "content-length:" in fields:
             await reader.readexactly(int(fields.split("content-length:")[1].split("\r\n")[0]))
-        content = id_.encode("ascii")
+        path = target.partition("?")[0]
+        content = bytes(int(path.removeprefix(BYTES))) if path.startswith(BYTES) else id_.encode("ascii")
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(content), content))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
 import time
 import urllib.error
 import urllib.request
@@ -24,16 +25,19 @@ _PATIENCE = 30.0
 class Replica:
     """One replica.
 
-    @param directory: the directory of its files, which it creates.
+    @param directory: the directory of all replicas; its files are in a directory in it, which it creates.
     @param options: the options that all replicas have.
     @param env: further variables of its environment.
+    @param folder: the name of the directory of its files; empty: its own name.
     @ivar audit: its audit log.
     """
 
-    def __init__(self, directory: Path, name: str, options: Sequence[str], env: dict[str, str]) -> None:
+    def __init__(
+        self, directory: Path, name: str, options: Sequence[str], env: dict[str, str], *, folder: str = ""
+    ) -> None:
         self.server = Server(name, free_port(), free_port())
         self.name = name
-        self.directory = directory / name
+        self.directory = directory / (folder or name)
         self.audit = self.directory / "audit.jsonl"
         endpoint = f"unix:{self.directory}/admin.sock"
         self._env = proxy_environment(**env)
@@ -57,6 +61,15 @@ class Replica:
         for host, port in tcp_addresses(self._arguments):
             process.wait_for_port(port, host)
         process.wait_for_port(self.server.port)
+        deadline = time.monotonic() + _PATIENCE
+        while not self._accepts_commands():
+            assert time.monotonic() < deadline, f"{self.name} accepts no commands"
+            time.sleep(0.02)
+
+    def _accepts_commands(self) -> bool:
+        with socket.socket(socket.AF_UNIX) as connection:
+            # A killed process leaves its socket.
+            return connection.connect_ex(str(self.directory / "admin.sock")) == 0
 
     def kill(self) -> None:
         """Kill it; its writer process stores what it has received."""

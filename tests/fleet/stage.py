@@ -6,7 +6,7 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from tests.fleet.observations import (
     POSTGRESQL,
     REDIS,
     Approval,
+    Charged,
     Fault,
     Held,
     Question,
@@ -33,6 +34,7 @@ from tests.fleet.observations import (
 )
 from tests.fleet.replica import Replica
 from tests.fleet.schedule import CLIENT, HOST, KILL, RELOAD, Step
+from tests.fleet.spenders import LIMITS, POLICY, Spenders
 from tests.integration.base import proxy_environment, run_egress
 from tests.integration.postgresql import PASSWORD, server
 from tests.integration.processes import Process, environment, free_port, program
@@ -41,6 +43,9 @@ from tests.integration.redis_server import RedisServer
 NAMES = ("one", "two", "three", "four", "five")
 TUNNELS = "127.0.0.3"
 _ORIGIN = "127.0.0.2"
+_CHARGED = "127.0.0.4"
+# Seconds after which the replicas know their number.
+_COUNTED = 3.0
 
 
 class Program:
@@ -70,24 +75,30 @@ class Program:
 class Stage:
     """All programs, in one directory.
 
+    A service decides for the replicas.  As an embedded policy cannot decide, too, each replica has a second proxy with
+    budgets, which is killed with it.
+
     @param replicas: the number of replicas.
     @param ttl: the time to live of decisions on C{KEPT} paths, in seconds.
     @param redis: whether Redis still runs when all programs have started.
+    @param budgets: whether the replicas have proxies with budgets.
     """
 
-    def __init__(self, directory: Path, replicas: int, *, ttl: float, redis: bool) -> None:
+    def __init__(self, directory: Path, replicas: int, *, ttl: float, redis: bool, budgets: bool) -> None:
         self._directory = directory
         self._ttl = ttl
         self._names = NAMES[:replicas]
         self._with_redis = redis
+        self._with_budgets = budgets
         self._faults: list[Fault] = []
         self._revocations: list[Revocation] = []
         self._cleanups: list[Callable[[], object]] = []
-        self._haproxy_port = free_port()
-        self._origins = [(_ORIGIN, free_port(_ORIGIN)), (TUNNELS, free_port(TUNNELS))]
+        self._haproxy_port, self._budgets_port = free_port(), free_port()
+        self._origins = [(host, free_port(host)) for host in (_ORIGIN, TUNNELS, _CHARGED)]
         self._journals = [directory / host / "origin.jsonl" for host, _ in self._origins]
         self._redis_left: float | None = None
         self.replicas: dict[str, Replica] = {}
+        self._budgets: dict[str, Replica] = {}
 
     def start(self) -> None:
         """Start all programs."""
@@ -105,26 +116,37 @@ class Stage:
         for address in self._origins:
             origin = Program(self._directory / address[0], "origin", address)
             self._cleanups.append(origin.kill)
-        key = self._directory / "shared.key"
-        key.write_text("0123456789abcdef" * 4)
-        options = (
-            *("--authz-url", f"http://127.0.0.1:{authorizer[1]}"),
-            *("--shared", self._redis.location, "--shared-key-file", str(key)),
-            *("--allow-address", "127.0.0.0/8", "--passthrough", TUNNELS),
-        )
+        policy = self._directory / "budgets.toml"
+        policy.write_text(POLICY, "utf-8")
+        options = self._options("0123456789abcdef", "--authz-url", f"http://127.0.0.1:{authorizer[1]}")
         for name in self._names:
-            self.replicas[name] = Replica(self._directory, name, options, self._env)
-        first, *others = self.replicas.values()
+            self.replicas[name] = Replica(self._directory, name, (*options, "--passthrough", TUNNELS), self._env)
+        options = self._options("fedcba9876543210", "--policy", str(policy))
+        for name in self._names if self._with_budgets else ():
+            self._budgets[name] = Replica(self._directory, name, options, {}, folder=f"{name}-budgets")
+        first, *others = self._proxies()
         # It generates the CA.
         first.start()
         with ThreadPoolExecutor() as threads:
             list(threads.map(Replica.start, others))
         self._balance()
         if not self._with_redis:
-            for replica in self.replicas.values():
+            for replica in self._proxies():
                 replica.wait_until_ok("its start")
+            if self._with_budgets:
+                time.sleep(_COUNTED)
             self._redis_left = time.monotonic()
             self._redis.kill()
+
+    def _options(self, key: str, *options: str) -> tuple[str, ...]:
+        """Return the options of proxies that have a key in common, and so their shared state."""
+        file = self._directory / f"{key}.key"
+        file.write_text(key * 4)
+        shared = ("--shared", self._redis.location, "--shared-key-file", str(file))
+        return (*options, *shared, "--allow-address", "127.0.0.0/8")
+
+    def _proxies(self) -> list[Replica]:
+        return [*self.replicas.values(), *self._budgets.values()]
 
     def _start_postgresql(self) -> None:
         if not self._postgresql.is_running:
@@ -133,20 +155,27 @@ class Stage:
     def _balance(self) -> None:
         """Start HAProxy."""
         file = self._directory / "haproxy.cfg"
-        servers = [each.server for each in self.replicas.values()]
-        file.write_text(configuration(str(self._directory), self._haproxy_port, servers), "utf-8")
+        servers, budgets = ([each.server for each in some.values()] for some in (self.replicas, self._budgets))
+        text = configuration(str(self._directory), self._haproxy_port, servers, self._budgets_port, budgets)
+        file.write_text(text, "utf-8")
         command = [program("haproxy"), "-W", "-f", str(file)]
         self._haproxy = Process(command, self._directory, HAPROXY, environment())
         self._cleanups.append(self._haproxy.stop)
         self._haproxy.wait_for_port(self._haproxy_port)
+        self._haproxy.wait_for_port(self._budgets_port)
 
     def load(self, *, seed: int, clients: int, holders: int, think: float) -> Load:
         """Return clients."""
         journals = (Journal(self._directory / "sent.jsonl"), Journal(self._directory / "held.jsonl"))
-        origin, tunnels = (f"{host}:{port}" for host, port in self._origins)
+        origin, tunnels, _ = (f"{host}:{port}" for host, port in self._origins)
         return Load(
             self._haproxy_port, origin, tunnels, journals, seed=seed, clients=clients, holders=holders, think=think
         )
+
+    def spenders(self, seed: int) -> Spenders:
+        """Return clients that exhaust budgets."""
+        host, port = self._origins[-1]
+        return Spenders(self._budgets_port, f"{host}:{port}", Journal(self._directory / "charged.jsonl"), seed)
 
     def approver(self, seed: int) -> Approver:
         """Return an approver of all replicas."""
@@ -177,7 +206,7 @@ class Stage:
             REDIS: self._redis,
             POSTGRESQL: self._postgresql,
             AUTHORIZER: self._authorizer,
-            **self.replicas,
+            **{name: _Group([each for each in self._proxies() if each.name == name]) for name in self._names},
         }
         return programs[target].kill, programs[target].start
 
@@ -193,7 +222,7 @@ class Stage:
 
         @return: the replicas that do not.
         """
-        return [text for replica in self.replicas.values() for text in replica.wait_until_ok("the last fault")]
+        return [text for replica in self._proxies() for text in replica.wait_until_ok("the last fault")]
 
     # -- the end
 
@@ -203,7 +232,7 @@ class Stage:
         @return: what is wrong.
         """
         with ThreadPoolExecutor() as threads:
-            wrong = [text for found in threads.map(Replica.stop, self.replicas.values()) for text in found]
+            wrong = [text for found in threads.map(Replica.stop, self._proxies()) for text in found]
         # It writes the line of a session just after its end.
         self._haproxy.popen.send_signal(signal.SIGTERM)
         self._haproxy.popen.wait(30)
@@ -211,7 +240,7 @@ class Stage:
 
     def remove(self) -> None:
         """Stop all programs."""
-        for replica in self.replicas.values():
+        for replica in self._proxies():
             replica.stop()
         for cleanup in reversed(self._cleanups):
             cleanup()
@@ -224,7 +253,7 @@ class Stage:
             replicas=list(self.replicas),
             sent=[Sent(**_without_at(line)) for line in read_journal(self._directory / "sent.jsonl")],
             held=[Held(**_without_at(line)) for line in read_journal(self._directory / "held.jsonl")],
-            seen=[Seen(**line) for journal in self._journals for line in read_journal(journal)],
+            seen=[Seen(**line) for journal in self._journals[:-1] for line in read_journal(journal)],
             questions=[
                 Question(each["at"], each["request"], each["id"], each["method"], each["path"], each["allowed"])
                 for each in read_journal(self._authorizer.journal)
@@ -238,6 +267,9 @@ class Stage:
                 Approval(each["id"], each["replica"], each["began"])
                 for each in read_journal(self._directory / "approvals.jsonl")
             ],
+            limits=LIMITS if self._with_budgets else (),
+            charged=[Charged(**_without_at(line)) for line in read_journal(self._directory / "charged.jsonl")],
+            charged_seen=[Seen(**line) for line in read_journal(self._journals[-1])],
         )
 
     def _stored(self) -> list[dict[str, Any]]:
@@ -246,6 +278,23 @@ class Stage:
         assert done.returncode == 0, done.stderr
         found = [json.loads(line) for line in done.stdout.splitlines()]
         return [each for each in found if each["stage"] != "admin"]
+
+
+class _Group:
+    """The proxies of a replica."""
+
+    def __init__(self, proxies: Sequence[Replica]) -> None:
+        self._proxies = proxies
+
+    def kill(self) -> None:
+        """Kill them."""
+        for proxy in self._proxies:
+            proxy.kill()
+
+    def start(self) -> None:
+        """Start them."""
+        with ThreadPoolExecutor() as threads:
+            list(threads.map(Replica.start, self._proxies))
 
 
 def _without_at(line: dict[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,8 @@ from tests.fleet.load import addresses, identity
 from tests.fleet.observations import id_in, path_of
 from tests.fleet.report import render
 from tests.fleet.schedule import KILL, Step
+from tests.fleet.spenders import LIMITS, POLICY
+from tests.policy.policies import parse
 
 
 class ProgramTests(SynchronousTestCase):
@@ -40,18 +42,29 @@ class ProgramTests(SynchronousTestCase):
         self.assertEqual(len(set(found)), 70_000)
         self.assertEqual((found[0], found[255], found[65_535]), ("127.64.0.1", "127.64.1.0", "127.65.0.0"))
         self.assertEqual(identity(3), "holder-3")
+        self.assertEqual(next(addresses(160)), "127.160.0.1")
 
     def test_configuration(self) -> None:
-        text = configuration("/run/x", 1000, [Server("one", 1001, 1002), Server("two", 1003, 1004)])
+        servers = [Server("one", 1001, 1002), Server("two", 1003, 1004)]
+        text = configuration("/run/x", 1000, servers, 2000, [Server("one", 2001, 2002)])
         self.assertEqual(
             text.count("    server one 127.0.0.1:1001 port 1002\n    server two 127.0.0.1:1003 port 1004"), 2
         )
-        self.assertIn("bind 127.0.0.1:1000\n", text)
+        self.assertEqual(text.count("    server one 127.0.0.1:2001 port 2002\n"), 1)
+        for port in (1000, 2000):
+            self.assertIn(f"bind 127.0.0.1:{port}\n", text)
         self.assertIn("{ nbsrv(ready) lt 1 }", text)
 
     def test_sessions(self) -> None:
         log = "Server ready/one is DOWN\nsession 127.64.0.1 one\nsession 127.64.0.2 <NOSRV>\n[NOTICE] session x\n"
         self.assertEqual(sessions_in(log), {"127.64.0.1": "one", "127.64.0.2": "<NOSRV>"})
+
+    def test_policy(self) -> None:
+        """It has the budgets that are judged."""
+        for limit, rule in zip(LIMITS, parse(POLICY).rules, strict=True):
+            (budget,) = rule.obligations.budgets
+            self.assertEqual(limit.path, f"/{budget.rule_id}/")
+            self.assertEqual((budget.amount, budget.per, budget.capacity), (limit.amount, limit.per, limit.capacity))
 
     def test_report(self) -> None:
         verdict = Verdict()
