@@ -16,6 +16,8 @@ EXHAUSTED_AFTER = 3
 
 _EXHAUSTED = "429 budget-exhausted"
 _UNAVAILABLE = "503 budget-unavailable"
+_CUT_EXHAUSTED = "budget-exhausted"
+_CUT_UNAVAILABLE = "budget-unavailable"
 
 
 @dataclass(frozen=True)
@@ -138,12 +140,13 @@ def check_budgets(joined: Joined, verdict: Verdict) -> None:
 def check_charged(joined: Joined, verdict: Verdict) -> None:
     """Only a budget refuses a request, or the loss of Redis, or its replica was killed."""
     seen = {one.id for one in joined.run.charged_seen}
+    outcomes = {each.id: each.outcome for each in joined.run.charged_records}
     for one in joined.run.charged:
         verdict.count("requests with a budget", f"{one.outcome} {one.detail}".strip())
         if one.outcome == COMPLETE:
             if one.id not in seen:
                 verdict.failures.append(f"{one.id}: its client got a response of an origin that did not receive it")
-        elif not _is_explained(joined, one):
+        elif not _is_explained(joined, one, outcomes.get(one.id)):
             replica = joined.replica_of.get(one.address)
             verdict.failures.append(
                 f"{one.id}: nothing explains the end of a request with a budget on {replica}: {one}"
@@ -152,9 +155,18 @@ def check_charged(joined: Joined, verdict: Verdict) -> None:
         verdict.failures.append(f"{id_}: the origin received a request with a budget that no client sent")
 
 
-def _is_explained(joined: Joined, one: Charged) -> bool:
-    if one.outcome == PROBLEM and one.detail == _EXHAUSTED:
+def _is_explained(joined: Joined, one: Charged, recorded: str | None) -> bool:
+    """Return whether a request had to fail.
+
+    @param recorded: the outcome in its record.
+    """
+    is_away = joined.was_away(REDIS, one.sent, one.ended, RECONNECTED_WITHIN)
+    if one.outcome == PROBLEM:
+        return one.detail == _EXHAUSTED or (one.detail == _UNAVAILABLE and is_away)
+    if one.outcome not in (CUT, CLOSED):
+        return False
+    # Other transfers can use the rest of a budget while it runs: the proxy ends it before the piece that does not fit.
+    is_cut = one.outcome == CUT and one.path.startswith(BYTES)
+    if is_cut and (recorded == _CUT_EXHAUSTED or (recorded == _CUT_UNAVAILABLE and is_away)):
         return True
-    if one.outcome == PROBLEM and one.detail == _UNAVAILABLE:
-        return joined.was_away(REDIS, one.sent, one.ended, RECONNECTED_WITHIN)
-    return one.outcome in (CUT, CLOSED) and joined.was_killed(one.address, one.sent, one.ended)
+    return joined.was_killed(one.address, one.sent, one.ended)

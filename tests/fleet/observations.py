@@ -229,6 +229,7 @@ class Run:
     @ivar sessions: the replica that HAProxy chose for each source address.
     @ivar revoked_within: the seconds after which a revocation must have its effects, from the start of its command.
     @ivar charged_seen: the requests to paths with a budget that reached the origin.
+    @ivar charged_records: the records of requests to paths with a budget.
     """
 
     ttl: float
@@ -248,3 +249,4 @@ class Run:
     limits: Sequence[Limit] = ()
     charged: Sequence[Charged] = ()
     charged_seen: Sequence[Seen] = ()
+    charged_records: Sequence[Record] = ()

@@ -270,6 +270,7 @@ class Stage:
             limits=LIMITS if self._with_budgets else (),
             charged=[Charged(**_without_at(line)) for line in read_journal(self._directory / "charged.jsonl")],
             charged_seen=[Seen(**line) for line in read_journal(self._journals[-1])],
+            charged_records=[_record(name, line) for name, each in self._budgets.items() for line in each.audited()],
         )
 
     def _stored(self) -> list[dict[str, Any]]:

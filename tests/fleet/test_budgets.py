@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.fleet.budgets import excesses, uses
 from tests.fleet.joined import Joined, Verdict
 from tests.fleet.judge import judge
-from tests.fleet.observations import BYTES, REDIS, REQUESTS, Charged, Fault, Limit, Run, Seen
+from tests.fleet.observations import BYTES, REDIS, REQUESTS, Charged, Fault, Limit, Record, Run, Seen
 
 MANY = Limit(REQUESTS, 600, 30, 100, 3)
 LARGE = Limit(BYTES, 10_000_000, 10, 10_000_000, 100_000)
@@ -127,6 +127,22 @@ class BudgetTests(SynchronousTestCase):
             self.faults = [fault]
             self.refuse(150.0, detail, outcome)
             self.assertEqual(self.judged().failures, [])
+
+    def test_cut(self) -> None:
+        """A transfer ends when its budget is exhausted, as its record says."""
+        away = Fault(REDIS, 140.0, 140.0, 145.0)
+        for path, outcome, faults, number in (
+            (BYTES, "budget-exhausted", [], 0),
+            (BYTES, "budget-unavailable", [away], 0),
+            (BYTES, "budget-unavailable", [], 1),
+            (BYTES, "forwarded", [], 1),
+            (REQUESTS, "budget-exhausted", [], 1),
+        ):
+            with self.subTest(path=path, outcome=outcome, faults=faults):
+                one = Charged("r-x", "127.160.0.1", "GET", path, 150.0, 150.1, "cut", 0, 5)
+                record = Record("two", "x", "r-x", one.address, "request", "allow", outcome)
+                run = Run(ttl=1.0, tunnel_host="", replicas=[], faults=faults, charged=[one], charged_records=[record])
+                self.assertEqual(sum("r-x: nothing explains" in text for text in judge(run).failures), number)
 
     def test_origin(self) -> None:
         """It receives what clients send, and nothing else."""
