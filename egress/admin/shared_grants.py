@@ -214,7 +214,7 @@ class SharedGrants:
         self._register.revoke(grant_id, revocation_id, now)
         existed = self._approvals.revoke(grant_id)
         self.on_revoked(grant_id, revocation_id, now)
-        members = self._events.members()
+        members = self._events.expected()
         content = {"id": grant_id, "revocation": revocation_id, "revokedAt": now}
         names = [each.member_id for each in members]
         confirmed = self._confirmations.ask(_REVOKED, content, names, seconds=CONFIRM_WITHIN, again=True)

@@ -60,10 +60,7 @@ class SharedRevocations:
 
         @return: fires with the names of their nodes.
         """
-        members = self._events.members()
-        if not members and not self._events.is_ready:
-            # It is unknown which processes there are.
-            members = [Member("", "other replicas", 0.0, False)]
+        members = self._events.expected()
         names = [each.member_id for each in members]
         content = {"revocation": revocation.to_json()}
         confirmed = self._confirmations.ask(_REVOKE, content, names, seconds=CONFIRM_WITHIN)

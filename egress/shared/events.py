@@ -30,7 +30,7 @@ from twisted.python.failure import Failure
 from egress.model.revocation import Revocation
 from egress.shared.client import SharedClient
 from egress.shared.keys import SharedKeys
-from egress.shared.members import Member, Members
+from egress.shared.members import UNKNOWN, Member, Members
 from egress.shared.redis_protocol import UNUSABLE
 from egress.shared.stream import earlier, entries_of, is_number, position
 
@@ -209,6 +209,10 @@ class SharedEvents:
     def members(self) -> list[Member]:
         """Return the other processes of all replicas."""
         return self._members.current(self._now())
+
+    def expected(self) -> list[Member]:
+        """Return the other processes that must confirm something: L{UNKNOWN} if the engine was away for long."""
+        return self.members() or ([] if self.is_ready else [UNKNOWN])
 
     def new_connections(self) -> list[str]:
         """Return the connections of other processes that are new, and known here."""

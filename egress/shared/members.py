@@ -31,6 +31,10 @@ class Member:
     connection: str = ""
 
 
+UNKNOWN: Final = Member("", "other replicas", 0.0, False)
+"""A process that cannot confirm anything: it is unknown which processes there are."""
+
+
 class Members:
     """The other processes.  An earlier event that someone repeats changes nothing."""
 

@@ -107,6 +107,16 @@ class GrantTests(SharedGrantsTestCase):
         failure = self.failureResultOf(self.revoke(self.b, name), Unanswered)
         self.assertIn("not confirmed by a", failure.getErrorMessage())
 
+    def test_revocation_without_the_engine(self) -> None:
+        """After some time, it is unknown which processes there are, and they can still apply the grant."""
+        name = self.permit(self.a)
+        self.wait()
+        for each in (self.a, self.b):
+            each.client.lose()
+        self.wait(20)
+        failure = self.failureResultOf(self.revoke(self.b, name), Unanswered)
+        self.assertIn("not confirmed by other replicas", failure.getErrorMessage())
+
     def test_for_supervisor(self) -> None:
         """A worker tells the supervisor about the grants and revocations of all replicas, and revokes for it."""
         told: list[tuple[str, Any]] = []

@@ -22,7 +22,7 @@ from egress.shared.events import (
     SharedEvents,
 )
 from egress.shared.keys import SharedKeys
-from egress.shared.members import EXPIRES
+from egress.shared.members import EXPIRES, UNKNOWN
 from tests.shared.engine import Engine, EngineClient
 
 KEYS = SharedKeys(bytes(32), "events")
@@ -416,9 +416,13 @@ class MemberTests(EventsTestCase):
             self.assertEqual((found.member_id, found.node), (other.events.member_id, ""))
         self.wait(EXPIRES + HEARTBEAT)
         self.assertEqual(len(one.events.members()), 1)
+        self.assertEqual(two.events.expected(), two.events.members())
         two.client.fault = "away"
         self.wait(EXPIRES + 1)
         self.assertEqual(one.events.members(), [])
+        self.assertEqual(one.events.expected(), [])
+        one.client.fault = "away"
+        self.assertEqual(one.events.expected(), [UNKNOWN])
 
     def test_waiting(self) -> None:
         one, two = self.member(), self.member()
