@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -188,17 +188,13 @@ class SharedApprovals:
 
     def _elsewhere(self) -> Deferred[list[dict[str, Any]]]:
         holders = [each for each in self._events.members() if each.is_waiting][:MAX_HOLDERS]
-        reads = [self._read(each) for each in holders]
+        return gatherResults([self._read(each) for each in holders]).addCallback(_joined)
 
-        def joined(lists: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
-            return [entry for entries in lists for entry in entries]
-
-        return gatherResults(reads).addCallback(joined)
-
-    def _read(self, holder: Member) -> Deferred[list[dict[str, Any]]]:
+    def _read(self, holder: Member) -> Deferred[list[dict[str, Any]] | None]:
+        """Return the entries of a list; C{None} if it cannot be read."""
         name = self._name(holder.member_id)
         read = self._client.call("GETRANGE", name, 0, MAX_LIST + _ENVELOPE)
-        return read.addCallback(self._list_of, name, holder).addErrback(_nothing)
+        return read.addCallback(self._list_of, name, holder).addErrback(_unread)
 
     def _list_of(self, value: bytes, name: bytes, holder: Member) -> list[dict[str, Any]]:
         """Return the entries of a list that its holder has written recently."""
@@ -227,7 +223,12 @@ class SharedApprovals:
         @param grant: the grant that the approver's answer has made on this replica.
         """
 
-        def ask(elsewhere: list[dict[str, Any]]) -> AnsweredElsewhere | Deferred[AnsweredElsewhere]:
+        # Another worker can have listed the requests of a process that does not seem to wait here yet.
+        members = sorted(self._events.members(), key=lambda each: not each.is_waiting)[:MAX_HOLDERS]
+
+        def ask(lists: list[list[dict[str, Any]] | None]) -> AnsweredElsewhere | Deferred[AnsweredElsewhere]:
+            elsewhere, read = _joined(lists), zip(members, lists, strict=True)
+            unread = {each.node for each, entries in read if entries is None and each.is_waiting}
             entries = [each for each in elsewhere if each["id"] == approval_id]
             targets = {each["holder"]: each["token"] for each in entries}
             content = {"id": approval_id, "answer": answer.to_json(), "targets": targets}
@@ -237,13 +238,13 @@ class SharedApprovals:
                 others = {each["holder"] for each in elsewhere if each["grantId"] in grant_ids} - targets.keys()
                 content |= self._grant_content(answer.seconds, grant, grant_ids)
             if not targets and not others:
-                return AnsweredElsewhere()
+                return AnsweredElsewhere(unconfirmed=sorted(unread))
             nodes = {each["holder"]: each["node"] for each in entries}
             asked = {**content, "others": sorted(others)}
             confirmed = self._confirmations.ask(_ANSWER, asked, targets.keys() | others, seconds=WITHIN)
-            return confirmed.addCallback(self._effect, targets, nodes)
+            return confirmed.addCallback(self._effect, targets, nodes, unread)
 
-        return self._elsewhere().addCallback(ask)
+        return gatherResults([self._read(each) for each in members]).addCallback(ask)
 
     def _grant_content(self, seconds: float, grant: Grant | None, grant_ids: Collection[str]) -> dict[str, Any]:
         """Return what the event of an approver's answer has for its grant."""
@@ -253,7 +254,9 @@ class SharedApprovals:
         seen = [*self._events.new_connections(), self._events.connection] if grant is None else []
         return {"grant": {**times.to_json(), "id": next(iter(grant_ids), "")}, "seen": seen}
 
-    def _effect(self, confirmed: Confirmed, targets: Mapping[str, str], nodes: Mapping[str, str]) -> AnsweredElsewhere:
+    def _effect(
+        self, confirmed: Confirmed, targets: Mapping[str, str], nodes: Mapping[str, str], unread: set[str]
+    ) -> AnsweredElsewhere:
         found = [AnsweredElsewhere.from_json(result) for result in confirmed.results.values()]
         # If a revocation was later, they still wait.
         self._ended.extend(
@@ -263,7 +266,7 @@ class SharedApprovals:
             sum(each.resolved for each in found),
             next((each.grant for each in found if each.grant is not None), None),
             # The others only count.
-            sorted({nodes[each] for each in confirmed.missing if each in targets}),
+            sorted(unread | {nodes[each] for each in confirmed.missing if each in targets}),
         )
 
     def _answer(self, event: Event) -> None:
@@ -322,10 +325,13 @@ def _not_done(failure: Failure) -> None:
     failure.trap(*UNUSABLE)  # type: ignore[no-untyped-call]
 
 
-def _nothing(failure: Failure) -> list[dict[str, Any]]:
+def _joined(lists: Iterable[list[dict[str, Any]] | None]) -> list[dict[str, Any]]:
+    return [entry for entries in lists for entry in entries or ()]
+
+
+def _unread(failure: Failure) -> None:
     # The engine cannot be used, or a newer version has written the list.
     failure.trap(*UNUSABLE, LookupError, TypeError, ValueError)  # type: ignore[no-untyped-call]
-    return []
 
 
 def shared_approvals(

@@ -7,7 +7,7 @@ from itertools import product
 from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
@@ -34,6 +34,7 @@ from egress.shared.confirmations import Confirmations
 from egress.shared.events import INTERVAL, SharedEvents
 from egress.shared.keys import SharedKeys
 from egress.shared.members import EXPIRES
+from egress.shared.redis_protocol import SharedUnavailable
 from egress.shared.state import SharedState
 from tests.authz.fakes import REQUEST
 from tests.shared.engine import Engine, EngineClient
@@ -361,6 +362,30 @@ class AnswerTests(SharedApprovalsTestCase):
         self.assertEqual(answered, {"resolved": 1, "grant": None, "unconfirmed": ["a"]})
         self.assertTrue(self.successResultOf(here).allowed)
         self.assertNoResult(there)
+
+    def test_unread_list(self) -> None:
+        """If a list cannot be read, the approver must know that its requests can still wait."""
+        here, there = self.b.hold(), self.a.hold()
+        self.wait()
+        name, call = self.the_id(self.b), self.b.client.call
+        reads: Any = lambda *command: fail(SharedUnavailable("slow")) if command[0] == "GETRANGE" else call(*command)  # noqa: E731
+        self.patch(self.b.client, "call", reads)
+        answered = self.successResultOf(self.answer(self.b, name))
+        self.assertEqual(answered, {"resolved": 1, "grant": None, "unconfirmed": ["a"]})
+        self.assertTrue(self.successResultOf(here).allowed)
+        self.assertNoResult(there)
+        failure = self.failureResultOf(self.answer(self.b, name), Unanswered)
+        self.assertIn("not confirmed by a", failure.getErrorMessage())
+
+    def test_just_begun_to_wait(self) -> None:
+        """Another worker of the approver's replica has listed a request whose event is not read here yet."""
+        self.wait(INTERVAL)
+        held = self.a.hold()
+        self.clock.advance(0.01)
+        self.assertEqual(self.pending(self.b), [])
+        (name,) = self.a.approvals.tokens
+        self.assertEqual(self.successResultOf(self.answer(self.b, name))["resolved"], 1)
+        self.assertTrue(self.successResultOf(held).allowed)
 
     def test_engine_away(self) -> None:
         """An answer of a local approver needs no engine."""
