@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from egress.authz.budgets.token_bucket import Operation, Outcome, Rate, wait_for
+from egress.authz.budgets.token_bucket import SECOND, Operation, Outcome, Rate, wait_for
 from egress.model.budget import Budget, Unit
 
 # A process takes at most this part of a bucket in advance, so that few requests need a command.
 _PART: Final = 1000
+# A process that does not use a bucket looks at it after this part of the time of the budget.
+_OLD: Final = 0.01
 
 
 class Bucket:
@@ -27,6 +29,8 @@ class Bucket:
     @ivar touched: whether it was used since the last sweep.
     @ivar refused_until: until when the engine would refuse, as far as known.
     @ivar connection: the number of the connection on which the engine last told its state.
+    @ivar seen_at: when the engine last told its state.
+    @ivar used_at: when this process last used it.
     """
 
     __slots__ = (
@@ -44,7 +48,9 @@ class Bucket:
         "name",
         "rate",
         "refused_until",
+        "seen_at",
         "touched",
+        "used_at",
         "users",
     )
 
@@ -64,6 +70,7 @@ class Bucket:
         # The number of owed tokens in commands without a reply.
         self._telling = 0
         self.connection = 0
+        self.seen_at = self.used_at = 0.0
 
     def is_idle(self, now: float) -> bool:
         """Return whether the bucket is full and unused: then a new one is equal to it."""
@@ -72,6 +79,14 @@ class Bucket:
     def is_known(self, now: float) -> bool:
         """Return whether the engine has told the state, and the bucket is not full: the engine may lose this state."""
         return self._generation != 0 and self._fleet > now
+
+    def is_recent(self, now: float) -> bool:
+        """Return whether this process has used the bucket in the time of the budget, so that it may use it again."""
+        return self._generation != 0 and now - self.used_at < self.budget.per * SECOND
+
+    def is_old(self, now: float) -> bool:
+        """Return whether other processes can have used much after the engine told the state."""
+        return now - self.seen_at >= _OLD * self.budget.per * SECOND
 
     # -- without the engine
 
@@ -109,6 +124,7 @@ class Bucket:
         """Use tokens; see L{wait}."""
         interval = self.rate.interval
         self.touched = True
+        self.used_at = now
         self._own = max(self._own, now) + tokens * interval
         if weight:
             missing = max(0, tokens - max(self.held, 0))
@@ -123,6 +139,7 @@ class Bucket:
 
     def reserve(self, tokens: int, now: float) -> None:
         """Count tokens that are about to be taken from the engine as used by this process."""
+        self.used_at = now
         self._own = max(self._own, now) + tokens * self.rate.interval
 
     def release(self, tokens: int) -> None:
@@ -163,6 +180,7 @@ class Bucket:
         self.held += outcome.granted
         self._seen = outcome.full_at
         self._generation = outcome.generation
+        self.seen_at = now
         self._fleet = now + outcome.full_at - engine_now
 
     def unanswered(self, operation: Operation) -> None:

@@ -17,7 +17,7 @@ from egress.authz.budgets.bucket import Bucket
 from egress.authz.budgets.charge import Charge, exhausted, too_large
 from egress.authz.budgets.script import InvalidReply, read_reply, take_command
 from egress.authz.budgets.shares import Shares
-from egress.authz.budgets.table import MAX_BUCKETS, BucketTable
+from egress.authz.budgets.table import MAX_BUCKETS, BucketTable, name_of
 from egress.authz.budgets.token_bucket import SECOND, Operation
 from egress.interfaces import IBudgets
 from egress.model.budget import Budget, By, Unit, WithoutShared
@@ -26,7 +26,6 @@ from egress.model.errors import BudgetExhausted, BudgetUnavailable
 from egress.model.statistics import BudgetStats
 from egress.shared.redis_protocol import UNUSABLE
 
-_KIND: Final = b"budget"
 _FAILED: Final = (*UNUSABLE, InvalidReply)
 # More bytes than an exchange transfers.
 _MANY: Final = 1 << 62
@@ -75,12 +74,14 @@ class BudgetLedger:
         self._shares = shares
         self._client_of = client_of
         self._observes = observes
-        self._table = BucketTable(self._name_of if shares.keys is not None else None, limit)
+        self._table = BucketTable(None if shares.keys is None else partial(name_of, shares.keys), limit)
         # The buckets that hold tokens, or owe them.
         self._active: OrderedDict[Bucket, None] = OrderedDict()
         # The buckets that the engine may have lost, and the number of commands that tell it about them.
         self._doubtful: list[Bucket] = []
         self._telling = 0
+        # The buckets that the next sweeps examine.
+        self._aging: list[Bucket] = []
         self._exhausted = self._unavailable = self._alone = self._failed = 0
         shares.on_tick = self.sweep
         shares.on_doubt = self.tell
@@ -332,7 +333,7 @@ class BudgetLedger:
         self._lost([bucket], [operation])
 
     def sweep(self) -> None:
-        """Tell the engine about owed tokens, and return unused tokens that were taken in advance."""
+        """Tell the engine about owed tokens, return those taken in advance and unused, and look at old states."""
         if not self._shares.counts_together:
             return
         connection = self._shares.connection
@@ -345,6 +346,22 @@ class BudgetLedger:
             elif bucket.held > 0:
                 bucket.touched = False
                 self._active[bucket] = None
+        self._look()
+
+    def _look(self) -> None:
+        """Look at buckets that this process has not used for some time.
+
+        While the engine is away, the process uses its share of what they contain, as far as it knows.
+        """
+        if not self._aging:
+            self._aging = self._table.buckets()
+        now = self._now()
+        for _ in range(min(_EXAMINED, len(self._aging))):
+            if self._telling >= _SWEPT:
+                return
+            bucket = self._aging.pop()
+            if bucket.is_recent(now) and bucket.is_old(now):
+                self._tell(bucket)
 
     def tell(self) -> None:
         """Tell the engine what this process knows of all buckets, because the engine may have lost its data."""
@@ -361,23 +378,17 @@ class BudgetLedger:
                 return
             bucket = self._doubtful.pop()
             if bucket.is_known(now):
-                self._telling += 1
-                operation = bucket.operation(self._shares.connection, ahead=False)
-                self._settle_later(bucket, operation).addBoth(self._told)
+                self._tell(bucket)
         if self._doubtful:
             self._clock.callLater(0, self._tell_more)
+
+    def _tell(self, bucket: Bucket) -> None:
+        self._telling += 1
+        operation = bucket.operation(self._shares.connection, ahead=False)
+        self._settle_later(bucket, operation).addBoth(self._told)
 
     def _told(self, result: Any) -> Any:
         self._telling -= 1
         if self._telling == _SWEPT - 1:
             self._clock.callLater(0, self._tell_more)
         return result
-
-    # -- names
-
-    def _name_of(self, budget: Budget, value: str) -> bytes:
-        keys = self._shares.keys
-        assert keys is not None
-        group = keys.group(budget.rule_id.encode("utf-8"))
-        facts = repr((budget.table, budget.unit.value, budget.amount, budget.per, budget.capacity, budget.by.value))
-        return keys.name(group, _KIND, f"{facts}{value}".encode("utf-8", "backslashreplace"))

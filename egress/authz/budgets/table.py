@@ -8,12 +8,15 @@ from typing import Final
 
 from egress.authz.budgets.bucket import Bucket
 from egress.model.budget import Budget
+from egress.shared.keys import SharedKeys
 
 MAX_BUCKETS: Final = 65_536
 """The maximum number of buckets."""
 
 # The number of buckets that are examined for a new one.
 _EXAMINED: Final = 8
+
+_KIND: Final = b"budget"
 
 
 class BucketTable:
@@ -53,11 +56,22 @@ class BucketTable:
     def drop(self, now: float) -> None:
         """Drop full buckets, beginning with the one that was not used for the longest time.
 
+        Others can have used a bucket that seems to be full, so a recent one stays while there is enough memory.
         A bucket that was found and not used yet is full, so this must not be called between both.
         """
         for _ in range(min(_EXAMINED, len(self._buckets))):
             key, bucket = next(iter(self._buckets.items()))
-            if bucket.is_idle(now):
+            if bucket.is_idle(now) and (not bucket.is_recent(now) or 2 * len(self._buckets) > self._limit):
                 del self._buckets[key]
             else:
                 self._buckets.move_to_end(key)
+
+
+def name_of(keys: SharedKeys, budget: Budget, value: str) -> bytes:
+    """Return the name of a bucket in the engine.
+
+    @param value: the client or the host.
+    """
+    group = keys.group(budget.rule_id.encode("utf-8"))
+    facts = repr((budget.table, budget.unit.value, budget.amount, budget.per, budget.capacity, budget.by.value))
+    return keys.name(group, _KIND, f"{facts}{value}".encode("utf-8", "backslashreplace"))

@@ -427,6 +427,32 @@ class LossTests(FleetTestCase):
             self.assertEqual(self.permitted(each, large, most=10), 10)
         self.assertEqual(self.total(large, lambda: None), 120)
 
+    def test_unused_bucket(self) -> None:
+        """A process that does not use a bucket knows what others have used, when the engine goes away."""
+        small = budget(amount=300, per=300.0)
+        self.successResultOf(self.one.take(small))
+        self.assertEqual(self.permitted(self.two, small, most=250), 250)
+        # 1 % of the time of the budget.
+        self.clock.pump([1] * 4)
+        for each in self.processes:
+            each.lose()
+        self.engine.lose_data()
+        # A third of the rest: 49, and 4 that were refilled.
+        self.assertEqual(self.permitted(self.one, small), 17)
+
+    def test_looking_is_bounded(self) -> None:
+        """A process looks at a bucket once in 1 % of its time, and at 100 buckets at a time."""
+        for number in range(150):
+            taking = self.one.take(budget(amount=10, per=1000.0, by=By.CLIENT), client=client(str(number)))
+            self.successResultOf(taking)
+        engine_client: Any = self.one.client
+        engine_client.pending = []
+        self.clock.pump([1] * 8)
+        # The process also registers every second.
+        self.assertEqual(len(engine_client.pending), 8)
+        self.clock.pump([1] * 4)
+        self.assertEqual(len(engine_client.pending), 12 + 100)
+
     def test_use_without_the_engine(self) -> None:
         """It is told with the state."""
         large = budget(amount=300, per=300e6)

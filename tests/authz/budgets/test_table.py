@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.authz.budgets.bucket import Bucket
 from egress.authz.budgets.table import BucketTable
-from egress.authz.budgets.token_bucket import SECOND
+from egress.authz.budgets.token_bucket import SECOND, Outcome
 from tests.authz.budgets.fleet import budget
 
 NOW = 1e9 * SECOND
@@ -51,6 +51,22 @@ class TableTests(SynchronousTestCase):
         self.found(table, "a").spend(5, NOW, 1)
         self.found(table, "d", NOW + 1.5 * SECOND).spend(1, NOW, 1)
         self.assertGreater(self.found(table, "a").wait(6, NOW + 1.5 * SECOND, 1), 0)
+
+    def test_recent(self) -> None:
+        """Others can have used a bucket that seems to be full, so it stays as long as there is enough memory."""
+        table = BucketTable(None, 4)
+        for value in "abc":
+            bucket = self.found(table, value)
+            operation = bucket.operation(0)
+            bucket.reserve(0, NOW)
+            bucket.answered(operation, Outcome(0, 5, 5), 5, NOW)
+        self.assertEqual(len(table), 3)
+        table.drop(NOW + 9 * SECOND)
+        self.assertEqual(len(table), 2)
+        table.drop(NOW + 9 * SECOND)
+        self.assertEqual(len(table), 2)
+        table.drop(NOW + 10 * SECOND)
+        self.assertEqual(len(table), 0)
 
     def test_many_in_use(self) -> None:
         """Few buckets are examined at a time, in turn."""
