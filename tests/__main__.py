@@ -120,8 +120,8 @@ TRAFFIC = (
     *("start.BuildTests", "streaming", "terms", "tunnels", "upgrades", "upstream"),
 )
 
-# They measure times and need both cores, so they run separately.
-MEASURING = tuple(f"tests.{INTEGRATION}.test_{name}" for name in ("fairness", "fleet", "soak"))
+# They measure times, or what happens in a time, and need both cores, so they run separately.
+MEASURING = tuple(f"tests.{INTEGRATION}.test_{name}" for name in ("budgets", "fairness", "fleet", "soak"))
 
 
 def integration_names() -> list[str]:
