@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import threading
 import time
@@ -48,9 +49,13 @@ class Approver:
 
     def _allow_all(self, replica: Replica) -> None:
         try:
-            for id_, name in replica.pending().items():
-                at = time.monotonic()
-                replica.allow(name)
-                self._journal.write(id=id_, replica=replica.name, began=at)
+            pending = replica.pending()
         except CommandFailed:
-            pass  # the replica was killed, or another one has resolved the request meanwhile
+            return  # the replica was killed
+        for id_, name in pending.items():
+            at, is_confirmed = time.monotonic(), False
+            with contextlib.suppress(CommandFailed):
+                # The replica can be killed, or another one can have resolved the request.
+                replica.allow(name)
+                is_confirmed = True
+            self._journal.write(id=id_, replica=replica.name, began=at, confirmed=is_confirmed)

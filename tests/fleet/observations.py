@@ -171,11 +171,13 @@ class Approval:
     @ivar id: the id in the URL of the request.
     @ivar replica: the replica that received it.
     @ivar at: the time before the command.
+    @ivar is_confirmed: whether the command succeeded; otherwise, it can have an effect, too.
     """
 
     id: str
     replica: str
     at: float
+    is_confirmed: bool = True
 
 
 @dataclass(frozen=True)

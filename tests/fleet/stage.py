@@ -264,7 +264,7 @@ class Stage:
             faults=self._faults,
             revocations=self._revocations,
             approvals=[
-                Approval(each["id"], each["replica"], each["began"])
+                Approval(each["id"], each["replica"], each["began"], each["confirmed"])
                 for each in read_journal(self._directory / "approvals.jsonl")
             ],
             limits=LIMITS if self._with_budgets else (),

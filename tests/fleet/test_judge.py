@@ -252,6 +252,15 @@ class RecordTests(JudgeTestCase):
         self.faults.append(Fault(POSTGRESQL, 101.0, 101.0, 102.0))
         self.assert_passes()
 
+    def test_memory_after_a_start(self) -> None:
+        """A writer process that starts is ready later."""
+        del self.stored[0]
+        self.held[0] = replace(self.held[0], is_cut=True, ended=101.5)
+        self.faults = [Fault("one", 101.5, 101.5, 103.0)]
+        self.assert_passes()
+        self.sent.append(replace(self.sent[0], id="first", address="127.64.0.9", sent=80.0, ended=80.1))
+        self.assert_found("qk: the store has lost")
+
     def test_memory_of_another_replica(self) -> None:
         del self.stored[0]
         self.faults = [Fault("two", 100.3, 100.3, 102.0)]
@@ -412,6 +421,14 @@ class ApprovalTests(JudgeTestCase):
             self.records.append(Record("two", f"q{id_}", id_, "127.64.0.7", "request", "allow", "completed"))
             self.stored.append(self.records[-1])
             self.approvals.append(Approval(id_, "one", at))
+
+    def test_unconfirmed(self) -> None:
+        """An approver's answer can have an effect although it was not confirmed, and its time is not measured."""
+        self.allow(10, 0.4)
+        self.approvals[0] = replace(self.approvals[0], is_confirmed=False)
+        self.assertEqual(self.assert_passes().counts["approvals"], {"on another replica": 9})
+        del self.approvals[0]
+        self.assert_found("a0: the origin received")
 
     def test_in_time(self) -> None:
         self.allow(10, 0.4)
