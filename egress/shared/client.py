@@ -37,7 +37,7 @@ MAX_PENDING: Final = 1000
 """The maximum number of commands without a reply."""
 
 FIRST_DELAY: Final = 0.1
-LAST_DELAY: Final = 5.0
+LAST_DELAY: Final = 1.0
 """Seconds before a new connection, doubled after each failure."""
 
 CONNECT_TIMEOUT: Final = 5.0
