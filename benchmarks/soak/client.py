@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
 
+from benchmarks.soak.client_threads import ClientThreads
 from benchmarks.soak.journal import Journal
 from benchmarks.soak.judge import Asked
 from benchmarks.soak.origin import content
@@ -124,50 +125,29 @@ class Wire:
         self.sock.close()
 
 
-class Clients:
+class Clients(ClientThreads):
     """A number of client threads."""
 
     def __init__(self, where: Where, journal: Journal, threads: int, seed: int, think: float) -> None:
+        super().__init__(PATIENCE)
         self._where = where
         self._journal = journal
         self._lock = threading.Lock()
         self._numbers = count(1)
         self._think = think
-        self._over = threading.Event()
-        self.defects: list[str] = []
-        self._threads = [
-            threading.Thread(target=self._run, args=(random.Random(f"{seed} {number}"),), daemon=True)
-            for number in range(threads)
-        ]
-
-    def start(self) -> None:
-        """Begin."""
-        for thread in self._threads:
-            thread.start()
-
-    def stop(self) -> None:
-        """Let each thread finish its current request."""
-        self._over.set()
-        deadline = time.monotonic() + 2 * PATIENCE
-        for thread in self._threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
-            if thread.is_alive():
-                self.defects.append("a client does not finish")
+        for number in range(threads):
+            self.add(self._run, random.Random(f"{seed} {number}"))
 
     def _run(self, chosen: random.Random) -> None:
-        try:
-            while not self._over.is_set():
-                with self._lock:
-                    number = next(self._numbers)
-                way = chosen.choices(("http", "https", "tunnel"), (5, 5, 1))[0]
-                if way == "tunnel":
-                    _Tunnel(self._where, chosen, f"t{number}", self._note).run()
-                else:
-                    session = _Session(self._where, chosen, f"c{number}", self._note, secure=way == "https")
-                    session.run(self._over.is_set, self._think)
-        except Exception as error:  # an error in the test must not look like success
-            self.defects.append(repr(error))
-            raise
+        while not self.over.is_set():
+            with self._lock:
+                number = next(self._numbers)
+            way = chosen.choices(("http", "https", "tunnel"), (5, 5, 1))[0]
+            if way == "tunnel":
+                _Tunnel(self._where, chosen, f"t{number}", self._note).run()
+            else:
+                session = _Session(self._where, chosen, f"c{number}", self._note, secure=way == "https")
+                session.run(self.over.is_set, self._think)
 
     def _note(self, asked: Asked) -> None:
         self._journal.write(

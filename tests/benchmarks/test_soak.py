@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from itertools import pairwise
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from benchmarks.soak import attackers
+from benchmarks.soak.client_threads import ClientThreads
 from benchmarks.soak.fairness import ENOUGH, Fairness, Probe, Window, waited
 from benchmarks.soak.faults import ATTACKERS, AUTHORIZER, ORIGINS, schedule
 from benchmarks.soak.journal import id_in
@@ -251,3 +253,29 @@ class JournalTests(SynchronousTestCase):
         self.assertEqual(id_in("https://127.0.0.2:1/r/c17-3?size=5"), "c17-3")
         self.assertEqual(id_in("http://127.0.0.1:1/denied/c1-0"), "c1-0")
         self.assertEqual(id_in("https://127.0.0.3:1"), "")
+
+
+class ClientThreadsTests(SynchronousTestCase):
+    """Threads of clients."""
+
+    def test_end(self) -> None:
+        """They end when they are told to, and an error of one is a defect."""
+        threads = ClientThreads(5.0)
+        self.patch(threading, "excepthook", lambda about: None)
+
+        def fail(why: str) -> None:
+            raise ValueError(why)
+
+        threads.add(threads.over.wait)
+        threads.add(fail, "it is wrong")
+        threads.start()
+        threads.stop()
+        self.assertEqual(threads.defects, ["a client failed: ValueError('it is wrong')"])
+
+    def test_without_an_end(self) -> None:
+        threads, over = ClientThreads(0.01), threading.Event()
+        threads.add(over.wait)
+        threads.start()
+        threads.stop()
+        over.set()
+        self.assertEqual(threads.defects, ["a client does not finish"])

@@ -10,10 +10,11 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import count
 
 from benchmarks.soak.client import PATIENCE, Closed, Wire
+from benchmarks.soak.client_threads import ClientThreads
 from benchmarks.soak.journal import Journal
 from tests.fleet.observations import ASKED, CLOSED, COMPLETE, CUT, DENIED, KEPT, ONCE, PROBLEM
 
@@ -33,55 +34,29 @@ def addresses(first: int = 64) -> Iterator[str]:
         yield f"127.{first + (number >> 16)}.{number >> 8 & 255}.{number & 255}"
 
 
-class Load:
+class Load(ClientThreads):
     """All clients.
 
     @param port: the port of HAProxy.
     @param origin: the address of the origin; C{tunnels} is that of the origin of tunnels.
-    @ivar defects: errors of the clients themselves.
     """
 
     def __init__(
         self, port: int, origin: str, tunnels: str, journals: tuple[Journal, Journal], *, seed: int, clients: int,
         holders: int, think: float,
     ) -> None:  # fmt: skip
+        super().__init__(PATIENCE)
         self._port = port
         self._origin = origin
         self._tunnels = tunnels
         self._sent, self._held = journals
         self._think = think
-        self._over = threading.Event()
         self._lock = threading.Lock()
         self._addresses = addresses()
-        self.defects: list[str] = []
-        self._threads = [
-            *(self._thread(self._send, random.Random(f"{seed} {number}"), f"c{number}") for number in range(clients)),
-            *(self._thread(self._hold, identity(number)) for number in range(holders)),
-        ]
-
-    def _thread(self, run: Callable[..., None], *arguments: object) -> threading.Thread:
-        def guarded() -> None:
-            try:
-                run(*arguments)
-            except Exception as error:  # an error of a client must not look like success
-                self.defects.append(f"a client failed: {error!r}")
-                raise
-
-        return threading.Thread(target=guarded, daemon=True)
-
-    def start(self) -> None:
-        """Begin."""
-        for thread in self._threads:
-            thread.start()
-
-    def stop(self) -> None:
-        """Let each client finish its current request, and close the tunnels."""
-        self._over.set()
-        deadline = time.monotonic() + 2 * PATIENCE
-        for thread in self._threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
-            if thread.is_alive():
-                self.defects.append("a client does not finish")
+        for number in range(clients):
+            self.add(self._send, random.Random(f"{seed} {number}"), f"c{number}")
+        for number in range(holders):
+            self.add(self._hold, identity(number))
 
     def _connect(self) -> tuple[Wire, str]:
         with self._lock:
@@ -92,13 +67,13 @@ class Load:
 
     def _send(self, chosen: random.Random, name: str) -> None:
         numbers = count(1)
-        while not self._over.is_set():
+        while not self.over.is_set():
             requests = chosen.choice((1, 1, 3, 20))
             wire, address = self._connect()
             try:
                 for _ in range(requests):
                     # The proxy may close a connection that waits for a request.
-                    if self._over.is_set() or select.select([wire.sock], [], [], 0)[0]:
+                    if self.over.is_set() or select.select([wire.sock], [], [], 0)[0]:
                         break
                     if not self._request(wire, address, chosen, f"{name}-{next(numbers)}"):
                         break
@@ -136,16 +111,16 @@ class Load:
 
     def _hold(self, name: str) -> None:
         numbers = count(1)
-        while not self._over.is_set():
+        while not self.over.is_set():
             wire, address = self._connect()
             asked, opened, detail = time.monotonic(), None, ""
             id_ = f"{name}-{next(numbers)}"
             try:
                 self._open(wire, name, id_)
                 opened = time.monotonic()
-                while not self._over.is_set() and not select.select([wire.sock], [], [], _POLL)[0]:
+                while not self.over.is_set() and not select.select([wire.sock], [], [], _POLL)[0]:
                     pass
-                if not self._over.is_set():
+                if not self.over.is_set():
                     with contextlib.suppress(ConnectionResetError):
                         detail = repr(wire.sock.recv(1000))
                     raise Closed("end")
@@ -160,7 +135,7 @@ class Load:
                 id=id_, identity=name, address=address, asked=asked, opened=opened, ended=ended, is_cut=is_cut,
                 detail=detail,
             )  # fmt: skip
-            self._over.wait(_AGAIN)
+            self.over.wait(_AGAIN)
 
     def _open(self, wire: Wire, name: str, id_: str) -> None:
         """Open a tunnel.

@@ -8,10 +8,10 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Iterator
 from itertools import count
 
 from benchmarks.soak.client import PATIENCE, Closed, Wire
+from benchmarks.soak.client_threads import ClientThreads
 from benchmarks.soak.journal import Journal
 from tests.fleet.load import addresses
 from tests.fleet.observations import BYTES, CLOSED, COMPLETE, CUT, PROBLEM, REQUESTS, Limit
@@ -51,57 +51,34 @@ _AGAIN = 0.1
 _ON_ONE_CONNECTION = 40
 
 
-class Spenders:
+class Spenders(ClientThreads):
     """All clients.
 
     @param port: the port of HAProxy.
     @param origin: the address of the origin.
-    @ivar defects: errors of the clients themselves.
     """
 
     def __init__(self, port: int, origin: str, journal: Journal, seed: int) -> None:
+        super().__init__(PATIENCE)
         self._port = port
         self._origin = origin
         self._journal = journal
-        self._over = threading.Event()
         self._lock = threading.Lock()
         self._addresses = addresses(_NETWORK)
-        self.defects: list[str] = []
-        self._threads = [
-            threading.Thread(target=self._guarded, args=(folder, f"{folder[1]}{number}", seed), daemon=True)
-            for folder, clients in NUMBER.items()
-            for number in range(clients)
-        ]
+        for folder, clients in NUMBER.items():
+            for number in range(clients):
+                self.add(self._run, folder, f"{folder[1]}{number}", seed)
 
-    def start(self) -> None:
-        """Begin."""
-        for thread in self._threads:
-            thread.start()
-
-    def stop(self) -> None:
-        """Let each client finish its current request."""
-        self._over.set()
-        for thread in self._threads:
-            thread.join(2 * PATIENCE)
-            if thread.is_alive():
-                self.defects.append("a client does not finish")
-
-    def _guarded(self, folder: str, name: str, seed: int) -> None:
-        try:
-            self._run(folder, random.Random(f"{seed} {name}"), (f"{name}-{number}" for number in count(1)))
-        except Exception as error:  # an error of a client must not look like success
-            self.defects.append(f"a client failed: {error!r}")
-            raise
-
-    def _run(self, folder: str, chosen: random.Random, ids: Iterator[str]) -> None:
-        while not self._over.is_set():
+    def _run(self, folder: str, name: str, seed: int) -> None:
+        chosen, ids = random.Random(f"{seed} {name}"), (f"{name}-{number}" for number in count(1))
+        while not self.over.is_set():
             with self._lock:
                 address = next(self._addresses)
             wire = Wire(socket.create_connection(("127.0.0.1", self._port), PATIENCE, (address, 0)))
             try:
                 for _ in range(_ON_ONE_CONNECTION):
                     # The proxy may close a connection that waits for a request.
-                    if self._over.is_set() or select.select([wire.sock], [], [], 0)[0]:
+                    if self.over.is_set() or select.select([wire.sock], [], [], 0)[0]:
                         break
                     outcome, again = self._request(wire, address, folder, chosen, next(ids))
                     if not again:
