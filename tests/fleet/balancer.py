@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-# A replica that is not ready, because the authorization service is away, still responds with the reason.
+# A replica that is not ready, because the authorization service is away, still responds with the reason.  So it is a
+# backup in the same backend: a connection to the only ready replica, which was just killed, can go to a backup.
 _CONFIG = """
 global
     log stdout format raw local0
@@ -26,13 +27,14 @@ defaults
 
 frontend clients
     bind 127.0.0.1:{port}
-    use_backend alive if {{ nbsrv(ready) lt 1 }}
     default_backend ready
 
 backend ready
     balance roundrobin
     option httpchk GET /health/ready
+    option allbackups
 {servers}
+{backups}
 
 backend alive
     balance roundrobin
@@ -52,6 +54,7 @@ backend budgets
 {servers}
 """
 
+_ALIVE = "alive-"
 _SESSION = re.compile(r"^session (\S+) (\S+)$", re.MULTILINE)
 
 
@@ -69,7 +72,7 @@ class Server:
 
 
 def configuration(
-    directory: str, port: int, servers: Iterable[Server], budgets_port: int, budgets: Iterable[Server]
+    directory: str, port: int, servers: Sequence[Server], budgets_port: int, budgets: Iterable[Server]
 ) -> str:
     """Return the configuration.
 
@@ -77,7 +80,7 @@ def configuration(
     @param port: the port for clients of C{servers}.
     @param budgets_port: the port for clients of C{budgets}.
     """
-    main = _CONFIG.format(directory=directory, port=port, servers=_lines(servers))
+    main = _CONFIG.format(directory=directory, port=port, servers=_lines(servers), backups=_backups(servers))
     return main + _BUDGETS.format(port=budgets_port, servers=_lines(budgets))
 
 
@@ -85,6 +88,11 @@ def _lines(servers: Iterable[Server]) -> str:
     return "\n".join(f"    server {each.name} 127.0.0.1:{each.port} port {each.health}" for each in servers)
 
 
+def _backups(servers: Iterable[Server]) -> str:
+    text = "    server {alive}{name} 127.0.0.1:{port} no-check track alive/{name} backup"
+    return "\n".join(text.format(alive=_ALIVE, name=each.name, port=each.port) for each in servers)
+
+
 def sessions_in(log: str) -> Mapping[str, str]:
     """Return the server that was chosen for each source address."""
-    return dict(_SESSION.findall(log))
+    return {address: name.removeprefix(_ALIVE) for address, name in _SESSION.findall(log)}

@@ -53,11 +53,12 @@ class ProgramTests(SynchronousTestCase):
         self.assertEqual(text.count("    server one 127.0.0.1:2001 port 2002\n"), 1)
         for port in (1000, 2000):
             self.assertIn(f"bind 127.0.0.1:{port}\n", text)
-        self.assertIn("{ nbsrv(ready) lt 1 }", text)
+        self.assertIn("    server alive-two 127.0.0.1:1003 no-check track alive/two backup\n", text)
 
     def test_sessions(self) -> None:
         log = "Server ready/one is DOWN\nsession 127.64.0.1 one\nsession 127.64.0.2 <NOSRV>\n[NOTICE] session x\n"
-        self.assertEqual(sessions_in(log), {"127.64.0.1": "one", "127.64.0.2": "<NOSRV>"})
+        log += "session 127.64.0.3 alive-two\n"
+        self.assertEqual(sessions_in(log), {"127.64.0.1": "one", "127.64.0.2": "<NOSRV>", "127.64.0.3": "two"})
 
     def test_policy(self) -> None:
         """It has the budgets that are judged."""
