@@ -252,7 +252,7 @@ class ReplicaTests(ReplicaTestCase):
 
     def test_bytes(self) -> None:
         """Downloads of a known length, and tunnels."""
-        most = 512 * MIB
+        most = 1024 * MIB
         policy = self.policy(f'[rules.budget]\nbytes = {most}\nper = "366d"\n')
         replicas = self.start_replicas(policy, "--passthrough", "localhost")
 
