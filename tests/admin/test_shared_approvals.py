@@ -433,7 +433,7 @@ class OneGrantTests(SharedApprovalsTestCase):
         return grant
 
     def id_of(self, replica: Replica, count: int) -> str:
-        """Return the id of the pending approval with so many requests."""
+        """Return the id of the pending approval with a number of requests."""
         (found,) = (each["id"] for each in self.pending(replica) if each["count"] == count)
         return str(found)
 

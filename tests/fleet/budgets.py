@@ -11,7 +11,7 @@ from tests.fleet.observations import BYTES, CLOSED, COMPLETE, CUT, PROBLEM, REDI
 # The permitted error in the time of a budget, relative to its amount.
 ERROR = 0.02
 
-# After so many times its period, the load must have exhausted a budget.
+# After this multiple of its period, the load must have exhausted a budget.
 EXHAUSTED_AFTER = 3
 
 _EXHAUSTED = "429 budget-exhausted"
@@ -109,7 +109,7 @@ def _errors(
 
 
 def check_budgets(joined: Joined, verdict: Verdict) -> None:
-    """In the time of a budget, at most 2 % of it are permitted too much, and what killed replicas could tell nobody."""
+    """In the time of a budget, at most 2 % of it are permitted too much, and what only killed replicas knew."""
     for limit in joined.run.limits:
         name = f"budget of {limit.path.strip('/')}"
         found = uses(joined, limit)

@@ -10,10 +10,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-import hiredis
-
 from tests.integration.processes import environment, free_port, program
-from tests.integration.redis_server import RedisServer
+from tests.integration.redis_server import RedisServer, reply_to
 
 NAME = "mymaster"
 
@@ -122,15 +120,8 @@ def _identity(port: int) -> str:
 
 def run_at(port: int, *command: Any) -> Any:
     """Run a command on a port of this machine, and return its reply."""
-    reader = hiredis.Reader()
     with socket.create_connection(("127.0.0.1", port), 30) as connection:
-        connection.sendall(hiredis.pack_command(command))
-        while (reply := reader.gets()) is False:
-            data = connection.recv(65536)
-            if not data:
-                raise ConnectionResetError
-            reader.feed(data)
-    return reply
+        return reply_to(connection, *command)
 
 
 def _wait(condition: Any) -> None:

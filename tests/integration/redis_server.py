@@ -55,17 +55,10 @@ class RedisServer:
 
     def run(self, *command: Any) -> Any:
         """Run a command, and return its reply."""
-        reader = hiredis.Reader()
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(30)
             connection.connect(str(self.path))
-            connection.sendall(hiredis.pack_command(command))
-            while (reply := reader.gets()) is False:
-                data = connection.recv(65536)
-                if not data:
-                    raise ConnectionResetError
-                reader.feed(data)
-        return reply
+            return reply_to(connection, *command)
 
     def values(self) -> dict[bytes, bytes]:
         """Return all values."""
@@ -84,3 +77,15 @@ class RedisServer:
         """Stop the server, and remove its files."""
         self.kill()
         shutil.rmtree(self.directory)
+
+
+def reply_to(connection: socket.socket, *command: Any) -> Any:
+    """Send a command over a connection, and return its reply."""
+    reader = hiredis.Reader()
+    connection.sendall(hiredis.pack_command(command))
+    while (reply := reader.gets()) is False:
+        data = connection.recv(65536)
+        if not data:
+            raise ConnectionResetError
+        reader.feed(data)
+    return reply

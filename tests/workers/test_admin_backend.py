@@ -169,7 +169,7 @@ class OneGrantTests(SharedApprovalsTestCase):
             self.assertEqual([self.successResultOf(each).allowed for each in held], [allowed] * 4)
 
     def test_slow_worker(self) -> None:
-        """A worker that does not respond in time gets the same grant.  After ten seconds, it tells nobody about it."""
+        """A worker that does not respond in time gets the same grant.  After ten seconds, it sends it to no other."""
         for seconds, number in ((2.0, 1), (11.0, 0)):
             one, two = (each.hold() for each in self.workers)
             self.wait()

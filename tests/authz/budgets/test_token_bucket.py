@@ -66,7 +66,7 @@ class OperationTests(SynchronousTestCase):
         self.assertEqual(self.one(NOW + 2 * SECOND, Operation(RATE, owed=-5)), (True, 0, 0))
 
     def test_bounded(self) -> None:
-        """A state in the far future denies for a limited time, whoever tells of it."""
+        """A state in the far future denies for a limited time, also if a process sends it."""
         take = Operation(RATE, want=1)
         far = 10**20
         for operation, full_at, base in (
