@@ -308,8 +308,7 @@ class EngineTests(ReplicaTestCase):
         replicas = self.start_replicas(self.policy(f'[rules.budget]\nrequests = {most}\nper = "366d"\n'))
         used = sum(self.permitted(proxy, 20) for proxy in replicas)
         self.assertEqual(used, 60)
-        self.wait_until(lambda: all(self.members() == 3 for _ in self.ports), "the replicas know each other")
-        time.sleep(5.5)
+        self.wait_for_members(3)
         self.engine.send_signal(signal.SIGSTOP)
         self.addCleanup(self.engine.send_signal, signal.SIGCONT)
         self.wait_until(
@@ -323,7 +322,6 @@ class EngineTests(ReplicaTestCase):
         self.assertGreater(self.metric(self.ports[0], "egress_budget_alone_total"), 29)
         self.engine.send_signal(signal.SIGCONT)
         self.wait_until(lambda: all(self.ready(port)["budgets"] == "ok" for port in self.ports), "the engine is used")
-        time.sleep(2.2)
         left = sum(at_once(*[lambda proxy=proxy: self.permitted(proxy) for proxy in replicas]))
         found = used + sum(alone) + more + left
         self.assertTrue(0.98 * most <= found <= 1.02 * most, found)
@@ -341,7 +339,7 @@ class EngineTests(ReplicaTestCase):
         most = 1500
         replicas = self.start_replicas(self.policy(f'[rules.budget]\nrequests = {most}\nper = "366d"\n'))
         counts = [self.permitted(proxy, 5) for proxy in replicas]
-        self.wait_until(lambda: self.members() == 3, "the replicas know each other")
+        self.wait_for_members(3)
         over = threading.Event()
 
         def restart() -> None:
@@ -389,7 +387,7 @@ class EngineTests(ReplicaTestCase):
         """It tells the engine what it knows: as soon as it connects again, or a second after the loss of all data."""
         replicas = self.start_replicas(self.policy('[rules.budget]\nrequests = 100\nper = "366d"\n'), number=2)
         self.assertEqual(self.permitted(replicas[0], 40), 40)
-        self.wait_until(lambda: self.members() == 2, "the replicas know each other")
+        self.wait_for_members(2)
         self.engine.run("FLUSHALL")
         self.wait_until(lambda: bool(self.buckets()), "the idle replica tells what it knows")
         self.assertEqual(self.permitted(replicas[1], 20), 20)
@@ -399,9 +397,16 @@ class EngineTests(ReplicaTestCase):
         self.wait_until(lambda: all(self.ready(port)["budgets"] == "ok" for port in self.ports), "the engine is used")
         self.assertEqual(self.permitted(replicas[0]) + self.permitted(replicas[1]), 40)
 
-    def members(self) -> int:
+    def wait_for_members(self, number: int) -> None:
+        """Wait until each replica knows the number of replicas: it has registered after all of them had."""
+        self.wait_until(lambda: len(self.registered()) == number, "all replicas register")
+        last = max(self.registered())
+        self.wait_until(lambda: min(self.registered()) > last, "the replicas know each other")
+
+    def registered(self) -> list[int]:
+        """Return when each replica last registered."""
         names = [name for name in self.engine.run("KEYS", "*") if b":members:" in name]
-        return int(self.engine.run("ZCARD", names[0])) if names else 0
+        return list(map(int, self.engine.run("ZRANGE", names[0], 0, -1, "WITHSCORES")[1::2])) if names else []
 
     def test_deny(self) -> None:
         tables = '[rules.budget]\nrequests = 300\nper = "1d"\nwithout_shared = "deny"\n'

@@ -169,11 +169,14 @@ class Bucket:
         held, self.held = self.held, 0
         return Operation(self.rate, -held, 0, 0, self._seen, self._generation, connection != self.connection)
 
-    def answered(self, operation: Operation, outcome: Outcome, engine_now: int, now: float) -> None:
+    def answered(
+        self, operation: Operation, outcome: Outcome, engine_now: int, now: float, *, is_complete: bool = True
+    ) -> None:
         """Take over the outcome of an operation.
 
         @param engine_now: the time of the engine.
         @param now: the time of this process.
+        @param is_complete: whether the engine knows what all processes used without it.
         """
         self.asked -= operation.want
         self._telling -= max(0, operation.owed)
@@ -181,7 +184,9 @@ class Bucket:
         self._seen = outcome.full_at
         self._generation = outcome.generation
         self.seen_at = now
-        self._fleet = now + outcome.full_at - engine_now
+        fleet = now + outcome.full_at - engine_now
+        # Until then, the own tokens have counted for all processes.
+        self._fleet = fleet if is_complete else max(fleet, self._fleet)
 
     def unanswered(self, operation: Operation) -> None:
         """Handle an operation without a reply: owed tokens are still owed."""

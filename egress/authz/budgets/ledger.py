@@ -249,7 +249,7 @@ class BudgetLedger:
         enough: bool
         enough, engine_now, outcomes = reply
         for bucket, operation, result in zip(buckets, operations, outcomes, strict=True):
-            bucket.answered(operation, result, engine_now, now)
+            bucket.answered(operation, result, engine_now, now, is_complete=self._shares.counts_together)
             bucket.connection = self._shares.connection
             if bucket.held:
                 self._active[bucket] = None
@@ -334,7 +334,7 @@ class BudgetLedger:
 
     def sweep(self) -> None:
         """Tell the engine about owed tokens, return those taken in advance and unused, and look at old states."""
-        if not self._shares.counts_together:
+        if not self._shares.is_connected:
             return
         connection = self._shares.connection
         for _ in range(min(_SWEPT, len(self._active))):
@@ -369,7 +369,7 @@ class BudgetLedger:
         self._tell_more()
 
     def _tell_more(self) -> None:
-        if not self._shares.counts_together:
+        if not self._shares.is_connected:
             # The next connection begins from the start.
             self._doubtful.clear()
         now = self._now()

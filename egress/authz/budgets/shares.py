@@ -21,6 +21,9 @@ _log = Logger()
 TICK: Final = 1.0
 """Seconds between two sweeps of the ledger."""
 
+SETTLED_AFTER: Final = 1.5
+"""Seconds after a new connection until the engine counts: the other processes connect and tell what they used."""
+
 MEMBER_SECONDS: Final = 15
 """Seconds after which a process that does not respond is no longer counted."""
 
@@ -59,15 +62,27 @@ class Shares:
         # Until when processes may not have registered again, and when this one did.
         self._growing_until = 0.0
         self._registered_at: float | None = None
+        # When the engine counts after a new connection.
+        self._settled_at = 0.0
         self._name = b"" if keys is None else keys.name(keys.group(b"members"), b"members")
         # Why the last command failed.
         self._fault: str | None = None
         self._reported = False
 
     @property
-    def counts_together(self) -> bool:
-        """Whether the engine counts."""
+    def is_connected(self) -> bool:
+        """Whether the engine can be used."""
         return self._client is not None and self._client.is_ready
+
+    @property
+    def counts_together(self) -> bool:
+        """Whether the engine counts: it can be used, and the other processes have told it what they used."""
+        return self.is_connected and not self._is_settling
+
+    @property
+    def _is_settling(self) -> bool:
+        """Whether there is a new connection, and some of the other processes may have none yet."""
+        return self.is_connected and self._clock.seconds() < self._settled_at
 
     @property
     def weight(self) -> int:
@@ -79,7 +94,7 @@ class Shares:
 
         @param denies: whether the policy permits no share of it.
         """
-        if denies:
+        if denies and (self._fault is not None or not self._is_settling):
             return "the shared state cannot be used"
         return None if self._members else "the shared state was not reached yet, so the number of replicas is unknown"
 
@@ -120,13 +135,16 @@ class Shares:
         why = "" if self._fault is None else f": {self._fault}"
         if not self._members:
             return f"requests with a budget are denied until the shared state is reached{why}"
-        return f"this process uses 1/{self._members} of each budget until the shared state can be used{why}"
+        until = (
+            "the other processes have reached the shared state" if self._is_settling else "the shared state can be used"
+        )
+        return f"this process uses 1/{self._members} of each budget until {until}{why}"
 
     def _tick(self) -> None:
         self._timer = self._clock.callLater(TICK, self._tick)
         if not self._is_used():
             return
-        if not self.counts_together:
+        if not self.is_connected:
             self.report()
             return
         self.on_tick()
@@ -136,6 +154,9 @@ class Shares:
     def connected(self) -> None:
         """Note a new connection to the engine, which may have lost its data, or be another one."""
         self.connection += 1
+        self._fault = None
+        if self._members > 1:
+            self._settled_at = self._clock.seconds() + SETTLED_AFTER
         self._doubt()
 
     def _doubt(self) -> None:
@@ -155,7 +176,7 @@ class Shares:
         failure.trap(*UNUSABLE)  # type: ignore[no-untyped-call]
 
     def report(self) -> None:
-        """Log once that the engine does not count."""
-        if not self._reported:
+        """Log once that the engine cannot be used."""
+        if not self._reported and not (self._is_settling and self._fault is None):
             self._reported = True
             _log.warn("budgets: {note}", note=self._note())

@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from egress.authz.budgets.charge import Charge
+from egress.authz.budgets.shares import SETTLED_AFTER
 from egress.interfaces import IBudgets
 from egress.model.authority import Authority, Origin
 from egress.model.budget import By, Unit, WithoutShared
@@ -378,6 +379,24 @@ class LossTests(FleetTestCase):
         self.engine.lose_data()
         for each in reversed(self.processes):
             each.connect()
+        self.clock.advance(SETTLED_AFTER)
+
+    def test_first_connection(self) -> None:
+        """A process that connects before others do uses its share, until they have told what they used."""
+        large = budget(amount=300, per=300e6)
+        for each in self.processes:
+            self.assertEqual(self.permitted(each, large, most=30), 30)
+        for each in self.processes:
+            each.lose()
+        self.engine.lose_data()
+        self.assertEqual(self.permitted(self.two, large, most=60), 60)
+        self.one.connect()
+        # A third of what was left when it last used the budget.
+        self.assertEqual(self.permitted(self.one, large), 90)
+        self.two.connect()
+        self.three.connect()
+        self.clock.advance(SETTLED_AFTER)
+        self.assertEqual(self.total(large, lambda: None), 300 - 90 - 60 - 90)
 
     def test_lost_data(self) -> None:
         """While all processes are active, hardly anything is lost: what others took since the last command of one."""
@@ -425,6 +444,7 @@ class LossTests(FleetTestCase):
         for each in self.processes:
             each.connect()
             self.assertEqual(self.permitted(each, large, most=10), 10)
+        self.clock.advance(SETTLED_AFTER)
         self.assertEqual(self.total(large, lambda: None), 120)
 
     def test_unused_bucket(self) -> None:
@@ -464,6 +484,7 @@ class LossTests(FleetTestCase):
         self.engine.lose_data()
         for each in self.processes:
             each.connect()
+        self.clock.advance(SETTLED_AFTER)
         self.assertEqual(self.total(large, lambda: None), 150)
 
     def test_lost_reply(self) -> None:
@@ -474,6 +495,7 @@ class LossTests(FleetTestCase):
         self.one.ledger.tell()
         self.one.lose()
         self.one.connect()
+        self.clock.advance(SETTLED_AFTER)
         self.assertEqual(self.permitted(self.one, large), 100)
 
     def test_full_buckets(self) -> None:

@@ -115,3 +115,43 @@ class SharesTests(FleetTestCase):
         process = self.process()
         self.assertIsNone(process.shares.refusal(False))
         self.assertIsNotNone(process.shares.refusal(True))
+
+    def test_new_connection(self) -> None:
+        """The engine counts again when the other processes had the time to connect; nothing is logged meanwhile."""
+        process = self.process()
+        self.process()
+        self.clock.advance(1)
+        process.lose()
+        process.shares.report()
+        process.connect()
+        self.assertEqual((process.shares.is_connected, process.shares.counts_together), (True, False))
+        # The engine is told about the tokens of the share.
+        self.assertIsNone(process.shares.refusal(True))
+        expected = "this process uses 1/2 of each budget until the other processes have reached the shared state"
+        self.assertEqual(self.note(process), expected)
+        self.clock.advance(1)
+        process.shares.report()
+        self.clock.advance(0.5)
+        self.assertTrue(process.shares.counts_together)
+        self.assertIsNone(self.note(process))
+        self.assertEqual(len(self.logged), 2, self.logged)
+
+    def test_new_connection_without_replies(self) -> None:
+        """An engine that does not execute commands cannot be told, so a policy that permits no share denies."""
+        process = self.process()
+        self.process()
+        self.clock.advance(1)
+        process.lose()
+        process.connect()
+        client: Any = process.client
+        client.rejects = True
+        self.clock.advance(1)
+        self.assertIsNotNone(process.shares.refusal(True))
+
+    def test_new_connection_of_one_process(self) -> None:
+        """It waits for no other process."""
+        process = self.process()
+        self.clock.advance(1)
+        process.lose()
+        process.connect()
+        self.assertTrue(process.shares.counts_together)
