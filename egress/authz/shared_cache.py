@@ -28,6 +28,7 @@ from egress.model.revocation import Revocation
 from egress.model.statistics import SharedCacheStats
 from egress.shared.client import SharedClient
 from egress.shared.redis_protocol import UNUSABLE
+from egress.shared.script import Script
 from egress.shared.state import SharedState
 
 LEASE: Final = 1.0
@@ -40,10 +41,12 @@ FIRST_POLL: Final = 0.01
 LAST_POLL: Final = 0.1
 """Seconds between two looks at a decision that another replica requests, doubled after each one."""
 
-RENEW: Final = "if redis.call('get',KEYS[1])==ARGV[1] then return redis.call('pexpire',KEYS[1],ARGV[2]) end return 0"
+RENEW: Final = Script(
+    "if redis.call('get',KEYS[1])==ARGV[1] then return redis.call('pexpire',KEYS[1],ARGV[2]) end return 0"
+)
 """Renews a lease, unless another replica has it."""
 
-RELEASE: Final = "if redis.call('get',KEYS[1])==ARGV[1] then return redis.call('del',KEYS[1]) end return 0"
+RELEASE: Final = Script("if redis.call('get',KEYS[1])==ARGV[1] then return redis.call('del',KEYS[1]) end return 0")
 """Releases a lease, unless another replica has it."""
 
 
@@ -227,9 +230,9 @@ class _Lease:
         self._timer.cancel()
         self._run(RELEASE)
 
-    def _run(self, script: str, *arguments: int) -> None:
+    def _run(self, script: Script, *arguments: int) -> None:
         # It expires if the engine cannot be reached.
-        self._client.call("EVAL", script, 1, self._name, self._token, *arguments).addErrback(lambda _: None)
+        self._client.run(script, [self._name], self._token, *arguments).addErrback(lambda _: None)
 
 
 def shared_cache_of(

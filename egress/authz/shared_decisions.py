@@ -26,14 +26,15 @@ from egress.shared.client import SharedClient
 from egress.shared.decision_codec import SharedDecision, decode, encode
 from egress.shared.events import MAX_SKEW
 from egress.shared.keys import SharedKeys
-from egress.shared.redis_protocol import UNUSABLE, Argument
+from egress.shared.redis_protocol import UNUSABLE
+from egress.shared.script import Argument, Script
 
 _log = Logger()
 
 MAX_VALUE: Final = 64 * 1024
 """The maximum size of a value, in bytes: larger decisions are not shared, and larger values are not read."""
 
-READ: Final = (
+READ: Final = Script(
     "local found={} for i,name in ipairs(KEYS) do found[i]=redis.call('getrange',name,0,ARGV[1]) end return found"
 )
 """Reads the beginnings of values: a value of someone else can be larger than the memory."""
@@ -192,7 +193,7 @@ class SharedDecisions:
 
     def _read(self, *names: bytes) -> Deferred[Any]:
         """Return the beginnings of values; empty ones for missing values."""
-        return self._client.call("EVAL", READ, len(names), *names, MAX_VALUE)
+        return self._client.run(READ, names, MAX_VALUE)
 
     def _latest(self, values: list[bytes], names: list[bytes]) -> Found:
         found: SharedDecision | None = None

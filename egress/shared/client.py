@@ -21,12 +21,13 @@ from twisted.python.failure import Failure
 from egress.model.shared_location import SharedLocation
 from egress.shared.dial import dial, endpoint_of, explain
 from egress.shared.master_watch import MasterWatch
-from egress.shared.redis_protocol import Argument, RedisProtocol, SharedUnavailable
+from egress.shared.redis_protocol import RedisProtocol, SharedUnavailable
+from egress.shared.script import Argument, Script
 from egress.shared.sentinels import Sentinels
 from egress.transport.reactor import IEgressReactor
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Sequence
 
     from egress.model.authority import Authority
     from egress.tls.reloadable_trust import ReloadableTrust
@@ -137,6 +138,12 @@ class SharedClient:
         if self._protocol is None:
             return fail(SharedUnavailable(self.fault or ""))
         return self._protocol.call(*arguments)
+
+    def run(self, script: Script, names: Sequence[bytes], *arguments: Argument) -> Deferred[Any]:
+        """Run a script; see L{RedisProtocol.run}."""
+        if self._protocol is None:
+            return fail(SharedUnavailable(self.fault or ""))
+        return self._protocol.run(script, names, *arguments)
 
     def check(self) -> Deferred[str | None]:
         """Return a note for the readiness check, if the engine cannot be used: the proxy works without it."""

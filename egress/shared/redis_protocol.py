@@ -14,14 +14,14 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
+from egress.shared.script import Argument, Run, Script, accepts_no_digests, is_unknown
+
 INSTALL: Final = "pip install 'egressproxy[redis]'"
 
 MAX_REPLY: Final = 1024 * 1024
 """The maximum size of the replies that are not complete yet, in bytes."""
 
 _MAX_ERROR: Final = 200
-
-Argument = bytes | str | int | float
 
 
 class SharedUnavailable(Exception):
@@ -51,11 +51,18 @@ UNUSABLE: Final = (SharedUnavailable, CommandRejected)
 
 
 class _Command:
-    __slots__ = ("deferred", "sent")
+    """A command without a reply.
 
-    def __init__(self, deferred: Deferred[Any], sent: float) -> None:
+    @ivar sent: when it was sent for the first time.
+    @ivar run: the run of a script that was sent by its digest; otherwise C{None}.
+    """
+
+    __slots__ = ("deferred", "run", "sent")
+
+    def __init__(self, deferred: Deferred[Any], sent: float, run: Run | None) -> None:
         self.deferred = deferred
         self.sent = sent
+        self.run = run
 
 
 class RedisProtocol(Protocol):
@@ -83,6 +90,8 @@ class RedisProtocol(Protocol):
         self._unread = 0
         self._reason: str | None = None
         self._is_connected = False
+        # Whether the user of this connection can run scripts by their digests.
+        self._has_digests = True
 
     def __len__(self) -> int:
         """The number of commands without a reply."""
@@ -98,19 +107,36 @@ class RedisProtocol(Protocol):
         @return: fires with the reply: C{bytes}, C{int}, C{None} or a list of these.  It fails with
             L{SharedUnavailable} or L{CommandRejected}.  If it is cancelled, the reply is ignored.
         """
+        return self._call(arguments, None)
+
+    def run(self, script: Script, names: Sequence[bytes], *arguments: Argument) -> Deferred[Any]:
+        """Run a script.  If the engine does not know it, its text is sent, within the same timeout.
+
+        It runs at most once, but commands that are sent later can be executed first.
+
+        @param names: the names of the values that it uses.
+        @return: see L{call}.
+        """
+        run = Run(script, names, arguments)
+        return self._call(run.by_digest(), run) if self._has_digests else self._call(run.by_text(), None)
+
+    def _call(self, arguments: Sequence[Argument], run: Run | None) -> Deferred[Any]:
         deferred: Deferred[Any] = Deferred()
         if not self._is_connected:
             deferred.errback(SharedUnavailable(self._reason or "there is no connection"))
         elif len(self._pending) >= self._max_pending:
             deferred.errback(SharedUnavailable(f"{self._max_pending} commands wait for a reply"))
         else:
-            self._pending.append(_Command(deferred, self._clock.seconds()))
-            if self._timer is None:
-                self._timer = self._clock.callLater(self._timeout, self._check)
-            if not self._unsent:
-                self._clock.callLater(0, self._flush)
-            self._unsent.append(self._pack(arguments))
+            self._send(_Command(deferred, self._clock.seconds(), run), arguments)
         return deferred
+
+    def _send(self, command: _Command, arguments: Sequence[Argument]) -> None:
+        self._pending.append(command)
+        if self._timer is None:
+            self._timer = self._clock.callLater(self._timeout, self._check)
+        if not self._unsent:
+            self._clock.callLater(0, self._flush)
+        self._unsent.append(self._pack(arguments))
 
     def _flush(self) -> None:
         """Write the commands of one turn of the reactor together: a write costs more than a command."""
@@ -124,7 +150,8 @@ class RedisProtocol(Protocol):
         self._timer = None
         if not self._pending:
             return
-        left = self._pending[0].sent + self._timeout - self._clock.seconds()
+        # The text of a script is sent later than the commands before it, but counts from the first attempt.
+        left = min(command.sent for command in self._pending) + self._timeout - self._clock.seconds()
         if left > 0:
             self._timer = self._clock.callLater(left, self._check)
         else:
@@ -159,16 +186,27 @@ class RedisProtocol(Protocol):
         if not self._pending:
             self.abort("it sent a reply without a command")
             return
-        deferred = self._pending.popleft().deferred
+        command = self._pending.popleft()
+        deferred = command.deferred
         # A cancelled Deferred was called and ignores the next call.
         if isinstance(reply, self._errors[0]):
             text = str(reply)
+            if command.run is not None and self._did_not_run(text):
+                self._send(_Command(deferred, command.sent, None), command.run.by_text())
+                return
             deferred.errback(CommandRejected(text))
             if text.partition(" ")[0] in REFUSALS:
                 self.was_refused = True
                 self.abort(meaning_of(text))
         else:
             deferred.callback(reply)
+
+    def _did_not_run(self, error: str) -> bool:
+        """Return whether the engine did not run a script because it got the digest instead of the text."""
+        if accepts_no_digests(error):
+            self._has_digests = False
+            return True
+        return is_unknown(error)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Let all commands fail (C{IProtocol})."""

@@ -13,12 +13,12 @@ import socket
 import threading
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from egress.authz.budgets.script import MEMBERS, read_reply, take_command
+from egress.authz.budgets.script import MEMBERS, TAKE, arguments_of, read_reply
 from egress.authz.budgets.token_bucket import SECOND, Operation, Rate, State, operate
 from tests.integration.base import IntegrationTestCase, Proxy
 from tests.integration.processes import ROOT, free_port
@@ -276,15 +276,15 @@ class ReplicaTests(ReplicaTestCase):
         )
         self.assertEqual(sum(self.permitted(proxy, 10) for _ in range(8)), 50)
 
-    def test_acl_user(self) -> None:
-        """A user with the documented permissions, and one that may not run scripts."""
+    def start_as_user(self, *more: str) -> tuple[Proxy, RedisServer]:
+        """Start a proxy whose user has the documented permissions, after further changes, and use two of five."""
         page = (ROOT / "docs" / "how-to" / "replicas.md").read_text("utf-8")
         (permissions,) = re.findall(r"ACL SETUSER egress on >PASSWORD (.*)", page)
         password = self.write("password", "s3cret\n")
         port = free_port()
         engine = RedisServer("--port", str(port), "--bind", "127.0.0.1")
         self.addCleanup(engine.remove)
-        engine.run("ACL", "SETUSER", "egress", "on", ">s3cret", *permissions.split())
+        engine.run("ACL", "SETUSER", "egress", "on", ">s3cret", *permissions.split(), *more)
         (proxy,) = self.start_replicas(
             self.policy('[rules.budget]\nrequests = 5\nper = "1d"\n'),
             *("--shared-password-file", str(password)),
@@ -294,9 +294,22 @@ class ReplicaTests(ReplicaTestCase):
         self.assertEqual(self.permitted(proxy, 2), 2)
         self.wait_until(lambda: any(b":members:" in name for name in engine.run("KEYS", "*")), "processes are counted")
         self.assertEqual(self.ready(self.ports[0])["budgets"], "ok")
-        engine.run("ACL", "SETUSER", "egress", "-eval")
+        return proxy, engine
+
+    def test_acl_user(self) -> None:
+        """A user with the documented permissions, and one that may not run scripts."""
+        proxy, engine = self.start_as_user()
+        self.assertEqual(engine.run("ACL", "LOG"), [])
+        engine.run("ACL", "SETUSER", "egress", "-eval", "-evalsha")
         self.assertEqual(self.permitted(proxy), 3)
         self.assertIn("of each budget", self.ready(self.ports[0])["budgets"])
+
+    def test_user_without_digests(self) -> None:
+        """A user who may not send digests: the proxy sends the texts of its scripts."""
+        proxy, engine = self.start_as_user("-evalsha")
+        self.assertEqual(self.permitted(proxy), 3)
+        self.assertEqual(self.metric(self.ports[0], "egress_budget_failures_total"), 0)
+        self.assertEqual([entry[entry.index(b"object") + 1] for entry in engine.run("ACL", "LOG")], [b"evalsha"])
 
 
 class EngineTests(ReplicaTestCase):
@@ -382,6 +395,38 @@ class EngineTests(ReplicaTestCase):
     @staticmethod
     def _reached(counts: list[int], most: float) -> bool:
         return sum(counts) >= most
+
+    def test_forgotten_scripts(self) -> None:
+        """An engine that forgets its scripts gets them again, and each command is executed once."""
+        most = 600
+        policy = self.policy(f'[rules.budget]\nrequests = {most}\nper = "366d"\n')
+        replicas = self.start_replicas(policy, "--shared-timeout", "20")
+        over = threading.Event()
+
+        def forget() -> int:
+            while not over.wait(0.002):
+                self.engine.run("SCRIPT", "FLUSH")
+            return 0
+
+        def use() -> int:
+            try:
+                return sum(at_once(*[lambda proxy=proxy: self.permitted(proxy) for proxy in 4 * replicas]))
+            finally:
+                over.set()
+
+        self.assertEqual(sum(at_once(use, forget)), most)
+        for port in self.ports:
+            self.assertEqual(self.metric(port, "egress_budget_failures_total"), 0)
+            self.assertEqual(self.metric(port, "egress_budget_alone_total"), 0)
+        self.assertGreater(self.scripts()[0], 30)
+        self.wait_until(lambda: len(set(self.scripts())) == 1, "each text is sent once")
+
+    def scripts(self) -> tuple[int, int]:
+        """Return how often the engine did not know a digest, and how often it got a text."""
+        found = self.engine.run("INFO", "commandstats").decode()
+        (unknown,) = re.findall(r"cmdstat_evalsha:.*\bfailed_calls=(\d+)", found)
+        (texts,) = re.findall(r"cmdstat_eval:calls=(\d+)", found)
+        return int(unknown), int(texts)
 
     def test_idle_replica(self) -> None:
         """It tells the engine what it knows: as soon as it connects again, or a second after the loss of all data."""
@@ -483,7 +528,7 @@ class ScriptTests(ReplicaTestCase):
                 state = states[name]
                 value = chance.choice((b"x", b"-5 4 3")) if state is None else _stored(state)
                 self.engine.run("SET", name, value)
-            reply = self.engine.run(*take_command(names, operations))
+            reply = self._take(names, operations)
             enough, now, outcomes = read_reply(reply, operations)
             expected = operate([states[name] for name in names], operations, now)
             self.assertEqual((enough, outcomes), expected[:2])
@@ -493,6 +538,9 @@ class ScriptTests(ReplicaTestCase):
                 if stored is not None or state.full_at > now + SECOND:
                     self.assertEqual(stored, _stored(state))
 
+    def _take(self, names: Sequence[bytes], operations: Sequence[Operation]) -> Any:
+        return self.engine.run("EVAL", TAKE.text, len(names), *names, *arguments_of(operations))
+
     def _generation(self, chance: random.Random, state: State | None, around: int) -> int:
         choices = [0, around, 5]
         if state is not None:
@@ -501,15 +549,15 @@ class ScriptTests(ReplicaTestCase):
 
     def test_expiry(self) -> None:
         """The engine keeps a bucket until it is full, so its memory is limited."""
-        self.engine.run(*take_command([b"a"], [Operation(Rate(SECOND / 2, 10), need=3, want=3)]))
+        self._take([b"a"], [Operation(Rate(SECOND / 2, 10), need=3, want=3)])
         self.assertTrue(1400 <= self.engine.run("PTTL", b"a") <= 1501)
 
     def test_members(self) -> None:
-        self.assertEqual(self.engine.run("EVAL", MEMBERS, 1, "m", "one", 200_000), [1, 1])
-        self.assertEqual(self.engine.run("EVAL", MEMBERS, 1, "m", "two", 200_000), [2, 1])
-        self.assertEqual(self.engine.run("EVAL", MEMBERS, 1, "m", "one", 200_000), [2, 0])
+        self.assertEqual(self.engine.run("EVAL", MEMBERS.text, 1, "m", "one", 200_000), [1, 1])
+        self.assertEqual(self.engine.run("EVAL", MEMBERS.text, 1, "m", "two", 200_000), [2, 1])
+        self.assertEqual(self.engine.run("EVAL", MEMBERS.text, 1, "m", "one", 200_000), [2, 0])
         time.sleep(0.25)
-        self.assertEqual(self.engine.run("EVAL", MEMBERS, 1, "m", "one", 200_000), [1, 1])
+        self.assertEqual(self.engine.run("EVAL", MEMBERS.text, 1, "m", "one", 200_000), [1, 1])
 
 
 def _stored(state: State) -> bytes:

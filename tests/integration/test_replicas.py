@@ -186,7 +186,7 @@ class SharingTests(ReplicasTestCase):
             *("--tls-key-file", str(self.directory / "redis-key.pem")),
             *("--tls-ca-cert-file", str(certificate)),
         )
-        permissions = "~egress:* +ping +select +set +del +exists +eval +get +getrange +pexpire +xadd +xread"
+        permissions = "~egress:* +ping +select +set +del +exists +eval +evalsha +get +getrange +pexpire +xadd +xread"
         engine.run("ACL", "SETUSER", "egress", "on", ">s3cret", *permissions.split())
         password = self.write("password", "s3cret\n")
         options = ["--shared-password-file", str(password)]
@@ -204,7 +204,7 @@ class SharingTests(ReplicasTestCase):
         self.assertEqual(dict(self.authorizer.calls), {"/echo": 1, "/closed": 1})
         for proxy in (one, two):
             self.assertNotIn("s3cret", proxy.process.output())
-        engine.run("ACL", "SETUSER", "egress", "-eval")
+        engine.run("ACL", "SETUSER", "egress", "-eval", "-evalsha")
         self.assertEqual(self.status(one, "/new"), 200)
         self.assertEqual(self.authorizer.calls["/new"], 1)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -11,6 +11,7 @@ from twisted.internet.task import Clock
 
 from egress.authz import shared_cache, shared_decisions
 from egress.shared.redis_protocol import CommandRejected, SharedUnavailable
+from egress.shared.script import Script
 
 
 class Engine:
@@ -74,14 +75,14 @@ class Engine:
 
     def _script(self, script: str, keys: int, *arguments: Any) -> Any:
         names, values = arguments[:keys], arguments[keys:]
-        if script == shared_decisions.READ:
+        if script == shared_decisions.READ.text:
             return [(self.get(name) or b"")[: values[0] + 1] for name in names]
         if self.get(names[0]) != _bytes(values[0]):
             return 0
-        if script == shared_cache.RENEW:
+        if script == shared_cache.RENEW.text:
             self.values[names[0]] = (_bytes(values[0]), self._clock.seconds() + values[1] / 1000)
         else:
-            assert script == shared_cache.RELEASE
+            assert script == shared_cache.RELEASE.text
             del self.values[names[0]]
         return 1
 
@@ -120,6 +121,9 @@ class EngineClient:
             self.pending.append((deferred, arguments))
             return deferred
         return succeed(self.engine.execute(*arguments))
+
+    def run(self, script: Script, names: Sequence[bytes], *arguments: Any) -> Deferred[Any]:
+        return self.call("EVAL", script.text, len(names), *names, *arguments)
 
     def lose(self) -> None:
         """Lose the connection."""

@@ -18,6 +18,7 @@ from egress.shared import client as module
 from egress.shared.client import SharedClient
 from egress.shared.master_watch import CONFIRMED_FOR, INTERVAL
 from egress.shared.redis_protocol import CommandRejected, SharedUnavailable
+from egress.shared.script import Script
 from tests.shared.connections import LOCATION, Connections, Transport, named
 
 
@@ -91,6 +92,22 @@ class SharedClientTests(SynchronousTestCase):
         self.assertIn(b"GET", self.receive(transport, b"$1\r\nv\r\n"))
         self.assertEqual(self.successResultOf(call), b"v")
         self.assertEqual(self.texts, ["shared state: connected to unix:/run/r"])
+
+    def test_script(self) -> None:
+        """It runs on the present connection; a new one tries the digest again."""
+        client, script = self.make(), Script("return 1")
+        self.assertIn("not connected yet", str(self.failureResultOf(client.run(script, []), SharedUnavailable).value))
+        transport = self.connected(client)
+        for _ in range(2):
+            run = client.run(script, [b"name"], 7)
+            sent = self.receive(transport, b"-NOPERM User u has no permissions to run the 'evalsha' command\r\n")
+            self.assertIn(b"EVALSHA\r\n$40\r\n%b\r\n$1\r\n1\r\n$4\r\nname" % script.digest.encode(), sent)
+            self.assertIn(b"EVAL\r\n$8\r\nreturn 1\r\n", self.receive(transport, b":5\r\n"))
+            self.assertEqual(self.successResultOf(run), 5)
+            transport.loseConnection()
+            self.reactor.advance(1)
+            transport = self.accept()
+            self.receive(transport, b"+PONG\r\n")
 
     def test_greeting(self) -> None:
         """Credentials, and the database."""

@@ -11,10 +11,17 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.shared import redis_protocol as module
 from egress.shared.redis_protocol import CommandRejected, RedisProtocol, SharedUnavailable
+from egress.shared.script import Script
+
+SCRIPT = Script("return 1")
+BY_DIGEST = b"*4\r\n$7\r\nEVALSHA\r\n$40\r\n%b\r\n$1\r\n0\r\n$1\r\nx\r\n" % SCRIPT.digest.encode()
+BY_TEXT = b"*4\r\n$4\r\nEVAL\r\n$8\r\nreturn 1\r\n$1\r\n0\r\n$1\r\nx\r\n"
+UNKNOWN = b"-NOSCRIPT No matching script.\r\n"
+FORBIDDEN = b"-NOPERM this user has no permissions to run the 'evalsha' command\r\n"
 
 
-class RedisProtocolTests(SynchronousTestCase):
-    """Commands and their replies."""
+class RedisProtocolTestCase(SynchronousTestCase):
+    """Base: a connection."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -38,6 +45,10 @@ class RedisProtocolTests(SynchronousTestCase):
 
     def assert_unavailable(self, call: Deferred[Any], reason: str) -> None:
         self.assertIn(reason, str(self.failureResultOf(call, SharedUnavailable).value))
+
+
+class RedisProtocolTests(RedisProtocolTestCase):
+    """Commands and their replies."""
 
     def test_command(self) -> None:
         call = self.call("SET", b"n\r\n\xff", "v", 7)
@@ -173,3 +184,124 @@ class RedisProtocolTests(SynchronousTestCase):
         self.call("X").addErrback(lambda _: again.append(self.call("Y")))
         self.protocol.abort("why")
         self.assert_unavailable(again[0], "why")
+
+
+class ScriptTests(RedisProtocolTestCase):
+    """Scripts are run by their digests, and by their text if this is necessary."""
+
+    def run_script(self) -> Deferred[Any]:
+        return self.protocol.run(SCRIPT, [], "x")
+
+    def sent(self) -> bytes:
+        """Return what was sent since the last call."""
+        self.clock.advance(0)
+        data: bytes = self.transport.value()
+        self.transport.clear()
+        return data
+
+    def test_known(self) -> None:
+        run = self.run_script()
+        self.assertEqual(self.sent(), BY_DIGEST)
+        self.reply(b":1\r\n")
+        self.assertEqual((self.successResultOf(run), self.sent()), (1, b""))
+
+    def test_unknown(self) -> None:
+        """Each run sends its own text, and the next ones only digests."""
+        runs = [self.run_script(), self.run_script()]
+        other = self.protocol.call("X")
+        self.sent()
+        self.reply(UNKNOWN + UNKNOWN + b":7\r\n")
+        self.assertEqual(self.successResultOf(other), 7)
+        self.assertEqual((self.sent(), len(self.protocol)), (2 * BY_TEXT, 2))
+        self.reply(b":1\r\n:2\r\n")
+        self.assertEqual([self.successResultOf(run) for run in runs], [1, 2])
+        self.run_script()
+        self.assertEqual(self.sent(), BY_DIGEST)
+
+    def test_never_twice(self) -> None:
+        """A script that has begun is not run again, and the engine cannot cause more than two commands."""
+        failed = self.run_script()
+        self.sent()
+        self.reply(b"-NOPERM ACL failure in script: User u has no permissions to run the 'set' command\r\n")
+        self.failureResultOf(failed, CommandRejected)
+        unknown, forbidden, ran = self.run_script(), self.run_script(), self.run_script()
+        self.sent()
+        self.reply(UNKNOWN + FORBIDDEN + b"-WRONGTYPE Operation\r\n")
+        self.assertIn("WRONGTYPE", str(self.failureResultOf(ran, CommandRejected).value))
+        self.assertEqual(self.sent(), 2 * BY_TEXT)
+        self.reply(UNKNOWN + FORBIDDEN)
+        self.assertIn("NOSCRIPT", str(self.failureResultOf(unknown, CommandRejected).value))
+        self.assertIn("NOPERM", str(self.failureResultOf(forbidden, CommandRejected).value))
+        self.assertEqual((self.sent(), len(self.protocol)), (b"", 0))
+
+    def test_forbidden(self) -> None:
+        """A user who may not send digests sends the texts, until the connection ends."""
+        first = self.run_script()
+        self.sent()
+        self.reply(FORBIDDEN)
+        second = self.run_script()
+        self.assertEqual(self.sent(), 2 * BY_TEXT)
+        self.reply(b":1\r\n:2\r\n")
+        self.assertEqual([self.successResultOf(run) for run in (first, second)], [1, 2])
+        third = self.run_script()
+        self.assertEqual(self.sent(), BY_TEXT)
+        self.reply(b"-NOPERM this user has no permissions to run the 'eval' command\r\n")
+        self.failureResultOf(third, CommandRejected)
+        self.protocol = self.connect()
+        self.run_script()
+        self.assertEqual(self.sent(), BY_DIGEST)
+
+    def test_lost(self) -> None:
+        """The connection ends before the text was written, or before its reply."""
+        for is_written in (False, True):
+            self.protocol = self.connect()
+            run = self.run_script()
+            self.sent()
+            self.reply(UNKNOWN)
+            self.assertNoResult(run)
+            if is_written:
+                self.assertEqual(self.sent(), BY_TEXT)
+            self.transport.loseConnection()
+            self.assert_unavailable(run, "the connection was lost")
+            self.clock.advance(0)
+            self.assertEqual((len(self.protocol), self.clock.getDelayedCalls()), (0, []))
+            self.assert_unavailable(self.run_script(), "the connection was lost")
+
+    def test_refused(self) -> None:
+        """An engine that does not write is not asked again."""
+        run = self.run_script()
+        self.sent()
+        self.reply(b"-READONLY You can't write against a read only replica.\r\n")
+        self.failureResultOf(run, CommandRejected)
+        self.assertEqual((self.protocol.was_refused, self.sent()), (True, b""))
+
+    def test_timeout(self) -> None:
+        """Both commands together have the time of one."""
+        run = self.run_script()
+        self.clock.advance(0.6)
+        later = self.protocol.call("X")
+        self.sent()
+        self.reply(UNKNOWN)
+        self.clock.advance(0.39)
+        self.assertNoResult(run)
+        self.clock.advance(0.02)
+        self.assert_unavailable(run, "no reply within 1 s")
+        self.assert_unavailable(later, "no reply within 1 s")
+
+    def test_too_many(self) -> None:
+        """The text takes the place of the digest."""
+        runs = [self.run_script() for _ in range(3)]
+        self.assert_unavailable(self.run_script(), "3 commands wait")
+        self.sent()
+        self.reply(UNKNOWN)
+        self.assert_unavailable(self.run_script(), "3 commands wait")
+        self.reply(b":1\r\n:2\r\n:3\r\n")
+        self.assertEqual([self.successResultOf(run) for run in runs], [3, 1, 2])
+
+    def test_cancelled(self) -> None:
+        """The reply of a cancelled run is ignored."""
+        run, other = self.run_script(), self.protocol.call("X")
+        run.cancel()
+        self.failureResultOf(run, CancelledError)
+        self.reply(UNKNOWN + b":7\r\n:1\r\n")
+        self.assertEqual((self.successResultOf(other), len(self.protocol)), (7, 0))

@@ -15,7 +15,7 @@ from zope.interface import implementer
 
 from egress.authz.budgets.bucket import Bucket
 from egress.authz.budgets.charge import Charge, exhausted, too_large
-from egress.authz.budgets.script import InvalidReply, read_reply, take_command
+from egress.authz.budgets.script import TAKE, InvalidReply, arguments_of, read_reply
 from egress.authz.budgets.shares import Shares
 from egress.authz.budgets.table import MAX_BUCKETS, BucketTable, name_of
 from egress.authz.budgets.token_bucket import SECOND, Operation
@@ -217,7 +217,7 @@ class BudgetLedger:
         return outcome
 
     def _send(self, needs: Sequence[_Need], operations: Sequence[Operation]) -> Deferred[Any]:
-        sent = self._shares.call(*take_command([need.bucket.name for need in needs], operations))
+        sent = self._shares.run(TAKE, [need.bucket.name for need in needs], *arguments_of(operations))
         return sent.addCallback(read_reply, operations)
 
     def _answered(

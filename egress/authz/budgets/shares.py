@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, succeed
@@ -14,7 +14,8 @@ from twisted.python.failure import Failure
 from egress.authz.budgets.script import MEMBERS
 from egress.shared.client import SharedClient
 from egress.shared.keys import SharedKeys
-from egress.shared.redis_protocol import UNUSABLE, Argument
+from egress.shared.redis_protocol import UNUSABLE
+from egress.shared.script import Argument, Script
 
 _log = Logger()
 
@@ -98,10 +99,10 @@ class Shares:
             return "the shared state cannot be used"
         return None if self._members else "the shared state was not reached yet, so the number of replicas is unknown"
 
-    def call(self, *arguments: Argument) -> Deferred[Any]:
-        """Send a command to the engine."""
+    def run(self, script: Script, names: Sequence[bytes], *arguments: Argument) -> Deferred[Any]:
+        """Run a script in the engine."""
         assert self._client is not None
-        return self._client.call(*arguments).addCallbacks(self._worked, self._failed)
+        return self._client.run(script, names, *arguments).addCallbacks(self._worked, self._failed)
 
     def _worked(self, reply: Any) -> Any:
         self._fault = None
@@ -148,7 +149,7 @@ class Shares:
             self.report()
             return
         self.on_tick()
-        counting = self.call("EVAL", MEMBERS, 1, self._name, self._member, MEMBER_SECONDS * 1_000_000)
+        counting = self.run(MEMBERS, [self._name], self._member, MEMBER_SECONDS * 1_000_000)
         counting.addCallbacks(self._counted, self._not_counted)
 
     def connected(self) -> None:

@@ -59,12 +59,12 @@ class BudgetEngine(Engine):
     def _script(self, text: str, keys: int, *arguments: Any) -> Any:
         self._scripts += 1
         now = self.now
-        if text == script.MEMBERS:
+        if text == script.MEMBERS.text:
             is_new = arguments[1] not in self.members
             self.members[arguments[1]] = now
             self.members = {name: time for name, time in self.members.items() if time > now - arguments[2]}
             return [len(self.members), int(is_new)]
-        assert text == script.TAKE
+        assert text == script.TAKE.text
         names, numbers = arguments[:keys], arguments[keys:]
         operations = []
         for index in range(keys):

@@ -6,19 +6,18 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.authz.budgets.script import TAKE, InvalidReply, read_reply, take_command
+from egress.authz.budgets.script import InvalidReply, arguments_of, read_reply
 from egress.authz.budgets.token_bucket import Operation, Outcome, Rate
 
 
-class CommandTests(SynchronousTestCase):
-    """The command, and its reply."""
+class ScriptTests(SynchronousTestCase):
+    """The arguments of the script, and its reply."""
 
-    def test_command(self) -> None:
+    def test_arguments(self) -> None:
         operation = Operation(Rate(0.125, 8), -3, 1, 2, 5 * 10**15, 4 * 10**15, True)
         self.assertEqual(
-            take_command([b"a", b"b"], [operation, Operation(Rate(2.0, 1))]),
+            arguments_of([operation, Operation(Rate(2.0, 1))]),
             [
-                *("EVAL", TAKE, 2, b"a", b"b"),
                 *("0.125", "8", "-3", "1", "2", "5000000000000000", "4000000000000000", "1"),
                 *("2.0", "1", "0", "0", "0", "0", "0", "0"),
             ],
