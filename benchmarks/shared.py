@@ -69,9 +69,10 @@ ROWS: Final = (
 
 
 @contextmanager
-def engine(directory: Path) -> Iterator[str]:
+def engine(directory: Path, before: Sequence[str] = ()) -> Iterator[str]:
     """Run Redis during the block.
 
+    @param before: a program that runs it, such as valgrind, and its options.
     @return: its location.
     @raise Unproven: if it is not installed, or does not start.
     """
@@ -79,8 +80,8 @@ def engine(directory: Path) -> Iterator[str]:
     if program is None:
         raise Unproven("redis-server is not installed: run tests/install")
     path = directory / "redis.sock"
-    command = [program, "--port", "0", "--unixsocket", str(path), "--save", "", "--dir", str(directory)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    command = [*before, program, "--port", "0", "--unixsocket", str(path), "--save", "", "--dir", str(directory)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL if before else None)
     try:
         deadline = time.monotonic() + _START_DEADLINE
         while not path.exists():
