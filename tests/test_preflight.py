@@ -225,7 +225,7 @@ class CheckTests(SynchronousTestCase):
             protocol = factory.buildProtocol(None)
             protocol.makeConnection(_Transport())
             self.reactor.advance(0)
-            protocol.dataReceived(b"+PONG\r\n")
+            protocol.dataReceived(b":0\r\n")
 
         for act, level, text in (
             (respond, Level.OK, "redis://192.0.2.3:7000 accepts commands (0 ms)"),
@@ -253,7 +253,7 @@ class CheckTests(SynchronousTestCase):
             protocol = factory.buildProtocol(None)
             protocol.makeConnection(_Transport())
             self.reactor.advance(0)
-            protocol.dataReceived(b"+PONG\r\n")
+            protocol.dataReceived(b":0\r\n")
             self.reactor.advance(0)
             protocol.dataReceived(b"$%d\r\n%b\r\n" % (len(reply), reply))
             findings = [each for each in self.successResultOf(checking) if each.option in ("--shared", "--ca-dir")]

@@ -90,8 +90,6 @@ class SharedClient:
         self._delay = FIRST_DELAY
         self._running = False
         self._reported = False
-        # Whether the engine refused a command of the last connection, which seemed to be usable.
-        self._refused = False
 
     def start(self) -> Deferred[None]:
         """Connect, and connect again whenever the connection is lost.
@@ -196,15 +194,13 @@ class SharedClient:
             yield protocol.call("AUTH", *names, self._password)
         if location.database:
             yield protocol.call("SELECT", location.database)
-        # An engine that is loading its data, or lacks a permission, responds with an error.
-        yield protocol.call("PING")
         if self._master is not None:
             # What sentinels say can be old.
             role = yield protocol.call("ROLE")
             if not isinstance(role, list) or role[:1] != [b"master"]:
                 raise SharedUnavailable("it is not a master")
-        if self._master is not None or self._refused:
-            yield protocol.call("DEL", *_NOTHING)
+        # An engine that does not write, is loading its data, or lacks a permission, responds with an error.
+        yield protocol.call("DEL", *_NOTHING)
 
     def _established(self) -> None:
         if self.master is None:
@@ -215,7 +211,7 @@ class SharedClient:
                 location=str(self._location),
                 master=str(self.master),
             )
-        self._reported = self._refused = False
+        self._reported = False
         self.fault = None
         self._delay = FIRST_DELAY
         self.on_connected()
@@ -230,7 +226,6 @@ class SharedClient:
     def _lost(self, protocol: RedisProtocol, reason: str) -> None:
         if self._protocol is protocol:
             self._protocol = None
-            self._refused = protocol.was_refused
             if self._running:
                 self._unavailable(reason)
                 self.on_lost()

@@ -71,12 +71,10 @@ class RedisProtocol(Protocol):
     @param timeout: seconds after which a command without a reply closes the connection.
     @param max_pending: the maximum number of commands without a reply.
     @param closed: is called once when the connection has ended, with the reason.
-    @ivar was_refused: whether an error of L{REFUSALS} has ended it.
     """
 
     def __init__(self, clock: IReactorTime, *, timeout: float, max_pending: int, closed: Callable[[str], None]) -> None:
         hiredis = load_hiredis()
-        self.was_refused = False
         self._pack: Callable[[Sequence[Argument]], bytes] = hiredis.pack_command
         self._reader: Any = hiredis.Reader()
         self._errors: tuple[type[Exception], type[Exception]] = (hiredis.ReplyError, hiredis.ProtocolError)
@@ -196,7 +194,6 @@ class RedisProtocol(Protocol):
                 return
             deferred.errback(CommandRejected(text))
             if text.partition(" ")[0] in REFUSALS:
-                self.was_refused = True
                 self.abort(meaning_of(text))
         else:
             deferred.callback(reply)

@@ -186,7 +186,7 @@ class SharingTests(ReplicasTestCase):
             *("--tls-key-file", str(self.directory / "redis-key.pem")),
             *("--tls-ca-cert-file", str(certificate)),
         )
-        permissions = "~egress:* +ping +select +set +del +exists +eval +evalsha +get +getrange +pexpire +xadd +xread"
+        permissions = "~egress:* +select +set +del +exists +eval +evalsha +get +getrange +pexpire +xadd +xread"
         engine.run("ACL", "SETUSER", "egress", "on", ">s3cret", *permissions.split())
         password = self.write("password", "s3cret\n")
         options = ["--shared-password-file", str(password)]

@@ -262,9 +262,7 @@ class TlsTests(SentinelsTestCase):
         port = free_port()
         tls = {"tls-port": str(port), "tls-auth-clients": "no", **files("other")}
         engine = self.start_engine(*(text for name, value in tls.items() for text in (f"--{name}", value)))
-        permissions = (
-            "~egress:* +ping +role +select +set +del +exists +eval +evalsha +get +getrange +pexpire +xadd +xread"
-        )
+        permissions = "~egress:* +role +select +set +del +exists +eval +evalsha +get +getrange +pexpire +xadd +xread"
         engine.run("ACL", "SETUSER", "egress", "on", ">s3cret", *permissions.split())
         lines = ["port 0", "tls-port {port}", "tls-auth-clients no", "tls-replication yes"]
         lines += [f"{name} {value}" for name, value in files("sentinel").items()]

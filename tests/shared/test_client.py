@@ -71,7 +71,7 @@ class SharedClientTests(SynchronousTestCase):
     def connected(self, client: SharedClient) -> StringTransportWithDisconnection:
         client.start()
         transport = self.accept()
-        self.assertIn(b"PING", self.receive(transport, b"+PONG\r\n"))
+        self.assertIn(b"DEL", self.receive(transport, b":0\r\n"))
         return transport
 
     def note(self, client: SharedClient) -> str | None:
@@ -85,7 +85,7 @@ class SharedClientTests(SynchronousTestCase):
         transport = self.accept()
         self.assertNoResult(started)
         self.assertFalse(client.is_ready)
-        self.receive(transport, b"+PONG\r\n")
+        self.receive(transport, b":0\r\n")
         self.successResultOf(started)
         self.assertEqual((client.is_ready, self.note(client)), (True, None))
         call = client.call("GET", "k")
@@ -115,9 +115,9 @@ class SharedClientTests(SynchronousTestCase):
             (
                 "unix:ci@/run/r?db=2",
                 "pw",
-                [b"$4\r\nAUTH\r\n$2\r\nci\r\n$2\r\npw\r\n", b"$6\r\nSELECT\r\n$1\r\n2", b"PING"],
+                [b"$4\r\nAUTH\r\n$2\r\nci\r\n$2\r\npw\r\n", b"$6\r\nSELECT\r\n$1\r\n2", b"DEL"],
             ),
-            ("unix:/run/r", "pw", [b"*2\r\n$4\r\nAUTH\r\n$2\r\npw\r\n", b"PING"]),
+            ("unix:/run/r", "pw", [b"*2\r\n$4\r\nAUTH\r\n$2\r\npw\r\n", b"DEL"]),
         ):
             client = self.make(location, password)
             client.start()
@@ -151,7 +151,7 @@ class SharedClientTests(SynchronousTestCase):
         self.assertIn("unix:/run/r cannot be used: ", self.texts[0])
         self.assertIn("decides without shared state", self.note(client) or "")
         self.reactor.advance(5)
-        self.receive(self.accept(), b"+PONG\r\n")
+        self.receive(self.accept(), b":0\r\n")
         self.assertEqual((self.note(client), len(self.texts)), (None, 2))
 
     def refused(self, client: SharedClient) -> Deferred[None]:
@@ -170,7 +170,7 @@ class SharedClientTests(SynchronousTestCase):
         self.failureResultOf(call, SharedUnavailable)
         self.assertFalse(client.is_ready)
         self.reactor.advance(0.1)
-        self.receive(self.accept(), b"+PONG\r\n")
+        self.receive(self.accept(), b":0\r\n")
         self.assertTrue(client.is_ready)
         self.assertEqual([text.partition(": ")[2][:9] for text in self.texts], ["connected", "unix:/run", "connected"])
 
@@ -226,20 +226,13 @@ class SharedClientTests(SynchronousTestCase):
         ):
             self.reactor.advance(5)
             transport = self.accept()
-            self.receive(transport, b"+PONG\r\n")
-            self.assertIn(b"DEL", self.receive(transport, reply))
+            self.receive(transport, reply)
             self.assertEqual((transport.connected, client.fault), (False, reason))
         self.assertEqual(len(self.texts), 2)
         self.reactor.advance(5)
         transport = self.accept()
-        self.receive(transport, b"+PONG\r\n")
         self.receive(transport, b":0\r\n")
         self.assertEqual((client.is_ready, len(self.texts)), (True, 3))
-        # The next connection needs no such command.
-        transport.loseConnection()
-        self.reactor.advance(0.1)
-        self.receive(self.accept(), b"+PONG\r\n")
-        self.assertTrue(client.is_ready)
 
     def test_endpoints(self) -> None:
         """A host, with and without TLS."""
@@ -272,10 +265,10 @@ class SentinelTests(SynchronousTestCase):
         self.assertEqual(self.connections.ports[-1], port)
         return transport
 
-    def greet(self, role: bytes = b"*3\r\n$6\r\nmaster\r\n:1\r\n*0\r\n", wrote: bytes = b":0\r\n") -> Any:
+    def greet(self, role: bytes = b"*3\r\n$6\r\nmaster\r\n:1\r\n*0\r\n", *, wrote: bytes = b":0\r\n") -> Any:
         """Accept the connection to the master, and respond to its first commands."""
         transport = self.connections.accept()
-        sent = self.connections.receive(transport, b"+OK\r\n", b"+PONG\r\n", role, wrote)
+        sent = self.connections.receive(transport, b"+OK\r\n", role, wrote)
         self.assertIn(b"AUTH\r\n$2\r\npw", sent)
         return transport
 
@@ -299,7 +292,7 @@ class SentinelTests(SynchronousTestCase):
             (b"-NOPERM no\r\n", b"", "it responded with an error: NOPERM no"),
             (b"*1\r\n$6\r\nmaster\r\n", b"-NOREPLICAS no\r\n", "it has too few replicas, and does not write"),
         ):
-            transport = self.greet(role, wrote)
+            transport = self.greet(role, wrote=wrote)
             self.assertFalse(transport.connected)
             self.assertIn(reason, self.client.fault or "")
             self.assertFalse(self.client.is_ready)
