@@ -203,23 +203,15 @@ class Limit:
 
 
 @dataclass(frozen=True)
-class Charged:
-    """A request to a path with a budget, as its client observed it: see L{Sent}.
+class Charged(Sent):
+    """A request to a path with a budget, as its client observed it.
 
     @ivar content: the length of its content.
     @ivar received: the length of the content that its client received from the origin.
     """
 
-    id: str
-    address: str
-    method: str
-    path: str
-    sent: float
-    ended: float
-    outcome: str
     content: int = 0
     received: int = 0
-    detail: str = ""
 
 
 @dataclass(frozen=True)

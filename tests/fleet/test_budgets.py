@@ -32,12 +32,12 @@ class BudgetTests(SynchronousTestCase):
             at = began + (ended - began) * (index + 1) / number
             id_ = f"r-{len(self.charged)}"
             address = f"127.160.0.{len(self.charged) % 2}"
-            self.charged.append(Charged(id_, address, "GET", REQUESTS, at - 0.1, at + 0.1, "complete", 0, 5))
+            self.charged.append(Charged(id_, address, "GET", REQUESTS, at - 0.1, at + 0.1, "complete", received=5))
             self.seen.append(Seen(at, id_, "GET", REQUESTS))
 
     def refuse(self, at: float, detail: str = "429 budget-exhausted", outcome: str = "problem") -> None:
         """Send a request that is not forwarded."""
-        self.charged.append(Charged("refused", "127.160.0.1", "GET", REQUESTS, at, at, outcome, 0, 0, detail))
+        self.charged.append(Charged("refused", "127.160.0.1", "GET", REQUESTS, at, at, outcome, detail))
 
     def judged(self) -> Verdict:
         """Judge the observations."""
@@ -139,7 +139,7 @@ class BudgetTests(SynchronousTestCase):
             (REQUESTS, "budget-exhausted", [], 1),
         ):
             with self.subTest(path=path, outcome=outcome, faults=faults):
-                one = Charged("r-x", "127.160.0.1", "GET", path, 150.0, 150.1, "cut", 0, 5)
+                one = Charged("r-x", "127.160.0.1", "GET", path, 150.0, 150.1, "cut", received=5)
                 record = Record("two", "x", "r-x", one.address, "request", "allow", outcome)
                 run = Run(ttl=1.0, tunnel_host="", replicas=[], faults=faults, charged=[one], charged_records=[record])
                 self.assertEqual(sum("r-x: nothing explains" in text for text in judge(run).failures), number)
@@ -156,11 +156,11 @@ class BudgetTests(SynchronousTestCase):
     def test_bytes(self) -> None:
         """Uploads count when the origin receives them, and downloads when their client does; repetitions do not."""
         charged = [
-            Charged("a", "x", "GET", f"{BYTES}500", 1.0, 2.0, "complete", 0, 500),
-            Charged("b", "x", "POST", f"{BYTES}0", 3.0, 5.0, "complete", 700, 3),
-            Charged("c", "x", "GET", f"{BYTES}500", 1.0, 6.0, "cut", 0, 20),
-            Charged("d", "x", "GET", REQUESTS, 1.0, 6.0, "complete", 0, 20),
-            Charged("e", "x", "POST", f"{BYTES}0", 1.0, 6.0, "problem", 90),
+            Charged("a", "x", "GET", f"{BYTES}500", 1.0, 2.0, "complete", received=500),
+            Charged("b", "x", "POST", f"{BYTES}0", 3.0, 5.0, "complete", content=700, received=3),
+            Charged("c", "x", "GET", f"{BYTES}500", 1.0, 6.0, "cut", received=20),
+            Charged("d", "x", "GET", REQUESTS, 1.0, 6.0, "complete", received=20),
+            Charged("e", "x", "POST", f"{BYTES}0", 1.0, 6.0, "problem", content=90),
         ]
         seen = [Seen(at, id_, "GET", "") for at, id_ in ((1.5, "a"), (1.6, "a"), (4.0, "b"), (1.1, "c"), (1.2, "d"))]
         run = Run(ttl=1.0, tunnel_host="", replicas=[], charged=charged, charged_seen=seen)
