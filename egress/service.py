@@ -200,7 +200,7 @@ class EgressProxyService(Service):
         self._policy_watch = self._watch(resources.rules)
         self.policies = LocalPolicies(self._policy_in_use)
         own = {"ca": parts.ca_check(lambda: self.certificate_authority), "running": self._check_running}
-        self.checks: dict[str, Check] = {**self._chain.checks, **self._keys.checks, **own}
+        self.checks: dict[str, Check] = {**self._chain.checks, **self._keys.checks, **grants.checks, **own}
         self._distribution.add_check(self.checks)
         self.checks.update(self._chain.compare_cas(self._ca, self.metrics.registry))
         parts.set_audit_sources(self.metrics, [each for each in (log, store) if each is not None])

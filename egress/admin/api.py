@@ -191,7 +191,8 @@ class AdminResource(Resource):
         def answered(found: dict[str, Any]) -> dict[str, Any]:
             if found["resolved"] == 0:
                 raise _ErrorResponse(
-                    HTTPStatus.NOT_FOUND, "no pending approval with this id (already allowed, denied, or expired)"
+                    HTTPStatus.NOT_FOUND,
+                    "no pending approval with this id (already allowed, denied, revoked, or expired)",
                 )
             _log.info(
                 "{who} {verdict} pending approval {subject}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -26,6 +26,9 @@ from egress.store.grant_key import grant_secret, keeps_grants
 from egress.store.grant_store import configured_grant_store
 
 _T = TypeVar("_T")
+
+CHECK: Final = "grants"
+"""The name of the readiness check of stored grants."""
 
 
 def approval_key(config: ProxyConfig, role: Role) -> bytes:
@@ -60,6 +63,11 @@ class GrantSources:
 
     shared: SharedApprovals | None
     stored: StoredGrants | None
+
+    @property
+    def checks(self) -> dict[str, Callable[[], Deferred[str | None]]]:
+        """The readiness checks, by name."""
+        return {} if self.stored is None else {CHECK: self.stored.check}
 
 
 def grants_of(

@@ -87,11 +87,28 @@ class StoredGrants:
         self._write_timer: IDelayedCall | None = None
         self._read_timer: IDelayedCall | None = None
         self._write_failures = self._read_failures = 0
+        # Why the last attempt to write, and to read, failed.
+        self._not_stored = self._not_used = ""
 
     @property
     def is_stored(self) -> bool:
         """Whether all revocations that this process knows are stored."""
         return not self._revocations
+
+    @property
+    def note(self) -> str | None:
+        """Why the store lacks grants or revocations, or why its grants are not used; C{None}: everything is fine."""
+        notes = []
+        if self._not_stored:
+            number = len(self._grants) + len(self._revocations)
+            notes.append(f"{number} grants and revocations wait to be stored: {self._not_stored}")
+        if self._not_used:
+            notes.append(f"stored grants are not used yet: {self._not_used}")
+        return "; ".join(notes) or None
+
+    def check(self) -> Deferred[str | None]:
+        """Return a note for the readiness check: grants still apply, and end, in the processes that run."""
+        return succeed(self.note)
 
     # -- writing
 
@@ -194,6 +211,7 @@ class StoredGrants:
         if self._write_failures:
             _log.info("audit store: grants and revocations are stored again")
         self._write_failures = 0
+        self._not_stored = ""
         for name in ended:
             _remember(self._ended, name)
         for grant in grants:
@@ -215,10 +233,9 @@ class StoredGrants:
             # The threads were stopped.
             return
         self._write_failures += 1
+        self._not_stored = failure.getErrorMessage()
         if self._write_failures == 1:
-            _log.error(
-                "audit store: grants and revocations wait to be stored: {reason}", reason=failure.getErrorMessage()
-            )
+            _log.error("audit store: grants and revocations wait to be stored: {reason}", reason=self._not_stored)
         self._write_in(_delay(self._write_failures))
 
     # -- reading
@@ -253,7 +270,7 @@ class StoredGrants:
 
     def _found(self, result: tuple[list[Grant], int]) -> None:
         stored, changed = result
-        self._reading, self._read_failures = False, 0
+        self._reading, self._read_failures, self._not_used = False, 0, ""
         if changed:
             _log.error(
                 "audit store: {number} grants are not used: someone without the key has changed the table grants",
@@ -278,6 +295,8 @@ class StoredGrants:
     def _read_failed(self, reason: str, patience: int) -> None:
         self._reading = False
         self._read_failures += 1
+        if self._read_failures >= patience:
+            self._not_used = reason
         if self._read_failures == patience:
             _log.warn("audit store: stored grants are not used yet: {reason}", reason=reason)
         self._read_in(_delay(self._read_failures))

@@ -151,7 +151,7 @@ def _show(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) ->
     one = next((one for kind in ("pending", "grants") for one in found[kind] if one["id"] == given.id), None)
     if one is None:
         raise CommandFailed(
-            f"{given.id}: no pending approval or grant with this id (already allowed, denied, or expired)"
+            f"{given.id}: no pending approval or grant with this id (already allowed, denied, revoked, or expired)"
         )
     if given.json:
         write_json(out, one)

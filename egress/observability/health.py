@@ -52,7 +52,8 @@ def is_ok(result: str) -> bool:
     return result == OK or result.startswith(_NOTE)
 
 
-def _passed(note: object) -> str:
+def passed(note: object) -> str:
+    """Return the result of a check that has passed, with its note if it is a text."""
     return f"{_NOTE}{note}" if isinstance(note, str) else OK
 
 
@@ -116,7 +117,7 @@ class Readiness:
     def _run(self, name: str) -> Deferred[str]:
         check = maybeDeferred(self._checks[name])
         check.addTimeout(self._deadline, self._clock)
-        return check.addCallbacks(_passed, lambda failure: self._reason(name, failure))
+        return check.addCallbacks(passed, lambda failure: self._reason(name, failure))
 
     def _reason(self, name: str, failure: Failure) -> str:
         if isinstance(failure.value, EgressError):

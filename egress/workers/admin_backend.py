@@ -11,7 +11,7 @@ from twisted.logger import Logger
 
 from egress.admin.api import Unanswered
 from egress.admin.backend import DECISIONS_REVOKED, GRANT_ADDED, GRANT_REVOKED
-from egress.admin.grant_setup import decisions_revoked, grant_revoked
+from egress.admin.grant_setup import CHECK, decisions_revoked, grant_revoked
 from egress.admin.shared_approvals import WITHIN, AnsweredElsewhere, answered
 from egress.admin.shared_grants import GrantRevoked
 from egress.admin.stored_grants import StoredGrants
@@ -22,6 +22,7 @@ from egress.model.change import Change
 from egress.model.explanation import ExplainRequest
 from egress.model.pending import merged
 from egress.model.revocation import Revocation, RevocationCounts
+from egress.observability.health import passed
 from egress.workers.ipc import (
     ADD_GRANT,
     ANNOUNCE_GRANT,
@@ -86,6 +87,10 @@ class WorkerAdminBackend:
     def stop(self) -> Deferred[Any]:
         """Write the grants and revocations that wait."""
         return succeed(None) if self._stored is None else self._stored.stop()
+
+    def checked(self, checks: dict[str, str]) -> dict[str, str]:
+        """Return the results of the readiness checks of the workers with that of the audit store."""
+        return checks if self._stored is None else {**checks, CHECK: passed(self._stored.note)}
 
     def _use_stored(self, grants: Sequence[Grant]) -> None:
         made = {each.grant_id: each.created for each in self._current()}

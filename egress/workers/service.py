@@ -337,8 +337,8 @@ class WorkerPool(Service):
         requests = [slot.request(CHECKS, _CHECKS_WITHIN).addErrback(lambda _: None) for slot in running]
 
         def found(results: list[tuple[bool, Any]]) -> dict[str, str]:
-            names = [slot.name for slot in running]
-            return merge_checks({name: checks for name, (_, checks) in zip(names, results, strict=True)})
+            merged = merge_checks({slot.name: checks for slot, (_, checks) in zip(running, results, strict=True)})
+            return self._backend.checked(merged)
 
         return DeferredList(requests).addCallback(found)
 

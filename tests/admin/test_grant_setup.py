@@ -55,6 +55,7 @@ class ConfigurationTests(SynchronousTestCase):
         config = attrs.evolve(self.config, **changes)
         found = grants_of(self.clock, config, role, approvals=self.approvals, state=state)
         self.assertIs(found.shared is None, state is None)
+        self.assertEqual(list(found.checks), [] if found.stored is None else ["grants"])
         return found.stored is not None
 
     def test_stores(self) -> None:

@@ -188,6 +188,9 @@ class WriteTests(StoredGrantsTestCase):
 class FailureTests(StoredGrantsTestCase):
     """The store cannot be reached."""
 
+    def note(self) -> str:
+        return self.successResultOf(self.stored.check()) or ""
+
     def test_writes(self) -> None:
         self.database.is_reached = False
         with capturedLogs() as logs:
@@ -199,8 +202,10 @@ class FailureTests(StoredGrantsTestCase):
             self.wait()
             self.assertFalse(self.successResultOf(done))
             self.wait(20)
+            self.assertIn("2 grants and revocations wait to be stored: ", self.note())
             self.database.is_reached = True
             self.wait(5.1)
+        self.assertEqual(self.note(), "")
         self.assertEqual(self.in_database(), ["g"])
         found = [each["log_format"] for each in logs]
         self.assertEqual(len(found), 2, found)
@@ -244,8 +249,10 @@ class FailureTests(StoredGrantsTestCase):
             self.stored.read()
             self.wait(20)
             self.assertEqual(self.process.used, [])
+            self.assertIn("stored grants are not used yet: ", self.note())
             self.database.is_reached = True
             self.wait(5.1)
+        self.assertEqual(self.note(), "")
         self.assertEqual(self.process.used, [["g"]])
         self.assertEqual([each["log_level"].name for each in logs], ["warn", "info"])
         self.wait(20)

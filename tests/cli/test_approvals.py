@@ -165,7 +165,7 @@ class ApprovalsCommandTests(AdminCommandTestCase):
     def test_show_nothing(self) -> None:
         self.assertEqual(
             self.show("fff"),
-            "egress: fff: no pending approval or grant with this id (already allowed, denied, or expired)\n",
+            "egress: fff: no pending approval or grant with this id (already allowed, denied, revoked, or expired)\n",
         )
 
     def test_show_json(self) -> None:

@@ -485,6 +485,9 @@ class StoredGrantsTests(WorkerBackendTestCase):
         revoked = self.backend.revoke_decisions(everything)
         self.clock.advance(STORED_WITHIN)
         self.assertEqual(self.successResultOf(revoked).unconfirmed, ("the audit store",))
+        checks = self.backend.checked({"ca": "ok"})
+        self.assertEqual(checks.pop("ca"), "ok")
+        self.assertIn("ok: 2 grants and revocations wait to be stored: ", checks.pop("grants"))
         self.database.is_reached = True
         stopped = self.backend.stop()
         self.assertIsNone(self.successResultOf(stopped))
