@@ -14,8 +14,8 @@ from egress.cli.errors import CommandFailed
 from egress.cli.output import add_json, plain, write_json
 from egress.cli.parser import epilog
 from egress.cli.stored import add_store_options, opened_store
+from egress.model.log_numbers import written_time
 from egress.model.policy_use import PolicyUse
-from egress.observability.audit_log import written_time
 from egress.policy.loaded_policy import texts_from_json
 from egress.policy.source_text import common_start
 from egress.store.interfaces import IAuditStore, StoreError

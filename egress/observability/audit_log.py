@@ -13,7 +13,6 @@ import select
 import stat
 import time
 from collections.abc import Callable, Mapping
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +23,7 @@ from zope.interface import implementer
 from egress.config.model import STDOUT, ConfigError
 from egress.interfaces import IAuditSink
 from egress.model.file_access import PRIVATE, FileAccess
+from egress.model.log_numbers import milliseconds, written_time
 from egress.model.phases import durations
 from egress.model.record import ExchangeRecord
 from egress.model.redact import redact_url
@@ -38,20 +38,6 @@ _CLOSE_WITHIN: Final = 1.0
 _log = Logger()
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
-
-
-def written_time(seconds: float) -> str:
-    """Format a time for logs: in UTC (RFC 3339), with milliseconds.
-
-    @param seconds: seconds since the epoch.
-    """
-    moment = datetime.fromtimestamp(seconds, timezone.utc)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def milliseconds(seconds: float) -> float:
-    """Return milliseconds, rounded to microseconds; C{round} takes five times as long."""
-    return int(seconds * 1_000_000 + 0.5) / 1000
 
 
 def audit_fields(record: ExchangeRecord) -> dict[str, Any]:

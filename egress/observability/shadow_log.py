@@ -15,8 +15,9 @@ from zope.interface import implementer
 from egress.interfaces import IShadowSink
 from egress.model.comparison import ShadowComparison, ShadowResult
 from egress.model.decision import Decision
+from egress.model.log_numbers import written_time
 from egress.model.redact import redact_url
-from egress.observability.audit_log import LineFile, LinesLost, written_time
+from egress.observability.audit_log import LineFile, LinesLost
 
 _log = Logger()
 

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any, Final
 
+from egress.model.log_numbers import milliseconds, written_time
 from egress.model.phases import durations
 from egress.model.record import ExchangeRecord
 from egress.model.redact import redact_url
-from egress.observability.audit_log import milliseconds, written_time
 from egress.store.columns import COLUMNS, GRPC, INSERTED, SELECTED
 
 _URL: Final = re.compile(

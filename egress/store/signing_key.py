@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from egress.config.model import ConfigError
+from egress.model.converters import ConfigError
 from egress.runtime.private_file import ExposedFile, read_secret
 from egress.runtime.signing_keys import create_key, public_file
 from egress.runtime.signing_keys import read_public_keys as keys_of

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from egress.model.policy_use import PolicyUse
 
 from egress.model.change import STAGE
-from egress.observability.audit_log import written_time
+from egress.model.log_numbers import written_time
 from egress.store import policy_history
 from egress.store.chain import Checkpoint, Stored, Verification
 from egress.store.chain_table import verify_chain

@@ -10,8 +10,8 @@ from zope.interface.verify import verifyObject
 
 from egress.model.change import Actor, Change, ChangeKind
 from egress.model.grpc_result import GrpcResult
+from egress.model.log_numbers import written_time
 from egress.model.record import ExchangeRecord
-from egress.observability.audit_log import written_time
 from egress.store.destinations import Page
 from egress.store.filter_language import parse_filter
 from egress.store.interfaces import IAuditStore

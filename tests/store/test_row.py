@@ -10,7 +10,8 @@ from hypothesis import strategies as some
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.model.grpc_result import GrpcResult
-from egress.observability.audit_log import audit_line, written_time
+from egress.model.log_numbers import written_time
+from egress.observability.audit_log import audit_line
 from egress.store.row import INSERTED, SELECTED, document_of, host_and_path, row_of
 from tests.observability.records import ALLOWED, REFUSED
 
