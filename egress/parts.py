@@ -147,7 +147,8 @@ def store_audit(
     writer: BatchWriter = ThreadWriter(in_thread, batches)
     if role.has_writer:
         writer = ProcessWriter(reactor, WriterSpec.of(config, role.worker), writer)
-    return StoreAudit(reactor, writer)
+    # A worker that replaces another one must not make the others not ready.
+    return StoreAudit(reactor, writer, is_awaited=not role.is_replacement)
 
 
 def key_fetcher(reactor: IEgressReactor, resolver: Resolver) -> FetchKeysOf:

@@ -8,7 +8,7 @@ from time import time
 from typing import TYPE_CHECKING, Final
 
 import attrs
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, maybeDeferred
 
 from egress.authz.approval_authorizer import ApprovalAuthorizer
 from egress.authz.breaker import Breaker
@@ -34,7 +34,7 @@ from egress.authz.shared_cache import SharedCachingAuthorizer, shared_cache_of
 from egress.config.model import AuditFailure, ConfigError, Mode, ProxyConfig
 from egress.interfaces import IAuthorizer
 from egress.observability.audit_log import JsonLinesAudit
-from egress.observability.health import Check
+from egress.observability.health import Check, NotReady
 from egress.observability.shadow_log import ShadowLog
 from egress.shared.state import SharedState, shared_state
 from egress.store.sink import StoreAudit
@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 # The breaker does not count failures as consecutive when more time than this, plus the time limit of one request, lies
 # between them.
 _RESET_AFTER: Final = 60.0
+
+_STARTING: Final = "the process that writes the audit store is starting"
 
 
 @attrs.define(kw_only=True)
@@ -259,14 +261,14 @@ def build_authorizer_chain(dependencies: ChainDependencies, sources: DecisionSou
     authorizer = finished(_approved(dependencies, compared))
     logs = [each for each in (log, dependencies.store) if each is not None]
     if logs:
-        checks["audit"] = lambda: succeed(_audit_note(logs))
+        checks["audit"] = lambda: maybeDeferred(_audit_state, logs, dependencies.store)
     if logs and config.audit_failure is AuditFailure.DENY:
         # Deny every request while the audit log or the audit store cannot be written.
         audited = AuditRequiringAuthorizer(
             authorizer, lambda: next((each.fault for each in logs if each.fault is not None), None)
         )
         authorizer = audited
-        checks["audit"] = lambda: audited.check_audit().addCallback(lambda _: _audit_note(logs))
+        checks["audit"] = lambda: audited.check_audit().addCallback(lambda _: _audit_state(logs, dependencies.store))
     dependencies.metrics.set_observing(observe)
     return AuthorizerChain(
         authorizer=authorizer,
@@ -376,6 +378,11 @@ def _approved(dependencies: ChainDependencies, inner: IAuthorizer) -> IAuthorize
     return ApprovalAuthorizer(inner, approvals)
 
 
-def _audit_note(logs: Sequence[JsonLinesAudit | StoreAudit]) -> str | None:
-    """Describe records that are not in the audit log or the audit store, for the readiness check."""
+def _audit_state(logs: Sequence[JsonLinesAudit | StoreAudit], store: StoreAudit | None) -> str | None:
+    """Describe records that are not in the audit log or the audit store, for the readiness check.
+
+    @raise NotReady: if a record would wait in memory until the writer of the store has started.
+    """
+    if store is not None and store.is_starting:
+        raise NotReady(_STARTING)
     return "; ".join(note for each in logs if (note := each.note) is not None) or None

@@ -23,6 +23,7 @@ class Role:
     @ivar worker: in a worker: its number, from 1.
     @ivar has_writer: whether a process of its own writes the audit store: in a program of egressproxy, and not in an
         application, whose C{sys.executable} need not run the modules of egressproxy.
+    @ivar is_replacement: in a worker: whether an earlier one with this number has ended.
     """
 
     endpoints: Sequence[IStreamServerEndpoint] | None = None
@@ -32,6 +33,7 @@ class Role:
     is_dry_run: bool = False
     worker: int = attrs.field(default=0, kw_only=True)
     has_writer: bool = attrs.field(default=False, kw_only=True)
+    is_replacement: bool = attrs.field(default=False, kw_only=True)
 
     @property
     def is_worker(self) -> bool:

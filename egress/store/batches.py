@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import takewhile
 from typing import Any, Final
 
 import attrs
@@ -44,6 +45,7 @@ class BatchReport:
 
     @ivar fault: the reason why the work failed; C{None} if it did not.
     @ivar again: whether the records must be written again.
+    @ivar written: if records must be written again: how many of the first ones need not, because a batch has parts.
     @ivar errors: the errors of records that cannot be stored.
     @ivar more: whether there is more work, although no record waits.
     @ivar spool: the state of the spool; C{None} if the store has none.
@@ -52,10 +54,30 @@ class BatchReport:
 
     fault: str | None = None
     again: bool = False
+    written: int = 0
     errors: tuple[str, ...] = ()
     more: bool = False
     spool: SpoolReport | None = None
     checkpoint: str | None = None
+
+
+def merged(parts: Sequence[tuple[int, BatchReport]]) -> BatchReport:
+    """Return the result of a batch: its last state, and all failures.
+
+    @param parts: the number of records and the result of each part, in their order; after a part that must be written
+        again, no part was written.
+    """
+    reports = [report for _, report in parts]
+    kept = list(takewhile(lambda part: not part[1].again, parts))
+    again = len(kept) < len(parts)
+    return attrs.evolve(
+        reports[-1],
+        fault=next((each.fault for each in reports if each.fault is not None), None),
+        again=again,
+        written=sum(number for number, _ in kept) if again else 0,
+        errors=tuple(error for each in reports for error in each.errors),
+        checkpoint=next((each.checkpoint for each in reversed(reports) if each.checkpoint is not None), None),
+    )
 
 
 @attrs.frozen

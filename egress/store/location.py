@@ -7,10 +7,12 @@ import re
 import socket
 import time
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from egress.config.model import ConfigError, ProxyConfig
+import attrs
+
+from egress.model.converters import ConfigError
 from egress.store import sqlite
 from egress.store.chain import Signer
 from egress.store.interfaces import IAuditStore, StoreError
@@ -21,6 +23,9 @@ from egress.store.spool import Spool
 from egress.store.spooled import SpooledStore
 from egress.store.sqlite import SqliteStore
 
+if TYPE_CHECKING:
+    from egress.config.model import ProxyConfig
+
 SPOOL: Final = "audit-spool"
 """The directory of the spools in the state directory."""
 
@@ -29,6 +34,20 @@ _POSTGRESQL: Final = ("postgresql://", "postgres://")
 # A search can read all records.
 _READ_SECONDS: Final = 60.0
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9.-]+")
+
+
+@attrs.frozen(kw_only=True)
+class StoreSettings:
+    """The fields of a configuration with which a store is opened.
+
+    The writer process has only these: the modules of the complete configuration would delay its start.
+    """
+
+    audit_store: str | None
+    audit_store_password: str | None = attrs.field(repr=False)
+    audit_spool_size: int
+    ca_dir: Path
+    audit_signing_key: Path | None = None
 
 
 def is_location(text: str) -> bool:
@@ -41,7 +60,7 @@ def sqlite_file(location: str) -> Path | None:
     return Path(location.removeprefix(_SQLITE)) if location.startswith(_SQLITE) else None
 
 
-def spool_directory(config: ProxyConfig) -> Path:
+def spool_directory(config: ProxyConfig | StoreSettings) -> Path:
     """Return the directory of the spool, which depends on the server and the database.
 
     @param config: a configuration with an audit store on a server.
@@ -53,7 +72,7 @@ def spool_directory(config: ProxyConfig) -> Path:
 
 
 def configured_store(
-    config: ProxyConfig, *, worker: int = 0, check: bool = True, signer: Signer | None = None
+    config: ProxyConfig | StoreSettings, *, worker: int = 0, check: bool = True, signer: Signer | None = None
 ) -> IAuditStore:
     """Open the audit store of a configuration.
 

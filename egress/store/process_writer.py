@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from egress.runtime.lines import Lines
-from egress.store.batches import BatchReport, SpoolReport
+from egress.store.batches import BatchReport, SpoolReport, merged
 from egress.store.interfaces import StoreError
 from egress.store.writer import BatchWriter
 from egress.store.writer_ipc import WriterSpec, batch_frame, parse_report, spec_frame
@@ -61,8 +61,13 @@ class _Line:
         self._unsent = memoryview(b"")
         reactor.addReader(self)
 
+    @property
+    def is_full(self) -> bool:
+        """Whether bytes wait that the buffer of the socket has no space for."""
+        return bool(self._unsent)
+
     def send(self, frame: bytes) -> None:
-        """Send a frame; the frame before it was received."""
+        """Send a frame, after those before it."""
         self._unsent = memoryview(bytes(self._unsent) + frame if self._unsent else frame)
         self.doWrite()
 
@@ -172,7 +177,7 @@ class _Errors:
 
 
 class ProcessWriter:
-    """Writes batches in a process, which the first batch starts, and which is started again when it ends.
+    """Writes batches in a process, which L{prepare} or a batch starts, and which is started again when it ends.
 
     If no process can be started, a thread of the proxy writes instead, such as after C{chroot(2)}.
 
@@ -194,8 +199,9 @@ class ProcessWriter:
         self._errors: _Errors | None = None
         self._is_local = False
         self._result: Deferred[BatchReport] | None = None
-        # The number of records of the batch that is being written.
-        self._sent = 0
+        # The number of records of each part of the batch that is being written, and the results of its first parts.
+        self._parts: list[int] = []
+        self._reports: list[BatchReport] = []
         # Whether the process has written a batch.
         self._works = False
         self._failures = 0
@@ -207,20 +213,39 @@ class ProcessWriter:
         """Return the state of the spool; see L{BatchWriter.spool}."""
         return self._local.spool()
 
+    def prepare(self) -> None:
+        """Start a process; see L{BatchWriter.prepare}.
+
+        It imports its modules while the first records wait for further ones.
+        """
+        if self._process is None and not self._is_local and self._reactor.seconds() >= self._not_before:
+            self._begin()
+
     def write(self, records: Sequence[bytes]) -> Deferred[BatchReport]:
         """Write a batch; see L{BatchWriter.write}."""
+        self.prepare()
         if self._process is None and not self._is_local:
-            if self._reactor.seconds() < self._not_before:
-                return fail(WriterLost(self._fault))
-            self._begin()
+            return fail(WriterLost(self._fault))
         if self._is_local:
             return self._local.write(records)
-        self._sent = len(records)
+        self._parts, self._reports = [len(records)], []
         result = self._result = Deferred()
         if self._line is not None:
             # Otherwise, the process is about to end.
             self._line.send(batch_frame(records))
         return result
+
+    def extend(self, records: Sequence[bytes]) -> bool:
+        """Add records to the first batch of a process that still starts; see L{BatchWriter.extend}.
+
+        They wait in the buffer of the socket, whose size limits them, and the process also writes them when this one
+        was killed meanwhile.
+        """
+        if self._works or self._result is None or self._line is None or self._line.is_full:
+            return False
+        self._parts.append(len(records))
+        self._line.send(batch_frame(records, is_further=True))
+        return True
 
     def _begin(self) -> None:
         """Start a process."""
@@ -244,11 +269,16 @@ class ProcessWriter:
         _log.warn("audit store: writer process: {text}", text=self._last_error)
 
     def _take(self, line: bytes) -> None:
-        """Receive the result of a batch."""
+        """Receive the result of a batch, or of a part of it."""
+        self._reports.append(parse_report(line))
+        if len(self._reports) < len(self._parts):
+            return
         self._works, self._failures = True, 0
-        result, self._result, self._sent = self._result, None, 0
+        result, self._result = self._result, None
+        parts = list(zip(self._parts, self._reports, strict=False))
+        self._parts, self._reports = [], []
         if result is not None:
-            result.callback(parse_report(line))
+            result.callback(merged(parts))
 
     def _lost(self, process: WriterProcess) -> None:
         """Wait for the end of a process that has closed its socket."""
@@ -325,7 +355,7 @@ class ProcessWriter:
             _send(line, unsent, until)
             report = parse_report(_receive_line(line, until))
             if report.fault is None:
-                records, errors = records[self._sent :], report.errors
+                records, errors = records[sum(self._parts) :], report.errors
         _send(line, batch_frame(records), until)
         report = parse_report(_receive_line(line, until))
         return attrs.evolve(report, errors=errors + report.errors)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from itertools import islice
 from typing import Any, Final
 
 from twisted.internet.defer import CancelledError
@@ -27,6 +28,8 @@ _BATCH_SECONDS: Final = 0.25
 _RETRY_SECONDS: Final = 1.0
 _LOG_EVERY: Final = 60.0
 _CHECKPOINT_SECONDS: Final = 3600.0
+# The time in which a writer that has just been started must have written the first batch.
+_START_SECONDS: Final = 5.0
 
 _log = Logger()
 
@@ -42,18 +45,20 @@ class StoreAudit:
 
     @param clock: schedules the batches.
     @param writer: writes the batches; this sink closes it.
+    @param is_awaited: whether the proxy is ready only when the writer of a server has started.
     @ivar lost: the number of lost records.
     @ivar fault: the reason why the last records could not be written; C{None} if they were written.
     """
 
-    def __init__(self, clock: IReactorTime, writer: BatchWriter) -> None:
+    def __init__(self, clock: IReactorTime, writer: BatchWriter, *, is_awaited: bool = True) -> None:
         self.lost = 0
         self.fault: str | None = None
         self._clock = clock
         self._writer = writer
         self._queue: deque[bytes] = deque()
-        # The records of the batch that is being written.
+        # The records of the batch that is being written, and whether there is one: it can have no record.
         self._batch: list[bytes] = []
+        self._is_busy = False
         self._scheduled: Any = None
         self._logged: float | None = None
         # Whether the end of a failure will be logged.
@@ -64,9 +69,12 @@ class StoreAudit:
         self._spool = writer.spool()
         self._refused = self._late = 0
         self._waits = False
+        self._begun_at = self._starts_until = clock.seconds()
         if self._spool is not None:
-            # An earlier process can have left records.
-            self._schedule(_BATCH_SECONDS)
+            # An earlier process can have left records.  And the writer is ready before many records wait for it.
+            self._schedule(0.0)
+            if is_awaited and self._spool.fault is None:
+                self._starts_until += _START_SECONDS
 
     def write(self, record: ExchangeRecord) -> None:
         """Queue one record (L{IAuditSink.write})."""
@@ -75,7 +83,8 @@ class StoreAudit:
             self._failed("the queue is full", 1)
             return
         queue.append(encode_record(record))
-        if self._scheduled is None and not self._batch:
+        if self._scheduled is None:
+            self._writer.prepare()
             self._schedule(_BATCH_SECONDS)
 
     def write_policy(self, use: PolicyUse) -> None:
@@ -102,6 +111,14 @@ class StoreAudit:
         reason = "" if spool.fault is None else f": {spool.fault}"
         return f"{spool.stats.records} audit records wait in the spool{reason}"
 
+    @property
+    def is_starting(self) -> bool:
+        """Whether records wait in memory because the writer has just been started, and has not written a batch yet.
+
+        This is for a store on a server that was reached; it is for a few seconds at most.
+        """
+        return self._clock.seconds() < self._starts_until
+
     def spool_stats(self) -> SpoolStats | None:
         """Return the state of the spool; C{None} if the store has none."""
         return None if self._spool is None else self._spool.stats
@@ -110,20 +127,29 @@ class StoreAudit:
         self._scheduled = self._clock.callLater(seconds, self._begin)
 
     def _begin(self) -> None:
-        """Write the next records."""
+        """Write the next records, or add them to the batch that is being written."""
         self._scheduled = None
+        if self._is_busy:
+            # Another writer recognizes the records of one batch if it gets them again.
+            records = list(islice(self._queue, _BATCH - len(self._batch)))
+            if records and self._writer.extend(records):
+                self._batch += records
+                for _ in records:
+                    self._queue.popleft()
+            return
+        self._is_busy, self._begun_at = True, self._clock.seconds()
         batch = self._batch = [self._queue.popleft() for _ in range(min(_BATCH, len(self._queue)))]
         self._writer.write(batch).addCallbacks(self._written, self._not_written)
 
     def _written(self, report: BatchReport) -> None:
         if self._closed:
             return
-        batch, self._batch = self._batch, []
+        batch = self._finished()
         self._examine(report)
         if report.fault is not None:
             if report.again:
-                self._queue.extendleft(reversed(batch))
-            self._failed(report.fault, 0)
+                self._queue.extendleft(reversed(batch[report.written :]))
+            self._failed(report.fault, len(report.errors))
             self._schedule(_RETRY_SECONDS)
             return
         self.fault = None
@@ -136,19 +162,32 @@ class StoreAudit:
         if self._clock.seconds() >= self._checkpoint_at:
             self._checkpoint_at = self._clock.seconds() + _CHECKPOINT_SECONDS
             self._log_checkpoint()
-        if self._queue or report.more:
-            self._schedule(0.0 if len(self._queue) >= _BATCH else _BATCH_SECONDS)
+        if self._queue:
+            # Records that have waited for a slow batch wait no longer.
+            seconds = self._begun_at + _BATCH_SECONDS - self._clock.seconds()
+            self._schedule(0.0 if len(self._queue) >= _BATCH else max(0.0, seconds))
+        elif report.more:
+            self._schedule(_BATCH_SECONDS)
 
     def _not_written(self, failure: Failure) -> None:
         if self._closed:
             return
         # The records remain first in the queue.  A store ignores records that it has.
-        batch, self._batch = self._batch, []
+        batch = self._finished()
         self._queue.extendleft(reversed(batch))
         if not isinstance(failure.value, CancelledError):
             self._failed(failure.getErrorMessage(), 0)
             self._schedule(_RETRY_SECONDS)
         # Otherwise, the threads were stopped: closing the sink writes the records.
+
+    def _finished(self) -> list[bytes]:
+        """Return the records of the batch that has ended."""
+        if self._scheduled is not None:
+            self._scheduled.cancel()
+            self._scheduled = None
+        batch, self._batch = self._batch, []
+        self._is_busy, self._starts_until = False, self._clock.seconds()
+        return batch
 
     def close(self) -> None:
         """Write all records, and close the store (L{IAuditSink.close})."""

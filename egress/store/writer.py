@@ -18,10 +18,21 @@ class BatchWriter(Protocol):
     def spool(self) -> SpoolReport | None:
         """Return the state of the spool before the first batch; C{None} if the store has none."""
 
+    def prepare(self) -> None:
+        """Start what a batch needs, if it does not run: a batch follows soon."""
+
     def write(self, records: Sequence[bytes]) -> Deferred[BatchReport]:
         """Write a batch; the batch before it is finished.
 
         @return: fires with the result; fails if the records must be written again.
+        """
+
+    def extend(self, records: Sequence[bytes]) -> bool:
+        """Add records to the batch that is being written, if this brings them out of the memory of this process.
+
+        The result of the batch is that of all its records.
+
+        @return: whether they were added.
         """
 
     def close(self, records: Sequence[bytes]) -> BatchReport:
@@ -46,9 +57,16 @@ class ThreadWriter:
         """Return the state of the spool; see L{BatchWriter.spool}."""
         return self._batches.spool()
 
+    def prepare(self) -> None:
+        """Do nothing: a thread starts immediately; see L{BatchWriter.prepare}."""
+
     def write(self, records: Sequence[bytes]) -> Deferred[BatchReport]:
         """Write a batch; see L{BatchWriter.write}."""
         return self._offload(lambda: self._batches.work(list(map(decode_entry, records))))
+
+    def extend(self, records: Sequence[bytes]) -> bool:
+        """Add no records: a thread has its records in this process, too; see L{BatchWriter.extend}."""
+        return False
 
     def close(self, records: Sequence[bytes]) -> BatchReport:
         """Write the last records; see L{BatchWriter.close}."""

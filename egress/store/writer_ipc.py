@@ -13,15 +13,18 @@ import signal
 import socket
 import struct
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from egress.config.model import ProxyConfig
 from egress.model.statistics import SpoolStats
 from egress.store.batches import BatchReport, Retention, SpoolReport
 from egress.store.chain import Signer
+from egress.store.location import StoreSettings
 from egress.store.signing_key import load_signer
+
+if TYPE_CHECKING:
+    from egress.config.model import ProxyConfig
 
 IGNORED: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 """The signals that the process ignores: a terminal or a process manager sends them to the proxy, too."""
@@ -33,14 +36,14 @@ _LENGTH: Final = struct.Struct("!I")
 class WriterSpec:
     """The settings of the process.
 
-    @ivar config: a configuration that has only the settings of the audit store.
+    @ivar config: the settings with which the store is opened.
     @ivar signer: signs the records; C{None}: they have no signatures.
     @ivar worker: the number of the worker whose records it writes; 0 without workers.
     @ivar retention: the records to keep.
     @ivar rolls_up: whether it updates the rollups.
     """
 
-    config: ProxyConfig
+    config: StoreSettings
     signer: Signer | None = attrs.field(repr=False)
     worker: int
     retention: Retention
@@ -55,7 +58,7 @@ class WriterSpec:
         """
         key = config.audit_signing_key
         return cls(
-            config=ProxyConfig(
+            config=StoreSettings(
                 audit_store=config.audit_store,
                 audit_store_password=config.audit_store_password,
                 audit_spool_size=config.audit_spool_size,
@@ -82,9 +85,12 @@ def spec_frame(spec: WriterSpec) -> bytes:
     return _frame(pickle.dumps(spec))
 
 
-def batch_frame(records: Sequence[bytes]) -> bytes:
-    """Return the frame with a batch of serialized records."""
-    return _frame(marshal.dumps(list(records), 2))
+def batch_frame(records: Sequence[bytes], *, is_further: bool = False) -> bytes:
+    """Return the frame with a batch of serialized records.
+
+    @param is_further: whether it is a further part of the batch before it.
+    """
+    return _frame(marshal.dumps((is_further, list(records)), 2))
 
 
 def receive_spec(line: socket.socket) -> WriterSpec | None:
@@ -96,12 +102,15 @@ def receive_spec(line: socket.socket) -> WriterSpec | None:
     return spec
 
 
-def receive_batch(line: socket.socket) -> list[bytes] | None:
-    """Receive a batch; C{None} if the proxy has ended."""
+def receive_batch(line: socket.socket) -> tuple[bool, list[bytes]] | None:
+    """Receive a batch.
+
+    @return: whether it is a further part of the batch before it, and its records; C{None} if the proxy has ended.
+    """
     content = _receive_frame(line)
     if content is None:
         return None
-    batch: list[bytes] = marshal.loads(content)  # noqa: S302 - from the proxy, over the inherited socket
+    batch: tuple[bool, list[bytes]] = marshal.loads(content)  # noqa: S302 - from the proxy, over the inherited socket
     return batch
 
 

@@ -19,6 +19,8 @@ from egress.store.writer_ipc import IGNORED
 PROGRAM: Final = "egress.store.writer_program"
 
 _KILLED_WITHIN: Final = 5.0
+# As much as the system permits, so that many records leave the proxy before the process has started.
+_BUFFER: Final = 1024 * 1024
 
 
 class WriterProcess(Protocol):
@@ -54,6 +56,7 @@ class ChildProcess:
 
     def __init__(self) -> None:
         self.line, other = socket.socketpair()
+        self.line.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
         self.errors, output = os.pipe()
         # A process inherits the mask, so that none of these signals ends it before it ignores them.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, IGNORED)

@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 
-from egress.config.model import ConfigError
+from egress.model.converters import ConfigError
 from egress.store.batches import BatchReport, StoreBatches
 from egress.store.location import configured_store
 from egress.store.record_codec import decode_entry
@@ -29,9 +29,19 @@ class Writer:
     def __init__(self, spec: WriterSpec) -> None:
         self._spec = spec
         self._batches: StoreBatches | None = None
+        self._last = BatchReport()
 
-    def write(self, records: Sequence[bytes]) -> BatchReport:
-        """Write a batch."""
+    def write(self, records: Sequence[bytes], *, is_further: bool = False) -> BatchReport:
+        """Write a batch, or a part of it.
+
+        @param is_further: whether it is a further part of the batch before it.  If an earlier part must be written
+            again, it is not written: it would overtake that part, and the proxy sends both again.
+        """
+        if not (is_further and self._last.again):
+            self._last = self._write(records)
+        return self._last
+
+    def _write(self, records: Sequence[bytes]) -> BatchReport:
         try:
             batches = self._opened()
         except ConfigError as error:
@@ -64,9 +74,10 @@ def serve(line: socket.socket) -> None:
     writer = Writer(spec)
     try:
         while (batch := receive_batch(line)) is not None:
+            is_further, records = batch
             # A proxy that was killed does not receive the result of its last batch.
             with suppress(ConnectionError):
-                line.sendall(report_line(writer.write(batch)))
+                line.sendall(report_line(writer.write(records, is_further=is_further)))
     finally:
         writer.close()
 

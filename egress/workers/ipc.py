@@ -78,6 +78,7 @@ class WorkerSpec:
     @ivar families: the address family of each of its listening sockets.
     @ivar shared: whether all workers accept from one socket, for each of them.
     @ivar approval_key: the key that all workers derive the ids of pending approvals with.
+    @ivar is_replacement: whether an earlier worker with this number has ended.
     """
 
     number: int
@@ -86,6 +87,7 @@ class WorkerSpec:
     families: tuple[int, ...]
     shared: tuple[bool, ...] = attrs.field(kw_only=True)
     approval_key: bytes = attrs.field(default=b"", repr=False)
+    is_replacement: bool = attrs.field(default=False, kw_only=True)
 
 
 class ChannelLost(Exception):

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
+import attrs
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.interfaces import IDelayedCall
@@ -217,6 +218,7 @@ class WorkerSlot:
 
     def _restart(self) -> None:
         self._step(State.STARTING)
+        self._spec = attrs.evolve(self._spec, is_replacement=True)
         self._restarted()
         try:
             self._spawn()

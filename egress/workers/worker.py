@@ -194,7 +194,13 @@ def main() -> None:
         proxy = EgressProxyService(
             reactor,
             spec.config,
-            role=Role(inherited, spec.approval_key, worker=spec.number, has_writer=True),
+            role=Role(
+                inherited,
+                spec.approval_key,
+                worker=spec.number,
+                has_writer=True,
+                is_replacement=spec.is_replacement,
+            ),
         )
     except ConfigError as error:
         send_frame(control, notification(FAILED, str(error)))

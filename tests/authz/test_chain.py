@@ -6,6 +6,7 @@ import gzip
 import os
 from collections import defaultdict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import attrs
@@ -34,6 +35,7 @@ from egress.model.authority import Authority, UpstreamProxy
 from egress.model.decision import Decision, Obligations, Verdict
 from egress.model.errors import AuditUnavailable
 from egress.observability.audit_log import JsonLinesAudit
+from egress.observability.health import NotReady
 from egress.observability.metrics import Metrics
 from egress.policy.parse.load import load_starter, parse_policy
 from egress.policy.rules import RuleSet
@@ -66,6 +68,7 @@ class ChainTests(SynchronousTestCase):
         reactor: Any = None,
         shadow: RuleSet | None = None,
         behind_upstream: CreateEndpoint = no_upstream,
+        store: Any = None,
         **options: Any,
     ) -> AuthorizerChain:
         self.reactor = reactor = reactor or MemoryReactorClock()
@@ -80,6 +83,7 @@ class ChainTests(SynchronousTestCase):
             behind_upstream=behind_upstream,
             metrics=self.metrics,
             log=log,
+            store=store,
             secrets=secrets,
         )
         sources = decision_sources(config, reactor, own=own, rules=rules, shadow_rules=shadow)
@@ -269,3 +273,14 @@ class ChainTests(SynchronousTestCase):
         self.flushLoggedErrors()
         self.assertIn("the audit log cannot be written", self.successResultOf(chain.checks["audit"]()))
         self.assertNotIn("audit", self.make(rules=ALL).checks)
+
+    def test_starting_audit_store(self) -> None:
+        """The proxy is not ready until the writer of the audit store has started."""
+        for failure in AuditFailure:
+            store: Any = SimpleNamespace(is_starting=True, fault=None, note=None)
+            chain = self.make(rules=ALL, store=store, audit_store="postgresql://db.test/a", audit_failure=failure)
+            reason = self.failureResultOf(chain.checks["audit"](), NotReady).getErrorMessage()
+            self.assertEqual(reason, "the process that writes the audit store is starting")
+            self.assertTrue(self.successResultOf(chain.authorizer.decide(REQUEST)).allowed)
+            store.is_starting, store.note = False, "2 audit records wait in the spool"
+            self.assertEqual(self.successResultOf(chain.checks["audit"]()), store.note)

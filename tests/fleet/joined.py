@@ -14,7 +14,6 @@ from tests.fleet.schedule import ALL, CLIENT, HOST
 RECONNECTED_WITHIN = 7.0
 RECOVERED_WITHIN = 10.0
 IN_MEMORY = 0.5
-IN_MEMORY_AFTER_START = 2.0
 IN_MEMORY_WITHOUT_SERVER = 6.0
 
 # Seconds after which a process that connects to Redis uses the decisions of others.
@@ -94,12 +93,6 @@ class Joined:
         return any(
             fault.began <= ended + SLACK and began <= fault.repaired + recovery + SLACK for fault in self.faults(target)
         )
-
-    def has_just_started(self, replica: str, at: float) -> bool:
-        """Return whether a replica started so soon before a time that its writer process may not be ready."""
-        first = min((one.sent for one in self.run.sent), default=at)
-        starts = [first, *(fault.repaired for fault in self.faults(replica))]
-        return any(-SLACK <= at - start <= IN_MEMORY_AFTER_START for start in starts)
 
     def effective(self, revocation: Revocation, replica: str | None) -> float | None:
         """Return the time at which a revocation must have its effects on a replica.

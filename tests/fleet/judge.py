@@ -10,7 +10,6 @@ from tests.fleet.joined import (
     APPROVED_WITHIN,
     ENOUGH_APPROVALS,
     IN_MEMORY,
-    IN_MEMORY_AFTER_START,
     IN_MEMORY_WITHOUT_SERVER,
     NOTICED_WITHIN,
     RECONNECTED_WITHIN,
@@ -166,9 +165,8 @@ def check_store(joined: Joined, verdict: Verdict) -> None:
 def _was_in_memory(joined: Joined, replica: str, at: float) -> bool:
     """Return whether a replica was killed so soon after a time that its record was not stored yet."""
     for fault in joined.faults(replica):
-        seconds = IN_MEMORY_AFTER_START if joined.has_just_started(replica, at) else IN_MEMORY
-        if joined.was_away(POSTGRESQL, at, fault.away):
-            seconds = IN_MEMORY_WITHOUT_SERVER
+        away = joined.was_away(POSTGRESQL, at, fault.away)
+        seconds = IN_MEMORY_WITHOUT_SERVER if away else IN_MEMORY
         if at - SLACK <= fault.away and fault.began <= at + SLACK + seconds:
             return True
     return False

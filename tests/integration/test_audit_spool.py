@@ -12,8 +12,11 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 from typing import Any
+
+import psycopg
 
 from tests.integration.base import (
     ENOUGH_FOR_BOTH,
@@ -25,6 +28,9 @@ from tests.integration.base import (
 )
 from tests.integration.postgresql import PASSWORD, server
 from tests.integration.processes import Process, free_port
+
+# The seconds after which a record survives the end of the proxy: twice the documented time, for a machine that is busy.
+SURVIVES_AFTER = 1.0
 
 
 class Load:
@@ -171,6 +177,41 @@ class AuditSpoolTests(IntegrationTestCase):
         self.assertEqual((verified["findings"], verified["verified"], verified["unsigned"]), ([], total, 0))
         self.assertIn(verified["checkpoint"], checkpoints)
         self.assertEqual(sum(verified["writers"].values()), total)
+
+    def audit_check(self, port: int) -> str:
+        """Return the result of the readiness check of the audit store."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready", timeout=30) as page:
+                content = page.read()
+        except urllib.error.HTTPError as error:
+            with error:
+                content = error.read()
+        found: str = json.loads(content)["checks"]["audit"]
+        return found
+
+    def test_killed_after_its_start(self) -> None:
+        """Records leave the memory of a proxy before its writer process works, and it is ready once that works."""
+        self.egress("logs", "migrate")
+        url, port = self.origins.http_url("/files/hello.txt"), free_port()
+        database = self.location.rpartition("/")[2].partition("?")[0]
+        with psycopg.connect(self.server.url(database), password=PASSWORD) as other:
+            # The first batch of the proxy waits for this transaction.
+            other.execute("LOCK TABLE egress.policies")
+            proxy = self.start("--metrics-port", str(port))
+            self.assertEqual(self.audit_check(port), "the process that writes the audit store is starting")
+            for _ in range(2):
+                self.assertEqual(self.fetch(proxy, url)[0], 200)
+                time.sleep(SURVIVES_AFTER)
+            proxy.process.popen.kill()
+            proxy.process.popen.wait()
+        self.assert_complete(proxy, 2)
+        proxy = self.start("--metrics-port", str(port))
+        self.wait_until(lambda: self.audit_check(port) == "ok", "the writer process works")
+        self.assertEqual(self.fetch(proxy, url)[0], 200)
+        time.sleep(SURVIVES_AFTER)
+        proxy.process.popen.kill()
+        proxy.process.popen.wait()
+        self.stored(3)
 
     def test_started_while_the_server_is_away(self) -> None:
         """A proxy starts without the server, and a later one stores what an earlier one has left."""

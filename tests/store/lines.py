@@ -12,6 +12,7 @@ class FakeSocket:
     @ivar ends: whether the socket ends.
     @ivar capacity: the bytes that the other end accepts in one call; an error in their place is raised.
     @ivar sent: the bytes that were sent.
+    @ivar options: the options that were set.
     @ivar answer: is called with the sent bytes after each C{sendall}; it can add to C{incoming}.
     """
 
@@ -22,6 +23,7 @@ class FakeSocket:
         self.sent = b""
         self.closed = False
         self.timeouts: list[float] = []
+        self.options: dict[tuple[int, int], int] = {}
         self.answer: Callable[[FakeSocket], None] = lambda _: None
 
     def fileno(self) -> int:
@@ -29,6 +31,9 @@ class FakeSocket:
 
     def setblocking(self, flag: bool) -> None:
         assert not flag
+
+    def setsockopt(self, level: int, option: int, value: int) -> None:
+        self.options[level, option] = value
 
     def settimeout(self, seconds: float) -> None:
         self.timeouts.append(seconds)

@@ -8,7 +8,7 @@ import attrs
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.store.batches import BatchReport, Retention, StoreBatches
+from egress.store.batches import BatchReport, Retention, StoreBatches, merged
 from egress.store.interfaces import StoreError
 from tests.observability.records import ALLOWED
 from tests.store.test_sink import NOW, MemoryStore, SpooledMemoryStore
@@ -75,3 +75,16 @@ class BatchTests(SynchronousTestCase):
         assert report.spool is not None
         self.assertEqual((report.fault, report.again, report.spool.stats.records), ("the spool is full", True, 4))
         self.assertEqual(self.batches.spool(), report.spool)
+
+
+class MergedTests(SynchronousTestCase):
+    """The results of the parts of a batch are one result."""
+
+    def test_merged(self) -> None:
+        one = BatchReport(errors=("a",), more=True, checkpoint="1:ab")
+        self.assertEqual(merged([(3, one)]), one)
+        two, three = BatchReport(fault="full", again=True), BatchReport(fault="away", errors=("b",))
+        expected = BatchReport(fault="full", again=True, written=3, errors=("a",), checkpoint="1:ab")
+        self.assertEqual(merged([(3, one), (4, two), (5, two)]), expected)
+        found = merged([(3, three), (4, BatchReport(checkpoint="2:cd"))])
+        self.assertEqual(found, BatchReport(fault="away", errors=("b",), checkpoint="2:cd"))

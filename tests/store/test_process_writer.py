@@ -65,6 +65,12 @@ class LocalWriter:
     def spool(self) -> SpoolReport | None:
         return None
 
+    def prepare(self) -> None:
+        raise NotImplementedError
+
+    def extend(self, records: Sequence[bytes]) -> bool:
+        raise NotImplementedError
+
     def write(self, records: Sequence[bytes]) -> Deferred[BatchReport]:
         self.written.append(records)
         return succeed(BatchReport(more=True))
@@ -184,6 +190,86 @@ class WriteTests(WriterTestCase):
         errors.connectionLost(Failure(OSError()))
         self.assertNotIn(errors, self.reactor.getReaders())
         self.assertRaises(OSError, os.fstat, self.process.errors)
+
+
+class StartTests(WriterTestCase):
+    """Records leave the memory of the proxy before the process works."""
+
+    def test_prepare(self) -> None:
+        """The process starts before the first batch, once."""
+        self.writer.prepare()
+        self.writer.prepare()
+        self.assertEqual((len(self.processes), self.socket.sent), (1, spec_frame(SPEC)))
+        self.written()
+        self.writer.prepare()
+        self.assertEqual(len(self.processes), 1)
+
+    def test_prepare_after_a_failure(self) -> None:
+        """A process that never works is not started too often."""
+        self.writer.prepare()
+        with capturedLogs():
+            self.end("exited with status 1")
+        self.writer.prepare()
+        self.assertEqual(len(self.processes), 1)
+        self.failureResultOf(self.writer.write([b"a"]), WriterLost)
+        self.reactor.advance(1)
+        self.writer.prepare()
+        self.assertEqual(len(self.processes), 2)
+
+    def test_extended_batch(self) -> None:
+        """The process receives further records at once; the batch ends with the result of all of them."""
+        self.assertFalse(self.writer.extend([b"x"]), "no batch is being written")
+        done = self.writer.write([b"a"])
+        self.assertTrue(self.writer.extend([b"b", b"c"]))
+        self.assertTrue(self.writer.extend([b"d"]))
+        further = (batch_frame([b"b", b"c"], is_further=True), batch_frame([b"d"], is_further=True))
+        self.assertEqual(self.socket.sent, spec_frame(SPEC) + batch_frame([b"a"]) + b"".join(further))
+        self.receive(report_line(BatchReport(errors=("too large",))) + DONE[:2])
+        self.assertNoResult(done)
+        self.receive(DONE[2:], report_line(BatchReport(fault="disk full", again=True)))
+        expected = BatchReport(fault="disk full", again=True, written=3, errors=("too large",))
+        self.assertEqual(self.successResultOf(done), expected)
+        self.assertEqual(self.written([b"e"]), BatchReport())
+
+    def test_only_at_the_start(self) -> None:
+        """A process that works needs no further records: it is waited for, so that a batch is written once."""
+        self.written()
+        self.writer.write([b"a"])
+        self.assertFalse(self.writer.extend([b"b"]))
+
+    def test_full_socket(self) -> None:
+        """The buffer of the socket limits what waits for the process."""
+        self.writer.prepare()
+        self.socket.capacity = 10
+        self.writer.write([b"a"])
+        self.assertFalse(self.writer.extend([b"b"]))
+        self.socket.capacity = 1 << 30
+        (writer,) = self.reactor.getWriters()
+        writer.doWrite()
+        self.assertTrue(self.writer.extend([b"b"]))
+        further = batch_frame([b"b"], is_further=True)
+        self.assertEqual(self.socket.sent, spec_frame(SPEC) + batch_frame([b"a"]) + further)
+
+    def test_end_of_the_process(self) -> None:
+        """All records of the batch are written again."""
+        done = self.writer.write([b"a"])
+        self.writer.extend([b"b"])
+        self.receive(DONE)
+        self.end(None)
+        self.assertFalse(self.writer.extend([b"c"]))
+        self.process.how = "exited with status 1"
+        self.reactor.advance(0.05)
+        self.failureResultOf(done, WriterLost)
+        self.reactor.advance(1)
+        self.assertEqual(self.written([b"a", b"b"]), BatchReport())
+
+    def test_close(self) -> None:
+        """A proxy that stops before the process works writes all records itself."""
+        self.writer.write([b"a"])
+        self.writer.extend([b"b"])
+        self.receive(DONE)
+        self.assertEqual(self.writer.close([b"a", b"b", b"c"]), BatchReport(checkpoint="local"))
+        self.assertEqual((self.process.killed, self.local.closed), (True, [[b"a", b"b", b"c"]]))
 
 
 class EndTests(WriterTestCase):

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
@@ -18,10 +19,11 @@ from egress.model.record import ExchangeRecord
 from egress.model.statistics import SpoolStats
 from egress.runtime.threads import Offload, Threads
 from egress.store import sink as module
-from egress.store.batches import Retention, StoreBatches
+from egress.store.batches import BatchReport, Retention, SpoolReport, StoreBatches
 from egress.store.destinations import Destinations, Page, Paths
 from egress.store.filter_language import Filter
 from egress.store.interfaces import IAuditStore, ISpooledStore, RuleUse, StoreError
+from egress.store.record_codec import decode_entry
 from egress.store.sink import StoreAudit
 from egress.store.writer import ThreadWriter
 from tests.observability.records import ALLOWED
@@ -508,3 +510,189 @@ class SpooledAuditTests(SynchronousTestCase):
         self.write("a")
         self.sink.close()
         self.assertEqual((self.store.spool, self.sink.lost, self.clock.getDelayedCalls()), (["a"], 0, []))
+
+
+class StartingWriter:
+    """A writer that is written to.
+
+    @ivar calls: the calls.
+    @ivar extends: whether records can be added to a batch.
+    """
+
+    def __init__(self, spool: SpoolReport | None = None) -> None:
+        self.calls: list[tuple[str, int]] = []
+        self.extends = True
+        self.results: list[Deferred[BatchReport]] = []
+        self._spool = spool
+
+    def spool(self) -> SpoolReport | None:
+        return self._spool
+
+    def prepare(self) -> None:
+        self.calls.append(("prepare", 0))
+
+    def write(self, records: Sequence[bytes]) -> Deferred[BatchReport]:
+        self.calls.append(("write", len(records)))
+        self.results.append(Deferred())
+        return self.results[-1]
+
+    def extend(self, records: Sequence[bytes]) -> bool:
+        self.calls.append(("extend", len(records)))
+        return self.extends
+
+    def close(self, records: Sequence[bytes]) -> BatchReport:
+        self.calls.append(("close", len(records)))
+        return BatchReport()
+
+
+REACHED = SpoolReport(None, SpoolStats(reached=True, records=0, size=0, oldest=None), 0, 0)
+
+
+class StartTests(SynchronousTestCase):
+    """The writer of a server starts with the proxy, and no record waits for it longer than necessary."""
+
+    def use(self, spool: SpoolReport | None = REACHED, *, is_awaited: bool = True) -> None:
+        self.clock = Clock()
+        self.writer = StartingWriter(spool)
+        self.sink = StoreAudit(self.clock, self.writer, is_awaited=is_awaited)
+
+    def write(self, number: int = 1) -> None:
+        for _ in range(number):
+            self.sink.write(ALLOWED)
+
+    def took(self) -> list[tuple[str, int]]:
+        """Return the calls of the writer since the last call."""
+        calls, self.writer.calls = self.writer.calls, []
+        return calls
+
+    def finish(self, report: BatchReport) -> None:
+        self.writer.results.pop(0).callback(report)
+
+    def test_server(self) -> None:
+        """The first batch, which has no record, starts the writer; further ones never overtake it."""
+        self.use()
+        self.clock.advance(0)
+        self.assertEqual(self.took(), [("write", 0)])
+        self.write(2)
+        self.clock.advance(0.25)
+        self.write()
+        self.clock.advance(0.25)
+        self.assertEqual(self.took(), [("prepare", 0), ("extend", 2), ("prepare", 0), ("extend", 1)])
+        self.assertEqual(self.sink.waiting, 3)
+        self.write()
+        self.finish(BatchReport())
+        self.assertEqual(self.sink.waiting, 1)
+        self.clock.advance(0)
+        self.assertEqual(self.took(), [("prepare", 0), ("write", 1)])
+        self.finish(BatchReport())
+        self.assertEqual((self.sink.waiting, self.clock.getDelayedCalls()), (0, []))
+
+    def test_file(self) -> None:
+        """The first record starts the writer, and waits for further ones meanwhile."""
+        self.use(None)
+        self.assertEqual((self.clock.getDelayedCalls(), self.sink.is_starting), ([], False))
+        self.write()
+        self.assertEqual(self.took(), [("prepare", 0)])
+        self.clock.advance(0.25)
+        self.assertEqual(self.took(), [("write", 1)])
+
+    def test_slow_batch(self) -> None:
+        """The time of a batch counts for the records that wait for its end."""
+        self.use(None)
+        self.writer.extends = False
+        self.write()
+        self.clock.advance(0.25)
+        self.write(2)
+        self.clock.advance(0.25)
+        self.assertEqual(self.sink.waiting, 3)
+        self.clock.advance(0.15)
+        self.took()
+        self.finish(BatchReport(more=True))
+        self.clock.advance(0)
+        self.assertEqual(self.took(), [("write", 2)])
+        self.clock.advance(0.1)
+        self.write()
+        self.finish(BatchReport())
+        self.took()
+        self.clock.advance(0.14)
+        self.assertEqual(self.took(), [])
+        self.clock.advance(0.02)
+        self.assertEqual(self.took(), [("write", 1)])
+
+    def test_failed_extended_batch(self) -> None:
+        """Its records are written again, in their order, before others, from the first part that failed."""
+        self.use(None)
+        for name in "abc":
+            self.sink.write(attrs.evolve(ALLOWED, request_id=name))
+            self.clock.advance(0.25)
+        self.sink.write(attrs.evolve(ALLOWED, request_id="d"))
+        seen: list[list[str]] = []
+
+        def write(batch: Sequence[bytes]) -> Deferred[BatchReport]:
+            seen.append(ids_of(batch))
+            return Deferred()
+
+        self.patch(self.writer, "write", write)
+        with capturedLogs():
+            self.finish(BatchReport(fault="disk full", again=True, written=1, errors=("too large",)))
+        self.clock.advance(1)
+        self.assertEqual((seen, self.sink.lost), ([["b", "c", "d"]], 1))
+
+    def test_long_extended_batch(self) -> None:
+        """A batch has a maximum length: another process recognizes only the records of its first batch."""
+        self.patch(module, "_BATCH", 3)
+        self.use(None)
+        self.write(2)
+        self.clock.advance(0.25)
+        self.took()
+        for expected in ([("prepare", 0), ("extend", 1)], [("prepare", 0)]):
+            self.write(2)
+            self.clock.advance(0.25)
+            self.assertEqual(self.took(), expected)
+        self.assertEqual(self.sink.waiting, 6)
+        with capturedLogs():
+            self.writer.results.pop().errback(StoreError("lost"))
+        self.clock.advance(1)
+        self.assertEqual(self.took(), [("write", 3)])
+
+    def test_close(self) -> None:
+        """The last records include those that were added to a batch."""
+        self.use()
+        self.write()
+        self.clock.advance(0)
+        self.write()
+        self.clock.advance(0.25)
+        self.write()
+        self.took()
+        self.sink.close()
+        self.assertEqual((self.took(), self.clock.getDelayedCalls()), ([("close", 3)], []))
+
+    def test_starting(self) -> None:
+        """The proxy waits for the writer of a server that was reached, but not for long."""
+        self.use()
+        self.assertTrue(self.sink.is_starting)
+        self.clock.advance(4.9)
+        self.assertTrue(self.sink.is_starting)
+        self.finish(BatchReport())
+        self.assertFalse(self.sink.is_starting)
+        self.use()
+        self.clock.advance(0)
+        with capturedLogs():
+            self.writer.results.pop().errback(StoreError("lost"))
+        self.assertFalse(self.sink.is_starting, "a failure is reported in another way")
+        self.use()
+        self.clock.advance(5)
+        self.assertFalse(self.sink.is_starting)
+
+    def test_not_awaited(self) -> None:
+        """The proxy does not wait if the server is away: then the records wait in the spool."""
+        self.use(attrs.evolve(REACHED, fault="no route"))
+        self.assertFalse(self.sink.is_starting)
+        self.use(is_awaited=False)
+        self.assertFalse(self.sink.is_starting)
+
+
+def ids_of(batch: Sequence[bytes]) -> list[str]:
+    """Return the ids of serialized records."""
+    entries = map(decode_entry, batch)
+    return [each.request_id for each in entries if isinstance(each, ExchangeRecord)]

@@ -33,6 +33,12 @@ class ThreadWriterTests(SynchronousTestCase):
         self.later.begun.pop()()
         self.assertEqual((self.successResultOf(done), self.store.stored), (BatchReport(), ["a", "b"]))
 
+    def test_memory(self) -> None:
+        """A thread needs no start, and keeps records in the memory of the same process."""
+        self.writer.prepare()
+        self.assertFalse(self.writer.extend([encode_record(ALLOWED)]))
+        self.assertEqual((self.later.begun, self.store.stored), ([], []))
+
     def test_close(self) -> None:
         self.assertEqual(self.writer.close([encode_record(ALLOWED)]), BatchReport())
         self.assertEqual((self.store.stored, self.store.closed), ([ALLOWED.request_id], True))

@@ -66,10 +66,10 @@ class FrameTests(SynchronousTestCase):
         self.assertIsNone(received.config.audit_signing_key)
 
     def test_batches(self) -> None:
-        content = batch_frame([b"one", b"", b"x" * 300_000]) + batch_frame([])
+        content = batch_frame([b"one", b"", b"x" * 300_000]) + batch_frame([], is_further=True)
         self.socket.incoming = [content[:3], content[3:70_000], content[70_000:]]
-        self.assertEqual(receive_batch(self.line), [b"one", b"", b"x" * 300_000])
-        self.assertEqual(receive_batch(self.line), [])
+        self.assertEqual(receive_batch(self.line), (False, [b"one", b"", b"x" * 300_000]))
+        self.assertEqual(receive_batch(self.line), (True, []))
 
     def test_end(self) -> None:
         """The proxy can end at any time."""

@@ -64,6 +64,7 @@ class ChildTests(SynchronousTestCase):
         self.patch(os, "environ", {"EGRESS_AUTHZ_TOKEN": "hunter2", "PGPASSFILE": "/pass"})
         child = self.child()
         self.assertEqual((child.pid, child.line), (42, self.ours))
+        self.assertGreaterEqual(self.ours.options[socket.SOL_SOCKET, socket.SO_SNDBUF], 512 * 1024, "for many records")
         self.assertEqual(self.popen.arguments[:3], [sys.executable, "-m", "egress.store.writer_program"])
         options = self.popen.options
         self.assertEqual(options["env"].keys(), {"PGPASSFILE", "PYTHONPATH"})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.logger import capturedLogs
@@ -158,7 +159,7 @@ class DyingTests(SlotTestCase):
         self.assertEqual((self.slot.state, self.left, self.restarted), (State.WAITING, [None], []))
         self.assertEqual(self.delayed(), 0.1)
         self.assertEqual((self.slot.state, self.restarted), (State.STARTING, [None]))
-        self.assertEqual(self.reactor.spec(), SPEC)
+        self.assertEqual(self.reactor.spec(), attrs.evolve(SPEC, is_replacement=True))
         self.reactor.say(tell("ready"))
         self.assertIs(self.slot.state, State.RUNNING)
         self.assertEqual(self.reactor.heard(), [{"notification": "serve", "text": ""}])
