@@ -9,6 +9,8 @@ from zope.interface import Attribute, Interface
 from egress.model.client_tls import LeafKey
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from OpenSSL import SSL
     from twisted.internet.defer import Deferred
 
@@ -108,6 +110,7 @@ class ICharge(Interface):
 
     counts_bytes: bool = Attribute("Whether the bytes of the exchange are counted.")
     left: int = Attribute("The number of bytes that may be transferred, as far as known.")
+    room: int = Attribute("The number of bytes that may be transferred before the exchange must wait.")
     observed: EgressError | None = Attribute("The error that observe mode did not enforce.")
 
     def refusal(count: int) -> EgressError | None:
@@ -115,6 +118,12 @@ class ICharge(Interface):
 
     def spend(count: int) -> None:
         """Count bytes that are about to be transferred."""
+
+    def wait(then: Callable[[], None]) -> bool:
+        """Return whether the exchange must wait until its bytes are counted together with the bytes of other replicas.
+
+        @param then: is called at the end of the wait, but not after L{close}.
+        """
 
     def close() -> None:
         """Count no more bytes."""

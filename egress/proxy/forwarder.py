@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, cast
 
-from twisted.internet.interfaces import IDelayedCall
 from zope.interface import classImplements
 
 from egress.http.connect_handshake import error_of_challenge
@@ -16,12 +15,12 @@ from egress.http.writers import interim_size
 from egress.model.decision import Headers
 from egress.model.errors import EgressError, OriginDisconnected, OriginProtocolError
 from egress.model.phases import RECEIVE, RELAY, SEND, WAIT
+from egress.proxy.exchange_flow import ExchangeFlow
 from egress.proxy.grpc_streams import response_timeout
 from egress.proxy.interfaces import ForwarderOwner, IClientStream
 from egress.proxy.outgoing_request import OutgoingRequest
 from egress.proxy.request_body import RequestBody
 from egress.proxy.transaction import Transaction
-from egress.relay.socket_relay import TAKEOVER_BYTES, SocketEnd, SocketRelay, relay_between
 from egress.upstream.interfaces import IOriginStream, IResponseSink
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ CONTINUE_SECONDS: Final = 1.0
 MAX_INTERIM_RESPONSES: Final = 100
 
 
-class Forwarder:
+class Forwarder(ExchangeFlow):
     """Forwards one request and its response. It is the sink of its origin stream.
 
     @param transaction: the transaction of the exchange, whose request is allowed.
@@ -62,7 +61,7 @@ class Forwarder:
         self.received = 0
         self.headers: Headers = ()
         self.trailers: Headers = ()
-        self._origin: IOriginStream | None = origin
+        self._origin = origin
         self._owner = owner
         self._client = client
         self._context = context
@@ -71,26 +70,20 @@ class Forwarder:
         self._head = request.head
         self._upgrade = request.upgrade
         self._content = content
-        self._lease = transaction.lease
+        self._lease = lease = transaction.lease
+        if lease is not None:
+            lease.transfer = self
         self._response_timeout = response_timeout(request.head, context.limits)
-        self._request_paused = False
-        self._continue_timer: IDelayedCall | None = None
+        self._request_paused = self._response_paused = self._held = False
+        self._continue_timer = None
         self._switched = False
         self._ended = False
         self._settled = False
-        self._socket_relay: SocketRelay | None = None
+        self._socket_relay = None
         self._interims = 0
         self._interim_bytes = 0
 
     # -- request
-
-    @property
-    def wants_body(self) -> bool:
-        """Whether the origin can take more content now."""
-        return self._takes_content()
-
-    def _takes_content(self) -> bool:
-        return not self._request_paused
 
     def begin(self, head: ForwardedHead) -> None:
         """Send the head and the collected content. With C{Expect: 100-continue}, the content waits for the origin's
@@ -117,22 +110,12 @@ class Forwarder:
             self._origin.send_content(*self._content.send_collected())
             self._client.read_content()
 
-    def _stop_waiting(self) -> bool:
-        timer, self._continue_timer = self._continue_timer, None
-        if timer is not None and timer.active():
-            timer.cancel()
-        return timer is not None
-
     def body_data(self, data: bytes) -> None:
         """Forward content."""
         if self._origin is not None and self._may_flow(len(data)):
             self._watch()
             self._content.stream(data)
             self._origin.send_content(data)
-
-    def _may_flow(self, size: int) -> bool:
-        """Whether the decision allows more bytes. If not, the owner has ended the exchange."""
-        return self._lease is None or self._lease.consume(size)
 
     def body_end(self) -> None:
         """Forward the end of the content."""
@@ -144,26 +127,7 @@ class Forwarder:
                 self._transaction.begin_phase(WAIT)
             self._origin.send_content(b"", self._content.end)
 
-    def pause_request(self) -> None:
-        """See L{IResponseSink}."""
-        if self._switched:
-            self._client.pause()
-        else:
-            self._request_paused = True
-
-    def resume_request(self) -> None:
-        """See L{IResponseSink}."""
-        if self._switched:
-            self._client.resume()
-            self._use_socket_relay()
-        elif self._request_paused and self._continue_timer is None:
-            self._request_paused = False
-            self._client.read_content()
-
     # -- response
-
-    def _watch(self) -> None:
-        self._client.watch(self._context.limits.tunnel_timeout if self._switched else self._response_timeout)
 
     def response_head(self, head: ResponseHead) -> None:
         """See L{IResponseSink}."""
@@ -271,10 +235,6 @@ class Forwarder:
         self._stop_waiting()
         self._owner.forwarding_failed(error, untouched=untouched, unread=unread and not self._content.streamed)
 
-    def _fail(self, error: EgressError) -> None:
-        self.drop()
-        self._owner.forwarding_failed(error, untouched=False)
-
     # -- after an upgrade
 
     def _switch(self, head: ResponseHead) -> None:
@@ -332,45 +292,7 @@ class Forwarder:
         self._ended = True
         return True
 
-    def _use_socket_relay(self) -> None:
-        """Move a large transfer to a socket relay, as L{egress.relay.relay} does. Not possible with TLS."""
-        origin = self._origin
-        if self._socket_relay is not None or origin is None or not self._settled or self._ended:
-            return
-        if self.received + self._content.sent < TAKEOVER_BYTES:
-            return
-        transports = self._client.transport, origin.transport
-        self._socket_relay = relay_between(
-            *transports, self._context.flows, self._watch, self._socket_relay_ended, budget=self._lease
-        )
-
-    def _socket_relay_ended(self, broken: SocketEnd | None) -> None:
-        """Handle the end of the socket relay."""
-        socket_relay, origin = self._socket_relay, self._origin
-        assert socket_relay is not None and origin is not None
-        if broken is socket_relay.client:
-            # The loss of the client connection drops the origin connection.
-            self._client.reset()
-            return
-        if broken is None:
-            # The last data to the origin may still be in transit.
-            self._origin = None
-            origin.close()
-        self._fail(OriginDisconnected(f"{origin.route.origin.authority} closed the connection"))
-
-    # -- client backpressure and end
-
-    def pause_response(self) -> None:
-        """Pause the response: the client reads too slowly."""
-        if self._origin is not None:
-            self._origin.pause()
-
-    def resume_response(self) -> None:
-        """Resume the response: the client reads again."""
-        if self._origin is not None:
-            self._origin.resume()
-            if self._switched:
-                self._use_socket_relay()
+    # -- end
 
     def end_messages(self, error: EgressError) -> bool:
         """End a response as the protocol of its messages does, if the proxy reads them.
@@ -378,18 +300,6 @@ class Forwarder:
         @return: whether this has ended the exchange.
         """
         return False
-
-    def drop(self) -> None:
-        """Abort the origin stream and stop forwarding."""
-        self._stop_waiting()
-        socket_relay, self._socket_relay = self._socket_relay, None
-        if socket_relay is not None:
-            socket_relay.stop()
-            self._content.sent += socket_relay.client.moved
-            self.received += socket_relay.origin.moved
-        origin, self._origin = self._origin, None
-        if origin is not None:
-            origin.abort()
 
 
 # The decorator C{implementer} would make it an interpreted class.

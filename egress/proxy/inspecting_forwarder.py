@@ -169,8 +169,7 @@ class InspectingForwarder(Forwarder):
         elif not self._response_over:
             self._response_over = True
             gate.end(partial(self._end_response, trailers))
-            if self._origin is not None:
-                self._origin.pause()
+            super().pause_response()
 
     def response_failed(self, error: EgressError, *, untouched: bool, unread: bool = False) -> None:
         """See L{IResponseSink}.  The messages that were complete before are still forwarded."""
@@ -254,24 +253,23 @@ class InspectingForwarder(Forwarder):
     def pause_client(self) -> None:
         """Read nothing more from the client.  Content is read only while it is wanted."""
         if self._switched:
-            self._client.pause()
+            super().pause_request()
 
     def resume_client(self) -> None:
         """Read from the client again."""
         if self._switched:
-            self._client.resume()
-        else:
-            self._client.read_content()
+            self._request_paused = False
+        self._read_client()
 
     def pause_origin(self) -> None:
         """Read nothing more from the origin."""
-        if self._origin is not None:
-            self._origin.pause()
+        super().pause_response()
 
     def resume_origin(self) -> None:
         """Read from the origin again."""
-        if self._origin is not None and not self._response_over:
-            self._origin.resume()
+        if not self._response_over:
+            self._response_paused = False
+            self._read_origin()
 
     def messages_failed(self, error: EgressError) -> None:
         """End both sides, because a message is not forwarded."""

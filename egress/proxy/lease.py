@@ -23,6 +23,7 @@ from egress.model.errors import (
     LimitReached,
 )
 from egress.proxy.budget_count import budgets_of
+from egress.relay.budget import Transfer
 from egress.runtime.deferred_call import call_for_deferred
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ class Lease:
     @param request: the request that was allowed.
     @param failed: is called at the end, at most once, and not after L{stop}.
     @param charge: counts the bytes against budgets, if there are any.
+    @ivar transfer: the transfer, which waits while its bytes must be counted with the bytes of other replicas.
     @ivar used: content bytes transferred in both directions, under all decisions together.
     @ivar observed: the first later decision that would have ended the exchange, had observe mode not let it pass.
     @ivar known_addresses: the addresses of the origin, once they are known.
@@ -92,6 +94,7 @@ class Lease:
         "_charge",
         "_context",
         "_failed",
+        "_held",
         "_max_bytes",
         "_over",
         "_pending",
@@ -101,6 +104,7 @@ class Lease:
         "known_addresses",
         "observed",
         "renewed",
+        "transfer",
         "used",
     )
 
@@ -113,7 +117,9 @@ class Lease:
         charge: ICharge | None = None,
     ) -> None:
         self.used = 0
+        self.transfer: Transfer | None = None
         self._charge = charge
+        self._held = False
         self.observed: Decision | None = None
         self.known_addresses: tuple[IPAddress, ...] | None = None
         self.renewed: Decision | None = None
@@ -134,14 +140,14 @@ class Lease:
 
     # -- bytes
 
-    @property
-    def remaining(self) -> int | None:
-        """The remaining bytes; C{None} if there is no limit."""
-        left = None if self._max_bytes is None else self._max_bytes - self.used
+    def next_read(self, most: int) -> int:
+        """See L{egress.relay.budget.ByteBudget.next_read}."""
         charge = self._charge
-        if charge is None:
-            return left
-        return charge.left if left is None else min(left, charge.left)
+        if charge is not None:
+            if self._must_wait(charge):
+                return 0
+            most = min(most, charge.room, charge.left + 1)
+        return most if self._max_bytes is None else min(most, max(0, self._max_bytes - self.used) + 1)
 
     def has_budget(self, count: int) -> bool:
         """Whether that many more bytes may be transferred. If not, the lease ends."""
@@ -169,7 +175,23 @@ class Lease:
         charge = self._charge
         if charge is not None:
             charge.spend(count)
+            self._must_wait(charge)
         return True
+
+    def _must_wait(self, charge: ICharge) -> bool:
+        """Hold the transfer until its bytes are counted, if they must be."""
+        transfer = self.transfer
+        if transfer is None or not charge.wait(self._release):
+            return False
+        self._held = True
+        transfer.hold()
+        return True
+
+    def _release(self) -> None:
+        transfer = self.transfer
+        if self._held and transfer is not None:
+            self._held = False
+            transfer.release()
 
     # -- time
 
@@ -217,7 +239,9 @@ class Lease:
                 return
             self._apply(decision.obligations)
             # The bytes already transferred may exceed the new limit.
-            self.has_budget(0)
+            if self.has_budget(0):
+                # A wait for the earlier charge does not end otherwise.
+                self._release()
 
     def _follow(self, obligations: Obligations) -> None:
         """Count the bytes against the budgets of a later decision."""
@@ -267,6 +291,7 @@ class Lease:
     def stop(self) -> None:
         """End the lease: stop counting, and cancel a pending renewal."""
         self._over = True
+        self.transfer = None
         charge, self._charge = self._charge, None
         if charge is not None:
             charge.close()

@@ -99,8 +99,11 @@ class Relay:
         "_buffered",
         "_client",
         "_client_ended",
+        "_client_paused",
         "_flows",
+        "_held",
         "_origin_ended",
+        "_origin_paused",
         "_owner",
         "_received",
         "_sent",
@@ -123,6 +126,9 @@ class Relay:
         self._owner: RelayOwner | None = owner
         self._client_ended = False
         self._origin_ended = False
+        self._client_paused = self._origin_paused = self._held = False
+        if budget is not None:
+            budget.transfer = self
         self._started = False
         self._buffered = b""
         self._socket_relay: SocketRelay | None = None
@@ -179,7 +185,7 @@ class Relay:
     # -- large transfers
 
     def _use_socket_relay(self) -> None:
-        if self._sent + self._received < self.takeover_bytes or self._socket_relay is not None:
+        if self._sent + self._received < self.takeover_bytes or self._socket_relay is not None or self._held:
             return
         # A half-closed relay keeps its transports, because a transport does not report that it has sent its end.
         if self._client_ended or self._origin_ended or self.origin.closed:
@@ -243,6 +249,10 @@ class Relay:
         self.stop()
         owner, self._owner = self._owner, None
         if owner is not None:
+            if self._held:
+                # The owner waits for the end of the client's data.
+                self._held = False
+                self._read_client()
             owner.relay_over(broken=broken and not self._origin_ended)
 
     def drop(self) -> None:
@@ -261,21 +271,54 @@ class Relay:
 
     def pause_client(self) -> None:
         """Pause the client: the origin reads too slowly."""
+        self._client_paused = True
         self._client.pauseProducing()  # type: ignore[attr-defined]
 
     def resume_client(self) -> None:
         """Resume the client: the origin reads again."""
-        if not self._client_ended:
+        self._client_paused = False
+        self._read_client()
+        self._use_socket_relay()
+
+    def _read_client(self) -> None:
+        if not (self._client_ended or self._client_paused or self._held):
             self._client.resumeProducing()  # type: ignore[attr-defined]
-            self._use_socket_relay()
 
     def pause_origin(self) -> None:
         """Pause the origin: the client reads too slowly."""
+        self._origin_paused = True
         if not self.origin.closed:
             self.origin.transport.pauseProducing()
 
     def resume_origin(self) -> None:
         """Resume the origin: the client reads again."""
-        if not self.origin.closed and not self._origin_ended:
+        self._origin_paused = False
+        self._read_origin()
+        self._use_socket_relay()
+
+    def _read_origin(self) -> None:
+        if not (self.origin.closed or self._origin_ended or self._origin_paused or self._held):
             self.origin.transport.resumeProducing()
-            self._use_socket_relay()
+
+    # -- the wait of a budget
+
+    def hold(self) -> None:
+        """See L{egress.relay.budget.Transfer.hold}."""
+        self._held = True
+        if self._socket_relay is not None:
+            self._socket_relay.hold()
+            return
+        if not self._client_ended:
+            self._client.pauseProducing()  # type: ignore[attr-defined]
+        if not (self.origin.closed or self._origin_ended):
+            self.origin.transport.pauseProducing()
+
+    def release(self) -> None:
+        """See L{egress.relay.budget.Transfer.release}."""
+        self._held = False
+        if self._socket_relay is not None:
+            self._socket_relay.release()
+            return
+        self._read_client()
+        self._read_origin()
+        self._use_socket_relay()

@@ -108,6 +108,11 @@ class SocketEnd:
             else:
                 self._reactor.removeReader(self)
 
+    def read_on(self) -> None:
+        """Watch for data again, unless this direction has ended, or the other end does not take its data now."""
+        if not (self.ended or self._flow.held):
+            self.watch_reads(True)
+
     def watch_writes(self, wanted: bool) -> None:
         """Start or stop watching for the ability to take data."""
         if wanted is not self._writing:
@@ -119,7 +124,7 @@ class SocketEnd:
 
     def doRead(self) -> None:
         """Handle available data or the end of the stream."""
-        if not self._relay.over:
+        if not (self._relay.over or self._relay.held):
             self.move()
 
     def doWrite(self) -> None:
@@ -152,7 +157,8 @@ class SocketEnd:
                 self._relay.active()
 
     def _transfer(self, limit: int) -> None:
-        flow, budget = self._flow, self._relay.budget
+        flow, relay = self._flow, self._relay
+        budget = relay.budget
         more = True
         while True:
             if flow.held:
@@ -165,10 +171,13 @@ class SocketEnd:
                     self.watch_reads(False)
                     self.peer.watch_writes(True)
                     return
-            if not more or self.moved >= limit:
+            if not more or relay.held or self.moved >= limit:
+                break
+            size = BUFFER if budget is None else budget.next_read(BUFFER)
+            if not size:
                 break
             try:
-                filled = flow.fill() if budget is None else flow.fill(self._relay.max_read())
+                filled = flow.fill(size)
             except BlockingIOError:
                 break
             except OSError:
@@ -182,7 +191,7 @@ class SocketEnd:
                 return
             more = filled >= MIN_FULL_READ
         self.peer.watch_writes(False)
-        self.watch_reads(True)
+        self.watch_reads(not relay.held)
 
     def _end(self) -> None:
         """Handle the end of this end's data: pass it to the other end."""
@@ -218,11 +227,12 @@ class SocketRelay:
         complete; not called after L{stop}.
     @param budget: the byte limit, if there is one.
     @ivar client: the client's end.
+    @ivar held: whether nothing is read now, because the budget waits.
     @ivar origin: the origin's end.
     @ivar over: whether the sockets were returned.
     """
 
-    __slots__ = ("_ended", "active", "budget", "client", "origin", "over")
+    __slots__ = ("_ended", "active", "budget", "client", "held", "origin", "over")
 
     def __init__(
         self,
@@ -236,7 +246,7 @@ class SocketRelay:
     ) -> None:
         self.active = active
         self.budget = budget
-        self.over = False
+        self.held = self.over = False
         self._ended = ended
         self.client = SocketEnd(self, client)
         self.origin = SocketEnd(self, origin)
@@ -245,12 +255,18 @@ class SocketRelay:
         for end in (self.client, self.origin):
             end.watch_reads(True)
 
-    def max_read(self) -> int:
-        """The maximum size of the next read. One byte over the remaining budget reveals excess data, which is not
-        passed on.
-        """
-        remaining = self.budget.remaining if self.budget is not None else None
-        return BUFFER if remaining is None else min(BUFFER, max(0, remaining) + 1)
+    def hold(self) -> None:
+        """Read nothing more until L{release}."""
+        self.held = True
+        for end in (self.client, self.origin):
+            end.watch_reads(False)
+
+    def release(self) -> None:
+        """Read again."""
+        self.held = False
+        if not self.over:
+            for end in (self.client, self.origin):
+                end.read_on()
 
     def end(self, broken: SocketEnd | None) -> None:
         """Return the sockets, and notify the owner."""

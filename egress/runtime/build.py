@@ -79,6 +79,7 @@ COMPILED: Final = (
     "egress.proxy.delimited_heads",
     "egress.proxy.destination",
     "egress.proxy.exchange",
+    "egress.proxy.exchange_flow",
     "egress.proxy.exchange_report",
     "egress.proxy.exchange_state",
     "egress.proxy.forwarder",

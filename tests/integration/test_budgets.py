@@ -10,6 +10,7 @@ import random
 import re
 import signal
 import socket
+import socketserver
 import threading
 import time
 import urllib.request
@@ -89,6 +90,17 @@ class BudgetTestCase(IntegrationTestCase):
             found = re.search(rf"^{re.escape(name)} (\S+)$", page.read().decode(), re.MULTILINE)
         assert found is not None, name
         return float(found[1])
+
+
+class _Endless(socketserver.BaseRequestHandler):
+    """Responds with content that does not end."""
+
+    def handle(self) -> None:
+        self.request.recv(64 * KIB)
+        with contextlib.suppress(OSError):
+            self.request.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+            while True:
+                self.request.sendall(bytes(MIB))
 
 
 def at_once(*calls: Callable[[], Any]) -> list[Any]:
@@ -251,23 +263,48 @@ class ReplicaTests(ReplicaTestCase):
         self.assertLessEqual(found, 1.02 * expected)
 
     def test_bytes(self) -> None:
-        """Downloads of a known length, and tunnels."""
-        most = 1024 * MIB
+        """Downloads of a known length, and tunnels that are as fast as possible."""
+        most = 64 * MIB
         policy = self.policy(f'[rules.budget]\nbytes = {most}\nper = "366d"\n')
         replicas = self.start_replicas(policy, "--passthrough", "localhost")
 
         def download(proxy: Proxy) -> int:
             client, received = self.client(proxy), 0
-            for _ in range(10):
+            for _ in range(5):
                 response, content = self.get(client, "/files/big", Range=f"bytes=0-{MIB - 1}")
                 received += len(content) if response.status == 206 else 0
             return received
 
         received = sum(at_once(*[lambda proxy=proxy: download(proxy) for proxy in replicas]))
-        self.assertEqual(received, 30 * MIB)
+        self.assertEqual(received, 15 * MIB)
         at_once(*[lambda proxy=proxy: self.download_in_tunnel(proxy) for proxy in replicas])
-        records = [record for proxy in replicas for record in self.records(proxy, 11)]
+        records = [record for proxy in replicas for record in self.records(proxy, 6)]
         found = sum(record["bytesReceived"] + record["bytesSent"] for record in records)
+        self.assertTrue(0.98 * most <= found <= 1.02 * most, found)
+
+    def test_bodies(self) -> None:
+        """Responses of unknown length, which a replica parses."""
+        most = 64 * MIB
+        replicas = self.start_replicas(self.policy(f'[rules.budget]\nbytes = {most}\nper = "366d"\n'))
+        origin = socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Endless)
+        origin.daemon_threads = True
+        self.addCleanup(origin.server_close)
+        self.addCleanup(origin.shutdown)
+        threading.Thread(target=origin.serve_forever, daemon=True).start()
+
+        def download(proxy: Proxy) -> None:
+            client = self.client(proxy)
+            client.request("GET", f"http://127.0.0.1:{origin.server_address[1]}/")
+            response = client.getresponse()
+            self.assertEqual(response.status, 200)
+            with contextlib.suppress(http.client.IncompleteRead, ConnectionResetError):
+                while response.read(256 * KIB):
+                    pass
+
+        at_once(*[lambda proxy=proxy: download(proxy) for proxy in replicas])
+        records = [record for proxy in replicas for record in self.records(proxy, 1)]
+        self.assertEqual([record["outcome"] for record in records], ["budget-exhausted"] * 3)
+        found = sum(record["bytesReceived"] for record in records)
         self.assertTrue(0.98 * most <= found <= 1.02 * most, found)
 
     def test_workers(self) -> None:

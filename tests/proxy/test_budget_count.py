@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
@@ -21,12 +22,20 @@ GIVEN = (budget(),)
 
 @implementer(ICharge)
 class FakeCharge:
-    """A charge whose bytes a test limits."""
+    """A charge whose bytes a test limits.
+
+    @ivar room: the number of bytes that are permitted at once.
+    @ivar crowded_at: the number of remaining bytes at which exchanges must wait.
+    @ivar waiting: the functions that end a wait.
+    """
 
     def __init__(self, most: int | None = None, observed: EgressError | None = None) -> None:
         self.observed = observed
         self.counts_bytes = most is not None
         self.most = most or 0
+        self.room = 1 << 62
+        self.crowded_at = -1
+        self.waiting: list[Callable[[], None]] = []
         self.closed = 0
 
     def refusal(self, count: int) -> EgressError | None:
@@ -39,8 +48,30 @@ class FakeCharge:
     def spend(self, count: int) -> None:
         self.most -= count
 
+    def wait(self, then: Callable[[], None]) -> bool:
+        if self.most > self.crowded_at:
+            return False
+        self.waiting.append(then)
+        return True
+
     def close(self) -> None:
         self.closed += 1
+
+
+class FakeTransfer:
+    """A transfer that a budget holds.
+
+    @ivar calls: what it was told.
+    """
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def hold(self) -> None:
+        self.calls.append("hold")
+
+    def release(self) -> None:
+        self.calls.append("release")
 
 
 @implementer(IBudgets)

@@ -9,7 +9,7 @@ from egress.config.model import Limits
 from egress.model.authority import Authority, Origin, UpstreamProxy
 from egress.model.errors import OriginUnreachable
 from egress.model.route import Purpose, Route
-from egress.proxy import forwarder as module
+from egress.proxy import exchange_flow as module
 from egress.proxy.factory import ProxyFactory
 from egress.proxy.forwarder import CONTINUE_SECONDS, MAX_INTERIM_RESPONSES
 from egress.relay.socket_relay import TAKEOVER_BYTES
@@ -19,6 +19,7 @@ from tests.proxy.fakes import (
     UPGRADE,
     FakeDialer,
     ProxyTestCase,
+    allow_with,
     connection_of,
     content_of,
     deny,
@@ -28,6 +29,7 @@ from tests.proxy.fakes import (
     status_of,
 )
 from tests.proxy.fakes import Proxy as FakeProxy
+from tests.proxy.test_budget_count import GIVEN, FakeBudgets, FakeCharge
 from tests.relay.takeover import TakeoverTestCase
 from tests.transport.sockets import TurnedReactor, read_all, reset, server
 
@@ -671,6 +673,7 @@ class SocketRelayUpgradeTests(TakeoverTestCase):
     """Upgraded connections that carry much data."""
 
     module = module
+    charge: FakeCharge | None = None
 
     def setUp(self) -> None:
         self.connect(False)
@@ -686,6 +689,10 @@ class SocketRelayUpgradeTests(TakeoverTestCase):
         dialer = _SocketDialer(self.reactor)
         dialer.sock = far
         self.proxy = FakeProxy(clock=self.reactor, dialer=dialer)
+        if self.charge is not None:
+            self.proxy.parts.authz.budgets = budgets = FakeBudgets()
+            budgets.result = self.charge
+            self.proxy.authorizer.answers = [allow_with(budgets=GIVEN)]
         self.near = server(self.reactor, near, ProxyFactory(self.proxy.parts).buildProtocol(None))
         asked = request("GET", "http://origin.test/ws", *UPGRADE)
         if inside:
@@ -723,6 +730,26 @@ class SocketRelayUpgradeTests(TakeoverTestCase):
                 self.origin.close()
                 self.reactor.settle()
                 self.assertEqual(self.record(), ("forwarded", 2 * TAKEOVER_BYTES, 2 * TAKEOVER_BYTES))
+
+    def test_a_wait(self) -> None:
+        """A budget holds both ways of relaying, and no takeover takes place meanwhile."""
+        for size in (TAKEOVER_BYTES // 2 - 1, TAKEOVER_BYTES):
+            with self.subTest(size=size):
+                self.charge = FakeCharge(1 << 40)
+                self.connect(False)
+                self.exchange(size)
+                self.charge.crowded_at = self.charge.most - 1
+                self.client.send(b"one")
+                self.reactor.settle()
+                self.origin.send(b"two")
+                self.client.send(b"three")
+                self.reactor.settle()
+                self.assertEqual((read_all(self.origin), read_all(self.client)), (b"one", b""))
+                self.charge.crowded_at = -1
+                self.charge.waiting.pop()()
+                self.reactor.settle()
+                self.assertEqual((read_all(self.origin), read_all(self.client)), (b"three", b"two"))
+                self.assertTrue(self.uses_socket_relay)
 
     def test_data_with_the_switch_does_not_start_the_socket_relay(self) -> None:
         # The caller may still be about to resume a transport.

@@ -21,7 +21,7 @@ from egress.model.errors import (
 from egress.model.message import MessageObligation
 from egress.proxy.lease import Lease, lease_for, validated_decision
 from tests.proxy.fakes import LOCAL, Proxy, allow, allow_with, broken, deny
-from tests.proxy.test_budget_count import EXHAUSTED, GIVEN, FakeBudgets, FakeCharge
+from tests.proxy.test_budget_count import EXHAUSTED, GIVEN, FakeBudgets, FakeCharge, FakeTransfer
 from tests.untyped import untyped
 
 QUESTION = DecisionRequest(
@@ -120,7 +120,7 @@ class LeaseTests(SynchronousTestCase):
     def test_bytes(self) -> None:
         lease = self.lease(max_bytes=10)
         self.assertTrue(lease.has_budget(10) and lease.consume(4) and lease.consume(6) and lease.consume(0))
-        self.assertEqual((lease.remaining, lease.used, self.faults), (0, 10, []))
+        self.assertEqual((lease.next_read(100), lease.used, self.faults), (1, 10, []))
         self.assertFalse(lease.consume(1))
         self.assertEqual(lease.used, 10)
         self.ended(LimitReached, "10 bytes")
@@ -164,7 +164,7 @@ class LeaseTests(SynchronousTestCase):
     def test_no_byte_limit(self) -> None:
         lease = self.lease(expires_in=5)
         self.assertTrue(lease.consume(2**40))
-        self.assertIsNone(lease.remaining)
+        self.assertEqual(lease.next_read(2**40), 2**40)
         lease.stop()
 
     def test_renewed(self) -> None:
@@ -187,7 +187,7 @@ class LeaseTests(SynchronousTestCase):
         self.authorizer.answers = [allow_with(expires_in=5, max_bytes=10), allow_with(max_bytes=7)]
         lease.consume(8)
         self.clock.advance(5)
-        self.assertEqual((lease.remaining, self.faults), (2, []))
+        self.assertEqual((lease.next_read(100), self.faults), (3, []))
         self.clock.advance(5)
         self.ended(LimitReached, "7 bytes")
 
@@ -197,7 +197,7 @@ class LeaseTests(SynchronousTestCase):
         self.clock.advance(5)
         self.assertTrue(lease.consume(10))
         decision.callback(allow())
-        self.assertEqual((lease.remaining, self.faults), (None, []))
+        self.assertEqual((lease.next_read(100), self.faults), (100, []))
 
     def test_revoked(self) -> None:
         lease = self.lease(expires_in=5)
@@ -303,18 +303,18 @@ class ChargeTests(SynchronousTestCase):
         lease = self.lease(charge)
         assert lease is not None
         self.assertTrue(lease.has_budget(10) and lease.consume(4))
-        self.assertEqual((charge.most, lease.used, lease.remaining), (6, 4, 6))
+        self.assertEqual((charge.most, lease.used, lease.next_read(100)), (6, 4, 7))
         self.assertFalse(lease.consume(7))
         self.assertEqual((self.faults, lease.used, charge.closed), ([EXHAUSTED], 4, 1))
 
     def test_both_limits(self) -> None:
         lease = self.lease(FakeCharge(10), max_bytes=5)
         assert lease is not None
-        self.assertEqual(lease.remaining, 5)
+        self.assertEqual(lease.next_read(100), 6)
         self.assertTrue(lease.consume(1))
         other = self.lease(FakeCharge(3), max_bytes=5)
         assert other is not None
-        self.assertEqual((lease.remaining, other.remaining), (4, 3))
+        self.assertEqual((lease.next_read(100), other.next_read(100)), (5, 4))
 
     def test_renewal(self) -> None:
         """A later decision has its own budgets."""
@@ -330,6 +330,46 @@ class ChargeTests(SynchronousTestCase):
         self.proxy.clock.advance(5)
         self.assertTrue(lease.consume(500))
         self.assertEqual(second.closed, 1)
+
+    def test_wait(self) -> None:
+        """A transfer is held while its bytes must be counted, and reads no more than it may at once."""
+        charge = FakeCharge(100)
+        lease = self.lease(charge)
+        assert lease is not None
+        charge.room = 3
+        self.assertEqual(lease.next_read(100), 3)
+        charge.crowded_at = 100
+        # Nothing can be held yet.
+        self.assertTrue(lease.consume(1))
+        self.assertEqual((lease.next_read(100), charge.waiting), (3, []))
+        lease.transfer = transfer = FakeTransfer()
+        self.assertTrue(lease.consume(1))
+        self.assertEqual(transfer.calls, ["hold"])
+        self.assertEqual(lease.next_read(100), 0)
+        charge.crowded_at = -1
+        charge.waiting[0]()
+        self.assertEqual((transfer.calls, lease.next_read(100)), (["hold", "hold", "release"], 3))
+        # Two budgets can end a wait.
+        charge.waiting[1]()
+        self.assertEqual(transfer.calls, ["hold", "hold", "release"])
+
+    def test_end_of_a_wait(self) -> None:
+        """The end of the exchange ends it without a release, and a later decision with one."""
+        lease = self.lease(first := FakeCharge(100), expires_in=5)
+        assert lease is not None
+        lease.transfer = transfer = FakeTransfer()
+        first.crowded_at = 100
+        self.budgets.result = second = FakeCharge(100)
+        self.proxy.authorizer.answers = [allow_with(budgets=GIVEN)]
+        lease.consume(1)
+        self.proxy.clock.advance(5)
+        self.assertEqual((transfer.calls, first.closed), (["hold", "release"], 1))
+        second.crowded_at = 100
+        lease.consume(1)
+        lease.stop()
+        self.assertEqual((transfer.calls, second.closed), (["hold", "release", "hold"], 1))
+        second.waiting[0]()
+        self.assertEqual(len(transfer.calls), 3)
 
     def test_renewal_that_cannot_be_counted(self) -> None:
         self.lease(FakeCharge(10), expires_in=5)

@@ -13,13 +13,18 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from egress.model.authority import Authority
+from egress.model.decision import Obligations
+from egress.proxy.lease import lease_for
 from egress.relay.buffered import BufferedFlows
 from egress.relay.relay import Relay
 from egress.relay.socket_relay import TAKEOVER_BYTES
 from egress.transport.fair_turns import RoundRobin
 from egress.transport.tls import ServerTls
 from egress.transport.tls_layer import TlsLayer
+from tests.proxy.fakes import Proxy as FakeProxy
 from tests.proxy.fakes import Wire
+from tests.proxy.test_budget_count import FakeCharge
+from tests.proxy.test_lease import QUESTION
 from tests.relay.takeover import TakeoverTestCase
 from tests.transport.sockets import TurnedReactor, read_all, reset, server
 from tests.transport.tls import TlsClient, leaves
@@ -179,6 +184,48 @@ class RelayTests(SynchronousTestCase):
         self.far.lose(ConnectionLost())
         self.assertEqual((self.over, self.broken), (1, False))
 
+    def test_a_wait(self) -> None:
+        """Both directions are paused until the budget continues, and a slow receiver still counts then."""
+        charge = FakeCharge(1 << 30)
+        lease = lease_for(FakeProxy().parts.authz, QUESTION, Obligations(), lambda error: None, charge)
+        self.relay = Relay(self, self.near, BufferedFlows(), lease)
+        self.far = Wire(self.clock).connect(self.relay.origin)
+        self.relay.begin(b"")
+        charge.crowded_at = 1 << 30
+        self.relay.client_data(b"abc")
+        self.assertEqual((self.far.take(), self.near.paused, self.far.paused), (b"abc", True, True))
+        self.relay.pause_client()
+        charge.waiting.pop()()
+        self.assertEqual((self.near.paused, self.far.paused), (True, False))
+        self.relay.client_data(b"def")
+        self.relay.resume_client()
+        self.relay.pause_origin()
+        self.relay.resume_origin()
+        self.assertEqual((self.near.paused, self.far.paused), (True, True))
+        charge.waiting.pop()()
+        self.assertEqual((self.near.paused, self.far.paused), (False, False))
+
+    def test_a_wait_at_the_end(self) -> None:
+        """A direction that has ended stays as it is; the client is read when the origin is lost."""
+        self.relay.begin(b"")
+        self.relay.client_end()
+        self.far.end()
+        self.setUp()
+        self.relay.begin(b"")
+        self.relay.client_end()
+        pauses = self.near.pauses
+        self.relay.hold()
+        self.relay.release()
+        self.assertEqual((self.near.pauses, self.far.paused), (pauses, False))
+        self.setUp()
+        self.relay.begin(b"")
+        self.far.end()
+        pauses = self.far.pauses
+        self.relay.hold()
+        self.assertEqual((self.near.paused, self.far.pauses), (True, pauses))
+        self.far.lose()
+        self.assertEqual((self.near.paused, self.over), (False, 1))
+
     def test_large_transfers_between_other_transports(self) -> None:
         self.relay.begin(b"")
         for _ in range(3):
@@ -224,6 +271,30 @@ class SocketRelayTests(TakeoverTestCase):
 
     def take_over_after(self, size: int) -> None:
         self.relay.takeover_bytes = size
+
+    def test_a_wait(self) -> None:
+        """Nothing takes over meanwhile, and a socket relay waits, too."""
+        self.relay.client_data(bytes(TAKEOVER_BYTES - 1))
+        self.reactor.settle()
+        self.relay.hold()
+        self.client.send(b"a")
+        self.origin.send(b"b")
+        self.reactor.settle()
+        self.assertEqual((len(read_all(self.origin)), read_all(self.client)), (TAKEOVER_BYTES - 1, b""))
+        self.relay.client_data(b"c")
+        self.reactor.settle()
+        self.assertEqual((read_all(self.origin), read_all(self.client)), (b"c", b""))
+        self.relay.release()
+        self.reactor.settle()
+        self.assertEqual((read_all(self.origin), read_all(self.client)), (b"a", b"b"))
+        self.assertTrue(self.uses_socket_relay)
+        self.relay.hold()
+        self.client.send(b"more")
+        self.reactor.settle()
+        self.assertEqual((read_all(self.origin), self.reactor.reading), (b"", set()))
+        self.relay.release()
+        self.reactor.settle()
+        self.assertEqual(read_all(self.origin), b"more")
 
     def connect(
         self, clients: tuple[socket.socket, socket.socket], origins: tuple[socket.socket, socket.socket]

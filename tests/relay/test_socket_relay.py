@@ -20,6 +20,7 @@ from egress.relay.buffered import BUFFER, BufferedFlows, Flow, Flows
 from egress.relay.socket_relay import FAIR_SHARE_BYTES, SocketEnd, SocketRelay, relay_between
 from egress.relay.splice import SplicedFlows, can_splice
 from tests.proxy.fakes import Proxy, Wire
+from tests.proxy.test_budget_count import FakeCharge
 from tests.proxy.test_lease import QUESTION
 from tests.transport.sockets import SocketsTestCase, TurnedReactor, read_all, reset, server
 
@@ -160,13 +161,64 @@ class _Cases:
             lease = self.lease(len(DATA) + 3)
             self.assertEqual(self.transfer(DATA, self.client, self.origin), DATA)
             self.assertEqual(self.transfer(b"abc", self.origin, self.client), b"abc")
-            self.assertEqual((lease.used, lease.remaining, self.faults), (len(DATA) + 3, 0, []))
+            self.assertEqual((lease.used, lease.next_read(100), self.faults), (len(DATA) + 3, 1, []))
             active = self.active
             self.origin.send(b"d")
             self.reactor.settle()
             self.assertEqual([type(fault) for fault in self.faults], [LimitReached])
             self.assertEqual((read_all(self.client), self.active, self.ends), (b"", active, []))
             self.assertTrue(self.pump.over)
+
+        def test_a_wait(self) -> None:
+            """Nothing is read until the budget continues."""
+            charge = FakeCharge(1 << 30)
+            charge.room = 1000
+            lease = lease_for(Proxy().parts.authz, QUESTION, Obligations(), lambda error: None, charge)
+            assert lease is not None
+            lease.transfer = self.pump
+            self.pump.budget = lease
+            self.assertEqual(self.transfer(DATA[:1500], self.client, self.origin), DATA[:1500])
+            charge.crowded_at = charge.most - 1000
+            self.assertEqual(self.transfer(DATA[:2500], self.client, self.origin), DATA[:1000])
+            self.assertEqual(self.transfer(b"answer", self.origin, self.client), b"")
+            # An event that was reported before.
+            self.pump.origin.doRead()
+            self.assertEqual((self.reactor.reading, self.reactor.writing, lease.used), (set(), set(), 2500))
+            # The next read finds that another exchange was faster.
+            charge.waiting.pop()()
+            self.reactor.settle()
+            self.assertEqual((read_all(self.origin), read_all(self.client), self.reactor.reading), (b"", b"", set()))
+            charge.crowded_at = -1
+            charge.waiting.pop()()
+            self.reactor.settle()
+            self.assertEqual((read_all(self.origin), read_all(self.client)), (DATA[1000:2500], b"answer"))
+
+        def test_a_wait_of_a_slow_receiver(self) -> None:
+            """What was read before is passed on, and a full receiver is not read for at the end of the wait."""
+            self.fill_up(self.client)
+            self.pump.hold()
+            self.pump.release()
+            self.assertEqual((self.reactor.reading, self.reactor.writing), ({self.pump.origin}, {self.pump.origin}))
+            self.pump.hold()
+            while read_all(self.origin):
+                self.reactor.settle()
+            self.assertEqual((self.reactor.reading, self.reactor.writing), (set(), set()))
+            self.pump.release()
+            self.reactor.settle()
+            while read_all(self.origin):
+                self.reactor.settle()
+            self.assertEqual(self.reactor.reading, {self.pump.client, self.pump.origin})
+
+        def test_a_wait_at_the_end(self) -> None:
+            self.client.shutdown(socket.SHUT_WR)
+            self.reactor.settle()
+            self.pump.hold()
+            self.pump.release()
+            self.assertEqual(self.reactor.reading, {self.pump.origin})
+            self.pump.hold()
+            self.pump.stop()
+            self.pump.release()
+            self.assertEqual(self.reactor.reading, set())
 
         def test_a_limit_inside_a_read(self) -> None:
             self.lease(len(DATA) // 2)

@@ -12,6 +12,10 @@ from egress.model.budget import Budget, Unit
 _PART: Final = 1000
 # A process that does not use a bucket looks at it after this part of the time of the budget.
 _OLD: Final = 0.01
+# All processes together transfer at most this part of a budget of bytes before the engine has counted it.
+_AHEAD: Final = 100
+# The number of processes, while it is not known.
+_PROCESSES: Final = 4
 
 
 class Bucket:
@@ -119,6 +123,22 @@ class Bucket:
             rate = Rate(rate.interval * weight, max(1.0, rate.capacity / weight))
         together = held + (rate.latest - max(0.0, self._fleet - now)) / rate.interval
         return max(0, math.floor(min(own, together)))
+
+    def ahead(self, processes: int) -> int:
+        """Return the number of tokens that this process may use before the engine has counted them.
+
+        @param processes: the number of processes that do so; 0: it is not known.
+        """
+        return max(1, self.budget.capacity // (_AHEAD * (processes or _PROCESSES)))
+
+    def room(self, processes: int) -> int:
+        """Return the number of tokens that can be used until the engine must have counted them; see L{ahead}."""
+        return self.held - self._telling + self.ahead(processes)
+
+    @property
+    def is_asking(self) -> bool:
+        """Whether a command that takes tokens in advance, or tells about owed tokens, has no reply."""
+        return self.asked > 0 or self._telling > 0
 
     def spend(self, tokens: int, now: float, weight: int = 0) -> None:
         """Use tokens; see L{wait}."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
+import attrs
 from zope.interface import implementer
 
 from egress.authz.budgets.bucket import Bucket
 from egress.authz.budgets.token_bucket import SECOND
+from egress.authz.budgets.waiting import MANY, Waiting
 from egress.interfaces import ICharge
 from egress.model.errors import BudgetExhausted, EgressError
 
@@ -25,6 +27,24 @@ class Counter(Protocol):
 
     def spend(self, buckets: Sequence[Bucket], count: int) -> None:
         """Count bytes that are transferred."""
+
+    @property
+    def waiting(self) -> Waiting | None:
+        """The exchanges that wait for the engine; C{None} if none has to."""
+
+
+@attrs.frozen(eq=False)
+class Need:
+    """What a request needs of a bucket.
+
+    @ivar bucket: the bucket.
+    @ivar tokens: the number of tokens.
+    @ivar is_spent: whether the request spends the tokens; bytes are spent when they are transferred.
+    """
+
+    bucket: Bucket
+    tokens: int
+    is_spent: bool
 
 
 def exhausted(bucket: Bucket, wait: float) -> BudgetExhausted:
@@ -83,12 +103,25 @@ class Charge:
         """See L{ICharge}."""
         return self._counter.left(self._buckets)
 
+    @property
+    def room(self) -> int:
+        """See L{ICharge}."""
+        waiting = self._counter.waiting
+        return MANY if waiting is None else waiting.room(self._buckets)
+
     def spend(self, count: int) -> None:
         """See L{ICharge}."""
         self._counter.spend(self._buckets, count)
 
+    def wait(self, then: Callable[[], None]) -> bool:
+        """See L{ICharge}."""
+        waiting = self._counter.waiting
+        return waiting is not None and waiting.wait(self._buckets, self, then)
+
     def close(self) -> None:
         """See L{ICharge}."""
         buckets, self._buckets = self._buckets, ()
+        if self._counter.waiting is not None:
+            self._counter.waiting.leave(buckets, self)
         for bucket in buckets:
             bucket.users -= 1

@@ -7,18 +7,18 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Final
 
-import attrs
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from egress.authz.budgets.bucket import Bucket
-from egress.authz.budgets.charge import Charge, exhausted, too_large
+from egress.authz.budgets.charge import Charge, Need, exhausted, too_large
 from egress.authz.budgets.script import TAKE, InvalidReply, arguments_of, read_reply
 from egress.authz.budgets.shares import Shares
 from egress.authz.budgets.table import MAX_BUCKETS, BucketTable, name_of
 from egress.authz.budgets.token_bucket import SECOND, Operation
+from egress.authz.budgets.waiting import MANY, Waiting
 from egress.interfaces import IBudgets
 from egress.model.budget import Budget, By, Unit, WithoutShared
 from egress.model.decision import DecisionRequest
@@ -27,28 +27,12 @@ from egress.model.statistics import BudgetStats
 from egress.shared.redis_protocol import UNUSABLE
 
 _FAILED: Final = (*UNUSABLE, InvalidReply)
-# More bytes than an exchange transfers.
-_MANY: Final = 1 << 62
 # The engine is not asked again for this time after it has refused, in microseconds.
 _RECHECK: Final = 0.25 * SECOND
 # The maximum number of buckets of which one sweep tells the engine, and of such commands without a reply.
 _SWEPT: Final = 100
 # The maximum number of buckets that one turn of the reactor examines.
 _EXAMINED: Final = 1000
-
-
-@attrs.frozen(eq=False)
-class _Need:
-    """What a request needs of a bucket.
-
-    @ivar bucket: the bucket.
-    @ivar tokens: the number of tokens.
-    @ivar is_spent: whether the request spends the tokens; bytes are spent when they are transferred.
-    """
-
-    bucket: Bucket
-    tokens: int
-    is_spent: bool
 
 
 @implementer(IBudgets)
@@ -83,6 +67,7 @@ class BudgetLedger:
         # The buckets that the next sweeps examine.
         self._aging: list[Bucket] = []
         self._exhausted = self._unavailable = self._alone = self._failed = 0
+        self.waiting = None if observes else Waiting(clock, shares, self._ask)
         shares.on_tick = self.sweep
         shares.on_doubt = self.tell
 
@@ -119,7 +104,7 @@ class BudgetLedger:
     def _take(self, request: DecisionRequest, budgets: Sequence[Budget]) -> Deferred[Charge]:
         now = self._now()
         self._table.drop(now)
-        needs: list[_Need] = []
+        needs: list[Need] = []
         for budget in budgets:
             bucket = self._table.find(budget, self._value(budget, request))
             if bucket is None:
@@ -127,7 +112,7 @@ class BudgetLedger:
             tokens = 1 if budget.unit is Unit.REQUESTS else max(1, request.content_length or 0)
             if tokens > budget.capacity:
                 return self._refuse(too_large(bucket, tokens))
-            needs.append(_Need(bucket, tokens, budget.unit is Unit.REQUESTS))
+            needs.append(Need(bucket, tokens, budget.unit is Unit.REQUESTS))
         if self._shares.counts_together:
             return self._take_together(needs, now)
         return self._take_alone(needs, now)
@@ -149,7 +134,7 @@ class BudgetLedger:
             return self._client_of(request)
         return request.origin.authority.host if budget.by is By.HOST else ""
 
-    def _charge(self, needs: Iterable[_Need]) -> Charge:
+    def _charge(self, needs: Iterable[Need]) -> Charge:
         return Charge(self, [need.bucket for need in needs if not need.is_spent])
 
     def _refuse(self, error: BudgetExhausted) -> Deferred[Charge]:
@@ -163,7 +148,7 @@ class BudgetLedger:
 
     # -- without the engine
 
-    def _take_alone(self, needs: Sequence[_Need], now: float) -> Deferred[Charge]:
+    def _take_alone(self, needs: Sequence[Need], now: float) -> Deferred[Charge]:
         weight = self._shares.weight
         if self._shares.keys is not None:
             self._alone += 1
@@ -191,7 +176,7 @@ class BudgetLedger:
 
     # -- with the engine
 
-    def _take_together(self, needs: Sequence[_Need], now: float) -> Deferred[Charge]:
+    def _take_together(self, needs: Sequence[Need], now: float) -> Deferred[Charge]:
         for need in needs:
             bucket = need.bucket
             wait = bucket.wait(need.tokens, now, 1) if now < bucket.refused_until else bucket.own_wait(need.tokens, now)
@@ -216,7 +201,7 @@ class BudgetLedger:
         )
         return outcome
 
-    def _send(self, needs: Sequence[_Need], operations: Sequence[Operation]) -> Deferred[Any]:
+    def _send(self, needs: Sequence[Need], operations: Sequence[Operation]) -> Deferred[Any]:
         sent = self._shares.run(TAKE, [need.bucket.name for need in needs], *arguments_of(operations))
         return sent.addCallback(read_reply, operations)
 
@@ -224,8 +209,8 @@ class BudgetLedger:
         self,
         reply: Any,
         outcome: Deferred[Charge],
-        needs: Sequence[_Need],
-        missing: Sequence[_Need],
+        needs: Sequence[Need],
+        missing: Sequence[Need],
         operations: Sequence[Operation],
     ) -> None:
         now = self._now()
@@ -253,9 +238,11 @@ class BudgetLedger:
             bucket.connection = self._shares.connection
             if bucket.held:
                 self._active[bucket] = None
+            if self.waiting is not None:
+                self.waiting.wake(bucket)
         return enough
 
-    def _give_back(self, needs: Sequence[_Need], missing: Sequence[_Need]) -> None:
+    def _give_back(self, needs: Sequence[Need], missing: Sequence[Need]) -> None:
         """Return the tokens of a request that is not forwarded.
 
         @param missing: the needs for which no tokens were taken.
@@ -271,8 +258,8 @@ class BudgetLedger:
         self,
         failure: Failure,
         outcome: Deferred[Charge],
-        needs: Sequence[_Need],
-        missing: Sequence[_Need],
+        needs: Sequence[Need],
+        missing: Sequence[Need],
         operations: Sequence[Operation],
     ) -> None:
         failure.trap(*_FAILED)  # type: ignore[no-untyped-call]
@@ -287,6 +274,8 @@ class BudgetLedger:
             bucket.unanswered(operation)
             if bucket.held:
                 self._active[bucket] = None
+            if self.waiting is not None:
+                self.waiting.wake(bucket, has_failed=True)
 
     # -- the bytes of exchanges
 
@@ -307,7 +296,7 @@ class BudgetLedger:
         """Return the number of bytes that are permitted, as far as this process knows."""
         now = self._now()
         weight = 0 if self._shares.counts_together else self._shares.weight
-        return _MANY if self._observes else min([bucket.left(now, weight) for bucket in buckets], default=_MANY)
+        return MANY if self._observes else min([bucket.left(now, weight) for bucket in buckets], default=MANY)
 
     def spend(self, buckets: Sequence[Bucket], count: int) -> None:
         """Count bytes that are transferred."""
@@ -315,12 +304,17 @@ class BudgetLedger:
         together = self._shares.counts_together
         for bucket in buckets:
             self._spend(bucket, count, now, 0 if together else self._shares.weight)
-            if together and not bucket.asked and bucket.held < bucket.chunk / 2:
-                self._settle_later(bucket, bucket.operation(self._shares.connection))
+            if together:
+                self._ask(bucket)
+
+    def _ask(self, bucket: Bucket) -> None:
+        """Take bytes in advance, if there are too few."""
+        if not bucket.asked and bucket.held < bucket.chunk / 2:
+            self._settle_later(bucket, bucket.operation(self._shares.connection))
 
     def _settle_later(self, bucket: Bucket, operation: Operation) -> Deferred[None]:
         """Change a bucket in the engine; no request waits for it."""
-        sent = self._send([_Need(bucket, 0, False)], [operation])
+        sent = self._send([Need(bucket, 0, False)], [operation])
         return sent.addCallbacks(
             partial(self._settled, bucket, operation), partial(self._not_settled, bucket, operation)
         )

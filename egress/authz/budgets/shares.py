@@ -86,6 +86,11 @@ class Shares:
         return self.is_connected and self._clock.seconds() < self._settled_at
 
     @property
+    def members(self) -> int:
+        """The number of processes; 0: it is not known yet."""
+        return self._members
+
+    @property
     def weight(self) -> int:
         """The number of processes that share a budget, as far as known."""
         return max(1, self._members)

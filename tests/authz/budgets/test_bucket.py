@@ -104,6 +104,23 @@ class SharedTests(SynchronousTestCase):
         self.bucket.answered(operations[0], Outcome(0, ENGINE + round(9.6 * SECOND), 3), ENGINE, NOW)
         self.assertEqual(self.bucket.left(NOW), 300)
 
+    def test_ahead(self) -> None:
+        """All processes together use 1 % before the engine has counted it; what is held is free."""
+        self.assertEqual([self.bucket.ahead(processes) for processes in (0, 1, 2, 100, 200)], [25, 100, 50, 1, 1])
+        self.answer(0, 10, 9.0)
+        self.assertEqual((self.bucket.room(2), self.bucket.is_asking), (60, False))
+        self.bucket.spend(40, NOW)
+        self.assertEqual((self.bucket.room(2), self.bucket.is_asking), (20, False))
+        owed = self.bucket.operation(1, ahead=False)
+        self.bucket.spend(30, NOW)
+        self.assertEqual((self.bucket.room(2), self.bucket.is_asking), (-10, True))
+        self.bucket.answered(owed, Outcome(0, ENGINE, 3), ENGINE, NOW)
+        self.assertEqual((self.bucket.room(2), self.bucket.is_asking), (20, False))
+        advance = self.bucket.operation(1)
+        self.assertTrue(self.bucket.is_asking)
+        self.bucket.unanswered(advance)
+        self.assertEqual((self.bucket.room(2), self.bucket.is_asking), (20, False))
+
     def test_returned(self) -> None:
         self.answer(0, 10, 0.01)
         self.bucket.take_held(4)

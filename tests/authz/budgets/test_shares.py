@@ -33,12 +33,14 @@ class SharesTests(FleetTestCase):
         process = Process(self.clock, processes=4)
         process.shares.start()
         self.assertEqual((process.shares.counts_together, process.shares.weight), (False, 4))
+        self.assertEqual(process.shares.members, 4)
         self.assertEqual(self.clock.getDelayedCalls(), [])
         process.shares.stop()
 
     def test_members(self) -> None:
         """Each process counts the others, until they no longer respond."""
         one, two = self.process(), self.process()
+        self.assertEqual((Process(self.clock, self.engine).shares.members, two.shares.members), (0, 2))
         self.assertEqual((one.shares.weight, two.shares.weight), (1, 2))
         self.clock.pump([1] * 6)
         self.assertEqual((one.shares.weight, two.shares.weight), (2, 2))
