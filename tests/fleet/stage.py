@@ -129,10 +129,11 @@ class Stage:
         first.start()
         with ThreadPoolExecutor() as threads:
             list(threads.map(Replica.start, others))
+        # Otherwise, HAProxy would use only a part of them for up to half a second.
+        for replica in self._proxies():
+            replica.wait_until_ok("its start")
         self._balance()
         if not self._with_redis:
-            for replica in self._proxies():
-                replica.wait_until_ok("its start")
             if self._with_budgets:
                 time.sleep(_COUNTED)
             self._redis_left = time.monotonic()
