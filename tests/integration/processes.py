@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import functools
+import json
 import os
 import random
 import shutil
@@ -12,6 +13,8 @@ import signal
 import socket
 import subprocess
 import time
+import urllib.error
+import urllib.request
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -68,6 +71,18 @@ def _claim_share() -> tuple[int, socket.socket | None]:
 
 # A fork claims its own.
 os.register_at_fork(after_in_child=_claim_share.cache_clear)
+
+
+def ready_checks(port: int) -> dict[str, str]:
+    """Return the results of the readiness checks of the proxy with this metrics port."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready", timeout=30) as page:
+            content = page.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            content = error.read()
+    found: dict[str, str] = json.loads(content)["checks"]
+    return found
 
 
 def free_port(host: str = "127.0.0.1") -> int:

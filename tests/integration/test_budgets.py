@@ -22,7 +22,7 @@ from typing import Any
 from egress.authz.budgets.script import MEMBERS, TAKE, arguments_of, read_reply
 from egress.authz.budgets.token_bucket import SECOND, Operation, Rate, State, operate
 from tests.integration.base import IntegrationTestCase, Proxy
-from tests.integration.processes import ROOT, free_port
+from tests.integration.processes import ROOT, free_port, ready_checks
 from tests.integration.redis_server import RedisServer
 
 KIB = 1024
@@ -65,13 +65,6 @@ class BudgetTestCase(IntegrationTestCase):
                 self.assertEqual(response.status, 429, content)
                 return number
         return most
-
-    def ready(self, port: int) -> dict[str, str]:
-        """Return the readiness checks."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready", timeout=30) as page:
-            self.assertEqual(page.status, 200)
-            checks: dict[str, str] = json.load(page)["checks"]
-            return checks
 
     def download_in_tunnel(self, proxy: Proxy) -> None:
         """Download a large file through a tunnel, until it is cut: then a part of the data is lost on the way."""
@@ -142,7 +135,7 @@ class ProcessTests(BudgetTestCase):
         time.sleep(1.1)
         self.assertEqual(self.get(client)[0].status, 200)
         self.assertEqual(self.metric(self.metrics_port, 'egress_budget_refusals_total{reason="exhausted"}'), 1)
-        self.assertNotIn("budgets", self.ready(self.metrics_port))
+        self.assertNotIn("budgets", ready_checks(self.metrics_port))
 
     def test_hosts_and_clients(self) -> None:
         """Each host has its own budget; clients without authentication are told apart by their address."""
@@ -330,7 +323,7 @@ class ReplicaTests(ReplicaTestCase):
         )
         self.assertEqual(self.permitted(proxy, 2), 2)
         self.wait_until(lambda: any(b":members:" in name for name in engine.run("KEYS", "*")), "processes are counted")
-        self.assertEqual(self.ready(self.ports[0])["budgets"], "ok")
+        self.assertEqual(ready_checks(self.ports[0])["budgets"], "ok")
         return proxy, engine
 
     def test_acl_user(self) -> None:
@@ -339,7 +332,7 @@ class ReplicaTests(ReplicaTestCase):
         self.assertEqual(engine.run("ACL", "LOG"), [])
         engine.run("ACL", "SETUSER", "egress", "-eval", "-evalsha")
         self.assertEqual(self.permitted(proxy), 3)
-        self.assertIn("of each budget", self.ready(self.ports[0])["budgets"])
+        self.assertIn("of each budget", ready_checks(self.ports[0])["budgets"])
 
     def test_user_without_digests(self) -> None:
         """A user who may not send digests: the proxy sends the texts of its scripts."""
@@ -362,7 +355,7 @@ class EngineTests(ReplicaTestCase):
         self.engine.send_signal(signal.SIGSTOP)
         self.addCleanup(self.engine.send_signal, signal.SIGCONT)
         self.wait_until(
-            lambda: all("1/3 of each budget" in self.ready(port)["budgets"] for port in self.ports),
+            lambda: all("1/3 of each budget" in ready_checks(port)["budgets"] for port in self.ports),
             "the replicas notice",
         )
         alone = [self.permitted(proxy, 30) for proxy in replicas[:2]]
@@ -371,7 +364,7 @@ class EngineTests(ReplicaTestCase):
         self.assertTrue(40 <= 30 + more <= 95, more)
         self.assertGreater(self.metric(self.ports[0], "egress_budget_alone_total"), 29)
         self.engine.send_signal(signal.SIGCONT)
-        self.wait_until(lambda: all(self.ready(port)["budgets"] == "ok" for port in self.ports), "the engine is used")
+        self.wait_until(lambda: all(ready_checks(port)["budgets"] == "ok" for port in self.ports), "the engine is used")
         left = sum(at_once(*[lambda proxy=proxy: self.permitted(proxy) for proxy in replicas]))
         found = used + sum(alone) + more + left
         self.assertTrue(0.98 * most <= found <= 1.02 * most, found)
@@ -420,7 +413,7 @@ class EngineTests(ReplicaTestCase):
                 for part, loss in losses:
                     self.wait_until(partial(self._reached, counts, part * most), "some requests are sent")
                     loss()
-                self.wait_until(lambda: all(self.ready(port)["budgets"] == "ok" for port in self.ports), "it is used")
+                self.wait_until(lambda: all(ready_checks(port)["budgets"] == "ok" for port in self.ports), "it is used")
             finally:
                 over.set()
             return True
@@ -476,7 +469,7 @@ class EngineTests(ReplicaTestCase):
         self.engine.kill()
         self.engine.start()
         self.wait_until(lambda: bool(self.buckets()), "the replicas tell what they know")
-        self.wait_until(lambda: all(self.ready(port)["budgets"] == "ok" for port in self.ports), "the engine is used")
+        self.wait_until(lambda: all(ready_checks(port)["budgets"] == "ok" for port in self.ports), "the engine is used")
         self.assertEqual(self.permitted(replicas[0]) + self.permitted(replicas[1]), 40)
 
     def wait_for_members(self, number: int) -> None:

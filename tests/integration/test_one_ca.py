@@ -18,7 +18,7 @@ from tests.integration import run_programs
 from tests.integration.base import Proxy, run_egress
 from tests.integration.names import NameServer
 from tests.integration.peers import GOOD, ORIGIN
-from tests.integration.processes import free_port, node_module, program
+from tests.integration.processes import free_port, node_module, program, ready_checks
 from tests.integration.test_ca import PATIENCE, CaTestCase, Load
 from tests.integration.test_replicas import ReplicasTestCase
 
@@ -184,9 +184,7 @@ class ComparisonTests(ReplicasTestCase):
 
     def checks(self) -> dict[str, str]:
         """Return the checks of the last replica, which is ready."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/health/ready", timeout=PATIENCE) as page:
-            found: dict[str, str] = json.load(page)["checks"]
-            return found
+        return ready_checks(self.metrics_port)
 
     def metric(self) -> float:
         """Return the number of mismatches that the last replica reports."""

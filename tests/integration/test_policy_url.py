@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
-import urllib.error
 import urllib.request
 from pathlib import Path
 
 from tests.integration.base import ALLOW_ALL, DENY_ALL, ONE_PROCESS, IntegrationTestCase, Proxy, run_egress
 from tests.integration.policy_server import PolicyServer
-from tests.integration.processes import free_port
+from tests.integration.processes import free_port, ready_checks
 
 TOKEN = "policies-token"
 
@@ -42,14 +40,7 @@ class PolicyUrlTests(IntegrationTestCase):
 
     def readiness(self) -> dict[str, str]:
         """Return the results of the readiness checks."""
-        url = f"http://127.0.0.1:{self.metrics}/health/ready"
-        try:
-            with urllib.request.urlopen(url, timeout=10) as response:
-                content = response.read()
-        except urllib.error.HTTPError as error:
-            content = error.read()
-        found: dict[str, str] = json.loads(content)["checks"]
-        return found
+        return ready_checks(self.metrics)
 
     def setUp(self) -> None:
         super().setUp()

@@ -17,7 +17,7 @@ from egress.cli.admin_client import AdminApi
 from egress.config.admin_endpoint import AdminEndpoint
 from tests.certificates import TestCA
 from tests.integration.base import ENOUGH_FOR_BOTH, IntegrationTestCase, Proxy
-from tests.integration.processes import free_port
+from tests.integration.processes import free_port, ready_checks
 from tests.integration.redis_server import RedisServer
 
 JOINED = "earlier decisions can be used"
@@ -112,10 +112,7 @@ class ReplicasTestCase(IntegrationTestCase):
 
     def note(self) -> str:
         """Return what the last replica reports about shared state."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/health/ready", timeout=30) as page:
-            self.assertEqual(page.status, 200)
-            found: str = json.load(page)["checks"]["shared"]
-            return found
+        return ready_checks(self.metrics_port)["shared"]
 
 
 class SharingTests(ReplicasTestCase):

@@ -17,6 +17,7 @@ from egress.store.postgresql import PostgresqlStore
 from egress.store.postgresql_connection import Database
 from tests.integration import test_shared_approvals
 from tests.integration.postgresql import PASSWORD, Server, server
+from tests.integration.processes import free_port, ready_checks
 from tests.integration.test_approvals import POLICY
 from tests.integration.test_shared_approvals import Replica
 from tests.store.grant_cases import NOW, SECRET, grant, matching, revocation
@@ -218,8 +219,10 @@ class ReplicaTests(RestartTestCase):
         self.wait_until(lambda: len(self.rows()) == 2, "stored grants")
         replica.proxy.process.stop()
         self.server.kill()
-        replica = self.storing("one")
+        port = free_port()
+        replica = self.storing("one", "--metrics-port", str(port))
         self.wait_until(lambda: "stored grants are not used yet" in replica.proxy.process.output(), "a warning")
+        self.assertIn("ok: stored grants are not used yet: ", ready_checks(port)["grants"])
         self.assertFalse(self.allows(replica, self.url))
         # The revocation of a grant that is not known is not complete.
         done = self.egress("approvals", "revoke", name, EGRESS_ADMIN=replica.admin)
@@ -231,3 +234,4 @@ class ReplicaTests(RestartTestCase):
         self.assertEqual(self.end(waiting)[0], 200)
         self.assertTrue(self.allows(replica, self.url))
         self.assertFalse(self.allows(replica, self.other))
+        self.wait_until(lambda: ready_checks(port)["grants"] == "ok", "the store has everything")
