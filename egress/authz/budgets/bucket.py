@@ -10,6 +10,8 @@ from egress.model.budget import Budget, Unit
 
 # A process takes at most this part of a bucket in advance, so that few requests need a command.
 _PART: Final = 1000
+# The same for bytes that are transferred faster than they are taken.
+_FAST_PART: Final = 250
 # A process that does not use a bucket looks at it after this part of the time of the budget.
 _OLD: Final = 0.01
 # All processes together transfer at most this part of a budget of bytes before the engine has counted it.
@@ -177,6 +179,9 @@ class Bucket:
         """
         owed, self.held = max(0, -self.held), max(0, self.held)
         self._telling += owed
+        if owed and ahead and self.chunk > 1 and self.budget.unit is Unit.BYTES:
+            # They were used faster than they were taken.
+            self.chunk = min(2 * self.chunk, max(2, self.budget.capacity // _FAST_PART))
         # A bucket with few tokens has none to spare.
         more = self.chunk if ahead and self.chunk > 1 and not self.asked and self.held < self.chunk else 0
         # Bytes are taken as they are transferred.
@@ -187,6 +192,7 @@ class Bucket:
     def returned(self, connection: int) -> Operation:
         """Return the operation that returns the tokens that were taken in advance."""
         held, self.held = self.held, 0
+        self.chunk = max(1, self.budget.capacity // _PART)
         return Operation(self.rate, -held, 0, 0, self._seen, self._generation, connection != self.connection)
 
     def answered(

@@ -121,6 +121,26 @@ class SharedTests(SynchronousTestCase):
         self.bucket.unanswered(advance)
         self.assertEqual((self.bucket.room(2), self.bucket.is_asking), (20, False))
 
+    def test_fast_transfer(self) -> None:
+        """More is taken in advance, up to a 250th, until nothing is used any more."""
+        for expected in (20, 40, 40):
+            self.bucket.spend(self.bucket.held + 1, NOW)
+            operation = self.bucket.operation(1)
+            self.assertEqual((operation.owed, operation.want), (1, expected))
+            self.bucket.answered(operation, Outcome(expected, ENGINE, 3), ENGINE, NOW)
+        self.assertEqual(self.bucket.returned(1).owed, -40)
+        self.assertEqual(self.bucket.operation(1).want, 10)
+        # What was used without the engine, and requests, do not count.
+        for other in (budget(amount=10_000), budget(Unit.BYTES, 1000, 10.0)):
+            bucket = Bucket((other, ""), b"name")
+            before = bucket.chunk
+            bucket.spend(100, NOW)
+            bucket.operation(1)
+            self.assertEqual(bucket.chunk, before)
+        self.bucket.spend(100, NOW)
+        self.bucket.operation(1, ahead=False)
+        self.assertEqual(self.bucket.chunk, 10)
+
     def test_returned(self) -> None:
         self.answer(0, 10, 0.01)
         self.bucket.take_held(4)
