@@ -119,6 +119,9 @@ class ICharge(Interface):
     def spend(count: int) -> None:
         """Count bytes that are about to be transferred."""
 
+    def refund(count: int) -> None:
+        """Return counted bytes that are not transferred after all."""
+
     def wait(then: Callable[[], None]) -> bool:
         """Return whether the exchange must wait until its bytes are counted together with the bytes of other replicas.
 

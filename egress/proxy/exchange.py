@@ -202,7 +202,7 @@ class Exchange(StateMachine[State]):
         if decision.obligations is not self._outgoing.obligations:
             self._outgoing.take(decision.obligations)
             content.hidden = affected_names(decision.obligations)
-        if lease is None or (lease.has_budget(content.announced or 0) and lease.consume(content.collected_size)):
+        if lease is None or (lease.announce(content.announced or 0) and lease.consume(content.collected_size)):
             self._connect()
 
     def _find_addresses(self) -> None:

@@ -186,7 +186,7 @@ class Forwarder(ExchangeFlow):
             # The client must not respond to a challenge that is not of this proxy.
             self._fail(error_of_challenge(origin.route, head.reason))
             return
-        if self._lease is not None and not self._lease.has_budget(head.framing.length):
+        if self._lease is not None and not self._lease.announce(head.framing.length):
             # No response is better than a partial one.
             return
         self._stop_waiting()

@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from egress.config.model import KIB
 from egress.http.obligations import validate
 from egress.interfaces import ICharge
 from egress.model.authority import IPAddress
@@ -74,6 +75,10 @@ def _misplaced(obligations: Obligations, stage: Stage) -> str | None:
     return None
 
 
+# Content up to this number of bytes is charged when it begins.
+_PREPAID: Final = 256 * KIB
+
+
 class Lease:
     """Enforces the limits in the obligations of a decision. It exists only if the obligations have limits.
 
@@ -98,6 +103,7 @@ class Lease:
         "_max_bytes",
         "_over",
         "_pending",
+        "_prepaid",
         "_request",
         "_revocations",
         "_timer",
@@ -120,6 +126,8 @@ class Lease:
         self.transfer: Transfer | None = None
         self._charge = charge
         self._held = False
+        # The bytes that were charged before they are transferred.
+        self._prepaid = 0
         self.observed: Decision | None = None
         self.known_addresses: tuple[IPAddress, ...] | None = None
         self.renewed: Decision | None = None
@@ -149,8 +157,26 @@ class Lease:
             most = min(most, charge.room, charge.left + 1)
         return most if self._max_bytes is None else min(most, max(0, self._max_bytes - self.used) + 1)
 
-    def has_budget(self, count: int) -> bool:
-        """Whether that many more bytes may be transferred. If not, the lease ends."""
+    def announce(self, count: int) -> bool:
+        """Prepare for content of a known length.
+
+        Small content is charged before it begins, so that it is refused or complete.
+
+        @return: whether it may be transferred. If not, the lease ends.
+        """
+        if not self._has_budget(count, count):
+            return False
+        charge = self._charge
+        if charge is not None and 0 < count <= _PREPAID:
+            charge.spend(count)
+            self._prepaid += count
+        return True
+
+    def _has_budget(self, count: int, unpaid: int) -> bool:
+        """Whether that many more bytes may be transferred. If not, the lease ends.
+
+        @param unpaid: how many of them are not charged yet.
+        """
         if self._over:
             return False
         max_bytes = self._max_bytes
@@ -158,7 +184,7 @@ class Lease:
             self._fail(LimitReached(f"more content than the {max_bytes} bytes that the decision allows"))
             return False
         charge = self._charge
-        refusal = None if charge is None else charge.refusal(count)
+        refusal = None if charge is None or (count and not unpaid) else charge.refusal(unpaid)
         if refusal is not None:
             self._fail(refusal)
             return False
@@ -169,14 +195,23 @@ class Lease:
 
         @return: whether they may be transferred. If not, the lease ends.
         """
-        if not self.has_budget(count):
+        prepaid = min(count, self._prepaid)
+        unpaid = count - prepaid
+        if not self._has_budget(count, unpaid):
             return False
         self.used += count
+        self._prepaid -= prepaid
         charge = self._charge
-        if charge is not None:
-            charge.spend(count)
+        if charge is not None and unpaid:
+            charge.spend(unpaid)
             self._must_wait(charge)
         return True
+
+    def _refund(self, charge: ICharge) -> None:
+        """Return the charged bytes that were not transferred."""
+        prepaid, self._prepaid = self._prepaid, 0
+        if prepaid:
+            charge.refund(prepaid)
 
     def _must_wait(self, charge: ICharge) -> bool:
         """Hold the transfer until its bytes are counted, if they must be."""
@@ -239,7 +274,7 @@ class Lease:
                 return
             self._apply(decision.obligations)
             # The bytes already transferred may exceed the new limit.
-            if self.has_budget(0):
+            if self._has_budget(0, 0):
                 # A wait for the earlier charge does not end otherwise.
                 self._release()
 
@@ -247,6 +282,7 @@ class Lease:
         """Count the bytes against the budgets of a later decision."""
         before, self._charge = self._charge, None
         if before is not None:
+            self._refund(before)
             before.close()
         if obligations.budgets:
             self._charge = budgets_of(self._context).follow(self._request, obligations.budgets)
@@ -294,6 +330,7 @@ class Lease:
         self.transfer = None
         charge, self._charge = self._charge, None
         if charge is not None:
+            self._refund(charge)
             charge.close()
         pending = self._pending
         self._clear()

@@ -48,6 +48,9 @@ class FakeCharge:
     def spend(self, count: int) -> None:
         self.most -= count
 
+    def refund(self, count: int) -> None:
+        self.most += count
+
     def wait(self, then: Callable[[], None]) -> bool:
         if self.most > self.crowded_at:
             return False

@@ -8,6 +8,13 @@ from tests.proxy.fakes import SWITCH, UPGRADE, ProxyTestCase, allow_with, conten
 from tests.proxy.test_budget_count import GIVEN, FakeBudgets, FakeCharge
 
 ALL = 1 << 40
+CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
+END = b"0\r\n\r\n"
+
+
+def chunk(data: bytes) -> bytes:
+    """Return a chunk of content, whose length is not announced."""
+    return b"%x\r\n%s\r\n" % (len(data), data)
 
 
 class WaitTests(ProxyTestCase):
@@ -33,28 +40,28 @@ class WaitTests(ProxyTestCase):
         self.client.high_water = 100
         self.client.feed(request())
         self.crowd()
-        self.origin.feed(response(b"x" * 400)[:-200])
+        self.origin.feed(b"HTTP/1.1 200 OK\r\n" + CHUNKED + chunk(b"x" * 200))
         self.assertTrue(self.origin.paused)
         self.client.unchoke()
         self.assertTrue(self.origin.paused)
         self.go_on()
         self.assertFalse(self.origin.paused)
         self.crowd()
-        self.origin.feed(b"x" * 150)
+        self.origin.feed(chunk(b"x" * 150))
         self.go_on()
         self.assertTrue(self.origin.paused)
         while self.origin.paused:
             self.client.unchoke()
-        self.origin.feed(b"x" * 50)
+        self.origin.feed(chunk(b"x" * 50) + END)
         self.client.unchoke()
         self.client.unchoke()
-        self.assertEqual((len(content_of(self.client.take())), self.outcomes()), (400, ["forwarded"]))
+        self.assertEqual((content_of(self.client.take()).count(b"x"), self.outcomes()), (400, ["forwarded"]))
 
     def test_end_of_the_response(self) -> None:
         """What arrived together with the data that must wait is processed afterwards; the connection is reused."""
         self.client.feed(request())
         self.crowd()
-        self.origin.feed(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n3\r\ndef\r\n0\r\n\r\n")
+        self.origin.feed(b"HTTP/1.1 200 OK\r\n" + CHUNKED + chunk(b"abc") + chunk(b"def") + END)
         self.assertEqual(self.records, [])
         self.go_on()
         self.assertEqual((content_of(self.client.take())[3:9], self.outcomes()), (b"abcdef", ["forwarded"]))
@@ -63,19 +70,20 @@ class WaitTests(ProxyTestCase):
 
     def test_content(self) -> None:
         """Content waits in the client connection."""
-        self.client.feed(request("POST", body=b"x" * 6)[:-6])
+        self.client.feed(request("POST", "http://origin.test/", "Transfer-Encoding: chunked"))
         self.origin.take()
         self.crowd()
-        self.client.feed(b"abc")
+        self.client.feed(chunk(b"abc"))
         self.assertTrue(self.origin.paused)
-        self.client.feed(b"def")
-        self.assertEqual((self.origin.take(), self.client.paused), (b"abc", True))
+        self.client.feed(chunk(b"def") + END)
+        self.assertEqual((self.origin.take(), self.client.paused), (chunk(b"abc"), True))
         # The origin is ready, which does not end the wait.
         self.origin.choke()
         self.origin.unchoke()
         self.assertEqual(self.origin.take(), b"")
         self.go_on()
-        self.assertEqual((self.origin.take(), self.client.paused, self.origin.paused), (b"def", False, False))
+        sent = chunk(b"def") + END
+        self.assertEqual((self.origin.take(), self.client.paused, self.origin.paused), (sent, False, False))
         self.origin.feed(response(b"thanks"))
         self.assertEqual((status_of(self.client.take()), self.outcomes()), (200, ["forwarded"]))
 
@@ -83,7 +91,7 @@ class WaitTests(ProxyTestCase):
         """The charge is closed, and its wait does not continue anything."""
         self.client.feed(request())
         self.crowd()
-        self.origin.feed(response(b"x" * 400)[:-200])
+        self.origin.feed(b"HTTP/1.1 200 OK\r\n" + CHUNKED + chunk(b"x"))
         self.client.lose()
         self.assertEqual((self.charge.closed, self.outcomes()), (1, ["client-disconnected"]))
         self.go_on()
@@ -93,7 +101,7 @@ class WaitTests(ProxyTestCase):
         """What was received before is still forwarded."""
         self.client.feed(request())
         self.crowd()
-        self.origin.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab")
+        self.origin.feed(b"HTTP/1.1 200 OK\r\n" + CHUNKED + chunk(b"ab"))
         self.origin.lose()
         self.assertEqual((len(self.records), self.charge.closed), (1, 1))
         self.go_on()

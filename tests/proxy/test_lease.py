@@ -119,12 +119,12 @@ class LeaseTests(SynchronousTestCase):
 
     def test_bytes(self) -> None:
         lease = self.lease(max_bytes=10)
-        self.assertTrue(lease.has_budget(10) and lease.consume(4) and lease.consume(6) and lease.consume(0))
+        self.assertTrue(lease.announce(10) and lease.consume(4) and lease.consume(6) and lease.consume(0))
         self.assertEqual((lease.next_read(100), lease.used, self.faults), (1, 10, []))
         self.assertFalse(lease.consume(1))
         self.assertEqual(lease.used, 10)
         self.ended(LimitReached, "10 bytes")
-        self.assertFalse(lease.consume(0) or lease.has_budget(0))
+        self.assertFalse(lease.consume(0) or lease.announce(0))
         self.assertEqual(len(self.faults), 1)
 
     def test_a_renewal_needs_addresses(self) -> None:
@@ -302,10 +302,62 @@ class ChargeTests(SynchronousTestCase):
         charge = FakeCharge(10)
         lease = self.lease(charge)
         assert lease is not None
-        self.assertTrue(lease.has_budget(10) and lease.consume(4))
+        self.assertTrue(lease.announce(0) and lease.consume(4))
         self.assertEqual((charge.most, lease.used, lease.next_read(100)), (6, 4, 7))
         self.assertFalse(lease.consume(7))
         self.assertEqual((self.faults, lease.used, charge.closed), ([EXHAUSTED], 4, 1))
+
+    def test_small_content(self) -> None:
+        """It is charged when it begins, so it is neither held nor cut; what is not transferred is returned."""
+        charge = FakeCharge(10)
+        lease = self.lease(charge, max_bytes=100)
+        assert lease is not None
+        lease.transfer = transfer = FakeTransfer()
+        charge.crowded_at = 0
+        self.assertTrue(lease.announce(10))
+        self.assertEqual(charge.most, 0)
+        charge.most = -5
+        self.assertTrue(lease.consume(4) and lease.consume(3))
+        self.assertEqual((charge.most, lease.used, transfer.calls), (-5, 7, []))
+        lease.stop()
+        self.assertEqual((charge.most, charge.closed, self.faults), (-2, 1, []))
+
+    def test_more_than_announced(self) -> None:
+        """Trailers, for example."""
+        charge = FakeCharge(15)
+        lease = self.lease(charge)
+        assert lease is not None
+        self.assertTrue(lease.announce(10) and lease.consume(8) and lease.consume(4))
+        self.assertEqual((charge.most, lease.used), (3, 12))
+        self.assertFalse(lease.consume(4))
+        self.assertEqual((self.faults, charge.most), ([EXHAUSTED], 3))
+
+    def test_refused_content(self) -> None:
+        charge = FakeCharge(9)
+        lease = self.lease(charge)
+        assert lease is not None
+        self.assertFalse(lease.announce(10))
+        self.assertEqual((self.faults, charge.most), ([EXHAUSTED], 9))
+
+    def test_large_content(self) -> None:
+        """It is charged as it is transferred, because it can take long."""
+        charge = FakeCharge(1 << 20)
+        lease = self.lease(charge)
+        assert lease is not None
+        self.assertTrue(lease.announce((256 << 10) + 1))
+        self.assertEqual(charge.most, 1 << 20)
+
+    def test_renewal_of_small_content(self) -> None:
+        """The rest is charged to the later budgets as it is transferred."""
+        first, second = FakeCharge(10), FakeCharge(5)
+        lease = self.lease(first, expires_in=5)
+        assert lease is not None
+        self.budgets.result = second
+        self.proxy.authorizer.answers = [allow_with(budgets=GIVEN)]
+        self.assertTrue(lease.announce(10) and lease.consume(6))
+        self.proxy.clock.advance(5)
+        self.assertTrue(lease.consume(4))
+        self.assertEqual((first.most, second.most), (4, 1))
 
     def test_both_limits(self) -> None:
         lease = self.lease(FakeCharge(10), max_bytes=5)

@@ -154,6 +154,15 @@ class Bucket:
         if self.name:
             self.held -= tokens
 
+    def refund(self, tokens: int, weight: int) -> None:
+        """Return used tokens, because they are not needed; see L{wait}."""
+        self.release(tokens)
+        if self.name:
+            # The engine is told, or learns less.
+            self.held += tokens
+        else:
+            self._fleet -= tokens * self.rate.interval * weight
+
     def take_held(self, tokens: int) -> None:
         """Use tokens that were taken from the engine, and reserved."""
         self.touched = True

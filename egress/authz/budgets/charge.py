@@ -28,6 +28,9 @@ class Counter(Protocol):
     def spend(self, buckets: Sequence[Bucket], count: int) -> None:
         """Count bytes that are transferred."""
 
+    def refund(self, buckets: Sequence[Bucket], count: int) -> None:
+        """Return counted bytes that are not transferred after all."""
+
     @property
     def waiting(self) -> Waiting | None:
         """The exchanges that wait for the engine; C{None} if none has to."""
@@ -112,6 +115,10 @@ class Charge:
     def spend(self, count: int) -> None:
         """See L{ICharge}."""
         self._counter.spend(self._buckets, count)
+
+    def refund(self, count: int) -> None:
+        """See L{ICharge}."""
+        self._counter.refund(self._buckets, count)
 
     def wait(self, then: Callable[[], None]) -> bool:
         """See L{ICharge}."""

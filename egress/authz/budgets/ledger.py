@@ -307,6 +307,13 @@ class BudgetLedger:
             if together:
                 self._ask(bucket)
 
+    def refund(self, buckets: Sequence[Bucket], count: int) -> None:
+        """Return counted bytes that are not transferred after all."""
+        for bucket in buckets:
+            bucket.refund(count, self._shares.weight)
+            if bucket.held:
+                self._active[bucket] = None
+
     def _ask(self, bucket: Bucket) -> None:
         """Take bytes in advance, if there are too few."""
         if not bucket.asked and bucket.held < bucket.chunk / 2:

@@ -99,6 +99,16 @@ class LocalTests(FleetTestCase):
         self.clock.advance(10)
         self.assertIsNone(charge.refusal(10_000))
 
+    def test_refund(self) -> None:
+        """Content that ends early counts as far as it was transferred."""
+        for processes in (1, 2):
+            one = Process(self.clock, processes=processes)
+            charge = self.successResultOf(one.take(BYTES))
+            before = charge.left
+            charge.spend(30_000)
+            charge.refund(10_000)
+            self.assertEqual(before - charge.left, 20_000)
+
     def test_announced_content(self) -> None:
         """Content that is longer than what is left is refused at once, and content that never fits without a time."""
         self.successResultOf(self.one.take(BYTES, content_length=None)).spend(50_000)
@@ -213,6 +223,36 @@ class SharedTests(FleetTestCase):
                 else:
                     charges.remove(charge)
         self.assertTrue(98_000 <= total <= 102_000, total)
+
+    def test_refund(self) -> None:
+        """Returned bytes are permitted again, to all processes."""
+        of_bytes = budget(Unit.BYTES, 100_000, 1e9)
+        charge = self.successResultOf(self.one.take(of_bytes))
+        charge.spend(90_000)
+        self.clock.advance(1)
+        charge.refund(50_000)
+        self.assertEqual(charge.left, 60_000)
+        self.clock.pump([1, 1, 1])
+        self.failureResultOf(self.two.take(of_bytes, content_length=60_100), BudgetExhausted)
+        self.successResultOf(self.two.take(of_bytes, content_length=59_900))
+
+    def test_refund_while_the_engine_is_away(self) -> None:
+        """What the engine has not learned yet counts less; a share that was used is not returned."""
+        of_bytes = budget(Unit.BYTES, 100_000, 1e9)
+        charge = self.successResultOf(self.one.take(of_bytes))
+        charge.spend(10_000)
+        self.clock.advance(1)
+        for each in self.processes:
+            each.lose()
+        charge.spend(20_000)
+        left = charge.left
+        charge.refund(5_000)
+        self.assertEqual(charge.left, left)
+        for each in self.processes:
+            each.connect()
+        self.clock.pump([1, 1, 1])
+        self.failureResultOf(self.two.take(of_bytes, content_length=75_100), BudgetExhausted)
+        self.successResultOf(self.two.take(of_bytes, content_length=74_900))
 
     def test_upload(self) -> None:
         """The announced length is compared with what is left for all processes."""
