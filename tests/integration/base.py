@@ -361,11 +361,10 @@ class IntegrationTestCase(SynchronousTestCase):
             check=False,
         )
 
-    def curl(self, proxy: Proxy, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run curl through a proxy."""
-        return self.run_program(
-            "curl", "-sS", "--max-time", "30", "--noproxy", "", "-x", proxy.url, "--cacert", str(proxy.ca), *arguments
-        )
+    def curl(self, proxy: Proxy, *arguments: str, seconds: int = 30) -> subprocess.CompletedProcess[str]:
+        """Run curl through a proxy, for a limited time."""
+        options = ("-sS", "--max-time", str(seconds), "--noproxy", "", "-x", proxy.url, "--cacert", str(proxy.ca))
+        return self.run_program("curl", *options, *arguments, timeout=seconds + 90)
 
     def fetch(self, proxy: Proxy, url: str, *arguments: str) -> tuple[int, str]:
         """Fetch a URL with curl.

@@ -29,13 +29,13 @@ class BulkTests(IntegrationTestCase):
     def test_download(self) -> None:
         proxy, before = self.warmed_up()
         url = self.origins.https_url("/files/big")
-        done = self.curl(proxy, "--max-time", "300", "-o", "/dev/null", "-w", "%{size_download}", url)
+        done = self.curl(proxy, "-o", "/dev/null", "-w", "%{size_download}", url, seconds=300)
         self.assertEqual(done.stdout, str(BIG), done.stderr)
         self.assertLess(self.peak(proxy) - before, MAX_GROWTH_KIB)
 
     def test_upload(self) -> None:
         proxy, before = self.warmed_up()
         upload = str(self.origins.directory / "www" / "files" / "big")
-        done = self.curl(proxy, "--max-time", "300", "-T", upload, self.origins.https_url("/sink"))
+        done = self.curl(proxy, "-T", upload, self.origins.https_url("/sink"), seconds=300)
         self.assertEqual(json.loads(done.stdout)["bytes"], BIG, done.stderr)
         self.assertLess(self.peak(proxy) - before, MAX_GROWTH_KIB)
