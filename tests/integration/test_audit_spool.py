@@ -27,7 +27,7 @@ from tests.integration.base import (
     start_of,
 )
 from tests.integration.postgresql import PASSWORD, server
-from tests.integration.processes import Process, free_port
+from tests.integration.processes import Process, free_port, ready_checks
 
 # The seconds after which a record survives the end of the proxy: twice the documented time, for a machine that is busy.
 SURVIVES_AFTER = 1.0
@@ -178,17 +178,6 @@ class AuditSpoolTests(IntegrationTestCase):
         self.assertIn(verified["checkpoint"], checkpoints)
         self.assertEqual(sum(verified["writers"].values()), total)
 
-    def audit_check(self, port: int) -> str:
-        """Return the result of the readiness check of the audit store."""
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready", timeout=30) as page:
-                content = page.read()
-        except urllib.error.HTTPError as error:
-            with error:
-                content = error.read()
-        found: str = json.loads(content)["checks"]["audit"]
-        return found
-
     def test_killed_after_its_start(self) -> None:
         """Records leave the memory of a proxy before its writer process works, and it is ready once that works."""
         self.egress("logs", "migrate")
@@ -198,7 +187,7 @@ class AuditSpoolTests(IntegrationTestCase):
             # The first batch of the proxy waits for this transaction.
             other.execute("LOCK TABLE egress.policies")
             proxy = self.start("--metrics-port", str(port))
-            self.assertEqual(self.audit_check(port), "the process that writes the audit store is starting")
+            self.assertEqual(ready_checks(port)["audit"], "the process that writes the audit store is starting")
             for _ in range(2):
                 self.assertEqual(self.fetch(proxy, url)[0], 200)
                 time.sleep(SURVIVES_AFTER)
@@ -206,7 +195,7 @@ class AuditSpoolTests(IntegrationTestCase):
             proxy.process.popen.wait()
         self.assert_complete(proxy, 2)
         proxy = self.start("--metrics-port", str(port))
-        self.wait_until(lambda: self.audit_check(port) == "ok", "the writer process works")
+        self.wait_until(lambda: ready_checks(port)["audit"] == "ok", "the writer process works")
         self.assertEqual(self.fetch(proxy, url)[0], 200)
         time.sleep(SURVIVES_AFTER)
         proxy.process.popen.kill()
